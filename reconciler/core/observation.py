@@ -1,0 +1,64 @@
+"""What a node's answer can be: five types, so that no failure is ever read as "not there"."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeAlias, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Present(Generic[T]):
+    """The node answered just now with `value`."""
+
+    value: T
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """The node answered just now that it has nothing; `evidence` quotes that answer."""
+
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """No whole answer came; nothing is known about the node."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unauthorized:
+    """The node answered that this host may not ask."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stale(Generic[T]):
+    """The node answered, but what it says is known to be behind: a view from outside the majority."""
+
+    value: T
+    reason: str
+
+
+Observation: TypeAlias = Present[T] | Absent | Unreachable | Unauthorized | Stale[T]
+
+
+@dataclass(frozen=True, slots=True)
+class Observed(Generic[T]):
+    """The answers of one cluster's nodes, by node name."""
+
+    nodes: Mapping[str, Observation[T]]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every node gave a fresh answer; what is not complete forbids removal."""
+        return all(isinstance(answer, Present | Absent) for answer in self.nodes.values())
+
+    def present(self) -> dict[str, T]:
+        """The fresh positive answers only."""
+        return {name: answer.value for name, answer in self.nodes.items() if isinstance(answer, Present)}

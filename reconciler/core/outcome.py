@@ -1,0 +1,76 @@
+"""What became of a plan's steps, and the exit status that says so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from reconciler.core.plan import Plan, Step
+
+
+class State(StrEnum):
+    """How a step ended."""
+
+    DONE = "done"
+    """Performed, and the effect shows in the nodes' own answers."""
+
+    FOUND = "found"
+    """Not performed: the effect was already there."""
+
+    FAILED = "failed"
+    """Performed or refused by the node, and the effect does not show."""
+
+    UNKNOWN = "unknown"
+    """Performed, but the nodes' answers do not tell; the next run settles it by reading."""
+
+    CHANGED = "changed"
+    """Not performed: the world is no longer as it was when planned."""
+
+    WAITING = "waiting"
+    """Waits for a person."""
+
+    SKIPPED = "skipped"
+    """Not performed because of an earlier step, or because the run was stopped."""
+
+
+SUCCESSES = frozenset({State.DONE, State.FOUND})
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The end of one step.
+
+    Args:
+        seconds: from intent to read-back.
+        waiting_for_restart: fields a node asked to restart for, as JSON pointers or the node's names.
+    """
+
+    step: Step
+    state: State
+    reason: str = ""
+    seconds: float = 0.0
+    waiting_for_restart: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All outcomes of one run, in the plan's order."""
+
+    run: str
+    plan: Plan
+    outcomes: tuple[Outcome, ...] = field(default=())
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether every step has its effect."""
+        return all(outcome.state in SUCCESSES for outcome in self.outcomes)
+
+    @property
+    def exit_status(self) -> int:
+        """0 done; 4 nothing done because the world changed; 5 applied in part; 1 nothing done."""
+        states = {outcome.state for outcome in self.outcomes}
+        if states <= SUCCESSES:
+            return 0
+        if states & (SUCCESSES | {State.UNKNOWN, State.WAITING}):
+            return 5
+        return 4 if State.CHANGED in states else 1

@@ -1,0 +1,36 @@
+"""Plain JSON values: their canonical bytes, their fingerprint, and JSON pointers into them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
+
+import orjson
+
+Plain: TypeAlias = "None | bool | int | float | str | Sequence[Plain] | Mapping[str, Plain]"
+"""What JSON can say. Treated as frozen: nobody changes a value that was handed over."""
+
+
+def encode(value: object) -> bytes:
+    """The canonical bytes of a plain value: UTF-8, keys sorted, no white space."""
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # integers beyond 64 bits, which JSON allows and products might send
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def fingerprint(value: object) -> str:
+    """SHA-256 of a plain value's canonical bytes, in hexadecimal."""
+    return hashlib.sha256(encode(value)).hexdigest()
+
+
+def pointer(parts: Iterable[str | int]) -> str:
+    """The JSON pointer (RFC 6901) of a path: `("a", 0, "b/c")` gives `/a/0/b~1c`."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+
+
+def parts(json_pointer: str) -> tuple[str, ...]:
+    """The unescaped parts of a JSON pointer; array indices stay text."""
+    return tuple(part.replace("~1", "/").replace("~0", "~") for part in json_pointer.split("/")[1:])

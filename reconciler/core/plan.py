@@ -1,0 +1,229 @@
+"""A plan as data: frozen, ordered, serialisable, with a digest; apply takes it and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from reconciler.core.diff import Change, Op
+from reconciler.core.plain import encode, fingerprint
+from reconciler.core.problem import Severity
+from reconciler.core.secret import mask
+
+
+class Effect(StrEnum):
+    """What a step does to a running node or cluster."""
+
+    NONE = "none"
+    HOT = "hot"
+    RESTART = "restart"
+    MEMBERSHIP = "membership"
+
+
+class Risk(StrEnum):
+    """How bad a step can turn out; the reason stands beside it."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
+@dataclass(frozen=True, slots=True)
+class Inverse:
+    """How a step is undone.
+
+    Args:
+        words: one sentence for a person; for a step that cannot be undone it begins
+            with "point of no return".
+        action: the product's verb that undoes it, empty for a point of no return.
+        arguments: what that verb needs, plain.
+    """
+
+    words: str
+    action: str = ""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One call, or one wait, on behalf of one node.
+
+    Args:
+        id: unique in the plan and the same in every run: `cluster/node/action`.
+        action: the product's verb: `upload`, `checkout`, `register`, `purge`, `wait` …
+        arguments: all that the driver needs to perform and to judge it, plain: addresses, names,
+            digests of payloads, time limits in seconds. Never a secret in clear.
+        reason: why it is planned, one sentence.
+        needs: what must be true when it starts: a sentence for people. The machine-readable form
+            is the driver's own, in `arguments`.
+        after: ids of steps that must have succeeded before.
+        waits_for_person: the step is no call; it succeeds when a read shows that someone acted.
+        settle: seconds within which the effect must show in the nodes' own answers.
+    """
+
+    id: str
+    cluster: str
+    node: str
+    action: str
+    arguments: Mapping[str, Any]
+    reason: str
+    effect: Effect
+    risk: Risk
+    risk_reason: str
+    needs: str
+    inverse: Inverse
+    changes: tuple[Change, ...] = ()
+    after: tuple[str, ...] = ()
+    waits_for_person: bool = False
+    settle: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something a person should know that is no step: what is unknown, what was left alone and why."""
+
+    severity: Severity
+    code: str
+    target: str
+    message: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """What an upload carries; it stays out of every rendering, which name its digest.
+
+    Args:
+        document: the JSON document; may hold `Secret` values.
+        resources: path in the package -> bytes.
+    """
+
+    document: Any
+    resources: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterPlan:
+    """The steps of one cluster, in an order that respects `after`.
+
+    Args:
+        nodes: how many nodes the desired state names.
+        unchanged: how many of them already are as desired.
+        concurrency: how many steps of this cluster may run at once.
+        payloads: digest -> payload of the steps' `payload` argument; not part of the plan's bytes.
+    """
+
+    cluster: str
+    kind: str
+    nodes: int
+    unchanged: int
+    steps: tuple[Step, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    concurrency: int = 1
+    payloads: Mapping[str, Payload] = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """Which desired state: `id` in full, `short` for people, `title` the first line of the commit."""
+
+    source: str
+    id: str
+    short: str
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one pass would do, for all clusters, sorted by name."""
+
+    revision: Revision
+    program: str
+    clusters: tuple[ClusterPlan, ...]
+
+    def steps(self) -> Iterator[Step]:
+        """All steps of all clusters."""
+        for cluster in self.clusters:
+            yield from cluster.steps
+
+    def findings(self) -> Iterator[Finding]:
+        """All findings of all clusters."""
+        for cluster in self.clusters:
+            yield from cluster.findings
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to do."""
+        return not any(cluster.steps for cluster in self.clusters)
+
+    def plain(self) -> dict[str, Any]:
+        """The plan as plain JSON with secrets masked and payloads left out; `load` is its inverse."""
+        return {
+            "revision": _fields(self.revision),
+            "program": self.program,
+            "clusters": [
+                {
+                    **_fields(cluster, without=("payloads", "steps", "findings")),
+                    "steps": [_step(step) for step in cluster.steps],
+                    "findings": [_fields(finding) for finding in cluster.findings],
+                }
+                for cluster in self.clusters
+            ],
+        }
+
+    def encoded(self) -> bytes:
+        """The plan's canonical bytes: the same inputs give the same bytes."""
+        return encode(self.plain())
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the canonical bytes, in hexadecimal."""
+        return fingerprint(self.plain())
+
+
+def load(value: Mapping[str, Any]) -> Plan:
+    """The plan written by `Plan.plain`, without payloads."""
+    return Plan(
+        revision=Revision(**value["revision"]),
+        program=value["program"],
+        clusters=tuple(_load_cluster(cluster) for cluster in value["clusters"]),
+    )
+
+
+def _load_cluster(value: Mapping[str, Any]) -> ClusterPlan:
+    rest = {key: value[key] for key in ("cluster", "kind", "nodes", "unchanged", "concurrency")}
+    return ClusterPlan(
+        **rest,
+        steps=tuple(_load_step(step) for step in value["steps"]),
+        findings=tuple(
+            Finding(**{**finding, "severity": Severity(finding["severity"])}) for finding in value["findings"]
+        ),
+    )
+
+
+def _load_step(value: Mapping[str, Any]) -> Step:
+    changes = tuple(Change(**{**change, "op": Op(change["op"])}) for change in value["changes"])
+    typed = {
+        "effect": Effect(value["effect"]),
+        "risk": Risk(value["risk"]),
+        "inverse": Inverse(**value["inverse"]),
+        "changes": changes,
+        "after": tuple(value["after"]),
+    }
+    return Step(**{**value, **typed})
+
+
+def _step(step: Step) -> dict[str, Any]:
+    return {
+        **_fields(step, without=("inverse", "changes", "after", "arguments")),
+        "arguments": mask(step.arguments),
+        "inverse": mask(_fields(step.inverse)),
+        "changes": [mask(_fields(change)) for change in step.changes],
+        "after": list(step.after),
+    }
+
+
+def _fields(value: Any, *, without: tuple[str, ...] = ()) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in value.__dataclass_fields__ if name not in without}

@@ -1,0 +1,183 @@
+"""What the shell supplies and what a product supplies, as Protocols: the seams of the program."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from reconciler.core.guard import Guard
+from reconciler.core.observation import Observed
+from reconciler.core.plan import ClusterPlan, Payload, Revision, Step
+from reconciler.core.problem import Position
+from reconciler.core.spec import ClusterEntry
+from reconciler.core.verdict import Verdict
+
+
+class Document(Protocol):
+    """A parsed JSON or YAML file whose every value knows its place."""
+
+    @property
+    def name(self) -> str:
+        """The file's path within the source."""
+
+    @property
+    def value(self) -> Any:
+        """The plain value; `Secret` where the file refers to one."""
+
+    def position(self, pointer: str, *, key: bool = False) -> Position:
+        """Where the value (or its key) at a JSON pointer stands; the nearest parent where it does not exist."""
+
+
+class Files(Protocol):
+    """The files of one revision."""
+
+    def names(self) -> Iterable[str]:
+        """Paths of all files, sorted, with `/` between folders."""
+
+    def read(self, path: str) -> bytes:
+        """The bytes of one file.
+
+        Raises:
+            FileNotFoundError: there is no such file in this revision.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The desired state's files at one revision."""
+
+    revision: Revision
+    files: Files
+
+
+class Source(Protocol):
+    """Where desired state comes from: a folder, a git repository, a tarball."""
+
+    async def snapshot(self) -> Snapshot:
+        """The files as they are now; the revision's `id` is the same while nothing changed.
+
+        Raises:
+            SourceError: the source is not usable, or not reachable.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole HTTP answer, header names in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Wire(Protocol):
+    """The one way to a node: HTTP with bounds on time and size."""
+
+    async def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        node: str,
+        timeout: float,  # noqa: ASYNC109  (a bound on one call, enforced by the transport)
+        headers: Mapping[str, str] = ...,
+        content: bytes = ...,
+    ) -> Answer:
+        """One request and its whole answer, whatever its status.
+
+        Args:
+            node: the name to put in errors.
+            timeout: seconds for all of it.
+
+        Raises:
+            NodeUnreachable: no answer, or not a whole one.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What a product is given to make its desired state from: pure data.
+
+    Args:
+        entry: the cluster's entry of the fleet file, of the product's own model.
+        where: the entry's place in the fleet file; values inside it by `fleet.position`.
+        documents: node name -> its settings file, rendered for that node; nodes that get the same
+            share one object. Empty for products without such files.
+        resources: path -> bytes of the files to pack beside the settings.
+        recalled: node name -> what the store remembers of it, such as `mode` set by us.
+    """
+
+    entry: ClusterEntry
+    fleet: Document
+    pointer: str
+    revision: Revision
+    documents: Mapping[str, Document] = field(default_factory=dict)
+    resources: Mapping[str, bytes] = field(default_factory=dict)
+    recalled: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a node answered to a step: the words go into the journal, nobody believes them."""
+
+    words: str
+    waiting_for_restart: tuple[str, ...] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+D = TypeVar("D")
+S = TypeVar("S")
+
+
+class Driver(Protocol[D, S]):
+    """All that the program needs of a product. D: its desired state; S: what one node shows.
+
+    `desire`, `plan` and `judge` are pure; `observe`, `look` and `act` talk to nodes.
+    """
+
+    kind: str
+    entry: type[ClusterEntry]
+    guards: tuple[Guard, ...]
+    lone_file: str
+    """Name of the settings file that is enough without a fleet file; empty where there is none."""
+
+    def alone(self, document: Document) -> dict[str, Any]:
+        """The cluster entry, as plain data, that a lone settings file stands for.
+
+        Raises:
+            InputError: the file does not name its nodes.
+        """
+
+    def desire(self, desk: Desk) -> D:
+        """The desired state of one cluster.
+
+        Raises:
+            InputError: with every problem found, each with its position.
+        """
+
+    def narrow(self, desired: D, node: str) -> D:
+        """The same desired state, hands off every node but this one.
+
+        Raises:
+            UsageError: the product decides for whole clusters only.
+        """
+
+    async def observe(self, desired: D, wire: Wire) -> Observed[S]:
+        """Ask every node, concurrently and bounded; a failure is an observation, never an exception."""
+
+    def plan(self, desired: D, observed: Observed[S]) -> ClusterPlan:
+        """The steps from observed to desired; the same arguments give the same plan."""
+
+    async def look(self, step: Step, wire: Wire) -> Observed[S]:
+        """Ask the nodes that tell how this step stands, using nothing but its arguments."""
+
+    def judge(self, step: Step, seen: Observed[S]) -> Verdict:
+        """How the step stands, given what `look` saw."""
+
+    async def act(self, step: Step, wire: Wire, payloads: Mapping[str, Payload]) -> Done:
+        """Perform the step, once.
+
+        Raises:
+            NodeError: the call failed; whether it had an effect is for `look` and `judge` to tell.
+        """

@@ -1,0 +1,61 @@
+"""What the fleet file says of any cluster and node; each product extends these models."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Name = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[0-9A-Za-z][0-9A-Za-z._@\-]*$")]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+class Strict(BaseModel):
+    """A part of the fleet file: unknown keys are errors, because the file is ours."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NodeEntry(Strict):
+    """One node of a cluster."""
+
+    name: Name = Field(description="The node's name, unique in the fleet.", examples=["edge-01"])
+
+
+class Timeouts(Strict):
+    """How long to wait, in seconds."""
+
+    connect: Seconds = Field(default=3, description="For a connection to one node.")
+    read: Seconds = Field(default=10, description="For one whole answer of one node.")
+    settle: Seconds = Field(default=30, description="For a change to show in the node's own answers.")
+
+
+class ClusterEntry(Strict):
+    """One cluster of the fleet file; `kind` decides which product's model reads it."""
+
+    name: Name = Field(description="The cluster's name, unique in the fleet.", examples=["edge-seoul"])
+    kind: str = Field(description="The product that its nodes run.", examples=["m2", "sora"])
+    concurrency: int = Field(
+        default=5, ge=1, le=1000, description="How many nodes of the cluster may be changed at once."
+    )
+    timeouts: Timeouts = Field(default_factory=Timeouts, description="How long to wait.")
+
+    def members(self) -> tuple[NodeEntry, ...]:
+        """The cluster's nodes, in the file's order."""
+        nodes: Any = getattr(self, "nodes", ())
+        return tuple(nodes)
+
+    def setting_of(self, node: NodeEntry) -> str:  # noqa: ARG002  (the contract's parameter)
+        """Path, beside the fleet file, of the settings file that a node gets; empty for none."""
+        return ""
+
+    def packed(self) -> tuple[str, ...]:
+        """Paths or glob patterns, beside the fleet file, of files to deliver with the settings."""
+        return ()
+
+
+class FeedbackEntry(Strict):
+    """Where messages about changes go."""
+
+    url: str = Field(pattern=r"^https?://", description="Each message is POSTed here as JSON.")
+    timeout: Seconds = Field(default=5, description="Seconds for one POST.")

@@ -1,0 +1,1 @@
+"""Sora, a WebRTC SFU whose nodes form a cluster with majority quorum."""

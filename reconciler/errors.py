@@ -1,0 +1,123 @@
+"""Every error the program raises on purpose, each saying who has to act on it.
+
+    ReconcilerError
+    ├── InputError            a person mends a file (a list of positions and messages)
+    ├── UsageError            a person mends the command line
+    ├── SourceError           a person mends the source: a ref, a key, an archive
+    │   └── SourceUnreachable   a retry may help: the source did not answer
+    ├── NodeError             one call to one node failed
+    │   ├── NodeUnreachable     a retry may help: no answer, or not a whole one
+    │   ├── NodeUnauthorized    a person mends the permission
+    │   └── NodeRefused         the node understood and said no
+    ├── SecretError           a person supplies a secret that is missing here
+    ├── GuardRefusal          a person reads the verdicts: nothing was done
+    ├── WorldChanged          a person plans again: the plan no longer fits
+    └── StateError            a person mends the state directory
+
+Command-line code turns them into a message and an exit status at one place, `reconciler.cli.main`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from reconciler.core.guard import Violation
+    from reconciler.core.problem import Problem
+
+
+class ReconcilerError(Exception):
+    """Something a person has to know; `exit_status` is what the command line ends with.
+
+    Args:
+        message: what is wrong and where, one sentence without a final stop.
+        remedy: what to do about it, one sentence; empty where nothing helps.
+    """
+
+    exit_status: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+
+class InputError(ReconcilerError):
+    """Files of the desired state are wrong; `problems` lists every one with its position."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class UsageError(ReconcilerError):
+    """The command line or an environment variable asks for something impossible."""
+
+
+class SourceError(ReconcilerError):
+    """The source of desired state cannot be used as it is."""
+
+
+class SourceUnreachable(SourceError):
+    """The source did not answer; what was applied stays, and the next try may succeed."""
+
+
+class NodeError(ReconcilerError):
+    """One call to one node did not succeed.
+
+    Args:
+        node: the node's name or address as the operator knows it.
+        reason: why, without the node's name.
+    """
+
+    def __init__(self, node: str, reason: str, *, remedy: str = "") -> None:
+        super().__init__(f"{node}: {reason}", remedy=remedy)
+        self.node = node
+        self.reason = reason
+
+
+class NodeUnreachable(NodeError):
+    """No answer, or not a whole one: whether the call had an effect is not known."""
+
+
+class NodeUnauthorized(NodeError):
+    """The node does not let this host make the call."""
+
+
+class NodeRefused(NodeError):
+    """The node answered that it will not do it.
+
+    Args:
+        status: HTTP status of the answer.
+        code: the product's own error code, empty where there is none.
+    """
+
+    def __init__(self, node: str, reason: str, *, status: int, code: str = "", remedy: str = "") -> None:
+        super().__init__(node, reason, remedy=remedy)
+        self.status = status
+        self.code = code
+
+
+class SecretError(ReconcilerError):
+    """A secret that the desired state refers to cannot be had here."""
+
+
+class GuardRefusal(ReconcilerError):
+    """A guard refused the plan before its first step; `violations` says why."""
+
+    exit_status = 3
+
+    def __init__(self, violations: Sequence[Violation]) -> None:
+        self.violations = tuple(violations)
+        super().__init__("\n".join(violation.message for violation in self.violations))
+
+
+class WorldChanged(ReconcilerError):
+    """The nodes or the source are no longer what the plan was made from."""
+
+    exit_status = 4
+
+
+class StateError(ReconcilerError):
+    """The state directory cannot be read, written or locked."""
