@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import orjson
 
-Plain: TypeAlias = "None | bool | int | float | str | Sequence[Plain] | Mapping[str, Plain]"
+Plain: TypeAlias = "bool | int | float | str | Sequence[Plain] | Mapping[str, Plain] | None"
 """What JSON can say. Treated as frozen: nobody changes a value that was handed over."""
 
 

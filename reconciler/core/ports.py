@@ -26,7 +26,7 @@ class Document(Protocol):
         """The plain value; `Secret` where the file refers to one."""
 
     def position(self, pointer: str, *, key: bool = False) -> Position:
-        """Where the value (or its key) at a JSON pointer stands; the nearest parent where it does not exist."""
+        """Where the value (or its key) at a JSON pointer stands, or else its nearest parent."""
 
 
 class Files(Protocol):
@@ -87,8 +87,12 @@ class Wire(Protocol):
         """One request and its whole answer, whatever its status.
 
         Args:
+            method: the HTTP verb.
+            url: absolute, http or https.
             node: the name to put in errors.
             timeout: seconds for all of it.
+            headers: beyond what the transport adds.
+            content: the request's body.
 
         Raises:
             NodeUnreachable: no answer, or not a whole one.
