@@ -1,0 +1,84 @@
+"""A plan's bytes are its identity: they survive storing, leave payloads out and never show a secret."""
+
+from dataclasses import replace
+
+from reconciler.core.diff import Change, Op
+from reconciler.core.outcome import Outcome, Report, State
+from reconciler.core.plan import (
+    ClusterPlan,
+    Effect,
+    Finding,
+    Inverse,
+    Payload,
+    Plan,
+    Revision,
+    Risk,
+    Step,
+    load,
+)
+from reconciler.core.problem import Severity
+from reconciler.core.secret import MASK, Secret
+
+STEP = Step(
+    id="edge/edge-01/upload",
+    cluster="edge",
+    node="edge-01",
+    action="upload",
+    arguments={"url": "http://127.0.0.1:1/", "payload": "abc", "token": Secret("hunter2")},
+    reason="roles differ",
+    effect=Effect.HOT,
+    risk=Risk.LOW,
+    risk_reason="applies without interruption",
+    needs="the setting read for this plan",
+    inverse=Inverse("deliver version 1 again", "upload", {"payload": "old"}),
+    changes=(Change("/a", Op.REPLACE, Secret("old-password"), Secret("hunter2", "${env:PASSWORD}")),),
+)
+PLAN = Plan(
+    Revision("/repo", "a" * 40, "aaaaaaa", "Open the API to the office"),
+    "0.1.0",
+    (
+        ClusterPlan(
+            "edge",
+            "m2",
+            nodes=3,
+            unchanged=2,
+            steps=(STEP,),
+            findings=(Finding(Severity.WARNING, "same-version", "edge", "the version did not change"),),
+            payloads={"abc": Payload({"key": Secret("hunter2")})},
+        ),
+    ),
+)
+
+
+def test_a_stored_plan_is_read_back_to_the_same_bytes():
+    assert load(PLAN.plain()).encoded() == PLAN.encoded()
+
+
+def test_secrets_and_payloads_stay_out_of_the_bytes():
+    text = PLAN.encoded().decode()
+    assert "hunter2" not in text
+    assert "old-password" not in text
+    assert MASK in text
+    assert "${env:PASSWORD}" in text
+    assert "payloads" not in text
+
+
+def test_the_digest_tells_plans_apart():
+    other = replace(PLAN, program="0.1.1")
+    assert other.digest != PLAN.digest
+    assert replace(PLAN).digest == PLAN.digest
+
+
+def report(*states: State) -> Report:
+    return Report("run", PLAN, tuple(Outcome(STEP, state) for state in states))
+
+
+def test_exit_status_tells_part_from_nothing():
+    assert report().exit_status == 0
+    assert report(State.DONE, State.FOUND).exit_status == 0
+    assert report(State.DONE, State.FAILED).exit_status == 5
+    assert report(State.DONE, State.CHANGED, State.SKIPPED).exit_status == 5
+    assert report(State.UNKNOWN).exit_status == 5
+    assert report(State.WAITING, State.SKIPPED).exit_status == 5
+    assert report(State.CHANGED, State.SKIPPED).exit_status == 4
+    assert report(State.FAILED, State.SKIPPED).exit_status == 1
