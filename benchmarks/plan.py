@@ -1,0 +1,75 @@
+"""How long diff and plan take over recorded observations, and how time and memory grow.
+
+    python benchmarks/plan.py [NODES]
+
+Every size runs in a process of its own, so that its peak memory is its own.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+EXAMPLE = Path(__file__).parents[1] / "examples/demo/edge/setting.json"
+
+
+def recorded(count: int) -> list[bytes]:
+    """One answer a node: every tenth has drifted, and every node has a version of its own."""
+    setting = json.loads(EXAMPLE.read_text(encoding="utf-8"))
+    answers = []
+    for index in range(count):
+        setting["meta"]["version"] = f"node-{index}"
+        setting["env"]["management"]["cluster"]["balance"]["mode"] = "hash" if index % 10 == 0 else "rr"
+        answers.append(json.dumps(setting).encode())
+    return answers
+
+
+def measure(count: int) -> dict[str, float]:
+    """Seconds and megabytes for one size."""
+    from reconciler.core.observation import Observed, Present  # noqa: PLC0415
+    from reconciler.core.ports import Desk  # noqa: PLC0415
+    from reconciler.core.plan import Revision  # noqa: PLC0415
+    from reconciler.desired.document import parse  # noqa: PLC0415
+    from reconciler.drivers.m2.client import Interner  # noqa: PLC0415
+    from reconciler.drivers.m2.driver import DRIVER  # noqa: PLC0415
+    from reconciler.drivers.m2.schema import M2Cluster  # noqa: PLC0415
+
+    nodes = [{"name": f"edge-{index}", "address": f"10.0.{index >> 8}.{index & 255}"} for index in range(count)]
+    entry = M2Cluster.model_validate({"name": "edge", "kind": "m2", "setting": "s.json", "nodes": nodes})
+    document = parse("setting.json", EXAMPLE.read_bytes())
+    revision = Revision("benchmark", "0" * 40, "0000000")
+    desk = Desk(entry, document, "", revision, {node["name"]: document for node in nodes})
+    answers = recorded(count)
+    began = time.perf_counter()
+    desired = DRIVER.desire(desk)
+    interner = Interner()
+    seen = {node["name"]: Present(interner.loaded(body)) for node, body in zip(nodes, answers, strict=True)}
+    read = time.perf_counter()
+    plan = DRIVER.plan(desired, Observed(seen))
+    planned = time.perf_counter()
+    assert len(plan.steps) == count
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"read": read - began, "plan": planned - read, "peak": peak}
+
+
+def main() -> None:
+    """Three sizes, each in its own process; a row each."""
+    if sys.argv[1:2] == ["--one"]:
+        print(json.dumps(measure(int(sys.argv[2]))))
+        return
+    most = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
+    print("   nodes  parse answers   diff and plan   peak memory")
+    for count in (most // 4, most // 2, most):
+        done = subprocess.run(
+            [sys.executable, __file__, "--one", str(count)], capture_output=True, text=True, check=True
+        )
+        row = json.loads(done.stdout)
+        print(f"{count:8}  {row['read']:11.2f} s  {row['plan']:12.2f} s  {row['peak']:9.0f} MB")
+
+
+if __name__ == "__main__":
+    main()
