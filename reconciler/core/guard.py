@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 
 from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan
+from reconciler.core.policy import Override, Policy
 from reconciler.core.spec import ClusterEntry
 
 
@@ -29,6 +31,19 @@ class Violation:
 
 
 @dataclass(frozen=True, slots=True)
+class Past:
+    """What the store remembers of a cluster.
+
+    Args:
+        nodes: how many nodes the last applied desired state named; 0 where nothing was applied.
+        changed: (node, hours ago) of every change that is still in somebody's window.
+    """
+
+    nodes: int = 0
+    changed: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Case:
     """What a guard looks at: one cluster's plan with all it was made from.
 
@@ -39,6 +54,8 @@ class Case:
     entry: ClusterEntry
     desired: Any
     observed: Observed[Any]
+    policy: Policy = field(default_factory=Policy)
+    past: Past = field(default_factory=Past)
 
 
 Guard = Callable[[Case], Iterable[Violation]]
@@ -48,3 +65,28 @@ def verdicts(case: Case, guards: Iterable[Guard]) -> tuple[Violation, ...]:
     """The violations of all guards, sorted by code and target; none means the plan may be applied."""
     found = [violation for guard in guards for violation in guard(case)]
     return tuple(sorted(found, key=lambda violation: (violation.code, violation.target, violation.message)))
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Violations that stand, and those an override sets aside, each with the override that does."""
+
+    standing: tuple[Violation, ...]
+    overridden: tuple[tuple[Violation, Override], ...] = ()
+
+
+def judged(violations: Iterable[Violation], overrides: Sequence[Override], today: date) -> Judged:
+    """Violations sorted out by the overrides that hold today; an expired override changes nothing."""
+    standing: list[Violation] = []
+    overridden: list[tuple[Violation, Override]] = []
+    for violation in violations:
+        holding = [
+            override
+            for override in overrides
+            if override.until >= today and override.covers(violation.code, violation.target)
+        ]
+        if holding:
+            overridden.append((violation, holding[0]))
+        else:
+            standing.append(violation)
+    return Judged(tuple(standing), tuple(overridden))
