@@ -1,0 +1,119 @@
+"""What the watch is told on its command line and in its environment, checked before anything starts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from reconciler.errors import UsageError
+
+SECRET = "RECONCILE_WEBHOOK_SECRET"  # noqa: S105  (the variable's name)
+SECRET_FILE = "RECONCILE_WEBHOOK_SECRET_FILE"  # noqa: S105  (the variable's name)
+
+DAY = 86_400.0
+UNITS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": DAY}
+DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smhd])+|\d+(?:\.\d+)?", re.ASCII)
+OFF = "off"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the HTTP endpoints listen; port 0 lets the system choose."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """All that one watch runs by.
+
+    Args:
+        source: folder, git URL or path, or tarball, as the operator wrote it.
+        state: the state directory.
+        only: one cluster's or node's name; empty for all.
+        interval: seconds after a pass until the nodes are looked at again.
+        poll: seconds after which the source is asked again.
+        listen: where the endpoints are; None for none.
+        log_format: `console`, `json`, or empty to decide by what stderr is.
+        grace: seconds that running steps have to finish once the watch is told to stop.
+        secret: shared with the forge, empty where the webhook is not wanted.
+    """
+
+    source: str
+    state: Path
+    ref: str = ""
+    path: str = ""
+    sha256: str = ""
+    only: str = ""
+    dry_run: bool = False
+    interval: float = 300.0
+    poll: float = 30.0
+    listen: Address | None = None
+    log_format: str = ""
+    grace: float = 90.0
+    secret: str = ""
+
+
+def duration(text: str, *, name: str, least: float = 0.1, most: float = 30 * DAY) -> float:
+    """Seconds that `90`, `1.5s`, `5m`, `1h30m` or `1d` stand for.
+
+    Args:
+        text: one or more numbers, each with a unit; a bare number is seconds.
+        name: the option, for the message.
+        least: seconds below which the value is refused.
+        most: seconds above which the value is refused.
+
+    Raises:
+        UsageError: not a duration, or out of bounds.
+    """
+    clean = text.strip().lower()
+    if not DURATION.fullmatch(clean):
+        raise UsageError(f"{name}: {text!r} is not a duration", remedy="write it like 30s, 5m or 1h30m")
+    parts = re.findall(r"([\d.]+)([smhd]?)", clean)
+    seconds = sum(float(number) * UNITS[unit or "s"] for number, unit in parts)
+    if not least <= seconds <= most:
+        raise UsageError(f"{name}: {text!r} is not between {least:g} s and {most:g} s")
+    return seconds
+
+
+def address(text: str) -> Address | None:
+    """Where to listen: `HOST:PORT`, `[IPv6]:PORT`, `:PORT` for loopback; None for `off`.
+
+    Raises:
+        UsageError: not of that form.
+    """
+    if text.strip().lower() == OFF:
+        return None
+    host, colon, port = text.strip().rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
+    ambiguous = ":" in host and not text.strip().startswith("[")
+    if not colon or ambiguous or not port.isascii() or not port.isdigit() or int(port) > 65_535:  # noqa: PLR2004
+        remedy = "write it like 127.0.0.1:8642 or [::1]:8642, or off"
+        raise UsageError(f"--listen: {text!r} is not an address and a port", remedy=remedy)
+    return Address(host or "127.0.0.1", int(port))
+
+
+def secret(environment: Mapping[str, str], read: Callable[[Path], str] = Path.read_text) -> str:
+    """The webhook's secret, from the environment or from the file it names; empty where there is none.
+
+    Raises:
+        UsageError: both are given, or the file cannot be read or is empty.
+    """
+    value, path = environment.get(SECRET, ""), environment.get(SECRET_FILE, "")
+    if value and path:
+        raise UsageError(f"both {SECRET} and {SECRET_FILE} are set", remedy="set one of them")
+    if not path:
+        return value
+    try:
+        value = read(Path(path)).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{SECRET_FILE}: {path} cannot be read: {error}") from error
+    if not value:
+        raise UsageError(f"{SECRET_FILE}: {path} is empty")
+    return value

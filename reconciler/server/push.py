@@ -1,0 +1,110 @@
+"""What a believed webhook call says: a ping, a push to a ref, or something to pass over."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+from urllib.parse import parse_qs
+
+EVENT_HEADERS = ("x-forgejo-event", "x-gitea-event", "x-github-event", "x-gitlab-event")
+PUSHES = frozenset({"push", "tag_push", "push hook", "tag push hook", "create", "delete"})
+
+
+class Kind(StrEnum):
+    """What to do about a call."""
+
+    PING = "ping"
+    """The forge tries whether somebody is there."""
+
+    PUSH = "push"
+    """What is watched may have changed."""
+
+    ELSEWHERE = "elsewhere"
+    """A push to a ref that nobody here watches."""
+
+    OTHER = "other"
+    """An event of another kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One believed call: what it is and a sentence about it."""
+
+    kind: Kind
+    words: str
+
+
+class UnreadableCall(ValueError):
+    """The body is not what the forges' pages describe."""
+
+
+def read(headers: Mapping[str, str], body: bytes, *, ref: str) -> Call:
+    """What a call means for someone who watches `ref`.
+
+    A push whose ref cannot be told counts as a push: the price is one look at the source, and
+    missing one would cost a poll interval.
+
+    Args:
+        headers: names in lower case.
+        body: JSON, or a form whose `payload` is JSON.
+        ref: the branch, tag or commit watched; empty for the repository's default branch.
+
+    Raises:
+        UnreadableCall: the body is neither JSON nor a form with JSON in `payload`.
+    """
+    event = next((headers[name].lower() for name in EVENT_HEADERS if name in headers), "")
+    if event == "ping":
+        return Call(Kind.PING, "pong")
+    payload = _payload(headers, body)
+    if event in {"", "system hook"}:  # GitLab's system hooks and bare senders name the event in the body
+        event = str(payload.get("object_kind") or payload.get("event_name") or "push").lower()
+    if event not in PUSHES:
+        return Call(Kind.OTHER, f"nothing to do for an event of kind {event!r}")
+    return _push(payload, event, ref)
+
+
+def _push(payload: Mapping[str, Any], event: str, ref: str) -> Call:
+    pushed = _full(str(payload.get("ref") or ""), event, str(payload.get("ref_type") or ""))
+    watched = _watched(ref, payload)
+    if pushed and watched and pushed not in watched:
+        return Call(Kind.ELSEWHERE, f"{pushed} was pushed; {' or '.join(sorted(watched))} is watched here")
+    return Call(Kind.PUSH, f"{pushed or 'something'} was pushed; the source is looked at")
+
+
+def _watched(ref: str, payload: Mapping[str, Any]) -> frozenset[str]:
+    """The full names that `ref` may stand for; none where the call does not tell the default branch."""
+    if ref.startswith("refs/"):
+        return frozenset({ref})
+    if ref in {"", "HEAD"}:
+        ref = next(
+            (str(part["default_branch"]) for part in _repositories(payload) if part.get("default_branch")), ""
+        )
+        return frozenset({f"refs/heads/{ref}"}) if ref else frozenset()
+    return frozenset({f"refs/heads/{ref}", f"refs/tags/{ref}"})
+
+
+def _repositories(payload: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The descriptions of the repository: `repository` (GitHub, Gitea), `project` (GitLab)."""
+    return [part for part in (payload.get("repository"), payload.get("project")) if isinstance(part, Mapping)]
+
+
+def _full(ref: str, event: str, ref_type: str) -> str:
+    if not ref or ref.startswith("refs/"):
+        return ref
+    return f"refs/{'tags' if 'tag' in (ref_type or event) else 'heads'}/{ref}"
+
+
+def _payload(headers: Mapping[str, str], body: bytes) -> Mapping[str, Any]:
+    try:
+        text = body.decode()
+        if headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+            text = parse_qs(text, max_num_fields=16).get("payload", [""])[0]
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UnreadableCall("the body is not JSON") from error
+    if not isinstance(value, Mapping):
+        raise UnreadableCall("the body is not a JSON object")
+    return value

@@ -1,0 +1,95 @@
+"""Who sent a webhook call: the forges' signatures, checked in constant time over the bytes as they came."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+TOLERANCE = 300
+"""Seconds by which a signed time may differ from ours (Standard Webhooks: "within some tolerance")."""
+
+SIGNING_PREFIX = "whsec_"
+"""How a signing token of the Standard Webhooks form begins, which GitLab uses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a call is not believed.
+
+    Args:
+        code: stable name, a label of the metrics.
+        words: a sentence for whoever sent it; never quotes the secret or the expected signature.
+    """
+
+    code: str
+    words: str
+
+
+def refusal(headers: Mapping[str, str], body: bytes, secret: str, *, now: float) -> Refusal | None:
+    """Why a call is not from a forge that knows the secret; None where it is.
+
+    The first scheme that the call shows is the one that counts: a bad signature is not rescued by
+    a good one of another scheme. Gitea and Forgejo send GitHub's header beside their own.
+
+    Args:
+        headers: names in lower case.
+        body: the bytes as they were received.
+        secret: shared with the forge, not empty.
+        now: seconds since 1970.
+    """
+    for name in ("x-forgejo-signature", "x-gitea-signature"):
+        if name in headers:
+            return _hexadecimal(headers[name], body, secret, name=name)
+    if "x-hub-signature-256" in headers:
+        return _github(headers["x-hub-signature-256"], body, secret)
+    if "webhook-signature" in headers and secret.startswith(SIGNING_PREFIX):
+        return _signed(headers, body, secret, now=now)
+    if "x-gitlab-token" in headers:
+        return _same(headers["x-gitlab-token"], secret, name="X-Gitlab-Token")
+    if "webhook-signature" in headers:
+        words = f"the call is signed with a signing token, but the secret here is none ({SIGNING_PREFIX}…)"
+        return Refusal("other-scheme", words)
+    return Refusal("no-signature", "the call has no signature; set the shared secret at the forge")
+
+
+def _hexadecimal(value: str, body: bytes, secret: str, *, name: str) -> Refusal | None:
+    expected = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+    return _same(value.lower(), expected, name=name)
+
+
+def _github(value: str, body: bytes, secret: str) -> Refusal | None:
+    scheme, _, digest = value.partition("=")
+    if scheme != "sha256":
+        return Refusal("bad-signature", "X-Hub-Signature-256 does not begin with sha256=")
+    return _hexadecimal(digest, body, secret, name="X-Hub-Signature-256")
+
+
+def _signed(headers: Mapping[str, str], body: bytes, secret: str, *, now: float) -> Refusal | None:
+    """The form of Standard Webhooks, which GitLab's signing tokens use."""
+    identity, stamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
+    try:
+        key = base64.b64decode(secret.removeprefix(SIGNING_PREFIX), validate=True)
+    except binascii.Error:
+        return Refusal("bad-secret", f"what follows {SIGNING_PREFIX} in the secret here is not base64")
+    if not stamp.isascii() or not stamp.isdigit():
+        return Refusal("bad-signature", "webhook-timestamp is not a number of seconds")
+    if abs(now - int(stamp)) > TOLERANCE:
+        words = f"webhook-timestamp is more than {TOLERANCE} seconds away from the clock here"
+        return Refusal("too-old", words)
+    content = b".".join((identity.encode(), stamp.encode(), body))
+    expected = base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode()
+    offered = [item.partition(",") for item in headers["webhook-signature"].split()]
+    found = [
+        _same(digest, expected, name="webhook-signature") for version, _, digest in offered if version == "v1"
+    ]
+    return None if None in found else Refusal("bad-signature", "webhook-signature does not fit the body")
+
+
+def _same(value: str, expected: str, *, name: str) -> Refusal | None:
+    if hmac.compare_digest(value.encode(), expected.encode()):
+        return None
+    return Refusal("bad-signature", f"{name} does not fit; is the secret the same on both sides?")

@@ -1,0 +1,80 @@
+"""Durations, addresses and the secret: what is accepted and what each refusal says."""
+
+import pytest
+
+from reconciler.errors import UsageError
+from reconciler.server.options import Address, address, duration, secret
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90", 90),
+        ("0.5", 0.5),
+        ("30s", 30),
+        ("5m", 300),
+        ("1h30m", 5400),
+        ("1d", 86_400),
+        (" 2M ", 120),
+        ("1.5h", 5400),
+    ],
+)
+def test_durations(text, seconds):
+    assert duration(text, name="--interval") == seconds
+
+
+@pytest.mark.parametrize("text", ["", "m", "-5m", "5 m", "5min", "1e3", "nan", "inf", "5m30", "1.2.3s", "٣s"])
+def test_what_is_no_duration_is_refused_with_an_example(text):
+    with pytest.raises(UsageError, match="--interval") as caught:
+        duration(text, name="--interval")
+    assert "5m" in caught.value.remedy
+
+
+@pytest.mark.parametrize("text", ["0", "0.01s", "31d"])
+def test_durations_out_of_bounds(text):
+    with pytest.raises(UsageError, match="not between"):
+        duration(text, name="--poll")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("127.0.0.1:8642", Address("127.0.0.1", 8642)),
+        (":0", Address("127.0.0.1", 0)),
+        ("[::1]:8642", Address("::1", 8642)),
+        ("watch.example.com:80", Address("watch.example.com", 80)),
+        ("off", None),
+    ],
+)
+def test_addresses(text, expected):
+    assert address(text) == expected
+
+
+def test_an_address_is_written_as_it_is_read():
+    for text in ("127.0.0.1:8642", "[::1]:8642"):
+        assert str(address(text)) == text
+
+
+@pytest.mark.parametrize("text", ["", "8642", "localhost", "::1:8642", "h:", "h:65536", "h:http", "h:²"])
+def test_what_is_no_address_is_refused(text):
+    with pytest.raises(UsageError, match="--listen"):
+        address(text)
+
+
+def test_the_secret_from_the_environment_or_a_file(tmp_path):
+    path = tmp_path / "secret"
+    path.write_text("from-file\n")
+    assert secret({}) == ""
+    assert secret({"RECONCILE_WEBHOOK_SECRET": "from-env"}) == "from-env"
+    assert secret({"RECONCILE_WEBHOOK_SECRET_FILE": str(path)}) == "from-file"
+
+
+def test_two_secrets_an_empty_one_or_a_missing_file_are_refused(tmp_path):
+    empty = tmp_path / "empty"
+    empty.write_text("\n")
+    with pytest.raises(UsageError, match="both"):
+        secret({"RECONCILE_WEBHOOK_SECRET": "a", "RECONCILE_WEBHOOK_SECRET_FILE": str(empty)})
+    with pytest.raises(UsageError, match="is empty"):
+        secret({"RECONCILE_WEBHOOK_SECRET_FILE": str(empty)})
+    with pytest.raises(UsageError, match="cannot be read"):
+        secret({"RECONCILE_WEBHOOK_SECRET_FILE": str(tmp_path / "none")})
