@@ -13,6 +13,7 @@
     ├── GuardRefusal          a person reads the verdicts: nothing was done
     ├── WorldChanged          a person plans again: the plan no longer fits
     └── StateError            a person mends the state directory
+        └── ClusterBusy         a retry helps: another run is changing the cluster
 
 Command-line code turns them into a message and an exit status at one place, `reconciler.cli.main`.
 """
@@ -121,3 +122,7 @@ class WorldChanged(ReconcilerError):
 
 class StateError(ReconcilerError):
     """The state directory cannot be read, written or locked."""
+
+
+class ClusterBusy(StateError):
+    """Another run holds the cluster's lock; its end releases it, however it ends."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from reconciler.core.plan import Plan, Step
+from reconciler.core.plan import Finding, Plan, Step
 
 
 class State(StrEnum):
@@ -30,7 +30,8 @@ class State(StrEnum):
     """Waits for a person."""
 
     SKIPPED = "skipped"
-    """Not performed because of an earlier step, or because the run was stopped."""
+    """Not performed: because of an earlier step, because the run was stopped, or because the nodes'
+    answers do not tell whether it may be."""
 
 
 SUCCESSES = frozenset({State.DONE, State.FOUND})
@@ -54,11 +55,17 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All outcomes of one run, in the plan's order."""
+    """All outcomes of one run, in the plan's order.
+
+    Args:
+        run: the id that `reconcile history show` knows; empty where there was nothing to do.
+        findings: what a person should know of the run itself, such as messages not delivered.
+    """
 
     run: str
     plan: Plan
     outcomes: tuple[Outcome, ...] = field(default=())
+    findings: tuple[Finding, ...] = field(default=())
 
     @property
     def succeeded(self) -> bool:
