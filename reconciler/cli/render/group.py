@@ -1,0 +1,163 @@
+"""Steps that say the same of many nodes, gathered so that a thousand nodes read as one paragraph."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeVar
+
+from reconciler.cli.render.clean import clean, plural
+from reconciler.core.plain import encode
+from reconciler.core.plan import ClusterPlan, Plan, Step
+from reconciler.core.secret import mask
+
+_T = TypeVar("_T")
+_EACH = "each node"
+_RUN = 4
+_PIECES = 6
+_LAST_NUMBER = re.compile(r"^(.*?)(\d+)(\D*)$", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Steps that differ in nothing but their node.
+
+    Args:
+        first: number of the first step among all steps shown; the others follow it.
+        after: numbers of the steps that must have succeeded before, as text such as `1-3, 5`.
+    """
+
+    first: int
+    steps: tuple[Step, ...]
+    after: str = ""
+
+    @property
+    def numbers(self) -> str:
+        """`7`, or `7-46` for forty steps."""
+        last = self.first + len(self.steps) - 1
+        return f"{self.first}" if last == self.first else f"{self.first}-{last}"
+
+    @property
+    def step(self) -> Step:
+        """The step that stands for all."""
+        return self.steps[0]
+
+    @property
+    def nodes(self) -> str:
+        """The nodes in few words: `edge-01 … edge-40 (40 nodes)`."""
+        return names([step.node for step in self.steps])
+
+    def words(self, text: str) -> str:
+        """A sentence of the first step, said of all."""
+        return about(text, self.step.node) if len(self.steps) > 1 else clean(text)
+
+
+def gathered(plan: Plan) -> dict[str, tuple[Group, ...]]:
+    """Cluster -> its groups, numbered through the whole plan."""
+    result: dict[str, tuple[Group, ...]] = {}
+    number = 1
+    for cluster in plan.clusters:
+        result[cluster.cluster] = _numbered(_runs(cluster), number)
+        number += len(cluster.steps)
+    return result
+
+
+def names(nodes: Sequence[str]) -> str:
+    """Node names in few words, ranges where their numbers follow each other."""
+    pieces = list(_ranges([clean(node) for node in nodes]))
+    if len(nodes) == 1:
+        return pieces[0]
+    rest = " …" if len(pieces) > _PIECES else ""
+    return f"{', '.join(pieces[:_PIECES])}{rest} ({plural(len(nodes), 'node')})"
+
+
+def about(text: str, node: str) -> str:
+    """A sentence about one node, said of each: its name gives way to "each node"."""
+    pattern = rf"(?<![\w.@-]){re.escape(node)}(?![\w@-]|\.\w)"
+    return clean(re.sub(pattern, _EACH, text)) if node else clean(text)
+
+
+def alike(items: Iterable[_T], key: Callable[[_T], Hashable]) -> list[tuple[_T, ...]]:
+    """Items with the same key together, each group where its first item stood."""
+    found: dict[Hashable, list[_T]] = {}
+    for item in items:
+        found.setdefault(key(item), []).append(item)
+    return [tuple(group) for group in found.values()]
+
+
+def _runs(cluster: ClusterPlan) -> list[tuple[Step, ...]]:
+    """Steps that wait only for their own node may be gathered from anywhere, others only side by side."""
+    node_of = {step.id: step.node for step in cluster.steps}
+    tied = {
+        name
+        for step in cluster.steps
+        for before in step.after
+        if node_of.get(before) != step.node
+        for name in (step.id, before)
+    }
+    place = 0
+    last: Hashable = None
+    keys: dict[str, Hashable] = {}
+    for step in cluster.steps:
+        said = _said(step)
+        place += said != last
+        last = said
+        keys[step.id] = (place if step.id in tied else None, said)
+    return alike(cluster.steps, lambda step: keys[step.id])
+
+
+def _said(step: Step) -> Hashable:
+    sentences = (step.reason, step.risk_reason, step.needs, step.inverse.words)
+    return (
+        step.action,
+        step.effect,
+        step.risk,
+        step.waits_for_person,
+        tuple(about(text, step.node) for text in sentences),
+        tuple((change.pointer, change.op, encode(mask([change.old, change.new]))) for change in step.changes),
+        tuple(before.removeprefix(f"{step.cluster}/{step.node}/") for before in step.after),
+    )
+
+
+def _numbered(runs: list[tuple[Step, ...]], number: int) -> tuple[Group, ...]:
+    places: dict[str, int] = {}
+    groups = []
+    for steps in runs:
+        places |= {step.id: number + index for index, step in enumerate(steps)}
+        groups.append(Group(number, steps))
+        number += len(steps)
+    return tuple(Group(group.first, group.steps, _after(group, places)) for group in groups)
+
+
+def _after(group: Group, places: Mapping[str, int]) -> str:
+    numbers = sorted({places[name] for step in group.steps for name in step.after if name in places})
+    return ", ".join(_number_ranges(numbers))
+
+
+def _number_ranges(numbers: Sequence[int]) -> Iterator[str]:
+    start = 0
+    for index, number in enumerate(numbers):
+        if index + 1 == len(numbers) or numbers[index + 1] != number + 1:
+            yield f"{number}" if start == index else f"{numbers[start]}-{number}"
+            start = index + 1
+
+
+def _ranges(nodes: Sequence[str]) -> Iterator[str]:
+    start = 0
+    breaks = [index + 1 for index, (one, two) in enumerate(pairwise(nodes)) if not _follows(one, two)]
+    for end in [*breaks, len(nodes)]:
+        if end - start >= _RUN:
+            yield f"{nodes[start]} … {nodes[end - 1]}"
+        else:
+            yield from nodes[start:end]
+        start = end
+
+
+def _follows(one: str, two: str) -> bool:
+    match = _LAST_NUMBER.match(one)
+    if match is None:
+        return False
+    head, number, tail = match.groups()
+    return two == f"{head}{int(number) + 1:0{len(number)}d}{tail}"

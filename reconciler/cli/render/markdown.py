@@ -1,0 +1,158 @@
+"""Plans and reports as a pull-request comment: a summary, a table, the steps, folded differences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from reconciler.cli.render import words
+from reconciler.cli.render.changes import bounded
+from reconciler.cli.render.clean import plural
+from reconciler.cli.render.escape import code, escaped, fenced
+from reconciler.cli.render.fit import Piece, Rank, fitted
+from reconciler.cli.render.group import Group, gathered
+from reconciler.cli.render.notes import missed, notes, restarts
+from reconciler.cli.render.view import View
+from reconciler.core.outcome import Report
+from reconciler.core.plan import ClusterPlan, Plan
+from reconciler.core.problem import Problem, Severity
+
+MARKER = "<!-- reconcile: plan -->"
+"""First line of every comment, by which a later run finds it again."""
+
+LIMIT = 60_000
+"""Characters that a comment may have: forges refuse somewhat more than this."""
+
+_CHANGES = 40
+
+
+def render_plan(view: View, *, limit: int = LIMIT) -> str:
+    """A plan as Markdown of at most `limit` characters; what is cut is counted in its last line."""
+    plan = view.plan
+    pieces = [
+        Piece(f"{MARKER}\n### {escaped(words.summary(plan, view.violations))}\n\n"),
+        Piece(f"{_origin(plan)}\n\n"),
+        *_violations(view),
+        *_warnings(view.warnings),
+        *_table(plan),
+        *_findings(plan),
+        *_steps(plan),
+        Piece(f"<sub>plan {code(plan.digest[:12])} made by reconcile {escaped(plan.program)}</sub>\n"),
+    ]
+    return fitted(pieces, limit)
+
+
+def render_report(report: Report, remaining: Plan | None = None, *, limit: int = LIMIT) -> str:
+    """What became of a run, as Markdown; `remaining` is what a second look would still plan."""
+    pieces = [Piece(f"### {escaped(words.result(report, remaining))}\n\n")]
+    for part in missed(report):
+        reason = f": {escaped(part.reason)}" if part.reason else ""
+        text = f"{escaped(part.cluster)}, {escaped(part.action)} {escaped(part.who)}{reason}"
+        pieces.append(Piece(f"- **{words.STATES[part.state]}** {text}\n", Rank.LINE))
+    for wait in restarts(report):
+        text = f"{escaped(wait.cluster)}, {escaped(wait.who)}: {escaped(wait.fields)}"
+        pieces.append(Piece(f"- **waits for a restart** {text}\n", Rank.LINE))
+    pieces.append(Piece(f"\nrun {code(report.run)}\n"))
+    return fitted(pieces, limit)
+
+
+def _origin(plan: Plan) -> str:
+    revision = plan.revision
+    title = f" {escaped(revision.title)}" if revision.title else ""
+    return f"{code(revision.short or revision.id)}{title}, from {code(revision.source)}"
+
+
+def _violations(view: View) -> Iterator[Piece]:
+    if view.violations:
+        yield Piece("**Refused; nothing is done:**\n\n")
+    for violation in view.violations:
+        remedy = f"\n  → {escaped(violation.remedy)}" if violation.remedy else ""
+        yield Piece(f"- {escaped(violation.message)} ({code(violation.code)}){remedy}\n", Rank.LINE)
+    for violation, override in view.overridden:
+        until = f"until {override.until}: {escaped(override.reason)}"
+        text = f"- **overridden** {escaped(violation.message)} ({code(violation.code)})\n  {until}"
+        yield Piece(f"{text}\n", Rank.LINE)
+    if view.violations or view.overridden:
+        yield Piece("\n")
+
+
+def _warnings(warnings: Sequence[Problem]) -> Iterator[Piece]:
+    for problem in warnings:
+        remedy = f" → {escaped(problem.remedy)}" if problem.remedy else ""
+        where, what = code(str(problem.position)), escaped(problem.message)
+        yield Piece(f"- {problem.severity}: {where}: {what}{remedy} ({code(problem.code)})\n", Rank.LINE)
+    if warnings:
+        yield Piece("\n")
+
+
+def _table(plan: Plan) -> Iterator[Piece]:
+    yield Piece("| cluster | kind | nodes | as desired | changes | highest risk | errors |\n")
+    yield Piece("|---|---|--:|--:|--:|---|--:|\n")
+    for cluster in plan.clusters:
+        yield Piece(_row(cluster), Rank.LINE)
+    yield Piece("\n")
+
+
+def _row(cluster: ClusterPlan) -> str:
+    errors = sum(finding.severity is Severity.ERROR for finding in cluster.findings)
+    top = max(cluster.steps, key=words.weight, default=None)
+    cells = [
+        code(cluster.cluster),
+        escaped(cluster.kind),
+        f"{cluster.nodes:,}",
+        f"{cluster.unchanged:,}",
+        f"{len(cluster.steps):,}",
+        words.risk(top) if top else "",
+        f"{errors:,}",
+    ]
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _findings(plan: Plan) -> Iterator[Piece]:
+    for cluster in plan.clusters:
+        for note in notes(cluster.findings):
+            remedy = f" → {escaped(note.remedy)}" if note.remedy else ""
+            head = f"- **{note.severity}** {escaped(cluster.cluster)}, {escaped(note.who)}"
+            yield Piece(f"{head}: {escaped(note.message)}{remedy} ({code(note.code)})\n", Rank.LINE)
+    if any(cluster.findings for cluster in plan.clusters):
+        yield Piece("\n")
+
+
+def _steps(plan: Plan) -> Iterator[Piece]:
+    for cluster, groups in gathered(plan).items():
+        if groups:
+            yield Piece(f"#### {escaped(cluster)}\n\n", Rank.STEP)
+        for group in groups:
+            yield Piece(_step(group), Rank.STEP)
+            if group.step.changes:
+                yield Piece(_difference(group), Rank.DIFFERENCE)
+        if groups:
+            yield Piece("\n", Rank.STEP)
+
+
+def _step(group: Group) -> str:
+    step = group.step
+    person = ", **needs a person**" if step.waits_for_person else ""
+    risk = f"**{words.risk(step)}**" if words.destructive(step) else words.risk(step)
+    why = f": {escaped(group.words(step.risk_reason))}" if step.risk_reason else ""
+    lines = [
+        f"- **{group.numbers} {escaped(step.action)}** {escaped(group.nodes)}{person}  ",
+        f"  {escaped(group.words(step.reason))}  ",
+        f"  {words.EFFECTS[step.effect]}; {risk}{why}  ",
+    ]
+    if step.needs:
+        lines.append(f"  needs: {escaped(group.words(step.needs))}  ")
+    if group.after:
+        lines.append(f"  after: {group.after}  ")
+    if step.inverse.words:
+        undo = escaped(group.words(step.inverse.words))
+        lines.append(f"  **{undo}**  " if words.final(step) else f"  undo: {undo}  ")
+    return "\n".join(lines) + "\n"
+
+
+def _difference(group: Group) -> str:
+    changes = group.step.changes
+    body = "\n".join(f"{line.mark} {line.text}" for line in bounded(changes, _CHANGES))
+    block = fenced(body, "diff").replace("\n", "\n  ")
+    each = " on each node" if len(group.steps) > 1 else ""
+    head = f"{plural(len(changes), 'difference')}{each}"
+    return f"\n  <details><summary>{head}</summary>\n\n  {block}\n\n  </details>\n\n"

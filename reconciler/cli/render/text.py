@@ -1,0 +1,176 @@
+"""Plans and reports for a terminal: terse, aligned, calm."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from reconciler.cli.render import words
+from reconciler.cli.render.changes import ADD, REMOVE, REPLACE, bounded
+from reconciler.cli.render.clean import clean
+from reconciler.cli.render.colour import Palette, Tone
+from reconciler.cli.render.group import Group, gathered
+from reconciler.cli.render.notes import missed, notes, restarts
+from reconciler.cli.render.view import View
+from reconciler.core.guard import Violation
+from reconciler.core.outcome import SUCCESSES, Outcome, Report, State
+from reconciler.core.plan import ClusterPlan, Finding, Plan, Step
+from reconciler.core.policy import Override
+from reconciler.core.problem import Problem, Severity
+
+_CHANGES = 20
+_MARKS = {ADD: Tone.ADD, REMOVE: Tone.DANGER, REPLACE: Tone.CHANGE}
+_SEVERITIES = {Severity.ERROR: Tone.DANGER, Severity.WARNING: Tone.CHANGE, Severity.NOTE: Tone.QUIET}
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a terminal wants it: `width` in columns, colour or none."""
+
+    width: int = 100
+    colour: bool = False
+
+    @property
+    def paint(self) -> Palette:
+        """Colours, or none."""
+        return Palette(self.colour)
+
+    def wrapped(self, text: str, indent: int, tone: Tone = Tone.PLAIN) -> Iterator[str]:
+        """A sentence as lines that all stand `indent` columns in."""
+        blank = " " * indent
+        width = max(self.width - indent, 30)
+        for line in textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False):
+            yield blank + self.paint(line, tone)
+
+
+PLAIN = Layout()
+
+
+def render_plan(view: View, *, layout: Layout = PLAIN) -> str:
+    """A plan for a person at a terminal; it ends with one sentence that says it all."""
+    plan, groups = view.plan, gathered(view.plan)
+    blocks = [[layout.paint(f"Plan for {words.origin(plan.revision)}", Tone.STRONG)]]
+    blocks.append(list(_warnings(view.warnings, layout)))
+    blocks += [list(_cluster(cluster, groups[cluster.cluster], layout)) for cluster in plan.clusters]
+    blocks += [list(_overridden(violation, override, layout)) for violation, override in view.overridden]
+    blocks += [list(_violation(violation, layout)) for violation in view.violations]
+    tone = Tone.DANGER if view.violations else Tone.STRONG
+    blocks.append(list(layout.wrapped(words.summary(plan, view.violations), 0, tone)))
+    return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
+
+
+def render_report(report: Report, remaining: Plan | None = None, *, layout: Layout = PLAIN) -> str:
+    """What became of a run: what was not done and why, what waits for a restart, and one sentence.
+
+    Args:
+        report: the run's outcomes.
+        remaining: what a second look at the nodes would still plan; None where there was none.
+        layout: width and colour.
+    """
+    lines = [*_missed(report, layout), *_restarts(report, layout)]
+    tone = Tone.ADD if report.succeeded else Tone.DANGER
+    lines += layout.wrapped(words.result(report, remaining), 0, tone)
+    if not report.succeeded or (remaining is not None and not remaining.empty):
+        lines.append(f"  → reconcile history show {clean(report.run)}")
+    return "\n".join(lines) + "\n"
+
+
+def outcome_line(outcome: Outcome, *, layout: Layout = PLAIN) -> str:
+    """One step's end in one line, for logs and pipes."""
+    step = outcome.step
+    word = layout.paint(f"{words.STATES[outcome.state]:<13}", _outcome_tone(outcome.state))
+    reason = f": {clean(outcome.reason)}" if outcome.reason and outcome.state not in SUCCESSES else ""
+    return f"{word} {clean(step.cluster)}  {clean(step.action)}  {clean(step.node)}{reason}"
+
+
+def step_tone(step: Step) -> Tone:
+    """Red for what cannot be undone, green for what only adds, else yellow."""
+    if words.destructive(step):
+        return Tone.DANGER
+    only_adds = step.changes and all(change.op.value == "add" for change in step.changes)
+    return Tone.ADD if only_adds else Tone.CHANGE
+
+
+def _cluster(cluster: ClusterPlan, groups: Sequence[Group], layout: Layout) -> Iterator[str]:
+    head = layout.paint(clean(cluster.cluster), Tone.STRONG)
+    yield f"{head} ({clean(cluster.kind)}): {words.counts(cluster)}"
+    widths = (
+        max((len(group.numbers) for group in groups), default=0),
+        max((len(clean(group.step.action)) for group in groups), default=0),
+    )
+    for group in groups:
+        yield from _group(group, widths, layout)
+    yield from _findings(cluster.findings, layout)
+
+
+def _group(group: Group, widths: tuple[int, int], layout: Layout) -> Iterator[str]:
+    step = group.step
+    indent = widths[0] + 4
+    verb = layout.paint(f"{clean(step.action):<{widths[1]}}", step_tone(step))
+    person = "  (needs a person)" if step.waits_for_person else ""
+    yield f"  {group.numbers:>{widths[0]}}  {verb}  {group.nodes}{person}"
+    yield from layout.wrapped(group.words(step.reason), indent)
+    tone = Tone.DANGER if words.destructive(step) else Tone.PLAIN
+    why = f": {group.words(step.risk_reason)}" if step.risk_reason else ""
+    yield from layout.wrapped(f"{words.EFFECTS[step.effect]}; {step.risk} risk{why}", indent, tone)
+    if step.needs:
+        yield from layout.wrapped(f"needs: {group.words(step.needs)}", indent, Tone.QUIET)
+    if group.after:
+        yield from layout.wrapped(f"after: {group.after}", indent, Tone.QUIET)
+    undo = group.words(step.inverse.words)
+    if words.final(step):
+        yield from layout.wrapped(undo, indent, Tone.DANGER)
+    elif undo:
+        yield from layout.wrapped(f"undo: {undo}", indent, Tone.QUIET)
+    for line in bounded(step.changes, _CHANGES):
+        yield " " * indent + layout.paint(f"{line.mark} {line.text}", _MARKS.get(line.mark, Tone.QUIET))
+
+
+def _findings(findings: Iterable[Finding], layout: Layout) -> Iterator[str]:
+    for note in notes(findings):
+        text = f"{note.severity}: {note.who}: {note.message} [{note.code}]"
+        yield from layout.wrapped(text, 2, _SEVERITIES[note.severity])
+        if note.remedy:
+            yield from layout.wrapped(f"→ {note.remedy}", 4)
+
+
+def _warnings(warnings: Iterable[Problem], layout: Layout) -> Iterator[str]:
+    for problem in warnings:
+        where, message = clean(str(problem.position)), clean(problem.message)
+        tone = _SEVERITIES[problem.severity]
+        yield from layout.wrapped(f"{problem.severity}: {where}: {message} [{clean(problem.code)}]", 0, tone)
+        if problem.remedy:
+            yield from layout.wrapped(f"→ {clean(problem.remedy)}", 2)
+
+
+def _violation(violation: Violation, layout: Layout) -> Iterator[str]:
+    text = f"refused: {clean(violation.message)} [{clean(violation.code)}]"
+    yield from layout.wrapped(text, 0, Tone.DANGER)
+    if violation.remedy:
+        yield from layout.wrapped(f"→ {clean(violation.remedy)}", 2)
+
+
+def _overridden(violation: Violation, override: Override, layout: Layout) -> Iterator[str]:
+    text = f"overridden: {clean(violation.message)} [{clean(violation.code)}]"
+    yield from layout.wrapped(text, 0, Tone.CHANGE)
+    yield from layout.wrapped(f"until {override.until}: {clean(override.reason)}", 2)
+
+
+def _missed(report: Report, layout: Layout) -> Iterator[str]:
+    for part in missed(report):
+        text = f"{words.STATES[part.state]}: {part.cluster}: {part.action} {part.who}"
+        reason = f": {part.reason}" if part.reason else ""
+        yield from layout.wrapped(text + reason, 0, _outcome_tone(part.state))
+
+
+def _restarts(report: Report, layout: Layout) -> Iterator[str]:
+    for part in restarts(report):
+        text = f"waits for a restart: {part.cluster}: {part.who}: {part.fields}"
+        yield from layout.wrapped(text, 0, Tone.CHANGE)
+
+
+def _outcome_tone(state: State) -> Tone:
+    if state in SUCCESSES:
+        return Tone.ADD
+    return Tone.CHANGE if state in {State.WAITING, State.SKIPPED} else Tone.DANGER

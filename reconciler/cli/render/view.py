@@ -1,0 +1,26 @@
+"""All that a rendering of a plan is made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reconciler.core.guard import Violation
+from reconciler.core.plan import Plan
+from reconciler.core.policy import Override
+from reconciler.core.problem import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A plan and what is said of it.
+
+    Args:
+        violations: why it is refused; empty where it may be applied.
+        overridden: violations that an override of the fleet file sets aside, each with that override.
+        warnings: what is doubtful in the files.
+    """
+
+    plan: Plan
+    violations: tuple[Violation, ...] = ()
+    overridden: tuple[tuple[Violation, Override], ...] = ()
+    warnings: tuple[Problem, ...] = ()

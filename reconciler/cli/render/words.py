@@ -1,0 +1,115 @@
+"""The sentences that the text and the Markdown renderings share."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from reconciler.cli.render.clean import clean, plural
+from reconciler.core.guard import Violation
+from reconciler.core.outcome import Report, State
+from reconciler.core.plan import ClusterPlan, Effect, Plan, Revision, Risk, Step
+from reconciler.core.problem import Severity
+
+EFFECTS = {
+    Effect.NONE: "nothing on the node changes",
+    Effect.HOT: "applies without interruption",
+    Effect.RESTART: "needs a restart",
+    Effect.MEMBERSHIP: "changes the membership",
+}
+STATES = {
+    State.DONE: "done",
+    State.FOUND: "already so",
+    State.FAILED: "failed",
+    State.UNKNOWN: "not known",
+    State.CHANGED: "world changed",
+    State.WAITING: "waiting",
+    State.SKIPPED: "not done",
+}
+_NO_RETURN = "point of no return"
+
+
+def final(step: Step) -> bool:
+    """Whether a step cannot be undone."""
+    return step.inverse.words.lower().startswith(_NO_RETURN)
+
+
+def destructive(step: Step) -> bool:
+    """Whether a step deserves the eye's attention first."""
+    return final(step) or step.risk is Risk.HIGH
+
+
+def weight(step: Step) -> tuple[bool, int]:
+    """Sorts steps by how bad they can turn out."""
+    return final(step), list(Risk).index(step.risk)
+
+
+def origin(revision: Revision) -> str:
+    """Which desired state this is, in one line."""
+    title = f" “{clean(revision.title)}”" if revision.title else ""
+    return f"{clean(revision.short or revision.id)}{title} from {clean(revision.source)}"
+
+
+def counts(cluster: ClusterPlan) -> str:
+    """A cluster's nodes and steps in numbers."""
+    parts = [plural(cluster.nodes, "node"), f"{cluster.unchanged:,} as desired"]
+    if cluster.steps:
+        parts.append(plural(len(cluster.steps), "change"))
+    errors = sum(finding.severity is Severity.ERROR for finding in cluster.findings)
+    if errors:
+        parts.append(plural(errors, "error"))
+    return ", ".join(parts)
+
+
+def risk(step: Step) -> str:
+    """`low risk`, `high risk, cannot be undone`."""
+    return f"{step.risk} risk, cannot be undone" if final(step) else f"{step.risk} risk"
+
+
+def pending(plan: Plan) -> str:
+    """`3 changes on 2 clusters; 1 needs a person`, without a final stop."""
+    steps = list(plan.steps())
+    clusters = sum(bool(cluster.steps) for cluster in plan.clusters)
+    text = f"{plural(len(steps), 'change')} on {plural(clusters, 'cluster')}"
+    waiting = sum(step.waits_for_person for step in steps)
+    if waiting:
+        text += f"; {waiting:,} {'needs' if waiting == 1 else 'need'} a person"
+    ends = sum(final(step) for step in steps)
+    if ends:
+        text += f"; {ends:,} cannot be undone"
+    return text
+
+
+def summary(plan: Plan, violations: Sequence[Violation] = ()) -> str:
+    """The one sentence that a plan comes to."""
+    errors = sum(finding.severity is Severity.ERROR for finding in plan.findings())
+    if violations:
+        return f"Refused for {plural(len(violations), 'reason')}, nothing is done: {pending(plan)}."
+    if not plan.empty:
+        return f"{pending(plan)}; {plural(errors, 'error')} to look at." if errors else f"{pending(plan)}."
+    if errors:
+        return f"Nothing to do where the nodes could be read; {plural(errors, 'error')} to look at."
+    nodes = sum(cluster.nodes for cluster in plan.clusters)
+    return f"No changes: {plural(nodes, 'node is', 'nodes are')} as desired."
+
+
+def result(report: Report, remaining: Plan | None = None) -> str:
+    """The one sentence that a run comes to, with what a second look found."""
+    if report.succeeded:
+        head = f"Done: {plural(len(report.outcomes), 'change')}"
+    else:
+        numbers = Counter(outcome.state for outcome in report.outcomes)
+        told = ", ".join(f"{numbers[state]:,} {word}" for state, word in STATES.items() if numbers[state])
+        part = numbers[State.DONE] or numbers[State.FOUND]
+        head = f"{'Applied in part' if part else 'Nothing was applied'}: {told}"
+    return f"{head}; {_verified(remaining)}."
+
+
+def _verified(remaining: Plan | None) -> str:
+    if remaining is None:
+        return "not looked at again"
+    errors = sum(finding.severity is Severity.ERROR for finding in remaining.findings())
+    trouble = f"{plural(errors, 'error')} to look at"
+    if not remaining.empty:
+        return f"still different: {pending(remaining)}" + (f"; {trouble}" if errors else "")
+    return f"no changes remain where the nodes could be read, {trouble}" if errors else "verified: no changes"

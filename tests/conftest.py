@@ -1,0 +1,31 @@
+"""Fixtures of every test: golden files, and the switch that writes them anew."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+CASES = Path(__file__).parent / "cases"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-golden",
+        action="store_true",
+        help="write the golden files of tests/cases instead of comparing",
+    )
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Compares text with a file below tests/cases; `pytest --update-golden` writes the file."""
+
+    def compare(name: str, text: str) -> None:
+        path = CASES / name
+        if request.config.getoption("--update-golden"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        assert path.exists(), f"{path} is missing: write it with pytest --update-golden"
+        assert text == path.read_text(encoding="utf-8")
+
+    return compare

@@ -1,0 +1,50 @@
+"""What a person and a program see of typical plans and runs, as golden files."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from cli_samples import EMPTY, FULL, HOSTILE, LIVE, NOTHING, PLAN, REFUSED, partial, report
+
+from reconciler.cli.render import json as as_json
+from reconciler.cli.render import markdown, text
+
+VIEWS = {"full": FULL, "refused": REFUSED, "nothing": NOTHING, "hostile": HOSTILE}
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_a_plan_as_text(name, golden):
+    golden(f"render/plan-{name}.txt", text.render_plan(VIEWS[name]))
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_a_plan_as_markdown(name, golden):
+    golden(f"render/plan-{name}.md", markdown.render_plan(VIEWS[name]))
+
+
+@pytest.mark.parametrize("name", ["refused", "nothing"])
+def test_a_plan_as_json(name, golden):
+    golden(f"render/plan-{name}.json", as_json.render_plan(VIEWS[name]))
+
+
+def test_a_narrow_coloured_plan(golden):
+    golden("render/plan-colour.txt", text.render_plan(REFUSED, layout=text.Layout(width=60, colour=True)))
+
+
+def test_a_partial_run(golden):
+    remaining = replace(PLAN, clusters=(LIVE,))
+    golden("render/run-partial.txt", text.render_report(partial(), remaining))
+    golden("render/run-partial.md", markdown.render_report(partial(), remaining))
+
+
+def test_a_run_as_json(golden):
+    view = replace(REFUSED, violations=())
+    golden("render/run.json", as_json.render_run(view, report(plan=view.plan), EMPTY))
+
+
+def test_json_gives_the_plan_that_its_digest_is_of():
+    told = json.loads(as_json.render_plan(FULL))
+    assert told["digest"] == PLAN.digest
+    assert told["plan"] == json.loads(PLAN.encoded())
+    assert [item["code"] for item in told["overridden"]] == ["blast-radius"]
+    assert told["warnings"][0]["line"] == 2

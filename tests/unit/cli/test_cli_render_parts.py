@@ -1,0 +1,198 @@
+"""The renderings' parts: bounds, grouping, escaping, and that no secret comes through."""
+
+import re
+from dataclasses import replace
+
+import pytest
+from cli_samples import EDGE, EVIL, FULL, HOSTILE, PLAN, REVISION, partial, report, upload
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.cli.render import json as as_json
+from reconciler.cli.render import markdown, text, words
+from reconciler.cli.render.changes import bounded, lines
+from reconciler.cli.render.clean import clean, plural, short, shown
+from reconciler.cli.render.escape import code, escaped, fenced
+from reconciler.cli.render.fit import Piece, Rank, fitted
+from reconciler.cli.render.group import about, gathered, names
+from reconciler.cli.render.view import View
+from reconciler.core.diff import Change, Op, diff
+from reconciler.core.outcome import State
+from reconciler.core.plan import ClusterPlan, Plan
+from reconciler.core.secret import Secret
+
+RENDERED = [text.render_plan, markdown.render_plan, as_json.render_plan]
+PRINTABLE = re.compile(r"[^\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]*")
+
+
+@given(st.text(st.characters(exclude_categories=[])))
+def test_clean_text_is_one_printable_line(value):
+    told = clean(value)
+    assert "\n" not in told
+    assert PRINTABLE.fullmatch(told)
+    told.encode()
+
+
+def test_a_cut_text_says_how_long_it_was():
+    assert short("abc", 3) == "abc"
+    assert short("a" * 1500, 10) == "a" * 10 + " … (1,500 characters)"
+
+
+def test_numbers_take_their_noun():
+    assert [plural(number, "node") for number in (0, 1, 2500)] == ["0 nodes", "1 node", "2,500 nodes"]
+
+
+@pytest.mark.parametrize("render", RENDERED)
+def test_secrets_are_not_rendered(render):
+    assert "hunter" not in render(FULL)
+    assert "payloads" not in render(FULL)
+
+
+@pytest.mark.parametrize("render", RENDERED)
+def test_nothing_rendered_steers_a_terminal(render):
+    assert PRINTABLE.fullmatch(render(HOSTILE))
+
+
+def test_a_change_of_a_secret_shows_neither_value():
+    told = lines(Change("/key", Op.REPLACE, old=Secret("one"), new=Secret("two", "${env:KEY}")))
+    assert [line.text for line in told] == ['/key: was "••••••", becomes "${env:KEY}"']
+    same = lines(Change("/key", Op.REPLACE, old=[{"key": Secret("one")}], new=[{"key": Secret("two")}]))
+    assert "secret" in same[0].text
+    assert "one" not in str(same)
+
+
+def test_an_array_shows_what_left_and_what_came():
+    told = lines(Change("/list", Op.REPLACE, old=["a", "b", "b"], new=["b", "c"]))
+    assert [f"{line.mark} {line.text}" for line in told] == [
+        "~ /list: was 3 items, becomes 2, 1 of them as before",
+        '-   "a"',
+        '-   "b"',
+        '+   "c"',
+    ]
+
+
+def test_an_array_in_another_order_says_so():
+    told = lines(Change("/list", Op.REPLACE, old=[1, 2], new=[2, 1]))
+    assert told[0].text == "/list: the same 2 items in another order"
+    assert [line.text.split() for line in told[1:]] == [["was", "[1,", "2]"], ["becomes", "[2,", "1]"]]
+
+
+def test_long_values_are_cut_and_many_changes_counted():
+    assert len(shown("x" * 10_000)) < 400
+    changes = diff({str(index): 0 for index in range(30)}, {str(index): 1 for index in range(30)})
+    told = bounded(changes, 20)
+    assert len(told) == 21
+    assert told[-1].text == "… and 10 more changes"
+
+
+def test_names_become_ranges_only_where_every_number_is_there():
+    assert names(["a-1"]) == "a-1"
+    assert names([f"a-{number:02}" for number in range(8, 13)]) == "a-08 … a-12 (5 nodes)"
+    assert names(["a-1", "a-2", "a-4", "a-5"]) == "a-1, a-2, a-4, a-5 (4 nodes)"
+    assert (
+        names(["n@10.0.0.9", "n@10.0.0.10", "n@10.0.0.11", "n@10.0.0.12"])
+        == "n@10.0.0.9 … n@10.0.0.12 (4 nodes)"
+    )
+    far = [f"a-{number}" for number in range(0, 40, 2)]
+    assert names(far) == "a-0, a-2, a-4, a-6, a-8, a-10 … (20 nodes)"
+
+
+def test_a_sentence_about_one_node_speaks_of_each():
+    assert (
+        about("edge-1 is not edge-10; edge-1's port", "edge-1")
+        == "each node is not edge-10; each node's port"
+    )
+
+
+def test_a_thousand_equal_changes_are_one_paragraph():
+    cluster = replace(EDGE, steps=tuple(upload(number) for number in range(1, 1001)), findings=())
+    told = text.render_plan(View(Plan(REVISION, "1", (cluster,))))
+    assert len(told.splitlines()) < 20
+    assert "1-1000  upload  edge-01 … edge-1000 (1,000 nodes)" in told
+
+
+def test_steps_of_interleaved_nodes_are_gathered_and_keep_their_order():
+    steps = []
+    for number in (1, 2):
+        first = upload(number)
+        steps += [
+            first,
+            upload(number, id=f"edge-seoul/edge-{number:02}/wait", action="wait", after=(first.id,)),
+        ]
+    plan = Plan(REVISION, "1", (replace(EDGE, steps=tuple(steps)),))
+    told = [(group.numbers, group.step.action, group.after) for group in gathered(plan)["edge-seoul"]]
+    assert told == [("1-2", "upload", ""), ("3-4", "wait", "1-2")]
+
+
+def test_steps_that_wait_for_other_nodes_stay_where_they_are():
+    one, two, three = upload(1), upload(2, action="other"), upload(3)
+    two = replace(two, after=(one.id,))
+    three = replace(three, after=(two.id,))
+    plan = Plan(REVISION, "1", (replace(EDGE, steps=(one, two, three)),))
+    told = [(group.numbers, group.nodes, group.after) for group in gathered(plan)["edge-seoul"]]
+    assert told == [("1", "edge-01", ""), ("2", "edge-02", "1"), ("3", "edge-03", "2")]
+
+
+def test_numbers_run_through_all_clusters_and_miss_no_step():
+    numbers = []
+    for groups in gathered(PLAN).values():
+        for group in groups:
+            numbers += range(group.first, group.first + len(group.steps))
+    assert numbers == list(range(1, len(list(PLAN.steps())) + 1))
+
+
+def test_markdown_of_others_neither_formats_nor_summons():
+    told = escaped("a|b <b> `c` @team x@10.0.0.1 #7 [l](u)\n/close")
+    assert told == r"a\|b \<b\> \`c\` @<!-- -->team x@10.0.0.1 \#<!-- -->7 \[l\](u) /close"
+    assert code("a`b``c") == "```a`b``c```"
+    assert code("`") == "`` ` ``"
+    assert fenced("```", "diff").splitlines()[0] == "````diff"
+
+
+def test_hostile_text_opens_no_line_of_its_own():
+    told = markdown.render_plan(HOSTILE)
+    assert len([line for line in told.splitlines() if line.startswith("#")]) == 2
+    assert EVIL.splitlines()[1] not in told.splitlines()
+
+
+def test_a_comment_is_cut_to_its_length_and_says_what_is_missing():
+    steps = tuple(upload(number, reason=f"reason {number}") for number in range(400))
+    view = View(Plan(REVISION, "1", (replace(EDGE, steps=steps),)))
+    whole = markdown.render_plan(view, limit=10_000_000)
+    cut = markdown.render_plan(view)
+    assert len(whole) > markdown.LIMIT >= len(cut)
+    assert "400 folded differences and" in cut
+    assert all(f"reason {number}" in cut for number in (0, 1, 2))
+    shorter = markdown.render_plan(view, limit=5000)
+    assert len(shorter) <= 5000
+    assert "| `edge-seoul` |" in shorter
+    assert "parts left out" in shorter
+
+
+def test_a_fleet_of_very_many_clusters_still_fits():
+    clusters = tuple(ClusterPlan(f"cluster-{number}", "m2", 1, 1) for number in range(5000))
+    assert len(markdown.render_plan(View(Plan(REVISION, "1", clusters)))) <= markdown.LIMIT
+
+
+def test_pieces_are_given_up_by_rank_and_from_the_end():
+    pieces = [Piece("head"), *(Piece("d" * 300, Rank.DIFFERENCE), Piece("s" * 300, Rank.STEP)) * 2]
+    told = fitted(pieces, 900)
+    assert told.startswith("head" + "s" * 600 + "\n")
+    assert "2 folded differences left out" in told
+
+
+def test_a_run_that_succeeded_but_left_something_different_does_not_look_verified():
+    told = words.result(report(), PLAN)
+    assert told.startswith("Done: 43 changes; still different: 43 changes")
+    assert "verified" not in told
+
+
+def test_a_run_that_did_nothing_says_so():
+    told = text.render_report(report(*[State.CHANGED] * 43))
+    assert "Nothing was applied: 43 world changed; not looked at again." in told
+
+
+def test_outcome_lines_name_the_node_and_why():
+    told = [text.outcome_line(outcome) for outcome in partial().outcomes]
+    assert told[0] == "failed        edge-seoul  upload  edge-01: the node answered 500: disk full"
+    assert told[10] == "done          edge-seoul  upload  edge-11"
