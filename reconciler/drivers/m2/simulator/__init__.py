@@ -1,0 +1,23 @@
+"""M2 nodes that exist only in memory: real answers in the product's wire format, over `machine`.
+
+Belongs here: requests and answers of M2's management API. Never here: sockets, which the host of all
+simulated products opens, and rules, which `machine` and `access` hold.
+"""
+
+from reconciler.drivers.m2.choices import Backup, Choices, Match, Port, Shown, Unlisted
+from reconciler.drivers.m2.simulator.wire import CLOSED, Reply, Request
+from reconciler.drivers.m2.simulator.world import M2World, factory_setting
+
+__all__ = [
+    "CLOSED",
+    "Backup",
+    "Choices",
+    "M2World",
+    "Match",
+    "Port",
+    "Reply",
+    "Request",
+    "Shown",
+    "Unlisted",
+    "factory_setting",
+]

@@ -1,0 +1,92 @@
+"""What an upload carries: multipart bodies taken apart, tgz packages read and written in memory."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import re
+import tarfile
+import zlib
+from collections.abc import Mapping
+from typing import Final
+
+from reconciler.drivers.m2.machine import Package, Refused
+
+LIMIT: Final = 64 * 1024 * 1024
+"""How many bytes a package may have when unpacked."""
+
+
+def delivered(
+    headers: Mapping[str, str], body: bytes, part: str, beside: Mapping[str, bytes]
+) -> Package | Refused:
+    """The package that an upload brings.
+
+    A JSON body is `setting.json` alone, and the files already on the node stay; a multipart body
+    brings a tgz of everything, in the part that the node's `api.multipartName` names.
+
+    Args:
+        headers: of the request, names in lower case.
+        body: of the request.
+        part: the node's `api.multipartName`.
+        beside: the files already on the node.
+    """
+    kind, _, parameters = headers.get("content-type", "").partition(";")
+    if kind.strip().lower() == "application/json":
+        return Package(body, beside)
+    if kind.strip().lower() != "multipart/form-data":
+        return Refused("E0001", "the body is neither application/json nor multipart/form-data")
+    if "content-length" not in headers:
+        return Refused("E0001", "a multipart upload needs a Content-Length")
+    boundary = re.search(r'boundary="?([^";]+)"?', parameters)
+    content = parts(body, boundary.group(1)).get(part) if boundary else None
+    if content is None:
+        return Refused("E0001", f"there is no part named {part!r}")
+    return unpacked(content)
+
+
+def parts(body: bytes, boundary: str) -> dict[str, bytes]:
+    """The parts of a multipart body by the name of their Content-Disposition; a broken body gives none."""
+    found: dict[str, bytes] = {}
+    for piece in (b"\r\n" + body).split(b"\r\n--" + boundary.encode("latin-1"))[1:]:
+        head, blank, content = piece.partition(b"\r\n\r\n")
+        name = re.search(rb'content-disposition:[^\r\n]*[; ]name="([^"]*)"', head, re.IGNORECASE)
+        if blank and name:
+            found[name.group(1).decode("utf-8", "replace")] = content
+    return found
+
+
+def unpacked(content: bytes) -> Package | Refused:
+    """The package in a tgz: its `setting.json`, at the top or below one folder, and its other files."""
+    files: dict[str, bytes] = {}
+    room = LIMIT
+    try:
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as archive:
+            for member in archive:
+                room -= member.size
+                if room < 0:
+                    return Refused("E0002", "the package is too large")
+                handle = archive.extractfile(member) if member.isreg() else None
+                if handle is not None:
+                    files[member.name.removeprefix("./")] = handle.read()
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        return Refused("E0002", f"the package is not a tgz: {error}")
+    name = min((name for name in files if name.split("/")[-1] == "setting.json"), key=len, default="")
+    if not name:
+        return Refused("E0003", "the package has no setting.json")
+    top = name.removesuffix("setting.json")
+    text = files.pop(name)
+    return Package(text, {path.removeprefix(top): data for path, data in sorted(files.items())})
+
+
+def packed(package: Package) -> bytes:
+    """The tgz of a package; the same package gives the same bytes."""
+    out = io.BytesIO()
+    with (
+        gzip.GzipFile(fileobj=out, mode="wb", mtime=0) as zipped,
+        tarfile.open(fileobj=zipped, mode="w") as archive,
+    ):
+        for name, data in (("setting.json", package.text), *sorted(package.resources.items())):
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return out.getvalue()

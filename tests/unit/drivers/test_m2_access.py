@@ -1,0 +1,129 @@
+"""Who may call an M2 node: each rule of the product's page as a plain assertion."""
+
+from __future__ import annotations
+
+import pytest
+
+from reconciler.drivers.m2.access import (
+    FACTORY_ROLES,
+    PERMISSION_OF,
+    PERMISSIONS,
+    access,
+    contains,
+    granted_by,
+    span,
+)
+from reconciler.drivers.m2.choices import Choices, Match
+
+ALL = set(PERMISSIONS)
+
+
+def document(allow, *, roles=FACTORY_ROLES, **api):
+    return {"env": {"management": {"api": {"allowList": allow, **api}, "roles": list(roles)}}}
+
+
+@pytest.mark.parametrize(
+    ("addr", "inside", "outside"),
+    [
+        ("192.168.1.1", ["192.168.1.1"], ["192.168.1.0", "192.168.1.2"]),
+        ("192.168.2.1-255", ["192.168.2.1", "192.168.2.255"], ["192.168.2.0", "192.168.3.1"]),
+        ("192.168.2.7-9", ["192.168.2.7", "192.168.2.9"], ["192.168.2.6", "192.168.2.10"]),
+        ("192.168.3.0/24", ["192.168.3.0", "192.168.3.255"], ["192.168.2.255", "192.168.4.0"]),
+        ("192.168.4.0/255.255.255.0", ["192.168.4.0", "192.168.4.255"], ["192.168.5.0"]),
+        ("10.0.0.9/30", ["10.0.0.8", "10.0.0.11"], ["10.0.0.7", "10.0.0.12"]),
+        ("127.0.0.0/8", ["127.0.0.1", "127.255.255.255", "::ffff:127.0.0.1"], ["128.0.0.1", "::1"]),
+        ("::1", ["::1"], ["127.0.0.1", "::2"]),
+    ],
+)
+def test_an_address_form_names_exactly_its_addresses(addr, inside, outside):
+    assert all(contains(addr, caller) for caller in inside)
+    assert not any(contains(addr, caller) for caller in outside)
+
+
+@pytest.mark.parametrize(
+    "addr",
+    [
+        "",
+        "everywhere",
+        "192.168.1",
+        "192.168.1.256",
+        "192.168.2.9-1",
+        "192.168.2.1-256",
+        "192.168.2.1-192.168.2.9",
+        "192.168.3.0/33",
+        "192.168.4.0/255.0.255.0",
+        "192.168.4.0/0.0.0.255",
+        "192.168.4.0/",
+    ],
+)
+def test_what_is_no_address_form_names_nobody(addr):
+    assert span(addr) is None
+    assert not contains(addr, "192.168.4.1")
+
+
+def test_a_missing_role_means_the_default_role():
+    said = document([{"addr": "10.0.0.1"}], defaultRole="user")
+    assert access(said, "10.0.0.1").roles == ("user",)
+    assert "enableSetting" not in access(said, "10.0.0.1").permissions
+
+
+def test_the_default_role_is_admin_where_nothing_is_said():
+    assert access(document([{"addr": "10.0.0.1"}]), "10.0.0.1").roles == ("admin",)
+
+
+def test_every_permission_defaults_to_false_but_enable_get():
+    assert granted_by({"name": "bare"}) == {"enableGet"}
+    assert granted_by({"name": "none", "permissions": {"enableGet": False}}) == set()
+    assert granted_by({"permissions": {"enablePurge": True}}) == {"enableGet", "enablePurge"}
+
+
+def test_the_factory_roles_are_those_of_the_page():
+    admin, user = FACTORY_ROLES
+    assert granted_by(admin) == ALL - {"enableInstall", "enableRestart"}
+    assert granted_by(user) == {"enableMetric", "enableGraph", "enableMonitoring", "enableGet"}
+
+
+def test_an_address_in_no_entry_is_a_stranger():
+    assert not access(document([{"addr": "10.0.0.1"}]), "10.0.0.2").listed
+
+
+def test_an_undefined_role_lets_in_but_gives_nothing():
+    rights = access(document([{"role": "ghost", "addr": "10.0.0.1"}]), "10.0.0.1")
+    assert rights.listed
+    assert rights.permissions == frozenset()
+
+
+def test_of_several_entries_the_first_counts_or_all_of_them():
+    said = document([{"role": "user", "addr": "10.0.0.0/8"}, {"role": "admin", "addr": "10.0.0.1"}])
+    assert access(said, "10.0.0.1").roles == ("user",)
+    union = access(said, "10.0.0.1", Choices(match=Match.UNION))
+    assert union.roles == ("user", "admin")
+    assert "enableSetting" in union.permissions
+    assert "enableSetting" not in access(said, "10.0.0.2", Choices(match=Match.UNION)).permissions
+
+
+def test_without_a_list_everybody_or_nobody_comes_in():
+    said = document([], defaultRole="user")
+    assert access(said, "8.8.8.8").roles == ("user",)
+    assert not access(said, "8.8.8.8", Choices(open_without_list=False)).listed
+
+
+def test_a_node_without_a_setting_or_without_roles_has_the_factorys():
+    assert "enableSetting" in access(None, "10.0.0.1").permissions
+    said = {"env": {"management": {"api": {"allowList": [{"role": "user", "addr": "10.0.0.1"}]}}}}
+    assert access(said, "10.0.0.1").permissions == granted_by(FACTORY_ROLES[1])
+
+
+def test_an_empty_list_of_roles_gives_nothing():
+    assert access(document([{"addr": "10.0.0.1"}], roles=()), "10.0.0.1").permissions == frozenset()
+
+
+def test_each_group_of_calls_needs_the_permission_of_the_page():
+    assert dict(PERMISSION_OF) == {
+        "setting": "enableSetting",
+        "command": "enablePurge",
+        "metrics": "enableMetric",
+        "graph": "enableGraph",
+        "monitoring": "enableMonitoring",
+        "get": "enableGet",
+    }
