@@ -81,6 +81,7 @@ class Wire(Protocol):
         *,
         node: str,
         timeout: float,  # noqa: ASYNC109  (a bound on one call, enforced by the transport)
+        connect: float = ...,
         headers: Mapping[str, str] = ...,
         content: bytes = ...,
     ) -> Answer:
@@ -91,6 +92,7 @@ class Wire(Protocol):
             url: absolute, http or https.
             node: the name to put in errors.
             timeout: seconds for all of it.
+            connect: seconds for the connection alone, within `timeout`; 0 for no bound of its own.
             headers: beyond what the transport adds.
             content: the request's body.
 
