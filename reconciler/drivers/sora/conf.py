@@ -1,0 +1,184 @@
+"""sora.conf: read with positions, checked against what the clustering documents say, and written back.
+
+A line is `key = value`; strings have no quotes, a number and its unit are parted by a space (`30 s`),
+`#` begins a comment line. Comments, order and unknown keys survive a change.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from reconciler.core.plain import parts
+from reconciler.core.problem import Position, Problem, Severity
+from reconciler.errors import InputError
+
+Scalar = bool | int | str
+Port = Annotated[int, Field(ge=1, le=65_535)]
+NodeName = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_\-]+@[^@\s]*\.[^@\s]*$")]
+
+_LINE = re.compile(r"^\s*(?P<key>[0-9A-Za-z_.\-]+)\s*=\s*(?P<value>.*?)\s*$")
+_INTEGER = re.compile(r"^-?(0|[1-9]\d{0,17})$")
+
+
+class SoraConf(BaseModel):
+    """The keys that the clustering documents describe; every other key passes through."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True, title="sora.conf")
+
+    cluster: bool = Field(default=False, description="Use the cluster feature.")
+    node_name: NodeName | None = Field(
+        default=None,
+        description="Unique in the cluster; a domain name or an address with a dot stands behind the @.",
+        examples=["node01@node01.example.com"],
+    )
+    external_signaling_url: str | None = Field(
+        default=None,
+        description="Where clients are redirected to.",
+        examples=["wss://node1.example.com/signaling"],
+    )
+    external_api_url: str | None = Field(
+        default=None,
+        description="Where API calls are redirected to.",
+        examples=["https://node1.example.com/api"],
+    )
+    cluster_relay: bool = Field(default=True, description="Relay media between nodes.")
+    default_cluster_affinity: bool = Field(default=True, description="Gather a session on one node.")
+    cluster_affinity_threshold: int | None = Field(
+        default=None, ge=1, description="Connections of a session on a node above which others are used."
+    )
+    cluster_temporary_node: bool = Field(default=False, description="Erased from the cluster when stopped.")
+    cluster_listen_min_port: Port = Field(
+        default=49_010, description="Lowest port of the node's own traffic."
+    )
+    cluster_listen_max_port: Port = Field(
+        default=49_020, description="Highest port of the node's own traffic."
+    )
+    api_port: Port = Field(default=3000, description="Port of the HTTP API.")
+    license_file: str | None = Field(default=None, description="Path of the licence file.")
+
+    @model_validator(mode="after")
+    def _whole(self) -> SoraConf:
+        required = ("node_name", "external_signaling_url", "external_api_url")
+        missing = [key for key in required if self.cluster and getattr(self, key) is None]
+        if missing:
+            raise ValueError(f"a clustered node needs {', '.join(missing)}")
+        if self.cluster_listen_min_port > self.cluster_listen_max_port:
+            raise ValueError("cluster_listen_min_port is above cluster_listen_max_port")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class ConfFile:
+    """A sora.conf as it stands: its lines, and each key's value with its place."""
+
+    name: str
+    lines: tuple[str, ...]
+    value: Mapping[str, Scalar]
+    places: Mapping[str, tuple[int, int]]
+
+    def position(self, pointer: str, *, key: bool = False) -> Position:
+        """Where the value (or its key) of `/key` stands; the file as a whole for anything else."""
+        name = next(iter(parts(pointer)), "")
+        if name not in self.places:
+            return Position(self.name)
+        line, column = self.places[name]
+        start = len(self.lines[line - 1]) - len(self.lines[line - 1].lstrip()) + 1
+        return Position(self.name, line, start if key else column)
+
+    def changed(self, values: Mapping[str, Scalar]) -> str:
+        """The text with these values: known lines are rewritten in place, new keys come at the end."""
+        lines = list(self.lines)
+        for key, value in values.items():
+            if key not in self.places:
+                lines.append(f"{key} = {printed(value)}")
+            elif self.value[key] != value or isinstance(self.value[key], bool) is not isinstance(value, bool):
+                lines[self.places[key][0] - 1] = f"{key} = {printed(value)}"
+        return "".join(line + "\n" for line in lines)
+
+
+def parse(name: str, data: bytes) -> ConfFile:
+    """The file's keys and values.
+
+    Raises:
+        InputError: with every line that is not understood and every key that stands twice.
+    """
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        broken = data.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            [_problem(Position(name, broken, 1), "", "encoding", "not UTF-8 text", "")]
+        ) from error
+    lines = tuple(text.splitlines())
+    value: dict[str, Scalar] = {}
+    places: dict[str, tuple[int, int]] = {}
+    problems: list[Problem] = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        match = _LINE.match(line)
+        if match is None:
+            problems.append(
+                _problem(Position(name, number, 1), "", "syntax", "not `key = value`", "write `key = value`")
+            )
+        elif match["key"] in places:
+            first = places[match["key"]][0]
+            problems.append(
+                _problem(
+                    Position(name, number, match.start("key") + 1),
+                    f"/{match['key']}",
+                    "duplicate-key",
+                    f"{match['key']} stands twice, first in line {first}",
+                    "keep one of them",
+                )
+            )
+        else:
+            value[match["key"]] = scalar(match["value"])
+            places[match["key"]] = (number, match.start("value") + 1)
+    if problems:
+        raise InputError(problems)
+    return ConfFile(name, lines, value, places)
+
+
+def checked(conf: ConfFile) -> SoraConf:
+    """The file's keys as a model.
+
+    Raises:
+        InputError: with every value that does not fit, at its place.
+    """
+    try:
+        return SoraConf.model_validate(dict(conf.value))
+    except ValidationError as error:
+        raise InputError(list(_translated(conf, error))) from error
+
+
+def _translated(conf: ConfFile, error: ValidationError) -> Iterator[Problem]:
+    for item in error.errors():
+        key = str(item["loc"][0]) if item["loc"] else ""
+        message = item["msg"].removeprefix("Value error, ")
+        if key == "node_name":
+            message = (
+                "node_name must be NAME@HOST with a dot in HOST: without one, nodes cannot talk to each other"
+            )
+        yield _problem(conf.position(f"/{key}"), f"/{key}" if key else "", "sora-conf", message, "")
+
+
+def scalar(text: str) -> Scalar:
+    """What a value's text means: `true` and `false`, whole numbers, else the text itself."""
+    if text in ("true", "false"):
+        return text == "true"
+    return int(text) if _INTEGER.match(text) else text
+
+
+def printed(value: Any) -> str:
+    """A value as it stands in the file; `scalar` is its inverse."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _problem(position: Position, pointer: str, code: str, message: str, remedy: str) -> Problem:
+    return Problem(position, pointer, Severity.ERROR, code, message, remedy)

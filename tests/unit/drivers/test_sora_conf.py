@@ -1,0 +1,82 @@
+"""sora.conf is read with positions, refused in words, and changed without losing a comment."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.drivers.sora.conf import checked, parse, printed, scalar
+from reconciler.errors import InputError
+
+TEXT = b"""# the first node
+cluster = true
+node_name = node01@node01.example.com
+external_signaling_url = wss://node1.example.com/signaling
+external_api_url = https://node1.example.com/api
+
+cluster_affinity_threshold = 20
+websocket_ping_interval = 30 s
+"""
+
+
+def problems(data: bytes):
+    with pytest.raises(InputError) as caught:
+        checked(parse("sora.conf", data))
+    return caught.value.problems
+
+
+def test_values_have_their_types_and_defaults():
+    conf = checked(parse("sora.conf", TEXT))
+    assert conf.cluster is True
+    assert conf.cluster_affinity_threshold == 20
+    assert conf.cluster_relay is True
+    assert (conf.cluster_listen_min_port, conf.cluster_listen_max_port, conf.api_port) == (49010, 49020, 3000)
+    assert conf.model_extra == {"websocket_ping_interval": "30 s"}
+
+
+def test_a_change_keeps_comments_order_and_unknown_keys():
+    conf = parse("sora.conf", TEXT)
+    text = conf.changed({"cluster_affinity_threshold": 5, "cluster_temporary_node": True})
+    assert text == TEXT.decode().replace("= 20", "= 5") + "cluster_temporary_node = true\n"
+    assert conf.changed(conf.value) == TEXT.decode()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "column", "words"),
+    [
+        (b"node01@node01.example.com", b"node01@node01", 3, 13, "dot in HOST"),
+        (b"cluster = true", b"cluster = yes", 2, 11, "boolean"),
+        (b"= 20", b"= 0", 7, 30, "greater than or equal to 1"),
+        (b"# the first node", b"the first node", 1, 1, "not `key = value`"),
+        (b"websocket_ping_interval = 30 s", b"cluster = true", 8, 1, "stands twice, first in line 2"),
+    ],
+)
+def test_what_is_wrong_is_said_at_its_place(old, new, line, column, words):
+    (problem,) = problems(TEXT.replace(old, new))
+    assert (problem.position.line, problem.position.column) == (line, column)
+    assert words in problem.message
+
+
+def test_a_clustered_node_needs_its_four_keys():
+    (problem,) = problems(b"cluster = true\n")
+    assert "node_name, external_signaling_url, external_api_url" in problem.message
+
+
+@given(
+    st.booleans() | st.integers(-(10**17), 10**17) | st.from_regex(r"[!-~]+( [!-~]+){0,2}", fullmatch=True)
+)
+def test_printing_is_the_inverse_of_reading(value):
+    read = scalar(printed(value))
+    assert printed(read) == printed(value)
+    if not isinstance(value, str):
+        assert read == value
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_read_or_refused_in_words(data):
+    try:
+        conf = parse("sora.conf", data)
+    except InputError as error:
+        assert error.problems  # noqa: PT017
+    else:
+        again = parse("sora.conf", conf.changed(conf.value).encode())
+        assert again.value == conf.value
