@@ -1,0 +1,92 @@
+"""Why a call to a node failed, in plain words: the one place where aiohttp's errors are translated."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias
+
+DROPPED: Final = "closed the connection without an answer"
+CUT: Final = "closed the connection in the middle of its answer"
+SILENT: Final = "no answer to the connection attempt"
+
+_ERRNOS: Final[Mapping[int, str]] = MappingProxyType(
+    {
+        errno.ECONNREFUSED: "connection refused",
+        errno.EHOSTUNREACH: "no route to it",
+        errno.ENETUNREACH: "no route to its network",
+        errno.ETIMEDOUT: SILENT,
+        errno.ECONNRESET: DROPPED,
+        errno.ECONNABORTED: DROPPED,
+        errno.EPIPE: DROPPED,
+        errno.EMFILE: "this host has no file descriptors left",
+        errno.ENFILE: "this host has no file descriptors left",
+    }
+)
+
+Words: TypeAlias = "Callable[[Any, float, float], str]"
+"""(error, seconds of the whole call, seconds of the connection) -> the reason."""
+
+
+def reason(error: Exception, *, timeout: float = 0.0, connect: float = 0.0) -> str:
+    """Why a call failed, in words that fit behind a node's name.
+
+    Args:
+        error: what aiohttp raised.
+        timeout: the seconds that the whole call had.
+        connect: the seconds that the connection had; 0 where it had no bound of its own.
+    """
+    return next((words(error, timeout, connect) for kind, words in table() if isinstance(error, kind)))
+
+
+@lru_cache(maxsize=1)
+def table() -> tuple[tuple[type[Exception], Words], ...]:
+    """Error class -> its words; a class stands before those it derives from."""
+    import aiohttp  # noqa: PLC0415  (heavy: loaded with the first failure)
+
+    return (
+        (
+            aiohttp.ConnectionTimeoutError,
+            lambda _, whole, connect: f"no connection within {connect or whole:g} s",
+        ),
+        (TimeoutError, lambda _, whole, __: f"no answer within {whole:g} s"),
+        (aiohttp.ClientConnectorDNSError, _always("name does not resolve")),
+        (aiohttp.ClientConnectorCertificateError, _distrust),
+        (aiohttp.ClientSSLError, lambda error, *_: f"TLS failed: {_short(error.os_error)}"),
+        (aiohttp.ServerFingerprintMismatch, _always("TLS certificate not trusted: it is not the pinned one")),
+        (aiohttp.ClientProxyConnectionError, lambda error, *_: f"the proxy: {_system(error.os_error)}"),
+        (aiohttp.ClientConnectorError, lambda error, *_: _system(error.os_error)),
+        (aiohttp.ClientPayloadError, _always(CUT)),
+        (aiohttp.UploadAbortedError, _always("stopped taking the request before it was whole")),
+        (aiohttp.ServerConnectionError, _always(DROPPED)),
+        (ConnectionError, lambda error, *_: _system(error) if error.errno else DROPPED),
+        (aiohttp.ClientHttpProxyError, lambda error, *_: f"the proxy answered {error.status}"),
+        (aiohttp.TooManyRedirects, _always("redirects without end")),
+        (
+            aiohttp.ClientResponseError,
+            lambda error, *_: f"its answer is not proper HTTP: {_short(error.message)}",
+        ),
+        (aiohttp.InvalidURL, _always("its address is not a URL that can be called")),
+        (OSError, lambda error, *_: _system(error)),
+        (Exception, lambda error, *_: _short(error)),
+    )
+
+
+def _always(words: str) -> Words:
+    return lambda *_: words
+
+
+def _distrust(error: Any, *_: float) -> str:
+    cause = error.certificate_error
+    return f"TLS certificate not trusted: {getattr(cause, 'verify_message', '') or _short(cause)}"
+
+
+def _system(error: OSError) -> str:
+    return _ERRNOS.get(error.errno or 0) or _short(error.strerror or error)
+
+
+def _short(error: object) -> str:
+    """An error's own words on one line, no longer than a line."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
