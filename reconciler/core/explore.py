@@ -1,0 +1,85 @@
+"""Exhaustive exploration of a state machine, breadth first: either all is well, or the shortest story why not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
+
+S = TypeVar("S", bound=Hashable)
+
+
+class Move(NamedTuple, Generic[S]):
+    """One thing that can happen in a state.
+
+    Args:
+        story: what happens, one sentence.
+        state: the state after it.
+        broken: the invariant it breaks, a sentence; empty where all is well.
+    """
+
+    story: str
+    state: S
+    broken: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Explored:
+    """What an exploration saw.
+
+    Args:
+        states: different states reached.
+        moves: moves taken between them.
+        depth: moves on the longest of the shortest ways to a state.
+        complete: whether every reachable state was seen; False where the bound on states ended it.
+        broken: the invariant that does not hold; empty where all hold.
+        story: the moves that lead there from a start, no shorter way exists.
+    """
+
+    states: int
+    moves: int
+    depth: int
+    complete: bool
+    broken: str = ""
+    story: tuple[str, ...] = ()
+
+
+def explore(
+    starts: Iterable[S], moves: Callable[[S], Iterable[Move[S]]], *, most: int = 50_000_000
+) -> Explored:
+    """Walk every state that can be reached from `starts`, and stop at the first broken invariant.
+
+    Args:
+        starts: initial states.
+        moves: what can happen in a state; the same state gives the same moves.
+        most: bound on the number of different states.
+    """
+    came: dict[S, tuple[S, str] | None] = dict.fromkeys(starts)
+    layer = list(came)
+    taken = depth = 0
+    while layer:
+        following: list[S] = []
+        for state in layer:
+            for move in moves(state):
+                taken += 1
+                if move.broken:
+                    story = (*_story(came, state), move.story)
+                    return Explored(len(came), taken, depth, complete=False, broken=move.broken, story=story)
+                if move.state not in came:
+                    came[move.state] = (state, move.story)
+                    following.append(move.state)
+            if len(came) > most:
+                return Explored(len(came), taken, depth, complete=False)
+        depth += bool(following)
+        layer = following
+    return Explored(len(came), taken, depth, complete=True)
+
+
+def _story(came: dict[S, tuple[S, str] | None], state: S) -> tuple[str, ...]:
+    told: list[str] = []
+    origin = came[state]
+    while origin is not None:
+        before, sentence = origin
+        told.append(sentence)
+        origin = came[before]
+    return tuple(reversed(told))
