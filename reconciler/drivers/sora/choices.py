@@ -1,0 +1,83 @@
+"""Where Sora's pages are silent: the behaviours a node may have, each a named option of the machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class Repeat(StrEnum):
+    """What InitCluster does where one of the named nodes is in a cluster that holds its majority."""
+
+    REFUSE = "refuse"
+    ACCEPT_SAME = "accept-same"
+    """Answers 200 and changes nothing where the same nodes are named, refuses otherwise."""
+
+    RESET = "reset"
+    """Starts the cluster anew, and forgets what was registered since."""
+
+
+class Permit(StrEnum):
+    """Whether a call that the pages do not speak of is accepted."""
+
+    REFUSE = "refuse"
+    ACCEPT = "accept"
+
+
+class Listing(StrEnum):
+    """What ListClusterNodes answers on a node that was never in a cluster."""
+
+    EMPTY = "empty"
+    SELF = "self"
+    """The node alone, connected: the same answer as that of a cluster of one node."""
+
+    ERROR = "error"
+
+
+class Returned(StrEnum):
+    """What ListClusterNodes answers on a purged node that was started again."""
+
+    STALE = "stale"
+    """What it knew when it was stopped, with every other node away."""
+
+    EMPTY = "empty"
+    ERROR = "error"
+
+
+class Minority(StrEnum):
+    """What ListClusterNodes answers on a node whose group has lost the majority."""
+
+    SHOW = "show"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """Where the product's pages are silent: which of the possible behaviours a cluster shows.
+
+    Args:
+        repeated_init: InitCluster on a live cluster.
+        init_with_away: InitCluster that names a node which the executing node does not reach.
+        repeated_register: RegisterClusterNode by a regular node that is registered already, be it
+            connected or left half-registered by a call that failed.
+        returned_register: RegisterClusterNode by a node that still holds the log of a cluster it was
+            purged from, or that collapsed.
+        purge_cut_off: PurgeClusterNode of a node that runs, but is cut off from the executing node.
+        list_uninitialised: ListClusterNodes on a node that was never in a cluster.
+        list_after_purge: ListClusterNodes on a purged node that was started again.
+        list_without_majority: ListClusterNodes in a group that has lost the majority.
+    """
+
+    repeated_init: Repeat = Repeat.REFUSE
+    init_with_away: Permit = Permit.REFUSE
+    repeated_register: Permit = Permit.ACCEPT
+    returned_register: Permit = Permit.ACCEPT
+    purge_cut_off: Permit = Permit.ACCEPT
+    list_uninitialised: Listing = Listing.EMPTY
+    list_after_purge: Returned = Returned.STALE
+    list_without_majority: Minority = Minority.SHOW
+
+
+DEFAULTS: Final = Choices()
+"""What the simulator does unless it is told otherwise."""

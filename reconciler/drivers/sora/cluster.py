@@ -1,0 +1,169 @@
+"""A Sora cluster at one moment, as small frozen data, and who in it holds the majority.
+
+R registered regular nodes, down ones included; A of them up, in reach of each other and in the same
+cluster. A group is usable only while A >= floor(R/2) + 1; temporary nodes never count (Sora's documents,
+"Cluster function"). Nodes are numbers, sets of nodes are bit sets, and a state is a tuple of tuples, so
+that a model checker can walk millions of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import NamedTuple, TypeAlias
+
+
+class Mode(StrEnum):
+    """What a node still accepts (Sora's documents, "Mode")."""
+
+    NORMAL = "normal"
+    BLOCK_NEW_SESSION = "block_new_session"
+    BLOCK_NEW_CONNECTION = "block_new_connection"
+
+
+class Log(NamedTuple):
+    """What a node knows of its cluster.
+
+    Args:
+        epoch: which InitCluster it stems from.
+        version: how many changes it has seen since.
+        regular: bit set of the registered regular nodes.
+        temporary: bit set of the registered temporary nodes.
+    """
+
+    epoch: int
+    version: int
+    regular: int
+    temporary: int
+
+    @property
+    def listed(self) -> int:
+        """Bit set of all registered nodes."""
+        return self.regular | self.temporary
+
+
+class Node(NamedTuple):
+    """One node; nodes on the same `side` reach each other, and `log` is None before any cluster."""
+
+    up: bool = True
+    temporary: bool = False
+    side: int = 0
+    mode: Mode = Mode.NORMAL
+    log: Log | None = None
+
+
+State: TypeAlias = tuple[Node, ...]
+"""All nodes, by their number."""
+
+
+class Group(NamedTuple):
+    """Running nodes in reach of each other that share one log."""
+
+    nodes: int
+    log: Log
+
+    @property
+    def alive(self) -> int:
+        """A: how many registered regular nodes are in it."""
+        return (self.nodes & self.log.regular).bit_count()
+
+    @property
+    def usable(self) -> bool:
+        """Whether it holds the majority; a group of half or fewer refuses everything."""
+        return self.alive >= quorum(self.log.regular.bit_count())
+
+
+def quorum(registered: int) -> int:
+    """How many of `registered` regular nodes must be connected: more than half."""
+    return registered // 2 + 1
+
+
+def bits(nodes: Iterable[int]) -> int:
+    """The bit set of some nodes."""
+    return sum(1 << node for node in set(nodes))
+
+
+def members(bit_set: int) -> tuple[int, ...]:
+    """The nodes of a bit set, in ascending order."""
+    return tuple(node for node in range(bit_set.bit_length()) if bit_set >> node & 1)
+
+
+def fresh(temporary: Iterable[bool]) -> State:
+    """Running nodes that were never in a cluster, one for each item, which says if it is temporary."""
+    return tuple(Node(temporary=kind) for kind in temporary)
+
+
+def formed(temporary: Sequence[bool], *, outside: int = 0) -> State:
+    """The same nodes in one healthy cluster, but for those of the bit set `outside`."""
+    inside = [node for node in range(len(temporary)) if not outside >> node & 1]
+    regular = bits(node for node in inside if not temporary[node])
+    log = Log(0, 0, regular, bits(inside) & ~regular)
+    return adopted(fresh(temporary), bits(inside), log)
+
+
+def groups(state: State) -> list[Group]:
+    """Every group of running nodes that are in a cluster; a node that was purged is alone in its own."""
+    parts: dict[tuple[int, int], list[tuple[Log, int]]] = {}
+    for number, node in enumerate(state):
+        if node.up and node.log is not None:
+            parts.setdefault((node.side, node.log.epoch), []).append((node.log, 1 << number))
+    found: list[Group] = []
+    for part in parts.values():
+        newest = max(part)[0]
+        found.append(Group(sum(bit for _, bit in part if newest.listed & bit), newest))
+        found += [Group(bit, log) for log, bit in part if not newest.listed & bit]
+    return found
+
+
+def group_of(state: State, node: int) -> Group | None:
+    """The group a running node is in; None where it is stopped or in no cluster."""
+    return next((group for group in groups(state) if group.nodes >> node & 1), None)
+
+
+def leading(state: State) -> Group | None:
+    """The group that holds a majority, or else the one that knows most; None where no node is in any."""
+    return max(groups(state), key=lambda group: (group.usable, group.log, group.alive), default=None)
+
+
+def majority(state: State) -> bool:
+    """Whether a group of nodes holds the majority, so that the cluster serves."""
+    return any(group.usable for group in groups(state))
+
+
+def registered(state: State) -> int:
+    """R as a bit set: the regular nodes that the cluster lists, up or down."""
+    group = leading(state)
+    if group is not None:
+        return group.log.regular
+    return max((node.log for node in state if node.log is not None), default=Log(0, 0, 0, 0)).regular
+
+
+def alive(state: State) -> int:
+    """A as a bit set: the registered regular nodes in the leading group."""
+    group = leading(state)
+    return group.nodes & group.log.regular if group is not None else 0
+
+
+def margin(state: State) -> int:
+    """How many further failures of regular nodes the majority survives; negative once it is lost."""
+    return alive(state).bit_count() - quorum(registered(state).bit_count())
+
+
+def settled(state: State) -> State:
+    """The state once usable groups brought their nodes up to date and erased stopped temporaries."""
+    for group in groups(state):
+        if group.usable:
+            side, log = state[members(group.nodes)[0]].side, group.log
+            gone = bits(n for n in members(log.temporary) if not state[n].up and state[n].side == side)
+            if gone:
+                log = Log(log.epoch, log.version + 1, log.regular, log.temporary & ~gone)
+            state = adopted(state, group.nodes, log)
+    return state
+
+
+def adopted(state: State, nodes: int, log: Log) -> State:
+    """The state with this log on every node of a bit set."""
+    return tuple(
+        node._replace(log=log) if nodes >> number & 1 and node.log != log else node
+        for number, node in enumerate(state)
+    )

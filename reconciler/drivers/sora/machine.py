@@ -1,0 +1,192 @@
+"""Sora's cluster as one pure state machine: what each call and each fault does, and what a node then shows.
+
+Rules of Sora's documents, "Cluster API" and "Cluster function"; where they are silent, `Choices` names
+what may happen. A refused call gives a `Refusal`, an accepted one the next state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from reconciler.drivers.sora.choices import DEFAULTS, Choices, Listing, Minority, Permit, Repeat, Returned
+from reconciler.drivers.sora.cluster import (
+    Group,
+    Log,
+    Mode,
+    Node,
+    State,
+    adopted,
+    bits,
+    group_of,
+    groups,
+    members,
+    settled,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A call that was answered with an error and changed nothing."""
+
+    error_type: str
+    reason: str
+
+
+class Row(NamedTuple):
+    """One line of ListClusterNodes, as seen by the node that answers."""
+
+    node: int
+    connected: bool
+    temporary: bool
+
+
+NOT_RUNNING: Final = Refusal("NODE-IS-NOT-RUNNING", "the node that should answer is stopped")
+NOT_INITIALISED: Final = Refusal("CLUSTER-NOT-INITIALIZED", "the node is in no cluster")
+NO_MAJORITY: Final = Refusal("CLUSTER-NOT-AVAILABLE", "half or fewer of the regular nodes are connected")
+ALREADY_INITIALISED: Final = Refusal("CLUSTER-ALREADY-INITIALIZED", "a named node is in a live cluster")
+ALREADY_REGISTERED: Final = Refusal("NODE-ALREADY-REGISTERED", "the cluster lists this node")
+IN_ANOTHER_CLUSTER: Final = Refusal("NODE-IS-IN-CLUSTER", "the node holds the log of another cluster")
+CONTACT_AWAY: Final = Refusal("CONTACT-NODE-NOT-CONNECTED", "the contact node cannot be reached")
+MEMBER_AWAY: Final = Refusal("NODE-NOT-CONNECTED", "a named node cannot be reached")
+BAD_LIST: Final = Refusal("INVALID-NODE-NAME-LIST", "the list must hold this node and regular nodes only")
+UNKNOWN_TARGET: Final = Refusal("NODE-NOT-FOUND", "the cluster does not list the target")
+IS_TEMPORARY: Final = Refusal("NODE-IS-TEMPORARY", "a temporary node cannot be purged")
+IS_ALIVE: Final = Refusal("NODE-IS-ALIVE", "the target is running")
+IS_PURGED: Final = Refusal("NODE-IS-PURGED", "the cluster does not know this node any more")
+
+
+def init(state: State, on: int, names: int, choices: Choices = DEFAULTS) -> State | Refusal:
+    """InitCluster on node `on` for the bit set `names`."""
+    if not state[on].up:
+        return NOT_RUNNING
+    wanted = members(names)
+    if on not in wanted or any(state[node].temporary for node in wanted):
+        return BAD_LIST
+    here = bits(node for node in wanted if _reach(state, on, node))
+    if here != names and choices.init_with_away is Permit.REFUSE:
+        return MEMBER_AWAY
+    live = [group for group in groups(state) if group.usable and group.nodes & here]
+    if live and choices.repeated_init is not Repeat.RESET:
+        same = choices.repeated_init is Repeat.ACCEPT_SAME and all(g.log.regular == names for g in live)
+        return state if same else ALREADY_INITIALISED
+    epoch = 1 + max((node.log.epoch for node in state if node.log is not None), default=-1)
+    return settled(adopted(state, here, Log(epoch, 0, names, 0)))
+
+
+def register(
+    state: State, node: int, contact: int, choices: Choices = DEFAULTS, *, half: bool = False
+) -> State | Refusal:
+    """RegisterClusterNode, sent to the joining node; `half` raises R but leaves the node out of it."""
+    if not state[node].up:
+        return NOT_RUNNING
+    if node == contact or not _reach(state, node, contact):
+        return CONTACT_AWAY
+    group = _serving(state, contact)
+    if isinstance(group, Refusal):
+        return group
+    refusal = _against_joining(state, node, group, choices)
+    if refusal is not None or group.nodes >> node & 1:
+        return refusal or state
+    one, log = 1 << node, group.log
+    regular = log.regular | (0 if state[node].temporary else one)
+    temporary = log.temporary | (one if state[node].temporary else 0)
+    longer = Log(log.epoch, log.version + 1, regular, temporary)
+    return settled(adopted(state, group.nodes if half else group.nodes | one, longer))
+
+
+def purge(state: State, on: int, target: int, choices: Choices = DEFAULTS) -> State | Refusal:
+    """PurgeClusterNode of `target` on the member `on`; 2 -> 1 is impossible, for 1 of 2 is no majority."""
+    group = _serving(state, on)
+    if isinstance(group, Refusal):
+        return group
+    if not group.log.regular >> target & 1:
+        return IS_TEMPORARY if group.log.temporary >> target & 1 else UNKNOWN_TARGET
+    if state[target].up and (_reach(state, on, target) or choices.purge_cut_off is Permit.REFUSE):
+        return IS_ALIVE
+    log = group.log
+    shorter = Log(log.epoch, log.version + 1, log.regular & ~(1 << target), log.temporary)
+    return settled(adopted(state, group.nodes, shorter))
+
+
+def change_mode(state: State, node: int, mode: Mode) -> State | Refusal:
+    """ChangeMode: node-local, in a cluster or not."""
+    return _put(state, node, state[node]._replace(mode=mode)) if state[node].up else NOT_RUNNING
+
+
+def stop(state: State, node: int) -> State:
+    """The node stops or crashes: a regular one stays registered, a temporary one is erased."""
+    stopped = state[node]._replace(up=False, log=None if state[node].temporary else state[node].log)
+    return settled(_put(state, node, stopped))
+
+
+def start(state: State, node: int) -> State:
+    """The node starts: a regular one comes back by itself, a temporary one must register again."""
+    return settled(_put(state, node, state[node]._replace(up=True, mode=Mode.NORMAL)))
+
+
+def partition(state: State, sides: Sequence[int]) -> State:
+    """The network falls apart: node i is on side `sides[i]`."""
+    return settled(tuple(node._replace(side=side) for node, side in zip(state, sides, strict=True)))
+
+
+def heal(state: State) -> State:
+    """All nodes reach each other again, and nodes that were cut off come back by themselves."""
+    return partition(state, (0,) * len(state))
+
+
+def view(state: State, node: int, choices: Choices = DEFAULTS) -> tuple[Row, ...] | Refusal:
+    """What ListClusterNodes answers on a node."""
+    if not state[node].up:
+        return NOT_RUNNING
+    log, group = state[node].log, group_of(state, node)
+    if log is None or group is None:
+        if choices.list_uninitialised is Listing.ERROR:
+            return NOT_INITIALISED
+        alone = (Row(node, connected=True, temporary=state[node].temporary),)
+        return alone if choices.list_uninitialised is Listing.SELF else ()
+    if not group.usable:
+        if choices.list_after_purge is not Returned.STALE and _purged(state, node, log):
+            return IS_PURGED if choices.list_after_purge is Returned.ERROR else ()
+        if choices.list_without_majority is Minority.ERROR:
+            return NO_MAJORITY
+    return tuple(
+        Row(one, connected=bool(group.nodes >> one & 1), temporary=bool(log.temporary >> one & 1))
+        for one in members(log.listed)
+    )
+
+
+def _serving(state: State, node: int) -> Group | Refusal:
+    """The group of a node that can change the membership, or why it cannot."""
+    if not state[node].up:
+        return NOT_RUNNING
+    group = group_of(state, node)
+    if group is None:
+        return NOT_INITIALISED
+    return group if group.usable else NO_MAJORITY
+
+
+def _against_joining(state: State, node: int, group: Group, choices: Choices) -> Refusal | None:
+    if (group.log.regular | group.nodes) >> node & 1:
+        return ALREADY_REGISTERED if choices.repeated_register is Permit.REFUSE else None
+    mine = group_of(state, node)
+    if mine is not None and (mine.usable or choices.returned_register is Permit.REFUSE):
+        return IN_ANOTHER_CLUSTER
+    return None
+
+
+def _purged(state: State, node: int, log: Log) -> bool:
+    return any(
+        group.usable and group.log.epoch == log.epoch and not group.log.listed >> node & 1
+        for group in groups(state)
+        if state[members(group.nodes)[0]].side == state[node].side
+    )
+
+
+def _reach(state: State, one: int, other: int) -> bool:
+    return state[one].up and state[other].up and state[one].side == state[other].side
+
+
+def _put(state: State, number: int, node: Node) -> State:
+    return (*state[:number], node, *state[number + 1 :])
