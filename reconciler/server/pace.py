@@ -18,7 +18,7 @@ class Pace:
     Args:
         due: moment of the next turn, on the clock of whoever calls.
         failures: tries in a row that did not settle.
-        cause: what the next turn will be for: `start`, `interval` or `retry`.
+        cause: what the next turn will be for: `start`, `interval` or `again`.
     """
 
     due: float
@@ -45,7 +45,7 @@ def after(pace: Pace, *, settled: bool, now: float, interval: float, draw: float
         return Pace(due=now + interval, cause="interval")
     failures = pace.failures + 1
     wait = backoff(failures, first=FIRST, ceiling=interval, draw=draw)
-    return Pace(due=now + wait, failures=failures, cause="retry")
+    return Pace(due=now + wait, failures=failures, cause="again")
 
 
 def renewed(pace: Pace, *, now: float) -> Pace:

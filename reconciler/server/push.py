@@ -79,10 +79,8 @@ def _watched(ref: str, payload: Mapping[str, Any]) -> frozenset[str]:
     if ref.startswith("refs/"):
         return frozenset({ref})
     if ref in {"", "HEAD"}:
-        ref = next(
-            (str(part["default_branch"]) for part in _repositories(payload) if part.get("default_branch")), ""
-        )
-        return frozenset({f"refs/heads/{ref}"}) if ref else frozenset()
+        branches = [str(part.get("default_branch") or "") for part in _repositories(payload)]
+        return frozenset(f"refs/heads/{branch}" for branch in branches if branch)
     return frozenset({f"refs/heads/{ref}", f"refs/tags/{ref}"})
 
 

@@ -52,7 +52,7 @@ async def test_a_burst_without_end_is_answered_at_its_limit():
         bell.ring("files")
         for _ in range(3):
             await asyncio.sleep(0)
-    assert await waiting == {"files"}
+    assert await asyncio.wait_for(waiting, 5) == {"files"}
 
 
 async def test_at_once_ends_a_burst():
@@ -61,4 +61,4 @@ async def test_at_once_ends_a_burst():
     bell.ring("files")
     await asyncio.sleep(0)
     bell.ring("stop", at_once=True)
-    assert await waiting == {"files", "stop"}
+    assert await asyncio.wait_for(waiting, 5) == {"files", "stop"}

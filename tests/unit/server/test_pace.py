@@ -24,7 +24,7 @@ def test_failures_back_off_and_success_forgets_them():
         pace = after(pace, settled=False, now=0, interval=300, draw=1.0)
         waits.append(pace.due)
     assert waits == [10, 20, 40, 80, 160, 300, 300, 300]
-    assert (pace.failures, pace.cause) == (8, "retry")
+    assert (pace.failures, pace.cause) == (8, "again")
     assert after(pace, settled=True, now=0, interval=300, draw=1.0).failures == 0
 
 

@@ -1,0 +1,88 @@
+"""How a pass is summed up."""
+
+import pytest
+
+from reconciler.core.guard import Violation
+from reconciler.core.observation import Absent, Observed, Present, Stale, Unauthorized, Unreachable
+from reconciler.core.outcome import Outcome, Report, State
+from reconciler.core.plan import ClusterPlan, Effect, Inverse, Plan, Revision, Risk, Step
+from reconciler.server.turn import Result, acted, looked
+
+ALL = Observed({"a": Present(1), "b": Absent("404")})
+REVISION = Revision(source="s", id="1" * 40, short="1111111")
+
+
+def step(name):
+    return Step(
+        id=f"edge/{name}/upload",
+        cluster="edge",
+        node=name,
+        action="upload",
+        arguments={},
+        reason="differs",
+        effect=Effect.HOT,
+        risk=Risk.LOW,
+        risk_reason="",
+        needs="",
+        inverse=Inverse(words="upload the former one"),
+    )
+
+
+def plan(*names):
+    return ClusterPlan(
+        cluster="edge", kind="m2", nodes=2, unchanged=0, steps=tuple(step(name) for name in names)
+    )
+
+
+def report(**states):
+    outcomes = tuple(Outcome(step(name), state, reason=f"{state} it is") for name, state in states.items())
+    return Report(run="r1", plan=Plan(REVISION, "test", (plan(*states),)), outcomes=outcomes)
+
+
+def test_nothing_to_do_is_converged_and_good():
+    turn = looked(plan(), ALL)
+    assert (turn.result, turn.settled, turn.good, turn.pending) == (Result.CONVERGED, True, True, 0)
+
+
+def test_pending_steps_of_a_look_are_drift():
+    turn = looked(plan("a", "b"), ALL)
+    assert (turn.result, turn.settled, turn.good, turn.pending) == (Result.DRIFT, True, False, 2)
+
+
+def test_a_refusal_says_why_and_waits_for_the_interval():
+    turn = looked(plan("a"), ALL, [Violation("quorum", "live", "would lose the majority", "wait")])
+    assert (turn.result, turn.settled, turn.words) == (Result.REFUSED, True, "would lose the majority")
+    assert turn.pending == 1
+
+
+@pytest.mark.parametrize("answer", [Unreachable("timeout"), Unauthorized("401"), Stale(1, "minority")])
+def test_a_node_that_was_not_heard_leaves_the_cluster_unsettled(answer):
+    turn = looked(plan(), Observed({"b": answer, "a": Present(1)}))
+    assert turn.unheard == ("b",)
+    assert not turn.settled
+    assert not turn.good
+
+
+@pytest.mark.parametrize(
+    ("states", "result"),
+    [
+        ({"a": State.DONE, "b": State.FOUND}, Result.APPLIED),
+        ({"a": State.DONE, "b": State.FAILED}, Result.PARTIAL),
+        ({"a": State.FAILED, "b": State.SKIPPED}, Result.FAILED),
+        ({"a": State.UNKNOWN}, Result.PARTIAL),
+        ({"a": State.DONE, "b": State.CHANGED}, Result.CHANGED),
+        ({"a": State.DONE, "b": State.WAITING}, Result.WAITING),
+        ({"a": State.WAITING, "b": State.SKIPPED}, Result.WAITING),
+        ({"a": State.DONE, "b": State.SKIPPED}, Result.STOPPED),
+    ],
+)
+def test_the_end_of_a_run_in_one_word(states, result):
+    turn = acted(plan(*states), ALL, report(**states))
+    assert turn.result is result
+    assert turn.pending == sum(state not in {State.DONE, State.FOUND} for state in states.values())
+    assert not turn.settled  # the next pass looks once more, soon
+
+
+def test_the_words_name_each_open_step_once():
+    turn = acted(plan("a", "b"), ALL, report(b=State.FAILED, a=State.DONE))
+    assert turn.words == "edge/b/upload: failed it is"

@@ -1,0 +1,149 @@
+"""The endpoints over a real socket."""
+
+import asyncio
+import hashlib
+import hmac
+import io
+import json
+
+import httpx
+import pytest
+
+from reconciler.errors import UsageError
+from reconciler.server.board import Board
+from reconciler.server.logs import open_log
+from reconciler.server.metrics import Metrics
+from reconciler.server.options import Address
+from reconciler.server.web import Endpoints, bound, serving
+from reconciler.server.webhook import CAP
+
+SECRET = "s3cret"
+
+
+class Site:
+    """One served application with what it reads and rings."""
+
+    def __init__(self, secret=SECRET):
+        self.board, self.rung, self.lines = Board(), [], io.StringIO()
+        self.metrics = Metrics(self.board, dry_run=False)
+        endpoints = Endpoints(
+            self.board,
+            self.metrics,
+            open_log(self.lines, form="json"),
+            self.rung.append,
+            lambda: 100.0,
+            lambda: 0.0,
+            ref="main",
+            secret=secret,
+        )
+        self.context = serving(endpoints.application(), bound(Address("127.0.0.1", 0)))
+
+    async def __aenter__(self):
+        address = await self.context.__aenter__()
+        self.client = httpx.AsyncClient(base_url=f"http://{address}", trust_env=False)
+        return self
+
+    async def __aexit__(self, *error):
+        await self.client.aclose()
+        await self.context.__aexit__(*error)
+
+    def rejects(self, reason):
+        return self.metrics.registry.get_sample_value("reconciler_webhook_rejects_total", {"reason": reason})
+
+
+def signed(body):
+    digest = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
+    return {"X-GitHub-Event": "push", "X-Hub-Signature-256": f"sha256={digest}"}
+
+
+async def test_a_push_is_accepted_and_rings_once():
+    body = json.dumps({"ref": "refs/heads/main"}).encode()
+    async with Site() as site:
+        answer = await site.client.post("/webhook", content=body, headers=signed(body))
+    assert answer.status_code == 202
+    assert site.rung == ["webhook"]
+
+
+async def test_a_forged_push_is_refused_counted_and_rings_nothing():
+    async with Site() as site:
+        answer = await site.client.post("/webhook", content=b"{} ", headers=signed(b"{}"))
+    assert answer.status_code == 401
+    assert site.rung == []
+    assert site.rejects("bad-signature") == 1
+    assert SECRET not in site.lines.getvalue()
+
+
+async def test_without_a_secret_the_endpoint_explains_itself():
+    async with Site(secret="") as site:
+        answer = await site.client.post("/webhook", content=b"{}", headers=signed(b"{}"))
+    assert answer.status_code == 503
+    assert "RECONCILE_WEBHOOK_SECRET" in answer.json()["message"]
+    assert site.rung == []
+
+
+async def chunks(count):
+    for _ in range(count):
+        yield b"x" * 65_536
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_body_over_the_cap_is_not_read(streamed):
+    count = CAP // 65_536 + 1
+    content = chunks(count) if streamed else b"x" * (CAP + 1)
+    async with Site() as site:
+        try:
+            answer = await site.client.post("/webhook", content=content, headers=signed(b""))
+            assert answer.status_code == 413
+        except httpx.WriteError:
+            pass  # the server closed the connection while the body was still being sent
+        health = await site.client.get("/healthz")
+    assert health.status_code == 200
+    assert site.rejects("too-large") == 1
+
+
+async def test_other_methods_and_paths_are_refused():
+    async with Site() as site:
+        assert (await site.client.get("/webhook")).status_code == 405
+        assert (await site.client.post("/metrics")).status_code == 405
+        assert (await site.client.get("/")).status_code == 404
+
+
+async def test_health_turns_bad_when_a_loop_is_late():
+    async with Site() as site:
+        site.board.pulses["source"] = 100.0
+        assert (await site.client.get("/healthz")).status_code == 200
+        site.board.pulses["source"] = 99.0
+        answer = await site.client.get("/healthz")
+    assert answer.status_code == 503
+    assert answer.json()["because"] == ["the source loop is 1 s late"]
+
+
+async def test_readiness_begins_unready():
+    async with Site() as site:
+        answer = await site.client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["ready"] is False
+
+
+async def test_metrics_come_in_the_format_that_was_asked_for():
+    async with Site() as site:
+        plain = await site.client.get("/metrics")
+        open_metrics = await site.client.get("/metrics", headers={"accept": "application/openmetrics-text"})
+    assert plain.headers["content-type"].startswith("text/plain")
+    assert open_metrics.headers["content-type"].startswith("application/openmetrics-text")
+    assert open_metrics.text.endswith("# EOF\n")
+
+
+async def test_closing_does_not_wait_for_an_idle_connection():
+    async with Site() as site:
+        host, port = site.client.base_url.host, site.client.base_url.port
+        _reader, writer = await asyncio.open_connection(host, port)
+    writer.close()
+
+
+def test_a_taken_address_is_named():
+    with bound(Address("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UsageError, match=f"cannot listen on 127.0.0.1:{port}") as caught:
+            bound(Address("127.0.0.1", port))
+    assert "--listen" in caught.value.remedy

@@ -1,0 +1,54 @@
+"""What callers of the webhook are told."""
+
+import hashlib
+import hmac
+import json
+
+from reconciler.server.webhook import answer
+
+SECRET = "s3cret"
+
+
+def signed(payload, event="push", secret=SECRET):
+    body = json.dumps(payload).encode()
+    digest = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+    return {"x-github-event": event, "x-hub-signature-256": f"sha256={digest}"}, body
+
+
+def told(headers, body, secret=SECRET, ref="main"):
+    reply = answer(headers, body, secret=secret, ref=ref, now=0)
+    return int(reply.status), reply.code, reply.asks
+
+
+def test_a_push_to_the_watched_ref_asks():
+    assert told(*signed({"ref": "refs/heads/main"})) == (202, "push", True)
+
+
+def test_a_push_elsewhere_is_acknowledged_with_words_and_asks_nothing():
+    headers, body = signed({"ref": "refs/heads/wip"})
+    assert told(headers, body) == (200, "elsewhere", False)
+    assert "refs/heads/main" in answer(headers, body, secret=SECRET, ref="main", now=0).words
+
+
+def test_a_ping_and_an_event_of_another_kind():
+    assert told(*signed({"zen": "…"}, "ping")) == (200, "ping", False)
+    assert told(*signed({}, "issues")) == (200, "other", False)
+
+
+def test_nobody_is_believed_without_the_secret():
+    headers, body = signed({"ref": "refs/heads/main"}, secret="wrong")
+    assert told(headers, body) == (401, "bad-signature", False)
+    assert told({"x-github-event": "push"}, body) == (401, "no-signature", False)
+    assert told({"x-github-event": "ping"}, b"{}") == (401, "no-signature", False)
+
+
+def test_nobody_is_believed_where_no_secret_is_set():
+    headers, body = signed({"ref": "refs/heads/main"}, secret="")
+    assert told(headers, body, secret="") == (503, "no-secret", False)
+    assert told({"x-gitlab-token": ""}, body, secret="") == (503, "no-secret", False)
+
+
+def test_a_believed_body_that_cannot_be_read():
+    body = b"\xff\x00"
+    digest = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
+    assert told({"x-gitea-signature": digest, "x-gitea-event": "push"}, body) == (400, "unreadable", False)
