@@ -1,0 +1,139 @@
+"""One SQLite file with one connection on one thread, and every error of it put into words."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+from reconciler.errors import StateError
+from reconciler.store.locks import waiting
+from reconciler.store.schema import APPLICATION, MIGRATIONS
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+PATIENCE = 30.0
+"""Seconds to wait for another process that is writing."""
+
+_LOCAL = "name a writable folder on a local disk with --state"
+_AWAY = "move it away to begin a new history, or name another folder with --state; nodes are not affected"
+_KEPT = "run again then; what was recorded is kept"
+_TROUBLES: dict[str, tuple[str, str]] = {
+    "SQLITE_NOTADB": ("it is not a database", _AWAY),
+    "SQLITE_CORRUPT": ("it is damaged", _AWAY),
+    "SQLITE_FULL": ("the disk is full", f"make room, {_KEPT}"),
+    "SQLITE_READONLY": ("it cannot be written", _LOCAL),
+    "SQLITE_CANTOPEN": ("it cannot be opened", _LOCAL),
+    "SQLITE_PERM": ("it may not be opened", _LOCAL),
+    "SQLITE_IOERR": ("the disk reports an error", f"look after it, {_KEPT}"),
+    "SQLITE_BUSY": (f"another process kept it locked for {PATIENCE:g} s", "wait for its end and run again"),
+}
+
+
+def in_words(path: Path, error: sqlite3.Error) -> StateError:
+    """What an error of SQLite means for the operator."""
+    name = getattr(error, "sqlite_errorname", "")
+    family = next((known for known in _TROUBLES if name == known or name.startswith(f"{known}_")), "")
+    what, remedy = _TROUBLES.get(family, (f"it cannot be used: {error}", _AWAY))
+    return StateError(f"the state file {path}: {what}", remedy=remedy)
+
+
+class Database:
+    """Runs functions over the connection, each in a transaction of its own, one after the other.
+
+    Args:
+        path: the file; it and its folder are made where they are missing.
+
+    Raises:
+        StateError: the file is foreign, newer, damaged, or cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
+        opening = self._thread.submit(_opened, path)
+        if opening.exception() is not None:
+            self._thread.shutdown()
+        self._connection = opening.result()
+
+    async def read(
+        self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """The answer of `work`, which sees one moment of the file."""
+        return await self._run("BEGIN", partial(work, self._connection, *args, **kwargs))
+
+    async def write(
+        self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """The answer of `work`, whose changes are on disk when this returns, all or none."""
+        return await self._run("BEGIN IMMEDIATE", partial(work, self._connection, *args, **kwargs))
+
+    def close(self) -> None:
+        """Finish what was asked for and close the file."""
+        self._thread.submit(self._connection.close)
+        self._thread.shutdown()
+
+    async def _run(self, begin: str, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._transaction, begin, work)
+
+    def _transaction(self, begin: str, work: Callable[[], T]) -> T:
+        try:
+            with self._connection:
+                self._connection.execute(begin)
+                return work()
+        except sqlite3.Error as error:
+            raise in_words(self._path, error) from error
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    with waiting(path.with_name(f"{path.name}.lock")), ExitStack() as stack:
+        try:
+            connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
+            stack.callback(connection.close)
+            _prepare(connection, path)
+        except sqlite3.Error as error:
+            raise in_words(path, error) from error
+        stack.pop_all()
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    connection.row_factory = sqlite3.Row
+    _migrate(connection, path)
+    (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    if mode != "wal":
+        raise StateError(
+            f"the state file {path}: its file system does not allow shared memory", remedy=_LOCAL
+        )
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """Bring the tables to the newest version, in one transaction."""
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if application != APPLICATION and (application or version or tables):
+        raise StateError(f"the state file {path}: it belongs to another program", remedy=_AWAY)
+    if version > len(MIGRATIONS):
+        raise StateError(
+            f"the state file {path}: a newer version of this program wrote it (tables {version}, "
+            f"known here {len(MIGRATIONS)})",
+            remedy="use the newer version, or name another folder with --state",
+        )
+    if version == len(MIGRATIONS):
+        return
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        for statements in MIGRATIONS[version:]:
+            for statement in statements:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION}")
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")

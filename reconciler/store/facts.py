@@ -1,0 +1,84 @@
+"""What was learnt of clusters and nodes and is remembered from run to run."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from reconciler.core.guard import Past
+from reconciler.core.instant import moment, stamp
+from reconciler.store.records import Applied, Memory
+
+REVISION = "revision"
+"""Fact of a node: the revision that it was last seen to run."""
+
+NODES = "nodes"
+"""Fact of a cluster, under the empty node name: how many nodes its last applied desired state named."""
+
+WINDOW = timedelta(days=31)
+"""How long a change counts for budgets: the longest window that a policy may name."""
+
+
+def remember(
+    connection: sqlite3.Connection, cluster: str, facts: Mapping[str, Mapping[str, str]], now: datetime
+) -> None:
+    """Keep facts by node and key; an empty value forgets, an unchanged one keeps its `since`."""
+    for node in sorted(facts):
+        for key, value in sorted(facts[node].items()):
+            if value:
+                connection.execute(
+                    "INSERT INTO fact (cluster, node, key, value, since) VALUES (?, ?, ?, ?, ?)"
+                    " ON CONFLICT (cluster, node, key) DO UPDATE SET value = excluded.value,"
+                    " since = excluded.since WHERE value IS NOT excluded.value",
+                    (cluster, node, key, value, stamp(now)),
+                )
+            else:
+                connection.execute(
+                    "DELETE FROM fact WHERE cluster = ? AND node = ? AND key = ?", (cluster, node, key)
+                )
+
+
+def recall(connection: sqlite3.Connection, now: datetime) -> Memory:
+    """All facts of nodes, and the past of every cluster."""
+    facts: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
+    counts: dict[str, int] = {}
+    for row in connection.execute("SELECT cluster, node, key, value FROM fact"):
+        if row["node"]:
+            facts[row["cluster"]][row["node"]][row["key"]] = row["value"]
+        elif row["key"] == NODES:
+            counts[row["cluster"]] = int(row["value"])
+    changed = _changed(connection, now)
+    return Memory(
+        facts={cluster: dict(nodes) for cluster, nodes in facts.items()},
+        past={
+            cluster: Past(counts.get(cluster, 0), tuple(changed.get(cluster, ())))
+            for cluster in sorted(counts.keys() | changed.keys())
+        },
+        at=now,
+    )
+
+
+def applied(connection: sqlite3.Connection) -> dict[str, dict[str, Applied]]:
+    """Cluster -> node -> the revision it was last seen to run."""
+    found: dict[str, dict[str, Applied]] = defaultdict(dict)
+    rows = connection.execute(
+        "SELECT cluster, node, value, since FROM fact WHERE key = ? AND node != '' ORDER BY cluster, node",
+        (REVISION,),
+    )
+    for row in rows:
+        found[row["cluster"]][row["node"]] = Applied(row["value"], moment(row["since"]))
+    return dict(found)
+
+
+def _changed(connection: sqlite3.Connection, now: datetime) -> dict[str, list[tuple[str, float]]]:
+    found: dict[str, list[tuple[str, float]]] = defaultdict(list)
+    rows = connection.execute(
+        "SELECT cluster, node, intended FROM step WHERE intended >= ? ORDER BY intended, cluster, node",
+        (stamp(now - WINDOW),),
+    )
+    for row in rows:
+        hours = (now - moment(row["intended"])).total_seconds() / 3600
+        found[row["cluster"]].append((row["node"], hours))
+    return found

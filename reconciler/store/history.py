@@ -1,0 +1,138 @@
+"""Reading runs back: lines for the list, whole records, and what killed runs left behind."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import zlib
+from collections.abc import Iterator
+from datetime import datetime
+from difflib import get_close_matches
+from typing import Any
+
+from reconciler.core import plan as plans
+from reconciler.core.instant import moment
+from reconciler.core.outcome import State
+from reconciler.errors import UsageError
+from reconciler.store.records import Entry, Message, RunLine, RunRecord
+
+_SHOWN = 5
+"""Ids that an error message names."""
+
+
+def lines(connection: sqlite3.Connection, limit: int) -> tuple[RunLine, ...]:
+    """The newest runs, newest first."""
+    rows = connection.execute("SELECT * FROM run ORDER BY number DESC LIMIT ?", (limit,)).fetchall()
+    return tuple(_line(connection, row) for row in rows)
+
+
+def record(connection: sqlite3.Connection, text: str) -> RunRecord:
+    """The run with this id or with the only id that begins so.
+
+    Raises:
+        UsageError: no run, or several; it names the nearest ids.
+    """
+    rows = connection.execute(
+        "SELECT * FROM run WHERE ?1 != '' AND substr(id, 1, length(?1)) = ?1 ORDER BY number DESC",
+        (text,),
+    ).fetchall()
+    exact = [row for row in rows if row["id"] == text]
+    if len(exact or rows) == 1:
+        return _record(connection, (exact or rows)[0])
+    if rows:
+        raise UsageError(
+            f"{len(rows)} runs begin with {text!r}: {_some([row['id'] for row in rows])}",
+            remedy="give more of the id",
+        )
+    raise _unknown(connection, text)
+
+
+def unsettled(connection: sqlite3.Connection) -> tuple[RunRecord, ...]:
+    """Runs that did not finish, and runs with a step whose end is unknown and that no later run took up.
+
+    Oldest first. A run that goes on right now is among them: only its clusters' locks tell.
+    """
+    rows = connection.execute(
+        """SELECT * FROM run WHERE finished IS NULL OR number IN (
+            SELECT run FROM step AS mine WHERE mine.state = 'unknown' AND mine.intended IS NOT NULL
+            AND NOT EXISTS (
+                SELECT 1 FROM step AS later WHERE later.cluster = mine.cluster AND later.run > mine.run
+            )
+        ) ORDER BY number"""
+    ).fetchall()
+    return tuple(_record(connection, row) for row in rows)
+
+
+def _record(connection: sqlite3.Connection, row: sqlite3.Row) -> RunRecord:
+    plan = plans.load(json.loads(zlib.decompress(row["plan"])))
+    known = {
+        step["id"]: step for step in connection.execute("SELECT * FROM step WHERE run = ?", (row["number"],))
+    }
+    return RunRecord(
+        line=_line(connection, row),
+        plan=plan,
+        entries=tuple(_entry(step, known[step.id]) for step in plan.steps() if step.id in known),
+        messages=tuple(_messages(connection, row["number"])),
+    )
+
+
+def _entry(step: plans.Step, row: sqlite3.Row) -> Entry:
+    return Entry(
+        step=step,
+        intended=_moment(row["intended"]),
+        ended=_moment(row["ended"]),
+        state=State(row["state"]) if row["state"] else None,
+        reason=row["reason"],
+        seconds=row["seconds"],
+        answer=row["answer"],
+        waiting_for_restart=tuple(json.loads(row["restart"])),
+    )
+
+
+def _messages(connection: sqlite3.Connection, run: int) -> Iterator[Message]:
+    for row in connection.execute("SELECT * FROM message WHERE run = ? ORDER BY number", (run,)):
+        yield Message(
+            id=row["id"],
+            step=row["step"],
+            created=moment(row["created"]),
+            body=bytes(row["body"]).decode(),
+            wanted=bool(row["wanted"]),
+            delivered=_moment(row["delivered"]),
+            attempts=row["attempts"],
+            error=row["error"],
+        )
+
+
+def _line(connection: sqlite3.Connection, row: sqlite3.Row) -> RunLine:
+    counts = connection.execute(
+        "SELECT coalesce(state, 'open') AS state, count(*) AS number FROM step WHERE run = ?"
+        " GROUP BY 1 ORDER BY 1",
+        (row["number"],),
+    )
+    same: dict[str, Any] = {
+        name: row[name]
+        for name in ("id", "trigger", "source", "revision", "short", "title", "program", "digest", "note")
+    }
+    return RunLine(
+        **same,
+        started=moment(row["started"]),
+        finished=_moment(row["finished"]),
+        exit_status=row["exit_status"],
+        counts={count["state"]: count["number"] for count in counts},
+    )
+
+
+def _unknown(connection: sqlite3.Connection, text: str) -> UsageError:
+    ids = [row["id"] for row in connection.execute("SELECT id FROM run ORDER BY number DESC")]
+    if not ids:
+        return UsageError(f"there is no run {text!r}: the history is empty")
+    near = get_close_matches(text, ids, n=_SHOWN, cutoff=0.5) or ids
+    return UsageError(f"there is no run {text!r}; the nearest: {_some(near)}", remedy="see reconcile history")
+
+
+def _some(ids: list[str]) -> str:
+    return ", ".join(ids[:_SHOWN]) + (" …" if len(ids) > _SHOWN else "")
+
+
+def _moment(text: str | None) -> datetime | None:
+    return moment(text) if text else None

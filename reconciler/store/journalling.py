@@ -1,0 +1,153 @@
+"""Writing runs, intents and outcomes: functions over a connection, each one transaction."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import zlib
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from reconciler.core.instant import stamp
+from reconciler.core.outcome import State
+from reconciler.core.plan import Plan
+from reconciler.errors import StateError
+from reconciler.store import facts
+from reconciler.store.records import Ending, Letter, Opening
+
+KEEP = 1000
+"""Runs that the history keeps."""
+
+KEEP_IDLE = 200
+"""How many of them may be runs that sent nothing: refused, or waiting for a person again and again."""
+
+REFUSED = 3
+"""Exit status of a run that a guard refused (`GuardRefusal.exit_status`)."""
+
+
+def begin(connection: sqlite3.Connection, opening: Opening, name: Callable[[], str], now: datetime) -> str:
+    """Write down a run with all its steps still open, forget the oldest runs; gives the run's id."""
+    number, run = _insert(connection, opening, name, now)
+    connection.executemany(
+        "INSERT INTO step (run, position, id, cluster, node) VALUES (?, ?, ?, ?, ?)",
+        [
+            (number, position, step.id, step.cluster, step.node)
+            for position, step in enumerate(opening.plan.steps())
+        ],
+    )
+    _prune(connection)
+    return run
+
+
+def refuse(
+    connection: sqlite3.Connection, opening: Opening, note: str, name: Callable[[], str], now: datetime
+) -> str:
+    """Write down a run that ended before its first step; the same refusal again only renews its time."""
+    last = connection.execute(
+        "SELECT id, number, digest, note, exit_status FROM run ORDER BY number DESC LIMIT 1"
+    ).fetchone()
+    if last and (last["digest"], last["note"], last["exit_status"]) == (opening.plan.digest, note, REFUSED):
+        connection.execute("UPDATE run SET finished = ? WHERE number = ?", (stamp(now), last["number"]))
+        return str(last["id"])
+    _, run = _insert(connection, opening, name, now)
+    finish(connection, run, REFUSED, note, now)
+    _prune(connection)
+    return run
+
+
+def intend(connection: sqlite3.Connection, run: str, step: str, now: datetime) -> None:
+    """Write down that a step is about to be performed.
+
+    Raises:
+        StateError: the run is not in the journal, so nothing may be performed.
+    """
+    connection.execute("UPDATE run SET acted = 1 WHERE id = ?", (run,))
+    changed = connection.execute(
+        "UPDATE step SET intended = ? WHERE id = ? AND run = (SELECT number FROM run WHERE run.id = ?)",
+        (stamp(now), step, run),
+    )
+    if changed.rowcount != 1:
+        raise StateError(
+            f"run {run} is no longer in the journal", remedy="run again; nothing was done without its record"
+        )
+
+
+def conclude(connection: sqlite3.Connection, run: str, endings: Sequence[Ending], now: datetime) -> None:
+    """Write down outcomes together with the facts they taught and the messages about them."""
+    for ending in endings:
+        outcome, step = ending.outcome, ending.outcome.step
+        connection.execute(
+            "UPDATE step SET ended = ?, state = ?, reason = ?, seconds = ?, answer = ?, restart = ?"
+            " WHERE id = ? AND run = (SELECT number FROM run WHERE run.id = ?)",
+            (
+                stamp(now),
+                outcome.state.value,
+                outcome.reason,
+                outcome.seconds,
+                ending.answer,
+                json.dumps(outcome.waiting_for_restart),
+                step.id,
+                run,
+            ),
+        )
+        if outcome.state is State.DONE:
+            facts.remember(connection, step.cluster, {step.node: ending.facts}, now)
+        if ending.letter is not None:
+            _enqueue(connection, run, step.id, ending.letter, now)
+
+
+def finish(connection: sqlite3.Connection, run: str, exit_status: int, note: str, now: datetime) -> None:
+    """Write down that a run has ended."""
+    connection.execute(
+        "UPDATE run SET finished = ?, exit_status = ?, note = ? WHERE id = ?",
+        (stamp(now), exit_status, note, run),
+    )
+
+
+def _insert(
+    connection: sqlite3.Connection, opening: Opening, name: Callable[[], str], now: datetime
+) -> tuple[int, str]:
+    run = name()
+    while connection.execute("SELECT 1 FROM run WHERE id = ?", (run,)).fetchone():
+        run = name()
+    plan: Plan = opening.plan
+    revision = plan.revision
+    row = connection.execute(
+        'INSERT INTO run (id, "trigger", source, revision, short, title, program, digest, plan, started)'
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            run,
+            opening.trigger,
+            revision.source,
+            revision.id,
+            revision.short,
+            revision.title,
+            plan.program,
+            plan.digest,
+            zlib.compress(plan.encoded()),
+            stamp(now),
+        ),
+    )
+    assert row.lastrowid is not None
+    return row.lastrowid, run
+
+
+def _enqueue(connection: sqlite3.Connection, run: str, step: str, letter: Letter, now: datetime) -> None:
+    connection.execute(
+        "INSERT INTO message (id, run, step, created, body, wanted)"
+        " VALUES (?, (SELECT number FROM run WHERE run.id = ?), ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
+        (letter.id, run, step, stamp(now), letter.body, letter.wanted),
+    )
+
+
+def _prune(connection: sqlite3.Connection) -> None:
+    """Keep the newest runs; an idle run goes before one that sent something."""
+    connection.execute(
+        "DELETE FROM run WHERE finished IS NOT NULL AND NOT acted AND number <="
+        " (SELECT number FROM run WHERE NOT acted ORDER BY number DESC LIMIT 1 OFFSET ?)",
+        (KEEP_IDLE,),
+    )
+    connection.execute(
+        "DELETE FROM run WHERE number <= (SELECT number FROM run ORDER BY number DESC LIMIT 1 OFFSET ?)",
+        (KEEP,),
+    )

@@ -1,0 +1,43 @@
+"""Messages on their way to the sink: what is due, what arrived, what did not."""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import datetime
+
+from reconciler.core.instant import stamp
+from reconciler.store.records import Letter
+
+ATTEMPTS = 50
+"""Runs that try to deliver one message, before it stays in the history alone."""
+
+
+def due(connection: sqlite3.Connection, *, beyond: int, limit: int) -> tuple[Letter, ...]:
+    """Messages to deliver, oldest first, with numbers greater than `beyond`."""
+    rows = connection.execute(
+        "SELECT number, id, body FROM message WHERE delivered IS NULL AND wanted AND attempts < ?"
+        " AND number > ? ORDER BY number LIMIT ?",
+        (ATTEMPTS, beyond, limit),
+    )
+    return tuple(Letter(row["id"], bytes(row["body"]), number=row["number"]) for row in rows)
+
+
+def sent(connection: sqlite3.Connection, letter: str, now: datetime) -> None:
+    """Write down that the sink took a message."""
+    connection.execute(
+        "UPDATE message SET delivered = ?, attempts = attempts + 1, error = '' WHERE id = ?",
+        (stamp(now), letter),
+    )
+
+
+def unsent(connection: sqlite3.Connection, letter: str, error: str) -> None:
+    """Write down that the sink did not take a message, and why."""
+    connection.execute("UPDATE message SET attempts = attempts + 1, error = ? WHERE id = ?", (error, letter))
+
+
+def left(connection: sqlite3.Connection) -> int:
+    """How many messages are still to be delivered."""
+    (number,) = connection.execute(
+        "SELECT count(*) FROM message WHERE delivered IS NULL AND wanted AND attempts < ?", (ATTEMPTS,)
+    ).fetchone()
+    return int(number)

@@ -1,0 +1,154 @@
+"""What is written down and read back: the rows of the store as typed, frozen values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from reconciler.core.guard import Past
+from reconciler.core.outcome import Outcome, State
+from reconciler.core.plan import Plan, Step
+
+
+def utc_now() -> datetime:
+    """The present moment, the clock of everything that is not given another."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """The beginning of a run.
+
+    Args:
+        trigger: what asked for it: `command`, `webhook`, `interval` …
+        plan: what it is going to do.
+    """
+
+    trigger: str
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message about one outcome, on its way to the sink.
+
+    Args:
+        id: the same in every delivery of the same message.
+        body: the JSON that is sent.
+        wanted: whether there is a sink; without one the message is for the history alone.
+        number: its place in the outbox, given by the store.
+    """
+
+    id: str
+    body: bytes
+    wanted: bool = True
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """An outcome with all that is to be recorded in the same moment.
+
+    Args:
+        answer: the node's own words, which nobody believes.
+        facts: what was learnt of the step's node; an empty value forgets the fact.
+    """
+
+    outcome: Outcome
+    answer: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    letter: Letter | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One step in the journal.
+
+    Args:
+        intended: when the intent was written; none where nothing was sent.
+        ended: when the outcome was written; none where the run was killed, or still goes on.
+        reason: why the step ended as it did.
+        answer: the node's own words.
+    """
+
+    step: Step
+    intended: datetime | None = None
+    ended: datetime | None = None
+    state: State | None = None
+    reason: str = ""
+    seconds: float = 0.0
+    answer: str = ""
+    waiting_for_restart: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message in the history; `attempts` counts the runs that tried to deliver it."""
+
+    id: str
+    step: str
+    created: datetime
+    body: str
+    wanted: bool
+    delivered: datetime | None
+    attempts: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunLine:
+    """One run, as a line of the history.
+
+    Args:
+        note: why it ended as it did, where its steps do not tell: the verdicts of a refusal.
+        counts: state -> number of steps; steps without outcome count as `open`.
+        finished: none where the run was killed, or still goes on.
+    """
+
+    id: str
+    trigger: str
+    source: str
+    revision: str
+    short: str
+    title: str
+    program: str
+    digest: str
+    started: datetime
+    finished: datetime | None
+    exit_status: int | None
+    note: str
+    counts: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One run with everything that is known of it, steps in the plan's order."""
+
+    line: RunLine
+    plan: Plan
+    entries: tuple[Entry, ...]
+    messages: tuple[Message, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The revision that a node was last seen to run, and since when."""
+
+    revision: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What is remembered of earlier runs, as it stood at one moment.
+
+    Args:
+        facts: cluster -> node -> key -> value, as the products' drivers left it.
+        past: cluster -> what guards need to know of earlier runs.
+        at: when it was recalled; expiries are judged by it.
+    """
+
+    facts: Mapping[str, Mapping[str, Mapping[str, str]]] = field(default_factory=dict)
+    past: Mapping[str, Past] = field(default_factory=dict)
+    at: datetime = field(default_factory=utc_now)

@@ -1,0 +1,152 @@
+"""The store of one management host: journal, history, facts and outbox in one SQLite file."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from reconciler.core.instant import Clock
+from reconciler.core.plan import Step
+from reconciler.store import facts, history, journalling, outbox
+from reconciler.store.database import Database
+from reconciler.store.locks import holding
+from reconciler.store.records import (
+    Applied,
+    Ending,
+    Letter,
+    Memory,
+    Opening,
+    RunLine,
+    RunRecord,
+    utc_now,
+)
+
+FILE = "state.sqlite"
+"""The store's file in the state folder."""
+
+_LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"
+"""Crockford's base 32: no letter is taken for another one when read aloud."""
+
+
+def run_id(clock: Clock = utc_now) -> str:
+    """A run's name: its second in UTC and four random letters, such as `20261121-034455-k7fm`."""
+    return f"{clock():%Y%m%d-%H%M%S}-" + "".join(secrets.choice(_LETTERS) for _ in range(4))
+
+
+class Store:
+    """Implements `reconciler.engine.journal.Journal`, and keeps the history and the facts.
+
+    One connection on one thread serves all tasks of the process; processes share the file through
+    SQLite's write-ahead log. Every write is on disk when its call returns.
+    """
+
+    def __init__(self, folder: Path, clock: Clock, name: Callable[[], str]) -> None:
+        self._folder = folder
+        self._clock = clock
+        self._name = name
+        self._database = Database(folder / FILE)
+
+    @classmethod
+    def open(cls, folder: Path, *, clock: Clock = utc_now, name: Callable[[], str] | None = None) -> Self:
+        """The store in a folder; both are made where they are missing. Close it after use (`with`).
+
+        Args:
+            folder: the state folder of this management host, on a local disk.
+            clock: stamps what is written.
+            name: makes the ids of runs.
+
+        Raises:
+            StateError: the folder or the file cannot be used; says what to do.
+        """
+        return cls(folder, clock, name or partial(run_id, clock))
+
+    def close(self) -> None:
+        """Finish what was asked for and close the file."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @asynccontextmanager
+    async def lock(self, cluster: str) -> AsyncIterator[None]:
+        """Hold a cluster against every other run; the kernel releases it however this process ends.
+
+        Raises:
+            ClusterBusy: another run holds it.
+        """
+        with holding(self._folder / "locks", cluster):
+            yield
+
+    async def begin(self, opening: Opening) -> str:
+        """Write down a run with all its steps open; gives its id."""
+        return await self._database.write(journalling.begin, opening, self._name, self._clock())
+
+    async def refuse(self, opening: Opening, note: str) -> str:
+        """Write down a run that guards refused, with their verdicts; gives its id."""
+        return await self._database.write(journalling.refuse, opening, note, self._name, self._clock())
+
+    async def intend(self, run: str, step: Step) -> None:
+        """Write down that a step is about to be performed."""
+        await self._database.write(journalling.intend, run, step.id, self._clock())
+
+    async def conclude(self, run: str, endings: Sequence[Ending]) -> None:
+        """Write down outcomes, with their facts and messages, all in one transaction."""
+        await self._database.write(journalling.conclude, run, endings, self._clock())
+
+    async def finish(self, run: str, exit_status: int, note: str = "") -> None:
+        """Write down that a run has ended."""
+        await self._database.write(journalling.finish, run, exit_status, note, self._clock())
+
+    async def unsettled(self) -> tuple[RunRecord, ...]:
+        """Runs that did not finish, or left a step unknown that no later run took up; oldest first."""
+        return await self._database.read(history.unsettled)
+
+    async def runs(self, limit: int = 20) -> tuple[RunLine, ...]:
+        """The newest runs, newest first."""
+        return await self._database.read(history.lines, limit)
+
+    async def run(self, text: str) -> RunRecord:
+        """One run by its id or the beginning of it.
+
+        Raises:
+            UsageError: no run, or several, begin so; it names the nearest.
+        """
+        return await self._database.read(history.record, text)
+
+    async def remember(self, cluster: str, learnt: Mapping[str, Mapping[str, str]]) -> None:
+        """Keep facts of a cluster, by node and key; an empty value forgets."""
+        await self._database.write(facts.remember, cluster, learnt, self._clock())
+
+    async def recall(self) -> Memory:
+        """What earlier runs left: facts for the drivers and the past for the guards."""
+        return await self._database.read(facts.recall, self._clock())
+
+    async def applied(self) -> dict[str, dict[str, Applied]]:
+        """Cluster -> node -> the revision that it was last seen to run, and since when."""
+        return await self._database.read(facts.applied)
+
+    async def due(self, *, beyond: int = 0, limit: int = 50) -> tuple[Letter, ...]:
+        """Messages to deliver, oldest first, numbered beyond the one given."""
+        return await self._database.read(outbox.due, beyond=beyond, limit=limit)
+
+    async def sent(self, letter: str) -> None:
+        """Write down that the sink took a message."""
+        await self._database.write(outbox.sent, letter, self._clock())
+
+    async def unsent(self, letter: str, error: str) -> None:
+        """Write down that the sink did not take a message, and why."""
+        await self._database.write(outbox.unsent, letter, error)
+
+    async def left(self) -> int:
+        """How many messages are still to be delivered."""
+        return await self._database.read(outbox.left)
