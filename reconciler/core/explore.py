@@ -1,4 +1,4 @@
-"""Exhaustive exploration of a state machine, breadth first: either all is well, or the shortest story why not."""
+"""Exhaustive exploration of a state machine, breadth first: all is well, or the shortest story why not."""
 
 from __future__ import annotations
 
