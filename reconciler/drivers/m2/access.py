@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
+from reconciler.drivers.m2.address import BadAddress, Span, span
 from reconciler.drivers.m2.choices import DEFAULTS, Choices, Match
 
 Plain: TypeAlias = Mapping[str, Any]
@@ -112,42 +112,23 @@ def _matching(api: Plain, caller: str, choices: Choices) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found if choices.match is Match.UNION else found[:1]))
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A run of addresses of one IP version, both ends included."""
-
-    version: int
-    low: int
-    high: int
-
-
-@lru_cache(maxsize=4096)
-def span(addr: str) -> Span | None:
-    """The addresses that an `addr` of the allowList means; None where it has none of the four forms.
-
-    The forms: `192.168.1.1`, `192.168.2.1-255` (a range of the last octet), `192.168.3.0/24` and
-    `192.168.4.0/255.255.255.0`. IPv6 is taken in the forms where it can be written.
-    """
-    ranged = re.fullmatch(r"((?:\d+\.){3})(\d+)-(\d+)", addr)
-    try:
-        if ranged:
-            prefix, first, last = ranged.groups()
-            low, high = ip_address(prefix + first), ip_address(prefix + last)
-            return Span(4, int(low), int(high)) if int(low) <= int(high) else None
-        network = ip_network(addr, strict=False)
-    except ValueError:
-        return None
-    if "." in addr.partition("/")[2] and not addr.endswith(f"/{network.netmask}"):
-        return None
-    return Span(network.version, int(network.network_address), int(network.broadcast_address))
-
-
 def contains(addr: str, caller: str) -> bool:
-    """Whether an `addr` of the allowList names the caller; an IPv4 caller on an IPv6 socket is one."""
-    here = span(addr)
+    """Whether an `addr` of the allowList names the caller; what is no address form names nobody.
+
+    An IPv4 caller on an IPv6 socket is an IPv4 caller.
+    """
+    here = _span(addr)
     address = ip_address(caller)
     address = getattr(address, "ipv4_mapped", None) or address
     return here is not None and here.version == address.version and here.low <= int(address) <= here.high
+
+
+@lru_cache(maxsize=4096)
+def _span(addr: str) -> Span | None:
+    try:
+        return span(addr)
+    except BadAddress:
+        return None
 
 
 def _part(value: Plain, key: str) -> Plain:

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 
 import orjson
 
-from reconciler.drivers.m2.access import span
+from reconciler.drivers.m2.address import BadAddress, span
 
 Plain: TypeAlias = Mapping[str, Any]
 
@@ -235,8 +235,10 @@ def _objections(document: Plain) -> Iterable[str]:
         return
     for entry in entries:
         addr = entry.get("addr") if isinstance(entry, dict) else None
-        if not isinstance(addr, str) or span(addr) is None:
-            yield f"env.management.api.allowList has a bad addr: {addr!r}"
+        try:
+            span(addr if isinstance(addr, str) else "")
+        except BadAddress as error:
+            yield f"env.management.api.allowList: {addr!r} {error.message}"
 
 
 def _named_once(parent: Plain, key: str, name: str) -> Iterable[str]:

@@ -5,7 +5,7 @@ simulated products opens, and rules, which `machine` and `access` hold.
 """
 
 from reconciler.drivers.m2.choices import Backup, Choices, Match, Port, Shown, Unlisted
-from reconciler.drivers.m2.simulator.wire import CLOSED, Reply, Request
+from reconciler.drivers.m2.simulator.wire import CLOSED, Reply
 from reconciler.drivers.m2.simulator.world import M2World, factory_setting
 
 __all__ = [
@@ -16,7 +16,6 @@ __all__ = [
     "Match",
     "Port",
     "Reply",
-    "Request",
     "Shown",
     "Unlisted",
     "factory_setting",

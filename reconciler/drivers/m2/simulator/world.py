@@ -110,11 +110,23 @@ class M2World:
         """The nodes' names, in the fleet file's order."""
         return self._nodes.keys()
 
-    def answer(self, node: str, request: Request) -> Reply:
-        """What a node answers, and the change it makes; status 0 where it closes the connection."""
+    def answer(
+        self, node: str, method: str, target: str, *, headers: Mapping[str, str], body: bytes, peer: str
+    ) -> Reply:
+        """What a node answers, and the change it makes; status 0 where it closes the connection.
+
+        Args:
+            node: its name.
+            method: of the request, in upper case.
+            target: path and query as they stand in the request line.
+            headers: names in lower case.
+            body: of the request.
+            peer: the caller's IP address.
+        """
         if not self.running(node):
             return CLOSED
         self._settle(node)
+        request = Request(method, target, headers, body, peer)
         call = Call(self._nodes[node], request, self.choices, self._reloaded[node])
         after, reply = answered(call)
         if after is not self._nodes[node]:

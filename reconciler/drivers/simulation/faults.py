@@ -1,0 +1,158 @@
+"""Faults a simulated node can have, as data: what they are, how they are written, whose turn it is."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from reconciler.errors import UsageError
+
+
+class Kind(StrEnum):
+    """What goes wrong."""
+
+    SLOW = "slow"
+    CUT = "cut"
+    RESET = "reset"
+    HALF = "half"
+    ERROR = "error"
+    GARBAGE = "garbage"
+    SILENT = "silent"
+    REFUSE = "refuse"
+    LOST = "lost"
+    KILLED = "killed"
+    STARTED = "started"
+    RESTARTED = "restarted"
+
+
+MEANING: Final = {
+    Kind.SLOW: "does what it is asked, and answers after ARGUMENT seconds (1)",
+    Kind.CUT: "takes the request, does nothing, and closes the connection",
+    Kind.RESET: "the same, with a TCP reset",
+    Kind.HALF: "does what it is asked, and closes in the middle of the answer's body",
+    Kind.ERROR: "does nothing, and answers the status ARGUMENT (500)",
+    Kind.GARBAGE: "does nothing, and answers 200 with a web page",
+    Kind.SILENT: "does nothing, and never answers",
+    Kind.REFUSE: "refuses a change in the product's own words",
+    Kind.LOST: "does a change, and closes the connection instead of answering",
+    Kind.KILLED: "goes down at once: connections are refused",
+    Kind.STARTED: "comes up again at once",
+    Kind.RESTARTED: "goes down at once and comes up after ARGUMENT seconds (0)",
+}
+"""Every fault in one line, for the help."""
+
+AT_ONCE: Final = frozenset({Kind.KILLED, Kind.STARTED, Kind.RESTARTED})
+"""Faults that happen when they are asked for; the others wait for a request."""
+
+_DEFAULT_ARGUMENT: Final = {Kind.SLOW: 1.0, Kind.ERROR: 500.0}
+_CHANGES_ONLY: Final = frozenset({Kind.REFUSE, Kind.LOST})
+
+
+class On(StrEnum):
+    """Which requests a fault waits for."""
+
+    ANY = "any"
+    READS = "reads"
+    CHANGES = "changes"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault.
+
+    Args:
+        argument: seconds or a status, as `MEANING` says.
+        count: for how many requests; None: until the faults are cleared.
+        on: which requests count; `lost` and `refuse` need no telling that it is changes.
+    """
+
+    kind: Kind
+    argument: float = 0.0
+    count: int | None = None
+    on: On = On.ANY
+
+    def __str__(self) -> str:
+        argument = f":{self.argument:g}" if self.argument else ""
+        on = "" if self.on is On.ANY else f"@{self.on}"
+        return f"{self.kind}{argument}{on}" + (f"*{self.count}" if self.count is not None else "")
+
+
+def fault_of(
+    kind: str, argument: float | None = None, *, count: int | None = None, on: str | None = None
+) -> Fault:
+    """A fault from its parts, with the defaults of its kind.
+
+    Raises:
+        UsageError: there is no such fault, or a part makes no sense.
+    """
+    if kind not in set(Kind):
+        raise UsageError(f"there is no fault {kind!r}", remedy=f"one of {', '.join(Kind)}")
+    known = Kind(kind)
+    if on is not None and on not in set(On):
+        raise UsageError(f"a fault cannot be on {on!r}", remedy=f"one of {', '.join(On)}")
+    if count is not None and count < 1:
+        raise UsageError("a fault's count is at least 1")
+    if argument is None:
+        argument = _DEFAULT_ARGUMENT.get(known, 0.0)
+    if argument < 0 or (known is Kind.ERROR and not 400 <= argument <= 599):  # noqa: PLR2004
+        raise UsageError(
+            f"{argument:g} makes no sense for the fault {kind}", remedy=f"{kind}: {MEANING[known]}"
+        )
+    default = On.CHANGES if known in _CHANGES_ONLY else On.ANY
+    return Fault(known, argument, count, On(on) if on else default)
+
+
+def parse_fault(text: str) -> tuple[str, Fault]:
+    """A node or cluster and its fault, written `NAME=KIND[:ARGUMENT][@any|@reads|@changes][*COUNT]`.
+
+    Raises:
+        UsageError: it is not written so.
+    """
+    match = re.fullmatch(r"([^=]+)=(\w+)(?::(\d+(?:\.\d+)?))?(?:@(\w+))?(?:\*(\d+))?", text)
+    if not match:
+        raise UsageError(
+            f"the fault {text!r} is not of the form NAME=KIND[:ARGUMENT][@ON][*COUNT]",
+            remedy="for example edge-01=slow:0.5*3, or node-01@127.0.0.1=lost*1",
+        )
+    name, kind, argument, on, count = match.groups()
+    return name, fault_of(
+        kind, float(argument) if argument else None, count=int(count) if count else None, on=on
+    )
+
+
+class Pending:
+    """The faults of one node that still wait for requests, in the order they were asked for."""
+
+    def __init__(self) -> None:
+        self._faults: list[tuple[Fault, int | None]] = []
+
+    def add(self, fault: Fault) -> None:
+        """One more fault."""
+        self._faults.append((fault, fault.count))
+
+    def clear(self) -> None:
+        """None any more."""
+        self._faults.clear()
+
+    def take(self, *, change: bool) -> Fault | None:
+        """The fault that a request meets, used up by one.
+
+        Args:
+            change: whether the request changes something.
+        """
+        missed = On.READS if change else On.CHANGES
+        for index, (fault, left) in enumerate(self._faults):
+            if fault.on is missed:
+                continue
+            if left == 1:
+                del self._faults[index]
+            elif left is not None:
+                self._faults[index] = (fault, left - 1)
+            return fault
+        return None
+
+    def texts(self) -> list[str]:
+        """What still waits, as `parse_fault` reads it."""
+        return [str(Fault(fault.kind, fault.argument, left, fault.on)) for fault, left in self._faults]

@@ -1,0 +1,249 @@
+"""The host of simulated nodes: opens their doors, gives them their faults, remembers what was asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from types import TracebackType
+from typing import Any, Final, Protocol, Self
+
+from reconciler.core.ports import Desk
+from reconciler.drivers.simulation.addresses import Address, not_free, on_loopback, raise_file_limit
+from reconciler.drivers.simulation.faults import AT_ONCE, Fault, Kind, Pending, fault_of
+from reconciler.drivers.simulation.products import serve
+from reconciler.drivers.simulation.served import Reply, Request, Served
+from reconciler.drivers.simulation.serving import CLOSED, Listener
+from reconciler.errors import UsageError
+
+REMEMBERED: Final = 100_000
+"""How many of the last requests are remembered."""
+
+SPARE_FILES: Final = 1024
+"""Open files beyond one for each node: connections, and what the process has open anyway."""
+
+
+PAGE: Final = b"<!doctype html><title>Welcome</title><p>This is not the node you are looking for."
+"""What a fault of the kind `garbage` answers."""
+
+
+class Fleet(Protocol):
+    """What is served; the fleet of `reconciler.desired` is one."""
+
+    @property
+    def desks(self) -> Sequence[Desk]:
+        """The clusters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request that a node got.
+
+    Args:
+        asked: the path, or for Sora the `x-sora-target`.
+        change: whether it may change something.
+        status: of the node's answer; 0 where nothing was done or the connection was closed.
+        fault: what went wrong with it, empty for nothing.
+    """
+
+    node: str
+    asked: str
+    change: bool
+    status: int
+    fault: str = ""
+
+
+@dataclass(slots=True)
+class _Place:
+    cluster: str
+    kind: str
+    node: str
+    served: Served
+    address: Address
+    listener: Listener
+    pending: Pending = field(default_factory=Pending)
+
+
+class Simulation:
+    """All nodes of a fleet, served while it is entered; an asynchronous context manager.
+
+    Args:
+        fleet: its clusters.
+        converged: whether the nodes are as the fleet says already, or fresh from the factory.
+        choices: kind -> that product's `Choices`, where its own defaults do not do.
+
+    Raises:
+        UsageError: a cluster's kind cannot be simulated, or a node's address is not on loopback.
+    """
+
+    def __init__(
+        self, fleet: Fleet, *, converged: bool = False, choices: Mapping[str, Any] | None = None
+    ) -> None:
+        self._calls: deque[Call] = deque(maxlen=REMEMBERED)
+        self._served: dict[str, Served] = {}
+        self._places: dict[str, _Place] = {}
+        self._restarts: set[asyncio.Task[None]] = set()
+        for desk in fleet.desks:
+            kind = desk.entry.kind
+            served = serve(desk, converged=converged, choices=(choices or {}).get(kind))
+            self._served[desk.entry.name] = served
+            for node, address in served.addresses.items():
+                listener = Listener(partial(self._ask, node))
+                self._places[node] = _Place(desk.entry.name, kind, node, served, address, listener)
+        _check(self._places.values())
+
+    async def __aenter__(self) -> Self:
+        raise_file_limit(len(self._places) + SPARE_FILES)
+        try:
+            for place in self._places.values():
+                await _open(place)
+        except UsageError:
+            await self.__aexit__(None, None, None)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._restarts:
+            task.cancel()
+        await asyncio.gather(*self._restarts, return_exceptions=True)
+        for place in self._places.values():
+            await place.listener.close()
+
+    @property
+    def nodes(self) -> Mapping[str, Address]:
+        """Node name -> where it listens."""
+        return {place.node: place.address for place in self._places.values()}
+
+    @property
+    def clusters(self) -> Iterable[str]:
+        """The clusters' names."""
+        return self._served.keys()
+
+    def world(self, cluster: str) -> Any:
+        """The product's own world of a cluster: `M2World` or `SoraWorld`."""
+        return self._served[cluster].world
+
+    def calls(self, node: str = "", *, changes: bool = False) -> tuple[Call, ...]:
+        """What was asked, in order; of one node, or of all; changes only, or reads too."""
+        return tuple(call for call in self._calls if node in {"", call.node} and (call.change or not changes))
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Every node as plain data: name, cluster, kind, address, up, faults that wait, requests so far."""
+        asked: dict[str, int] = {}
+        for call in self._calls:
+            asked[call.node] = asked.get(call.node, 0) + 1
+        return [
+            {
+                "node": place.node,
+                "cluster": place.cluster,
+                "kind": place.kind,
+                "address": str(place.address),
+                "up": place.served.world.running(place.node),
+                "faults": place.pending.texts(),
+                "requests": asked.get(place.node, 0),
+            }
+            for place in self._places.values()
+        ]
+
+    async def fault(
+        self,
+        name: str,
+        kind: str,
+        argument: float | None = None,
+        *,
+        count: int | None = None,
+        on: str | None = None,
+    ) -> None:
+        """Give a node, or every node of a cluster, a fault; `faults` says which there are.
+
+        Raises:
+            UsageError: there is no such node or fault.
+        """
+        await self.add(name, fault_of(kind, argument, count=count, on=on))
+
+    async def add(self, name: str, fault: Fault) -> None:
+        """Give a node, or every node of a cluster, a fault; one at once is over when this returns.
+
+        Raises:
+            UsageError: there is no such node.
+        """
+        for place in self._named(name):
+            if fault.kind not in AT_ONCE:
+                place.pending.add(fault)
+                continue
+            if fault.kind is not Kind.STARTED:
+                await place.listener.close()
+                place.served.world.kill(place.node)
+            if fault.kind is Kind.RESTARTED and fault.argument:
+                task = asyncio.create_task(_start(place, fault.argument))
+                self._restarts.add(task)
+                task.add_done_callback(self._restarts.discard)
+            elif fault.kind is not Kind.KILLED:
+                await _start(place)
+
+    def clear(self) -> None:
+        """Take away all faults that still wait; a killed node stays down."""
+        for place in self._places.values():
+            place.pending.clear()
+
+    def _named(self, name: str) -> list[_Place]:
+        if name in self._places:
+            return [self._places[name]]
+        found = [place for place in self._places.values() if place.cluster == name]
+        if not found:
+            raise UsageError(f"there is no node or cluster {name!r} in the simulated fleet")
+        return found
+
+    def _ask(self, node: str, request: Request) -> tuple[Fault | None, Reply]:
+        place = self._places[node]
+        change = place.served.changes(request)
+        fault = place.pending.take(change=change)
+        reply = _replied(place, request, fault)
+        said = str(fault.kind) if fault else ""
+        self._calls.append(Call(node, place.served.asked(request), change, reply[0], said))
+        return fault, reply
+
+
+def _replied(place: _Place, request: Request, fault: Fault | None) -> Reply:
+    """What a node answers, done where the fault lets it be done."""
+    kind = fault.kind if fault else None
+    if kind in {Kind.CUT, Kind.RESET, Kind.SILENT}:
+        return CLOSED, {}, b""
+    if fault is not None and kind is Kind.ERROR:
+        return int(fault.argument), {"Content-Type": "text/plain"}, b"an error on request\n"
+    if kind is Kind.GARBAGE:
+        return 200, {"Content-Type": "text/html"}, PAGE
+    if kind is Kind.REFUSE:
+        return place.served.refusal()
+    return place.served.answer(place.node, request)
+
+
+def _check(places: Iterable[_Place]) -> None:
+    taken: dict[Address, str] = {}
+    for place in places:
+        on_loopback(place.node, place.address)
+        other = taken.setdefault(place.address, place.node)
+        if other != place.node:
+            raise UsageError(f"{other} and {place.node} have the same address {place.address}")
+
+
+async def _open(place: _Place) -> None:
+    try:
+        await place.listener.open(place.address)
+    except OSError as error:
+        raise not_free(place.node, place.address, error) from error
+
+
+async def _start(place: _Place, delay: float = 0) -> None:
+    """Bring a node up, where it listens now."""
+    await asyncio.sleep(delay)
+    await place.listener.close()
+    place.served.world.start(place.node)
+    port = place.served.moved(place.node)
+    if port is not None:
+        place.address = Address(place.address.host, port)
+    await _open(place)

@@ -1,0 +1,71 @@
+"""Simulated M2 clusters for the host."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from reconciler.core.ports import Desk
+from reconciler.core.secret import reveal
+from reconciler.drivers.m2.address import endpoint
+from reconciler.drivers.m2.machine import lookup
+from reconciler.drivers.m2.simulator import M2World
+from reconciler.drivers.simulation.addresses import Address
+from reconciler.drivers.simulation.served import Reply, Request
+
+UPLOADS: Final = frozenset({"/setting/upload", "/setting/import"})
+
+
+class M2Served:
+    """M2: requests differ by path."""
+
+    def __init__(self, desk: Desk, *, converged: bool, choices: Any) -> None:
+        shown: dict[int, Any] = {}
+        for document in desk.documents.values():
+            shown.setdefault(id(document), reveal(document.value))
+        documents = {node: shown[id(document)] for node, document in desk.documents.items()}
+        given = {} if choices is None else {"choices": choices}
+        self.world = M2World.from_entry(
+            desk.entry, documents, converged=converged, resources=desk.resources, **given
+        )
+        self.addresses = {
+            node.name: _place(getattr(node, "address", ""), documents[node.name])
+            for node in desk.entry.members()
+        }
+
+    def answer(self, node: str, request: Request) -> Reply:
+        """What the node answers, and the change it makes."""
+        return self.world.answer(
+            node,
+            request.method,
+            request.target,
+            headers=request.headers,
+            body=request.body,
+            peer=request.peer,
+        )
+
+    def asked(self, request: Request) -> str:
+        """The path."""
+        return request.target.partition("?")[0]
+
+    def changes(self, request: Request) -> bool:
+        """Whether it is an upload, a deployment or a purge."""
+        path = self.asked(request)
+        return path.startswith(("/setting/deploy/", "/command/")) or path in {
+            "/setting/upload",
+            "/setting/import",
+        }
+
+    def refusal(self) -> Reply:
+        """How a node says no to a change."""
+        body = b'{"version":"1.1.0","method":"reloadall","status":"Fail","result":"E0004 refused on request"}'
+        return 500, {"Content-Type": "application/json"}, body
+
+    def moved(self, node: str) -> int | None:
+        """The port a node listens on from its last restart on, where it is another one."""
+        return self.world.moved(node)
+
+
+def _place(address: str, document: Any) -> Address:
+    """Where a node is reached: a host with a port, or a host alone, whose port is its setting's."""
+    where = endpoint(address)
+    return Address(where.host, where.port or lookup(document, "env.management.api.port") or 10040)

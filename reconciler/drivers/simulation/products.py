@@ -1,0 +1,36 @@
+"""The one table of products that can be simulated, each loaded when a fleet has it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, Final
+
+from reconciler.core.ports import Desk
+from reconciler.drivers.simulation.served import Served
+from reconciler.errors import UsageError
+
+PRODUCTS: Final[Mapping[str, tuple[str, str]]] = {
+    "m2": ("reconciler.drivers.simulation.m2", "M2Served"),
+    "sora": ("reconciler.drivers.simulation.sora", "SoraServed"),
+}
+"""Kind -> the module and the class that serve a cluster of it."""
+
+
+def serve(desk: Desk, *, converged: bool, choices: Any) -> Served:
+    """A simulated cluster.
+
+    Args:
+        desk: the cluster.
+        converged: whether its nodes are as the fleet says already.
+        choices: the product's own `Choices`; None for its defaults.
+
+    Raises:
+        UsageError: nodes of this kind cannot be simulated.
+    """
+    entry = desk.entry
+    if entry.kind not in PRODUCTS:
+        raise UsageError(f"{entry.name}: nodes of kind {entry.kind!r} cannot be simulated")
+    module, name = PRODUCTS[entry.kind]
+    served: Served = getattr(import_module(module), name)(desk, converged=converged, choices=choices)
+    return served

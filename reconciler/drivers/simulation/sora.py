@@ -1,0 +1,45 @@
+"""Simulated Sora clusters for the host."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from reconciler.core.ports import Desk
+from reconciler.drivers.simulation.addresses import Address
+from reconciler.drivers.simulation.served import Reply, Request
+from reconciler.drivers.sora.simulator import SoraWorld
+
+
+class SoraServed:
+    """Sora: one path, requests differ by the header `x-sora-target`."""
+
+    def __init__(self, desk: Desk, *, converged: bool, choices: Any) -> None:
+        given = {} if choices is None else {"choices": choices}
+        self.world = SoraWorld.from_entry(desk.entry, converged=converged, **given)
+        self.addresses = {node.name: _of_url(getattr(node, "api", "")) for node in desk.entry.members()}
+
+    def answer(self, node: str, request: Request) -> Reply:
+        """What the node answers, and the change it makes."""
+        return self.world.answer(node, request.headers.get("x-sora-target", ""), request.method, request.body)
+
+    def asked(self, request: Request) -> str:
+        """The value of `x-sora-target`."""
+        return request.headers.get("x-sora-target", "")
+
+    def changes(self, request: Request) -> bool:
+        """Whether it is anything but a getter or a list."""
+        return not self.asked(request).partition(".")[2].startswith(("Get", "List"))
+
+    def refusal(self) -> Reply:
+        """How a node says no to a change."""
+        return 400, {"Content-Type": "application/json"}, b'{"error_type":"REFUSED-ON-REQUEST"}'
+
+    def moved(self, node: str) -> int | None:  # noqa: ARG002  (the contract's parameter)
+        """None: a node's port is not part of its state."""
+        return None
+
+
+def _of_url(url: str) -> Address:
+    parts = urlsplit(url)
+    return Address(parts.hostname or url, parts.port or (443 if parts.scheme == "https" else 80))
