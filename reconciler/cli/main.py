@@ -1,0 +1,128 @@
+"""The entry point: finds the command, runs it, and turns whatever went wrong into words and a status."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Sequence
+
+from reconciler import __version__
+from reconciler.errors import ReconcilerError, UsageError
+
+INTERRUPTED = 130
+PIPE_CLOSED = 141
+DEBUG = "RECONCILE_DEBUG"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and give its exit status; nothing is raised, whatever happens.
+
+    Args:
+        arguments: without the program's name; the process's own where None.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["--version"]:
+        sys.stdout.write(f"reconcile {__version__}\n")
+        return 0
+    try:
+        _tolerate_poor_terminals()
+        status = _dispatch(given)
+        sys.stdout.flush()
+    except ReconcilerError as error:
+        status = _explain(error)
+    except KeyboardInterrupt:
+        _complain("Stopped on request. What was done so far is in `reconcile history`.\n")
+        status = INTERRUPTED
+    except BrokenPipeError:
+        _let_go_of_stdout()
+        status = PIPE_CLOSED
+    except Exception as error:  # noqa: BLE001  (the last resort: words instead of a traceback)
+        _apologise(error)
+        status = 1
+    return status
+
+
+def _dispatch(given: list[str]) -> int:
+    from importlib import import_module  # noqa: PLC0415  (--version stays quick)
+
+    from reconciler.cli.commands import COMMANDS, DEFAULT  # noqa: PLC0415
+
+    command = COMMANDS.get(given[0]) if given else None
+    if command is None:
+        return _invoke(import_module(DEFAULT.module), "reconcile", given)
+    return _invoke(import_module(command.module), f"reconcile {given[0]}", given[1:])
+
+
+def _invoke(module: object, name: str, arguments: list[str]) -> int:
+    """Parse and run; what the parser refuses becomes a `UsageError`."""
+    import typer  # noqa: PLC0415
+
+    command = typer.main.get_command(module.app)  # type: ignore[attr-defined]
+    try:
+        with command.make_context(name, arguments) as context:
+            status = command.invoke(context)
+    except typer.TyperException as error:
+        raise UsageError(error.format_message().rstrip("."), remedy=f"see `{name} --help`") from error
+    except typer.Exit as end:
+        return end.exit_code
+    except typer.Abort as abort:
+        raise KeyboardInterrupt from abort
+    return status if isinstance(status, int) else 0
+
+
+def _explain(error: ReconcilerError) -> int:
+    from reconciler.cli.render.error import render_error  # noqa: PLC0415
+
+    _show_traceback()
+    _complain(render_error(error))
+    return error.exit_status
+
+
+def _apologise(error: Exception) -> None:
+    """The type and the place only: a message of the depths may quote a secret."""
+    _show_traceback()
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    file = trace.tb_frame.f_code.co_filename.replace("\\", "/") if trace else "?"
+    place = f"{file.rpartition('site-packages/')[2]}:{trace.tb_lineno if trace else 0}"
+    _complain(
+        f"error: reconcile {__version__} failed in a way it never should: {type(error).__name__} at {place}\n"
+        "  This is a defect of the program. What was done so far is in `reconcile history`.\n"
+        f"  → run it again with {DEBUG}=1 to see all of it, and report that, without secrets\n"
+    )
+
+
+def _show_traceback() -> None:
+    if os.environ.get(DEBUG):
+        import traceback  # noqa: PLC0415
+
+        traceback.print_exc()
+
+
+def _complain(text: str) -> None:
+    try:
+        sys.stdout.flush()
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except BrokenPipeError:
+        _let_go_of_stdout()
+
+
+def _tolerate_poor_terminals() -> None:
+    """A terminal that lacks a character shows an escape for it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _let_go_of_stdout() -> None:
+    """Nobody reads any more: what is still buffered must not fail at exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

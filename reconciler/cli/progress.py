@@ -1,0 +1,100 @@
+"""What a person sees while a run goes on: a line that moves on a terminal, one calm line a step elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from reconciler.cli.render.clean import clean, plural
+from reconciler.cli.render.text import outcome_line
+from reconciler.cli.terminal import Terminal
+from reconciler.core.observation import Observed
+from reconciler.core.outcome import SUCCESSES, Outcome
+from reconciler.core.plan import Plan, Step
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+_EACH = 50
+"""Steps up to which each one gets a line on a terminal; beyond, only those that did not succeed."""
+
+
+class Lines:
+    """A listener that writes one line for each step that ended."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
+
+    def observing(self, cluster: str, nodes: int) -> None:
+        """A cluster is about to be read."""
+
+    def observed(self, cluster: str, observed: Observed[Any]) -> None:
+        """A cluster has been read."""
+
+    def planned(self, plan: Plan) -> None:
+        """The plan is made."""
+
+    def started(self, step: Step) -> None:
+        """A step is about to be performed."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """A step has ended."""
+        self._terminal.remark(outcome_line(outcome, layout=self._terminal.layout) + "\n")
+
+
+class Moving(Lines):
+    """A listener that keeps one line up to date, and leaves behind what is worth keeping.
+
+    Args:
+        terminal: where it is.
+        progress: rich's display of that line, started by `watching`.
+        steps: how many steps are to be done; 0 while nodes are only read.
+    """
+
+    def __init__(self, terminal: Terminal, progress: Progress, steps: int) -> None:
+        super().__init__(terminal)
+        self._progress = progress
+        self._steps = steps
+        self._task: TaskID = progress.add_task("starting", total=steps or None)
+
+    def observing(self, cluster: str, nodes: int) -> None:
+        """Name the cluster that is being read."""
+        self._describe(f"reading {cluster}, {plural(nodes, 'node')}")
+
+    def started(self, step: Step) -> None:
+        """Name the step that is being done."""
+        self._describe(f"{step.action} {step.node}")
+
+    def ended(self, outcome: Outcome) -> None:
+        """Count the step; leave a line where there are few, or where it did not succeed."""
+        self._progress.advance(self._task)
+        if self._steps <= _EACH or outcome.state not in SUCCESSES:
+            from rich.text import Text  # noqa: PLC0415
+
+            line = outcome_line(outcome, layout=self._terminal.layout)
+            self._progress.console.print(Text.from_ansi(line), soft_wrap=True)
+
+    def _describe(self, words: str) -> None:
+        self._progress.update(self._task, description=clean(words))
+
+
+@contextmanager
+def watching(terminal: Terminal, steps: int = 0) -> Iterator[Lines]:
+    """A listener for as long as something goes on.
+
+    Args:
+        terminal: where to show it.
+        steps: how many steps are to be done; 0 while nodes are only read.
+    """
+    if not terminal.live:
+        yield Lines(terminal)
+        return
+    from rich.console import Console  # noqa: PLC0415  (only where something moves)
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn  # noqa: PLC0415
+
+    columns = [SpinnerColumn(), TextColumn("{task.description}", markup=False)]
+    counted = [BarColumn(bar_width=20), MofNCompleteColumn()] if steps else []
+    console = Console(file=terminal.aside, no_color=not terminal.layout.colour, highlight=False)
+    with Progress(*columns, *counted, console=console, transient=True) as progress:
+        yield Moving(terminal, progress, steps)

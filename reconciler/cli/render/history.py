@@ -1,0 +1,225 @@
+"""The history as text and as JSON: a line a run, and one run in full."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from reconciler.cli.render import words
+from reconciler.cli.render.clean import clean, plural, short, shown
+from reconciler.cli.render.colour import Tone
+from reconciler.cli.render.group import about, alike, names
+from reconciler.cli.render.json import written
+from reconciler.cli.render.text import PLAIN, Layout
+from reconciler.core.instant import stamp
+from reconciler.core.outcome import SUCCESSES, State
+from reconciler.store.records import Entry, Message, RunLine, RunRecord
+
+_OPEN = "open"
+_ENDINGS = {0: "done", 1: "failed", 3: "refused", 4: "world changed", 5: "in part"}
+
+
+def render_runs(runs: Sequence[RunLine], *, layout: Layout = PLAIN) -> str:
+    """Runs as a table, newest first."""
+    if not runs:
+        return "No runs yet.\n"
+    rows = [("id", "when (UTC)", "trigger", "revision", "result")]
+    rows += [(run.id, _when(run.started), clean(run.trigger), clean(run.short), result(run)) for run in runs]
+    widths = [max(len(row[index]) for row in rows) for index in range(4)]
+    lines = []
+    for number, row in enumerate(rows):
+        tone = Tone.QUIET if not number else Tone.PLAIN
+        cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)]
+        lines.append(layout.paint("  ".join([*cells, row[-1]]), tone))
+    return "\n".join(lines) + "\n"
+
+
+def render_run(record: RunRecord, *, layout: Layout = PLAIN) -> str:
+    """One run with its steps, how each ended and why, and the messages that were made of them."""
+    blocks = [list(_head(record.line, layout))]
+    blocks += [
+        list(_cluster(name, [entry for entry in record.entries if entry.step.cluster == name], layout))
+        for name in dict.fromkeys(entry.step.cluster for entry in record.entries)
+    ]
+    blocks.append(list(_messages(record.messages, layout)))
+    return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
+
+
+def runs_plain(runs: Sequence[RunLine]) -> str:
+    """Runs as JSON, newest first."""
+    return written([_line(run) for run in runs])
+
+
+def run_plain(record: RunRecord) -> str:
+    """One run as JSON: its line, its plan, its entries and its messages in full."""
+    return written(
+        {
+            **_line(record.line),
+            "plan": record.plan.plain(),
+            "steps": [_entry(entry) for entry in record.entries],
+            "messages": [_message(message) for message in record.messages],
+        }
+    )
+
+
+def result(run: RunLine) -> str:
+    """What a run came to, in few words."""
+    if run.finished is None or run.exit_status is None:
+        return f"not finished: {_told(run.counts)}"
+    word = _ENDINGS.get(run.exit_status, f"exit {run.exit_status}")
+    if run.counts.keys() <= SUCCESSES:
+        return f"{word}: {plural(sum(run.counts.values()), 'change')}"
+    if run.counts.keys() == {_OPEN}:
+        return f"{word}: {short(clean(run.note), 80)}" if run.note else word
+    return f"{word}: {_told(run.counts)}"
+
+
+def _told(counts: Mapping[str, int]) -> str:
+    names_of = {**{state.value: word for state, word in words.STATES.items()}, _OPEN: "open"}
+    return ", ".join(f"{counts[state]:,} {word}" for state, word in names_of.items() if counts.get(state))
+
+
+def _head(run: RunLine, layout: Layout) -> Iterator[str]:
+    tone = Tone.ADD if run.exit_status == 0 else Tone.DANGER
+    yield f"{layout.paint(f'run {run.id}', Tone.STRONG)}  {layout.paint(result(run), tone)}"
+    title = f" “{clean(run.title)}”" if run.title else ""
+    yield f"  revision  {clean(run.short or run.revision)}{title} from {clean(run.source)}"
+    yield f"  asked by  {clean(run.trigger)}; reconcile {clean(run.program)}, plan {run.digest[:12]}"
+    yield f"  started   {_when(run.started)} UTC{_took(run)}"
+    if run.note:
+        yield from layout.wrapped(clean(run.note), 2, Tone.CHANGE)
+
+
+def _took(run: RunLine) -> str:
+    if run.finished is None:
+        return ", still going on or killed"
+    return f", took {(run.finished - run.started).total_seconds():.1f} s"
+
+
+def _cluster(name: str, entries: Sequence[Entry], layout: Layout) -> Iterator[str]:
+    yield layout.paint(clean(name), Tone.STRONG)
+    width = max(len(_state(entry)) for entry in entries)
+    verbs = max(len(clean(entry.step.action)) for entry in entries)
+
+    def said(entry: Entry) -> tuple[Any, ...]:
+        node = entry.step.node
+        told = (entry.step.reason, entry.reason, entry.answer)
+        return (
+            _state(entry),
+            entry.step.action,
+            entry.waiting_for_restart,
+            *(about(text, node) for text in told),
+        )
+
+    for group in alike(entries, said):
+        yield from _entries(group, (width, verbs), layout)
+
+
+def _entries(group: tuple[Entry, ...], widths: tuple[int, int], layout: Layout) -> Iterator[str]:
+    first, node = group[0], group[0].step.node
+    state = layout.paint(f"{_state(first):<{widths[0]}}", _tone(first.state))
+    action = f"{clean(first.step.action):<{widths[1]}}"
+    yield f"  {state}  {action}  {names([entry.step.node for entry in group])}{_seconds(group)}"
+
+    def told(text: str) -> str:
+        return about(text, node) if len(group) > 1 else clean(text)
+
+    indent = widths[0] + 4
+    yield from layout.wrapped(told(first.step.reason), indent)
+    if first.reason:
+        yield from layout.wrapped(f"ended so: {told(first.reason)}", indent, _tone(first.state))
+    if first.answer:
+        yield from layout.wrapped(f"answered: {told(first.answer)}", indent, Tone.QUIET)
+    if first.waiting_for_restart:
+        fields = ", ".join(clean(name) for name in first.waiting_for_restart)
+        yield from layout.wrapped(f"waits for a restart: {fields}", indent, Tone.CHANGE)
+
+
+def _messages(messages: Sequence[Message], layout: Layout) -> Iterator[str]:
+    if messages:
+        yield layout.paint(plural(len(messages), "feedback message"), Tone.STRONG)
+    for message in messages:
+        tone = Tone.PLAIN if message.delivered or not message.wanted else Tone.CHANGE
+        yield from layout.wrapped(f"{clean(message.step)}: {_delivery(message)}", 2, tone)
+        yield from layout.wrapped(_body(message), 4, Tone.QUIET)
+
+
+def _delivery(message: Message) -> str:
+    if message.delivered:
+        return f"delivered {_when(message.delivered)} UTC"
+    if not message.wanted:
+        return "kept here, no sink is configured"
+    why = f": {clean(message.error)}" if message.error else ""
+    return f"not delivered yet, {plural(message.attempts, 'attempt')}{why}"
+
+
+def _body(message: Message) -> str:
+    """The message on few lines: a setting in it is named, not quoted; the JSON format has all."""
+    value = _parsed(message)
+    if isinstance(value, Mapping) and value.get("setting") is not None:
+        value = {**value, "setting": "(the loaded setting; --format json shows it)"}
+    return shown(value, limit=1000)
+
+
+def _parsed(message: Message) -> Any:
+    try:
+        return json.loads(message.body)
+    except ValueError:
+        return message.body
+
+
+def _seconds(group: tuple[Entry, ...]) -> str:
+    slowest = max(entry.seconds for entry in group)
+    if not slowest:
+        return ""
+    return f"  {slowest:.1f} s" if len(group) == 1 else f"  at most {slowest:.1f} s"
+
+
+def _state(entry: Entry) -> str:
+    if entry.state is not None:
+        return words.STATES[entry.state]
+    return "intended" if entry.intended else _OPEN
+
+
+def _tone(state: State | None) -> Tone:
+    if state in SUCCESSES:
+        return Tone.ADD
+    return Tone.CHANGE if state in {None, State.WAITING, State.SKIPPED} else Tone.DANGER
+
+
+def _when(moment: datetime) -> str:
+    return stamp(moment)[:19].replace("T", " ")
+
+
+def _line(run: RunLine) -> dict[str, Any]:
+    told: dict[str, Any] = {name: getattr(run, name) for name in run.__dataclass_fields__}
+    finished = stamp(run.finished) if run.finished else None
+    return {**told, "counts": dict(run.counts), "started": stamp(run.started), "finished": finished}
+
+
+def _entry(entry: Entry) -> dict[str, Any]:
+    return {
+        "step": entry.step.id,
+        "state": entry.state,
+        "intended": stamp(entry.intended) if entry.intended else None,
+        "ended": stamp(entry.ended) if entry.ended else None,
+        "reason": entry.reason,
+        "answer": entry.answer,
+        "seconds": round(entry.seconds, 3),
+        "waiting_for_restart": list(entry.waiting_for_restart),
+    }
+
+
+def _message(message: Message) -> dict[str, Any]:
+    return {
+        "id": message.id,
+        "step": message.step,
+        "created": stamp(message.created),
+        "wanted": message.wanted,
+        "delivered": stamp(message.delivered) if message.delivered else None,
+        "attempts": message.attempts,
+        "error": message.error,
+        "body": _parsed(message),
+    }

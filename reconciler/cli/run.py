@@ -1,0 +1,89 @@
+"""The default command: plan, and after a confirmation apply; with `--dry-run` only plan."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from reconciler.cli.commands import COMMANDS
+from reconciler.cli.options import (
+    ENVIRONMENT,
+    STATUSES,
+    Format,
+    NoColor,
+    State,
+    columns,
+    new_app,
+    state_folder,
+)
+from reconciler.errors import UsageError
+
+app = new_app()
+
+EPILOG = f"""\b
+Commands (`reconcile COMMAND --help` tells more; a folder of that name is ./COMMAND):
+{columns({name: command.summary for name, command in COMMANDS.items()})}
+
+\b
+Exit status:
+{columns({str(number): text for number, text in STATUSES.items()})}
+
+\b
+Environment:
+{columns(ENVIRONMENT)}"""
+
+
+@app.command(epilog=EPILOG)
+def run(
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="Folder, git URL or path, or tarball as a path or URL.")
+    ] = ".",
+    *,
+    ref: Annotated[str, typer.Option(metavar="REF", help="Branch, tag or commit of a git source.")] = "",
+    path: Annotated[str, typer.Option(metavar="FOLDER", help="Folder within the source.")] = "",
+    sha256: Annotated[str, typer.Option(metavar="HEX", help="What a tarball's SHA-256 has to be.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only plan; no node is changed.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Apply without asking.")] = False,
+    format: Annotated[  # noqa: A002  (the option's name)
+        Format, typer.Option("--format", help="How to write the plan and the report.")
+    ] = Format.TEXT,
+    only: Annotated[str, typer.Option(metavar="NAME", help="Only this cluster, or only this node.")] = "",
+    state: State = None,
+    detailed_exitcode: Annotated[
+        bool, typer.Option("--detailed-exitcode", help="With --dry-run: exit 2 where changes are pending.")
+    ] = False,
+    no_color: NoColor = False,
+    version: Annotated[bool, typer.Option("--version", help="Show the program's version.")] = False,
+) -> int:
+    """Make a fleet's nodes what their desired state says.
+
+    Plans the way from what the nodes show to what SOURCE says, shows the plan, asks, applies it step by
+    step, and looks again. Where a node cannot be read, the others are still planned and done.
+    """
+    if version:
+        from reconciler import __version__  # noqa: PLC0415
+
+        typer.echo(f"reconcile {__version__}")
+        return 0
+    if detailed_exitcode and not dry_run:
+        raise UsageError(
+            "--detailed-exitcode works only with --dry-run", remedy="add --dry-run, or leave it out"
+        )
+
+    from reconciler.cli.converge import Order, converge  # noqa: PLC0415  (--help stays quick)
+    from reconciler.cli.terminal import Terminal  # noqa: PLC0415
+
+    order = Order(
+        source=source,
+        ref=ref,
+        path=path,
+        sha256=sha256,
+        only=only,
+        dry_run=dry_run,
+        yes=yes,
+        format=format,
+        state=state_folder(state),
+        detailed_exitcode=detailed_exitcode,
+    )
+    return converge(order, Terminal.here(no_color=no_color, for_people=format is Format.TEXT))

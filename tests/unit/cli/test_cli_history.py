@@ -1,0 +1,98 @@
+"""The history as a person and a program read it."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from cli_samples import PLAN, partial
+
+from reconciler.cli.main import main
+from reconciler.cli.render import history
+from reconciler.store.records import Entry, Message, RunLine, RunRecord
+
+START = datetime(2026, 11, 21, 3, 44, 55, tzinfo=UTC)
+BODY = json.dumps({"messageVer": "1", "userdata": "4be6bbe", "setting": {"big": "x" * 5000}})
+
+
+def line(**others) -> RunLine:
+    made = RunLine(
+        id="20261121-034455-k7fm",
+        trigger="command",
+        source=PLAN.revision.source,
+        revision=PLAN.revision.id,
+        short=PLAN.revision.short,
+        title=PLAN.revision.title,
+        program="0.1.0",
+        digest=PLAN.digest,
+        started=START,
+        finished=START + timedelta(seconds=12.3),
+        exit_status=5,
+        note="",
+        counts={"done": 38, "failed": 3, "waiting": 1, "skipped": 1},
+    )
+    return replace(made, **others)
+
+
+def record() -> RunRecord:
+    entries = [
+        Entry(
+            step=outcome.step,
+            intended=START,
+            ended=START,
+            state=outcome.state,
+            reason=outcome.reason,
+            seconds=outcome.seconds,
+            answer="accepted",
+            waiting_for_restart=outcome.waiting_for_restart,
+        )
+        for outcome in partial().outcomes
+    ]
+    messages = (
+        Message("m1", entries[0].step.id, START, BODY, wanted=True, delivered=START, attempts=1, error=""),
+        Message("m2", entries[1].step.id, START, BODY, True, None, 3, "http://127.0.0.1:9000: answered 503"),
+        Message(
+            "m3", entries[2].step.id, START, "{broken", wanted=False, delivered=None, attempts=0, error=""
+        ),
+    )
+    return RunRecord(line(), PLAN, tuple(entries), messages)
+
+
+def test_runs_as_a_table(golden):
+    runs = [
+        line(),
+        line(id="20261121-030000-0000", exit_status=3, counts={"open": 43}, note="live: one too few"),
+        line(id="20261120-230000-aaaa", exit_status=None, finished=None, counts={"done": 1, "open": 42}),
+        line(id="20261120-220000-bbbb", exit_status=0, counts={"done": 43}, trigger="webhook\x1b[2J"),
+    ]
+    golden("render/history.txt", history.render_runs(runs))
+    golden("render/history.json", history.runs_plain(runs))
+
+
+def test_no_runs_is_a_sentence():
+    assert history.render_runs([]) == "No runs yet.\n"
+    assert history.runs_plain([]) == "[]\n"
+
+
+def test_a_run_in_full(golden):
+    golden("render/history-run.txt", history.render_run(record()))
+
+
+def test_a_run_as_json_has_the_messages_whole():
+    told = json.loads(history.run_plain(record()))
+    assert [message["body"] for message in told["messages"]] == [
+        json.loads(BODY),
+        json.loads(BODY),
+        "{broken",
+    ]
+    assert told["steps"][0]["state"] == "failed"
+    assert told["plan"] == json.loads(PLAN.encoded())
+    assert "hunter" not in json.dumps(told)
+
+
+def test_an_empty_history_makes_no_folder(tmp_path, capsys):
+    folder = tmp_path / "state"
+    assert main(["history", "--state", str(folder)]) == 0
+    assert capsys.readouterr().out == "No runs yet.\n"
+    assert main(["history", "show", "x", "--state", str(folder)]) == 1
+    assert "there is no run 'x'" in capsys.readouterr().err
+    assert not folder.exists()

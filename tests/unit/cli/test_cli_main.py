@@ -1,0 +1,167 @@
+"""The entry point: which command runs, and what a person sees of everything that can go wrong."""
+
+import io
+import sys
+from types import ModuleType
+
+import pytest
+import typer
+
+from reconciler import __version__
+from reconciler.cli import commands
+from reconciler.cli.main import main
+from reconciler.core.guard import Violation
+from reconciler.core.problem import Position, Problem, Severity
+from reconciler.errors import GuardRefusal, InputError, NodeRefused, StateError, WorldChanged
+
+
+@pytest.fixture
+def command(monkeypatch):
+    """Puts a function into the table as the command `probe`."""
+
+    def put(function):
+        app = typer.Typer(add_completion=False, rich_markup_mode=None)
+        app.command()(function)
+        module = ModuleType("probe_of_main")
+        module.app = app
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        monkeypatch.setitem(commands.COMMANDS, "probe", commands.Command(module.__name__, "a probe"))
+
+    return put
+
+
+def raising(error):
+    def function() -> int:
+        raise error
+
+    return function
+
+
+def test_the_version_is_told_without_loading_a_command(capsys, monkeypatch):
+    monkeypatch.setattr(commands, "DEFAULT", commands.Command("no.such.module", ""))
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"reconcile {__version__}\n"
+
+
+def test_a_known_first_argument_is_a_command_and_gives_the_status(command):
+    def function(number: int) -> int:
+        return number
+
+    command(function)
+    assert main(["probe", "7"]) == 7
+
+
+def test_a_command_that_returns_nothing_succeeds(command):
+    def function() -> None:
+        return None
+
+    command(function)
+    assert main(["probe"]) == 0
+
+
+def test_an_unknown_first_argument_goes_to_the_default_command(monkeypatch):
+    seen = []
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+    @app.command()
+    def function(source: str = typer.Argument("."), dry_run: bool = typer.Option(False, "--dry-run")) -> int:
+        seen.append((source, dry_run))
+        return 0
+
+    module = ModuleType("probe_of_default")
+    module.app = app
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(commands, "DEFAULT", commands.Command(module.__name__, ""))
+    assert [main(given) for given in ([], ["./history"], ["--dry-run", "history"])] == [0, 0, 0]
+    assert seen == [(".", False), ("./history", False), ("history", True)]
+
+
+def test_help_names_every_command_and_every_status(capsys):
+    assert main(["--help"]) == 0
+    told = capsys.readouterr().out
+    assert all(name in told for name in commands.COMMANDS)
+    assert all(f"\n    {status}  " in told for status in (0, 1, 2, 3, 4, 5))
+
+
+def test_a_wrong_option_is_a_usage_error_and_not_status_2(capsys):
+    assert main(["--nope"]) == 1
+    told = capsys.readouterr().err
+    assert told == "error: No such option: --nope\n  → see `reconcile --help`\n"
+
+
+def test_an_option_that_would_do_nothing_is_refused(capsys):
+    assert main(["--detailed-exitcode", "."]) == 1
+    assert "only with --dry-run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "told"),
+    [
+        (StateError("the disk is full", remedy="make room"), 1, "error: the disk is full\n  → make room\n"),
+        (WorldChanged("edge-01 is not as planned"), 4, "error: edge-01 is not as planned\n"),
+        (NodeRefused("edge-01", "said\x1b[2J no", status=400), 1, "error: edge-01: said\\x1b[2J no\n"),
+        (
+            GuardRefusal([Violation("quorum", "live", "live: one too few", "bring one back")]),
+            3,
+            "refused: live: one too few [quorum]\n  → bring one back\n",
+        ),
+    ],
+)
+def test_an_error_is_words_and_its_own_status(command, capsys, error, status, told):
+    command(raising(error))
+    assert main(["probe"]) == status
+    assert capsys.readouterr().err == told
+
+
+def test_every_problem_of_the_files_is_listed_with_its_place(command, capsys):
+    problems = [
+        Problem(Position("a.yaml", 3, 7), "/x", Severity.ERROR, "bad", "wrong", "right"),
+        Problem(Position("b.json"), "", Severity.WARNING, "odd", "doubtful"),
+    ]
+    command(raising(InputError(problems)))
+    assert main(["probe"]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "error: a.yaml:3:7: wrong [bad]",
+        "  → right",
+        "warning: b.json: doubtful [odd]",
+        "1 error in 2 files; nothing was done.",
+    ]
+
+
+def test_an_interruption_is_calm(command, capsys):
+    command(raising(KeyboardInterrupt()))
+    assert main(["probe"]) == 130
+    told = capsys.readouterr().err
+    assert told.startswith("Stopped on request.")
+    assert "Traceback" not in told
+
+
+def test_a_defect_names_its_type_and_place_but_not_its_message(command, capsys, monkeypatch):
+    monkeypatch.delenv("RECONCILE_DEBUG", raising=False)
+    command(raising(KeyError("hunter2")))
+    assert main(["probe"]) == 1
+    told = capsys.readouterr().err
+    assert "KeyError at " in told
+    assert "test_cli_main.py:" in told
+    assert "RECONCILE_DEBUG=1" in told
+    assert "hunter2" not in told
+    assert "Traceback" not in told
+
+
+def test_a_defect_shows_its_traceback_on_request(command, capsys, monkeypatch):
+    monkeypatch.setenv("RECONCILE_DEBUG", "1")
+    command(raising(KeyError("x")))
+    assert main(["probe"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_character_the_terminal_lacks_is_escaped(command, monkeypatch):
+    def function() -> int:
+        sys.stdout.write("a → b\n")
+        return 0
+
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    command(function)
+    assert main(["probe"]) == 0
+    assert raw.getvalue() == b"a \\u2192 b\n"

@@ -1,0 +1,115 @@
+"""Where words go, and what happens when nobody reads them."""
+
+import asyncio
+import io
+import os
+import signal
+import sys
+
+import pytest
+from cli_samples import PLAN, partial, report
+
+from reconciler.cli.interruption import stopping
+from reconciler.cli.progress import watching
+from reconciler.cli.terminal import Terminal
+
+
+class Tty(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+class Gone(io.StringIO):
+    def write(self, text: str) -> int:
+        raise BrokenPipeError
+
+
+@pytest.fixture
+def tty(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+    def install(answer=""):
+        """Within the test: pytest puts its own streams back before each."""
+        for name, stream in (("stdin", Tty(answer)), ("stdout", Tty()), ("stderr", Tty())):
+            monkeypatch.setattr(sys, name, stream)
+
+    return install
+
+
+def test_colour_only_where_a_person_may_want_it(tty, monkeypatch):
+    tty()
+    assert Terminal.here().layout.colour
+    assert not Terminal.here(no_color=True).layout.colour
+    assert not Terminal.here(for_people=False).layout.colour
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not Terminal.here().layout.colour
+    monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setenv("TERM", "dumb")
+    assert not Terminal.here().layout.colour
+
+
+def test_a_document_for_a_program_is_alone_on_standard_output(tty):
+    tty()
+    terminal = Terminal.here(for_people=False)
+    terminal.remark("aside")
+    terminal.say("{}")
+    assert (sys.stdout.getvalue(), sys.stderr.getvalue()) == ("{}", "aside")
+
+
+@pytest.mark.parametrize(
+    ("answer", "agreed"), [("y\n", True), ("YES\n", True), ("\n", False), ("", False), ("yo\n", False)]
+)
+def test_only_a_clear_yes_is_a_yes(tty, answer, agreed):
+    tty(answer)
+    terminal = Terminal.here()
+    assert terminal.confirm("Apply?") is agreed
+    assert sys.stdout.getvalue().startswith("Apply? [y/N] ")
+
+
+def test_a_closed_pipe_does_not_stop_an_apply():
+    terminal = Terminal(out=Gone(), aside=Gone())
+    with watching(terminal, 3) as listener:
+        for outcome in partial().outcomes:
+            listener.started(outcome.step)
+            listener.ended(outcome)
+
+
+def test_elsewhere_than_on_a_terminal_each_step_is_a_line():
+    aside = io.StringIO()
+    with watching(Terminal(out=aside, aside=aside), 43) as listener:
+        listener.observing("edge", 40)
+        listener.planned(PLAN)
+        for outcome in report().outcomes:
+            listener.started(outcome.step)
+            listener.ended(outcome)
+    assert len(aside.getvalue().splitlines()) == 43
+    assert "\x1b" not in aside.getvalue()
+
+
+@pytest.mark.parametrize(("steps", "kept"), [(43, 43), (1000, 5)])
+def test_a_terminal_keeps_a_line_for_each_of_few_steps_and_for_failures_of_many(steps, kept):
+    aside = Tty()
+    with watching(Terminal(out=aside, aside=aside, live=True), steps) as listener:
+        listener.observing("edge", 40)
+        for outcome in partial().outcomes:
+            listener.started(outcome.step)
+            listener.ended(outcome)
+    words = ("done ", "failed ", "waiting ", "not done ")
+    left = [
+        line
+        for line in aside.getvalue().splitlines()
+        if line.split("\r")[-1].lstrip("\x1b[2K").startswith(words)
+    ]
+    assert len(left) == kept
+
+
+async def test_the_first_signal_asks_to_stop_and_the_next_is_the_old_one():
+    told = []
+    before = signal.getsignal(signal.SIGTERM)
+    with stopping(lambda: told.append("once")) as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(stop.wait(), 5)
+        assert told == ["once"]
+        assert signal.getsignal(signal.SIGTERM) == before
+    assert signal.getsignal(signal.SIGTERM) == before
