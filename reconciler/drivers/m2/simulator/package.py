@@ -57,17 +57,12 @@ def parts(body: bytes, boundary: str) -> dict[str, bytes]:
 
 def unpacked(content: bytes) -> Package | Refused:
     """The package in a tgz: its `setting.json`, at the top or below one folder, and its other files."""
-    files: dict[str, bytes] = {}
-    room = LIMIT
     try:
-        with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as archive:
-            for member in archive:
-                room -= member.size
-                if room < 0:
-                    return Refused("E0002", "the package is too large")
-                handle = archive.extractfile(member) if member.isreg() else None
-                if handle is not None:
-                    files[member.name.removeprefix("./")] = handle.read()
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as zipped:
+            plain = zipped.read(LIMIT + 1)
+        if len(plain) > LIMIT:
+            return Refused("E0002", "the package is too large")
+        files = _files(plain)
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         return Refused("E0002", f"the package is not a tgz: {error}")
     name = min((name for name in files if name.split("/")[-1] == "setting.json"), key=len, default="")
@@ -76,6 +71,12 @@ def unpacked(content: bytes) -> Package | Refused:
     top = name.removesuffix("setting.json")
     text = files.pop(name)
     return Package(text, {path.removeprefix(top): data for path, data in sorted(files.items())})
+
+
+def _files(plain: bytes) -> dict[str, bytes]:
+    with tarfile.open(fileobj=io.BytesIO(plain), mode="r:") as archive:
+        read = ((member.name, archive.extractfile(member)) for member in archive if member.isreg())
+        return {name.removeprefix("./"): handle.read() for name, handle in read if handle is not None}
 
 
 def packed(package: Package) -> bytes:
