@@ -8,16 +8,16 @@ from datetime import datetime
 from reconciler.core.instant import stamp
 from reconciler.store.records import Letter
 
-ATTEMPTS = 50
-"""Runs that try to deliver one message, before it stays in the history alone."""
+REFUSALS = 5
+"""How often the sink may refuse one message before it stays in the history alone."""
 
 
 def due(connection: sqlite3.Connection, *, beyond: int, limit: int) -> tuple[Letter, ...]:
     """Messages to deliver, oldest first, with numbers greater than `beyond`."""
     rows = connection.execute(
-        "SELECT number, id, body FROM message WHERE delivered IS NULL AND wanted AND attempts < ?"
+        "SELECT number, id, body FROM message WHERE delivered IS NULL AND wanted AND refusals < ?"
         " AND number > ? ORDER BY number LIMIT ?",
-        (ATTEMPTS, beyond, limit),
+        (REFUSALS, beyond, limit),
     )
     return tuple(Letter(row["id"], bytes(row["body"]), number=row["number"]) for row in rows)
 
@@ -30,14 +30,17 @@ def sent(connection: sqlite3.Connection, letter: str, now: datetime) -> None:
     )
 
 
-def unsent(connection: sqlite3.Connection, letter: str, error: str) -> None:
-    """Write down that the sink did not take a message, and why."""
-    connection.execute("UPDATE message SET attempts = attempts + 1, error = ? WHERE id = ?", (error, letter))
+def unsent(connection: sqlite3.Connection, letter: str, error: str, *, refused: bool) -> None:
+    """Write down that the sink did not take a message, and why; only refusals are counted out."""
+    connection.execute(
+        "UPDATE message SET attempts = attempts + 1, refusals = refusals + ?, error = ? WHERE id = ?",
+        (refused, error, letter),
+    )
 
 
 def left(connection: sqlite3.Connection) -> int:
     """How many messages are still to be delivered."""
     (number,) = connection.execute(
-        "SELECT count(*) FROM message WHERE delivered IS NULL AND wanted AND attempts < ?", (ATTEMPTS,)
+        "SELECT count(*) FROM message WHERE delivered IS NULL AND wanted AND refusals < ?", (REFUSALS,)
     ).fetchone()
     return int(number)

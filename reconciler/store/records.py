@@ -84,7 +84,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message in the history; `attempts` counts the runs that tried to deliver it."""
+    """A message in the history; `attempts` counts the tries to deliver it."""
 
     id: str
     step: str

@@ -53,6 +53,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             wanted INTEGER NOT NULL,
             delivered TEXT,
             attempts INTEGER NOT NULL DEFAULT 0,
+            refusals INTEGER NOT NULL DEFAULT 0,
             error TEXT NOT NULL DEFAULT ''
         )""",
         "CREATE INDEX message_of_run ON message(run)",

@@ -143,9 +143,9 @@ class Store:
         """Write down that the sink took a message."""
         await self._database.write(outbox.sent, letter, self._clock())
 
-    async def unsent(self, letter: str, error: str) -> None:
-        """Write down that the sink did not take a message, and why."""
-        await self._database.write(outbox.unsent, letter, error)
+    async def unsent(self, letter: str, error: str, *, refused: bool) -> None:
+        """Write down that the sink did not take a message, and why; a few refusals end its journey."""
+        await self._database.write(outbox.unsent, letter, error, refused=refused)
 
     async def left(self) -> int:
         """How many messages are still to be delivered."""

@@ -1,0 +1,52 @@
+"""Which nodes run the plan's revision, judged by what was read and done: facts for `reconcile status`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from reconciler.core.guard import Case
+from reconciler.core.observation import Present
+from reconciler.core.outcome import SUCCESSES, Outcome
+from reconciler.core.plan import Effect
+from reconciler.core.problem import Severity
+from reconciler.engine.survey import Survey
+from reconciler.store.facts import NODES, REVISION
+
+Facts = Mapping[str, Mapping[str, str]]
+"""Node -> key -> value; the empty node stands for the cluster itself."""
+
+
+def learnt(survey: Survey, outcomes: Iterable[Outcome]) -> dict[str, Facts]:
+    """Cluster -> facts that a pass established.
+
+    A node runs the revision where all its steps succeeded, or where it answered and nothing was to be
+    done and nothing had to be said about it. Where a step changes the membership, it speaks for the
+    whole cluster: then its nodes count only if every step succeeded. Of a survey narrowed to one node
+    only that node is judged.
+    """
+    ended: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        ended.setdefault(outcome.step.cluster, []).append(outcome)
+    return {
+        case.plan.cluster: _of_cluster(survey, case, ended.get(case.plan.cluster, []))
+        for case in survey.cases
+    }
+
+
+def _of_cluster(survey: Survey, case: Case, outcomes: list[Outcome]) -> Facts:
+    facts: dict[str, Mapping[str, str]] = {}
+    failed = {outcome.step.node for outcome in outcomes if outcome.state not in SUCCESSES}
+    untouched = bool(outcomes) and not any(outcome.state in SUCCESSES for outcome in outcomes)
+    if not survey.node and not untouched:
+        facts[""] = {NODES: str(case.plan.nodes)}
+    if failed and any(step.effect is Effect.MEMBERSHIP for step in case.plan.steps):
+        return facts
+    touched = {step.node for step in case.plan.steps}
+    doubtful = {finding.target for finding in case.plan.findings if finding.severity is not Severity.NOTE}
+    for name in sorted(node.name for node in case.entry.members()):
+        if survey.node not in {"", name} or name in failed:
+            continue
+        answered = isinstance(case.observed.nodes.get(name), Present)
+        if name in touched or (answered and not doubtful & {name, f"{case.plan.cluster}/{name}"}):
+            facts[name] = {REVISION: survey.plan.revision.id}
+    return facts

@@ -1,0 +1,150 @@
+"""The reading half of the pass: desired state, observations, plan and verdicts; it cannot write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from reconciler import __version__
+from reconciler.core.guard import Case, Past, Violation, judged, verdicts
+from reconciler.core.limits import GUARDS
+from reconciler.core.plan import Plan
+from reconciler.core.policy import Override
+from reconciler.core.ports import Desk, Driver, Wire
+from reconciler.core.problem import Problem
+from reconciler.engine.listener import SILENT, Listener
+from reconciler.engine.together import together
+from reconciler.errors import InputError, UsageError
+from reconciler.store.records import Memory
+
+if TYPE_CHECKING:
+    from reconciler.desired.fleet import Fleet
+
+Drivers: TypeAlias = Mapping[str, Driver[Any, Any]]
+"""Kind -> product."""
+
+_NEAREST = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """All that a pass found out before it writes anything.
+
+    Args:
+        cases: what the guards looked at, in the plan's order.
+        violations: verdicts that stand; one is enough for the whole plan to be refused.
+        overridden: verdicts that an override of the fleet file sets aside, with the override.
+        node: the one node that the survey was narrowed to; empty for whole clusters.
+    """
+
+    fleet: Fleet
+    plan: Plan
+    cases: tuple[Case, ...]
+    violations: tuple[Violation, ...]
+    overridden: tuple[tuple[Violation, Override], ...] = ()
+    node: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Aim:
+    """One cluster to look at."""
+
+    desk: Desk
+    driver: Driver[Any, Any]
+    desired: Any
+    node: str = ""
+
+
+async def survey(
+    fleet: Fleet,
+    *,
+    drivers: Drivers,
+    wire: Wire,
+    recalled: Memory | None = None,
+    only: str = "",
+    listener: Listener = SILENT,
+) -> Survey:
+    """Load, observe, plan and guard; the same fleet and the same answers give the same plan.
+
+    Args:
+        fleet: the desired state of all clusters.
+        drivers: kind -> product.
+        wire: the way to the nodes.
+        recalled: what earlier runs left, from `Store.recall`.
+        only: a cluster, a node or `cluster/node` to keep to; empty for all.
+        listener: hears of each stage.
+
+    Raises:
+        InputError: with the problems of all clusters.
+        UsageError: `only` names nothing, or several nodes, or a node that cannot be planned alone.
+    """
+    memory = recalled or Memory()
+    aims = _narrowed(_desired(fleet, drivers, memory), only)
+    cases = await together([_case(aim, wire, memory, listener) for aim in aims])
+    plan = Plan(fleet.revision, __version__, tuple(case.plan for case in cases))
+    listener.planned(plan)
+    found = [
+        violation
+        for aim, case in zip(aims, cases, strict=True)
+        for violation in verdicts(case, (*GUARDS, *aim.driver.guards))
+    ]
+    sorted_out = judged(found, (), memory.at.date())
+    node = aims[0].node if aims else ""
+    return Survey(fleet, plan, tuple(cases), sorted_out.standing, sorted_out.overridden, node)
+
+
+def _desired(fleet: Fleet, drivers: Drivers, memory: Memory) -> list[_Aim]:
+    """The desired state of every cluster, sorted by name."""
+    aims: list[_Aim] = []
+    problems: list[Problem] = []
+    for desk in sorted(fleet.desks, key=lambda desk: desk.entry.name):
+        driver = drivers[desk.entry.kind]
+        known = replace(desk, recalled=memory.facts.get(desk.entry.name, {}))
+        try:
+            aims.append(_Aim(known, driver, driver.desire(known)))
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(sorted(problems, key=lambda problem: (problem.position, problem.pointer)))
+    return aims
+
+
+async def _case(aim: _Aim, wire: Wire, memory: Memory, listener: Listener) -> Case:
+    entry = aim.desk.entry
+    listener.observing(entry.name, 1 if aim.node else len(entry.members()))
+    observed = await aim.driver.observe(aim.desired, wire)
+    listener.observed(entry.name, observed)
+    return Case(
+        plan=aim.driver.plan(aim.desired, observed),
+        entry=entry,
+        desired=aim.desired,
+        observed=observed,
+        past=memory.past.get(entry.name, Past()),
+    )
+
+
+def _narrowed(aims: list[_Aim], only: str) -> list[_Aim]:
+    if not only:
+        return aims
+    if chosen := [aim for aim in aims if aim.desk.entry.name == only]:
+        return chosen
+    nodes = [
+        (aim, node.name)
+        for aim in aims
+        for node in aim.desk.entry.members()
+        if only in {node.name, f"{aim.desk.entry.name}/{node.name}"}
+    ]
+    if not nodes:
+        raise _nothing_named(aims, only)
+    aim, node = nodes[0]
+    return [replace(aim, desired=aim.driver.narrow(aim.desired, node), node=node)]
+
+
+def _nothing_named(aims: list[_Aim], only: str) -> UsageError:
+    clusters = [aim.desk.entry.name for aim in aims]
+    nodes = sorted(node.name for aim in aims for node in aim.desk.entry.members())
+    near = get_close_matches(only, [*clusters, *nodes], n=_NEAREST, cutoff=0.5)
+    hint = f"the nearest names: {', '.join(near)}" if near else f"the clusters are: {', '.join(clusters)}"
+    return UsageError(f"no cluster and no node is named {only!r}", remedy=hint)

@@ -1,0 +1,82 @@
+"""What became of a step as a message v1 in M2's `setting.feedback` format, for every product.
+
+What is not known is left out, never guessed: `node.licenseId`, `node.productVer` and
+`result.lastModified` unless a step's arguments name them; `setting` is always null, because the
+reconciler does not send settings around. Of the two keys `version` in the documented example the
+applied `meta.version` is kept (facts: M2, "Central server").
+
+A product names what it knows in these optional arguments of its steps:
+
+- `feedback_api`: the call as messages name it, such as `/setting/upload` or `/sora/PurgeClusterNode`;
+- `setting_version`: the `meta.version` that the step delivers, text or number;
+- `product_version`: what the node said it runs;
+- `addresses`: the node's addresses, a list of text.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from reconciler.core.instant import stamp
+from reconciler.core.outcome import SUCCESSES, Outcome, State
+from reconciler.core.plain import fingerprint
+from reconciler.core.plan import Revision
+
+_APIS = {
+    "upload": "/setting/upload",
+    "checkout": "/setting/deploy/checkout",
+    "local": "/setting/deploy/local",
+}
+_UNTOLD = frozenset({State.SKIPPED, State.WAITING})
+
+
+def is_told(outcome: Outcome) -> bool:
+    """Whether a message is made of an outcome: not where nothing was tried, nor where a person is awaited."""
+    return outcome.state not in _UNTOLD
+
+
+def identity(run: str, outcome: Outcome) -> str:
+    """The message's id: the same for the same outcome of the same step of the same run."""
+    return fingerprint([run, outcome.step.id, outcome.state.value])[:32]
+
+
+def message(outcome: Outcome, *, run: str, revision: Revision, now: datetime) -> dict[str, Any]:
+    """A `setting.feedback` message v1 as plain JSON.
+
+    `userdata` is ours: `{"source", "revision", "run"}`. The result's `status` is `ok`, or the reason.
+    """
+    step = outcome.step
+    api = str(step.arguments.get("feedback_api") or _APIS.get(step.action, f"/{step.action}"))
+    return {
+        "messageVer": "1",
+        "timestamp": stamp(now),
+        "node": _node(outcome),
+        "userdata": {"source": revision.source, "revision": revision.id, "run": run},
+        "action": {"api": api, "event": f"/_api_{api}"},
+        "parameters": [{"result": _result(outcome)}],
+        "setting": None,
+    }
+
+
+def _node(outcome: Outcome) -> dict[str, Any]:
+    arguments = outcome.step.arguments
+    node: dict[str, Any] = {"hostname": outcome.step.node, "iplist": list(arguments.get("addresses", ()))}
+    if arguments.get("product_version"):
+        node["productVer"] = arguments["product_version"]
+    if outcome.state in SUCCESSES and "setting_version" in arguments:
+        node["settingVer"] = arguments["setting_version"]
+    return node
+
+
+def _result(outcome: Outcome) -> dict[str, Any]:
+    succeeded = outcome.state in SUCCESSES
+    result: dict[str, Any] = {
+        "method": "deploy",
+        "status": "ok" if succeeded else outcome.reason or outcome.state.value,
+    }
+    if "setting_version" in outcome.step.arguments:
+        result["version"] = outcome.step.arguments["setting_version"]
+    if outcome.waiting_for_restart:
+        result["notupdated"] = [{"field": field} for field in outcome.waiting_for_restart]
+    return result

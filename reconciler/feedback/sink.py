@@ -1,0 +1,190 @@
+"""Carrying messages from the outbox to the configured API sink: at least once, and never in the way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Protocol, Self
+from urllib.parse import urlsplit
+
+from reconciler.core.plan import Finding
+from reconciler.core.ports import Wire
+from reconciler.core.problem import Severity
+from reconciler.core.spec import FeedbackEntry
+from reconciler.errors import NodeUnreachable
+
+PAUSES = (0.2, 0.8, 2.0)
+"""Seconds between the tries of one message, before the sink counts as dead for this run."""
+
+FAREWELL = 30.0
+"""Seconds that the end of a run waits for messages still on their way."""
+
+_AGAIN = frozenset({408, 425, 429})
+_OK = range(200, 300)
+_SERVER_ERROR = 500
+
+
+class Waiting(Protocol):
+    """A message that waits in the outbox."""
+
+    @property
+    def id(self) -> str:
+        """The same in every delivery of the same message."""
+
+    @property
+    def body(self) -> bytes:
+        """The JSON to send."""
+
+    @property
+    def number(self) -> int:
+        """Its place in the outbox."""
+
+
+class Outbox(Protocol):
+    """Where messages wait until the sink has taken them."""
+
+    async def due(self, *, beyond: int = 0, limit: int = 50) -> Sequence[Waiting]:
+        """Messages to deliver, oldest first, numbered beyond the one given."""
+
+    async def sent(self, letter: str) -> None:
+        """The sink took the message with this id."""
+
+    async def unsent(self, letter: str, error: str, *, refused: bool) -> None:
+        """The sink did not take it, and whether it said so itself."""
+
+    async def left(self) -> int:
+        """How many messages are still to be delivered."""
+
+
+class Courier:
+    """Delivers while a run goes on, one message after the other, in the order of the outcomes.
+
+    Every message is POSTed as JSON with its id in the header `Idempotency-Key`, by which a sink tells
+    a second delivery of the same message. A sink that does not answer is tried a few times and once
+    more at the end of the run; what is left then is for the next run. An answer of 4xx refuses one
+    message and does not hold up the others.
+
+    Args:
+        outbox: where the messages wait.
+        wire: how they travel.
+        entry: the sink; without one the courier does nothing.
+        pauses: seconds between the tries of one message.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        wire: Wire,
+        entry: FeedbackEntry | None,
+        *,
+        pauses: Sequence[float] = PAUSES,
+    ) -> None:
+        self._outbox = outbox
+        self._wire = wire
+        self._entry = entry
+        self._pauses = tuple(pauses)
+        self._bell = asyncio.Event()
+        self._last_round = False
+        self._reached = 0
+        self._dead = ""
+        self._refused = ""
+        self._work: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        if self._entry is not None:
+            self._work = asyncio.create_task(self._rounds(self._entry))
+            self.nudge()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._work is not None:
+            self._work.cancel()
+            await asyncio.gather(self._work, return_exceptions=True)
+
+    def nudge(self) -> None:
+        """There may be something new in the outbox."""
+        self._bell.set()
+
+    async def farewell(self) -> tuple[Finding, ...]:
+        """Deliver what is left, within `FAREWELL` seconds; says what was not delivered and why."""
+        if self._work is None or self._entry is None:
+            return ()
+        self._last_round = True
+        self.nudge()
+        done, _ = await asyncio.wait({self._work}, timeout=FAREWELL)
+        for work in done:
+            work.result()
+        return await self._findings(self._entry)
+
+    async def _rounds(self, entry: FeedbackEntry) -> None:
+        while not self._last_round:
+            await self._bell.wait()
+            self._bell.clear()
+            if not self._dead:
+                await self._round(entry, self._pauses)
+        pauses = () if self._dead else self._pauses
+        self._dead = ""
+        await self._round(entry, pauses)
+
+    async def _round(self, entry: FeedbackEntry, pauses: tuple[float, ...]) -> None:
+        while not self._dead and (letters := await self._outbox.due(beyond=self._reached)):
+            for letter in letters:
+                await self._deliver(letter, entry, pauses)
+                if self._dead:
+                    break
+                self._reached = letter.number
+
+    async def _deliver(self, letter: Waiting, entry: FeedbackEntry, pauses: tuple[float, ...]) -> None:
+        error = ""
+        for pause in (0.0, *pauses):
+            await asyncio.sleep(pause)
+            status, error = await self._post(letter, entry)
+            if status in _OK:
+                await self._outbox.sent(letter.id)
+                return
+            if status and status < _SERVER_ERROR and status not in _AGAIN:
+                self._refused = error
+                await self._outbox.unsent(letter.id, error, refused=True)
+                return
+        self._dead = error
+        await self._outbox.unsent(letter.id, error, refused=False)
+
+    async def _post(self, letter: Waiting, entry: FeedbackEntry) -> tuple[int, str]:
+        """The answer's status and what is wrong with it; status 0 where no answer came."""
+        try:
+            answer = await self._wire.send(
+                "POST",
+                entry.url,
+                node="feedback",
+                timeout=entry.timeout,
+                headers={"Content-Type": "application/json", "Idempotency-Key": letter.id},
+                content=letter.body,
+            )
+        except NodeUnreachable as error:
+            return 0, error.reason
+        return answer.status, f"it answered {answer.status}"
+
+    async def _findings(self, entry: FeedbackEntry) -> tuple[Finding, ...]:
+        found: list[Finding] = []
+        where = _shown(entry.url)
+        if self._refused:
+            said = f"the feedback sink {where} refused messages: {self._refused}"
+            found.append(_finding("feedback-refused", where, said, "see its log; the history keeps them"))
+        if left := await self._outbox.left():
+            why = self._dead or self._refused or f"they took longer than {FAREWELL:g} s"
+            said = f"{left} feedback messages still wait for the sink {where}: {why}"
+            found.append(_finding("feedback-undelivered", where, said, "the next run delivers them"))
+        return tuple(found)
+
+
+def _finding(code: str, where: str, message: str, remedy: str) -> Finding:
+    return Finding(Severity.WARNING, code, where, message, remedy)
+
+
+def _shown(url: str) -> str:
+    """A URL without what may be secret in it: user, password, query and fragment."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
