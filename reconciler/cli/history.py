@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reconciler.cli.options import NoColor, Shape, State, new_app, state_folder
+from reconciler.cli.options import SETTINGS, NoColor, Shape, State, new_app, state_folder
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def runs(
     return 0
 
 
-@app.command()
+@app.command(context_settings=SETTINGS)
 def show(
     context: typer.Context,
     run: Annotated[str, typer.Argument(metavar="ID", help="A run's id, or the beginning of it.")],

@@ -18,6 +18,7 @@ from reconciler.core.outcome import SUCCESSES, State
 from reconciler.store.records import Entry, Message, RunLine, RunRecord
 
 _OPEN = "open"
+_BODY = 1000
 _ENDINGS = {0: "done", 1: "failed", 3: "refused", 4: "world changed", 5: "in part"}
 
 
@@ -143,7 +144,7 @@ def _messages(messages: Sequence[Message], layout: Layout) -> Iterator[str]:
     for message in messages:
         tone = Tone.PLAIN if message.delivered or not message.wanted else Tone.CHANGE
         yield from layout.wrapped(f"{clean(message.step)}: {_delivery(message)}", 2, tone)
-        yield from layout.wrapped(_body(message), 4, Tone.QUIET)
+        yield from layout.wrapped(shown(_parsed(message), limit=_BODY), 4, Tone.QUIET)
 
 
 def _delivery(message: Message) -> str:
@@ -153,14 +154,6 @@ def _delivery(message: Message) -> str:
         return "kept here, no sink is configured"
     why = f": {clean(message.error)}" if message.error else ""
     return f"not delivered yet, {plural(message.attempts, 'attempt')}{why}"
-
-
-def _body(message: Message) -> str:
-    """The message on few lines: a setting in it is named, not quoted; the JSON format has all."""
-    value = _parsed(message)
-    if isinstance(value, Mapping) and value.get("setting") is not None:
-        value = {**value, "setting": "(the loaded setting; --format json shows it)"}
-    return shown(value, limit=1000)
 
 
 def _parsed(message: Message) -> Any:

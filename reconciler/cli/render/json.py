@@ -8,7 +8,7 @@ from typing import Any
 from reconciler.cli.render.view import View
 from reconciler.core.guard import Violation
 from reconciler.core.outcome import Outcome, Report
-from reconciler.core.plan import Plan
+from reconciler.core.plan import Finding, Plan
 from reconciler.core.problem import Problem
 
 
@@ -58,6 +58,7 @@ def report_plain(report: Report) -> dict[str, Any]:
         "succeeded": report.succeeded,
         "exit_status": report.exit_status,
         "outcomes": [_outcome(outcome) for outcome in report.outcomes],
+        "findings": [_finding(finding) for finding in report.findings],
     }
 
 
@@ -68,6 +69,10 @@ def written(value: object) -> str:
 
 def _violation(item: Violation) -> dict[str, Any]:
     return {"code": item.code, "target": item.target, "message": item.message, "remedy": item.remedy}
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {name: getattr(finding, name) for name in finding.__dataclass_fields__}
 
 
 def _outcome(outcome: Outcome) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from reconciler.cli.render.group import Group, gathered
 from reconciler.cli.render.notes import missed, notes, restarts
 from reconciler.cli.render.view import View
 from reconciler.core.outcome import Report
-from reconciler.core.plan import ClusterPlan, Plan
+from reconciler.core.plan import ClusterPlan, Finding, Plan
 from reconciler.core.problem import Problem, Severity
 
 MARKER = "<!-- reconcile: plan -->"
@@ -36,6 +36,7 @@ def render_plan(view: View, *, limit: int = LIMIT) -> str:
         *_table(plan),
         *_findings(plan),
         *_steps(plan),
+        *_notes(view.findings),
         Piece(f"<sub>plan {code(plan.digest[:12])} made by reconcile {escaped(plan.program)}</sub>\n"),
     ]
     return fitted(pieces, limit)
@@ -51,7 +52,9 @@ def render_report(report: Report, remaining: Plan | None = None, *, limit: int =
     for wait in restarts(report):
         text = f"{escaped(wait.cluster)}, {escaped(wait.who)}: {escaped(wait.fields)}"
         pieces.append(Piece(f"- **waits for a restart** {text}\n", Rank.LINE))
-    pieces.append(Piece(f"\nrun {code(report.run)}\n"))
+    pieces += _notes(report.findings)
+    if report.run:
+        pieces.append(Piece(f"\nrun {code(report.run)}\n"))
     return fitted(pieces, limit)
 
 
@@ -109,12 +112,16 @@ def _row(cluster: ClusterPlan) -> str:
 
 def _findings(plan: Plan) -> Iterator[Piece]:
     for cluster in plan.clusters:
-        for note in notes(cluster.findings):
-            remedy = f" → {escaped(note.remedy)}" if note.remedy else ""
-            head = f"- **{note.severity}** {escaped(cluster.cluster)}, {escaped(note.who)}"
-            yield Piece(f"{head}: {escaped(note.message)}{remedy} ({code(note.code)})\n", Rank.LINE)
+        yield from _notes(cluster.findings, f"{escaped(cluster.cluster)}, ")
     if any(cluster.findings for cluster in plan.clusters):
         yield Piece("\n")
+
+
+def _notes(findings: Sequence[Finding], where: str = "") -> Iterator[Piece]:
+    for note in notes(findings):
+        remedy = f" → {escaped(note.remedy)}" if note.remedy else ""
+        head = f"- **{note.severity}** {where}{escaped(note.who)}"
+        yield Piece(f"{head}: {escaped(note.message)}{remedy} ({code(note.code)})\n", Rank.LINE)
 
 
 def _steps(plan: Plan) -> Iterator[Piece]:

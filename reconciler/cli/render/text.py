@@ -55,6 +55,7 @@ def render_plan(view: View, *, layout: Layout = PLAIN) -> str:
     blocks += [list(_cluster(cluster, groups[cluster.cluster], layout)) for cluster in plan.clusters]
     blocks += [list(_overridden(violation, override, layout)) for violation, override in view.overridden]
     blocks += [list(_violation(violation, layout)) for violation in view.violations]
+    blocks.append(list(_findings(view.findings, layout, 0)))
     tone = Tone.DANGER if view.violations else Tone.STRONG
     blocks.append(list(layout.wrapped(words.summary(plan, view.violations), 0, tone)))
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
@@ -68,10 +69,10 @@ def render_report(report: Report, remaining: Plan | None = None, *, layout: Layo
         remaining: what a second look at the nodes would still plan; None where there was none.
         layout: width and colour.
     """
-    lines = [*_missed(report, layout), *_restarts(report, layout)]
+    lines = [*_missed(report, layout), *_restarts(report, layout), *_findings(report.findings, layout, 0)]
     tone = Tone.ADD if report.succeeded else Tone.DANGER
     lines += layout.wrapped(words.result(report, remaining), 0, tone)
-    if not report.succeeded or (remaining is not None and not remaining.empty):
+    if report.run and (not report.succeeded or (remaining is not None and not remaining.empty)):
         lines.append(f"  → reconcile history show {clean(report.run)}")
     return "\n".join(lines) + "\n"
 
@@ -101,7 +102,7 @@ def _cluster(cluster: ClusterPlan, groups: Sequence[Group], layout: Layout) -> I
     )
     for group in groups:
         yield from _group(group, widths, layout)
-    yield from _findings(cluster.findings, layout)
+    yield from _findings(cluster.findings, layout, 2)
 
 
 def _group(group: Group, widths: tuple[int, int], layout: Layout) -> Iterator[str]:
@@ -127,12 +128,12 @@ def _group(group: Group, widths: tuple[int, int], layout: Layout) -> Iterator[st
         yield " " * indent + layout.paint(f"{line.mark} {line.text}", _MARKS.get(line.mark, Tone.QUIET))
 
 
-def _findings(findings: Iterable[Finding], layout: Layout) -> Iterator[str]:
+def _findings(findings: Iterable[Finding], layout: Layout, indent: int) -> Iterator[str]:
     for note in notes(findings):
         text = f"{note.severity}: {note.who}: {note.message} [{note.code}]"
-        yield from layout.wrapped(text, 2, _SEVERITIES[note.severity])
+        yield from layout.wrapped(text, indent, _SEVERITIES[note.severity])
         if note.remedy:
-            yield from layout.wrapped(f"→ {note.remedy}", 4)
+            yield from layout.wrapped(f"→ {note.remedy}", indent + 2)
 
 
 def _warnings(warnings: Iterable[Problem], layout: Layout) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reconciler.core.guard import Violation
-from reconciler.core.plan import Plan
+from reconciler.core.plan import Finding, Plan
 from reconciler.core.policy import Override
 from reconciler.core.problem import Problem
 
@@ -18,9 +18,11 @@ class View:
         violations: why it is refused; empty where it may be applied.
         overridden: violations that an override of the fleet file sets aside, each with that override.
         warnings: what is doubtful in the files.
+        findings: what is to be said of the run itself, such as messages not delivered.
     """
 
     plan: Plan
     violations: tuple[Violation, ...] = ()
     overridden: tuple[tuple[Violation, Override], ...] = ()
     warnings: tuple[Problem, ...] = ()
+    findings: tuple[Finding, ...] = ()

@@ -1,0 +1,186 @@
+"""`reconcile demo`: the whole story on this machine, over real HTTP, every step checked."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from reconciler.cli.options import NoColor, new_app
+from reconciler.errors import ReconcilerError
+
+app = new_app()
+
+CLUSTER = "live"
+NODE = '  - {{name: node-{0:02}@sora-{0:02}.example.com, api: "http://{1}/"}}\n'
+
+
+class Surprise(ReconcilerError):
+    """A step of the demonstration did not do what it says."""
+
+
+@app.command()
+def demo(*, no_color: NoColor = False) -> int:
+    """Show the main job on simulated nodes: plan, apply, drift, membership, refusal, feedback, history.
+
+    Makes a git repository in a temporary folder and serves its nodes on 127.0.0.1; nothing else is
+    touched. Every step is checked against the nodes themselves; the exit status is 0 only if all held.
+    """
+    from reconciler.cli.stage import Nodes, Sink  # noqa: PLC0415  (--help stays quick)
+
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="reconcile-demo-") as folder, Nodes() as nodes, Sink() as sink:
+        story = _Story(Path(folder), nodes, sink, no_color=no_color)
+        story.begin()
+        story.first_plan()
+        story.first_apply()
+        story.change_settings()
+        story.register()
+        story.replace()
+        story.refuse()
+        story.look_back()
+    typer.echo(
+        f"\nAll {story.checked} checks held, in {time.monotonic() - began:.0f} seconds. To go on:\n"
+        "  reconcile simulate --kind m2 --nodes 50 --write fleet   write a fleet of your own\n"
+        "  reconcile simulate fleet                                serve it, in another terminal\n"
+        "  reconcile --dry-run fleet                               see what would happen\n"
+        "  reconcile fleet                                         make it so"
+    )
+    return 0
+
+
+class _Story:
+    """The scenes, in order; each runs the program as a person would and checks what came of it."""
+
+    def __init__(self, folder: Path, nodes: Any, sink: Any, *, no_color: bool) -> None:
+        from reconciler.cli.stage import Repository, examples  # noqa: PLC0415
+
+        self.checked = 0
+        self._scene = 0
+        self._nodes = nodes
+        self._sink = sink
+        self._options = ["--state", str(folder / "state"), *(["--no-color"] if no_color else [])]
+        self._repository = Repository(folder / "fleet", examples() / "demo")
+
+    def begin(self) -> None:
+        """A repository, and nodes that run but know nothing of it."""
+        self._title("A repository of desired state, and six nodes fresh from the factory")
+        feedback = f"feedback: {{url: {self._sink.url}}}\n\nclusters:"
+        self._repository.edit("fleet.yaml", lambda text: text.replace("clusters:", feedback, 1))
+        self._tell(f"commit {self._repository.commit('The fleet as it should be')}")
+        self._fleet = self._nodes.serve(self._repository.folder)
+        self._tell(f"{len(self._fleet.nodes)} simulated nodes answer on 127.0.0.1")
+
+    def first_plan(self) -> None:
+        """A dry run says what would happen and changes nothing."""
+        self._title("What would happen?")
+        self._reconcile("--dry-run", "--detailed-exitcode", status=2)
+        self._check(not self._fleet.calls(changes=True), "the dry run changed nothing")
+
+    def first_apply(self) -> None:
+        """Applied, read back, and nothing left to do."""
+        self._title("Make it so")
+        self._reconcile("--yes", status=0)
+        self._check(self._versions() == {self._head}, "every M2 node loaded the commit's version")
+        self._check(len(self._members()) == 3, "the Sora cluster has three members")  # noqa: PLR2004
+        self._reconcile("--dry-run", "--detailed-exitcode", status=0)
+
+    def change_settings(self) -> None:
+        """A commit of roles, allowList, balance and server features reaches every node."""
+        self._title("A commit: a role, an allowList entry, hash balancing, setting feedback")
+        self._repository.edit("edge/setting.json", _with_changes)
+        self._tell(
+            f"commit {self._repository.commit('Let the monitoring host read metrics, balance by hash')}"
+        )
+        self._reconcile("--yes", status=0)
+        loaded = self._loaded("edge-02")["env"]["management"]
+        self._check(loaded["cluster"]["balance"]["mode"] == "hash", "edge-02 balances by hash")
+        self._check(loaded["roles"][-1]["name"] == "monitor", "edge-02 knows the role monitor")
+        self._check(self._versions() == {self._head}, "every M2 node tells which commit it runs")
+
+    def register(self) -> None:
+        """Two more Sora nodes join, one membership change at a time."""
+        self._title("A commit: two more Sora nodes, so that two may fail")
+        self._add(4, 5)
+        self._tell(f"commit {self._repository.commit('Grow the Sora cluster to five')}")
+        self._reconcile("--yes", status=0)
+        self._check(len(self._members()) == 5, "the Sora cluster has five members")  # noqa: PLR2004
+
+    def replace(self) -> None:
+        """A dead node's successor registers first; then the dead one is purged."""
+        self._title("node-02 dies for good; its successor is registered, then it is purged")
+        dead = "node-02@sora-02.example.com"
+        self._nodes.kill(self._fleet, dead)
+        self._add(6)
+        self._repository.edit("fleet.yaml", lambda text: _without(text, dead))
+        self._tell(f"commit {self._repository.commit('Replace node-02 by node-06')}")
+        self._reconcile("--yes", status=0)
+        members = self._members()
+        self._check(dead not in members, "node-02 is gone from the membership")
+        self._check(len(members) == 5, "the cluster has five members again")  # noqa: PLR2004
+
+    def refuse(self) -> None:
+        """A commit that would lose the quorum is refused as a whole, before the first call."""
+        self._title("A careless commit: only one Sora node is left in the file")
+        before = len(self._fleet.calls(changes=True))
+        for number in (3, 4, 5, 6):
+            name = f"node-{number:02}@"
+            self._repository.edit("fleet.yaml", lambda text, name=name: _without(text, name))  # type: ignore[misc]
+        self._tell(f"commit {self._repository.commit('Save some money')}")
+        self._reconcile("--yes", status=3)
+        self._check(len(self._fleet.calls(changes=True)) == before, "no node was asked to change anything")
+        self._check(len(self._members()) == 5, "the cluster still has five members")  # noqa: PLR2004
+
+    def look_back(self) -> None:
+        """What the feedback sink was told, and what the history keeps."""
+        self._title("What happened: feedback and history")
+        messages = self._sink.messages
+        self._check(bool(messages), "the feedback sink was told of every change")
+        for message in messages[-3:]:
+            result = message["parameters"][0]["result"]
+            revision = message["userdata"]["revision"][:7]
+            self._tell(
+                f"{message['action']['api']} on {message['node']['hostname']}: {result['status']} ({revision})"
+            )
+        self._run(["history", *self._options], status=0)
+
+    def _add(self, *numbers: int) -> None:
+        """New Sora nodes: in the fleet file, and running."""
+        extra = "".join("    " + NODE.format(number, self._repository.spare()) for number in numbers)
+        self._repository.edit(
+            "fleet.yaml", lambda text: text.rstrip("\n") + "\n" + extra.replace("      -", "      -")
+        )
+        self._fleet = self._nodes.grown(self._fleet, self._repository.folder)
+
+    def _reconcile(self, *options: str, status: int) -> None:
+        self._run([*options, *self._options, str(self._repository.folder)], status=status)
+
+    def _run(self, arguments: list[str], *, status: int) -> None:
+        from reconciler.cli.main import main  # noqa: PLC0415
+
+        shown = [word for word in arguments if word not in self._options]
+        shown = [Path(word).name if word.startswith("/") else word for word in shown]
+        typer.echo(f"\n$ reconcile {' '.join(shown)}")
+        ended = main(arguments)
+        sys.stderr.flush()
+        self._check(ended == status, f"exit status {status}", f"the exit status is {ended}")
+
+    def _title(self, text: str) -> None:
+        self._scene += 1
+        typer.echo(f"\n── {self._scene}. {text}")
+
+    def _tell(self, text: str) -> None:
+        typer.echo(f"   {text}")
+
+    def _check(self, held: bool, claim: str, instead: str = "") -> None:  # noqa: FBT001  (read as a sentence)
+        if not held:
+            raise Surprise(
+                f"the demonstration went wrong: not so: {claim}{f', {instead}' if instead else ''}"
+            )
+        self.checked += 1
+        typer.echo(f"   ✓ {claim}")

@@ -1,0 +1,77 @@
+"""The reference of the command line in Markdown, made from the commands themselves.
+
+`python -m reconciler.cli.reference` prints it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Any
+
+import typer
+
+from reconciler.cli.commands import COMMANDS, DEFAULT
+from reconciler.cli.options import ENVIRONMENT, STATUSES
+from reconciler.cli.render.escape import code
+
+_INTRODUCTION = """# Command line
+
+Made from the program; `reconcile --help` and `reconcile COMMAND --help` say the same.
+
+A first argument that names no command is a SOURCE: `reconcile examples/demo` plans and applies. A folder
+that has a command's name is written with its path: `reconcile ./history`."""
+
+
+def reference() -> str:
+    """All commands with their arguments and options, the exit statuses and the environment, as Markdown.
+
+    Raises:
+        ImportError: a command of the table has no module.
+    """
+    parts = [_INTRODUCTION, *_command("reconcile", _loaded(DEFAULT.module))]
+    for name, command in sorted(COMMANDS.items()):
+        parts += _command(f"reconcile {name}", _loaded(command.module))
+    parts += [
+        "## Exit status",
+        _table(("status", "meaning"), {str(key): text for key, text in STATUSES.items()}),
+    ]
+    parts += ["## Environment", _table(("variable", "meaning"), ENVIRONMENT)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _loaded(module: str) -> Any:
+    return typer.main.get_command(import_module(module).app)
+
+
+def _command(name: str, command: Any) -> Iterator[str]:
+    """A command, and behind it the commands below it."""
+    with command.make_context(name, [], resilient_parsing=True) as context:
+        usage = " ".join(command.collect_usage_pieces(context))
+        records = [
+            (param.param_type_name, param.get_help_record(context)) for param in command.get_params(context)
+        ]
+        yield f"## `{name}`"
+        yield f"```text\n{name} {usage}\n```"
+        yield inspect.cleandoc(command.help or "")
+        for kind, title in (("argument", "argument"), ("option", "option")):
+            rows = {record[0]: record[1] for found, record in records if found == kind and record}
+            if rows:
+                yield _table((title, "meaning"), rows)
+        for sub, below in sorted(getattr(command, "commands", {}).items()):
+            yield from _command(f"{name} {sub}", below)
+
+
+def _table(heads: tuple[str, str], rows: Mapping[str, str]) -> str:
+    lines = [f"| {heads[0]} | {heads[1]} |", "|---|---|"]
+    lines += [
+        f"| {code(name)} | {' '.join(text.split()).replace('|', chr(92) + '|')} |"
+        for name, text in rows.items()
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference())
