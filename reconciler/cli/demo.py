@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,9 @@ from reconciler.errors import ReconcilerError
 
 app = new_app()
 
-CLUSTER = "live"
-NODE = '  - {{name: node-{0:02}@sora-{0:02}.example.com, api: "http://{1}/"}}\n'
+NODE = '      - {{name: node-{0:02}@sora-{0:02}.example.com, api: "http://{1}/"}}\n'
+SPARE = (4, 5, 6)
+"""Numbers of the Sora nodes that run from the start and are registered in the course of the story."""
 
 
 class Surprise(ReconcilerError):
@@ -65,15 +68,22 @@ class _Story:
         self._nodes = nodes
         self._sink = sink
         self._options = ["--state", str(folder / "state"), *(["--no-color"] if no_color else [])]
+        self._folder = folder
         self._repository = Repository(folder / "fleet", examples() / "demo")
+        self._spare = {number: self._repository.spare() for number in SPARE}
 
     def begin(self) -> None:
         """A repository, and nodes that run but know nothing of it."""
-        self._title("A repository of desired state, and six nodes fresh from the factory")
+        self._title("A repository of desired state, and nine nodes fresh from the factory")
         feedback = f"feedback: {{url: {self._sink.url}}}\n\nclusters:"
         self._repository.edit("fleet.yaml", lambda text: text.replace("clusters:", feedback, 1))
         self._tell(f"commit {self._repository.commit('The fleet as it should be')}")
-        self._fleet = self._nodes.serve(self._repository.folder)
+        machines = shutil.copytree(self._repository.folder, self._folder / "machines")
+        fleet_file = machines / "fleet.yaml"
+        fleet_file.write_text(
+            self._with_nodes(fleet_file.read_text(encoding="utf-8"), *SPARE), encoding="utf-8"
+        )
+        self._fleet = self._nodes.serve(machines)
         self._tell(f"{len(self._fleet.nodes)} simulated nodes answer on 127.0.0.1")
 
     def first_plan(self) -> None:
@@ -86,7 +96,7 @@ class _Story:
         """Applied, read back, and nothing left to do."""
         self._title("Make it so")
         self._reconcile("--yes", status=0)
-        self._check(self._versions() == {self._head}, "every M2 node loaded the commit's version")
+        self._check(self._versions() == {self._repository.head}, "every M2 node loaded the commit's version")
         self._check(len(self._members()) == 3, "the Sora cluster has three members")  # noqa: PLR2004
         self._reconcile("--dry-run", "--detailed-exitcode", status=0)
 
@@ -101,12 +111,12 @@ class _Story:
         loaded = self._loaded("edge-02")["env"]["management"]
         self._check(loaded["cluster"]["balance"]["mode"] == "hash", "edge-02 balances by hash")
         self._check(loaded["roles"][-1]["name"] == "monitor", "edge-02 knows the role monitor")
-        self._check(self._versions() == {self._head}, "every M2 node tells which commit it runs")
+        self._check(self._versions() == {self._repository.head}, "every M2 node tells which commit it runs")
 
     def register(self) -> None:
         """Two more Sora nodes join, one membership change at a time."""
         self._title("A commit: two more Sora nodes, so that two may fail")
-        self._add(4, 5)
+        self._repository.edit("fleet.yaml", lambda text: self._with_nodes(text, 4, 5))
         self._tell(f"commit {self._repository.commit('Grow the Sora cluster to five')}")
         self._reconcile("--yes", status=0)
         self._check(len(self._members()) == 5, "the Sora cluster has five members")  # noqa: PLR2004
@@ -116,8 +126,7 @@ class _Story:
         self._title("node-02 dies for good; its successor is registered, then it is purged")
         dead = "node-02@sora-02.example.com"
         self._nodes.kill(self._fleet, dead)
-        self._add(6)
-        self._repository.edit("fleet.yaml", lambda text: _without(text, dead))
+        self._repository.edit("fleet.yaml", lambda text: self._with_nodes(_without(text, dead), 6))
         self._tell(f"commit {self._repository.commit('Replace node-02 by node-06')}")
         self._reconcile("--yes", status=0)
         members = self._members()
@@ -128,9 +137,9 @@ class _Story:
         """A commit that would lose the quorum is refused as a whole, before the first call."""
         self._title("A careless commit: only one Sora node is left in the file")
         before = len(self._fleet.calls(changes=True))
-        for number in (3, 4, 5, 6):
-            name = f"node-{number:02}@"
-            self._repository.edit("fleet.yaml", lambda text, name=name: _without(text, name))  # type: ignore[misc]
+        self._repository.edit(
+            "fleet.yaml", lambda text: _without(text, *(f"node-{n:02}@" for n in (3, 4, 5, 6)))
+        )
         self._tell(f"commit {self._repository.commit('Save some money')}")
         self._reconcile("--yes", status=3)
         self._check(len(self._fleet.calls(changes=True)) == before, "no node was asked to change anything")
@@ -145,17 +154,13 @@ class _Story:
             result = message["parameters"][0]["result"]
             revision = message["userdata"]["revision"][:7]
             self._tell(
-                f"{message['action']['api']} on {message['node']['hostname']}: {result['status']} ({revision})"
+                f"{message['action']['api']} on {message['node']['hostname']}: {result['status']}, {revision}"
             )
         self._run(["history", *self._options], status=0)
 
-    def _add(self, *numbers: int) -> None:
-        """New Sora nodes: in the fleet file, and running."""
-        extra = "".join("    " + NODE.format(number, self._repository.spare()) for number in numbers)
-        self._repository.edit(
-            "fleet.yaml", lambda text: text.rstrip("\n") + "\n" + extra.replace("      -", "      -")
-        )
-        self._fleet = self._nodes.grown(self._fleet, self._repository.folder)
+    def _with_nodes(self, text: str, *numbers: int) -> str:
+        """A fleet file's text with more Sora nodes at its end, where the Sora cluster's nodes stand."""
+        return text.rstrip("\n") + "\n" + "".join(NODE.format(one, self._spare[one]) for one in numbers)
 
     def _reconcile(self, *options: str, status: int) -> None:
         self._run([*options, *self._options, str(self._repository.folder)], status=status)
@@ -184,3 +189,36 @@ class _Story:
             )
         self.checked += 1
         typer.echo(f"   ✓ {claim}")
+
+    def _loaded(self, node: str) -> Any:
+        """The setting that an M2 node shows, asked for without any code of the driver."""
+        with urllib.request.urlopen(f"http://{self._fleet.nodes[node]}/setting/setting.json") as answer:
+            return json.load(answer)
+
+    def _versions(self) -> set[str]:
+        return {self._loaded(f"edge-{number:02}")["meta"]["version"] for number in (1, 2, 3)}
+
+    def _members(self) -> set[str]:
+        """The Sora membership that node-01 shows, asked for without any code of the driver."""
+        request = urllib.request.Request(
+            f"http://{self._fleet.nodes['node-01@sora-01.example.com']}/",
+            method="POST",
+            headers={"x-sora-target": "Sora_20211215.ListClusterNodes"},
+        )
+        with urllib.request.urlopen(request) as answer:  # noqa: S310
+            return {row["node_name"] for row in json.load(answer)}
+
+
+def _with_changes(text: str) -> str:
+    setting = json.loads(text)
+    management = setting["env"]["management"]
+    management["roles"].append({"name": "monitor", "permissions": {"enableMetric": True}})
+    management["api"]["allowList"].append({"role": "monitor", "addr": "10.0.9.0/24"})
+    management["cluster"]["balance"]["mode"] = "hash"
+    management["server"]["features"]["purge"]["workerCount"] = 4
+    return json.dumps(setting, indent=2) + "\n"
+
+
+def _without(text: str, *names: str) -> str:
+    """A text without the lines that hold one of the names."""
+    return "".join(line for line in text.splitlines(keepends=True) if not any(name in line for name in names))
