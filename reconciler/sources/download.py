@@ -1,0 +1,215 @@
+"""Fetch one archive over http or https: bounded, resumed by ETag, every refusal in words."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin
+
+from reconciler.errors import SourceError, SourceUnreachable, UsageError
+from reconciler.sources.address import Address, address
+from reconciler.sources.inflate import is_archive
+from reconciler.sources.limits import Limits, size
+from reconciler.sources.text import line
+
+if TYPE_CHECKING:
+    import httpx
+
+TOKEN = "RECONCILE_SOURCE_TOKEN"  # noqa: S105  (the variable's name)
+REDIRECTS = 5
+CONNECT = 10.0
+SILENCE = 30.0
+WHOLE = 300.0
+MOVED = frozenset({301, 302, 303, 307, 308})
+RETRY = frozenset({408, 425, 429})
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A server's answer.
+
+    Args:
+        body: the archive; None when the server says that it has not changed.
+        etag: the answer's ETag, empty if it has none.
+        modified: the answer's Last-Modified, empty if it has none.
+    """
+
+    body: bytes | None
+    etag: str = ""
+    modified: str = ""
+
+
+async def download(
+    place: Address, *, token: str, limits: Limits, etag: str = "", modified: str = "", seconds: float = WHOLE
+) -> Fetched:
+    """The archive at a URL, or the word that it is still the one with this ETag or date.
+
+    Args:
+        place: where it is; its user and password are sent as Basic authentication.
+        token: sent as Bearer, to this host only and only over https or loopback; may be empty.
+        limits: `download_bytes` applies.
+        etag: of the archive that is there already; may be empty.
+        modified: its Last-Modified; may be empty.
+        seconds: for all of it.
+
+    Raises:
+        SourceError: a person has to mend something: the URL, the token, the server.
+        SourceUnreachable: no answer, or not a whole one.
+    """
+    known = {"If-None-Match": etag, "If-Modified-Since": modified}
+    conditions = {key: value for key, value in known.items() if value}
+    async with answer(place, token=token, headers=conditions, seconds=seconds) as response:
+        if response.status_code == 304 and conditions:  # noqa: PLR2004  (Not Modified)
+            return Fetched(None, etag, modified)
+        refuse(response.status_code, place, token=token)
+        body = await _body(response, place, limits)
+        if _web_page(response.headers.get("content-type", ""), body):
+            raise SourceError(
+                f"{place.shown} answered with a web page, not with an archive",
+                remedy=f"It is probably a login page: set {TOKEN}, or use the link of the raw archive.",
+            )
+        return Fetched(body, response.headers.get("etag", ""), response.headers.get("last-modified", ""))
+
+
+@asynccontextmanager
+async def answer(
+    place: Address, *, token: str, headers: Mapping[str, str], seconds: float = WHOLE
+) -> AsyncIterator[httpx.Response]:
+    """An answer whose body is still to be read, after redirects, with the client's errors translated.
+
+    Raises:
+        SourceError: a redirect leads where it must not.
+        SourceUnreachable: no answer, or not a whole one.
+    """
+    import httpx  # noqa: PLC0415  (a tenth of a second that only downloads pay)
+
+    limits = httpx.Timeout(SILENCE, connect=CONNECT)
+    try:
+        async with asyncio.timeout(seconds), httpx.AsyncClient(timeout=limits) as client:
+            response = await _follow(client, place, token, headers)
+            try:
+                yield response
+            finally:
+                await response.aclose()
+    except httpx.ConnectError as error:
+        raise SourceUnreachable(
+            f"{place.shown} cannot be reached: {line(str(error)) or 'no connection'}",
+            remedy="Look at the host's name and the network; a certificate of your own authority needs "
+            "SSL_CERT_FILE.",
+        ) from error
+    except (httpx.TimeoutException, TimeoutError) as error:
+        raise SourceUnreachable(
+            f"{place.shown} did not answer in time", remedy="Try again; look at the server."
+        ) from error
+    except httpx.InvalidURL as error:
+        raise SourceError(f"{place.shown} is no URL that can be asked", remedy="Look at the URL.") from error
+    except httpx.TransportError as error:
+        raise SourceUnreachable(
+            f"{place.shown} was cut off: {line(str(error)) or type(error).__name__}",
+            remedy="Try again; look at the server and at proxies on the way.",
+        ) from error
+
+
+async def _follow(
+    client: httpx.AsyncClient, place: Address, token: str, headers: Mapping[str, str]
+) -> httpx.Response:
+    at = place
+    for _ in range(REDIRECTS + 1):
+        home = (at.scheme, at.host) == (place.scheme, place.host)
+        request = client.build_request(
+            "GET",
+            at.url,
+            headers={**headers, **(_identity(place, token) if home else {}), "Accept-Encoding": "identity"},
+        )
+        response = await client.send(request, stream=True, auth=None)
+        location = response.headers.get("location", "")
+        if response.status_code not in MOVED or not location:
+            return response
+        await response.aclose()
+        at = _next(at, location, place)
+    raise SourceError(f"{place.shown} redirects more than {REDIRECTS} times", remedy="Look at the URL.")
+
+
+def _identity(place: Address, token: str) -> dict[str, str]:
+    if token and place.confidential:
+        return {"Authorization": f"Bearer {token}"}
+    if place.user or place.password:
+        pair = base64.b64encode(f"{place.user}:{place.password}".encode()).decode()
+        return {"Authorization": f"Basic {pair}"}
+    return {}
+
+
+def _next(at: Address, location: str, place: Address) -> Address:
+    try:
+        target = address(urljoin(at.url, location))
+    except (UsageError, ValueError):
+        raise SourceError(
+            f"{place.shown} redirects to what is no URL", remedy="Look at the server."
+        ) from None
+    if target.scheme not in ("http", "https"):
+        raise SourceError(f"{place.shown} redirects to a {target.scheme} address, which is not followed")
+    if at.scheme == "https" and target.scheme == "http":
+        raise SourceError(
+            f"{place.shown} redirects from https to plain http, which is not followed",
+            remedy="Use the final https URL, or mend the server.",
+        )
+    return target
+
+
+def refuse(status: int, place: Address, *, token: str) -> None:
+    """Nothing for a 200; otherwise what the status means and what to do.
+
+    Raises:
+        SourceError: always but for a 200.
+    """
+    if status == 200:  # noqa: PLR2004  (OK)
+        return
+    if status >= 500 or status in RETRY:  # noqa: PLR2004  (the server's own failures)
+        raise SourceUnreachable(
+            f"{place.shown} answered {status}: the server has trouble of its own",
+            remedy="Try again later; look at the server.",
+        )
+    if status in (401, 407):
+        words = "the token is refused" if token else "it wants to know who asks"
+        raise SourceError(f"{place.shown} answered {status}: {words}", remedy=_token_remedy(place))
+    if status == 403:  # noqa: PLR2004  (Forbidden)
+        raise SourceError(
+            f"{place.shown} answered 403: whoever asks may not read it", remedy=_token_remedy(place)
+        )
+    if status in (404, 410):
+        raise SourceError(
+            f"{place.shown} answered {status}: there is nothing",
+            remedy=f"Look at the URL; a private archive may answer so without a token: set {TOKEN}.",
+        )
+    raise SourceError(f"{place.shown} answered {status}, which is no archive", remedy="Look at the URL.")
+
+
+def _token_remedy(place: Address) -> str:
+    if not place.confidential:
+        return f"{TOKEN} is sent over https only: use the https URL."
+    return f"Put a valid token into {TOKEN}."
+
+
+async def _body(response: httpx.Response, place: Address, limits: Limits) -> bytes:
+    """The raw body: a server that names .tar.gz a content encoding is not obeyed."""
+    pieces: list[bytes] = []
+    total = 0
+    async for piece in response.aiter_raw():
+        total += len(piece)
+        if total > limits.download_bytes:
+            raise SourceError(
+                f"{place.shown} is larger than {size(limits.download_bytes)}",
+                remedy="Pack the desired state alone.",
+            )
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def _web_page(content_type: str, body: bytes) -> bool:
+    start = body[:512].lstrip().lower()
+    marked = content_type.startswith(("text/html", "application/xhtml")) and not is_archive(body)
+    return marked or start.startswith((b"<!doctype html", b"<html"))

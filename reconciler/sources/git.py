@@ -1,0 +1,85 @@
+"""A git repository as a source, over file, http(s) or ssh; its revision is the commit."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from reconciler.core.ports import Snapshot
+from reconciler.sources import git_errors, git_tree
+from reconciler.sources.address import Address
+from reconciler.sources.git_access import access
+from reconciler.sources.git_command import SECONDS, GitFailed
+from reconciler.sources.git_copy import Copy
+from reconciler.sources.git_refs import checked
+from reconciler.sources.git_tree import Damaged, Place
+from reconciler.sources.limits import LIMITS, Limits
+from reconciler.sources.lock import locked
+
+
+class GitSource:
+    """The files of a repository at a ref; implements `core.ports.Source`.
+
+    Args:
+        place: where the repository is.
+        ref: a branch, a tag or a commit id; empty for the default branch.
+        path: the folder in it to look at; empty for its root.
+        cache: where copies are kept, one folder for each address.
+        limits: bounds on what is read.
+        seconds: for one git command, and for waiting until another process has fetched.
+    """
+
+    def __init__(
+        self,
+        place: Address,
+        *,
+        ref: str = "",
+        path: str = "",
+        cache: Path,
+        limits: Limits = LIMITS,
+        seconds: float = SECONDS,
+    ) -> None:
+        self.place = place
+        self.ref = checked(ref) if ref else ""
+        self.seconds = seconds
+        self._looked_at = Place(place.shown, path, limits)
+        self._folder = cache / "git" / hashlib.sha256(place.url.encode()).hexdigest()[:32]
+        self._last: Snapshot | None = None
+
+    async def snapshot(self) -> Snapshot:
+        """The files at the ref as the repository has it now.
+
+        Raises:
+            SourceError: the repository refuses, or has no such ref or folder.
+            SourceUnreachable: it does not answer.
+            StateError: the cache cannot be used.
+        """
+        async with locked(self._folder.with_suffix(".lock"), seconds=self.seconds):
+            try:
+                git = await access(self.place, os.environ, folder=str(self._folder.parent))
+                copy = Copy(self._folder, self.place, replace(git, seconds=self.seconds))
+                self._last = await self._fetched(copy)
+            except GitFailed as failed:
+                raise git_errors.translated(failed.words, self.place) from failed
+        return self._last
+
+    async def _fetched(self, copy: Copy) -> Snapshot:
+        """The snapshot, if need be from a new copy: a power cut may have damaged the old."""
+        try:
+            return await self._read(copy)
+        except Damaged:
+            await copy.clear()
+        except GitFailed as failed:
+            if not git_errors.DAMAGED.search(failed.words):
+                raise
+            await copy.clear()
+        return await self._read(copy)
+
+    async def _read(self, copy: Copy) -> Snapshot:
+        commit = await copy.commit(self.ref)
+        if self._last and self._last.revision.id == commit:
+            return self._last
+        return await asyncio.to_thread(git_tree.snapshot, copy.open(), commit, self._looked_at)

@@ -1,0 +1,165 @@
+"""The local copy of a remote repository: as much of it as the wanted commit needs, fetched when it moves."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reconciler.errors import SourceError, StateError
+from reconciler.sources import git_errors, git_refs, git_tree
+from reconciler.sources.address import Address
+from reconciler.sources.git_command import Git, GitFailed
+from reconciler.sources.git_refs import Ref
+
+if TYPE_CHECKING:
+    import pygit2
+
+FETCH = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head")
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A bare repository in the cache; whoever calls holds its lock.
+
+    Nothing about the remote is stored in it: address and identity are given to every command. The
+    newest commit alone is fetched where that is enough; an abbreviated id needs the whole history.
+
+    Args:
+        folder: where it lies.
+        place: the remote repository.
+        git: how git is run to reach it.
+    """
+
+    folder: Path
+    place: Address
+    git: Git
+
+    async def commit(self, ref: str) -> str:
+        """The full id of the commit that a ref means now; its files are here afterwards.
+
+        Args:
+            ref: a branch, a tag, a commit id; empty for the default branch.
+
+        Raises:
+            SourceError: the remote has no such ref, or refuses.
+            SourceUnreachable: the remote does not answer.
+        """
+        await self._prepare()
+        id_ = ref.lower()
+        full = len(id_) == git_refs.FULL and git_refs.COMMIT_ID.fullmatch(id_)
+        if full and (known := self._known(id_)):
+            return known  # an id cannot come to mean anything else: no need to ask
+        refs = git_refs.listed((await self._run("ls-remote", "--symref", "--", self.place.url)).decode())
+        found = git_refs.wanted(refs, ref, where=self.place.shown)
+        if found is not None:
+            return await self._at(found)
+        head = "HEAD" in refs.ids
+        commit = await (self._exact(id_, head=head) if full else self._abbreviated(id_, head=head))
+        if commit is None:
+            raise git_refs.unknown(refs, ref, where=self.place.shown)
+        return commit
+
+    def open(self) -> pygit2.Repository:
+        """The repository, for reading.
+
+        Raises:
+            Damaged: it is none any more.
+        """
+        return git_tree.opened(str(self.folder), where=self.place.shown)
+
+    async def clear(self) -> None:
+        """Remove it: whatever is wrong with it, a fetch makes it anew."""
+        await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
+
+    async def _prepare(self) -> None:
+        if (self.folder / "HEAD").is_file() and (self.folder / "objects").is_dir():
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise StateError(
+                f"the cache folder {self.folder} cannot be made: {error.strerror}",
+                remedy="Look at its permissions and at the free space.",
+            ) from error
+        await self._run("init", "--quiet", "--bare", "--template=")
+
+    async def _at(self, ref: Ref) -> str:
+        local = f"refs/sources/{hashlib.sha256(ref.name.encode()).hexdigest()[:16]}"
+        repository = self.open()
+        there = repository.references.get(local)
+        if there is None or str(there.target) != ref.id:
+            await self._newest(f"+{ref.name}:{local}")
+            repository = self.open()
+        fetched = repository.references.get(local)
+        if fetched is None:
+            raise git_tree.Damaged(self.place.shown, str(self.folder))
+        target = git_tree.stored(repository, fetched.target, where=self.place.shown)
+        return self._peeled(target, ref.name)
+
+    async def _exact(self, id_: str, *, head: bool) -> str | None:
+        """A commit by its full id: asked for alone, and where a server will not, with everything."""
+        try:
+            await self._newest(f"+{id_}:refs/sources/{id_}")
+        except GitFailed as failed:
+            if not git_errors.UNADVERTISED.search(failed.words):
+                raise
+            await self._everything(head=head)
+        return self._known(id_)
+
+    async def _abbreviated(self, id_: str, *, head: bool) -> str | None:
+        known = self._known(id_) if self._complete else None
+        if known is None:
+            await self._everything(head=head)
+            known = self._known(id_)
+        return known
+
+    def _known(self, id_: str) -> str | None:
+        repository = self.open()
+        try:
+            found = repository.get(id_)
+        except ValueError:
+            raise SourceError(
+                f"{self.place.shown}: the id '{id_}' begins several objects", remedy="Give more digits."
+            ) from None
+        return None if found is None else self._peeled(found, id_)
+
+    def _peeled(self, found: pygit2.Object, name: str) -> str:
+        import pygit2  # noqa: PLC0415  (only git sources pay for it)
+
+        try:
+            return str(found.peel(pygit2.Commit).id)
+        except (pygit2.InvalidSpecError, ValueError):
+            raise SourceError(
+                f"{self.place.shown}: '{name}' names no commit", remedy="Name a branch, a tag or a commit."
+            ) from None
+
+    @property
+    def _complete(self) -> bool:
+        return (self.folder / "complete").is_file() and not (self.folder / "shallow").is_file()
+
+    async def _newest(self, refspec: str) -> None:
+        """One commit without its history; from servers that cannot do that, with it."""
+        if self._complete:
+            await self._run(*FETCH, "--", self.place.url, refspec)
+            return
+        try:
+            await self._run(*FETCH, "--depth=1", "--", self.place.url, refspec)
+        except GitFailed as failed:
+            if not git_errors.SHALLOW.search(failed.words):
+                raise
+            await self._run(*FETCH, "--", self.place.url, refspec)
+
+    async def _everything(self, *, head: bool) -> None:
+        """All branches and tags with their history."""
+        deepen = ("--unshallow",) if (self.folder / "shallow").is_file() else ()
+        detached = ("+HEAD:refs/sources/all/HEAD",) if head else ()
+        refspecs = (*detached, *(f"+refs/{kind}/*:refs/sources/all/{kind}/*" for kind in ("heads", "tags")))
+        await self._run(*FETCH, "--prune", *deepen, "--", self.place.url, *refspecs)
+        (self.folder / "complete").touch()
+
+    async def _run(self, *arguments: str) -> bytes:
+        return await self.git.run("--git-dir=.", *arguments, folder=str(self.folder))

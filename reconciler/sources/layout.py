@@ -1,0 +1,169 @@
+"""Which paths a revision has and where its symbolic links lead, never out of it: pure."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from reconciler.errors import SourceError
+from reconciler.sources.limits import LIMITS
+from reconciler.sources.text import shown
+
+HOPS = 40
+"""Links followed for one path; Linux stops at the same number."""
+
+
+def clean(path: str) -> str | None:
+    """A relative path without `.` and doubled slashes; None where it is absolute or climbs with `..`."""
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    return None if path.startswith("/") or ".." in parts else "/".join(parts)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The files and links of one revision, by path from its root, and the folder that is looked at.
+
+    Links are followed inside the root only, also out of `base`. A link to a folder is listed with the
+    files below it; a folder that only two such links together reach is readable, not listed.
+
+    Args:
+        where: the source, as messages name it.
+        files: path -> whatever its owner needs to read it.
+        links: path -> the link's target as it is written.
+        closed: path -> why nothing can be read there or below (a submodule …).
+        base: the folder whose paths `names` and `find` speak of, from the root; empty for the root.
+        most: paths that `names` gives at most.
+    """
+
+    where: str
+    files: Mapping[str, Any]
+    links: Mapping[str, str] = field(default_factory=dict)
+    closed: Mapping[str, str] = field(default_factory=dict)
+    base: str = ""
+    most: int = LIMITS.files
+
+    def names(self) -> tuple[str, ...]:
+        """All paths below `base`, sorted, relative to it.
+
+        Raises:
+            SourceError: links multiply the files beyond `most`.
+        """
+        return self._names
+
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        start = f"{self.base}/" if self.base else ""
+        found = {path[len(start) :] for path in self.files if path.startswith(start)}
+        for link in sorted(path for path in self.links if path.startswith(start)):
+            for path in self._through(link):
+                found.add(path[len(start) :])
+                if len(found) > self.most:
+                    raise SourceError(
+                        f"{self.where}: the links in it lead to more than {self.most:,} files",
+                        remedy=f"Look at the link {shown(link)}.",
+                    )
+        return tuple(sorted(found))
+
+    def _through(self, link: str) -> Iterator[str]:
+        try:
+            end = self._follow(link)
+        except SourceError:
+            yield link  # listed, so that reading it explains what is wrong
+            return
+        if end in self.files or end not in self._folders:
+            yield link
+            return
+        below = f"{end}/" if end else ""
+        first, last = (bisect_left(self._paths, edge) for edge in (below, f"{below}{chr(0x10FFFF)}"))
+        for path in self._paths[first:last]:
+            if path in self.files or self._leads_to_file(path):
+                yield f"{link}/{path[len(below) :]}"
+
+    def _leads_to_file(self, link: str) -> bool:
+        try:
+            return self._follow(link) in self.files
+        except SourceError:
+            return False
+
+    @cached_property
+    def _paths(self) -> list[str]:
+        return sorted((*self.files, *self.links))
+
+    @cached_property
+    def _folders(self) -> frozenset[str]:
+        found = {""}
+        for path in (*self.files, *self.links):
+            while path := path.rpartition("/")[0]:
+                if path in found:
+                    break
+                found.add(path)
+        return frozenset(found)
+
+    def below(self, path: str) -> Layout | None:
+        """The same revision looked at from another folder, given from the root; None if there is none.
+
+        Raises:
+            SourceError: a link on the way leads out, or the place is closed.
+        """
+        end = self._follow(path)
+        return replace(self, base=end) if end in self._folders else None
+
+    def find(self, path: str) -> str:
+        """The path, from the root, of the file that a path below `base` leads to.
+
+        Raises:
+            FileNotFoundError: there is none.
+            SourceError: a link on the way leads out or nowhere, or the place is closed.
+        """
+        wanted = clean(path)
+        if not wanted:
+            raise FileNotFoundError(path)
+        full = f"{self.base}/{wanted}" if self.base else wanted
+        if full in self.files:
+            return full
+        end = self._follow(full)
+        if end in self.files:
+            return end
+        if full in self.links and end not in self._folders:
+            raise SourceError(
+                f"{self.where}: {shown(full)} is a link to {shown(self.links[full])}, which does not exist",
+                remedy="Mend the link, or put the file in its place.",
+            )
+        raise FileNotFoundError(path)
+
+    def _follow(self, path: str) -> str:
+        todo = path.split("/")[::-1]
+        done: list[str] = []
+        hops = 0
+        while todo:
+            part = todo.pop()
+            if part in ("", "."):
+                continue
+            if part == "..":
+                if not done:
+                    raise self._leads_out(path)
+                done.pop()
+                continue
+            done.append(part)
+            here = "/".join(done)
+            if here in self.closed:
+                raise SourceError(f"{self.where}: {shown(path)} cannot be read: {self.closed[here]}")
+            if here in self.links:
+                hops += 1
+                target = self.links[here]
+                if target.startswith("/"):
+                    raise self._leads_out(path)
+                if hops > HOPS:
+                    raise SourceError(f"{self.where}: the links at {shown(path)} lead in a circle")
+                done.pop()
+                todo.extend(target.split("/")[::-1])
+        return "/".join(done)
+
+    def _leads_out(self, path: str) -> SourceError:
+        return SourceError(
+            f"{self.where}: the link at {shown(path)} leads out of the source",
+            remedy="Put the file itself into the source; links are followed inside it only.",
+        )

@@ -1,0 +1,42 @@
+"""How much a source may hold before it is refused: bounds against accidents and archive bombs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on one snapshot; counts and bytes.
+
+    Args:
+        files: files (for an archive, members) at most.
+        file_bytes: bytes of one file at most; a larger one is refused where it is read.
+        total_bytes: bytes of all files together at most; for an archive, of its unpacked form.
+        download_bytes: bytes of an archive as it lies on disk or is downloaded, at most.
+        ratio: unpacked bytes for each packed byte at most. A fleet of nearly equal settings reaches
+            about 120, gzip itself can reach 1032.
+        ratio_floor: unpacked bytes below which the ratio does not matter.
+    """
+
+    files: int = 50_000
+    file_bytes: int = 16 * MIB
+    total_bytes: int = 512 * MIB
+    download_bytes: int = 128 * MIB
+    ratio: int = 300
+    ratio_floor: int = 16 * MIB
+
+
+LIMITS = Limits()
+
+
+def size(count: int) -> str:
+    """A number of bytes for people: `26 KB`, `1.5 GB`."""
+    value = float(count)
+    for unit in ("bytes", "KB", "MB"):
+        if value < 1024:  # noqa: PLR2004  (the step between units)
+            return f"{value:.3g} {unit}"
+        value /= 1024
+    return f"{value:.3g} GB"

@@ -1,0 +1,176 @@
+"""Which kind of source a text on the command line means, and whether the options fit it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from reconciler.core.ports import Source
+from reconciler.errors import SourceError, UsageError
+from reconciler.sources.address import ALIKE_SCP, Address, address, shown
+from reconciler.sources.folder import FolderSource
+from reconciler.sources.git import GitSource
+from reconciler.sources.layout import clean
+from reconciler.sources.tarball import Packing, TarballFile, TarballUrl
+from reconciler.sources.undecided import UndecidedSource
+from reconciler.sources.worktree import top_of
+
+ARCHIVE = re.compile(r"\.(tar|tgz|tar\.(gz|zst|xz|bz2)|txz|tbz2?|tzst|zip)$", re.IGNORECASE)
+SCHEMES = ("https", "http", "ssh", "git+ssh", "ssh+git", "git+https", "git+http", "file", "git+file")
+DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """The options beside the text."""
+
+    ref: str
+    path: str
+    sha256: str
+    cache: Path
+
+    def git(self, place: Address, *, below: str = "") -> Source:
+        self.without(kind="git repository", sha256=self.sha256)
+        path = "/".join(part for part in (below, self.path) if part)
+        return GitSource(place, ref=self.ref, path=path, cache=self.cache)
+
+    def tarball(self, file: Path | Address) -> Source:
+        self.without(kind="tarball", ref=self.ref)
+        packing = Packing(self.path, self.sha256)
+        if isinstance(file, Path):
+            return TarballFile(file, packing)
+        return TarballUrl(file, packing, cache=self.cache)
+
+    def folder(self, folder: Path) -> Source:
+        self.without(kind="folder", sha256=self.sha256)
+        return FolderSource(folder / self.path)
+
+    @staticmethod
+    def without(*, kind: str, **options: str) -> None:
+        for option, value in options.items():
+            if value:
+                meant = {"ref": "a git repository", "sha256": "a tarball"}[option]
+                raise UsageError(
+                    f"--{option} is for {meant}, but the source is a {kind}",
+                    remedy=f"Leave --{option} out, or name {meant}.",
+                )
+
+
+def locate(text: str, *, ref: str = "", path: str = "", sha256: str = "", cache: Path) -> Source:
+    """The source that a text names; nothing is read or asked yet, but for looking at local paths.
+
+    Args:
+        text: a folder, a repository (URL, `user@host:path`, bare folder, or a working tree together
+            with `ref`), or a tarball (path or http(s) URL); empty for the current folder. An http(s)
+            URL that tells by its text neither `.git` nor a tarball, nor has a query (a forge's archive API), is
+            asked at the first snapshot.
+        ref: branch, tag or commit id of a repository.
+        path: folder within the source.
+        sha256: digest that a tarball must have, in hexadecimal, with or without `sha256:`.
+        cache: where copies are kept; made when needed.
+
+    Raises:
+        UsageError: the text is no kind of source, or an option does not fit it.
+        SourceError: there is no such folder or file.
+    """
+    wish = _Wish(ref.strip(), _folder_name(path), _digest(sha256), cache)
+    if "://" in text:
+        return _remote(text, wish)
+    place = Path(text or ".").expanduser()
+    if not place.exists() and ALIKE_SCP.fullmatch(text):
+        return wish.git(address(text))
+    return _local(place, wish)
+
+
+def _remote(text: str, wish: _Wish) -> Source:
+    scheme = text.partition("://")[0].lower()
+    if scheme not in SCHEMES:
+        hint = " git:// is neither encrypted nor authenticated." if scheme == "git" else ""
+        raise UsageError(
+            f"'{shown(text)}' is no address that is read here",
+            remedy=f"Use https, http, ssh or file, or a path.{hint}",
+        )
+    place = address(text)
+    if scheme not in ("http", "https"):
+        return _git_address(place, text, wish)
+    route = urlsplit(text).path
+    if wish.sha256 or ARCHIVE.search(route):
+        return wish.tarball(place)
+    if wish.ref or route.rstrip("/").endswith(".git"):
+        return _git_address(place, text, wish)
+    if place.query:
+        return wish.tarball(place)
+    return UndecidedSource(place, tarball=_later(wish.tarball, place), git=_later(wish.git, place))
+
+
+def _later(make: Callable[[Address], Source], place: Address) -> Callable[[], Source]:
+    return lambda: make(place)
+
+
+def _git_address(place: Address, text: str, wish: _Wish) -> Source:
+    if place.query or "#" in text:
+        raise UsageError(
+            f"the address {place.shown} of a git repository has a query or a fragment",
+            remedy="Name the branch, tag or commit with --ref, and a folder in it with --path.",
+        )
+    return wish.git(place)
+
+
+def _local(place: Path, wish: _Wish) -> Source:
+    if place.is_dir():
+        real = place.resolve()
+        if _is_repository(real) or real.name.endswith(".git"):
+            return wish.git(_on_disk(real))
+        return _in_working_tree(real, wish) if wish.ref else wish.folder(real)
+    if place.is_file():
+        if not ARCHIVE.search(place.name):
+            raise UsageError(
+                f"the source {place} is a file, but no tarball",
+                remedy="Name the folder that holds it, or a .tar, .tar.gz or .tgz.",
+            )
+        return wish.tarball(place.absolute())
+    kind = "tarball" if ARCHIVE.search(place.name) else "folder"
+    hint = f" For a repository write https://{place}." if re.match(r"[\w-]+(\.[\w-]+)+/", str(place)) else ""
+    raise SourceError(f"there is no {kind} {place}", remedy=f"Look at the path.{hint}")
+
+
+def _in_working_tree(folder: Path, wish: _Wish) -> Source:
+    top = top_of(folder)
+    if top is None:
+        raise UsageError(
+            f"--ref is for a git repository, and the folder {folder} lies in none",
+            remedy="Leave --ref out, or name a repository.",
+        )
+    below = folder.relative_to(top).as_posix()
+    return wish.git(_on_disk(top), below="" if below == "." else below)
+
+
+def _is_repository(folder: Path) -> bool:
+    """Whether it is a bare repository, or the `.git` of a working tree."""
+    return (folder / "HEAD").is_file() and (folder / "objects").is_dir() and (folder / "refs").is_dir()
+
+
+def _on_disk(folder: Path) -> Address:
+    return Address(str(folder), str(folder), "file")
+
+
+def _folder_name(path: str) -> str:
+    found = clean(path.strip())
+    if found is None:
+        raise UsageError(
+            f"--path '{path}' leads out of the source", remedy="Give a folder within it, without '..'."
+        )
+    return found
+
+
+def _digest(text: str) -> str:
+    digest = text.strip().lower().removeprefix("sha256:")
+    if digest and not DIGEST.fullmatch(digest):
+        raise UsageError(
+            "--sha256 is not a SHA-256 digest",
+            remedy="Give its 64 hexadecimal digits, as sha256sum prints them.",
+        )
+    return digest

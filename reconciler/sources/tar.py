@@ -1,0 +1,158 @@
+"""A strict reader of tar archives (ustar, pax, GNU long names): bytes in, members out, pure.
+
+The standard library's reader is made for extracting what a user trusts: in Pythons that this program
+supports it can be made to loop for ever (CVE-2025-8194) or to backtrack (CVE-2024-6232), and it skips
+what it does not understand. Here every header must be right, and each byte belongs to one member.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+BLOCK = 512
+LONGEST_EXTENSION = 1024 * 1024
+EXTENSIONS = "xgLK"
+EMPTY = "123456"
+"""Kinds that have no contents, whatever size their header gives."""
+
+
+class Malformed(ValueError):
+    """The bytes are no tar archive, or a damaged one; the message says what and at which byte."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One entry of an archive, as it is written.
+
+    Args:
+        name: its path, not checked in any way but for being UTF-8.
+        kind: the type flag: `0` file, `1` hard link, `2` symbolic link, `3` character device,
+            `4` block device, `5` folder, `6` fifo; others are as they stand.
+        link: what a link leads to.
+        offset: where the contents begin, in bytes.
+        size: the length of the contents, in bytes.
+    """
+
+    name: str
+    kind: str
+    link: str
+    offset: int
+    size: int
+
+
+def members(data: bytes | memoryview) -> Iterator[Member]:
+    """All members of an unpacked archive, in its order.
+
+    Raises:
+        Malformed: a header is wrong, the archive is cut off, or something follows its end.
+    """
+    view = memoryview(data)
+    overrides: dict[str, str] = {}
+    standing: dict[str, str] = {}
+    offset = 0
+    while True:
+        header = bytes(view[offset : offset + BLOCK])
+        if len(header) < BLOCK:
+            raise Malformed(f"it is cut off at byte {offset + len(header)}")
+        if not any(header):
+            _nothing_but_zeros(view, offset)
+            return
+        member = _member(header, offset, {**standing, **overrides})
+        end = offset + BLOCK + (0 if member.kind in EMPTY else member.size)
+        if end > len(view):
+            raise Malformed(f"it is cut off inside the member at byte {offset}")
+        if member.kind in EXTENSIONS:
+            given = _extension(member, bytes(view[member.offset : end]))
+            (standing if member.kind == "g" else overrides).update(given)
+        else:
+            yield member
+            overrides = {}
+        offset = -(-end // BLOCK) * BLOCK
+
+
+def _nothing_but_zeros(view: memoryview, offset: int) -> None:
+    if bytes(view[offset:]).strip(b"\0"):
+        raise Malformed(f"data follows its end at byte {offset}")
+
+
+def _member(header: bytes, offset: int, given: Mapping[str, str]) -> Member:
+    _check_sum(header, offset)
+    kind = header[156:157].decode("latin-1")
+    name = _text(header[0:100], offset)
+    if header[257:263] == b"ustar\0" and (prefix := _text(header[345:500], offset)):
+        name = f"{prefix}/{name}"
+    link = _text(header[157:257], offset)
+    size = _number(header[124:136], offset)
+    if kind not in EXTENSIONS:
+        name, link = given.get("path", name), given.get("linkpath", link)
+        size = _decimal(given["size"], offset) if "size" in given else size
+        if kind in "0\x007":
+            kind = "5" if name.endswith("/") else "0"
+        if any(key.startswith("GNU.sparse") for key in given):
+            kind = "S"
+    elif size > LONGEST_EXTENSION:
+        raise Malformed(f"the extended header at byte {offset} is too long")
+    return Member(name, kind, link, offset + BLOCK, size)
+
+
+def _check_sum(header: bytes, offset: int) -> None:
+    expected = _number(header[148:156], offset)
+    rest = header[:148] + b" " * 8 + header[156:]
+    signed = sum(rest) - 256 * sum(byte >> 7 for byte in rest)  # how some old tars added bytes up
+    if expected not in (sum(rest), signed):
+        raise Malformed(f"the header at byte {offset} has a wrong checksum")
+
+
+def _number(raw: bytes, offset: int) -> int:
+    if raw[0] == 0x80:  # noqa: PLR2004  (GNU's mark of a binary number)
+        return int.from_bytes(raw[1:], "big")
+    digits = raw.split(b"\0", 1)[0].strip(b" ")
+    if not digits.isdigit() or set(digits) & set(b"89"):
+        if digits:
+            raise Malformed(f"the header at byte {offset} has a number that is none")
+        return 0
+    return int(digits, 8)
+
+
+def _decimal(text: str, offset: int) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 20):  # noqa: PLR2004  (digits of 2**64)
+        raise Malformed(f"the member at byte {offset} has a size that is no number")
+    return int(text)
+
+
+def _text(raw: bytes, offset: int) -> str:
+    try:
+        return raw.split(b"\0", 1)[0].decode()
+    except UnicodeDecodeError:
+        raise Malformed(f"the member at byte {offset} has a name that is not UTF-8") from None
+
+
+def _extension(member: Member, contents: bytes) -> dict[str, str]:
+    if member.kind in "LK":
+        key = "path" if member.kind == "L" else "linkpath"
+        return {key: _text(contents, member.offset)}
+    return dict(_records(contents, member.offset))
+
+
+def _records(contents: bytes, offset: int) -> Iterator[tuple[str, str]]:
+    r"""Pax records: `LENGTH KEY=VALUE\n`, the length in bytes and counting itself."""
+    at = 0
+    while at < len(contents):
+        space = contents.find(b" ", at, at + 9)
+        length = contents[at:space] if space > at else b""
+        end = at + int(length) if length.isdigit() else 0
+        record = contents[space + 1 : end]
+        key, equals, value = record[:-1].partition(b"=")
+        if end > len(contents) or not equals or not key or not record.endswith(b"\n"):
+            raise Malformed(f"the extended header at byte {offset} has a wrong record")
+        yield _text(key, offset), _value(key, value, offset)
+        at = end
+
+
+def _value(key: bytes, value: bytes, offset: int) -> str:
+    if key not in (b"path", b"linkpath"):
+        return value.decode("utf-8", "backslashreplace")
+    if b"\0" in value:
+        raise Malformed(f"the member at byte {offset} has a NUL in its name")
+    return _text(value, offset)

@@ -1,0 +1,55 @@
+"""An http(s) URL whose text does not tell whether it is a repository or a tarball: its answer does."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from reconciler.core.ports import Snapshot, Source
+from reconciler.sources.address import Address
+from reconciler.sources.credential import token
+from reconciler.sources.download import TOKEN, answer
+from reconciler.sources.inflate import is_archive
+
+START = 512
+OK = 200
+
+
+class UndecidedSource:
+    """Becomes a tarball if the URL answers with the bytes of one, else a git repository.
+
+    Implements `core.ports.Source`. It asks once, at the first snapshot.
+
+    Args:
+        place: the URL.
+        tarball: makes the source if it is one.
+        git: makes the source if it is not.
+    """
+
+    def __init__(self, place: Address, *, tarball: Callable[[], Source], git: Callable[[], Source]) -> None:
+        self.place = place
+        self._tarball = tarball
+        self._git = git
+        self._decided: Source | None = None
+
+    async def snapshot(self) -> Snapshot:
+        """The files as they are there now.
+
+        Raises:
+            SourceError: it is neither, or refuses.
+            SourceUnreachable: no answer.
+        """
+        if self._decided is None:
+            self._decided = self._tarball() if await self._answers_archive() else self._git()
+        return await self._decided.snapshot()
+
+    async def _answers_archive(self) -> bool:
+        async with answer(self.place, token=token(os.environ, TOKEN), headers={}) as response:
+            if response.status_code != OK:
+                return False
+            start = b""
+            async for piece in response.aiter_raw():
+                start += piece
+                if len(start) >= START:
+                    break
+            return is_archive(start)

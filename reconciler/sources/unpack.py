@@ -1,0 +1,194 @@
+"""From an archive's bytes to files, refusing everything that could reach outside of them: pure.
+
+Nothing is written to disk. Decisions:
+
+- Symbolic and hard links to files inside are followed; a link that leads out, in a circle or, if hard,
+  to nothing before it is refused even if nobody reads it.
+- Devices, fifos, sparse files and kinds unknown are refused, and so is a path given twice.
+- If one folder holds everything, as in the archives that forges make, it is stripped.
+- What macOS adds (`._name`, `.DS_Store`) is passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from reconciler.errors import SourceError
+from reconciler.sources import content, tar
+from reconciler.sources.inflate import inflate
+from reconciler.sources.layout import Layout
+from reconciler.sources.limits import LIMITS, Limits
+from reconciler.sources.text import shown
+
+LONGEST_NAME = 1024
+DEEPEST = 64
+MOST_LINKS = 1000
+SPECIAL = {
+    "3": "a character device",
+    "4": "a block device",
+    "6": "a fifo",
+    "S": "a sparse file",
+    "M": "a part of a file in another volume",
+}
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """The files of one archive; implements `core.ports.Files`."""
+
+    where: str
+    data: bytes
+    layout: Layout
+
+    def names(self) -> Iterable[str]:
+        """Paths of all files, sorted."""
+        return self.layout.names()
+
+    def read(self, path: str) -> bytes:
+        """The bytes of one file.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            SourceError: it is a Git LFS pointer.
+        """
+        member = self.layout.files[self.layout.find(path)]
+        data = self.data[member.offset : member.offset + member.size]
+        return content.whole(data, where=self.where, path=path)
+
+
+def unpack(data: bytes, *, where: str, path: str = "", limits: Limits = LIMITS) -> Unpacked:
+    """The files in a tar archive, compressed or not.
+
+    Args:
+        data: the archive as it lies on disk or came over the network.
+        where: its name for messages.
+        path: the folder to look at; searched for below the stripped top folder first.
+        limits: bounds on what comes out.
+
+    Raises:
+        SourceError: the archive is damaged or holds something that is refused; the message names the
+            member and its number.
+    """
+    plain = inflate(data, where=where, limits=limits)
+    sorter = _Sorter(where, limits)
+    try:
+        for number, member in enumerate(tar.members(plain), start=1):
+            sorter.add(number, member)
+    except tar.Malformed as error:
+        raise SourceError(
+            f"{where} is no whole tar archive: {error}", remedy="Fetch it or pack it again."
+        ) from error
+    return Unpacked(where, plain, _looked_at(sorter.layout(), path, where))
+
+
+def _looked_at(layout: Layout, path: str, where: str) -> Layout:
+    tops = {name.partition("/")[0] for name in (*layout.files, *layout.links)}
+    top = tops.pop() if len(tops) == 1 else ""
+    stripped = (layout.below(top) if top else None) or layout
+    if not path:
+        return stripped
+    found = layout.below(f"{top}/{path}") or layout.below(path)
+    if found is None:
+        raise SourceError(f"{where}: there is no folder {shown(path)} in it", remedy="Look at --path.")
+    return found
+
+
+@dataclass
+class _Sorter:
+    """Takes the members one by one and refuses what must not be there."""
+
+    where: str
+    limits: Limits
+    files: dict[str, tar.Member] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
+    numbers: dict[str, int] = field(default_factory=dict)
+    folders: set[str] = field(default_factory=set)
+
+    def add(self, number: int, member: tar.Member) -> None:
+        if number > self.limits.files:
+            raise SourceError(
+                f"{self.where} has more than {self.limits.files:,} members",
+                remedy="Pack the desired state alone.",
+            )
+        path = self._checked_name(number, member)
+        base = path.rpartition("/")[2]
+        if member.kind == "5" or base.startswith("._") or base == ".DS_Store":
+            if member.kind == "5" and path:
+                self._claim_folders(number, f"{path}/")
+            return
+        self._claim(number, path)
+        if member.kind == "0":
+            content.within(self.limits, where=self.where, path=path, count=member.size)
+            self.files[path] = member
+        elif member.kind == "1":
+            self.files[path] = self._hard_link(number, path, member)
+        elif member.kind == "2":
+            self._symbolic_link(number, path, member)
+        else:
+            what = SPECIAL.get(member.kind, f"of the unknown kind {member.kind!r}")
+            raise self._refused(number, path, f"is {what}")
+
+    def _checked_name(self, number: int, member: tar.Member) -> str:
+        name = member.name
+        parts = [part for part in name.split("/") if part not in ("", ".")]
+        if not all(char.isprintable() for char in name):
+            raise self._refused(number, name, "has a control or invisible character in its name")
+        if name.startswith("/"):
+            raise self._refused(number, name, "has an absolute path")
+        if ".." in parts:
+            raise self._refused(number, name, "leads out of the archive with '..'")
+        if len(name) > LONGEST_NAME or len(parts) > DEEPEST:
+            raise self._refused(number, name, "has a path that is too long")
+        if not parts and member.kind != "5":
+            raise self._refused(number, name, "has no name")
+        return "/".join(parts)
+
+    def _claim(self, number: int, path: str) -> None:
+        if path in self.numbers:
+            raise self._refused(number, path, f"is already there as member {self.numbers[path]}")
+        if path in self.folders:
+            raise self._refused(number, path, "is a folder as well")
+        self._claim_folders(number, path)
+        self.numbers[path] = number
+
+    def _claim_folders(self, number: int, path: str) -> None:
+        while (path := path.rpartition("/")[0]) and path not in self.folders:
+            if path in self.numbers:
+                raise self._refused(number, path, f"is a folder as well as member {self.numbers[path]}")
+            self.folders.add(path)
+
+    def _hard_link(self, number: int, path: str, member: tar.Member) -> tar.Member:
+        target = "/".join(part for part in member.link.split("/") if part not in ("", "."))
+        if member.size or target not in self.files:
+            reason = f"is a hard link to {shown(member.link)}, which is no file before it"
+            raise self._refused(number, path, reason)
+        return self.files[target]
+
+    def _symbolic_link(self, number: int, path: str, member: tar.Member) -> None:
+        target = member.link
+        if len(target) > LONGEST_NAME or target.count("/") > DEEPEST or len(self.links) >= MOST_LINKS:
+            raise self._refused(number, path, "is one link too many, or leads too far")
+        if not target or not all(char.isprintable() for char in target):
+            raise self._refused(number, path, "is a link to a name that cannot be")
+        self.links[path] = target
+
+    def layout(self) -> Layout:
+        """The paths, once every link is known to stay inside."""
+        if not self.files:
+            raise SourceError(f"{self.where} holds no files", remedy="Look at how it was packed.")
+        layout = Layout(self.where, self.files, self.links, most=self.limits.files)
+        for path in sorted(self.links):
+            try:
+                layout.below(path)
+            except SourceError as error:
+                number = self.numbers[path]
+                reason = f"is a link to {shown(self.links[path])}, which leads out of the archive"
+                raise self._refused(number, path, f"{reason} or in a circle") from error
+        return layout
+
+    def _refused(self, number: int, path: str, reason: str) -> SourceError:
+        return SourceError(
+            f"{self.where}: member {number}, {shown(path)}, {reason}",
+            remedy="Nothing of this archive is used. Ask whoever made it; pack plain files and folders only.",
+        )

@@ -1,0 +1,86 @@
+"""What git says of a folder that lies in a working tree: its commit, and whether the files are the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from reconciler.errors import SourceError
+from reconciler.sources import git_errors
+from reconciler.sources.address import Address
+from reconciler.sources.git_command import Git, GitFailed
+from reconciler.sources.text import line, name
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a folder stands to the commit that is checked out.
+
+    Args:
+        commit: the full id.
+        clean: whether its files are exactly those of the commit.
+        ignored: paths, from the folder, that git is told to ignore; folders end with `/`.
+    """
+
+    commit: str
+    clean: bool
+    ignored: frozenset[str]
+
+
+def top_of(folder: Path) -> Path | None:
+    """The working tree that a folder lies in; None where it lies in none."""
+    return next((place for place in (folder, *folder.parents) if (place / ".git").exists()), None)
+
+
+async def standing(folder: Path, top: Path, environment: Mapping[str, str]) -> Standing | None:
+    """How a folder stands; None where git does not keep it: no commit yet, or the folder is ignored.
+
+    Args:
+        folder: a real path, without links on the way.
+        top: the working tree, as `top_of` gives it.
+        environment: usually `os.environ`.
+
+    Raises:
+        SourceError: git refuses to look at it.
+    """
+    command = (
+        "status", "--porcelain=v2", "--branch", "-z", "--untracked-files=all", "--ignored=traditional",
+        "--no-renames", "--", ".",
+    )  # fmt: skip
+    try:
+        output = await Git(environment).run(*command, folder=str(folder))
+    except GitFailed as failed:
+        raise git_errors.translated(failed.words, Address(str(top), str(top), "file")) from failed
+    return read(output, folder.relative_to(top).as_posix())
+
+
+def read(output: bytes, below: str) -> Standing | None:
+    """The answer of `git status --porcelain=v2 --branch -z` for the folder `below` the top, or `.`."""
+    prefix = "" if below == "." else f"{below}/"
+    commit, clean = "", True
+    ignored: set[str] = set()
+    for row in map(name, output.split(b"\0")):
+        if row.startswith("# branch.oid "):
+            commit = row.removeprefix("# branch.oid ")
+        elif row.startswith("! "):
+            path = row[2:]
+            if prefix and prefix.startswith(path):
+                return None
+            ignored.add(path.removeprefix(prefix))
+        elif row and not row.startswith("# "):
+            clean = False
+    return None if commit in ("", "(initial)") else Standing(commit, clean, frozenset(ignored))
+
+
+async def title(folder: Path, commit: str, environment: Mapping[str, str]) -> str:
+    """The first line of a commit's message.
+
+    Raises:
+        SourceError: the commit cannot be read.
+    """
+    try:
+        output = await Git(environment).run("cat-file", "commit", commit, folder=str(folder))
+    except GitFailed as failed:
+        raise SourceError(f"{folder}: the commit {commit} cannot be read: {line(failed.words)}") from failed
+    return line(output.partition(b"\n\n")[2].decode("utf-8", "replace"))
