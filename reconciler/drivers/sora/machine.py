@@ -93,7 +93,10 @@ def register(
     regular = log.regular | (0 if state[node].temporary else one)
     temporary = log.temporary | (one if state[node].temporary else 0)
     longer = Log(log.epoch, log.version + 1, regular, temporary)
-    return settled(adopted(state, group.nodes if half else group.nodes | one, longer))
+    if half:
+        left_out = _put(state, node, state[node]._replace(log=None))
+        return settled(adopted(left_out, group.nodes, longer))
+    return settled(adopted(state, group.nodes | one, longer))
 
 
 def purge(state: State, on: int, target: int, choices: Choices = DEFAULTS) -> State | Refusal:

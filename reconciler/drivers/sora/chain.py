@@ -1,0 +1,109 @@
+"""The chain of membership steps: one change at a time, each from the state that the one before leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from reconciler.core.plan import Step
+from reconciler.drivers.sora import machine, rules
+from reconciler.drivers.sora.cluster import State, alive
+from reconciler.drivers.sora.membership import Membership, Roster
+from reconciler.drivers.sora.schema import SoraCluster
+from reconciler.drivers.sora.steps import (
+    Frame,
+    drain_step,
+    init_step,
+    purge_step,
+    register_step,
+    stop_step,
+)
+
+
+@dataclass(slots=True)
+class Chain:
+    """Steps in the making; the machine says what each leads to, and what must not be done.
+
+    Args:
+        apis: name -> API address of every node whose address is known.
+        state: what the next step starts from.
+        steps: what was planned so far.
+    """
+
+    entry: SoraCluster
+    roster: Roster
+    apis: Mapping[str, str]
+    state: State
+    steps: list[Step] = field(default_factory=list)
+
+    def init(self, names: Iterable[str], word: Mapping[str, str]) -> None:
+        """Initialise the cluster of these regular nodes, on the first of them."""
+        wanted = tuple(sorted(names))
+        after = machine.init(self.state, self.roster.at(wanted[0]), self.roster.bits(wanted))
+        assert not isinstance(after, machine.Refusal)
+        frame = self._frame(after, before=Membership())
+        self._add(init_step(frame, wanted[0], self.apis[wanted[0]], word), after)
+
+    def against_register(self, name: str) -> str:
+        """Why the node cannot be registered now; "" where it can."""
+        contact = self._contact(name)
+        if not contact:
+            return "no connected member is known to register it with"
+        return rules.against_register(self.state, self.roster.at(name), self.roster.at(contact))
+
+    def register(self, name: str, *, again: bool = False) -> None:
+        """Register the node."""
+        contact = self._contact(name)
+        after = machine.register(self.state, self.roster.at(name), self.roster.at(contact))
+        assert not isinstance(after, machine.Refusal)
+        frame = self._frame(after, extra=(name,))
+        self._add(register_step(frame, name, self.apis[name], contact, again=again), after)
+
+    def against_purge(self, name: str) -> str:
+        """Why the node cannot be purged now; "" where it can."""
+        contact = self._contact(name)
+        if not contact:
+            return "no connected member is known to purge it on"
+        return rules.against_purge(self.state, self.roster.at(contact), self.roster.at(name))
+
+    def purge(self, name: str) -> None:
+        """Purge the node."""
+        contact = self._contact(name)
+        after = machine.purge(self.state, self.roster.at(contact), self.roster.at(name))
+        assert not isinstance(after, machine.Refusal)
+        step = purge_step(self._frame(after), name, self.apis[contact], contact, self.apis.get(name, ""))
+        self._add(step, after)
+
+    def against_stop(self, name: str) -> str:
+        """Why the node cannot be stopped now; "" where it can."""
+        return rules.against_stop(self.state, self.roster.at(name))
+
+    def drain(self, name: str, mode: str) -> None:
+        """Let the node take no new sessions."""
+        self._add(drain_step(self._frame(self.state), name, self.apis[name], mode), self.state)
+
+    def stop(self, name: str) -> None:
+        """Stop the node."""
+        after = machine.stop(self.state, self.roster.at(name))
+        self._add(stop_step(self._frame(after), name, self.apis.get(name, "")), after)
+
+    def _contact(self, name: str) -> str:
+        """A connected regular member with a known address, one that stays if there is one."""
+        able = [one for one in self.roster.spelled(alive(self.state)) if one != name and one in self.apis]
+        return min(able, key=lambda one: (one not in self.entry.regular, one), default="")
+
+    def _frame(self, after: State, *, before: Membership | None = None, extra: Iterable[str] = ()) -> Frame:
+        now = self.roster.membership(self.state) if before is None else before
+        then = self.roster.membership(after)
+        involved = {*now.names, *then.names, *extra}
+        return Frame(
+            entry=self.entry,
+            witnesses={name: self.apis[name] for name in sorted(involved) if name in self.apis},
+            before=now,
+            after=then,
+            previous=self.steps[-1].id if self.steps else "",
+        )
+
+    def _add(self, step: Step, after: State) -> None:
+        self.steps.append(step)
+        self.state = after

@@ -1,0 +1,80 @@
+"""The mode of each node: set where the fleet file says so, left alone where a node may have set it itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from reconciler.core.observation import Present, Stale
+from reconciler.core.plan import Finding, Step
+from reconciler.core.problem import Severity
+from reconciler.drivers.sora.membership import Membership
+from reconciler.drivers.sora.picture import Picture
+from reconciler.drivers.sora.schema import SoraDesired, SoraNode
+from reconciler.drivers.sora.steps import Frame, mode_step
+
+CLOSED = "block_new_connection"
+"""The mode that a node also takes by itself after a file operation has failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Modes:
+    """What is to be done about the nodes' modes."""
+
+    steps: tuple[Step, ...]
+    findings: tuple[Finding, ...]
+
+
+def modes(desired: SoraDesired, picture: Picture) -> Modes:
+    """Steps for the nodes whose mode differs from the fleet file, findings for those left alone."""
+    steps: list[Step] = []
+    findings: list[Finding] = []
+    for node in sorted(desired.entry.nodes, key=lambda one: one.name):
+        observed = mode_of(picture, node.name)
+        if not observed or observed == (node.mode or "normal"):
+            continue
+        if node.mode is None:
+            findings.extend(_left(desired, node, observed))
+        elif observed == CLOSED and not _ours(desired, node, CLOSED):
+            findings.append(_by_itself(desired, node))
+        else:
+            frame = Frame(desired.entry, {node.name: node.api}, Membership(), Membership())
+            steps.append(mode_step(frame, node.name, node.api, observed, node.mode))
+    return Modes(tuple(steps), tuple(findings))
+
+
+def mode_of(picture: Picture, name: str) -> str:
+    """The mode that the node itself shows, or else its peers; empty where nobody tells."""
+    answer = picture.observed.nodes.get(name)
+    own = [answer.value] if isinstance(answer, Present | Stale) else []
+    for view in (*own, *picture.speakers.values()):
+        row = view.row(name)
+        if row is not None and row.mode:
+            return row.mode
+    return ""
+
+
+def _ours(desired: SoraDesired, node: SoraNode, mode: str) -> bool:
+    """Whether the store remembers that an earlier run set this mode."""
+    return desired.recalled.get(node.name, {}).get("mode") == mode
+
+
+def _left(desired: SoraDesired, node: SoraNode, observed: str) -> Iterator[Finding]:
+    ours = ", which an earlier run set" if _ours(desired, node, observed) else ""
+    yield Finding(
+        Severity.NOTE,
+        "mode-left-alone",
+        f"{desired.entry.name}/{node.name}",
+        f"{node.name} is in {observed}{ours}; the fleet file says nothing of it",
+        "write `mode: normal` beside the node if it should serve",
+    )
+
+
+def _by_itself(desired: SoraDesired, node: SoraNode) -> Finding:
+    return Finding(
+        Severity.WARNING,
+        "node-blocked-itself",
+        f"{desired.entry.name}/{node.name}",
+        f"{node.name} is in {CLOSED} and no run set it: a node does that itself when it cannot write a file",
+        "look at its log and disk, then set the mode by hand; it is not set back blindly",
+    )

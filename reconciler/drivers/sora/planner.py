@@ -1,0 +1,173 @@
+"""From the desired cluster and the nodes' answers to the steps between them; pure, the same every time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from reconciler.core.observation import Observed
+from reconciler.core.plan import ClusterPlan, Finding
+from reconciler.core.problem import Severity
+from reconciler.drivers.sora.chain import Chain
+from reconciler.drivers.sora.cluster import fresh
+from reconciler.drivers.sora.founding import founding
+from reconciler.drivers.sora.membership import Membership, Roster
+from reconciler.drivers.sora.modes import mode_of, modes
+from reconciler.drivers.sora.picture import Picture, addresses, picture_of, state_of
+from reconciler.drivers.sora.schema import NodeView, SoraCluster, SoraDesired
+from reconciler.drivers.sora.tasks import Tasks, tasks_of, unknown, waits
+
+
+def plan(desired: SoraDesired, observed: Observed[NodeView]) -> ClusterPlan:
+    """The steps of one cluster: modes, which wait for nobody, and one chain of membership changes.
+
+    Order within the chain (Sora's documents, "Cluster function", and its arithmetic): a node is
+    registered before another is removed, unless the registration would risk the majority; then the
+    dead are purged first; live nodes leave last, one by one.
+    """
+    entry = desired.entry
+    picture = picture_of(observed, regular=entry.regular)
+    chain, findings = _chain(desired, picture)
+    wanted = modes(desired, picture)
+    leaving = {step.node for step in chain.steps if step.action == "drain"}
+    steps = (*(step for step in wanted.steps if step.node not in leaving), *chain.steps)
+    everything = (*findings, *wanted.findings)
+    return ClusterPlan(
+        cluster=entry.name,
+        kind=entry.kind,
+        nodes=len(entry.nodes),
+        unchanged=_unchanged(entry, picture),
+        steps=steps,
+        findings=tuple(sorted(everything, key=lambda one: (one.target, one.code, one.message))),
+        concurrency=entry.concurrency,
+    )
+
+
+def _chain(desired: SoraDesired, picture: Picture) -> tuple[Chain, tuple[Finding, ...]]:
+    entry = desired.entry
+    apis = addresses(entry, picture.observed)
+    if picture.membership is not None and picture.agreed:
+        roster, state = state_of(picture, [node.name for node in entry.nodes], entry.temporary)
+        chain = Chain(entry, roster, apis, state)
+        tasks = tasks_of(entry, picture, picture.membership)
+        found = [*tasks.findings, *_words_left(entry), *_walk(chain, tasks, picture, picture.membership)]
+        return chain, tuple(found)
+    roster = Roster(tuple(sorted(node.name for node in entry.nodes)))
+    chain = Chain(entry, roster, apis, fresh(name in entry.temporary for name in roster.names))
+    if picture.speakers:
+        return chain, tuple(_disagreement(entry, picture))
+    word, reasons = founding(desired, picture)
+    if word is None:
+        return chain, reasons
+    chain.init(entry.regular, word)
+    tasks = tasks_of(entry, picture, Membership(regular=entry.regular))
+    joining = (name for name in tasks.temporary if name in chain.apis)
+    findings = [one for one in tasks.findings if one.target.split("/")[1] in entry.temporary]
+    for name in joining:
+        chain.register(name)
+    return chain, tuple(findings)
+
+
+def _walk(chain: Chain, tasks: Tasks, picture: Picture, membership: Membership) -> Iterator[Finding]:
+    for name in tasks.again:
+        why = chain.against_register(name)
+        if why:
+            yield _register_waits(chain.entry, name, why)
+        else:
+            chain.register(name, again=True)
+    waiting, dead = _exchange(chain, tasks.regular, tasks.dead)
+    for name in waiting:
+        yield _register_waits(chain.entry, name, chain.against_register(name))
+    for name in dead:
+        why = chain.against_purge(name)
+        yield waits(chain.entry, "purge-waits", name, f"cannot be purged yet: {why}", _MORE)
+    for name in tasks.temporary:
+        why = chain.against_register(name)
+        if why:
+            yield _register_waits(chain.entry, name, why)
+        else:
+            chain.register(name)
+    yield from _leave(chain, tasks, picture, membership, blocked=(*tasks.missing, *waiting))
+
+
+def _exchange(chain: Chain, joining: Iterable[str], dead: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Register and purge in the order that never risks the majority; what is left has to wait."""
+    joins, purges = list(joining), list(dead)
+    while joins or purges:
+        if joins and not chain.against_register(joins[0]):
+            chain.register(joins.pop(0))
+        elif purges and not chain.against_purge(purges[0]):
+            chain.purge(purges.pop(0))
+        else:
+            break
+    return joins, purges
+
+
+def _leave(
+    chain: Chain, tasks: Tasks, picture: Picture, membership: Membership, *, blocked: tuple[str, ...]
+) -> Iterator[Finding]:
+    for name in (*tasks.live, *tasks.leaving):
+        silent = unknown(picture, membership, but=name)
+        why = ""
+        if blocked:
+            why = f"{', '.join(blocked)} is not in the cluster yet, and takes its place first"
+        elif silent:
+            why = f"{', '.join(silent)} is in the cluster but does not answer this host"
+        elif name in membership.regular:
+            why = chain.against_stop(name)
+        if why:
+            yield waits(chain.entry, "removal-waits", name, f"is not removed yet: {why}", _MORE)
+            continue
+        mode = mode_of(picture, name)
+        if chain.entry.drain and mode == "normal" and name in chain.apis:
+            chain.drain(name, mode)
+        chain.stop(name)
+        if name in membership.regular:
+            why = chain.against_purge(name)
+            if why:
+                yield waits(
+                    chain.entry, "purge-waits", name, f"cannot be purged once it is stopped: {why}", _MORE
+                )
+                return
+            chain.purge(name)
+
+
+_MORE = "bring the nodes that are away back first; the next run goes on from there"
+
+
+def _register_waits(entry: SoraCluster, name: str, why: str) -> Finding:
+    return waits(entry, "register-waits", name, f"is not registered yet: {why}", _MORE)
+
+
+def _disagreement(entry: SoraCluster, picture: Picture) -> Iterator[Finding]:
+    remedy = "wait a moment and look again; if it stays so, compare ListClusterNodes on each node"
+    if len(picture.told) > 1:
+        said = "; ".join(f"{', '.join(who)} say: {membership}" for membership, who in picture.told)
+        words = f"the views of the nodes of {entry.name} disagree, so no member is changed: {said}"
+        yield Finding(Severity.ERROR, "views-disagree", entry.name, words, remedy)
+    for name in picture.disputed:
+        rows = ((who, view.row(name)) for who, view in picture.speakers.items())
+        seen = [who for who, row in rows if row is not None and row.connected]
+        all_of_them = ", ".join(picture.speakers)
+        words = f"only {', '.join(seen)} of {all_of_them} see {name} connected, so no member is changed"
+        yield Finding(Severity.ERROR, "views-disagree", f"{entry.name}/{name}", words, remedy)
+
+
+def _words_left(entry: SoraCluster) -> Iterator[Finding]:
+    if entry.collapsed is not None:
+        words = f"{entry.name} holds its majority; the word that it has collapsed is not needed"
+        yield Finding(
+            Severity.NOTE, "collapsed-unneeded", entry.name, words, "remove `collapsed` from the fleet file"
+        )
+
+
+def _unchanged(entry: SoraCluster, picture: Picture) -> int:
+    membership: Any = picture.membership if picture.agreed else None
+    if membership is None:
+        return 0
+    return sum(
+        node.name in (membership.temporary if node.temporary else membership.regular)
+        and picture.connected(node.name)
+        and (node.mode is None or node.mode == mode_of(picture, node.name))
+        for node in entry.nodes
+    )

@@ -1,0 +1,41 @@
+"""Why a change must not be started on a cluster as it stands now, in words with numbers; "" where it may."""
+
+from __future__ import annotations
+
+from reconciler.drivers.sora import machine
+from reconciler.drivers.sora.cluster import State, alive, majority, quorum, registered
+
+
+def numbers(state: State) -> str:
+    """R, A and the majority of a state, for messages."""
+    total, up = registered(state).bit_count(), alive(state).bit_count()
+    return f"{up} of {total} regular nodes connected, majority {quorum(total)}"
+
+
+def against_register(state: State, node: int, contact: int) -> str:
+    """Registering is safe only if the majority stands even after a call that failed halfway.
+
+    Such a call raises R alone, so that a regular node needs A >= floor((R + 1) / 2) + 1.
+    """
+    half = machine.register(state, node, contact, half=True)
+    if isinstance(half, machine.Refusal):
+        return half.reason
+    if majority(half):
+        return ""
+    return f"a registration that failed halfway would lose the majority ({numbers(half)})"
+
+
+def against_purge(state: State, on: int, target: int) -> str:
+    """Purging needs a stopped regular target and the majority held without it."""
+    after = machine.purge(state, on, target)
+    if isinstance(after, machine.Refusal):
+        return f"{after.reason} ({numbers(state)})"
+    return "" if majority(after) else f"the majority would be lost ({numbers(after)})"
+
+
+def against_stop(state: State, node: int) -> str:
+    """Stopping a live regular node is safe only if A - 1 >= floor(R / 2) + 1."""
+    if not majority(state):
+        return f"the cluster has lost its majority ({numbers(state)})"
+    after = machine.stop(state, node)
+    return "" if majority(after) else f"the majority would be lost ({numbers(after)})"

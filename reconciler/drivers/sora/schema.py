@@ -1,0 +1,238 @@
+"""What the fleet file says of a Sora cluster, and what a Sora node shows of itself and the others."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Annotated, Any, Final, Literal, TypeAlias
+
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
+
+from reconciler.core.spec import ClusterEntry, NodeEntry, Strict
+
+NODE_NAME: Final = re.compile(r"^[0-9A-Za-z_\-]+@[0-9A-Za-z][0-9A-Za-z\-]*(\.[0-9A-Za-z\-]+)+$")
+API_URL: Final = re.compile(r"^https?://[^/?#@\s]+(/[^?#@\s]*)?$")
+PLACEHOLDER: Final = re.compile(r"\{[^{}]*\}")
+
+ModeName: TypeAlias = Literal["normal", "block_new_session", "block_new_connection"]
+
+
+def _node_name(text: str) -> str:
+    if NODE_NAME.match(text):
+        return text
+    host = text.rpartition("@")[2]
+    if "@" in text and "." not in host:
+        raise PydanticCustomError(
+            "sora-node-name",
+            "what stands behind the @ needs a dot: without it nodes cannot talk to each other",
+        )
+    raise PydanticCustomError(
+        "sora-node-name",
+        "a node name is letters, digits, - or _, then @, then a domain name or an IP address",
+    )
+
+
+def _api_url(text: str) -> str:
+    if not API_URL.match(text):
+        raise PydanticCustomError(
+            "sora-api-url", "the API's address is http:// or https://, a host, a port and no user or query"
+        )
+    return text if text.count("/") > 2 else f"{text}/"  # noqa: PLR2004  (a path follows the two of ://)
+
+
+def _argument(text: str) -> str:
+    unknown = sorted(set(PLACEHOLDER.findall(text)) - {"{node}", "{host}"})
+    if unknown:
+        raise PydanticCustomError(
+            "sora-placeholder",
+            "{placeholder} is not known here: {known} are",
+            {"placeholder": unknown[0], "known": "{node} and {host}"},
+        )
+    return text
+
+
+SoraName = Annotated[
+    str, AfterValidator(_node_name), Field(max_length=253, json_schema_extra={"pattern": NODE_NAME.pattern})
+]
+ApiUrl = Annotated[
+    str, AfterValidator(_api_url), Field(max_length=2000, json_schema_extra={"pattern": API_URL.pattern})
+]
+Argument = Annotated[str, AfterValidator(_argument), Field(min_length=1, max_length=4096)]
+Command = Annotated[tuple[Argument, ...], Field(min_length=1, max_length=100)]
+
+
+class SoraNode(NodeEntry):
+    """One node of a Sora cluster."""
+
+    name: SoraName = Field(
+        description="`node_name` of the node's sora.conf, unique in the fleet.",
+        examples=["node-01@192.0.2.5"],
+    )
+    api: ApiUrl = Field(
+        description="Where the node's API answers this host.", examples=["http://192.0.2.5:3000/"]
+    )
+    temporary: bool = Field(
+        default=False,
+        description="`cluster_temporary_node` of its sora.conf: it never counts for the majority, and "
+        "leaves the cluster when it is stopped.",
+    )
+    mode: ModeName | None = Field(
+        default=None, description="What the node accepts; without it the mode is left alone."
+    )
+    stop: Command | None = Field(default=None, description="Stops this node; see the cluster's `stop`.")
+
+
+class Collapsed(Strict):
+    """The explicit word that the cluster has collapsed and may be initialised again."""
+
+    reason: str = Field(min_length=1, max_length=1000, description="Why, for whoever reads it later.")
+    until: date = Field(description="The last day (UTC) on which this word counts.", examples=["2026-12-01"])
+
+
+class SoraCluster(ClusterEntry):
+    """A Sora cluster."""
+
+    kind: Literal["sora"] = Field(description="The product that its nodes run.")
+    nodes: tuple[SoraNode, ...] = Field(min_length=1, description="The nodes, regular and temporary.")
+    stop: Command | None = Field(
+        default=None,
+        description="Command, without a shell, that stops a node; `{node}` is its name, `{host}` what stands "
+        "behind the @. Without it the plan waits for a person. It runs where reconcile was started.",
+        examples=[["ssh", "{host}", "sudo", "systemctl", "stop", "sora"]],
+    )
+    drain: float = Field(
+        default=600,
+        ge=0,
+        le=86_400,
+        description="Seconds for the channels of a node to move away before it is stopped; 0 = do not wait.",
+    )
+    initialise: bool = Field(
+        default=False,
+        description="The explicit word that these nodes were never in a cluster, for where their own "
+        "answers do not tell. Without effect on a live cluster.",
+    )
+    collapsed: Collapsed | None = Field(
+        default=None,
+        description="The explicit word that the cluster has collapsed and may be initialised again, once.",
+    )
+
+    @property
+    def regular(self) -> tuple[str, ...]:
+        """Names of the regular nodes, sorted."""
+        return tuple(sorted(node.name for node in self.nodes if not node.temporary))
+
+    @property
+    def temporary(self) -> tuple[str, ...]:
+        """Names of the temporary nodes, sorted."""
+        return tuple(sorted(node.name for node in self.nodes if node.temporary))
+
+    def node(self, name: str) -> SoraNode | None:
+        """The entry of one node; None where the file does not name it."""
+        return next((node for node in self.nodes if node.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class SoraDesired:
+    """The desired state of one Sora cluster.
+
+    Args:
+        recalled: node name -> what the store remembers: `mode` that we set last, and the word
+            (`collapsed`) on which we initialised the cluster anew.
+    """
+
+    entry: SoraCluster
+    recalled: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+class NodeRow(BaseModel):
+    """One line of ListClusterNodes; what is away, or could not be fetched, has no URL, version and mode."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    node_name: str = Field(max_length=253, pattern=r"^[!-~]+$")
+    connected: bool
+    temporary: bool = Field(default=False, validation_alias="temporary_node")
+    api: str | None = Field(default=None, validation_alias=AliasChoices("external_api_url", "api_url"))
+    mode: str | None = None
+    version: str | None = None
+    error: str | None = None
+    license_max_connections: int | None = None
+
+
+class Owner(BaseModel):
+    """A node that serves a channel."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    node_name: str = Field(max_length=253, pattern=r"^[!-~]+$")
+    connected: bool = True
+
+
+class Channel(BaseModel):
+    """One line of ListClusterChannels."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    channel_id: str
+    owners: tuple[Owner, ...] = Field(default=(), strict=False)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """What one node shows: its own ListClusterNodes.
+
+    Args:
+        rows: sorted by node name.
+        day: the day (UTC) on which it was asked, for words that expire; not part of what is compared.
+        refusal: the code with which it refused to list; there are no rows then.
+    """
+
+    rows: tuple[NodeRow, ...]
+    day: date | None = field(default=None, compare=False)
+    refusal: str = ""
+
+    def row(self, name: str) -> NodeRow | None:
+        """The line of one node; None where it is not listed."""
+        return next((row for row in self.rows if row.node_name == name), None)
+
+
+class Unreadable(ValueError):
+    """An answer is not what the documents describe."""
+
+
+_ROWS: Final = TypeAdapter(list[NodeRow])
+_CHANNELS: Final = TypeAdapter(list[Channel])
+
+
+def parse_nodes(body: bytes) -> tuple[NodeRow, ...]:
+    """The lines of a ListClusterNodes answer, sorted by name.
+
+    Raises:
+        Unreadable: not a JSON list of nodes, or one node twice.
+    """
+    rows: list[NodeRow] = _parsed(_ROWS, body)
+    names = [row.node_name for row in rows]
+    if len(set(names)) != len(names):
+        raise Unreadable("it lists a node twice")
+    return tuple(sorted(rows, key=lambda row: row.node_name))
+
+
+def parse_channels(body: bytes) -> tuple[Channel, ...]:
+    """The lines of a ListClusterChannels answer.
+
+    Raises:
+        Unreadable: not a JSON list of channels.
+    """
+    return tuple(_parsed(_CHANNELS, body))
+
+
+def _parsed(adapter: TypeAdapter[Any], body: bytes) -> Any:
+    try:
+        return adapter.validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = "/".join(str(part) for part in first["loc"])
+        raise Unreadable(f"{first['msg'][:200]}{f' at {place[:100]}' if place else ''}") from error

@@ -1,0 +1,172 @@
+"""The steps of a Sora plan: each verb with its arguments, its reason, its risk and how it is undone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from reconciler.core.plan import Effect, Inverse, Risk, Step
+from reconciler.drivers.sora.membership import Membership
+from reconciler.drivers.sora.schema import NODE_NAME, SoraCluster
+
+MEMBERSHIP: Final = frozenset({"init", "register", "purge", "stop"})
+"""The verbs that change who is in the cluster or who of it is up."""
+
+BLOCKED: Final = "block_new_session"
+"""The mode that a node gets before it is stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What every step of one cluster carries.
+
+    Args:
+        witnesses: name -> API address of the nodes whose views tell how the step stands.
+        before: the membership that must be there when the step starts.
+        after: the membership that must be there when it is done.
+        previous: id of the step it waits for; empty for the first one.
+    """
+
+    entry: SoraCluster
+    witnesses: Mapping[str, str]
+    before: Membership
+    after: Membership
+    previous: str = ""
+
+
+def init_step(frame: Frame, node: str, api: str, word: Mapping[str, str]) -> Step:
+    """InitCluster on one of the regular nodes; `word` is the explicit word it rests on, if any."""
+    names = list(frame.after.regular)
+    why = word["reason"] if word else "every node answered that it was never initialised"
+    step = _step(frame, node, "init", {"api": api, "names": names, "word": dict(word)})
+    return replace(
+        step,
+        reason=f"the cluster of {', '.join(names)} does not exist yet: {why}",
+        risk=Risk.HIGH if word else Risk.MEDIUM,
+        risk_reason="a cluster that was alive after all would be started anew",
+        needs="every named node answers and is in no live cluster",
+        inverse=Inverse("point of no return: a cluster is initialised once"),
+    )
+
+
+def register_step(frame: Frame, node: str, api: str, contact: str, *, again: bool = False) -> Step:
+    """RegisterClusterNode, sent to the joining node; `again` where it was left registered by half."""
+    temporary = node in frame.after.temporary
+    arguments = {"api": api, "target": node, "contact": contact, "again": again, "temporary": temporary}
+    why = "it is registered, but answers that it is in no cluster" if again else "it is not registered yet"
+    undo = "stop it" if temporary else "stop it and purge it"
+    return replace(
+        _step(frame, node, "register", arguments),
+        reason=f"{node} belongs to the cluster: {why}",
+        risk=Risk.LOW if temporary else Risk.MEDIUM,
+        risk_reason="it never counts for the majority"
+        if temporary
+        else "a registration that fails halfway raises the number of nodes needed for a majority",
+        needs=f"{contact} sees a majority that stands even if the registration fails halfway",
+        inverse=Inverse(f"{undo}", "stop", {"target": node}),
+    )
+
+
+def purge_step(frame: Frame, node: str, api: str, contact: str, own: str) -> Step:
+    """PurgeClusterNode on a healthy member; `own` is the target's API address, empty if unknown."""
+    return replace(
+        _step(frame, node, "purge", {"api": api, "target": node, "contact": contact, "own": own}),
+        reason=f"{node} is stopped and no longer belongs to the cluster",
+        risk=Risk.MEDIUM,
+        risk_reason="the cluster forgets the node for good",
+        needs=f"{node} is stopped, and the majority stands without it",
+        inverse=Inverse("point of no return: it can only be registered again, as a new member"),
+    )
+
+
+def drain_step(frame: Frame, node: str, api: str, mode: str) -> Step:
+    """ChangeMode, so that a node that is to be stopped gets no new sessions."""
+    return replace(
+        _step(frame, node, "drain", {"api": api, "target": node, "mode": BLOCKED, "previous": mode}),
+        reason=f"{node} is to leave the cluster and gets no new sessions from now on",
+        effect=Effect.HOT,
+        risk=Risk.LOW,
+        risk_reason="the other nodes take its new sessions",
+        needs="the majority stands without it",
+        inverse=_mode_back(node, mode),
+    )
+
+
+def stop_step(frame: Frame, node: str, own: str) -> Step:
+    """Stop a live node, by the fleet file's command once it is drained, or by a person."""
+    command = command_of(frame.entry, node)
+    arguments = {
+        "target": node,
+        "own": own,
+        "command": list(command),
+        "drain": frame.entry.drain,
+        "limit": max(60.0, frame.entry.timeouts.settle),
+    }
+    wait = f"once its channels have moved away, or after {frame.entry.drain:g} s" if frame.entry.drain else ""
+    asked = f"run {' '.join(command)} {wait}".rstrip() if command else f"stop it on its host {wait}".rstrip()
+    return replace(
+        _step(frame, node, "stop", arguments),
+        reason=f"{node} runs and no longer belongs to the cluster: {asked}",
+        effect=Effect.MEMBERSHIP,
+        risk=Risk.HIGH,
+        risk_reason="its remaining sessions end, and the majority has one node less to spare",
+        needs="every other member is known to be up or down, and the majority stands without this one",
+        inverse=Inverse(f"start {node} again: it comes back by itself")
+        if node in frame.before.regular
+        else Inverse(f"start {node} and register it again", "register", {"target": node}),
+        waits_for_person=not command,
+    )
+
+
+def mode_step(frame: Frame, node: str, api: str, previous: str, mode: str) -> Step:
+    """ChangeMode, to what the fleet file says."""
+    return replace(
+        _step(frame, node, "mode", {"api": api, "target": node, "mode": mode, "previous": previous}),
+        reason=f"the fleet file says {mode}, the node is in {previous}",
+        effect=Effect.HOT,
+        risk=Risk.LOW if mode == "normal" else Risk.MEDIUM,
+        risk_reason="the node serves as usual" if mode == "normal" else "the other nodes take its new work",
+        needs=f"{node} is still in {previous}",
+        inverse=_mode_back(node, previous),
+        settle=frame.entry.timeouts.settle,
+    )
+
+
+def command_of(entry: SoraCluster, node: str) -> tuple[str, ...]:
+    """The command that stops a node, filled in; empty where there is none or the name is unsafe in it."""
+    named = entry.node(node)
+    template = (named.stop if named is not None else None) or entry.stop or ()
+    if not NODE_NAME.match(node) or node.startswith("-"):
+        return ()
+    host = node.rpartition("@")[2]
+    return tuple(part.replace("{node}", node).replace("{host}", host) for part in template)
+
+
+def _step(frame: Frame, node: str, action: str, arguments: Mapping[str, Any]) -> Step:
+    shared = {
+        "witnesses": dict(sorted(frame.witnesses.items())),
+        "before": frame.before.plain(),
+        "after": frame.after.plain(),
+        "timeout": frame.entry.timeouts.read,
+        "connect": frame.entry.timeouts.connect,
+    }
+    return Step(
+        id=f"{frame.entry.name}/{node}/{action}",
+        cluster=frame.entry.name,
+        node=node,
+        action=action,
+        arguments={**shared, **arguments},
+        reason="",
+        effect=Effect.MEMBERSHIP,
+        risk=Risk.MEDIUM,
+        risk_reason="",
+        needs="",
+        inverse=Inverse(""),
+        after=(frame.previous,) if frame.previous else (),
+        settle=frame.entry.timeouts.settle,
+    )
+
+
+def _mode_back(node: str, mode: str) -> Inverse:
+    return Inverse(f"set {node} back to {mode}", "mode", {"target": node, "mode": mode})
