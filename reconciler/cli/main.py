@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from reconciler import __version__
 from reconciler.errors import ReconcilerError, UsageError
@@ -50,8 +50,22 @@ def _dispatch(given: list[str]) -> int:
 
     command = COMMANDS.get(given[0]) if given else None
     if command is None:
+        _suggest(given, COMMANDS)
         return _invoke(import_module(DEFAULT.module), "reconcile", given)
     return _invoke(import_module(command.module), f"reconcile {given[0]}", given[1:])
+
+
+def _suggest(given: Sequence[str], commands: Iterable[str]) -> None:
+    """A word that is no folder, but nearly a command, is a slip."""
+    word = given[0] if given else ""
+    if not word.isalpha() or os.path.lexists(word):
+        return
+    from difflib import get_close_matches  # noqa: PLC0415
+
+    if near := get_close_matches(word, list(commands), n=1, cutoff=0.7):
+        raise UsageError(
+            f"there is no command and no folder {word!r}", remedy=f"did you mean `reconcile {near[0]}`?"
+        )
 
 
 def _invoke(module: object, name: str, arguments: list[str]) -> int:

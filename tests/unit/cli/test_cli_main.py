@@ -89,6 +89,14 @@ def test_a_wrong_option_is_a_usage_error_and_not_status_2(capsys):
     assert told == "error: No such option: --nope\n  → see `reconcile --help`\n"
 
 
+def test_a_slip_in_a_command_is_not_taken_for_a_source(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["histroy"]) == 1
+    assert capsys.readouterr().err == (
+        "error: there is no command and no folder 'histroy'\n  → did you mean `reconcile history`?\n"
+    )
+
+
 def test_an_option_that_would_do_nothing_is_refused(capsys):
     assert main(["--detailed-exitcode", "."]) == 1
     assert "only with --dry-run" in capsys.readouterr().err
