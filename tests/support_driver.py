@@ -1,0 +1,301 @@
+"""A product that exists only in memory, with faults on request: the double at the driver's seam.
+
+A node of it holds one text; the one verb `set` writes another. Faults are named per node and used up
+one per call:
+
+- `lost`: the effect happens, the answer does not arrive;
+- `nothing`: no answer and no effect;
+- `refused`: the node says no;
+- `half`: no answer, and the node is left neither as before nor as wanted;
+- `ignored`: the node says yes and does nothing;
+- `late`: the effect shows only after a few looks;
+- `blind`: no answer, and the node cannot be read any more;
+- `killed before`, `killed after`: the reconciler dies on either side of the effect.
+"""
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+from pydantic import Field
+
+from reconciler.core.guard import Case, Violation
+from reconciler.core.observation import Absent, Observed, Present, Unreachable
+from reconciler.core.plain import fingerprint
+from reconciler.core.plan import ClusterPlan, Effect, Finding, Inverse, Payload, Revision, Risk, Step
+from reconciler.core.ports import Desk, Done
+from reconciler.core.problem import Position, Problem, Severity
+from reconciler.core.spec import ClusterEntry, FeedbackEntry, NodeEntry
+from reconciler.core.verdict import Standing, Verdict
+from reconciler.errors import InputError, NodeRefused, NodeUnreachable, UsageError
+
+REVISION = Revision("/repo", "c0ffee" + "0" * 34, "c0ffee0", "Set everything")
+NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+
+
+class Killed(BaseException):
+    """The reconciler's process ends here, as far as a test can have it so."""
+
+
+class FakeNode(NodeEntry):
+    """One node: the text it is to hold, and the nodes that come before it."""
+
+    value: str
+    after: tuple[str, ...] = ()
+    person: bool = False
+    membership: bool = False
+
+
+class FakeCluster(ClusterEntry):
+    """A cluster of the fake product."""
+
+    kind: str = "fake"
+    nodes: tuple[FakeNode, ...] = ()
+    whole: bool = False
+    settle: float = Field(default=0.2)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """The desired state: the entry, and the one node not to keep hands off."""
+
+    entry: FakeCluster
+    only: str = ""
+
+
+@dataclass
+class World:
+    """All nodes there are, and what was done to them."""
+
+    values: dict[str, str] = field(default_factory=dict)
+    silent: set[str] = field(default_factory=set)
+    faults: dict[str, deque[str]] = field(default_factory=lambda: defaultdict(deque))
+    late: dict[str, tuple[int, str]] = field(default_factory=dict)
+    acts: list[str] = field(default_factory=list)
+    looks: list[str] = field(default_factory=list)
+    gate: asyncio.Event | None = None
+    entered: asyncio.Event = field(default_factory=asyncio.Event)
+    under_way: int = 0
+    peak: int = 0
+
+    def fault(self, node: str, *names: str) -> None:
+        self.faults[node].extend(names)
+
+    def read(self, node: str) -> str:
+        return self.values.get(node, "")
+
+    def write(self, node: str, value: str) -> None:
+        self.values[node] = value
+        self.acts.append(node)
+
+    def answer(self, node: str):
+        if node in self.silent:
+            return Unreachable("timed out")
+        looks, value = self.late.get(node, (0, ""))
+        if looks == 1:
+            self.values[node] = value
+        if looks:
+            self.late[node] = (looks - 1, value)
+        value = self.read(node)
+        return Present(value) if value else Absent("empty")
+
+
+class FakeDriver:
+    """Implements `reconciler.core.ports.Driver` over a `World`."""
+
+    kind = "fake"
+    entry = FakeCluster
+    lone_file = ""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.guards = (_forbidden,)
+
+    def alone(self, document: Any) -> dict[str, Any]:
+        raise InputError([])
+
+    def desire(self, desk: Desk) -> Wish:
+        assert isinstance(desk.entry, FakeCluster)
+        problems = [
+            Problem(
+                desk.fleet.position(f"{desk.pointer}/nodes/{index}"),
+                f"{desk.pointer}/nodes/{index}",
+                Severity.ERROR,
+                "bad-value",
+                f"{node.name} cannot hold 'bad'",
+            )
+            for index, node in enumerate(desk.entry.nodes)
+            if node.value == "bad"
+        ]
+        if problems:
+            raise InputError(problems)
+        return Wish(desk.entry)
+
+    def narrow(self, desired: Wish, node: str) -> Wish:
+        if desired.entry.whole:
+            raise UsageError(f"{desired.entry.name} is decided as a whole")
+        return replace(desired, only=node)
+
+    async def observe(self, desired: Wish, wire: Any) -> Observed[str]:
+        await asyncio.sleep(0)
+        return Observed({node.name: self.world.answer(node.name) for node in desired.entry.nodes})
+
+    def plan(self, desired: Wish, observed: Observed[str]) -> ClusterPlan:
+        entry = desired.entry
+        steps: list[Step] = []
+        findings: list[Finding] = []
+        payloads: dict[str, Payload] = {}
+        unchanged = 0
+        for node in entry.nodes:
+            answer = observed.nodes[node.name]
+            if desired.only not in {"", node.name}:
+                continue
+            if isinstance(answer, Unreachable):
+                findings.append(
+                    Finding(Severity.WARNING, "unreachable", f"{entry.name}/{node.name}", answer.reason)
+                )
+                continue
+            seen = answer.value if isinstance(answer, Present) else ""
+            if seen == node.value:
+                unchanged += 1
+                continue
+            digest = fingerprint(node.value)
+            payloads[digest] = Payload(node.value)
+            steps.append(_step(entry, node, seen, digest))
+        ids = {step.id for step in steps}
+        return ClusterPlan(
+            entry.name,
+            "fake",
+            nodes=len(entry.nodes),
+            unchanged=unchanged,
+            steps=tuple(
+                replace(step, after=tuple(name for name in step.after if name in ids)) for step in steps
+            ),
+            findings=tuple(findings),
+            concurrency=entry.concurrency,
+            payloads=payloads,
+        )
+
+    async def look(self, step: Step, wire: Any) -> Observed[str]:
+        await asyncio.sleep(0)
+        self.world.looks.append(step.node)
+        return Observed({step.node: self.world.answer(step.node)})
+
+    def judge(self, step: Step, seen: Observed[str]) -> Verdict:
+        answer = seen.nodes[step.node]
+        if isinstance(answer, Unreachable):
+            return Verdict(Standing.UNKNOWN, answer.reason)
+        value = answer.value if isinstance(answer, Present) else ""
+        if value == step.arguments["want"]:
+            return Verdict(Standing.DONE, f"{step.node} holds {value}")
+        if value == step.arguments["before"]:
+            return Verdict(Standing.READY, f"{step.node} still holds {value or 'nothing'}")
+        return Verdict(Standing.CHANGED, f"{step.node} holds {value}")
+
+    async def act(self, step: Step, wire: Any, payloads: Mapping[str, Payload]) -> Done:
+        world, node = self.world, step.node
+        world.under_way += 1
+        world.peak = max(world.peak, world.under_way)
+        world.entered.set()
+        try:
+            await (world.gate.wait() if world.gate else asyncio.sleep(0))
+            fault = world.faults[node].popleft() if world.faults.get(node) else ""
+            return self._act(step, str(payloads[step.arguments["payload"]].document), fault)
+        finally:
+            world.under_way -= 1
+
+    def _act(self, step: Step, value: str, fault: str) -> Done:
+        world, node = self.world, step.node
+        match fault:
+            case "nothing":
+                raise NodeUnreachable(node, "connection refused")
+            case "refused":
+                raise NodeRefused(node, "it said no", status=400)
+            case "ignored":
+                return Done("accepted")
+            case "killed before":
+                raise Killed
+            case "late":
+                world.acts.append(node)
+                world.late[node] = (3, value)
+                return Done("accepted")
+        world.write(node, "halfway" if fault == "half" else value)
+        match fault:
+            case "lost" | "half":
+                raise NodeUnreachable(node, "the answer did not come")
+            case "blind":
+                world.silent.add(node)
+                raise NodeUnreachable(node, "the answer did not come")
+            case "killed after":
+                raise Killed
+        return Done("accepted", waiting_for_restart=("port",), facts={"set_by_us": value})
+
+
+def _step(entry: FakeCluster, node: FakeNode, seen: str, digest: str) -> Step:
+    return Step(
+        id=f"{entry.name}/{node.name}/set",
+        cluster=entry.name,
+        node=node.name,
+        action="set",
+        arguments={
+            "before": seen,
+            "want": node.value,
+            "payload": digest,
+            "setting_version": node.value,
+            "feedback_api": "/fake/set",
+        },
+        reason=f"{node.name} holds {seen or 'nothing'}",
+        effect=Effect.MEMBERSHIP if node.membership else Effect.HOT,
+        risk=Risk.LOW,
+        risk_reason="it is a fake",
+        needs=f"{node.name} holds {seen or 'nothing'}",
+        inverse=Inverse("set it back", "set", {"want": seen}),
+        after=tuple(f"{entry.name}/{name}/set" for name in node.after),
+        waits_for_person=node.person,
+        settle=entry.settle,
+    )
+
+
+def _forbidden(case: Case):
+    for step in case.plan.steps:
+        if step.arguments["want"] == "forbidden":
+            yield Violation("forbidden", f"{case.plan.cluster}/{step.node}", f"{step.node} may not", "do not")
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A fleet file that knows only its name."""
+
+    name: str = "fleet.yaml"
+    value: Any = None
+
+    def position(self, pointer: str, *, key: bool = False) -> Position:
+        return Position(self.name, 1 + pointer.count("/"), 1)
+
+
+def cluster(name: str, nodes: Mapping[str, str | FakeNode], **more: Any) -> FakeCluster:
+    """A cluster whose nodes are to hold these texts."""
+    listed = tuple(
+        node if isinstance(node, FakeNode) else FakeNode(name=key, value=node) for key, node in nodes.items()
+    )
+    return FakeCluster(name=name, nodes=listed, **more)
+
+
+def fleet(
+    *clusters: FakeCluster, feedback: FeedbackEntry | None = None, revision: Revision = REVISION
+) -> Any:
+    """The fleet that a fleet file with these clusters stands for."""
+    paper = Paper()
+    desks = tuple(Desk(entry, paper, f"/clusters/{index}", revision) for index, entry in enumerate(clusters))
+    return SimpleNamespace(revision=revision, document=paper, desks=desks, feedback=feedback, warnings=())
+
+
+class NoWire:
+    """A way to nowhere: nothing of the fake product travels."""
+
+    async def send(self, method: str, url: str, **_: Any) -> Any:
+        raise NodeUnreachable("nobody", f"{method} {url} was not expected")

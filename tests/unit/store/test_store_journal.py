@@ -1,0 +1,300 @@
+"""What the store writes down survives, is found again, and never says more than is known."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from support_driver import NOON, REVISION, FakeDriver, Wish, World, cluster
+
+from reconciler.core.observation import Observed
+from reconciler.core.outcome import Outcome, State
+from reconciler.core.plan import Plan
+from reconciler.errors import ClusterBusy, StateError, UsageError
+from reconciler.store import journalling
+from reconciler.store.records import Ending, Letter, Opening
+from reconciler.store.sqlite import Store, run_id
+
+
+class Ticking:
+    """A clock that goes on by a second each time it is asked."""
+
+    def __init__(self):
+        self.now = NOON
+
+    def __call__(self):
+        self.now += timedelta(seconds=1)
+        return self.now
+
+
+def plan_of(**values) -> Plan:
+    entry = cluster("edge", values)
+    world = World(dict.fromkeys(values, "old"))
+    driver = FakeDriver(world)
+    seen = {name: world.answer(name) for name in values}
+    return Plan(REVISION, "0.1.0", (driver.plan(Wish(entry), Observed(seen)),))
+
+
+@pytest.fixture
+def store(tmp_path):
+    numbers = iter(range(10_000))
+    with Store.open(tmp_path / "state", clock=Ticking(), name=lambda: f"run-{next(numbers):04}") as store:
+        yield store
+
+
+async def test_a_run_is_read_back_as_it_was_written(store):
+    plan = plan_of(a="1", b="2")
+    first, second = plan.steps()
+    run = await store.begin(Opening("webhook", plan))
+    await store.intend(run, first)
+    await store.conclude(
+        run,
+        [Ending(Outcome(first, State.DONE, "it shows", 1.5, ("port",)), answer="accepted", facts={"k": "v"})],
+    )
+    await store.conclude(run, [Ending(Outcome(second, State.SKIPPED, "stopped"))])
+    await store.finish(run, 5)
+    record = await store.run(run)
+    assert record.plan.encoded() == plan.encoded()
+    assert record.line.trigger == "webhook"
+    assert (record.line.revision, record.line.title) == (REVISION.id, REVISION.title)
+    assert record.line.digest == plan.digest
+    assert record.line.exit_status == 5
+    assert record.line.finished > record.line.started
+    assert record.line.counts == {"done": 1, "skipped": 1}
+    done, skipped = record.entries
+    assert (done.state, done.reason, done.seconds, done.answer) == (State.DONE, "it shows", 1.5, "accepted")
+    assert done.waiting_for_restart == ("port",)
+    assert done.intended < done.ended
+    assert (skipped.intended, skipped.state, skipped.reason) == (None, State.SKIPPED, "stopped")
+
+
+async def test_another_process_sees_what_was_written(store, tmp_path):
+    run = await store.begin(Opening("command", plan_of(a="1")))
+    with Store.open(tmp_path / "state") as other:
+        assert [line.id for line in await other.runs()] == [run]
+        assert (await other.run(run)).line.counts == {"open": 1}
+
+
+async def test_runs_come_newest_first_and_are_found_by_the_beginning_of_their_id(store):
+    ids = [await store.begin(Opening("command", plan_of(a=str(number)))) for number in range(12)]
+    assert [line.id for line in await store.runs(3)] == ids[:-4:-1]
+    assert (await store.run("run-0011")).line.id == ids[11]
+    with pytest.raises(UsageError, match=r"10 runs begin with 'run-000': run-0009, .* …"):
+        await store.run("run-000")
+    with pytest.raises(UsageError, match="no run 'run-0099'; the nearest: run-0009"):
+        await store.run("run-0099")
+    with pytest.raises(UsageError, match="no run ''"):
+        await store.run("")
+
+
+async def test_an_empty_history_says_so(store):
+    with pytest.raises(UsageError, match="the history is empty"):
+        await store.run("x")
+
+
+async def test_an_id_that_is_taken_is_not_used_again(tmp_path):
+    names = iter(["same", "same", "other"])
+    with Store.open(tmp_path, name=lambda: next(names)) as store:
+        assert await store.begin(Opening("command", plan_of(a="1"))) == "same"
+        assert await store.begin(Opening("command", plan_of(a="1"))) == "other"
+
+
+def test_ids_are_short_and_sort_by_time():
+    early, late = run_id(lambda: NOON), run_id(lambda: NOON + timedelta(seconds=1))
+    assert early.startswith("20261121-120000-")
+    assert early < late
+    assert len(early) == 20
+
+
+async def test_no_intent_is_taken_for_a_run_that_is_not_there(store):
+    (step,) = plan_of(a="1").steps()
+    with pytest.raises(StateError, match="no longer in the journal"):
+        await store.intend("gone", step)
+
+
+async def test_unsettled_are_open_runs_and_unknown_ends_that_nobody_took_up(store):
+    plan = plan_of(a="1", b="2")
+    first, second = plan.steps()
+    run = await store.begin(Opening("command", plan))
+    await store.intend(run, first)
+    (left,) = await store.unsettled()
+    assert [(entry.step, bool(entry.intended), entry.state) for entry in left.entries] == [
+        (first, True, None),
+        (second, False, None),
+    ]
+    await store.conclude(run, [Ending(Outcome(first, State.UNKNOWN)), Ending(Outcome(second, State.FOUND))])
+    await store.finish(run, 5)
+    assert [record.line.id for record in await store.unsettled()] == [run]
+    again = await store.begin(Opening("command", plan))
+    await store.conclude(again, [Ending(Outcome(step, State.FOUND)) for step in plan.steps()])
+    await store.finish(again, 0)
+    assert await store.unsettled() == ()
+
+
+async def test_an_unknown_step_that_was_never_sent_is_settled(store):
+    plan = plan_of(a="1")
+    (step,) = plan.steps()
+    run = await store.begin(Opening("command", plan))
+    await store.conclude(run, [Ending(Outcome(step, State.UNKNOWN))])
+    await store.finish(run, 5)
+    assert await store.unsettled() == ()
+
+
+async def test_a_refusal_is_kept_with_its_verdicts_and_not_repeated(store):
+    plan = plan_of(a="1")
+    run = await store.refuse(Opening("interval", plan), "too many nodes")
+    assert await store.refuse(Opening("interval", plan), "too many nodes") == run
+    other = await store.refuse(Opening("interval", plan), "no quorum")
+    lines = await store.runs()
+    assert [(line.id, line.exit_status, line.note) for line in lines] == [
+        (other, 3, "no quorum"),
+        (run, 3, "too many nodes"),
+    ]
+    assert lines[0].counts == {}
+    assert await store.unsettled() == ()
+
+
+async def test_old_runs_are_forgotten_idle_ones_first(store, monkeypatch):
+    monkeypatch.setattr(journalling, "KEEP", 4)
+    monkeypatch.setattr(journalling, "KEEP_IDLE", 2)
+    plan = plan_of(a="1")
+    (step,) = plan.steps()
+
+    async def run(*, acts: bool) -> str:
+        name = await store.begin(Opening("command", plan))
+        if acts:
+            await store.intend(name, step)
+        await store.conclude(name, [Ending(Outcome(step, State.WAITING), letter=Letter(name, b"{}"))])
+        await store.finish(name, 5)
+        return name
+
+    acted = [await run(acts=True) for _ in range(2)]
+    idle = [await run(acts=False) for _ in range(5)]
+    kept = {line.id for line in await store.runs(100)}
+    assert set(acted) <= kept
+    assert len(kept & set(idle)) <= 3
+    acted += [await run(acts=True) for _ in range(5)]
+    kept = {line.id for line in await store.runs(100)}
+    assert kept == set(acted[-4:])
+    assert {letter.id for letter in await store.due(limit=100)} == kept
+
+
+async def test_facts_keep_their_since_until_they_change(store):
+    await store.remember("edge", {"a": {"revision": "one", "mode": "block"}})
+    first = (await store.applied())["edge"]["a"]
+    await store.remember("edge", {"a": {"revision": "one"}})
+    assert (await store.applied())["edge"]["a"] == first
+    await store.remember("edge", {"a": {"revision": "two"}})
+    second = (await store.applied())["edge"]["a"]
+    assert second.revision == "two"
+    assert second.since > first.since
+    assert (await store.recall()).facts == {"edge": {"a": {"revision": "two", "mode": "block"}}}
+    await store.remember("edge", {"a": {"mode": ""}})
+    assert (await store.recall()).facts == {"edge": {"a": {"revision": "two"}}}
+
+
+async def test_only_a_step_that_is_done_teaches_facts(store):
+    plan = plan_of(a="1", b="2")
+    run = await store.begin(Opening("command", plan))
+    for step, state in zip(plan.steps(), (State.DONE, State.FAILED), strict=True):
+        await store.conclude(run, [Ending(Outcome(step, state), facts={"mode": "block"})])
+    assert (await store.recall()).facts == {"edge": {"a": {"mode": "block"}}}
+
+
+async def test_the_past_counts_nodes_and_what_was_sent_to_them(store):
+    plan = plan_of(a="1", b="2")
+    first, second = plan.steps()
+    run = await store.begin(Opening("command", plan))
+    await store.intend(run, first)
+    await store.conclude(run, [Ending(Outcome(step, State.FAILED)) for step in (first, second)])
+    await store.remember("edge", {"": {"nodes": "2"}})
+    memory = await store.recall()
+    past = memory.past["edge"]
+    assert past.nodes == 2
+    ((node, hours),) = past.changed
+    assert node == "a"
+    assert 0 < hours < 0.01
+    assert memory.facts == {}
+
+
+async def test_one_run_at_a_time_holds_a_cluster(store, tmp_path):
+    with Store.open(tmp_path / "state") as other:
+        async with store.lock("edge"):
+            with pytest.raises(ClusterBusy, match=r"cluster edge is being changed by process \d+"):
+                async with other.lock("edge"):
+                    pass
+            async with other.lock("live"):
+                pass
+        async with other.lock("edge"):
+            pass
+
+
+async def test_a_cluster_name_of_any_length_can_be_locked(store):
+    async with store.lock("x" * 253):
+        with pytest.raises(ClusterBusy):
+            async with store.lock("x" * 253):
+                pass
+        async with store.lock("x" * 252 + "y"):
+            pass
+
+
+async def test_a_message_is_enqueued_once_and_leaves_the_outbox_when_sent(store):
+    plan = plan_of(a="1", b="2")
+    run = await store.begin(Opening("command", plan))
+    first, second = plan.steps()
+    for _ in range(2):
+        await store.conclude(run, [Ending(Outcome(first, State.DONE), letter=Letter("one", b'{"a":1}'))])
+    await store.conclude(
+        run, [Ending(Outcome(second, State.DONE), letter=Letter("two", b"{}", wanted=False))]
+    )
+    (letter,) = await store.due()
+    assert (letter.id, letter.body) == ("one", b'{"a":1}')
+    await store.unsent("one", "it answered 503", refused=False)
+    assert await store.left() == 1
+    assert await store.due(beyond=letter.number) == ()
+    await store.sent("one")
+    assert (await store.due(), await store.left()) == ((), 0)
+    one, two = (await store.run(run)).messages
+    assert (one.step, one.attempts, one.error, bool(one.delivered)) == (first.id, 2, "", True)
+    assert (two.body, two.wanted, two.delivered) == ("{}", False, None)
+
+
+async def test_a_message_that_is_refused_again_and_again_stays_in_the_history_alone(store):
+    plan = plan_of(a="1")
+    (step,) = plan.steps()
+    run = await store.begin(Opening("command", plan))
+    await store.conclude(run, [Ending(Outcome(step, State.DONE), letter=Letter("one", b"{}"))])
+    for _ in range(100):
+        await store.unsent("one", "no answer", refused=False)
+    assert await store.left() == 1
+    for _ in range(5):
+        await store.unsent("one", "it answered 400", refused=True)
+    assert await store.left() == 0
+    assert (await store.run(run)).messages[0].error == "it answered 400"
+
+
+async def test_many_tasks_write_through_one_connection(store):
+    plan = plan_of(**{f"n{number}": "new" for number in range(60)})
+    run = await store.begin(Opening("command", plan))
+
+    async def one(step):
+        await store.intend(run, step)
+        await store.conclude(run, [Ending(Outcome(step, State.DONE))])
+
+    await asyncio.gather(*(one(step) for step in plan.steps()))
+    assert (await store.run(run)).line.counts == {"done": 60}
+
+
+async def test_a_failed_write_leaves_nothing_half_written(store):
+    plan = plan_of(a="1", b="2")
+    run = await store.begin(Opening("command", plan))
+    first, second = plan.steps()
+    with pytest.raises(StateError):
+        await store.conclude(
+            run,
+            [
+                Ending(Outcome(first, State.DONE), letter=Letter("one", b"{}")),
+                Ending(Outcome(second, State.DONE), letter=Letter("two", object())),
+            ],
+        )
+    assert await store.left() == 0
+    assert [entry.state for entry in (await store.run(run)).entries] == [None, None]
