@@ -156,7 +156,7 @@ class NodeRow(BaseModel):
     connected: bool
     temporary: bool = Field(default=False, validation_alias="temporary_node")
     api: str | None = Field(default=None, validation_alias=AliasChoices("external_api_url", "api_url"))
-    mode: str | None = None
+    mode: str | None = Field(default=None, pattern=r"^[!-~]{1,64}$")
     version: str | None = None
     error: str | None = None
     license_max_connections: int | None = None

@@ -1,0 +1,232 @@
+"""Each call of Sora's API on a simulated node: its argument, what the machine makes of it, its answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final
+
+from reconciler.drivers.sora import machine
+from reconciler.drivers.sora.choices import DEFAULTS, Choices
+from reconciler.drivers.sora.cluster import Mode, State, bits, group_of
+from reconciler.drivers.sora.machine import Refusal
+from reconciler.drivers.sora.membership import Roster
+
+VERSION: Final = "2024.2.0"
+
+
+class Refused(Exception):
+    """A call ends with 400; the arguments are `error_type` and, where there is one, `error_reason`."""
+
+
+class Crashed(Exception):
+    """A call ends with 500."""
+
+
+@dataclass(frozen=True, slots=True)
+class Licence:
+    """What a node's licence allows."""
+
+    max_connections: int = 500
+    max_nodes: int = 10
+    kind: str = "Experimental"
+
+    def plain(self, number: int) -> dict[str, Any]:
+        """The licence fields of one node, as the API names them."""
+        limits = f"N{self.max_nodes}-{self.max_connections}"
+        return {
+            "license_max_connections": self.max_connections,
+            "license_max_nodes": self.max_nodes,
+            "license_serial_code": f"ABCDEF-SRA-E{number + 1:03}-203801-{limits}",
+            "license_type": self.kind,
+        }
+
+
+@dataclass(slots=True)
+class Site:
+    """The simulated nodes of one cluster, and what they keep.
+
+    Args:
+        roster: node names; node i of the state is the i-th of them.
+        apis: name -> API address, as the nodes tell it to others.
+        state: the machine state.
+        choices: what the nodes do where the documents are silent.
+        channels: channel -> the node that owns it.
+        halves: how many registrations to come fail halfway.
+    """
+
+    roster: Roster
+    apis: Mapping[str, str]
+    state: State
+    choices: Choices = DEFAULTS
+    channels: dict[str, str] = field(default_factory=dict)
+    licence: Licence = field(default_factory=Licence)
+    halves: int = 0
+
+    def take(self, result: State | Refusal, *, node: str = "") -> None:
+        """Keep the next state, or end the call as the machine refuses it, naming a node if it is about one.
+
+        Raises:
+            Refused: the machine did.
+        """
+        if isinstance(result, Refusal):
+            raise Refused(result.error_type, {"target_node": node} if node else {"reason": result.reason})
+        self.state = result
+
+
+def called(site: Site, node: int, *, method: str, target: str, body: bytes) -> Any:
+    """The JSON that a call is answered with, once it has had its effect.
+
+    Raises:
+        Refused: 400.
+        Crashed: 500.
+    """
+    if method != "POST":
+        raise Refused("UnexpectedMethod")
+    if not target:
+        raise Refused("MissingHeaderName")
+    if target not in _CALLS:
+        service, _, operation = target.partition(".")
+        if not body or not operation:
+            raise Refused("MissingTarget")
+        name, _, version = service.partition("_")
+        raise Refused("SchemaNotFound", {"service": name, "version": version, "operation": operation})
+    name, kind, call = _CALLS[target]
+    return call(site, node, _argument(body, name, kind))
+
+
+def _argument(body: bytes, name: str, kind: type | None) -> Any:
+    """The one argument of a call, of the right type; None for calls without."""
+    try:
+        value = json.loads(body) if body else {}
+    except (ValueError, RecursionError):
+        raise Refused("InvalidJSON") from None
+    if not isinstance(value, dict):
+        raise Refused("InvalidJSON", [{"invalid": "the body is no object"}])
+    if kind is None:
+        return None
+    given = value.get(name)
+    items = given if isinstance(given, list) else [given]
+    sound = isinstance(given, kind) and items and all(isinstance(item, str) and item for item in items)
+    if not sound or len(set(items)) != len(items):
+        raise Refused("InvalidJSON", [{"invalid": name}])
+    return given
+
+
+def _init(site: Site, node: int, names: list[str]) -> Any:
+    unknown = sorted(set(names) - set(site.roster.names))
+    if unknown:
+        site.take(machine.MEMBER_AWAY, node=unknown[0])
+    site.take(machine.init(site.state, node, site.roster.bits(names), site.choices))
+    return {"node_name_list": names}
+
+
+def _register(site: Site, node: int, contact: str) -> Any:
+    if contact not in site.roster.names:
+        site.take(machine.CONTACT_AWAY, node=contact)
+    half = site.halves > 0
+    site.take(machine.register(site.state, node, site.roster.at(contact), site.choices, half=half))
+    if half:
+        site.halves -= 1
+        raise Crashed
+    return {"node_name_list": list(site.roster.membership(site.state).names)}
+
+
+def _purge(site: Site, node: int, target: str) -> Any:
+    if target not in site.roster.names:
+        site.take(machine.UNKNOWN_TARGET, node=target)
+    site.take(machine.purge(site.state, node, site.roster.at(target), site.choices), node=target)
+    return {"target_node_name": target}
+
+
+def _change_mode(site: Site, node: int, mode: str) -> Any:
+    if mode not in list(Mode):
+        raise Refused("InvalidJSON", [{"invalid": "mode"}])
+    site.take(machine.change_mode(site.state, node, Mode(mode)))
+    return {"mode": mode}
+
+
+def _get_mode(site: Site, node: int, _: None) -> Any:
+    return {"mode": site.state[node].mode.value}
+
+
+def _list_nodes(site: Site, node: int, _: None) -> Any:
+    rows = machine.view(site.state, node, site.choices)
+    if isinstance(rows, Refusal):
+        raise Refused(rows.error_type, {"reason": rows.reason})
+    return [_row(site, row) for row in rows]
+
+
+def _row(site: Site, row: machine.Row) -> dict[str, Any]:
+    name = site.roster.names[row.node]
+    told = {
+        "node_name": name,
+        "connected": row.connected,
+        "temporary_node": row.temporary,
+        **site.licence.plain(row.node),
+    }
+    if row.connected:
+        told |= {
+            "external_api_url": site.apis[name],
+            "external_signaling_url": f"wss://{name.rpartition('@')[2]}/signaling",
+            "version": VERSION,
+            "mode": site.state[row.node].mode.value,
+        }
+    return told
+
+
+def _list_channels(site: Site, node: int, _: None) -> Any:
+    """Between two looks, one channel of each node that takes no new sessions comes to its end."""
+    group = group_of(site.state, node)
+    here = group.nodes if group is not None else bits([node])
+    told = [
+        {
+            "channel_id": channel,
+            "owners": [{"node_name": owner, "connected": bool(here >> site.roster.at(owner) & 1)}],
+        }
+        for channel, owner in sorted(site.channels.items())
+    ]
+    for blocked in sorted(set(site.channels.values())):
+        if site.state[site.roster.at(blocked)].mode is not Mode.NORMAL:
+            del site.channels[min(one for one, owner in site.channels.items() if owner == blocked)]
+    return told
+
+
+def _get_licence(site: Site, node: int, _: None) -> Any:
+    return site.licence.plain(node)
+
+
+def _update_licence(site: Site, node: int, _: None) -> Any:
+    return {"old_license": site.licence.plain(node), "new_license": site.licence.plain(node)}
+
+
+def _report(site: Site, node: int, _: None) -> Any:
+    report: dict[str, Any] = {"version": VERSION}
+    group = group_of(site.state, node)
+    if group is not None:
+        regular = group.nodes & group.log.regular
+        leads = group.usable and regular & -regular == 1 << node
+        report["cluster"] = {
+            "raft_state": "leader" if leads else "follower" if group.usable else "candidate",
+            "raft_term": group.log.epoch + 1,
+            "raft_commit_index": group.log.version,
+        }
+    return report
+
+
+_CALLS: Final[Mapping[str, tuple[str, type | None, Callable[[Site, int, Any], Any]]]] = MappingProxyType(
+    {
+        "Sora_20221221.InitCluster": ("node_name_list", list, _init),
+        "Sora_20211215.RegisterClusterNode": ("contact_node_name", str, _register),
+        "Sora_20211215.ListClusterNodes": ("", None, _list_nodes),
+        "Sora_20211215.ListClusterChannels": ("", None, _list_channels),
+        "Sora_20220629.PurgeClusterNode": ("target_node_name", str, _purge),
+        "Sora_20211215.ChangeMode": ("mode", str, _change_mode),
+        "Sora_20211215.GetMode": ("", None, _get_mode),
+        "Sora_20171218.GetLicense": ("", None, _get_licence),
+        "Sora_20171218.UpdateLicense": ("", None, _update_licence),
+        "Sora_20171010.GetStatsReport": ("", None, _report),
+    }
+)

@@ -1,0 +1,223 @@
+"""Sora as the program sees it: what the fleet file means, what the nodes say, and one call for each step."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime
+from typing import Any, Final
+
+from reconciler.core.guard import Guard
+from reconciler.core.observation import Observation, Observed, Unauthorized, Unreachable
+from reconciler.core.plan import ClusterPlan, Payload, Step
+from reconciler.core.ports import Desk, Document, Done, Wire
+from reconciler.core.problem import Problem, Severity
+from reconciler.core.spec import ClusterEntry
+from reconciler.core.verdict import Verdict
+from reconciler.drivers.sora import command, judge, planner
+from reconciler.drivers.sora.client import Client
+from reconciler.drivers.sora.guards import GUARDS
+from reconciler.drivers.sora.picture import addresses, judged_view, names_of
+from reconciler.drivers.sora.schema import NodeView, SoraCluster, SoraDesired
+from reconciler.errors import InputError, NodeError, NodeRefused, NodeUnauthorized, UsageError
+
+AT_ONCE: Final = 64
+"""Calls of one look that are under way together."""
+
+BETWEEN: Final = 2.0
+"""Seconds between two looks at a draining node's channels."""
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
+
+
+class SoraDriver:
+    """Sora, as `core.ports.Driver` describes a product.
+
+    Args:
+        today: the day (UTC), which observations carry for words that expire.
+        run: runs a command for a node, as `command.run` does.
+        pause: waits some seconds.
+    """
+
+    kind = "sora"
+    entry: type[ClusterEntry] = SoraCluster
+    guards: tuple[Guard, ...] = GUARDS
+    lone_file = ""
+
+    def __init__(
+        self,
+        *,
+        today: Callable[[], date] = _today,
+        run: Callable[[str, Sequence[str], float], Awaitable[str]] = command.run,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._today = today
+        self._run = run
+        self._pause = pause
+
+    def alone(self, document: Document) -> dict[str, Any]:
+        """Never possible: nothing but a fleet file names a cluster's nodes.
+
+        Raises:
+            InputError: always.
+        """
+        words = "a Sora cluster is described in a fleet file only"
+        raise InputError([Problem(document.position(""), "", Severity.ERROR, "no-fleet", words)])
+
+    def desire(self, desk: Desk) -> SoraDesired:
+        """The desired state of one cluster.
+
+        Raises:
+            InputError: no regular node, or two nodes with one name or one API address.
+        """
+        assert isinstance(desk.entry, SoraCluster)
+        problems = tuple(_problems(desk, desk.entry))
+        if problems:
+            raise InputError(problems)
+        return SoraDesired(desk.entry, desk.recalled)
+
+    def narrow(self, desired: SoraDesired, node: str) -> SoraDesired:
+        """Never possible: who belongs to a cluster is decided for all of it.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(
+            f"{node} cannot be looked at alone: a Sora cluster is planned as a whole",
+            remedy=f"use --only {desired.entry.name}",
+        )
+
+    async def observe(self, desired: SoraDesired, wire: Wire) -> Observed[NodeView]:
+        """Ask every node of the fleet file, then the members it does not name, for their own views."""
+        entry = desired.entry
+        waits = (entry.timeouts.read, entry.timeouts.connect)
+        nodes = await self._ask({node.name: node.api for node in entry.nodes}, wire, *waits)
+        known = addresses(entry, Observed(nodes))
+        listed = {name for view in Observed(nodes).present().values() for name in names_of(view)}
+        others = {name: known[name] for name in sorted(listed - nodes.keys()) if name in known}
+        nodes |= await self._ask(others, wire, *waits)
+        nodes |= {name: Unreachable("its API address is not known") for name in listed - nodes.keys()}
+        return Observed(dict(sorted(nodes.items())))
+
+    def plan(self, desired: SoraDesired, observed: Observed[NodeView]) -> ClusterPlan:
+        """The steps from observed to desired; see `planner.plan`."""
+        return planner.plan(desired, observed)
+
+    async def look(self, step: Step, wire: Wire) -> Observed[NodeView]:
+        """Ask the step's witnesses for their own views."""
+        arguments = step.arguments
+        waits = (arguments["timeout"], arguments["connect"])
+        nodes = await self._ask(arguments["witnesses"], wire, *waits)
+        return Observed(dict(sorted(nodes.items())))
+
+    def judge(self, step: Step, seen: Observed[NodeView]) -> Verdict:
+        """How the step stands; see `judge.judge`."""
+        return judge.judge(step, seen)
+
+    async def act(self, step: Step, wire: Wire, payloads: Mapping[str, Payload]) -> Done:  # noqa: ARG002
+        """Make the step's one call, or run its command.
+
+        Raises:
+            NodeError: the call failed; whether it had an effect is for `look` and `judge` to tell.
+        """
+        arguments = step.arguments
+        if step.action == "stop":
+            return Done(await self._stop(step, wire))
+        caller = arguments["contact"] if step.action == "purge" else step.node
+        client = Client(wire, caller, arguments["api"], arguments["timeout"], arguments["connect"])
+        if step.action == "init":
+            words, word = await client.init(arguments["names"]), arguments["word"]
+            again = word and word["name"] == "collapsed"
+            return Done(words, facts={"collapsed": f"{word['until']}: {word['reason']}"} if again else {})
+        if step.action == "register":
+            return Done(await client.register(arguments["contact"]))
+        if step.action == "purge":
+            return Done(await client.purge(arguments["target"]))
+        return Done(await client.change_mode(arguments["mode"]), facts={"mode": arguments["mode"]})
+
+    async def _stop(self, step: Step, wire: Wire) -> str:
+        left = await self._drained(step, wire)
+        words = await self._run(step.node, step.arguments["command"], step.arguments["limit"])
+        return f"{left}{words}"
+
+    async def _drained(self, step: Step, wire: Wire) -> str:
+        """Wait until the node owns no channel, or until its time is over."""
+        arguments, loop = step.arguments, asyncio.get_running_loop()
+        if not (arguments["drain"] and arguments["own"]):
+            return ""
+        client = Client(wire, step.node, arguments["own"], arguments["timeout"], arguments["connect"])
+        end = loop.time() + arguments["drain"]
+        while True:
+            try:
+                channels = await client.channels()
+            except NodeError as error:
+                return f"its channels are not known ({error.reason}); "
+            owned = [
+                channel.channel_id
+                for channel in channels
+                if any(owner.node_name == step.node for owner in channel.owners)
+            ]
+            if not owned:
+                return "it owned no channel any more; "
+            if loop.time() >= end:
+                return f"it still owned {len(owned)} channels after {arguments['drain']:g} s; "
+            await self._pause(min(BETWEEN, arguments["drain"]))
+
+    async def _ask(
+        self,
+        apis: Mapping[str, str],
+        wire: Wire,
+        timeout: float,  # noqa: ASYNC109  (handed on to each call)
+        connect: float,
+    ) -> dict[str, Observation[NodeView]]:
+        slots, day = asyncio.Semaphore(AT_ONCE), self._today()
+
+        async def ask(name: str, api: str) -> Observation[NodeView]:
+            async with slots:
+                return await _view(Client(wire, name, api, timeout, connect), day)
+
+        answers = await asyncio.gather(*(ask(name, api) for name, api in apis.items()))
+        return dict(zip(apis, answers, strict=True))
+
+
+async def _view(client: Client, day: date) -> Observation[NodeView]:
+    """One node's own view, or why there is none."""
+    try:
+        view = NodeView(await client.nodes(), day)
+    except NodeUnauthorized as error:
+        return Unauthorized(error.reason)
+    except NodeRefused as error:
+        view = NodeView((), day, refusal=error.code or str(error.status))
+    except NodeError as error:
+        return Unreachable(error.reason)
+    return judged_view(client.node, view)
+
+
+def _problems(desk: Desk, entry: SoraCluster) -> Iterator[Problem]:
+    nodes = f"{desk.pointer}/nodes"
+    if not entry.regular:
+        yield Problem(
+            desk.fleet.position(nodes),
+            nodes,
+            Severity.ERROR,
+            "temporary-alone",
+            f"{entry.name} has only temporary nodes, which cannot form a cluster",
+            "name at least one regular node, better three",
+        )
+    for field in ("name", "api"):
+        first: dict[str, str] = {}
+        for index, node in enumerate(entry.nodes):
+            text, pointer = getattr(node, field), f"{nodes}/{index}/{field}"
+            if text in first:
+                other = desk.fleet.position(first[text])
+                words = f"two nodes have the same {field}, {text}; the first is at {other}"
+                yield Problem(
+                    desk.fleet.position(pointer), pointer, Severity.ERROR, f"duplicate-{field}", words
+                )
+            first.setdefault(text, pointer)
+
+
+DRIVER: Final = SoraDriver()
+"""The one that the registry names."""

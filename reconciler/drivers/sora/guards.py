@@ -1,0 +1,206 @@
+"""What a Sora plan must never do, found by running its steps through the state machine once more.
+
+The guards take nothing from the planner's word: they start from the nodes' answers, run each step, and
+look at what the machine says comes of it. Each code can be named by an override in the fleet file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from reconciler.core.guard import Case, Guard, Violation
+from reconciler.core.observation import Absent, Present, Stale
+from reconciler.core.plan import Step
+from reconciler.drivers.sora import machine, rules
+from reconciler.drivers.sora.cluster import State, alive, fresh, majority, quorum, registered
+from reconciler.drivers.sora.membership import Membership, Roster
+from reconciler.drivers.sora.picture import Picture, picture_of, state_of
+from reconciler.drivers.sora.schema import SoraCluster
+from reconciler.drivers.sora.steps import MEMBERSHIP
+
+SMALLEST = 3
+"""Regular nodes below which a cluster that has more must not be shrunk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One membership step, the state it starts from, what comes of it, and what if it fails halfway."""
+
+    step: Step
+    roster: Roster
+    state: State
+    result: State | machine.Refusal
+    half: State | machine.Refusal
+
+
+def losing_quorum(case: Case) -> Iterator[Violation]:
+    """No step, whole or failed halfway, may lose a majority that was there when it started."""
+    for turn in _turns(case):
+        for outcome in (turn.result, turn.half):
+            if isinstance(outcome, machine.Refusal) or not majority(turn.state) or majority(outcome):
+                continue
+            total, up = registered(outcome).bit_count(), alive(outcome).bit_count()
+            yield Violation(
+                "quorum",
+                f"{case.plan.cluster}/{turn.step.node}",
+                f"{turn.step.id} would lose the majority: {up} of {total} regular nodes would be connected, "
+                f"at least {quorum(total)} are needed, now it is {rules.numbers(turn.state)}",
+                "bring the nodes that are away back first, or add regular nodes, then plan again",
+            )
+            break
+
+
+def changing_membership(case: Case) -> Iterator[Violation]:
+    """One change at a time, each of one node, from the membership that the one before leaves."""
+    previous: Step | None = None
+    by_id = {step.id: step for step in case.plan.steps}
+    for turn in _turns(case):
+        step, target = turn.step, f"{case.plan.cluster}/{turn.step.node}"
+        if previous is not None and previous.id not in _before(step, by_id):
+            words = f"{step.id} does not wait for {previous.id}; the membership changes one step at a time"
+            yield Violation("membership", target, words, "plan again")
+        previous = step
+        if isinstance(turn.result, machine.Refusal):
+            words = f"{step.id} would be refused: {turn.result.reason} ({rules.numbers(turn.state)})"
+            yield Violation("membership", target, words, "plan again")
+            continue
+        now, then = turn.roster.membership(turn.state), turn.roster.membership(turn.result)
+        told = Membership.load(step.arguments["before"]), Membership.load(step.arguments["after"])
+        if step.action != "init" and told != (now, then):
+            words = (
+                f"{step.id} expects {told[0]} to become {told[1]}, but it would find {now} and leave {then}"
+            )
+            yield Violation("membership", target, words, "plan again")
+        everyone = len({*now.regular, *then.regular})
+        if now.regular and quorum(len(now.regular)) + quorum(len(then.regular)) <= everyone:
+            words = (
+                f"{step.id} goes from {len(now.regular)} to {len(then.regular)} regular nodes, "
+                "and a majority of the one need not share a node with a majority of the other"
+            )
+            yield Violation("membership", target, words, "change one node at a time")
+
+
+def shrinking_cluster(case: Case) -> Iterator[Violation]:
+    """A cluster of three or more is not shrunk to one or two, and one of two not at all."""
+    entry, picture = _seen(case)
+    now = len(picture.membership.regular) if picture.membership is not None else 0
+    wanted = len(entry.regular)
+    if not wanted < min(now, SMALLEST):
+        return
+    words = f"{entry.name} has {now} regular nodes, and the fleet file names {wanted}, fewer than {SMALLEST}"
+    if wanted == 1:
+        words += ": two nodes cannot become one, because one of two is no majority"
+        remedy = "keep at least three regular nodes; to start over with one, build a new cluster"
+    else:
+        words += ": with two, the failure of either stops the cluster"
+        remedy = "keep at least three regular nodes"
+    yield Violation("cluster-size", entry.name, words, remedy)
+
+
+def purging_alive(case: Case) -> Iterator[Violation]:
+    """Nothing is purged but what all evidence says is stopped, or what an earlier step stops."""
+    _, picture = _seen(case)
+    by_id = {step.id: step for step in case.plan.steps}
+    for step in case.plan.steps:
+        if step.action != "purge" or picture.down(step.node):
+            continue
+        earlier = (by_id[name] for name in _before(step, by_id))
+        if not any(one.action == "stop" and one.node == step.node for one in earlier):
+            yield Violation(
+                "purge-alive",
+                f"{case.plan.cluster}/{step.node}",
+                f"{step.id}: nothing shows that {step.node} is stopped, and no earlier step stops it",
+                "stop the node first, then plan again",
+            )
+
+
+def initialising_again(case: Case) -> Iterator[Violation]:
+    """InitCluster only once, and only on positive answers or an explicit word that still counts."""
+    inits = [step for step in case.plan.steps if step.action == "init"]
+    for step in inits:
+        why = "another step does it too" if len(inits) > 1 else _against_init(case, step)
+        if why:
+            yield Violation(
+                "double-init",
+                case.plan.cluster,
+                f"{step.id} must not be done: {why}",
+                "look at ListClusterNodes on each node; a live cluster is never initialised again",
+            )
+
+
+GUARDS: tuple[Guard, ...] = (
+    losing_quorum,
+    changing_membership,
+    shrinking_cluster,
+    purging_alive,
+    initialising_again,
+)
+"""All of them; the order does not matter."""
+
+
+def _seen(case: Case) -> tuple[SoraCluster, Picture]:
+    entry: SoraCluster = case.desired.entry
+    return entry, picture_of(case.observed, regular=entry.regular)
+
+
+def _turns(case: Case) -> Iterator[Turn]:
+    """The membership steps, each run from the state that the ones before it leave."""
+    entry, picture = _seen(case)
+    names = {*(node.name for node in entry.nodes), *(step.node for step in case.plan.steps)}
+    if picture.membership is None:
+        roster = Roster(tuple(sorted(names)))
+        state = fresh(name in entry.temporary for name in roster.names)
+    else:
+        roster, state = state_of(picture, names, entry.temporary)
+    for step in case.plan.steps:
+        if step.action in MEMBERSHIP:
+            result = _run(step, roster, state, half=False)
+            yield Turn(step, roster, state, result, _run(step, roster, state, half=True))
+            if not isinstance(result, machine.Refusal):
+                state = result
+
+
+def _run(step: Step, roster: Roster, state: State, *, half: bool) -> State | machine.Refusal:
+    node, arguments = roster.at(step.node), step.arguments
+    if step.action == "init":
+        known = set(arguments["names"]) <= set(roster.names)
+        return machine.init(state, node, roster.bits(arguments["names"])) if known else machine.MEMBER_AWAY
+    if step.action == "stop":
+        return machine.stop(state, node)
+    if arguments["contact"] not in roster.names:
+        return machine.CONTACT_AWAY
+    contact = roster.at(arguments["contact"])
+    if step.action == "purge":
+        return machine.purge(state, contact, node)
+    return machine.register(state, node, contact, half=half)
+
+
+def _before(step: Step, by_id: Mapping[str, Step]) -> set[str]:
+    """Ids of all steps that must have succeeded before this one, near and far."""
+    found: set[str] = set()
+    queue = list(step.after)
+    while queue:
+        name = queue.pop()
+        if name in by_id and name not in found:
+            found.add(name)
+            queue += by_id[name].after
+    return found
+
+
+def _against_init(case: Case, step: Step) -> str:
+    entry, picture = _seen(case)
+    if picture.speakers:
+        return f"{', '.join(picture.speakers)} is in a cluster that holds a majority"
+    if set(step.arguments["names"]) != set(entry.regular):
+        return "it does not name exactly the regular nodes of the fleet file"
+    collapsed = entry.collapsed is not None and (picture.day is None or picture.day <= entry.collapsed.until)
+    for name in entry.regular:
+        answer = case.observed.nodes.get(name)
+        if not isinstance(answer, Present | Absent | Stale):
+            return f"{name} has not answered"
+        if isinstance(answer, Absent) or collapsed:
+            continue
+        if not entry.initialise or len(answer.value.rows) > 1:
+            return f"{name} does not answer that it was never initialised"
+    return ""
