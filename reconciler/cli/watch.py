@@ -1,0 +1,106 @@
+"""`reconcile watch`: keep nodes as desired, as a long-running process."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from reconciler.cli.options import STATUSES, State, columns, new_app, state_folder
+
+app = new_app()
+
+
+class LogFormat(StrEnum):
+    """How log lines are written."""
+
+    CONSOLE = "console"
+    JSON = "json"
+
+
+EPILOG = f"""\b
+Durations are written like 30s, 5m or 1h30m.
+
+\b
+Exit status:
+{
+    columns(
+        {
+            "0": "ended in good order, on SIGTERM or SIGINT",
+            "1": STATUSES[1].partition(";")[0],
+            "5": "cut off by a second signal or the end of --grace: the next run settles what is left",
+        }
+    )
+}
+
+\b
+Environment:
+{
+    columns(
+        {
+            "RECONCILE_WEBHOOK_SECRET": "shared with the forge; without it POST /webhook is refused",
+            "RECONCILE_WEBHOOK_SECRET_FILE": "a file that holds it, instead",
+        }
+    )
+}"""
+
+
+@app.command(epilog=EPILOG)
+def watch(
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="Folder, git URL or path, or tarball as a path or URL.")
+    ] = ".",
+    *,
+    ref: Annotated[str, typer.Option(metavar="REF", help="Branch, tag or commit of a git source.")] = "",
+    path: Annotated[str, typer.Option(metavar="FOLDER", help="Folder within the source.")] = "",
+    sha256: Annotated[str, typer.Option(metavar="HEX", help="What a tarball's SHA-256 has to be.")] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only report drift; no node is changed.")
+    ] = False,
+    only: Annotated[str, typer.Option(metavar="NAME", help="Only this cluster, or only this node.")] = "",
+    interval: Annotated[
+        str, typer.Option(metavar="TIME", help="Look for drift so long after each pass.")
+    ] = "5m",
+    poll: Annotated[str, typer.Option(metavar="TIME", help="Ask the source so often.")] = "30s",
+    listen: Annotated[
+        str,
+        typer.Option(metavar="HOST:PORT", help="Where /healthz, /readyz, /metrics and /webhook are; or off."),
+    ] = "127.0.0.1:8642",
+    grace: Annotated[
+        str, typer.Option(metavar="TIME", help="How long running steps may take once told to stop.")
+    ] = "90s",
+    log_format: Annotated[
+        LogFormat | None,
+        typer.Option(
+            "--log-format", help="How to log; console on a terminal, else json.", show_default=False
+        ),
+    ] = None,
+    state: State = None,
+) -> int:
+    """Keep a fleet's nodes as their desired state says, until told to stop.
+
+    Runs a pass over a cluster when its source has something new (seen by polling, by watching a folder,
+    or because a forge called the webhook) and at every interval, for drift. Logs go to standard error.
+    """
+    import os  # noqa: PLC0415
+    import sys  # noqa: PLC0415
+
+    from reconciler.server import begin, options  # noqa: PLC0415  (--help stays quick)
+
+    chosen = options.Options(
+        source=source,
+        state=state_folder(state),
+        ref=ref,
+        path=path,
+        sha256=sha256,
+        only=only,
+        dry_run=dry_run,
+        interval=options.duration(interval, name="--interval"),
+        poll=options.duration(poll, name="--poll"),
+        listen=options.address(listen),
+        log_format=log_format.value if log_format else "",
+        grace=options.duration(grace, name="--grace"),
+        secret=options.secret(os.environ),
+    )
+    return begin.watch(chosen, sys.stderr)

@@ -1,0 +1,91 @@
+"""From options to a running watch: the real source, store, drivers and wire."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack
+from typing import TextIO
+
+from reconciler.core.ports import Snapshot
+from reconciler.core.problem import Problem
+from reconciler.desired.fleet import Fleet, load
+from reconciler.drivers.registry import DRIVERS
+from reconciler.drivers.wire import HttpWire
+from reconciler.engine.survey import Drivers
+from reconciler.errors import InputError
+from reconciler.server.logs import open_log
+from reconciler.server.options import Options
+from reconciler.server.passes import Keeping, Looking, Recall
+from reconciler.server.roster import chosen
+from reconciler.server.watch import Equipment, Watch
+from reconciler.sources.locate import locate
+from reconciler.store.records import Memory
+from reconciler.store.sqlite import FILE, Store
+
+CACHE = "sources"
+"""Folder below the state directory where copies of sources are kept."""
+
+
+def watch(options: Options, stream: TextIO) -> int:
+    """Watch until told to stop; gives the exit status.
+
+    Args:
+        options: checked already.
+        stream: where the log goes.
+
+    Raises:
+        UsageError: an option does not fit the source, or the endpoints cannot listen.
+        SourceError: there is no such folder or file.
+        StateError: the state directory cannot be used.
+    """
+    log = open_log(stream, form=options.log_format, secrets=[options.secret])
+    source = locate(
+        options.source,
+        ref=options.ref,
+        path=options.path,
+        sha256=options.sha256,
+        cache=options.state / CACHE,
+    )
+    with ExitStack() as stack:
+        store = None if options.dry_run else stack.enter_context(Store.open(options.state))
+        looking = Looking(DRIVERS, HttpWire, _recall(options, store), options.only)
+        perform = looking if store is None else Keeping(looking, store, log)
+
+        def read(snapshot: Snapshot) -> Fleet:
+            return read_fleet(snapshot, DRIVERS, only=options.only)
+
+        return asyncio.run(Watch(options, Equipment(source, read, perform, store), log).run())
+
+
+def read_fleet(snapshot: Snapshot, drivers: Drivers, *, only: str = "") -> Fleet:
+    """The fleet of a snapshot, once every cluster's desired state is known to be right.
+
+    Raises:
+        InputError: with the problems of all clusters; then none of them is touched.
+        UsageError: the fleet has nothing that `only` names.
+    """
+    fleet = load(snapshot, drivers)
+    chosen(fleet, only)
+    problems: list[Problem] = []
+    for desk in fleet.desks:
+        try:
+            drivers[desk.entry.kind].desire(desk)
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(sorted(problems, key=lambda problem: (problem.position, problem.pointer)))
+    return fleet
+
+
+def _recall(options: Options, store: Store | None) -> Recall:
+    """How earlier runs are recalled; a dry run opens the store only for that, and only where there is one."""
+    if store is not None:
+        return store.recall
+
+    async def recall() -> Memory:
+        if not (options.state / FILE).exists():
+            return Memory()
+        with Store.open(options.state) as opened:
+            return await opened.recall()
+
+    return recall

@@ -1,0 +1,177 @@
+"""The two ways of running one pass: looking only, and keeping; the first has nothing to write with."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from reconciler.core.plan import Finding
+from reconciler.core.ports import Wire
+from reconciler.core.problem import Severity
+from reconciler.engine.apply import Occasion, apply
+from reconciler.engine.journal import Journal
+from reconciler.engine.resume import Settling, resume
+from reconciler.engine.survey import Drivers, Survey, survey
+from reconciler.server.cluster import Job
+from reconciler.server.logs import Log
+from reconciler.server.turn import Result, Turn, acted, looked
+from reconciler.store.records import Memory, Opening, utc_now
+
+T = TypeVar("T")
+
+Wires = Callable[[], AbstractAsyncContextManager[Wire]]
+"""Makes a way to the nodes, which is closed at the end of its context."""
+
+Recall = Callable[[], Awaitable[Memory]]
+"""Gives what earlier runs left."""
+
+HALTED = Turn(Result.STOPPED, words="stopped before the plan was made")
+
+
+@dataclass(frozen=True, slots=True)
+class Looking:
+    """A dry run: it observes, plans and guards, and holds no journal, hence cannot apply.
+
+    Args:
+        wires: makes the way to the nodes, one for each pass, so that no cluster waits for another's calls.
+        only: a cluster or a node to keep to; empty for all.
+    """
+
+    drivers: Drivers
+    wires: Wires
+    recall: Recall
+    only: str = ""
+
+    async def __call__(self, job: Job) -> Turn:
+        """The drift of one cluster."""
+        async with self.wires() as wire:
+            found = await self.survey(job, wire)
+        return _looked(found) if found else HALTED
+
+    async def survey(self, job: Job, wire: Wire) -> Survey | None:
+        """What is there and what would be done; None where the job was stopped meanwhile."""
+        return await _unless(job.stop, self._survey(job, wire))
+
+    async def _survey(self, job: Job, wire: Wire) -> Survey:
+        desks = tuple(desk for desk in job.fleet.desks if desk.entry.name == job.cluster)
+        return await survey(
+            replace(job.fleet, desks=desks),
+            drivers=self.drivers,
+            wire=wire,
+            recalled=await self.recall(),
+            only=self.only,
+            listener=job.listener,
+        )
+
+
+@dataclass(slots=True)
+class Keeping:
+    """A pass that applies its plan; what a killed run left open is settled first, by reading."""
+
+    looking: Looking
+    journal: Journal
+    log: Log
+    _settled: set[str] = field(default_factory=set)
+    _swept: bool = False
+    _refused: dict[str, str] = field(default_factory=dict)
+    _posting: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def __call__(self, job: Job) -> Turn:
+        """Make one cluster so."""
+        async with self.looking.wires() as wire:
+            await self._settle(job, wire)
+            found = await self.looking.survey(job, wire)
+            if found is None:
+                return HALTED
+            if found.violations:
+                await self._refuse(job, found)
+                return _looked(found)
+            self._refused.pop(job.cluster, None)
+            return await self._apply(job, found, wire)
+
+    async def _settle(self, job: Job, wire: Wire) -> None:
+        """Settle this cluster's open intents, once; last, those of clusters that nobody names any more."""
+        if job.cluster in self._settled:
+            return
+        journal, drivers, feedback = self.journal, self.looking.drivers, job.fleet.feedback
+        async with journal.lock(job.cluster):
+            settling = Settling(journal, drivers, wire, feedback, utc_now)
+            outcomes = await settling.settle({job.cluster})
+        self._settled.add(job.cluster)
+        if not self._swept and self._settled >= {desk.entry.name for desk in job.fleet.desks}:
+            self._swept = True
+            outcomes += await resume(journal, drivers, wire, feedback=feedback)
+        for outcome in outcomes:
+            self.log.info(
+                "step settled",
+                cluster=outcome.step.cluster,
+                step=outcome.step.id,
+                state=outcome.state.value,
+                words=outcome.reason,
+            )
+
+    async def _refuse(self, job: Job, found: Survey) -> None:
+        """Write a refusal into the history once, not at every interval."""
+        verdicts = "\n".join(violation.message for violation in found.violations)
+        key = f"{found.plan.revision.id}\n{verdicts}"
+        if self._refused.get(job.cluster) != key:
+            await self.journal.refuse(Opening(job.trigger, found.plan), verdicts)
+            self._refused[job.cluster] = key
+
+    async def _apply(self, job: Job, found: Survey, wire: Wire) -> Turn:
+        idle = found.plan.empty
+        if (
+            idle and self._posting.locked()
+        ):  # somebody delivers left-over messages already: do not wait for it
+            return await self._applied(job, replace(found, fleet=replace(found.fleet, feedback=None)), wire)
+        if idle:
+            async with self._posting:
+                return await self._applied(job, found, wire)
+        return await self._applied(job, found, wire)
+
+    async def _applied(self, job: Job, found: Survey, wire: Wire) -> Turn:
+        report = await apply(
+            found,
+            drivers=self.looking.drivers,
+            wire=wire,
+            journal=self.journal,
+            listener=job.listener,
+            stop=job.stop,
+            occasion=Occasion(job.trigger),
+        )
+        (case,) = found.cases
+        turn = _looked(found) if found.plan.empty else acted(case.plan, case.observed, report)
+        return replace(turn, findings=(*turn.findings, *report.findings))
+
+
+def _looked(found: Survey) -> Turn:
+    (case,) = found.cases
+    turn = looked(case.plan, case.observed, found.violations)
+    aside = [
+        Finding(
+            Severity.NOTE,
+            violation.code,
+            violation.target,
+            f"set aside until {override.until}, {override.reason}: {violation.message}",
+        )
+        for violation, override in found.overridden
+    ]
+    return replace(turn, findings=(*turn.findings, *aside))
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """What `work` gives; None where `stop` is set first. Only for work that may be broken off anywhere."""
+    task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+    finally:
+        stopped.cancel()
+        task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    return None

@@ -1,0 +1,195 @@
+"""The watch itself: loops, endpoints and signals put together, from the first look to a clean end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+
+from reconciler import __version__
+from reconciler.core.ports import Snapshot, Source
+from reconciler.desired.fleet import Fleet
+from reconciler.errors import StateError
+from reconciler.server.board import Board
+from reconciler.server.cluster import PATIENCE, Pass, Surroundings
+from reconciler.server.files import follow
+from reconciler.server.intake import Intake, Reading
+from reconciler.server.logs import Bridge, Log
+from reconciler.server.metrics import Metrics
+from reconciler.server.options import Options
+from reconciler.server.roster import Roster
+from reconciler.server.supervision import Supervision, place_of
+from reconciler.server.web import Endpoints, bound, serving
+from reconciler.sources.folder import FolderSource
+from reconciler.store.sqlite import Store
+
+CLEAN, BROKEN, CUT = 0, 1, 5
+"""Exit statuses: ended in good order; a loop broke down; steps are left to be resumed."""
+
+TENDING = 15.0
+"""Seconds between looks at the store and at the outbox."""
+
+
+@dataclass(frozen=True, slots=True)
+class Equipment:
+    """What the watch works with.
+
+    Args:
+        source: where desired state comes from.
+        load: snapshot to fleet; raises `ReconcilerError` where the files are wrong.
+        perform: runs one pass over one cluster.
+        store: journal and history; None for a dry run.
+    """
+
+    source: Source
+    load: Callable[[Snapshot], Fleet]
+    perform: Pass
+    store: Store | None = None
+
+
+class Watch:
+    """One watch, from start to end."""
+
+    def __init__(self, options: Options, equipment: Equipment, log: Log) -> None:
+        self._options = options
+        self._equipment = equipment
+        self._log = log
+        self._board = Board()
+        self._metrics = Metrics(self._board, dry_run=options.dry_run)
+        self._tasks = Supervision()
+        around = Surroundings(
+            board=self._board,
+            metrics=self._metrics,
+            log=log,
+            clock=time.monotonic,
+            wall=time.time,
+            draw=random.SystemRandom().random,
+            interval=options.interval,
+        )
+        self._roster = Roster(equipment.perform, around, self._tasks.spawn, only=options.only)
+        reading = Reading(equipment.source, equipment.load, self._roster.publish, options.poll)
+        self._intake = Intake(reading, around)
+
+    async def run(self) -> int:
+        """Watch until told to stop; gives the exit status.
+
+        Raises:
+            UsageError: the endpoints cannot listen where they should.
+        """
+        async with AsyncExitStack() as stack:
+            stack.enter_context(self._tasks.signals())
+            stack.enter_context(_libraries_log_to(self._log))
+            where = await stack.enter_async_context(self._endpoints())
+            self._begin(where)
+            await self._tasks.stop.wait()
+            return await self._end()
+
+    def _begin(self, where: str) -> None:
+        options, spawn = self._options, self._tasks.spawn
+        self._log.info(
+            "watch began",
+            version=__version__,
+            source=options.source,
+            dry_run=options.dry_run,
+            listen=where,
+            interval=options.interval,
+            poll=options.poll,
+        )
+        spawn(self._intake.run(), "source")
+        if self._equipment.store is not None:
+            spawn(self._tend(self._equipment.store), "store")
+        if isinstance(self._equipment.source, FolderSource):
+            folder, stop = self._equipment.source.folder, self._tasks.stop
+            spawn(follow(folder, lambda: self._intake.ask("files"), self._log, stop=stop), "files")
+
+    async def _end(self) -> int:
+        """Begin no further step, wait for those under way, and say what is left."""
+        for name, error in sorted(self._tasks.broken.items()):
+            words = f"{type(error).__name__} at {place_of(error)}"
+            self._log.error("loop broke down", loop=name, words=words, remedy="this is a defect; report it")
+        under_way = {
+            name: status.doing for name, status in self._board.clusters.items() if status.doing != "idle"
+        }
+        self._log.info("watch stopping", grace=self._options.grace, under_way=under_way)
+        self._board.stopping = True
+        self._intake.stop()
+        self._roster.stop()
+        drained = await self._tasks.drained(self._options.grace)
+        await self._tasks.abandon()
+        left = await self._left()
+        if not drained and left:
+            self._log.error("watch cut off", left=left, remedy="the next run settles these steps by reading")
+            return CUT
+        self._log.info("watch ended", **({"left": left} if left else {}))
+        return BROKEN if self._tasks.broken else CLEAN
+
+    async def _left(self) -> list[str]:
+        """Steps that were begun and whose end is not known; the journal has them."""
+        if self._equipment.store is None:
+            return []
+        try:
+            records = await self._equipment.store.unsettled()
+        except StateError as error:
+            return [f"unknown: {error.message}"]
+        return sorted(
+            {
+                entry.step.id
+                for record in records
+                for entry in record.entries
+                if entry.intended is not None and (entry.state is None or entry.state == "unknown")
+            }
+        )
+
+    async def _tend(self, store: Store) -> None:
+        """Keep an eye on the store and on the messages that wait in it."""
+        while not self._tasks.stop.is_set():
+            self._board.pulses["store"] = time.monotonic() + TENDING + PATIENCE
+            before = self._board.store
+            try:
+                await store.remember("", {})
+                self._board.outbox = await store.left()
+                self._board.store = ""
+            except StateError as error:
+                self._board.store = error.message
+                if not before:
+                    self._log.error("store failed", words=error.message, remedy=error.remedy)
+            try:
+                async with asyncio.timeout(TENDING):
+                    await self._tasks.stop.wait()
+            except TimeoutError:
+                continue
+
+    @asynccontextmanager
+    async def _endpoints(self) -> AsyncIterator[str]:
+        """The endpoints, if there are to be any; gives their address in words."""
+        if self._options.listen is None:
+            yield "off"
+            return
+        endpoints = Endpoints(
+            board=self._board,
+            metrics=self._metrics,
+            log=self._log,
+            ring=self._intake.ask,
+            monotonic=time.monotonic,
+            wall=time.time,
+            ref=self._options.ref,
+            secret=self._options.secret,
+            dry_run=self._options.dry_run,
+        )
+        async with serving(endpoints.application(), bound(self._options.listen)) as address:
+            yield str(address)
+
+
+@contextmanager
+def _libraries_log_to(log: Log) -> Iterator[None]:
+    """What libraries log the standard way comes as lines of ours."""
+    bridge = Bridge(log)
+    logging.getLogger().addHandler(bridge)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(bridge)
