@@ -67,7 +67,7 @@ def snapshot(repository: pygit2.Repository, commit: str, place: Place) -> Snapsh
     Raises:
         SourceError: the commit has no such folder, or too many files.
     """
-    found = stored(repository, commit, where=place.where).peel(1)
+    found = stored(repository, commit, where=place.where)
     layout = _looked_at(repository, found.tree, place, commit[:SHORT])
     revision = Revision(
         source=f"{place.where}//{place.path}" if place.path else place.where,

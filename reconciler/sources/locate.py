@@ -65,7 +65,7 @@ def locate(text: str, *, ref: str = "", path: str = "", sha256: str = "", cache:
     Args:
         text: a folder, a repository (URL, `user@host:path`, bare folder, or a working tree together
             with `ref`), or a tarball (path or http(s) URL); empty for the current folder. An http(s)
-            URL that tells by its text neither `.git` nor a tarball, nor has a query (a forge's archive API), is
+            URL that ends neither in `.git` nor as a tarball does, and has no query (as archive APIs do), is
             asked at the first snapshot.
         ref: branch, tag or commit id of a repository.
         path: folder within the source.

@@ -1,0 +1,378 @@
+"""Git sources over paths: refs, folders, links, the cache and two processes that share it."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+from support_git import Repository, alone, git
+
+from reconciler.errors import SourceError, SourceUnreachable
+from reconciler.sources.git_command import Git, GitFailed
+from reconciler.sources.limits import Limits
+from reconciler.sources.locate import locate
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch, tmp_path):
+    alone(monkeypatch, tmp_path)
+
+
+@pytest.fixture
+def work(tmp_path):
+    return Repository.make(
+        tmp_path / "work", {"fleet.yaml": "clusters: []\n", "edge/setting.json": "{}", "edge/a/b.txt": "b"}
+    )
+
+
+@pytest.fixture
+def at(tmp_path):
+    def at(text, **options):
+        return locate(str(text), cache=tmp_path / "cache", **options)
+
+    return at
+
+
+async def test_bare_repository_at_default_branch(work, at, tmp_path):
+    taken = await at(work.bare(tmp_path / "r.git")).snapshot()
+
+    assert taken.revision.id == work.head
+    assert taken.revision.short == work.head[:12]
+    assert taken.revision.title == "First commit"
+    assert taken.revision.source == str(tmp_path / "r.git")
+    assert taken.files.names() == ("edge/a/b.txt", "edge/setting.json", "fleet.yaml")
+    assert taken.files.read("fleet.yaml") == b"clusters: []\n"
+    with pytest.raises(FileNotFoundError):
+        taken.files.read("fleet.yml")
+    with pytest.raises(FileNotFoundError):
+        taken.files.read("edge")
+
+
+async def test_same_object_follows_the_branch_and_stays_the_same_while_nothing_changes(work, at, tmp_path):
+    source = at(f"file://{work.bare(tmp_path / 'r.git')}")
+    first = await source.snapshot()
+    assert await source.snapshot() is first
+
+    new = work.commit({"edge/setting.json": '{"a": 1}'}, "Second\n\nwith a body")
+    git(work.folder, "push", "--quiet", str(tmp_path / "r.git"), "main")
+    second = await source.snapshot()
+
+    assert (second.revision.id, second.revision.title) == (new, "Second")
+    assert second.files.read("edge/setting.json") == b'{"a": 1}'
+    assert first.files.read("edge/setting.json") == b"{}", "an older snapshot stays readable"
+
+
+async def test_rewritten_branch_is_followed(work, at):
+    source = at(work.folder, ref="main")
+    await source.snapshot()
+    git(work.folder, "commit", "--quiet", "--amend", "-m", "Rewritten")
+
+    assert (await source.snapshot()).revision.title == "Rewritten"
+
+
+async def test_branch_replaced_by_a_folder_of_branches(work, at):
+    git(work.folder, "branch", "fix")
+    assert (await at(work.folder, ref="fix").snapshot()).revision.id == work.head
+    git(work.folder, "branch", "-D", "fix")
+    git(work.folder, "branch", "fix/one")
+
+    assert (await at(work.folder, ref="fix/one").snapshot()).revision.id == work.head
+
+
+@pytest.mark.parametrize("ref", ["old", "v1", "v2", "refs/tags/v1", "tags/v2", "heads/old", "{full}", "{abbreviated}", "{upper}"])
+async def test_ref_by_any_of_its_names(work, at, ref):
+    first = work.head
+    git(work.folder, "branch", "old")
+    git(work.folder, "tag", "v1")
+    git(work.folder, "tag", "-a", "-m", "annotated", "v2")
+    work.commit({"new": "new"})
+    ref = ref.format(full=first, abbreviated=first[:9], upper=first.upper())
+
+    taken = await at(work.folder, ref=ref).snapshot()
+
+    assert taken.revision.id == first
+    assert "new" not in taken.files.names()
+
+
+async def test_commit_that_no_branch_has_any_more(work, at):
+    gone = work.commit({"x": "x"}, "Gone")
+    git(work.folder, "reset", "--quiet", "--hard", "HEAD~1")
+
+    assert (await at(work.folder, ref=gone).snapshot()).revision.title == "Gone"
+
+
+async def test_pinned_commit_needs_no_repository_once_it_is_here(work, at):
+    bare = work.bare(work.folder.parent / "r.git")
+    await at(bare, ref=work.head).snapshot()
+    shutil.rmtree(bare)
+    bare.mkdir()
+
+    assert (await at(bare, ref=work.head).snapshot()).files.read("fleet.yaml") == b"clusters: []\n"
+
+
+async def test_newest_commit_comes_without_its_history(work, at, tmp_path):
+    for number in range(3):
+        work.commit({"n": str(number)})
+    await at(work.folder, ref="main").snapshot()
+    (copy,) = (tmp_path / "cache" / "git").glob("*[!k]/HEAD")
+
+    assert git(copy.parent, "rev-list", "--all", "--count") == "1"
+
+
+async def test_abbreviated_id_of_an_old_commit_after_a_shallow_fetch(work, at):
+    first = work.head
+    for number in range(3):
+        work.commit({"n": str(number)})
+    await at(work.folder, ref="main").snapshot()
+
+    assert (await at(work.folder, ref=first[:8]).snapshot()).revision.id == first
+
+
+async def test_working_tree_with_ref_reads_the_commit_and_keeps_the_folder(work, at):
+    work.write({"edge/setting.json": "dirty"})
+
+    taken = await at(work.folder / "edge", ref="main").snapshot()
+
+    assert taken.files.read("setting.json") == b"{}"
+    assert taken.revision.source == f"{work.folder}//edge"
+
+
+async def test_path_within_the_repository(work, at):
+    taken = await at(work.folder, ref="main", path="./edge/").snapshot()
+
+    assert taken.files.names() == ("a/b.txt", "setting.json")
+    assert taken.files.read("a/b.txt") == b"b"
+    with pytest.raises(FileNotFoundError):
+        taken.files.read("../fleet.yaml")
+
+
+async def test_missing_path_names_what_there_is(work, at):
+    with pytest.raises(SourceError, match="no folder 'fleet.yaml' at") as caught:
+        await at(work.folder, ref="main", path="fleet.yaml").snapshot()
+    assert "'edge'" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("ref", "message", "remedy"),
+    [
+        ("mian", "no branch, tag or commit 'mian'", "main"),
+        ("origin/main", "no branch, tag or commit 'origin/main'", "main"),
+        ("0123456789abcdef0123456789abcdef01234567", "no commit '0123456789", "main"),
+        ("0123456789", "no commit '0123456789'", "main"),
+    ],
+)
+async def test_unknown_ref_names_the_nearest(work, at, ref, message, remedy):
+    with pytest.raises(SourceError, match=message) as caught:
+        await at(work.folder, ref=ref).snapshot()
+    assert remedy in caught.value.remedy
+
+
+async def test_name_that_is_a_branch_and_a_tag_is_not_guessed(work, at):
+    git(work.folder, "tag", "stable")
+    work.commit({"new": "new"})
+    git(work.folder, "branch", "stable")
+
+    with pytest.raises(SourceError, match="means refs/heads/stable and refs/tags/stable"):
+        await at(work.folder, ref="stable").snapshot()
+
+
+async def test_tag_of_a_file_is_no_commit(work, at):
+    git(work.folder, "tag", "blob", "HEAD:fleet.yaml")
+
+    with pytest.raises(SourceError, match="names no commit"):
+        await at(work.folder, ref="blob").snapshot()
+
+
+async def test_empty_repository(at, tmp_path):
+    with pytest.raises(SourceError, match="is an empty repository"):
+        await at(Repository.make(tmp_path / "empty").folder, ref="main").snapshot()
+
+
+async def test_repository_whose_default_branch_is_missing(work, at, tmp_path):
+    bare = work.bare(tmp_path / "r.git")
+    git(bare, "symbolic-ref", "HEAD", "refs/heads/master")
+
+    with pytest.raises(SourceError, match="no default branch") as caught:
+        await at(bare).snapshot()
+    assert "main" in caught.value.remedy
+
+
+async def test_folder_that_is_no_repository(at, tmp_path):
+    (tmp_path / "x.git").mkdir()
+
+    with pytest.raises(SourceError, match="there is no such repository"):
+        await at(tmp_path / "x.git").snapshot()
+
+
+async def test_links_are_followed_inside_the_tree_only(work, at):
+    (work.folder / "edge/shared.json").symlink_to("../shared/common.json")
+    (work.folder / "edge/folder").symlink_to("../shared")
+    (work.folder / "edge/out").symlink_to("../../etc/passwd")
+    (work.folder / "edge/absolute").symlink_to("/etc/passwd")
+    (work.folder / "edge/dangling").symlink_to("nothing")
+    work.commit({"shared/common.json": "common"})
+
+    files = (await at(work.folder, ref="main", path="edge").snapshot()).files
+
+    assert files.read("shared.json") == b"common"
+    assert files.read("folder/common.json") == b"common"
+    assert "folder/common.json" in files.names()
+    for name in ("out", "absolute"):
+        with pytest.raises(SourceError, match="leads out of the source"):
+            files.read(name)
+    with pytest.raises(SourceError, match="link to 'nothing', which does not exist"):
+        files.read("dangling")
+
+
+async def test_submodule_and_lfs_pointer_are_named(work, at, tmp_path):
+    Repository.make(tmp_path / "sub", {"a": "a"})
+    git(work.folder, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(tmp_path / "sub"), "sub")
+    work.commit({"big.pem": "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"})
+
+    files = (await at(work.folder, ref="main").snapshot()).files
+
+    with pytest.raises(SourceError, match="it is a submodule"):
+        files.read("sub/a")
+    with pytest.raises(SourceError, match="Git LFS pointer"):
+        files.read("big.pem")
+    with pytest.raises(SourceError, match="it is a submodule"):
+        await at(work.folder, ref="main", path="sub").snapshot()
+
+
+async def test_odd_names_and_titles_do_not_reach_the_terminal(work, at):
+    work.write({"ü/ñ.json": "u"})
+    (work.folder / b"\xff\xfe".decode("utf-8", "surrogateescape")).write_text("odd")
+    work.commit({}, "Title \x1b[31mred\x07")
+
+    taken = await at(work.folder, ref="main").snapshot()
+
+    assert taken.revision.title.isprintable()
+    assert {"ü/ñ.json", "\\xff\\xfe"} <= set(taken.files.names())
+    assert taken.files.read("\\xff\\xfe") == b"odd"
+
+
+async def test_too_many_files_and_too_large_a_file(work, tmp_path):
+    from reconciler.sources.address import Address
+    from reconciler.sources.git import GitSource
+
+    place = Address(str(work.folder), str(work.folder), "file")
+    few = GitSource(place, cache=tmp_path / "cache", limits=Limits(files=2))
+    with pytest.raises(SourceError, match="more than 2 files"):
+        await few.snapshot()
+    small = await GitSource(place, cache=tmp_path / "cache", limits=Limits(file_bytes=2)).snapshot()
+    with pytest.raises(SourceError, match=r"'fleet.yaml' has 13 bytes, more than the 2 bytes"):
+        small.files.read("fleet.yaml")
+
+
+async def test_environment_of_a_hook_leads_nowhere_else(work, at, monkeypatch, tmp_path):
+    other = Repository.make(tmp_path / "other", {"other": "other"})
+    monkeypatch.setenv("GIT_DIR", str(other.folder / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(other.folder))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "index"))
+
+    head = await at(work.folder, ref="main").snapshot()
+    folder = await at(work.folder).snapshot()
+
+    assert "fleet.yaml" in head.files.names()
+    assert head.revision.id == folder.revision.id
+
+
+@pytest.mark.parametrize("harm", ["pack", "head", "lock", "config", "empty"])
+async def test_damaged_copy_is_made_anew(work, at, tmp_path, harm):
+    await at(work.folder, ref="main").snapshot()
+    (copy,) = (path.parent for path in (tmp_path / "cache/git").glob("*/HEAD"))
+    if harm == "pack":
+        for pack in copy.glob("objects/pack/*.pack"):
+            pack.chmod(0o600)
+            pack.write_bytes(b"")
+    elif harm == "head":
+        (copy / "HEAD").write_text("")
+    elif harm == "lock":
+        work.commit({"x": "x"})
+        (copy / "shallow.lock").touch()
+    elif harm == "config":
+        (copy / "config").write_text("[core\n")
+    else:
+        shutil.rmtree(copy / "refs")
+
+    assert (await at(work.folder, ref="main").snapshot()).revision.id == work.head
+
+
+async def test_two_processes_share_the_cache(work, tmp_path):
+    program = (
+        "import asyncio, sys; from pathlib import Path; from reconciler.sources.locate import locate\n"
+        "async def main():\n"
+        "    source = locate(sys.argv[1], ref=sys.argv[3], cache=Path(sys.argv[2]))\n"
+        "    for _ in range(3): taken = await source.snapshot()\n"
+        "    print(taken.revision.id, len(taken.files.read('fleet.yaml')))\n"
+        "asyncio.run(main())"
+    )
+    git(work.folder, "tag", "v1")
+    refs = ["main", "v1", work.head[:8]]
+    running = [
+        await asyncio.create_subprocess_exec(
+            sys.executable, "-c", program, str(work.folder), str(tmp_path / "cache"), ref,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        for ref in refs
+    ]
+    answers = await asyncio.gather(*(each.communicate() for each in running))
+
+    assert [output.decode().split() for output, _ in answers] == [[work.head, "13"]] * 3, answers
+
+
+async def test_waiting_for_another_process_ends(work, tmp_path):
+    from reconciler.sources.address import Address
+    from reconciler.sources.git import GitSource
+    from reconciler.sources.lock import locked
+
+    place = Address(str(work.folder), str(work.folder), "file")
+    source = GitSource(place, cache=tmp_path / "cache", seconds=0.2)
+    lock = source._folder.with_suffix(".lock")
+    async with locked(lock, seconds=1):
+        with pytest.raises(SourceUnreachable, match="another process has been fetching"):
+            await source.snapshot()
+
+
+async def test_git_that_hangs_is_ended_with_its_children(tmp_path):
+    (tmp_path / "bin").mkdir()
+    fake = tmp_path / "bin" / "git"
+    fake.write_text(f"#!/bin/sh\n(sleep 60; touch {tmp_path}/survived) &\necho $! > {tmp_path}/pid\nwait\n")
+    fake.chmod(0o755)
+    runner = Git({"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"}, seconds=0.5)
+
+    with pytest.raises(SourceUnreachable, match="git fetch did not end within 0.5 seconds"):
+        await runner.run("--quiet", "fetch", folder=str(tmp_path))
+
+    child = int((tmp_path / "pid").read_text())
+    deadline = time.monotonic() + 5
+    while _alive(child) and time.monotonic() < deadline:
+        await asyncio.sleep(0.01)
+    assert not _alive(child)
+
+
+def _alive(process: int) -> bool:
+    try:
+        with open(f"/proc/{process}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+async def test_no_git_on_the_path(tmp_path):
+    with pytest.raises(SourceError, match="git is not installed"):
+        await Git({"PATH": str(tmp_path)}).run("version", folder=str(tmp_path))
+
+
+async def test_settings_join_those_that_the_environment_already_has(tmp_path):
+    environment = {"PATH": "/usr/bin:/bin", "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "a.b", "GIT_CONFIG_VALUE_0": "1"}
+    runner = Git(environment, config=(("c.d", "2"),))
+
+    assert await runner.run("config", "a.b", folder=str(tmp_path)) == b"1\n"
+    assert await runner.run("config", "c.d", folder=str(tmp_path)) == b"2\n"
+    with pytest.raises(GitFailed):
+        await runner.run("config", "e.f", folder=str(tmp_path))
