@@ -82,15 +82,12 @@ def pending(plan: Plan) -> str:
 
 def summary(plan: Plan, violations: Sequence[Violation] = ()) -> str:
     """The one sentence that a plan comes to."""
-    errors = sum(finding.severity is Severity.ERROR for finding in plan.findings())
+    trouble = _trouble(plan)
     if violations:
         return f"Refused for {plural(len(violations), 'reason')}, nothing is done: {pending(plan)}."
     if not plan.empty:
-        return f"{pending(plan)}; {plural(errors, 'error')} to look at." if errors else f"{pending(plan)}."
-    if errors:
-        return f"Nothing to do where the nodes could be read; {plural(errors, 'error')} to look at."
-    nodes = sum(cluster.nodes for cluster in plan.clusters)
-    return f"No changes: {plural(nodes, 'node is', 'nodes are')} as desired."
+        return f"{'; '.join(filter(None, (pending(plan), trouble)))}."
+    return f"No changes: {'; '.join(filter(None, (_as_desired(plan), trouble)))}."
 
 
 def result(report: Report, remaining: Plan | None = None) -> str:
@@ -108,8 +105,26 @@ def result(report: Report, remaining: Plan | None = None) -> str:
 def _verified(remaining: Plan | None) -> str:
     if remaining is None:
         return "not looked at again"
-    errors = sum(finding.severity is Severity.ERROR for finding in remaining.findings())
-    trouble = f"{plural(errors, 'error')} to look at"
     if not remaining.empty:
-        return f"still different: {pending(remaining)}" + (f"; {trouble}" if errors else "")
-    return f"no changes remain where the nodes could be read, {trouble}" if errors else "verified: no changes"
+        parts = (f"still different: {pending(remaining)}", _trouble(remaining))
+    elif _trouble(remaining):
+        parts = (f"no changes remain, {_as_desired(remaining)}", _trouble(remaining))
+    else:
+        parts = ("verified: no changes", "")
+    return "; ".join(filter(None, parts))
+
+
+def _as_desired(plan: Plan) -> str:
+    nodes = sum(cluster.nodes for cluster in plan.clusters)
+    unchanged = sum(cluster.unchanged for cluster in plan.clusters)
+    if unchanged < nodes:
+        return f"{unchanged:,} of {plural(nodes, 'node')} {'is' if unchanged == 1 else 'are'} as desired"
+    return f"{plural(nodes, 'node is', 'nodes are')} as desired"
+
+
+def _trouble(plan: Plan) -> str:
+    """Errors and warnings that a person should look at, in numbers; empty where there are none."""
+    weights = Counter(finding.severity for finding in plan.findings())
+    named = ((Severity.ERROR, "error"), (Severity.WARNING, "warning"))
+    told = " and ".join(plural(weights[severity], noun) for severity, noun in named if weights[severity])
+    return f"{told} to look at" if told else ""

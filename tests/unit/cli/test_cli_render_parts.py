@@ -18,7 +18,8 @@ from reconciler.cli.render.group import about, gathered, names
 from reconciler.cli.render.view import View
 from reconciler.core.diff import Change, Op, diff
 from reconciler.core.outcome import State
-from reconciler.core.plan import ClusterPlan, Plan
+from reconciler.core.plan import ClusterPlan, Finding, Plan
+from reconciler.core.problem import Severity
 from reconciler.core.secret import Secret
 
 RENDERED = [text.render_plan, markdown.render_plan, as_json.render_plan]
@@ -185,6 +186,14 @@ def test_a_run_that_succeeded_but_left_something_different_does_not_look_verifie
     told = words.result(report(), PLAN)
     assert told.startswith("Done: 43 changes; still different: 43 changes")
     assert "verified" not in told
+
+
+def test_nodes_that_are_not_as_desired_are_not_said_to_be():
+    away = Finding(Severity.WARNING, "node-away", "live/node-03", "node-03 is away")
+    plan = Plan(REVISION, "1", (ClusterPlan("live", "sora", 3, 2, findings=(away,)),))
+    assert words.summary(plan) == "No changes: 2 of 3 nodes are as desired; 1 warning to look at."
+    told = words.result(report(plan=PLAN), plan)
+    assert told.endswith("no changes remain, 2 of 3 nodes are as desired; 1 warning to look at.")
 
 
 def test_a_run_that_did_nothing_says_so():
