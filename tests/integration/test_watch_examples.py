@@ -1,0 +1,237 @@
+"""The examples for CI and systemd: they parse, and their shell does what the comments promise."""
+
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from reconciler.server.options import address, duration
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+UNIT = EXAMPLES / "systemd" / "reconcile-watch.service"
+MARKER = "<!-- reconcile: fleet plan -->"
+
+
+def parsed(name):
+    return YAML(typ="safe").load((EXAMPLES / "ci" / name).read_text(encoding="utf-8"))
+
+
+def github_step(name):
+    jobs = parsed("github.yml")["jobs"].values()
+    return next(step["run"] for job in jobs for step in job["steps"] if step.get("name") == name)
+
+
+def gitlab_script():
+    """All items of `script`: the runner joins them into one shell."""
+    return "\n".join(parsed("gitlab.yml")["fleet plan"]["script"])
+
+
+def snippets():
+    for job in parsed("github.yml")["jobs"].values():
+        yield from (step["run"] for step in job["steps"] if "run" in step)
+    job = parsed("gitlab.yml")["fleet plan"]
+    yield from (*job["before_script"], *job["script"])
+    yield unit_shell()
+
+
+def unit_shell():
+    """What the unit hands to the shell, as systemd reads it: lines joined, `$$` for `$`."""
+    text = UNIT.read_text(encoding="utf-8").replace("\\\n", " ")
+    return re.search(r"^ExecStart=/bin/sh -euc '(.*)'$", text, re.MULTILINE)[1].replace("$$", "$")
+
+
+@pytest.mark.parametrize("number", range(len(list(snippets()))))
+def test_every_snippet_is_valid_shell(number):
+    snippet = list(snippets())[number]
+    checked = subprocess.run(["bash", "-n"], input=snippet, text=True, capture_output=True, check=False)
+    assert checked.returncode == 0, checked.stderr
+
+
+class Runner:
+    """A folder with stand-ins for the commands that the snippets call."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.bin = folder / "bin"
+        self.bin.mkdir()
+        self.environment = {
+            "PATH": f"{self.bin}:{os.environ['PATH']}",
+            "HOME": str(folder),
+            "FLEET": ".",
+            "RUNNER_TEMP": str(folder),
+            "GITHUB_OUTPUT": str(folder / "output"),
+            "GITHUB_STEP_SUMMARY": str(folder / "summary"),
+            "REPOSITORY": "operations/fleet",
+            "NUMBER": "7",
+            "CI_BUILDS_DIR": str(folder),
+            "CI_API_V4_URL": "https://forge.example.com/api/v4",
+            "CI_PROJECT_ID": "3",
+            "CI_MERGE_REQUEST_IID": "7",
+        }
+
+    def stand_in(self, name, script):
+        path = self.bin / name
+        path.write_text(f"#!/usr/bin/env bash\n{script}\n", encoding="utf-8")
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+    def reconcile(self, status, errors=""):
+        self.stand_in("reconcile", f"echo '# A plan'; echo '{errors}' >&2; exit {status}")
+
+    def run(self, snippet, **environment):
+        return subprocess.run(
+            ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", snippet],
+            cwd=self.folder,
+            env={**self.environment, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def read(self, name):
+        path = self.folder / name
+        return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+@pytest.fixture
+def runner(tmp_path):
+    return Runner(tmp_path)
+
+
+VERDICTS = [(0, 0), (2, 0), (3, 3), (1, 1), (139, 1)]
+
+
+@pytest.mark.parametrize(("status", "verdict"), VERDICTS)
+def test_github_posts_whatever_happens_and_fails_where_it_should(runner, status, verdict):
+    runner.reconcile(status, "fleet.yaml:3:1: error: unknown key")
+    assert runner.run(github_step("Plan")).returncode == 0
+    assert runner.read("output") == f"status={status}\n"
+    assert runner.read("plan.md").startswith("# A plan")
+    assert ("    fleet.yaml:3:1" in runner.read("plan.md")) is (status not in {0, 2, 3})
+    assert runner.run(github_step("Verdict"), STATUS=str(status)).returncode == verdict
+
+
+@pytest.mark.parametrize(
+    ("existing", "call"), [("", "POST issues/7/comments"), ("41\n42", "PATCH issues/comments/41")]
+)
+def test_github_updates_its_comment_or_makes_the_first(runner, existing, call):
+    (runner.folder / "plan.md").write_text("# A plan\n", encoding="utf-8")
+    runner.stand_in(
+        "gh", f'case "$*" in *--jq*) echo "{existing}";; *) echo "$*" > called; cat comment.md > body;; esac'
+    )
+    done = runner.run(github_step("Post or update the comment"))
+    assert done.returncode == 0, done.stderr
+    method, _, path = call.partition(" ")
+    assert f"--method {method} repos/operations/fleet/{path}" in runner.read("called")
+    assert runner.read("body") == f"{MARKER}\n# A plan\n"
+
+
+def test_github_gives_each_job_no_more_than_it_needs():
+    workflow = parsed("github.yml")
+    assert workflow["permissions"] == {}
+    assert workflow["jobs"]["plan"]["permissions"] == {"contents": "read"}
+    assert workflow["jobs"]["comment"]["permissions"] == {"pull-requests": "write"}
+    assert set(workflow["on"]) == {"pull_request"}
+
+
+def test_github_pins_actions_and_never_pastes_foreign_text_into_a_script():
+    for job in parsed("github.yml")["jobs"].values():
+        for step in job["steps"]:
+            assert re.fullmatch(r"actions/[\w-]+@v\d+(\.\d+)*", step.get("uses", "actions/none@v1"))
+            assert "${{" not in step.get("run", "")
+
+
+CURL = """\
+case "$*" in
+  *per_page*) printf '%s' "$NOTES" ;;
+  *) echo "$*" > called; cat comment.md > body ;;
+esac
+for word in "$@"; do case $word in @*) [ ! -e "${word#@}" ] || cat "${word#@}" > header ;; esac; done
+"""
+
+
+@pytest.mark.parametrize(("status", "verdict"), VERDICTS)
+def test_gitlab_without_a_token_still_judges(runner, status, verdict):
+    runner.reconcile(status, "no such ref")
+    assert runner.run(gitlab_script()).returncode == verdict
+    assert runner.read("plan.md").startswith("# A plan")
+
+
+@pytest.mark.parametrize(
+    ("notes", "call"),
+    [
+        ([{"id": 1, "body": "fine"}], "POST"),
+        ([{"id": 1, "body": f"quote: {MARKER}"}, {"id": 2, "body": f"{MARKER}\nold"}], "PUT"),
+    ],
+)
+def test_gitlab_updates_its_note_or_makes_the_first(runner, notes, call):
+    runner.reconcile(2)
+    runner.stand_in("curl", CURL)
+    runner.stand_in("python", f'exec "{shutil.which("python3")}" "$@"')
+    done = runner.run(gitlab_script(), RECONCILE_NOTE_TOKEN="t0ken", NOTES=json.dumps(notes))
+    assert done.returncode == 0, done.stderr
+    called = runner.read("called")
+    assert f"--request {call}" in called
+    assert called.strip().endswith("/merge_requests/7/notes" + ("/2" if call == "PUT" else ""))
+    assert runner.read("header") == "PRIVATE-TOKEN: t0ken\n"
+    assert "t0ken" not in called + done.stdout + done.stderr
+    assert runner.read("body") == f"{MARKER}\n# A plan\n"
+
+
+def unit_value(key):
+    return re.findall(rf"^{key}=(.*)$", UNIT.read_text(encoding="utf-8"), re.MULTILINE)[-1]
+
+
+def test_systemd_waits_longer_than_the_grace_of_the_watch():
+    grace = re.search(r"--grace (\S+)", UNIT.read_text(encoding="utf-8"))[1]
+    assert float(unit_value("TimeoutStopSec")) > duration(grace, name="--grace") + 10
+
+
+def test_systemd_environment_file_holds_options_that_the_watch_takes():
+    lines = (EXAMPLES / "systemd" / "watch.env").read_text(encoding="utf-8").splitlines()
+    values = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    words = values["RECONCILE_OPTIONS"].split()
+    assert duration(words[words.index("--interval") + 1], name="--interval") == 300
+    assert address(words[words.index("--listen") + 1]) is not None
+    assert {word for word in words if word.startswith("--")} <= {"--ref", "--interval", "--poll", "--listen"}
+    assert not any("TOKEN" in name or "SECRET" in name for name in values)
+
+
+def test_systemd_shell_reads_the_token_from_the_credential_and_becomes_the_watch(runner):
+    runner.stand_in("reconcile", 'echo "$RECONCILE_GIT_TOKEN|$*"')
+    (runner.folder / "git-token").write_text("t0ken\n", encoding="utf-8")
+    done = runner.run(
+        unit_shell().replace("/opt/reconciler/bin/", ""),
+        CREDENTIALS_DIRECTORY=str(runner.folder),
+        STATE_DIRECTORY="/var/lib/reconciler",
+        RECONCILE_SOURCE="https://git.example.com/fleet.git",
+        RECONCILE_OPTIONS="--ref main --poll 30s",
+    )
+    assert done.stdout == (
+        "t0ken|watch https://git.example.com/fleet.git --state /var/lib/reconciler "
+        "--grace 90s --log-format json --ref main --poll 30s\n"
+    )
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not on this machine")
+def test_systemd_finds_no_fault_and_little_exposure(tmp_path):
+    # Elsewhere than where it is installed, the one complaint would be that the program is missing.
+    unit = tmp_path / UNIT.name
+    unit.write_text(UNIT.read_text(encoding="utf-8"), encoding="utf-8")
+    checked = subprocess.run(
+        ["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stderr
+    assert UNIT.name not in checked.stderr
+    rated = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--threshold=20", str(unit)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert rated.returncode == 0, rated.stdout
