@@ -70,10 +70,10 @@ def result(run: RunLine) -> str:
     if run.finished is None or run.exit_status is None:
         return f"not finished: {_told(run.counts)}"
     word = _ENDINGS.get(run.exit_status, f"exit {run.exit_status}")
+    if not run.counts:
+        return f"{word}: {short(clean(run.note), 80)}" if run.note else word
     if run.counts.keys() <= SUCCESSES:
         return f"{word}: {plural(sum(run.counts.values()), 'change')}"
-    if run.counts.keys() == {_OPEN}:
-        return f"{word}: {short(clean(run.note), 80)}" if run.note else word
     return f"{word}: {_told(run.counts)}"
 
 
@@ -89,8 +89,8 @@ def _head(run: RunLine, layout: Layout) -> Iterator[str]:
     yield f"  revision  {clean(run.short or run.revision)}{title} from {clean(run.source)}"
     yield f"  asked by  {clean(run.trigger)}; reconcile {clean(run.program)}, plan {run.digest[:12]}"
     yield f"  started   {_when(run.started)} UTC{_took(run)}"
-    if run.note:
-        yield from layout.wrapped(clean(run.note), 2, Tone.CHANGE)
+    for note in run.note.splitlines():
+        yield from layout.wrapped(clean(note), 2, Tone.CHANGE)
 
 
 def _took(run: RunLine) -> str:

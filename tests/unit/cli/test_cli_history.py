@@ -60,7 +60,7 @@ def record() -> RunRecord:
 def test_runs_as_a_table(golden):
     runs = [
         line(),
-        line(id="20261121-030000-0000", exit_status=3, counts={"open": 43}, note="live: one too few"),
+        line(id="20261121-030000-0000", exit_status=3, counts={}, note="live: one too few"),
         line(id="20261120-230000-aaaa", exit_status=None, finished=None, counts={"done": 1, "open": 42}),
         line(id="20261120-220000-bbbb", exit_status=0, counts={"done": 43}, trigger="webhook\x1b[2J"),
     ]

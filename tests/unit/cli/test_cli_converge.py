@@ -1,0 +1,245 @@
+"""The flow behind `reconcile`: what is asked, what is done, what is written down, and every exit status."""
+
+import contextlib
+import io
+import json
+from dataclasses import replace
+
+import pytest
+import support_driver as support
+from support_driver import FakeDriver, World, cluster
+
+from reconciler.cli import converge as flow
+from reconciler.cli.converge import Order, converge
+from reconciler.cli.main import main
+from reconciler.cli.options import Format
+from reconciler.cli.terminal import Terminal
+from reconciler.core.problem import Severity
+from reconciler.errors import UsageError
+from reconciler.store.sqlite import FILE
+
+
+class NoWire(support.NoWire):
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *_):
+        return None
+
+
+class Strict(FakeDriver):
+    """A product for which a node that does not answer is an error."""
+
+    def plan(self, desired, observed):
+        plan = super().plan(desired, observed)
+        return replace(plan, findings=tuple(replace(one, severity=Severity.ERROR) for one in plan.findings))
+
+
+class Stage:
+    """A fleet in memory, a state folder, and a terminal that keeps what it is told."""
+
+    def __init__(self, folder, monkeypatch):
+        self.world = World({"a": "old", "b": "new", "c": "old"})
+        self.wanted = {"a": "new", "b": "new", "c": "new"}
+        self.options = {}
+        self.folder = folder / "state"
+        self.out, self.aside = io.StringIO(), io.StringIO()
+        self.answers = False
+        self.monkeypatch = monkeypatch
+        self.terminal = Terminal(out=self.out, aside=self.aside)
+        monkeypatch.setattr(flow, "DRIVERS", {"fake": Strict(self.world)})
+        monkeypatch.setattr(flow, "HttpWire", NoWire)
+        monkeypatch.setattr(flow, "_fleet", self._fleet)
+
+    async def _fleet(self, order):
+        return support.fleet(cluster("hall", self.wanted, **self.options))
+
+    def run(self, **order) -> int:
+        self.out.truncate(0), self.out.seek(0), self.aside.truncate(0), self.aside.seek(0)
+        return converge(Order(state=self.folder, **order), self.terminal)
+
+    def answering(self, text):
+        self.monkeypatch.setattr("sys.stdin", io.StringIO(text))
+        self.terminal = replace(self.terminal, answers=True)
+
+    @property
+    def said(self) -> str:
+        return self.out.getvalue()
+
+
+@pytest.fixture
+def stage(tmp_path, monkeypatch):
+    return Stage(tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize(("detailed", "status"), [(False, 0), (True, 2)])
+def test_a_dry_run_changes_nothing_and_leaves_nothing_behind(stage, detailed, status):
+    assert stage.run(dry_run=True, detailed_exitcode=detailed) == status
+    assert "2 changes on 1 cluster." in stage.said
+    assert stage.world.acts == []
+    assert not stage.folder.exists()
+
+
+def test_a_dry_run_never_reaches_apply(stage, monkeypatch):
+    monkeypatch.setattr(flow, "apply", None)
+    monkeypatch.setattr(flow, "resume", None)
+    assert stage.run(dry_run=True, yes=True) == 0
+
+
+def test_a_dry_run_without_changes_succeeds(stage):
+    stage.wanted = {"b": "new"}
+    assert stage.run(dry_run=True, detailed_exitcode=True) == 0
+    assert "No changes: 1 node is as desired." in stage.said
+
+
+def test_a_dry_run_with_a_silent_node_fails_and_still_plans_the_others(stage):
+    stage.world.silent.add("a")
+    assert stage.run(dry_run=True, detailed_exitcode=True) == 1
+    assert "1 change on 1 cluster; 1 error to look at." in stage.said
+
+
+def test_a_refused_plan_is_status_3_in_both_modes_and_only_the_run_is_kept(stage):
+    stage.wanted["c"] = "forbidden"
+    assert stage.run(dry_run=True) == 3
+    assert not stage.folder.exists()
+    assert stage.run(yes=True) == 3
+    assert "refused: c may not [forbidden]" in stage.said
+    assert stage.world.acts == []
+    assert "refused: c may not" in history(stage)
+
+
+def test_an_agreed_plan_is_applied_verified_and_kept(stage):
+    stage.answering("y\n")
+    assert stage.run() == 0
+    assert stage.world.values == {"a": "new", "b": "new", "c": "new"}
+    assert "Apply 2 changes on 1 cluster? [y/N]" in stage.aside.getvalue()
+    assert "Done: 2 changes; verified: no changes." in stage.said
+    assert "done: 2 changes" in history(stage)
+
+
+def test_a_refusal_to_apply_does_nothing(stage):
+    stage.answering("n\n")
+    assert stage.run() == 1
+    assert stage.world.acts == []
+    assert "Nothing was done." in stage.aside.getvalue()
+
+
+def test_nobody_to_ask_is_an_error_that_names_the_way_out(stage):
+    with pytest.raises(UsageError) as raised:
+        stage.run()
+    assert "--yes" in raised.value.remedy
+    assert stage.world.acts == []
+
+
+def test_yes_asks_nothing(stage):
+    assert stage.run(yes=True) == 0
+    assert "[y/N]" not in stage.aside.getvalue()
+
+
+def test_nothing_to_do_asks_nothing_and_starts_no_run(stage):
+    stage.wanted = {"b": "new"}
+    assert stage.run() == 0
+    assert history(stage) == "No runs yet.\n"
+
+
+def test_a_failure_elsewhere_leaves_the_run_applied_in_part(stage):
+    stage.world.fault("a", "refused")
+    assert stage.run(yes=True) == 5
+    assert stage.world.values["c"] == "new"
+    assert "failed: hall: set a: it said no" in stage.said
+    assert "Applied in part: 1 done, 1 failed; still different: 1 change on 1 cluster" in stage.said
+
+
+def test_nothing_applied_is_status_1(stage):
+    stage.wanted = {"a": "new"}
+    stage.world.fault("a", "refused")
+    assert stage.run(yes=True) == 1
+
+
+def test_a_silent_node_makes_a_run_partial(stage):
+    stage.world.silent.add("a")
+    assert stage.run(yes=True) == 5
+    assert stage.world.values["c"] == "new"
+    assert "no changes remain, 2 of 3 nodes are as desired; 1 error to look at" in stage.said
+
+
+def test_a_silent_node_and_nothing_else_to_do_is_status_1(stage):
+    stage.wanted = {"a": "new", "b": "new"}
+    stage.world.silent.add("a")
+    assert stage.run(yes=True) == 1
+
+
+def test_a_world_that_moved_between_plan_and_apply_is_status_4(stage):
+    stage.wanted = {"a": "new"}
+
+    def meddle(question):
+        stage.world.values["a"] = "else"
+        return True
+
+    stage.monkeypatch.setattr(Terminal, "confirm", lambda self, question: meddle(question))
+    stage.answering("")
+    assert stage.run() == 4
+    assert stage.world.acts == []
+
+
+def test_an_earlier_run_that_was_killed_is_settled_first(stage):
+    stage.wanted = {"a": "new"}
+    stage.world.fault("a", "killed after")
+    with pytest.raises(support.Killed):
+        stage.run(yes=True)
+    assert stage.run(yes=True) == 0
+    assert stage.world.acts == ["a"]
+    assert "An earlier run had not ended; 1 step settled" in stage.aside.getvalue()
+
+
+def test_json_of_a_dry_run_is_one_document(stage):
+    assert stage.run(dry_run=True, format=Format.JSON) == 0
+    told = json.loads(stage.said)
+    assert set(told) == {"plan", "digest", "violations", "overridden", "warnings"}
+    assert [step["node"] for step in told["plan"]["clusters"][0]["steps"]] == ["a", "c"]
+
+
+@pytest.mark.parametrize("wanted", [{"a": "new"}, {"b": "new"}, {"a": "forbidden"}])
+def test_json_of_a_run_is_one_document_with_its_report(stage, wanted):
+    stage.wanted = wanted
+    status = stage.run(yes=True, format=Format.JSON)
+    told = json.loads(stage.said)
+    assert told["report"]["succeeded"] is True
+    assert (told["remaining"] is None) == (wanted != {"a": "new"})
+    assert bool(told["violations"]) == (status == 3)
+
+
+def test_markdown_of_a_run_ends_with_what_came_of_it(stage):
+    assert stage.run(yes=True, format=Format.MARKDOWN) == 0
+    assert stage.said.startswith("<!-- reconcile: plan -->\n### 2 changes on 1 cluster.")
+    assert "### Done: 2 changes; verified: no changes" in stage.said
+    assert "done" in stage.aside.getvalue()
+
+
+def test_only_keeps_to_one_node(stage):
+    assert stage.run(yes=True, only="a") == 0
+    assert stage.world.values == {"a": "new", "b": "new", "c": "old"}
+
+
+def test_facts_of_earlier_runs_are_recalled_by_a_dry_run_that_writes_nothing(stage, monkeypatch):
+    assert stage.run(yes=True) == 0
+    before = (stage.folder / FILE).read_bytes()
+    seen = []
+    look = flow.survey
+
+    async def survey(fleet, **named):
+        seen.append(named["recalled"].facts["hall"]["a"]["set_by_us"])
+        return await look(fleet, **named)
+
+    monkeypatch.setattr(flow, "survey", survey)
+    assert stage.run(dry_run=True) == 0
+    assert seen == ["new"]
+    assert (stage.folder / FILE).read_bytes() == before
+
+
+def history(stage) -> str:
+    """What `reconcile history` prints of the stage's runs."""
+    kept = io.StringIO()
+    with contextlib.redirect_stdout(kept):
+        assert main(["history", "--state", str(stage.folder)]) == 0
+    return kept.getvalue()
