@@ -1,0 +1,129 @@
+"""The source's loop: the last good fleet stays, whatever becomes of the source."""
+
+import asyncio
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+
+import pytest
+from watch_rig import FOREVER, Rig, fleet, until
+
+from reconciler.core.problem import Position, Problem, Severity
+from reconciler.errors import InputError, SourceError, SourceUnreachable
+from reconciler.server.board import SourceState
+from reconciler.server.intake import Intake, Reading
+
+AWAY = SourceUnreachable("the repository does not answer", remedy="try again")
+GONE = SourceError("there is no branch 'main'")
+WRONG = InputError(
+    [Problem(Position("fleet.yaml", 3, 1), "/x", Severity.ERROR, "unknown-key", "unknown key 'x'")]
+)
+
+
+class Fake:
+    """A source that gives, or raises, one thing after the other; the last one for ever."""
+
+    def __init__(self, *ends):
+        self.ends = list(ends)
+        self.looks = 0
+
+    async def snapshot(self):
+        self.looks += 1
+        end = self.ends.pop(0) if len(self.ends) > 1 else self.ends[0]
+        if isinstance(end, Exception):
+            raise end
+        return SimpleNamespace(revision=fleet(end[0]).revision, files=end)
+
+
+def load(snapshot):
+    if snapshot.files == "bad":
+        raise WRONG
+    return fleet(snapshot.files[0])
+
+
+class Site:
+    def __init__(self, *ends, poll=FOREVER):
+        self.rig, self.source, self.published = Rig(), Fake(*ends), []
+        reading = Reading(self.source, load, self.publish, poll)
+        self.intake = Intake(reading, self.rig.around)
+
+    def publish(self, new, trigger):
+        self.published.append((new.revision.id[0], trigger))
+
+    @property
+    def status(self):
+        return self.rig.board.source
+
+    @asynccontextmanager
+    async def running(self):
+        task = asyncio.create_task(self.intake.run())
+        try:
+            yield self
+        finally:
+            self.intake.stop()
+            async with asyncio.timeout(10):
+                await task
+
+
+async def test_it_looks_at_the_start_and_publishes_once_for_each_revision():
+    async with Site("a", "a", "b", poll=0.005).running() as site:
+        await until(lambda: site.source.looks >= 4)
+    assert site.published == [("a", "start"), ("b", "poll")]
+    assert site.rig.sample("source_looks_total", result="new") == 2
+    assert site.rig.sample("source_looks_total", result="same") >= 1
+    assert site.status.state is SourceState.GOOD
+
+
+async def test_a_burst_of_triggers_is_one_look_and_the_webhook_gets_the_credit():
+    site = Site("a", "b")
+    async with site.running():
+        await until(lambda: site.source.looks == 1)
+        for _ in range(20):
+            site.intake.ask("files")
+            site.intake.ask("webhook")
+        await until(lambda: site.source.looks == 2)
+        await asyncio.sleep(0.05)
+    assert site.source.looks == 2
+    assert site.published[-1] == ("b", "webhook")
+    assert site.rig.sample("triggers_total", trigger="webhook") == 20
+
+
+@pytest.mark.parametrize(
+    ("end", "state", "rejected"),
+    [
+        (AWAY, SourceState.UNREACHABLE, ""),
+        (GONE, SourceState.INVALID, ""),
+        ("bad", SourceState.INVALID, "b" * 40),
+    ],
+)
+async def test_a_failure_keeps_the_last_good_fleet_and_is_told_once(end, state, rejected):
+    async with Site("a", end, end, end, "a", poll=0.005).running() as site:
+        await until(lambda: site.status.state is state)
+        assert site.status.revision.id[0] == "a"
+        assert site.status.rejected == rejected
+        await until(lambda: site.status.state is SourceState.GOOD)
+        assert site.status.words == ""
+    assert site.published == [("a", "start")]
+    refused = [line for line in site.rig.lines() if line["level"] == "error"]
+    assert len(refused) == 1
+    assert refused[0]["kept"] == "aaaaaaa"
+    assert len(site.rig.lines("source is well again")) == 1
+
+
+async def test_every_problem_of_a_bad_revision_is_named_with_its_place():
+    async with Site("bad").running() as site:
+        await until(lambda: site.status.state is SourceState.INVALID)
+    (line,) = site.rig.lines("desired state refused")
+    assert line["words"].startswith("fleet.yaml:3:1: error: unknown key 'x'")
+    assert site.published == []
+    assert site.status.revision is None
+
+
+async def test_a_source_that_is_away_at_the_start_is_asked_again():
+    async with Site(AWAY, AWAY, "a", poll=0.005).running() as site:
+        await until(lambda: site.published)
+    assert site.published == [("a", "poll")]
+
+
+async def test_stopping_does_not_wait_for_the_poll():
+    async with Site("a").running() as site:
+        await until(lambda: site.source.looks == 1)

@@ -1,0 +1,92 @@
+"""Who is under watch, and that clusters do not wait for each other."""
+
+import asyncio
+
+import pytest
+from watch_rig import CONVERGED, Rig, Script, fleet, until
+
+from reconciler.errors import UsageError
+from reconciler.server.roster import Roster, chosen
+from reconciler.server.supervision import Supervision
+from reconciler.server.turn import Result, Turn
+
+
+class SlowEdge(Script):
+    """A pass that never ends for the cluster `edge`, and is quick for all others."""
+
+    async def __call__(self, job):
+        if job.cluster == "edge":
+            self.jobs.append(job)
+            await job.stop.wait()
+            return Turn(Result.STOPPED)
+        return await super().__call__(job)
+
+
+async def test_a_slow_cluster_holds_up_nobody():
+    rig, tasks, script = Rig(interval=0.005), Supervision(), SlowEdge(CONVERGED)
+    roster = Roster(script, rig.around, tasks.spawn)
+    roster.publish(fleet("a", "edge", "live"), "start")
+    await until(lambda: sum(job.cluster == "live" for job in script.jobs) >= 3)
+    assert sum(job.cluster == "edge" for job in script.jobs) == 1
+    roster.stop()
+    assert await tasks.drained(10)
+
+
+async def test_a_new_fleet_starts_what_is_missing_and_rests_what_left():
+    rig, tasks, script = Rig(), Supervision(), Script()
+    roster = Roster(script, rig.around, tasks.spawn)
+    roster.publish(fleet("a", "edge", "live"), "start")
+    await script.ran(2)
+    roster.publish(fleet("b", "live", "lab"), "poll")
+    await script.ran(4)
+    assert sorted(rig.board.clusters) == ["lab", "live"]
+    assert tasks.running() == ("cluster edge", "cluster lab", "cluster live")  # one loop for each name, ever
+    roster.publish(fleet("c", "edge"), "poll")
+    await script.ran(5)
+    assert tasks.running() == ("cluster edge", "cluster lab", "cluster live")
+    roster.stop()
+    assert await tasks.drained(10)
+
+
+def test_only_names_a_cluster_or_a_node():
+    whole = fleet("a", "edge", "live", nodes=("n1", "n2"))
+    assert len(chosen(whole, "")) == 2
+    assert [desk.entry.name for desk in chosen(whole, "live")] == ["live"]
+    assert [desk.entry.name for desk in chosen(whole, "live/n2")] == ["live"]
+    with pytest.raises(UsageError, match="nobody") as caught:
+        chosen(whole, "nobody")
+    assert "edge, live" in caught.value.remedy
+
+
+async def test_a_loop_that_breaks_down_ends_the_watch():
+    tasks = Supervision()
+
+    async def broken():
+        raise RuntimeError("half a watch deceives")
+
+    tasks.spawn(broken(), "source")
+    async with asyncio.timeout(10):
+        await tasks.stop.wait()
+    assert isinstance(tasks.broken["source"], RuntimeError)
+
+
+async def test_the_second_signal_cuts_the_waiting_short():
+    tasks = Supervision()
+    tasks.spawn(asyncio.Event().wait(), "cluster edge")
+    tasks.interrupt()
+    assert tasks.stop.is_set()
+    assert not tasks.hurry.is_set()
+    waiting = asyncio.create_task(tasks.drained(3600))
+    await asyncio.sleep(0)
+    tasks.interrupt()
+    async with asyncio.timeout(10):
+        assert not await waiting
+        await tasks.abandon()
+    assert tasks.running() == ()
+
+
+async def test_the_grace_is_bounded():
+    tasks = Supervision()
+    tasks.spawn(asyncio.Event().wait(), "cluster edge")
+    assert not await tasks.drained(0.01)
+    await tasks.abandon()

@@ -1,0 +1,96 @@
+"""What the tests of the loops share: surroundings with readable logs, fleets and passes by hand."""
+
+import asyncio
+import io
+import json
+import time
+from types import SimpleNamespace
+
+from reconciler.core.plan import Revision
+from reconciler.server.board import Board
+from reconciler.server.cluster import Surroundings
+from reconciler.server.logs import open_log
+from reconciler.server.metrics import Metrics
+from reconciler.server.turn import Result, Turn
+
+CONVERGED = Turn(Result.CONVERGED)
+FOREVER = 3600.0
+
+
+def revision(letter="a"):
+    return Revision("/fleet", letter * 40, letter * 7, f"Commit {letter}")
+
+
+def fleet(letter="a", *names, nodes=()):
+    """A fleet of clusters with these names; each has the same nodes."""
+    members = tuple(SimpleNamespace(name=node) for node in nodes)
+    desks = tuple(
+        SimpleNamespace(entry=SimpleNamespace(name=name, members=lambda: members))
+        for name in names or ("edge",)
+    )
+    return SimpleNamespace(revision=revision(letter), desks=desks, warnings=())
+
+
+class Rig:
+    """Surroundings of loops, and what they wrote."""
+
+    def __init__(self, *, interval=FOREVER, draw=1.0):
+        self.board = Board()
+        self.metrics = Metrics(self.board, dry_run=False)
+        self.stream = io.StringIO()
+        self.around = Surroundings(
+            board=self.board,
+            metrics=self.metrics,
+            log=open_log(self.stream, form="json"),
+            clock=time.monotonic,
+            wall=time.time,
+            draw=lambda: draw,
+            interval=interval,
+        )
+
+    def lines(self, event=""):
+        found = [json.loads(line) for line in self.stream.getvalue().splitlines()]
+        return [line for line in found if event in {"", line["event"]}]
+
+    def sample(self, name, **labels):
+        return self.metrics.registry.get_sample_value(f"reconciler_{name}", labels)
+
+
+class Script:
+    """A pass that gives, or raises, one thing after the other; the last one for ever."""
+
+    def __init__(self, *ends):
+        self.ends = list(ends) or [CONVERGED]
+        self.jobs = []
+        self.news = asyncio.Event()
+        self.gate = None
+
+    async def __call__(self, job):
+        self.jobs.append(job)
+        self.news.set()
+        if self.gate:
+            stop = asyncio.create_task(job.stop.wait())
+            gate = asyncio.create_task(self.gate.wait())
+            await asyncio.wait({stop, gate}, return_when=asyncio.FIRST_COMPLETED)
+            stop.cancel()
+            gate.cancel()
+            if job.stop.is_set():
+                return Turn(Result.STOPPED)
+        end = self.ends.pop(0) if len(self.ends) > 1 else self.ends[0]
+        if isinstance(end, BaseException):
+            raise end
+        return end
+
+    async def ran(self, count):
+        """Wait until so many passes were begun."""
+        async with asyncio.timeout(10):
+            while len(self.jobs) < count:
+                self.news.clear()
+                await self.news.wait()
+
+
+async def until(condition):
+    """Wait until a condition holds."""
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.001)
