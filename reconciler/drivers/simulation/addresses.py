@@ -27,6 +27,20 @@ class Address(NamedTuple):
         return f"{host}:{self.port}"
 
 
+def without_tls(node: str, scheme: str, address: Address) -> Address:
+    """The same address.
+
+    Raises:
+        UsageError: the scheme is not plain HTTP.
+    """
+    if scheme != "http":
+        raise UsageError(
+            f"{node}: a simulated node speaks plain HTTP, its address says {scheme}",
+            remedy="write http:// in a copy of the fleet file",
+        )
+    return address
+
+
 def on_loopback(node: str, address: Address) -> Address:
     """The same address.
 

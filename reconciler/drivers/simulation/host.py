@@ -110,8 +110,7 @@ class Simulation:
         for task in self._restarts:
             task.cancel()
         await asyncio.gather(*self._restarts, return_exceptions=True)
-        for place in self._places.values():
-            await place.listener.close()
+        await asyncio.gather(*(place.listener.close() for place in self._places.values()))
 
     @property
     def nodes(self) -> Mapping[str, Address]:

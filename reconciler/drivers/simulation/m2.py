@@ -9,7 +9,7 @@ from reconciler.core.secret import reveal
 from reconciler.drivers.m2.address import endpoint
 from reconciler.drivers.m2.machine import lookup
 from reconciler.drivers.m2.simulator import M2World
-from reconciler.drivers.simulation.addresses import Address
+from reconciler.drivers.simulation.addresses import Address, without_tls
 from reconciler.drivers.simulation.served import Reply, Request
 
 UPLOADS: Final = frozenset({"/setting/upload", "/setting/import"})
@@ -28,7 +28,7 @@ class M2Served:
             desk.entry, documents, converged=converged, resources=desk.resources, **given
         )
         self.addresses = {
-            node.name: _place(getattr(node, "address", ""), documents[node.name])
+            node.name: _place(node.name, getattr(node, "address", ""), documents[node.name])
             for node in desk.entry.members()
         }
 
@@ -65,7 +65,8 @@ class M2Served:
         return self.world.moved(node)
 
 
-def _place(address: str, document: Any) -> Address:
+def _place(node: str, address: str, document: Any) -> Address:
     """Where a node is reached: a host with a port, or a host alone, whose port is its setting's."""
     where = endpoint(address)
-    return Address(where.host, where.port or lookup(document, "env.management.api.port") or 10040)
+    port = where.port or lookup(document, "env.management.api.port") or 10040
+    return without_tls(node, where.scheme, Address(where.host, port))

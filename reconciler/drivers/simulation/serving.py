@@ -17,6 +17,9 @@ from reconciler.drivers.simulation.served import Reply, Request
 Ask: TypeAlias = Callable[[Request], tuple[Fault | None, Reply]]
 """Given a request, the fault it meets and what the node would answer; what is done is done."""
 
+AT_ONCE: Final = 0.001
+"""Seconds that open connections get at the end; aiohttp takes 0 for ever."""
+
 CLOSED: Final = 0
 """The status that stands for no answer at all."""
 
@@ -47,7 +50,7 @@ class Listener:
         """Listen no more."""
         if self._server is not None and self._web is not None:
             self._server.close()
-            await self._web.shutdown(0)
+            await self._web.shutdown(AT_ONCE)
             self._server = None
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from reconciler.core.ports import Desk
-from reconciler.drivers.simulation.addresses import Address
+from reconciler.drivers.simulation.addresses import Address, without_tls
 from reconciler.drivers.simulation.served import Reply, Request
 from reconciler.drivers.sora.simulator import SoraWorld
 
@@ -17,7 +17,9 @@ class SoraServed:
     def __init__(self, desk: Desk, *, converged: bool, choices: Any) -> None:
         given = {} if choices is None else {"choices": choices}
         self.world = SoraWorld.from_entry(desk.entry, converged=converged, **given)
-        self.addresses = {node.name: _of_url(getattr(node, "api", "")) for node in desk.entry.members()}
+        self.addresses = {
+            node.name: _place(node.name, getattr(node, "api", "")) for node in desk.entry.members()
+        }
 
     def answer(self, node: str, request: Request) -> Reply:
         """What the node answers, and the change it makes."""
@@ -40,6 +42,6 @@ class SoraServed:
         return None
 
 
-def _of_url(url: str) -> Address:
+def _place(node: str, url: str) -> Address:
     parts = urlsplit(url)
-    return Address(parts.hostname or url, parts.port or (443 if parts.scheme == "https" else 80))
+    return without_tls(node, parts.scheme, Address(parts.hostname or url, parts.port or 80))
