@@ -12,7 +12,7 @@ from reconciler.core.plan import Payload, Step
 from reconciler.core.ports import Done, Driver, Wire
 from reconciler.core.verdict import Standing, Verdict
 from reconciler.engine.sight import until_clear, until_done
-from reconciler.errors import NodeError, NodeRefused, NodeUnauthorized, ReconcilerError
+from reconciler.errors import NodeError, NodeRefused, NodeUnreachable, ReconcilerError
 from reconciler.store.records import Ending
 
 STOPPED = "the run was asked to stop before this step"
@@ -84,12 +84,12 @@ async def _act(step: Step, bench: Bench) -> tuple[Done | None, ReconcilerError |
 def _final(error: ReconcilerError | None) -> bool:
     """Whether an error says that no effect is on its way, so that one look is enough.
 
-    A plain 5xx may come from something between us and the node; with the product's own code it is
-    the node's word.
+    No answer says nothing; nor does a plain 5xx, which may come from something between us and the
+    node, unless it carries the product's own code.
     """
     if isinstance(error, NodeRefused):
         return bool(error.code) or error.status < _SERVER_ERROR
-    return isinstance(error, NodeUnauthorized)
+    return error is not None and not isinstance(error, NodeUnreachable)
 
 
 def _unperformed(step: Step, verdict: Verdict) -> Outcome:

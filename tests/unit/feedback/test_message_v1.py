@@ -1,0 +1,100 @@
+"""Messages v1: what stands in them, what is left out, and which outcomes they are made of."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from support_driver import REVISION, FakeDriver, Wish, World, cluster
+
+from reconciler.core.observation import Observed, Present
+from reconciler.core.outcome import Outcome, State
+from reconciler.feedback.message import identity, is_told, message
+
+NOW = datetime(2026, 11, 21, 3, 44, 55, 120_000, tzinfo=UTC)
+(BARE,) = FakeDriver(World()).plan(Wish(cluster("c", {"n": "new"})), Observed({"n": Present("old")})).steps
+STEP = replace(BARE, node="edge-01", action="upload", arguments={"payload": "d", "before": "x"})
+
+
+def told(state: State = State.DONE, reason: str = "", *, action="upload", restart=(), **arguments):
+    step = replace(STEP, action=action, arguments={**STEP.arguments, **arguments})
+    outcome = Outcome(step, state, reason, waiting_for_restart=restart)
+    return message(outcome, run="run-1", revision=REVISION, now=NOW)
+
+
+def test_a_success_as_a_whole():
+    assert told(
+        setting_version="2022-06-21-A",
+        product_version="2.8.1",
+        addresses=["10.10.10.1", "10.10.10.2"],
+        restart=("/env/network/http",),
+    ) == {
+        "messageVer": "1",
+        "timestamp": "2026-11-21T03:44:55.120Z",
+        "node": {
+            "hostname": "edge-01",
+            "iplist": ["10.10.10.1", "10.10.10.2"],
+            "productVer": "2.8.1",
+            "settingVer": "2022-06-21-A",
+        },
+        "userdata": {"source": REVISION.source, "revision": REVISION.id, "run": "run-1"},
+        "action": {"api": "/setting/upload", "event": "/_api_/setting/upload"},
+        "parameters": [
+            {
+                "result": {
+                    "method": "deploy",
+                    "status": "ok",
+                    "version": "2022-06-21-A",
+                    "notupdated": [{"field": "/env/network/http"}],
+                }
+            }
+        ],
+        "setting": None,
+    }
+
+
+def test_a_failure_gives_its_reason_and_does_not_claim_the_version():
+    found = told(State.FAILED, "it said no", setting_version=10)
+    assert found["parameters"] == [{"result": {"method": "deploy", "status": "it said no", "version": 10}}]
+    assert "settingVer" not in found["node"]
+
+
+def test_a_failure_without_words_is_not_ok():
+    assert told(State.UNKNOWN)["parameters"][0]["result"]["status"] == "unknown"
+
+
+def test_what_is_not_known_is_left_out():
+    found = told()
+    assert found["node"] == {"hostname": "edge-01", "iplist": []}
+    assert found["parameters"] == [{"result": {"method": "deploy", "status": "ok"}}]
+
+
+@pytest.mark.parametrize(
+    ("action", "arguments", "api"),
+    [
+        ("upload", {}, "/setting/upload"),
+        ("checkout", {}, "/setting/deploy/checkout"),
+        ("local", {}, "/setting/deploy/local"),
+        ("purge", {"feedback_api": "/sora/PurgeClusterNode"}, "/sora/PurgeClusterNode"),
+        ("stop", {}, "/stop"),
+    ],
+)
+def test_the_action_names_the_call(action, arguments, api):
+    assert told(action=action, **arguments)["action"] == {"api": api, "event": f"/_api_{api}"}
+
+
+def test_the_time_is_told_in_utc():
+    seoul = NOW.astimezone(timezone(timedelta(hours=9)))
+    found = message(Outcome(STEP, State.DONE), run="r", revision=REVISION, now=seoul)
+    assert found["timestamp"] == "2026-11-21T03:44:55.120Z"
+
+
+def test_one_outcome_of_one_run_has_one_id():
+    done, failed = Outcome(STEP, State.DONE), Outcome(STEP, State.FAILED)
+    assert identity("r", done) == identity("r", replace(done, reason="said otherwise", seconds=3.0))
+    assert len({identity("r", done), identity("s", done), identity("r", failed)}) == 3
+    assert identity("r", done).isalnum()
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_messages_tell_of_nodes_not_of_what_was_never_tried(state):
+    assert is_told(Outcome(STEP, state)) is (state not in {State.SKIPPED, State.WAITING})
