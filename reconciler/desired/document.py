@@ -1,0 +1,76 @@
+"""A parsed file of the desired state: its plain value, and on demand where each part of it stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import PurePosixPath
+from typing import Any
+
+from reconciler.core.plain import parts
+from reconciler.core.problem import Position
+from reconciler.desired import jsontext
+from reconciler.desired.lines import BYTE_ORDER_MARK, Lines, decoded
+from reconciler.desired.places import Place
+from reconciler.errors import InputError
+
+YAML_SUFFIXES = frozenset({".yaml", ".yml"})
+
+
+@dataclass(eq=False)
+class Document:
+    """What one file says; implements `core.ports.Document`.
+
+    Two documents are the same only if they are one object, so that what many nodes share is
+    looked at once.
+
+    Args:
+        name: the file's path within the source.
+        value: the plain value.
+        text: the file's characters, which positions count.
+        place: where everything stands, if that is known already.
+    """
+
+    name: str
+    value: Any
+    text: str = field(repr=False)
+    place: Place | None = field(default=None, repr=False)
+
+    def position(self, pointer: str, *, key: bool = False) -> Position:
+        """Where the value (or its key) at a JSON pointer stands, or else its nearest parent."""
+        if self.place is None:
+            self.place = jsontext.places(self.name, self.text)
+        place, found = self.place.nearest(parts(pointer))
+        return self._lines.at(place.key if key and found else place.start)
+
+    @cached_property
+    def _lines(self) -> Lines:
+        return Lines(self.name, self.text)
+
+
+def parse(name: str, data: bytes) -> Document:
+    """The document in a file: YAML if its name ends so, else JSON.
+
+    Raises:
+        InputError: with every problem that can be found in the file.
+    """
+    text = decoded(name, data)
+    problems = list(text.problems)
+    if not text.hopeless:
+        try:
+            document = _read(name, text.content)
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(sorted(problems, key=lambda problem: problem.position))
+    return document
+
+
+def _read(name: str, text: str) -> Document:
+    if PurePosixPath(name).suffix.lower() not in YAML_SUFFIXES:
+        return Document(name, jsontext.read(name, text), text)
+    from reconciler.desired import yamltext  # noqa: PLC0415  (loads libyaml, which JSON does not need)
+
+    text = text.removeprefix(BYTE_ORDER_MARK)
+    value, place = yamltext.read(name, text)
+    return Document(name, value, text, place)

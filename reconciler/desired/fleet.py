@@ -1,0 +1,184 @@
+"""From the files of a revision to the fleet: clusters, their settings and what else the fleet file says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from reconciler.core.plan import Revision
+from reconciler.core.policy import Override, Policy
+from reconciler.core.ports import Desk, Document, Driver, Files, Snapshot
+from reconciler.core.problem import Position, Problem, Severity
+from reconciler.core.spec import FeedbackEntry
+from reconciler.desired.attached import Attached, vanished
+from reconciler.desired.clusters import Cluster, Clusters, Defaults
+from reconciler.desired.document import parse
+from reconciler.desired.fleetfile import FleetFile, find
+from reconciler.desired.lines import quoted
+from reconciler.desired.mismatch import mismatches, problem
+from reconciler.desired.nearest import nearest
+from reconciler.desired.once import repeated_clusters, repeated_nodes
+from reconciler.errors import InputError
+
+Drivers = Mapping[str, Driver[Any, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The whole desired state of one revision.
+
+    Args:
+        document: the fleet file, or the lone settings file that stands for one.
+        desks: one for each cluster, in the file's order.
+        warnings: what is worth mending, though it stops nothing.
+        overrides: guards set aside for a while, expired or not.
+        policies: cluster name -> its limits, the fleet's own where the cluster says nothing else.
+    """
+
+    revision: Revision
+    document: Document
+    desks: tuple[Desk, ...]
+    feedback: FeedbackEntry | None = None
+    warnings: tuple[Problem, ...] = ()
+    overrides: tuple[Override, ...] = ()
+    policies: Mapping[str, Policy] = field(default_factory=dict)
+
+    def policy(self, cluster: str) -> Policy:
+        """The limits of one cluster."""
+        return self.policies.get(cluster) or Policy()
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What came of reading a revision: a fleet where nothing is wrong, and every problem found."""
+
+    fleet: Fleet | None
+    problems: tuple[Problem, ...]
+
+
+def load(snapshot: Snapshot, drivers: Drivers) -> Fleet:
+    """The fleet that a revision's files describe.
+
+    Args:
+        snapshot: the files.
+        drivers: kind -> product; of each, the model of its entries and its lone file are used.
+
+    Raises:
+        InputError: with every problem of every file.
+    """
+    reading = read(snapshot, drivers)
+    if reading.fleet is None:
+        raise InputError(reading.problems)
+    return reading.fleet
+
+
+def read(snapshot: Snapshot, drivers: Drivers) -> Reading:
+    """Like `load`, but problems are data: errors and warnings of all files, in the files' order."""
+    names = tuple(snapshot.files.names())
+    try:
+        name, kind = find(names, drivers)
+        document = parse(name, _contents(snapshot.files, name))
+        raw = drivers[kind].alone(document) if kind else None
+    except InputError as error:
+        return Reading(None, error.problems)
+    attached = Attached(document, snapshot.files, names)
+    if raw is not None:
+        return _lone(snapshot.revision, attached, drivers, {"kind": kind, **raw})
+    return _fleet(snapshot.revision, attached, drivers)
+
+
+def _contents(files: Files, name: str) -> bytes:
+    try:
+        return files.read(name)
+    except FileNotFoundError:
+        raise InputError([vanished(name)]) from None
+
+
+def _lone(revision: Revision, attached: Attached, drivers: Drivers, raw: Mapping[str, Any]) -> Reading:
+    """One cluster made from its settings file, in which places within the entry are nowhere."""
+    clusters = Clusters(attached.fleet, drivers, Defaults())
+    cluster = clusters.read(raw, "")
+    found = [cluster] if cluster else []
+    desks = [_desk(each, revision, attached) for each in found]
+    problems = [*clusters.problems, *repeated_nodes(attached.fleet, found), *attached.problems]
+    if problems or not desks:
+        own = attached.fleet.name
+        told = [replace(each, pointer="") if each.position.file == own else each for each in problems]
+        return Reading(None, _ordered(told, own))
+    policies = {each.entry.name: each.policy for each in found}
+    return Reading(Fleet(revision, attached.fleet, tuple(desks), policies=policies), ())
+
+
+def _fleet(revision: Revision, attached: Attached, drivers: Drivers) -> Reading:
+    document = attached.fleet
+    top, problems = _top(document)
+    raw = document.value.get("clusters") if isinstance(document.value, Mapping) else None
+    entries: Sequence[Any] = raw if isinstance(raw, list) else ()
+    reader = Clusters(document, drivers, Defaults(top.version, top.policy or Policy()))
+    read_ones = [reader.read(entry, f"/clusters/{index}") for index, entry in enumerate(entries)]
+    clusters = [cluster for cluster in read_ones if cluster is not None]
+    desks = tuple(_desk(cluster, revision, attached) for cluster in clusters)
+    problems += reader.problems
+    problems += repeated_clusters(document, entries)
+    problems += repeated_nodes(document, clusters)
+    problems += attached.problems
+    warnings = _targets(document, top.overrides, clusters)
+    ordered = _ordered([*problems, *warnings], document.name)
+    if problems:
+        return Reading(None, ordered)
+    policies = {cluster.entry.name: cluster.policy for cluster in clusters}
+    fleet = Fleet(revision, document, desks, top.feedback, ordered, top.overrides, policies)
+    return Reading(fleet, ordered)
+
+
+def _top(document: Document) -> tuple[FleetFile, list[Problem]]:
+    """The top level, as far as it is right, and what is wrong with it."""
+    try:
+        top = FleetFile.model_validate(document.value)
+    except ValidationError as error:
+        found = mismatches(error, FleetFile, document.value)
+        problems = [problem(mismatch, document, "") for mismatch in found]
+        return FleetFile(clusters=[]), problems
+    return top, [] if top.clusters else [_no_clusters(document)]
+
+
+def _no_clusters(document: Document) -> Problem:
+    message = "the list of clusters is empty, so that no node would be looked at or after"
+    remedy = "name at least one cluster, with `name`, `kind` and `nodes`"
+    where = document.position("/clusters")
+    return Problem(where, "/clusters", Severity.ERROR, "no-clusters", message, remedy)
+
+
+def _desk(cluster: Cluster, revision: Revision, attached: Attached) -> Desk:
+    documents = attached.documents(cluster)
+    resources = attached.resources(cluster)
+    return Desk(cluster.entry, attached.fleet, cluster.pointer, revision, documents, resources)
+
+
+def _targets(document: Document, overrides: Sequence[Override], clusters: Sequence[Cluster]) -> list[Problem]:
+    """Warnings of overrides for clusters that are not there."""
+    known = sorted({cluster.entry.name for cluster in clusters})
+    found = []
+    for index, override in enumerate(overrides):
+        name = override.target.partition("/")[0]
+        if not name or name in known:
+            continue
+        pointer = f"/overrides/{index}/target"
+        meant = nearest(name, known)
+        remedy = f"did you mean `{meant}`?" if meant else f"the clusters are {', '.join(known)}"
+        where = document.position(pointer)
+        message = f"the override is for {quoted(name)}, which is no cluster of this file"
+        found.append(Problem(where, pointer, Severity.WARNING, "unknown-target", message, remedy))
+    return found
+
+
+def _ordered(problems: Sequence[Problem], first: str) -> tuple[Problem, ...]:
+    """Problems in the order of the files, the fleet file first, and of the places in them."""
+
+    def rank(each: Problem) -> tuple[bool, Position, str, str]:
+        return each.position.file != first, each.position, each.pointer, each.code
+
+    return tuple(sorted(problems, key=rank))

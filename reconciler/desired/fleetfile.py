@@ -1,0 +1,70 @@
+"""The fleet file itself: what its top level says, and how it is found among a source's files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import Field
+
+from reconciler.core.policy import Override, Policy
+from reconciler.core.ports import Driver
+from reconciler.core.problem import Position, Problem, Severity
+from reconciler.core.spec import FeedbackEntry, Strict
+from reconciler.errors import InputError
+
+NAMES = ("fleet.yaml", "fleet.yml", "fleet.json")
+
+
+class FleetFile(Strict):
+    """The fleet file's top level; each cluster is read by the model of its kind."""
+
+    schema_: Any = Field(default=None, alias="$schema", description="For editors; not looked at.")
+    version: Literal["commit"] | None = Field(
+        default=None, description="`commit` stamps the commit's short id into the settings of every cluster."
+    )
+    feedback: FeedbackEntry | None = Field(default=None, description="Where messages about changes go.")
+    policy: Policy | None = Field(default=None, description="Limits of clusters that have none of their own.")
+    overrides: tuple[Override, ...] = Field(default=(), description="Guards set aside for a while.")
+    clusters: list[Any] = Field(description="The clusters, at least one.")
+
+
+def find(names: Sequence[str], drivers: Mapping[str, Driver[Any, Any]]) -> tuple[str, str]:
+    """The name of the fleet file and an empty text; or of a lone settings file and its kind.
+
+    Raises:
+        InputError: there is neither, or more than one.
+    """
+    here = {name for name in names if "/" not in name}
+    found = [(name, "") for name in NAMES if name in here]
+    if not found:
+        lone = {kind: drivers[kind].lone_file for kind in sorted(drivers)}
+        found = [(name, kind) for kind, name in lone.items() if name and name in here]
+        if not found:
+            raise InputError([_nothing(names, sorted(filter(None, lone.values())))])
+    if len(found) > 1:
+        raise InputError([_ambiguous(found)])
+    return found[0]
+
+
+def _nothing(names: Sequence[str], lone: list[str]) -> Problem:
+    wanted = ", ".join((*NAMES[1:], *lone))
+    message = f"there is no {NAMES[0]} here, nor any of {wanted}"
+    deeper = sorted(name for name in names if name.rpartition("/")[2] in (*NAMES, *lone))
+    if deeper:
+        folder = deeper[0].rpartition("/")[0]
+        remedy = f"there is a `{deeper[0]}`: take it with `--path {folder}`"
+    else:
+        remedy = f"write a {NAMES[0]} with `clusters:`, each with `name`, `kind` and `nodes`"
+    return Problem(Position(NAMES[0]), "", Severity.ERROR, "no-fleet-file", message, remedy)
+
+
+def _ambiguous(found: list[tuple[str, str]]) -> Problem:
+    names = [name for name, _ in found]
+    if found[0][1]:
+        kinds = " and ".join(kind for _, kind in found)
+        message = f"the lone {names[0]} may be of several kinds: {kinds}"
+        remedy = f"write a {NAMES[0]} that says which"
+    else:
+        message, remedy = f"there is more than one fleet file: {', '.join(names)}", "keep one of them"
+    return Problem(Position(names[0]), "", Severity.ERROR, "several-fleet-files", message, remedy)

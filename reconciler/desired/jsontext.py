@@ -1,0 +1,75 @@
+"""Strict JSON: values at the speed of C, and positions and repairs where somebody asks for them."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any, NoReturn
+
+from reconciler.desired.jsonscan import scan
+from reconciler.desired.jsonstack import DEEPEST
+from reconciler.desired.places import Place
+from reconciler.errors import InputError
+
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_TEXT = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
+_HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+class _Doubtful(ValueError):
+    """The fast reader met something that the scanner has to look at."""
+
+
+def read(name: str, text: str) -> Any:
+    """The value of a text.
+
+    Raises:
+        InputError: it is no JSON, with all that is wrong with it.
+    """
+    if (_flat(text) or _flat(_TEXT.sub("", text))) and not _HALF_CHARACTER.search(text):
+        try:
+            return _DECODER.decode(text)
+        except (ValueError, RecursionError):
+            pass  # the scanner takes the same texts, and tells what is wrong with the others
+    scanned = scan(name, text)
+    if scanned.problems:
+        raise InputError(scanned.problems)
+    return scanned.value
+
+
+def places(name: str, text: str) -> Place:
+    """Where the values of a text stand that `read` takes."""
+    return scan(name, text).place
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise _Doubtful
+    return members
+
+
+def _float(words: str) -> float:
+    number = float(words)
+    if math.isinf(number):
+        raise _Doubtful
+    return number
+
+
+def _constant(words: str) -> NoReturn:
+    raise _Doubtful(words)
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float, parse_constant=_constant)
+
+
+def _flat(text: str) -> bool:
+    """Whether brackets surely do not stand too deep within each other; a doubt is a no."""
+    rest = text.encode().translate(None, _NO_BRACKETS)
+    for _ in range(DEEPEST // 2):  # each round takes away one level or two
+        shorter = rest.replace(b"[]", b"").replace(b"{}", b"")
+        if len(shorter) == len(rest):
+            break
+        rest = shorter
+    return not rest
