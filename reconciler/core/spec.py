@@ -21,6 +21,11 @@ class NodeEntry(Strict):
 
     name: Name = Field(description="The node's name, unique in the fleet.", examples=["edge-01"])
 
+    def endpoint(self) -> str:
+        """Where the node is reached, so that one node under two names is noticed; empty where unknown."""
+        where: Any = getattr(self, "address", "") or getattr(self, "api", "")
+        return str(where)
+
 
 class Timeouts(Strict):
     """How long to wait, in seconds."""
