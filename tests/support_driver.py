@@ -18,7 +18,7 @@ from collections import defaultdict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from types import SimpleNamespace
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import Field
@@ -27,10 +27,12 @@ from reconciler.core.guard import Case, Violation
 from reconciler.core.observation import Absent, Observed, Present, Unreachable
 from reconciler.core.plain import fingerprint
 from reconciler.core.plan import ClusterPlan, Effect, Finding, Inverse, Payload, Revision, Risk, Step
+from reconciler.core.policy import Override, Policy
 from reconciler.core.ports import Desk, Done
 from reconciler.core.problem import Position, Problem, Severity
 from reconciler.core.spec import ClusterEntry, FeedbackEntry, NodeEntry
 from reconciler.core.verdict import Standing, Verdict
+from reconciler.desired.fleet import Fleet
 from reconciler.errors import InputError, NodeRefused, NodeUnreachable, UsageError
 
 REVISION = Revision("/repo", "c0ffee" + "0" * 34, "c0ffee0", "Set everything")
@@ -286,12 +288,16 @@ def cluster(name: str, nodes: Mapping[str, str | FakeNode], **more: Any) -> Fake
 
 
 def fleet(
-    *clusters: FakeCluster, feedback: FeedbackEntry | None = None, revision: Revision = REVISION
-) -> Any:
+    *clusters: FakeCluster,
+    feedback: FeedbackEntry | None = None,
+    revision: Revision = REVISION,
+    overrides: tuple[Override, ...] = (),
+    policies: Mapping[str, Policy] = MappingProxyType({}),
+) -> Fleet:
     """The fleet that a fleet file with these clusters stands for."""
     paper = Paper()
     desks = tuple(Desk(entry, paper, f"/clusters/{index}", revision) for index, entry in enumerate(clusters))
-    return SimpleNamespace(revision=revision, document=paper, desks=desks, feedback=feedback, warnings=())
+    return Fleet(revision, paper, desks, feedback, overrides=overrides, policies=policies)
 
 
 class NoWire:

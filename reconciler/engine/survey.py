@@ -82,7 +82,7 @@ async def survey(
     """
     memory = recalled or Memory()
     aims = _narrowed(_desired(fleet, drivers, memory), only)
-    cases = await together([_case(aim, wire, memory, listener) for aim in aims])
+    cases = await together([_case(fleet, aim, wire, memory, listener) for aim in aims])
     plan = Plan(fleet.revision, __version__, tuple(case.plan for case in cases))
     listener.planned(plan)
     found = [
@@ -90,7 +90,7 @@ async def survey(
         for aim, case in zip(aims, cases, strict=True)
         for violation in verdicts(case, (*GUARDS, *aim.driver.guards))
     ]
-    sorted_out = judged(found, (), memory.at.date())
+    sorted_out = judged(found, fleet.overrides, memory.at.date())
     node = aims[0].node if aims else ""
     return Survey(fleet, plan, tuple(cases), sorted_out.standing, sorted_out.overridden, node)
 
@@ -111,7 +111,7 @@ def _desired(fleet: Fleet, drivers: Drivers, memory: Memory) -> list[_Aim]:
     return aims
 
 
-async def _case(aim: _Aim, wire: Wire, memory: Memory, listener: Listener) -> Case:
+async def _case(fleet: Fleet, aim: _Aim, wire: Wire, memory: Memory, listener: Listener) -> Case:
     entry = aim.desk.entry
     listener.observing(entry.name, 1 if aim.node else len(entry.members()))
     observed = await aim.driver.observe(aim.desired, wire)
@@ -121,6 +121,7 @@ async def _case(aim: _Aim, wire: Wire, memory: Memory, listener: Listener) -> Ca
         entry=entry,
         desired=aim.desired,
         observed=observed,
+        policy=fleet.policy(entry.name),
         past=memory.past.get(entry.name, Past()),
     )
 

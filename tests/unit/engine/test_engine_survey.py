@@ -4,6 +4,7 @@ import inspect
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from support_driver import NOON, FakeDriver, NoWire, World, cluster, fleet
 
 from reconciler import __version__
 from reconciler.core.guard import Past
+from reconciler.core.policy import Override, Policy
 from reconciler.engine.listener import Silent
 from reconciler.engine.survey import survey
 from reconciler.errors import InputError, UsageError
@@ -69,6 +71,30 @@ async def test_guards_of_every_product_see_the_past():
     assert [(violation.code, violation.target) for violation in seen.violations] == [
         ("desired-shrank", "alpha")
     ]
+
+
+async def test_a_policy_of_the_fleet_file_reaches_the_guards():
+    policies = {"alpha": Policy(max_changed="0")}
+    driver = FakeDriver(World(dict(WORLD)))
+    seen = await survey(fleet(*CLUSTERS, policies=policies), drivers={"fake": driver}, wire=NoWire())
+    assert [(violation.code, violation.target) for violation in seen.violations] == [
+        ("blast-radius", "alpha")
+    ]
+
+
+@pytest.mark.parametrize(("days", "stands"), [(0, False), (-1, True)])
+async def test_an_override_sets_a_verdict_aside_until_it_expires(days, stands):
+    until = NOON.date() + timedelta(days=days)
+    override = Override(guard="forbidden", target="alpha", until=until, reason="agreed with everybody")
+    driver = FakeDriver(World(dict(WORLD)))
+    seen = await survey(
+        fleet(cluster("alpha", {"a1": "forbidden"}), overrides=(override,)),
+        drivers={"fake": driver},
+        wire=NoWire(),
+        recalled=Memory(at=NOON),
+    )
+    assert bool(seen.violations) is stands
+    assert [held for _, held in seen.overridden] == ([] if stands else [override])
 
 
 async def test_drivers_are_given_what_was_remembered():
