@@ -1,0 +1,165 @@
+"""Sora on the model checker's stage: its cluster, its faults, and what must never happen to it.
+
+The cluster is `machine`; the planner, the guards and the judgement are the real ones; only the wire is
+left out. Bounds besides those of `core.rehearsal`: the management host reaches every running node, and a
+stopped node is not started while it is cut off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from reconciler.core.guard import Case, Guard, verdicts
+from reconciler.core.observation import Observation, Observed, Unreachable
+from reconciler.core.plan import ClusterPlan, Step
+from reconciler.core.verdict import Standing
+from reconciler.drivers.sora import machine, planner
+from reconciler.drivers.sora.choices import DEFAULTS, Choices
+from reconciler.drivers.sora.cluster import Mode, State, groups, leading, majority
+from reconciler.drivers.sora.guards import GUARDS
+from reconciler.drivers.sora.judge import judge
+from reconciler.drivers.sora.membership import Roster
+from reconciler.drivers.sora.picture import judged_view, names_of
+from reconciler.drivers.sora.schema import NodeRow, NodeView, SoraDesired
+
+
+@dataclass(slots=True)
+class SoraPlay:
+    """One cluster under one desired state; see `core.rehearsal.Play`.
+
+    Args:
+        desired: what every pass plans for.
+        roster: the names of the world's nodes, by number.
+        choices: how the cluster behaves where Sora's pages are silent.
+        guards: what keeps a plan from being applied.
+    """
+
+    desired: SoraDesired
+    roster: Roster
+    choices: Choices = DEFAULTS
+    guards: Sequence[Guard] = GUARDS
+    _answers: dict[State, dict[str, Observation[NodeView]]] = field(init=False, default_factory=dict)
+
+    def faults(self, world: State) -> Iterator[tuple[str, State]]:
+        """A running node fails, or is cut off from the others."""
+        for number, node in enumerate(world):
+            if node.up:
+                yield f"{self.roster.names[number]} fails", machine.stop(world, number)
+                if not node.side:
+                    cut = _moved(world, number, 1 + number)
+                    yield f"{self.roster.names[number]} is cut off from the others", cut
+
+    def returns(self, world: State) -> Iterator[tuple[str, State]]:
+        """A stopped node is started, or one that was cut off is reached again."""
+        for number, node in enumerate(world):
+            if node.side:
+                yield f"{self.roster.names[number]} is reached again", _moved(world, number, 0)
+            elif not node.up:
+                yield f"{self.roster.names[number]} is started", machine.start(world, number)
+
+    def plan(self, world: State) -> ClusterPlan:
+        """What a pass that begins now would apply; without steps where a guard refuses."""
+        observed = self.observed(world)
+        plan = planner.plan(self.desired, observed)
+        if verdicts(Case(plan, self.desired.entry, self.desired, observed), self.guards):
+            return ClusterPlan(plan.cluster, plan.kind, plan.nodes, plan.unchanged)
+        return plan
+
+    def standing(self, world: State, step: Step) -> Standing:
+        """How the step stands, judged from its witnesses' answers."""
+        answers = self._answered(world)
+        seen = {name: answers[name] for name in sorted(step.arguments["witnesses"])}
+        return judge(step, Observed(seen)).standing
+
+    def performed(self, world: State, step: Step) -> State:
+        """What a step's call makes of the cluster; the same where the cluster refuses."""
+        node, arguments = self.roster.at(step.node), step.arguments
+        result: State | machine.Refusal
+        match step.action:
+            case "init":
+                result = machine.init(world, node, self.roster.bits(arguments["names"]), self.choices)
+            case "register":
+                contact = self.roster.at(arguments["contact"])
+                result = machine.register(world, node, contact, self.choices)
+            case "purge":
+                result = machine.purge(world, self.roster.at(arguments["contact"]), node, self.choices)
+            case "stop":
+                result = machine.stop(world, node)
+            case _:
+                result = machine.change_mode(world, node, Mode(arguments["mode"]))
+        return world if isinstance(result, machine.Refusal) else result
+
+    def halves(self, world: State, step: Step) -> Iterator[tuple[str, State]]:
+        """A registration that raises the number of registered nodes, and no more."""
+        if step.action == "register":
+            node, contact = self.roster.at(step.node), self.roster.at(step.arguments["contact"])
+            half = machine.register(world, node, contact, self.choices, half=True)
+            if not isinstance(half, machine.Refusal):
+                yield f"{step.id} is called and fails halfway", half
+
+    def broken(self, before: State, step: Step, after: State) -> str:
+        """The majority, one init only, and no purge of what runs."""
+        if majority(before) and not majority(after):
+            return f"{step.id} loses a majority that was there"
+        if after == before:
+            return ""
+        target = self.roster.at(step.node)
+        if step.action == "purge" and (before[target].up or before[target].temporary):
+            return f"{step.id} purges a node that runs, or a temporary one"
+        if step.action == "init" and any(group.usable for group in groups(before)):
+            return f"{step.id} initialises a second time"
+        return ""
+
+    def effective(self, world: State, step: Step) -> bool:
+        """Whether a step's effect is there, by the state itself and not by anybody's view."""
+        node, group = self.roster.at(step.node), leading(world)
+        match step.action:
+            case "init":
+                return group is not None and group.log.regular == self.roster.bits(step.arguments["names"])
+            case "register":
+                return group is not None and bool(group.nodes & group.log.listed & 1 << node)
+            case "purge":
+                return group is not None and not group.log.listed & 1 << node
+            case "stop":
+                return not world[node].up or group is None or not group.nodes & 1 << node
+            case _:
+                return world[node].mode in {step.arguments["mode"], Mode.BLOCK_NEW_CONNECTION}
+
+    def observed(self, world: State) -> Observed[NodeView]:
+        """What the driver's `observe` would see: the desired nodes, and the members they list."""
+        answers = self._answered(world)
+        asked = {node.name: answers[node.name] for node in self.desired.entry.nodes}
+        listed = {name for view in Observed(asked).present().values() for name in names_of(view)}
+        return Observed({name: answers[name] for name in sorted({*asked, *listed})})
+
+    def _answered(self, world: State) -> dict[str, Observation[NodeView]]:
+        if world not in self._answers:
+            self._answers[world] = {
+                name: self._answer(world, number, name) for number, name in enumerate(self.roster.names)
+            }
+        return self._answers[world]
+
+    def _answer(self, world: State, number: int, name: str) -> Observation[NodeView]:
+        rows = machine.view(world, number, self.choices)
+        if not world[number].up:
+            return Unreachable("connection refused")
+        if isinstance(rows, machine.Refusal):
+            return judged_view(name, NodeView((), refusal=rows.error_type))
+        view = NodeView(tuple(sorted((self._row(world, row) for row in rows), key=lambda row: row.node_name)))
+        return judged_view(name, view)
+
+    def _row(self, world: State, row: machine.Row) -> NodeRow:
+        name = self.roster.names[row.node]
+        told = {"api_url": _api(name), "mode": world[row.node].mode.value} if row.connected else {}
+        return NodeRow.model_validate(
+            {"node_name": name, "connected": row.connected, "temporary_node": row.temporary, **told}
+        )
+
+
+def _api(name: str) -> str:
+    return f"http://{name.rpartition('@')[2]}:3000/"
+
+
+def _moved(world: State, number: int, side: int) -> State:
+    return machine.partition(world, [side if one == number else node.side for one, node in enumerate(world)])
