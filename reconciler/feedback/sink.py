@@ -69,7 +69,7 @@ class Courier:
         outbox: where the messages wait.
         wire: how they travel.
         entry: the sink; without one the courier does nothing.
-        pauses: seconds between the tries of one message.
+        pauses: seconds between the tries of one message, `PAUSES` by default.
     """
 
     def __init__(
@@ -78,12 +78,12 @@ class Courier:
         wire: Wire,
         entry: FeedbackEntry | None,
         *,
-        pauses: Sequence[float] = PAUSES,
+        pauses: Sequence[float] | None = None,
     ) -> None:
         self._outbox = outbox
         self._wire = wire
         self._entry = entry
-        self._pauses = tuple(pauses)
+        self._pauses = tuple(PAUSES if pauses is None else pauses)
         self._bell = asyncio.Event()
         self._last_round = False
         self._reached = 0

@@ -1,0 +1,265 @@
+"""The reconciler dies at every point of its journal; the next run does nothing twice and tells the truth."""
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import support_driver
+from support_driver import FakeDriver, FakeNode, Killed, NoWire, World, cluster, fleet
+from support_journal import Breaking
+
+from reconciler.core.outcome import State
+from reconciler.engine import resume as resuming
+from reconciler.engine.apply import apply
+from reconciler.engine.resume import NOTE, resume
+from reconciler.engine.survey import survey
+from reconciler.store.sqlite import Store
+
+NODES = {
+    "a": FakeNode(name="a", value="1"),
+    "b": FakeNode(name="b", value="1", after=("a",)),
+    "c": FakeNode(name="c", value="1", after=("b",)),
+}
+EDGE = cluster("edge", NODES, settle=0.05)
+WRITES = 9
+"""Journal writes of the run: begin, three intents, three outcomes, finish, facts."""
+
+
+def die():
+    raise Killed
+
+
+async def one_pass(world, store, journal=None):
+    drivers = {"fake": FakeDriver(world)}
+    seen = await survey(fleet(EDGE), drivers=drivers, wire=NoWire(), recalled=await store.recall())
+    return await apply(seen, drivers=drivers, wire=NoWire(), journal=journal or store)
+
+
+async def take_up(world, folder):
+    """What the next run does: settle, survey, apply."""
+    with Store.open(folder) as store:
+        settled = await resume(store, {"fake": FakeDriver(world)}, NoWire())
+        report = await one_pass(world, store)
+        assert await store.unsettled() == ()
+        records = [await store.run(line.id) for line in await store.runs()]
+    return settled, report, records
+
+
+def check_truth(world, records):
+    """Nothing was done twice, all is done, and no record claims what did not happen."""
+    assert sorted(world.acts) == ["a", "b", "c"]
+    assert world.values == {"a": "1", "b": "1", "c": "1"}
+    done = [entry.step.node for record in records for entry in record.entries if entry.state is State.DONE]
+    assert sorted(done) == ["a", "b", "c"]
+    for record in records:
+        assert record.line.finished
+        assert record.line.exit_status is not None
+        for entry in record.entries:
+            assert entry.state in {State.DONE, State.FAILED, State.SKIPPED}
+            assert entry.intended or entry.state is State.SKIPPED
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("at", range(1, WRITES + 1))
+async def test_death_at_any_journal_write(tmp_path, at, after):
+    world = World()
+    with Store.open(tmp_path) as store, pytest.raises(Killed):
+        await one_pass(world, store, Breaking(store, at, after=after, die=die))
+    _, report, records = await take_up(world, tmp_path)
+    assert report.succeeded
+    check_truth(world, records)
+
+
+async def test_there_is_no_other_journal_write(tmp_path):
+    world = World()
+    with Store.open(tmp_path) as store:
+        report = await one_pass(world, store, Breaking(store, WRITES + 1, after=False, die=die))
+    assert report.succeeded
+
+
+@pytest.mark.parametrize("fault", ["killed before", "killed after"])
+@pytest.mark.parametrize("node", list(NODES))
+async def test_death_on_either_side_of_an_effect(tmp_path, node, fault):
+    world = World()
+    world.fault(node, fault)
+    with Store.open(tmp_path) as store, pytest.raises(Killed):
+        await one_pass(world, store)
+    settled, report, records = await take_up(world, tmp_path)
+    (outcome,) = [outcome for outcome in settled if outcome.step.node == node]
+    assert outcome.state is (State.DONE if fault == "killed after" else State.FAILED)
+    assert report.succeeded
+    check_truth(world, records)
+    killed = records[-1]
+    assert killed.line.note == NOTE
+    assert [entry.state for entry in killed.entries if entry.intended is None] == [State.SKIPPED] * (
+        2 - list(NODES).index(node)
+    )
+
+
+async def test_a_step_killed_in_flight_gets_its_time_to_show(tmp_path):
+    world = World()
+    world.fault("a", "killed before")
+    edge = cluster("edge", {"a": "1"}, settle=20)
+    drivers = {"fake": FakeDriver(world)}
+    with Store.open(tmp_path) as store:
+        seen = await survey(fleet(edge), drivers=drivers, wire=NoWire())
+        with pytest.raises(Killed):
+            await apply(seen, drivers=drivers, wire=NoWire(), journal=store)
+        world.late["a"] = (3, "1")
+        (outcome,) = await asyncio.wait_for(resume(store, drivers, NoWire()), 10)
+    assert outcome.state is State.DONE
+
+
+async def test_what_cannot_be_read_stays_unknown_until_it_can(tmp_path):
+    world = World()
+    world.fault("a", "killed after")
+    drivers = {"fake": FakeDriver(world)}
+    with Store.open(tmp_path) as store:
+        with pytest.raises(Killed):
+            await one_pass(world, store)
+        world.silent.add("a")
+        settled = await resume(store, drivers, NoWire())
+        assert {outcome.step.node: outcome.state for outcome in settled} == {
+            "a": State.UNKNOWN,
+            "b": State.SKIPPED,
+            "c": State.SKIPPED,
+        }
+        (line,) = await store.runs()
+        assert line.exit_status == 5
+        assert await resume(store, drivers, NoWire()) == ()
+        world.silent.clear()
+        (outcome,) = await resume(store, drivers, NoWire())
+        assert outcome.state is State.DONE
+        assert await resume(store, drivers, NoWire()) == ()
+        assert (await store.run(line.id)).entries[0].state is State.DONE
+
+
+async def test_an_end_that_apply_could_not_tell_is_settled_by_the_next_run(tmp_path):
+    world = World()
+    world.fault("a", "blind")
+    with Store.open(tmp_path) as store:
+        report = await one_pass(world, store)
+        assert [outcome.state for outcome in report.outcomes] == [
+            State.UNKNOWN,
+            State.SKIPPED,
+            State.SKIPPED,
+        ]
+        before = (await store.run(report.run)).entries[0]
+        world.silent.clear()
+        (outcome,) = await resume(store, {"fake": FakeDriver(world)}, NoWire())
+        assert outcome.state is State.DONE
+        after = (await store.run(report.run)).entries[0]
+        assert (after.seconds, after.answer) == (before.seconds, before.answer)
+    assert world.acts == ["a"]
+
+
+async def test_apply_itself_settles_before_it_writes(tmp_path):
+    world = World()
+    world.fault("b", "killed after")
+    with Store.open(tmp_path) as store:
+        with pytest.raises(Killed):
+            await one_pass(world, store)
+        assert (await one_pass(world, store)).succeeded
+        killed = [await store.run(line.id) for line in await store.runs()][-1]
+    assert [entry.state for entry in killed.entries] == [State.DONE, State.DONE, State.SKIPPED]
+    assert world.acts == ["a", "b", "c"]
+
+
+async def test_a_live_run_is_not_taken_for_a_killed_one(tmp_path):
+    world = World()
+    world.gate = asyncio.Event()
+    drivers = {"fake": FakeDriver(world)}
+    with Store.open(tmp_path) as store, Store.open(tmp_path) as other:
+        running = asyncio.create_task(one_pass(world, store))
+        await asyncio.wait_for(world.entered.wait(), 5)
+        assert await resume(other, drivers, NoWire()) == ()
+        world.gate.set()
+        report = await running
+        assert report.succeeded
+        (line,) = await other.runs()
+        assert (line.counts, line.note) == ({"done": 3}, "")
+
+
+async def test_another_version_s_steps_are_not_judged(tmp_path, monkeypatch):
+    world = World()
+    world.fault("a", "killed after")
+    with Store.open(tmp_path) as store:
+        with pytest.raises(Killed):
+            await one_pass(world, store)
+        monkeypatch.setattr(resuming, "__version__", "99.0")
+        looks = len(world.looks)
+        settled = await resume(store, {"fake": FakeDriver(world)}, NoWire())
+    assert len(world.looks) == looks
+    assert settled[0].state is State.UNKNOWN
+    assert "of this program planned the step" in settled[0].reason
+
+
+async def test_a_product_that_is_gone_leaves_its_steps_unknown(tmp_path):
+    world = World()
+    world.fault("a", "killed after")
+    with Store.open(tmp_path) as store:
+        with pytest.raises(Killed):
+            await one_pass(world, store)
+        settled = await resume(store, {}, NoWire())
+    assert settled[0].state is State.UNKNOWN
+
+
+PROGRAM = """
+import asyncio, pathlib, sys
+sys.path.insert(0, sys.argv[1])
+from support_driver import FakeDriver, FakeNode, NoWire, World, cluster, fleet
+from support_journal import Breaking, kill
+from reconciler.engine.apply import apply
+from reconciler.engine.survey import survey
+from reconciler.store.sqlite import Store
+
+class OnDisk(World):
+    def read(self, node):
+        path = folder / "nodes" / node
+        return path.read_text() if path.exists() else ""
+    def write(self, node, value):
+        (folder / "nodes" / node).write_text(value)
+        with (folder / "acts").open("a") as acts:
+            acts.write(node + "\\n")
+        if point == f"effect {node}":
+            kill()
+
+async def main():
+    nodes = {
+        "a": FakeNode(name="a", value="1"),
+        "b": FakeNode(name="b", value="1", after=("a",)),
+        "c": FakeNode(name="c", value="1", after=("b",)),
+    }
+    drivers = {"fake": FakeDriver(OnDisk())}
+    seen = await survey(fleet(cluster("edge", nodes, settle=0.05)), drivers=drivers, wire=NoWire())
+    with Store.open(folder / "state") as store:
+        where, _, at = point.partition(" ")
+        number = int(at) if at.isdigit() else 0
+        journal = Breaking(store, number, after=where == "after", die=kill)
+        await apply(seen, drivers=drivers, wire=NoWire(), journal=journal)
+
+folder, point = pathlib.Path(sys.argv[2]), sys.argv[3]
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(
+    "point", ["after 1", "after 2", "effect a", "before 5", "effect b", "after 7", "before 8"]
+)
+async def test_kill_9_at_any_point_of_a_real_process(tmp_path, point):
+    (tmp_path / "nodes").mkdir()
+    here = str(Path(support_driver.__file__).parent)
+    process = subprocess.run(
+        [sys.executable, "-c", PROGRAM, here, str(tmp_path), point], timeout=60, check=False
+    )
+    assert process.returncode == -9
+    acts = tmp_path / "acts"
+    world = World(
+        {path.name: path.read_text() for path in (tmp_path / "nodes").iterdir()},
+        acts=acts.read_text().split() if acts.exists() else [],
+    )
+    _, report, records = await take_up(world, tmp_path / "state")
+    assert report.succeeded
+    check_truth(world, records)
