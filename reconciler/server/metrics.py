@@ -14,7 +14,7 @@ from reconciler.core.observation import Observed
 from reconciler.server.board import Board, ClusterStatus, SourceState
 
 BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
-TRIGGERS = ("start", "poll", "files", "webhook", "interval", "again", "revision")
+TRIGGERS = ("start", "poll", "files", "webhook", "interval", "again")
 LOOKS = ("new", "same", "invalid", "unreachable")
 ANSWERS = ("present", "absent", "unreachable", "unauthorized", "stale")
 

@@ -1,0 +1,77 @@
+"""The tables of docs/watch.md say what the program does."""
+
+import re
+from pathlib import Path
+
+from reconciler.core.guard import Violation
+from reconciler.core.plan import Revision
+from reconciler.server.board import Board, ClusterStatus, SourceState, SourceStatus
+from reconciler.server.metrics import TRIGGERS, Metrics
+from reconciler.server.options import SECRET, SECRET_FILE
+from reconciler.server.turn import SETTLED, Result, Turn
+from reconciler.server.webhook import CAP
+
+TEXT = (Path(__file__).parents[2] / "docs" / "watch.md").read_text(encoding="utf-8")
+REVISION = Revision("s", "1" * 40, "1111111")
+
+
+def rows(heading):
+    """The cells of the first table below a heading or a line of text."""
+    table = TEXT[TEXT.index(heading) :].split("\n|", 1)[1].split("\n\n")[0]
+    lines = [line.strip().strip("|").split("|") for line in table.splitlines()[2:]]
+    return [[cell.strip() for cell in line] for line in lines]
+
+
+def names(cell):
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def served():
+    """Name -> labels of every metric, with one sample in each."""
+    turn = Turn(Result.REFUSED, violations=(Violation("quorum", "live", "no", "wait"),))
+    board = Board(
+        source=SourceStatus(SourceState.GOOD, REVISION),
+        clusters={"live": ClusterStatus("live", REVISION, turn=turn, answers={"present": 3})},
+    )
+    metrics = Metrics(board, dry_run=True)
+    metrics.passes.labels("live", "refused").inc()
+    metrics.steps.labels("live", "purge", "done").inc()
+    metrics.rejects.labels("bad-signature").inc()
+    metrics.seconds.labels("live").observe(1)
+    found = {}
+    for family in metrics.registry.collect():
+        if family.name.startswith("reconciler_"):
+            suffix = "_total" if family.type == "counter" else ""
+            labels = {name for sample in family.samples for name in sample.labels} - {"le"}
+            found[family.name + suffix] = labels
+            assert family.documentation.endswith(".")
+    return found
+
+
+def test_the_table_of_metrics_is_complete_and_its_labels_are_right():
+    told = {names(name)[0]: set(names(labels)) for name, labels, _ in rows("## Metrics")}
+    assert told == served()
+
+
+def test_alerts_use_metrics_that_exist():
+    alerts = TEXT[TEXT.index("Good alerts") :].split("```")[1]
+    used = set(re.findall(r"reconciler_\w+", alerts))
+    assert used
+    assert used <= served().keys()
+
+
+def test_the_table_of_triggers():
+    assert {names(row[0])[0] for row in rows("## What asks for a pass")} == set(TRIGGERS)
+
+
+def test_the_table_of_states_and_what_comes_next():
+    told = {state: row[2] for row in rows("States of a cluster:") for state in names(row[0])}
+    assert told.keys() == {result.value for result in Result}
+    for result in Result:
+        assert ("interval" in told[result.value]) is (result in SETTLED), result
+
+
+def test_the_secret_and_the_cap():
+    assert f"`{SECRET}`" in TEXT
+    assert f"`{SECRET_FILE}`" in TEXT
+    assert f"{CAP // 1024**2} MiB" in TEXT
