@@ -128,9 +128,9 @@ class SoraDriver:
         caller = arguments["contact"] if step.action == "purge" else step.node
         client = Client(wire, caller, arguments["api"], arguments["timeout"], arguments["connect"])
         if step.action == "init":
-            words, word = await client.init(arguments["names"]), arguments["word"]
-            again = word and word["name"] == "collapsed"
-            return Done(words, facts={"collapsed": f"{word['until']}: {word['reason']}"} if again else {})
+            words, facts = await client.init(arguments["names"]), {"initialised": self._today().isoformat()}
+            spent = {"collapsed": arguments["spends"]} if arguments["spends"] else {}
+            return Done(words, facts=facts | spent)
         if step.action == "register":
             return Done(await client.register(arguments["contact"]))
         if step.action == "purge":

@@ -11,6 +11,7 @@ from reconciler.core.problem import Severity
 from reconciler.drivers.sora.cluster import quorum
 from reconciler.drivers.sora.picture import Picture, silence
 from reconciler.drivers.sora.schema import SoraCluster, SoraDesired
+from reconciler.drivers.sora.steps import word_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,8 @@ def founding(desired: SoraDesired, picture: Picture) -> tuple[Mapping[str, str] 
     remembered = _remembered(picture)
     if not remembered and all(isinstance(picture.observed.nodes[n], Absent) for n in entry.regular):
         return {}, ()
-    if not remembered and entry.initialise:
+    blank = all(picture.blank(name) for name in entry.regular)
+    if blank and not remembered and entry.initialise and not _known(desired, "initialised"):
         return Word("initialise", "the fleet file says `initialise: true`").plain(), ()
     if entry.collapsed is not None:
         problem = _spent(desired, picture)
@@ -60,15 +62,23 @@ def founding(desired: SoraDesired, picture: Picture) -> tuple[Mapping[str, str] 
 _ANSWERS = (Present, Absent, Stale)
 
 
-def word_of(entry: SoraCluster) -> str:
-    """How the store remembers that the cluster was initialised anew on this word."""
-    return f"{entry.collapsed.until}: {entry.collapsed.reason}" if entry.collapsed is not None else ""
-
-
 def _remembered(picture: Picture) -> bool:
     """Whether any node remembers being in a cluster with another."""
     answers = picture.observed.nodes.values()
     return any(isinstance(answer, Present | Stale) and len(answer.value.rows) > 1 for answer in answers)
+
+
+def _known(desired: SoraDesired, fact: str) -> set[str]:
+    """What the store remembers under one key, of any node."""
+    return {facts[fact] for facts in desired.recalled.values() if fact in facts}
+
+
+def _formed(entry: SoraCluster, picture: Picture) -> bool:
+    """Whether every regular node lists exactly the desired cluster, so that it only has to come together."""
+    answers = [picture.observed.nodes.get(name) for name in entry.regular]
+    views = [answer.value for answer in answers if isinstance(answer, Present | Stale)]
+    listed = [tuple(row.node_name for row in view.rows if not row.temporary) for view in views]
+    return len(views) == len(answers) and all(names == entry.regular for names in listed)
 
 
 def _spent(desired: SoraDesired, picture: Picture) -> Finding | None:
@@ -83,13 +93,15 @@ def _spent(desired: SoraDesired, picture: Picture) -> Finding | None:
             f"the word that {entry.name} has collapsed counted until {collapsed.until}",
             "if it still holds, write a new date into the fleet file",
         )
-    if any(facts.get("collapsed") == word_of(entry) for facts in desired.recalled.values()):
+    if word_of(entry) in _known(desired, "collapsed") or _formed(entry, picture):
         return Finding(
             Severity.ERROR,
             "collapsed-used",
             entry.name,
-            f"{entry.name} was initialised anew on this word already; a word counts once",
-            "if the cluster has collapsed again, write a new reason or date into the fleet file",
+            f"{entry.name} was initialised anew already: every node lists the new cluster, or an earlier run "
+            "did it on this word; a word counts once",
+            "start the stopped nodes or mend the network; if the cluster has collapsed again, write a new "
+            "reason or date into the fleet file",
         )
     return None
 

@@ -61,7 +61,7 @@ def _founded_on(word: Mapping[str, str], picture: Picture, names: Sequence[str])
         return Verdict(Standing.CHANGED, f"the word counted until {word['until']}") if expired else _READY
     for name in names:
         answer = picture.observed.nodes[name]
-        if isinstance(answer, Present | Stale) and (not word or len(answer.value.rows) > 1):
+        if not (picture.blank(name) if word else isinstance(answer, Absent)):
             return Verdict(Standing.CHANGED, f"{name} no longer answers that it was never initialised")
     return _READY
 

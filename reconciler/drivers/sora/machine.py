@@ -171,10 +171,12 @@ def _serving(state: State, node: int) -> Group | Refusal:
 
 
 def _against_joining(state: State, node: int, group: Group, choices: Choices) -> Refusal | None:
+    mine = group_of(state, node)
+    if mine is not None and mine.usable and mine != group:
+        return IN_ANOTHER_CLUSTER
     if (group.log.regular | group.nodes) >> node & 1:
         return ALREADY_REGISTERED if choices.repeated_register is Permit.REFUSE else None
-    mine = group_of(state, node)
-    if mine is not None and (mine.usable or choices.returned_register is Permit.REFUSE):
+    if mine is not None and choices.returned_register is Permit.REFUSE:
         return IN_ANOTHER_CLUSTER
     return None
 

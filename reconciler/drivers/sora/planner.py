@@ -50,8 +50,8 @@ def _chain(desired: SoraDesired, picture: Picture) -> tuple[Chain, tuple[Finding
         roster, state = state_of(picture, [node.name for node in entry.nodes], entry.temporary)
         chain = Chain(entry, roster, apis, state)
         tasks = tasks_of(entry, picture, picture.membership)
-        found = [*tasks.findings, *_words_left(entry), *_walk(chain, tasks, picture, picture.membership)]
-        return chain, tuple(found)
+        notes = (*_words_left(entry), *_single(entry, picture))
+        return chain, (*tasks.findings, *notes, *_walk(chain, tasks, picture, picture.membership))
     roster = Roster(tuple(sorted(node.name for node in entry.nodes)))
     chain = Chain(entry, roster, apis, fresh(name in entry.temporary for name in roster.names))
     if picture.speakers:
@@ -159,6 +159,14 @@ def _words_left(entry: SoraCluster) -> Iterator[Finding]:
         yield Finding(
             Severity.NOTE, "collapsed-unneeded", entry.name, words, "remove `collapsed` from the fleet file"
         )
+
+
+def _single(entry: SoraCluster, picture: Picture) -> Iterator[Finding]:
+    for name, view in picture.speakers.items():
+        if len(view.rows) == 1:
+            words = f"{name} lists nobody but itself: a cluster of one looks like none at all"
+            remedy = "if it serves nothing, initialise it by hand; better, have three regular nodes"
+            yield Finding(Severity.NOTE, "initialised-unclear", f"{entry.name}/{name}", words, remedy)
 
 
 def _unchanged(entry: SoraCluster, picture: Picture) -> int:

@@ -139,8 +139,8 @@ class SoraDesired:
     """The desired state of one Sora cluster.
 
     Args:
-        recalled: node name -> what the store remembers: `mode` that we set last, and the word
-            (`collapsed`) on which we initialised the cluster anew.
+        recalled: node name -> what the store remembers: the `mode` that a run set last, the day on
+            which one `initialised` the cluster, and the word (`collapsed`) on which it did so anew.
     """
 
     entry: SoraCluster

@@ -38,8 +38,9 @@ class Frame:
 def init_step(frame: Frame, node: str, api: str, word: Mapping[str, str]) -> Step:
     """InitCluster on one of the regular nodes; `word` is the explicit word it rests on, if any."""
     names = list(frame.after.regular)
+    arguments = {"api": api, "names": names, "word": dict(word), "spends": word_of(frame.entry)}
     why = word["reason"] if word else "every node answered that it was never initialised"
-    step = _step(frame, node, "init", {"api": api, "names": names, "word": dict(word)})
+    step = _step(frame, node, "init", arguments)
     return replace(
         step,
         reason=f"the cluster of {', '.join(names)} does not exist yet: {why}",
@@ -73,8 +74,10 @@ def purge_step(frame: Frame, node: str, api: str, contact: str, own: str) -> Ste
     return replace(
         _step(frame, node, "purge", {"api": api, "target": node, "contact": contact, "own": own}),
         reason=f"{node} is stopped and no longer belongs to the cluster",
-        risk=Risk.MEDIUM,
-        risk_reason="the cluster forgets the node for good",
+        risk=Risk.MEDIUM if own else Risk.HIGH,
+        risk_reason="the cluster forgets the node for good"
+        if own
+        else "its API address is not known here, so that only the members say that it is stopped",
         needs=f"{node} is stopped, and the majority stands without it",
         inverse=Inverse("point of no return: it can only be registered again, as a new member"),
     )
@@ -131,6 +134,11 @@ def mode_step(frame: Frame, node: str, api: str, previous: str, mode: str) -> St
         inverse=_mode_back(node, previous),
         settle=frame.entry.timeouts.settle,
     )
+
+
+def word_of(entry: SoraCluster) -> str:
+    """How the store remembers that a cluster was initialised while this word stood; "" for none."""
+    return f"{entry.collapsed.until}: {entry.collapsed.reason}" if entry.collapsed is not None else ""
 
 
 def command_of(entry: SoraCluster, node: str) -> tuple[str, ...]:

@@ -1,0 +1,299 @@
+"""A bench for Sora: worlds that any walk of faults may lead to, a wire in memory, and a small executor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import date
+
+from hypothesis import strategies as st
+
+from reconciler.core.guard import Case, verdicts
+from reconciler.core.plan import Step
+from reconciler.core.ports import Answer
+from reconciler.core.verdict import Standing
+from reconciler.drivers.sora import machine
+from reconciler.drivers.sora.choices import Choices, Listing, Minority, Permit, Repeat, Returned
+from reconciler.drivers.sora.cluster import Mode, groups, members
+from reconciler.drivers.sora.driver import SoraDriver
+from reconciler.drivers.sora.schema import Collapsed, SoraCluster, SoraDesired, SoraNode
+from reconciler.drivers.sora.simulator import SoraWorld
+from reconciler.errors import NodeError, NodeRefused, NodeUnreachable
+
+TODAY = date(2026, 11, 21)
+REGULAR, TEMPORARY = 6, 2
+NAMES = tuple(f"node-{number}@10.0.0.{number}" for number in range(REGULAR + TEMPORARY))
+CHANGES = ("InitCluster", "RegisterClusterNode", "PurgeClusterNode", "ChangeMode")
+
+choices = st.builds(
+    Choices,
+    repeated_init=st.sampled_from(Repeat),
+    init_with_away=st.sampled_from(Permit),
+    repeated_register=st.sampled_from(Permit),
+    returned_register=st.sampled_from(Permit),
+    purge_cut_off=st.sampled_from(Permit),
+    list_uninitialised=st.sampled_from(Listing),
+    list_after_purge=st.sampled_from(Returned),
+    list_without_majority=st.sampled_from(Minority),
+)
+
+
+def entry_of(names, *, likely=True, **more):
+    """A fleet file's cluster of these nodes; `likely`: addresses that follow from the names."""
+    nodes = tuple(
+        SoraNode(
+            name=name,
+            api=f"http://10.0.0.{NAMES.index(name)}:3000/"
+            if likely
+            else f"http://127.0.0.1:{3000 + NAMES.index(name)}/",
+            temporary=NAMES.index(name) >= REGULAR,
+        )
+        for name in names
+    )
+    return SoraCluster(name="live", kind="sora", nodes=nodes, stop=("stop", "{node}"), **more)
+
+
+@dataclass(frozen=True)
+class Walk:
+    """Random calls and faults, each a verb and two numbers that are taken modulo what there is."""
+
+    converged: bool
+    outside: int
+    moves: tuple[tuple[str, int, int], ...]
+
+
+walks = st.builds(
+    Walk,
+    converged=st.sampled_from([True, True, True, False]),
+    outside=st.integers(0, 5),
+    moves=st.lists(
+        st.tuples(
+            st.sampled_from(
+                [
+                    "init",
+                    "register",
+                    "register",
+                    "half",
+                    "purge",
+                    "stop",
+                    "stop",
+                    "start",
+                    "cut",
+                    "heal",
+                    "mode",
+                ]
+            ),
+            st.integers(0, 7),
+            st.integers(0, 255),
+        ),
+        max_size=10,
+    ).map(tuple),
+)
+
+
+def world_after(walk, taken, *, likely=True):
+    """The world that a walk leads to, from a cluster or from fresh nodes."""
+    outside = NAMES[:REGULAR][REGULAR - walk.outside :] if walk.outside else ()
+    world = SoraWorld.from_entry(entry_of(NAMES, likely=likely), walk.converged, taken, outside)
+    for verb, one, other in walk.moves:
+        world.site.state = _moved(world.state, verb, one, other, taken)
+    return world
+
+
+def _moved(state, verb, one, other, taken):
+    second = other % len(state)
+    match verb:
+        case "init":
+            result = machine.init(state, one, (other % (1 << REGULAR)) | 1 << one, taken)
+        case "register" | "half":
+            result = machine.register(state, one, second, taken, half=verb == "half")
+        case "purge":
+            result = machine.purge(state, second, one, taken)
+        case "stop":
+            result = machine.stop(state, one)
+        case "start":
+            result = state if state[one].up else machine.start(state, one)
+        case "cut":
+            result = machine.partition(state, [other >> number & 1 for number in range(len(state))])
+        case "heal":
+            result = machine.heal(state)
+        case _:
+            result = machine.change_mode(state, one, list(Mode)[other % 3])
+    return state if isinstance(result, machine.Refusal) else result
+
+
+@dataclass
+class Trouble:
+    """At most one fault: it strikes at the `at`-th call that goes over the wire.
+
+    Kinds: crash (of node `node`), cut (node `node` off from the others), start, lost (the answer of
+    the next change), half (the next registration fails halfway), none.
+    """
+
+    kind: str = "none"
+    at: int = 0
+    node: int = 0
+    calls: int = 0
+    struck: bool = False
+
+    def before(self, world, change):
+        self.calls += 1
+        if self.struck or self.calls <= self.at:
+            return
+        name = NAMES[self.node]
+        if self.kind == "crash":
+            world.kill(name)
+        elif self.kind == "cut":
+            world.partition([name])
+        elif self.kind == "start":
+            world.start(name)
+        elif self.kind == "half":
+            world.half_register()
+        elif not (self.kind == "lost" and change):
+            return
+        self.struck = True
+
+
+troubles = st.builds(
+    Trouble,
+    kind=st.sampled_from(["crash", "cut", "start", "lost", "half"]),
+    at=st.integers(0, 60),
+    node=st.integers(0, REGULAR + TEMPORARY - 1),
+)
+
+
+@dataclass
+class MemoryWire:
+    """The wire to a simulated world; every change that has its effect is told to `seen`."""
+
+    world: SoraWorld
+    trouble: Trouble = field(default_factory=Trouble)
+    seen: Callable[..., None] = lambda *_: None
+
+    async def send(self, method, url, *, node, timeout, connect=0.0, headers=None, content=b""):
+        name = {api: name for name, api in self.world.site.apis.items()}.get(url)
+        target = (headers or {}).get("x-sora-target", "")
+        change = target.rpartition(".")[2] in CHANGES
+        struck = self.trouble.struck
+        self.trouble.before(self.world, change)
+        if name is None or not self.world.running(name):
+            raise NodeUnreachable(node, "connection refused")
+        state = self.world.state
+        status, told, body = self.world.answer(name, target, method, content)
+        if change and self.world.state != state:
+            self.seen(target.rpartition(".")[2], name, content, state, self.world.state)
+        if self.trouble.kind == "lost" and self.trouble.struck and not struck:
+            raise NodeUnreachable(node, "no answer within 10 s")
+        return Answer(status, told, body)
+
+
+@dataclass
+class Bench:
+    """One world, one desired state, and the pass over them as the program makes it."""
+
+    world: SoraWorld
+    entry: SoraCluster
+    trouble: Trouble = field(default_factory=Trouble)
+    likely: bool = True
+    formed: bool = False
+    refused: list[str] = field(default_factory=list)
+    recalled: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def __post_init__(self):
+        self.wire = MemoryWire(self.world, self.trouble, self._effect)
+        self.driver = SoraDriver(today=lambda: TODAY, run=self._stopped, pause=self._pause)
+
+    @property
+    def desired(self):
+        return SoraDesired(self.entry, self.recalled)
+
+    async def survey(self):
+        observed = await self.driver.observe(self.desired, self.wire)
+        plan = self.driver.plan(self.desired, observed)
+        assert plan == self.driver.plan(self.desired, observed), "the same arguments give the same plan"
+        case = Case(plan, self.entry, self.desired, observed)
+        return plan, verdicts(case, self.driver.guards)
+
+    async def carry_out(self, plan):
+        """Every step as the engine does it; the names of those that had their effect."""
+        done: set[str] = set()
+        for step in plan.steps:
+            if set(step.after) <= done and await self._perform(step):
+                done.add(step.id)
+        return done
+
+    async def _perform(self, step: Step):
+        struck, before = self.trouble.struck, self.world.state
+        verdict = await self._verdict(step)
+        if verdict.standing is Standing.READY and not step.waits_for_person:
+            try:
+                done = await self.driver.act(step, self.wire, {})
+            except NodeRefused as error:
+                self.refused.append(error.code)
+            except NodeError:
+                pass
+            else:
+                self.recalled.setdefault(step.node, {}).update(done.facts)
+            verdict = await self._verdict(step)
+        self._still_usable(step, before, faulted=self.trouble.struck and not struck)
+        return verdict.standing is Standing.DONE
+
+    async def _verdict(self, step):
+        return self.driver.judge(step, await self.driver.look(step, self.wire))
+
+    def _still_usable(self, step, before, *, faulted):
+        """The invariant: no step of ours ends with a majority lost, unless a node failed meanwhile."""
+        if faulted and self.trouble.kind in {"crash", "cut"}:
+            return
+        lost = _usable(before) - _usable(self.world.state)
+        assert not lost, f"{step.id} lost a majority"
+
+    def _effect(self, call, name, body, before, after):
+        if call == "InitCluster":
+            named = sum(1 << NAMES.index(one) for one in NAMES if one.encode() in body)
+            live = [group for group in groups(before) if group.usable and group.nodes & named]
+            if self.entry.initialise:  # the operator's word is that a node which lists itself alone is new
+                live = [group for group in live if group.nodes.bit_count() > 1]
+            assert not live, "a live cluster was initialised again"
+            assert not self.formed, "initialised twice"
+            self.formed = bool(_usable(after) - _usable(before))
+        if call == "PurgeClusterNode":
+            target = next(number for number, one in enumerate(NAMES) if one.encode() in body)
+            told = self._askable(NAMES[target]) or before[target].side == before[NAMES.index(name)].side
+            assert not (before[target].up and told), "a running node was purged"
+
+    def _askable(self, name):
+        """Whether this host can know where a node's API is that its peers do not see."""
+        return self.likely or self.entry.node(name) is not None
+
+    async def _stopped(self, node, argv, limit):
+        assert argv == ["stop", node]
+        with suppress(ValueError):
+            self.world.kill(node)
+        return "stopped"
+
+    async def _pause(self, seconds):
+        """No time passes here."""
+
+
+def _usable(state):
+    return {group.log.epoch for group in groups(state) if group.usable}
+
+
+def members_of(world, name):
+    """The names that a node's usable group lists, and those of them that are connected."""
+    best = next(one for one in groups(world.state) if one.usable and one.nodes >> NAMES.index(name) & 1)
+    listed = {NAMES[number] for number in members(best.log.listed)}
+    return listed, {NAMES[number] for number in members(best.nodes)}
+
+
+def collapsed(reason="two hosts burnt down", until=TODAY):
+    return Collapsed(reason=reason, until=until)
+
+
+def with_word(entry, **words):
+    return entry.model_copy(update=words)
+
+
+__all__ = ["Bench", "Trouble", "choices", "entry_of", "replace", "troubles", "walks", "world_after"]
