@@ -17,8 +17,9 @@ import pytest
 
 from reconciler.core.spec import ClusterEntry, NodeEntry
 from reconciler.drivers.m2.simulator import Choices, Port, Unlisted
-from reconciler.drivers.simulation import Address, Simulation, free_addresses
+from reconciler.drivers.simulation.addresses import Address, free_addresses
 from reconciler.drivers.simulation.control import Control
+from reconciler.drivers.simulation.host import Simulation
 from reconciler.errors import UsageError
 
 SETTING = {

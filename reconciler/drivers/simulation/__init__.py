@@ -1,15 +1,9 @@
 """Simulated fleets: every node of a fleet file, served on loopback, with faults on request.
 
-Belongs here: sockets, faults, the control endpoint, and the one table of products that can be
-simulated. Never here: what a node answers; that is each product's own `simulator`.
+Belongs here: sockets, faults, the control endpoint, fleets made up to try things out, and the one table
+of products that can be simulated. Never here: what a node answers; that is each product's own `simulator`.
 
     async with Simulation(fleet, converged=True) as simulation:
         await simulation.fault("edge-01", "lost", count=1)
         simulation.world("edge").state("edge-02")
 """
-
-from reconciler.drivers.simulation.addresses import Address, free_addresses
-from reconciler.drivers.simulation.faults import Fault, Kind, On, parse_fault
-from reconciler.drivers.simulation.host import Call, Simulation
-
-__all__ = ["Address", "Call", "Fault", "Kind", "On", "Simulation", "free_addresses", "parse_fault"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
@@ -73,13 +73,20 @@ class Simulation:
         fleet: its clusters.
         converged: whether the nodes are as the fleet says already, or fresh from the factory.
         choices: kind -> that product's `Choices`, where its own defaults do not do.
+        fresh: nodes that know nothing yet although the others have converged: fresh from the
+            factory, or in no cluster.
 
     Raises:
         UsageError: a cluster's kind cannot be simulated, or a node's address is not on loopback.
     """
 
     def __init__(
-        self, fleet: Fleet, *, converged: bool = False, choices: Mapping[str, Any] | None = None
+        self,
+        fleet: Fleet,
+        *,
+        converged: bool = False,
+        choices: Mapping[str, Any] | None = None,
+        fresh: Collection[str] = (),
     ) -> None:
         self._calls: deque[Call] = deque(maxlen=REMEMBERED)
         self._served: dict[str, Served] = {}
@@ -87,12 +94,15 @@ class Simulation:
         self._restarts: set[asyncio.Task[None]] = set()
         for desk in fleet.desks:
             kind = desk.entry.kind
-            served = serve(desk, converged=converged, choices=(choices or {}).get(kind))
+            choice = (choices or {}).get(kind)
+            served = serve(desk, converged=converged, choices=choice, fresh=fresh)
             self._served[desk.entry.name] = served
             for node, address in served.addresses.items():
                 listener = Listener(partial(self._ask, node))
                 self._places[node] = _Place(desk.entry.name, kind, node, served, address, listener)
         _check(self._places.values())
+        for name in fresh:
+            self._named(name)
 
     async def __aenter__(self) -> Self:
         raise_file_limit(len(self._places) + SPARE_FILES)

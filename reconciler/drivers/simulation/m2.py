@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Final
 
 from reconciler.core.ports import Desk
@@ -18,14 +19,14 @@ UPLOADS: Final = frozenset({"/setting/upload", "/setting/import"})
 class M2Served:
     """M2: requests differ by path."""
 
-    def __init__(self, desk: Desk, *, converged: bool, choices: Any) -> None:
+    def __init__(self, desk: Desk, *, converged: bool, choices: Any, fresh: Collection[str]) -> None:
         shown: dict[int, Any] = {}
         for document in desk.documents.values():
             shown.setdefault(id(document), reveal(document.value))
         documents = {node: shown[id(document)] for node, document in desk.documents.items()}
         given = {} if choices is None else {"choices": choices}
         self.world = M2World.from_entry(
-            desk.entry, documents, converged=converged, resources=desk.resources, **given
+            desk.entry, documents, converged=converged, resources=desk.resources, fresh=fresh, **given
         )
         self.addresses = {
             node.name: _place(node.name, getattr(node, "address", ""), documents[node.name])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib import import_module
 from typing import Any, Final
 
@@ -17,13 +17,14 @@ PRODUCTS: Final[Mapping[str, tuple[str, str]]] = {
 """Kind -> the module and the class that serve a cluster of it."""
 
 
-def serve(desk: Desk, *, converged: bool, choices: Any) -> Served:
+def serve(desk: Desk, *, converged: bool, choices: Any, fresh: Collection[str] = ()) -> Served:
     """A simulated cluster.
 
     Args:
         desk: the cluster.
         converged: whether its nodes are as the fleet says already.
         choices: the product's own `Choices`; None for its defaults.
+        fresh: nodes that are not, all the same.
 
     Raises:
         UsageError: nodes of this kind cannot be simulated.
@@ -32,5 +33,7 @@ def serve(desk: Desk, *, converged: bool, choices: Any) -> Served:
     if entry.kind not in PRODUCTS:
         raise UsageError(f"{entry.name}: nodes of kind {entry.kind!r} cannot be simulated")
     module, name = PRODUCTS[entry.kind]
-    served: Served = getattr(import_module(module), name)(desk, converged=converged, choices=choices)
+    served: Served = getattr(import_module(module), name)(
+        desk, converged=converged, choices=choices, fresh=fresh
+    )
     return served

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,9 +15,10 @@ from reconciler.drivers.sora.simulator import SoraWorld
 class SoraServed:
     """Sora: one path, requests differ by the header `x-sora-target`."""
 
-    def __init__(self, desk: Desk, *, converged: bool, choices: Any) -> None:
+    def __init__(self, desk: Desk, *, converged: bool, choices: Any, fresh: Collection[str]) -> None:
+        outside = [node.name for node in desk.entry.members() if node.name in fresh]
         given = {} if choices is None else {"choices": choices}
-        self.world = SoraWorld.from_entry(desk.entry, converged=converged, **given)
+        self.world = SoraWorld.from_entry(desk.entry, converged=converged, outside=outside, **given)
         self.addresses = {
             node.name: _place(node.name, getattr(node, "api", "")) for node in desk.entry.members()
         }

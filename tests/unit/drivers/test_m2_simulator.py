@@ -420,6 +420,14 @@ def test_a_changed_port_counts_from_the_restart_where_that_is_chosen():
     assert world(Choices(port=Port.RESTART)).moved("edge-01") is None
 
 
+def test_a_node_may_be_fresh_among_converged_ones():
+    entry = Cluster(name="edge", kind="m2", nodes=(NodeEntry(name="edge-01"), NodeEntry(name="edge-02")))
+    documents = dict.fromkeys(("edge-01", "edge-02"), SETTING)
+    nodes = M2World.from_entry(entry, documents, converged=True, fresh=["edge-02"])
+    versions = [nodes.state(name).running["meta"]["version"] for name in nodes.names]
+    assert versions == ["A", "factory"]
+
+
 def test_nodes_do_not_start_with_a_setting_they_would_refuse():
     bad = json.loads(GOOD.replace(b"127.0.0.1", b"nonsense"))
     with pytest.raises(UsageError, match="edge-01: the simulated node refuses its setting"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -73,6 +73,7 @@ class M2World:
         converged: bool,
         choices: Choices = DEFAULTS,
         resources: Mapping[str, bytes] | None = None,
+        fresh: Collection[str] = (),
     ) -> M2World:
         """The nodes of a fleet file's cluster.
 
@@ -85,24 +86,27 @@ class M2World:
             converged: whether the nodes have loaded it already; otherwise `choices.factory` says what.
             choices: the rules where the product's pages are silent.
             resources: path -> bytes of the files that go with each document.
+            fresh: nodes that have not converged, whatever `converged` says.
 
         Raises:
             UsageError: a node is to have loaded a setting that it would refuse.
         """
-        made: dict[int, machine.Node] = {}
+        made: dict[tuple[int, bool], machine.Node] = {}
         nodes: dict[str, machine.Node] = {}
         for node in entry.members():
             document = documents[node.name]
-            if id(document) not in made:
+            loaded = converged and node.name not in fresh
+            key = (id(document), loaded)
+            if key not in made:
                 package = machine.Package(encode(document), dict(resources or {}))
-                begun = _beginning(package, converged=converged, choices=choices)
+                begun = _beginning(package, converged=loaded, choices=choices)
                 if isinstance(begun, machine.Refused):
                     raise UsageError(
                         f"{node.name}: the simulated node refuses its setting: {begun.reason}",
                         remedy="mend the setting, or simulate without --converged",
                     )
-                made[id(document)] = _with_deliveries(begun, package, entry)
-            nodes[node.name] = made[id(document)]
+                made[key] = _with_deliveries(begun, package, entry)
+            nodes[node.name] = made[key]
         return cls(nodes, choices)
 
     @property
