@@ -201,6 +201,6 @@ def _against_init(case: Case, step: Step) -> str:
             return f"{name} has not answered"
         if isinstance(answer, Absent) or collapsed:
             continue
-        if not entry.initialise or len(answer.value.rows) > 1:
+        if not entry.initialise or not picture.blank(name):
             return f"{name} does not answer that it was never initialised"
     return ""
