@@ -123,6 +123,21 @@ async def test_a_sink_that_stumbles_gets_the_message_under_the_same_id(store, tr
     assert message.delivered
 
 
+async def test_a_change_is_told_while_the_run_still_goes_on(store):
+    world = World()
+    async with Sink().serving() as sink:
+        running = asyncio.create_task(run(store, world, sink.entry, node("a"), node("b", after=("a",))))
+        async with asyncio.timeout(5):
+            while not world.acts:
+                await asyncio.sleep(0)
+            world.gate = asyncio.Event()
+            while not sink.got:
+                await asyncio.sleep(0.005)
+        assert world.acts == ["a"]
+        world.gate.set()
+        assert (await running).succeeded
+
+
 async def test_a_dead_sink_fails_no_run_and_the_next_run_delivers(store):
     world, absent = World(), Sink()
     async with absent.serving():
