@@ -118,9 +118,8 @@ def contains(addr: str, caller: str) -> bool:
     An IPv4 caller on an IPv6 socket is an IPv4 caller.
     """
     here = _span(addr)
-    address = ip_address(caller)
-    address = getattr(address, "ipv4_mapped", None) or address
-    return here is not None and here.version == address.version and here.low <= int(address) <= here.high
+    version, address = _numbered(caller)
+    return here is not None and here.version == version and here.low <= address <= here.high
 
 
 @lru_cache(maxsize=4096)
@@ -129,6 +128,14 @@ def _span(addr: str) -> Span | None:
         return span(addr)
     except BadAddress:
         return None
+
+
+@lru_cache(maxsize=4096)
+def _numbered(caller: str) -> tuple[int, int]:
+    """An address as IP version and number."""
+    address = ip_address(caller)
+    address = getattr(address, "ipv4_mapped", None) or address
+    return address.version, int(address)
 
 
 def _part(value: Plain, key: str) -> Plain:
