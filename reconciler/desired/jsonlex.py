@@ -29,6 +29,7 @@ _WORD = re.compile(
     r"""[^\s,:={}\[\]"';]+(?:(?:[ \t]+[^\s,:={}\[\]"';]+){1,8}(?=[ \t]*[:=]))?""",
 )
 _PLAIN = re.compile(r"""[^"'\u201c\u201d\u2018\u2019\\\x00-\x1f]*""")
+_LATE_QUOTE = re.compile(r"""["'](?=[ \t]*(?:[,:}\]\r\n]|\Z))""")
 _GOOD_ESCAPE = re.compile(_ESCAPE)
 _SURROGATE = re.compile(
     r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\."
@@ -116,13 +117,26 @@ class Lexer:
         if char in "{}[],:;=":
             self.offset = start + (2 if self.text.startswith("=>", start) else 1)
             return Token(char, start, self.offset)
-        if name:
-            self.offset = _end(_WORD, self.text, start)
+        return self._word(start, name=name)
+
+    def _word(self, start: int, *, name: bool) -> Token:
+        """A word without quotes, or with one of the two."""
+        bare = None if name else bare_value(self.text, start)
+        self.offset = bare.end if bare else _end(_WORD, self.text, start)
+        within = self.text[start - 1 : start] in {'"', "'"}
+        if not within and _LATE_QUOTE.match(self.text, self.offset):
+            return self._unopened(start)
+        if bare is None:
             return Token("word", start, self.offset, self.text[start : self.offset])
-        bare = bare_value(self.text, start)
-        self.offset = bare.end
         self.complaints.add(start, bare.code, bare.message, bare.remedy)
         return Token("scalar", start, bare.end)
+
+    def _unopened(self, start: int) -> Token:
+        """A word that ends with a quote but does not begin with one."""
+        word, self.offset = self.text[start : self.offset], self.offset + 1
+        message = f"no quote stands before {quoted(word)}, though one stands behind it"
+        self.complaints.add(start, "unopened-text", message, 'put `"` here')
+        return Token("string", start, self.offset, word)
 
     def _skip_trivia(self) -> None:
         """Go behind white space and comments; a run of comments is one problem."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from reconciler.desired.jsonbrackets import at_end, left_open, wrong_bracket
 from reconciler.desired.jsonlex import Token
 from reconciler.desired.jsonstack import Stack, State
 from reconciler.desired.lines import quoted
@@ -17,10 +18,10 @@ from reconciler.desired.places import Place
 def mend(stack: Stack, token: Token) -> bool:
     """Tell what is wrong with a word; True where it is to be looked at again."""
     if token.kind == "end":
-        _end(stack, token)
+        at_end(stack, token)
         return False
     if stack.frames and token.kind in {"}", "]"} and token.kind != stack.frames[-1].closer:
-        _wrong_bracket(stack, token)
+        wrong_bracket(stack, token)
         return False
     return _MENDERS[stack.state](stack, token)
 
@@ -28,7 +29,7 @@ def mend(stack: Stack, token: Token) -> bool:
 def _value(stack: Stack, token: Token) -> bool:
     in_object = bool(stack.frames) and stack.frames[-1].opener == "{"
     if in_object and token.kind in {",", ";", "}"}:
-        _no_value(stack, token.start)
+        _no_value(stack, token)
         return token.kind != ";" or _as_comma(stack, token)
     if stack.frames and token.kind in {",", ";"}:
         _extra(stack, token)
@@ -57,10 +58,14 @@ def _name(stack: Stack, token: Token) -> bool:
     elif token.kind == "word":
         _unexpected(stack, token, "a name in quotes and a colon belong here")
         stack.state, stack.loose = State.AFTER, True
+    elif token.kind == "{" and stack.state is State.NAME and _in_array(stack):
+        left_open(stack, stack.comma)
+        stack.state = State.VALUE
+        return True
     else:
         before = "the colon" if token.kind in {":", "="} else "this value"
         message = f"no name stands before {before}"
-        stack.complaints.add(token.start, "missing-name", message, 'write `"name":`')
+        stack.doubt(token.start, "missing-name", message, 'write `"name":`')
         stack.frames[-1].name = None
         stack.state = State.VALUE
         return token.kind not in {":", "="}
@@ -74,7 +79,9 @@ def _colon(stack: Stack, token: Token) -> bool:
         stack.complaints.add(token.start, "wrong-colon", message, "write `:`")
         stack.state = State.VALUE
     elif token.kind in {",", "}"}:
-        _no_value(stack, stack.end, name)
+        message = f"the name {name} has no value"
+        stack.doubt(stack.end, "missing-value", message, "write `:` and a value here")
+        _without_value(stack)
         return True
     elif not _stray_quote(stack, token):
         message = f"no colon stands behind the name {name}"
@@ -104,8 +111,7 @@ def _after(stack: Stack, token: Token) -> bool:
             stack.state = State.NAME
             return True
     else:
-        if not stack.loose:
-            _unexpected(stack, token, "a comma or `}` belongs here")
+        _unexpected(stack, token, "a comma or `}` belongs here")
         stack.loose = True
         if token.kind in {"{", "["}:
             frame.name = None
@@ -115,12 +121,11 @@ def _after(stack: Stack, token: Token) -> bool:
 
 
 def _done(stack: Stack, token: Token) -> bool:
-    if not stack.lexer.lost:
-        place = stack.complaints.lines.at(stack.end)
-        what = quoted(_words(stack, token))
-        message = f"{what} stands behind the end of the document, which is at {place.line}:{place.column}"
-        remedy = "remove it, or look for a bracket that closes too early"
-        stack.complaints.add(token.start, "after-the-end", message, remedy)
+    place = stack.complaints.lines.at(stack.end)
+    what = quoted(_words(stack, token))
+    message = f"{what} stands behind the end of the document, which is at {place.line}:{place.column}"
+    remedy = "remove it, or look for a bracket that closes too early"
+    stack.doubt(token.start, "after-the-end", message, remedy)
     stack.finished = True
     return False
 
@@ -136,57 +141,12 @@ _MENDERS: Mapping[State, Callable[[Stack, Token], bool]] = {
 }
 
 
-def _end(stack: Stack, token: Token) -> None:
-    stack.finished = True
-    if not stack.frames:
-        if stack.state is State.VALUE and not stack.lexer.lost:
-            message = "the file holds no value"
-            stack.complaints.add(token.start, "empty-file", message, "write a JSON document")
-        return
-    if stack.lexer.lost:
-        return
-    frame = stack.frames[-1]
-    missing = "".join(open_frame.closer for open_frame in reversed(stack.frames))
-    start, opener, remedy = frame.place.start, frame.opener, f"the file ends without {quoted(missing)}"
-    if likely := _misplaced(stack):
-        start, closer = likely
-        opener = stack.text[start]
-        place = stack.complaints.lines.at(closer)
-        remedy = f"to judge by the indentation, its end is missing before {place.line}:{place.column}"
-    stack.complaints.add(start, "unclosed", f"the `{opener}` here is never closed", remedy)
-
-
-def _misplaced(stack: Stack) -> tuple[int, int] | None:
-    """The first pair of brackets of which the closing one begins a line that is indented less."""
-    lines = stack.complaints.lines
-    for opener, closer in stack.pairs:
-        indented, begins_line = lines.indentation(closer)
-        outside = begins_line and indented < lines.indentation(opener)[0]
-        if outside and lines.at(opener).line < lines.at(closer).line:
-            return opener, closer
-    return None
-
-
-def _wrong_bracket(stack: Stack, token: Token) -> None:
-    frame = stack.frames[-1]
-    if not stack.lexer.lost:
-        place = stack.complaints.lines.at(frame.place.start)
-        opened = f"the `{frame.opener}` of {place.line}:{place.column}"
-        message = f"`{token.kind}` stands here while {opened} is open"
-        remedy = f"put `{frame.closer}` before it or in its place"
-        stack.complaints.add(token.start, "wrong-bracket", message, remedy)
-    stack.lexer.lost = True
-    if any(token.kind == outer.closer for outer in stack.frames):
-        while token.kind != stack.frames[-1].closer:
-            stack.frames.pop()
-    stack.close(token)
-
-
-def _no_value(stack: Stack, offset: int, name: str = "") -> None:
-    name = name or quoted(str(stack.frames[-1].name))
+def _no_value(stack: Stack, token: Token) -> None:
+    """A colon with nothing behind it; before a bracket, the opening one may be what is missing."""
     if not stack.told:
-        message = f"the name {name} has no value"
-        stack.complaints.add(offset, "missing-value", message, "write the value here, or `null`")
+        message = f"the name {quoted(str(stack.frames[-1].name))} has no value"
+        tell = stack.doubt if token.kind == "}" else stack.complaints.add
+        tell(token.start, "missing-value", message, "write the value here, or `null`")
     _without_value(stack)
 
 
@@ -204,8 +164,11 @@ def _as_comma(stack: Stack, token: Token) -> bool:
 
 
 def _extra(stack: Stack, token: Token) -> None:
-    if not stack.told:
-        message = f"`{token.kind}` stands here with nothing before it"
+    message = f"`{token.kind}` stands here with nothing before it"
+    if stack.state in {State.FIRST_ITEM, State.FIRST_NAME}:
+        closer = stack.frames[-1].closer
+        stack.doubt(token.start, "extra-comma", message, f"remove it, or put `{closer}` before it")
+    elif not stack.told:
         stack.complaints.add(token.start, "extra-comma", message, "remove it")
     stack.told, stack.comma = True, token.start
 
@@ -219,15 +182,31 @@ def _trailing_comma(stack: Stack, token: Token) -> None:
 
 def _stray_colon(stack: Stack, token: Token) -> None:
     frame = stack.frames[-1]
+    if name := _name_of_outer(stack):
+        place = frame.place.items.pop() if frame.place.items else frame.place
+        left_open(stack, place.start)
+        stack.named(name)
+        stack.state = State.VALUE
+        return
     if frame.opener == "[":
         message, remedy = "an array has no names", "put the member into `{` and `}`"
     else:
         message = "a second colon stands in one member"
         remedy = "put `,` between members, and names into quotes"
-    if not stack.loose:
-        stack.complaints.add(token.start, "stray-colon", message, remedy)
+    stack.doubt(token.start, "stray-colon", message, remedy)
     frame.name = None
     stack.state, stack.told = State.VALUE, True
+
+
+def _name_of_outer(stack: Stack) -> Token | None:
+    """The text before a colon in an array, if it begins a line: then the array should have ended."""
+    items = stack.frames[-1].place.items
+    if not items or stack.text_end < 0 or len(stack.frames) == 1:
+        return None
+    start, lines = items[-1].start, stack.complaints.lines
+    if stack.frames[-2].opener == "[" or not lines.indentation(start)[1]:
+        return None
+    return Token("string", start, stack.text_end, stack.frames[-1].value[-1])
 
 
 def _stray_quote(stack: Stack, token: Token) -> bool:
@@ -243,6 +222,7 @@ def _stray_quote(stack: Stack, token: Token) -> bool:
     stack.complaints.add(token.start - 1, "stray-quote", message, remedy)
     stack.lexer.offset = token.start
     stack.lexer.skip_line()
+    stack.lexer.lost = True
     if stack.state is State.COLON:
         _without_value(stack)
     stack.loose, stack.text_end = True, -1
@@ -250,10 +230,14 @@ def _stray_quote(stack: Stack, token: Token) -> bool:
 
 
 def _unexpected(stack: Stack, token: Token, wanted: str) -> None:
-    if not stack.told:
-        what = quoted(_words(stack, token))
-        stack.complaints.add(token.start, "unexpected", f"{what} stands here, but {wanted}", "correct it")
+    what = quoted(_words(stack, token))
+    stack.doubt(token.start, "unexpected", f"{what} stands here, but {wanted}", "correct it")
     stack.told = True
+
+
+def _in_array(stack: Stack) -> bool:
+    """Whether the innermost object stands in an array."""
+    return len(stack.frames) > 1 and stack.frames[-2].opener == "["
 
 
 def _look_again(stack: Stack, token: Token) -> None:

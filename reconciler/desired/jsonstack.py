@@ -84,6 +84,12 @@ class Stack:
                 parts.append(frame.name)
         return pointer(part for part in parts if part is not None)
 
+    def doubt(self, offset: int, code: str, message: str, remedy: str) -> None:
+        """Tell of a broken structure; what is odd about brackets and names behind it is not told."""
+        if not self.lexer.lost:
+            self.complaints.add(offset, code, message, remedy)
+        self.lexer.lost = True
+
     def put(self, token: Token) -> None:
         """A value begins here; text, numbers and words also end here."""
         if token.kind in CLOSERS:
@@ -117,7 +123,7 @@ class Stack:
         self.text_end = token.end if token.kind == "string" else -1
         frame.name, frame.name_start = name, token.start
         members = frame.place.members
-        if members is not None and name in members:
+        if members is not None and name in members and not self.lexer.lost:
             first = self.complaints.lines.at(members[name].key)
             message = f"{quoted(name)} stands twice in this object, first at {first.line}:{first.column}"
             self.complaints.add(token.start, "duplicate-key", message, "keep one of the two")
