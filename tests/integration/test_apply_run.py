@@ -194,8 +194,9 @@ async def test_the_lock_of_a_cluster_that_is_done_is_free_while_others_go_on(ben
                     break
             except ClusterBusy:
                 await asyncio.sleep(0.005)
+    assert not running.done()
     bench.world.gate.set()
-    await running
+    assert states(await running) == {"a": "waiting", "b": "done"}
 
 
 async def test_a_person_is_waited_for_and_the_run_says_so(bench):
