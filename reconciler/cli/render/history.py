@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from reconciler.cli.render import words
-from reconciler.cli.render.clean import clean, plural, short, shown
+from reconciler.cli.render.clean import clean, plural, shown
 from reconciler.cli.render.colour import Tone
 from reconciler.cli.render.group import about, alike, names
 from reconciler.cli.render.json import written
@@ -71,7 +72,7 @@ def result(run: RunLine) -> str:
         return f"not finished: {_told(run.counts)}"
     word = _ENDINGS.get(run.exit_status, f"exit {run.exit_status}")
     if not run.counts:
-        return f"{word}: {short(clean(run.note), 80)}" if run.note else word
+        return f"{word}: {textwrap.shorten(clean(run.note), 80, placeholder=' …')}" if run.note else word
     if run.counts.keys() <= SUCCESSES:
         return f"{word}: {plural(sum(run.counts.values()), 'change')}"
     return f"{word}: {_told(run.counts)}"

@@ -112,7 +112,7 @@ def _row(cluster: ClusterPlan) -> str:
 
 def _findings(plan: Plan) -> Iterator[Piece]:
     for cluster in plan.clusters:
-        yield from _notes(cluster.findings, f"{escaped(cluster.cluster)}, ")
+        yield from _notes(cluster.findings, f"{escaped(cluster.cluster)}: ")
     if any(cluster.findings for cluster in plan.clusters):
         yield Piece("\n")
 
@@ -120,8 +120,8 @@ def _findings(plan: Plan) -> Iterator[Piece]:
 def _notes(findings: Sequence[Finding], where: str = "") -> Iterator[Piece]:
     for note in notes(findings):
         remedy = f" → {escaped(note.remedy)}" if note.remedy else ""
-        head = f"- **{note.severity}** {where}{escaped(note.who)}"
-        yield Piece(f"{head}: {escaped(note.message)}{remedy} ({code(note.code)})\n", Rank.LINE)
+        text = f"- **{note.severity}** {where}{escaped(note.text)}"
+        yield Piece(f"{text}{remedy} ({code(note.code)})\n", Rank.LINE)
 
 
 def _steps(plan: Plan) -> Iterator[Piece]:

@@ -16,13 +16,18 @@ _WEIGHTS = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """One finding about one target or several."""
+    """One finding about one target or several; `who` is empty where the message names its target."""
 
     severity: Severity
     who: str
     message: str
     remedy: str
     code: str
+
+    @property
+    def text(self) -> str:
+        """Who and what, as one sentence."""
+        return f"{self.who}: {self.message}" if self.who else self.message
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,8 @@ def notes(findings: Iterable[Finding]) -> list[Note]:
         message, remedy = (
             _said(text, _last(first.target), len(group)) for text in (first.message, first.remedy)
         )
-        who = names([_last(finding.target) for finding in group])
+        named = len(group) == 1 and about(first.message, _last(first.target)) != clean(first.message)
+        who = "" if named else names([_last(finding.target) for finding in group])
         result.append(Note(first.severity, who, message, remedy, clean(first.code)))
     return sorted(result, key=lambda note: _WEIGHTS[note.severity])
 
@@ -97,4 +103,5 @@ def _said(text: str, node: str, number: int) -> str:
 
 
 def _last(target: str) -> str:
-    return target.partition("/")[2] or target
+    """The node of `cluster/node`; a target of another form as it is."""
+    return target if "://" in target else target.partition("/")[2] or target

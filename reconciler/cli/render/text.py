@@ -130,7 +130,7 @@ def _group(group: Group, widths: tuple[int, int], layout: Layout) -> Iterator[st
 
 def _findings(findings: Iterable[Finding], layout: Layout, indent: int) -> Iterator[str]:
     for note in notes(findings):
-        text = f"{note.severity}: {note.who}: {note.message} [{note.code}]"
+        text = f"{note.severity}: {note.text} [{note.code}]"
         yield from layout.wrapped(text, indent, _SEVERITIES[note.severity])
         if note.remedy:
             yield from layout.wrapped(f"→ {note.remedy}", indent + 2)
