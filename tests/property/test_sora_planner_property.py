@@ -32,9 +32,7 @@ extras = st.fixed_dictionaries({"word": words, "likely": st.booleans()})
 OURS = {"quorum", "membership", "purge-alive", "double-init"}
 """Guards that nothing the planner says may ever run into; the others weigh what the fleet file asks for."""
 
-quick = settings(
-    max_examples=3000, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
-)
+quick = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 
 
 def bench_of(walk, taken, names, *, word=None, likely=True, trouble=None):
@@ -52,8 +50,8 @@ def test_one_fault_anywhere_never_makes_our_own_act_fatal(walk, taken, names, mo
         for _ in range(2):
             plan, violations = await bench.survey()
             note([step.id for step in plan.steps])
-            if not violations:
-                await bench.carry_out(plan)
+            assert not {one.code for one in violations} & OURS, violations
+            await bench.carry_out(plan)  # the other guards may be overridden: it must be safe all the same
 
     asyncio.run(passes())
 
@@ -69,17 +67,17 @@ def test_without_faults_it_converges_and_then_plans_nothing(walk, taken, names, 
             note([step.id for step in plan.steps])
             note([(finding.code, finding.message) for finding in plan.findings])
             assert not {one.code for one in violations} & OURS, violations
-            if violations or not plan.steps:
-                return plan, violations
+            if not plan.steps:
+                return plan
             done = await bench.carry_out(plan)
             if len(done) < len(plan.steps):
                 cut = len({node.side for node in bench.world.state}) > 1
                 assert bench.refused or cut, f"{[s.id for s in plan.steps if s.id not in done]} had no effect"
-                return None, ()
+                return None
         raise AssertionError("still steps after four passes")
 
-    plan, violations = asyncio.run(passes())
-    if plan is not None and not violations and not plan.findings:
+    plan = asyncio.run(passes())
+    if plan is not None and not plan.findings:
         listed, connected = members_of(bench.world, names[0])
         assert listed == connected == set(names)
 

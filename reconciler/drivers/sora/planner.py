@@ -118,9 +118,9 @@ def _leave(
         if why:
             yield waits(chain.entry, "removal-waits", name, f"is not removed yet: {why}", _MORE)
             continue
-        mode = mode_of(picture, name)
-        if chain.entry.drain and mode == "normal" and name in chain.apis:
-            chain.drain(name, mode)
+        serving = picture.connected(name) and mode_of(picture, name) == "normal"
+        if chain.entry.drain and serving and name in chain.apis:
+            chain.drain(name, "normal")
         chain.stop(name)
         if name in membership.regular:
             why = chain.against_purge(name)

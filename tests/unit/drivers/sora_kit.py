@@ -1,0 +1,119 @@
+"""Short words for Sora tests: `"a b c! t~"` is a view that lists a, b, c (away) and t (temporary)."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from reconciler.core.observation import Observed, Unauthorized, Unreachable
+from reconciler.core.plan import ClusterPlan
+from reconciler.core.ports import Answer
+from reconciler.drivers.sora.picture import judged_view
+from reconciler.drivers.sora.planner import plan
+from reconciler.drivers.sora.schema import NodeRow, NodeView, SoraCluster, SoraDesired, SoraNode
+from reconciler.errors import NodeUnreachable
+
+TODAY = date(2026, 11, 21)
+FORBIDDEN = "401"
+
+
+def full(letter: str) -> str:
+    """a -> a@a.example.com"""
+    return f"{letter}@{letter}.example.com"
+
+
+def short(name: str) -> str:
+    return name.partition("@")[0]
+
+
+def api(letter: str) -> str:
+    return f"http://{letter}.example.com:3000/"
+
+
+def entry(words: str, *, modes: dict[str, str] | None = None, **more) -> SoraCluster:
+    """A fleet file's cluster: `"a b t~"` are two regular nodes and a temporary one."""
+    nodes = tuple(
+        SoraNode(
+            name=full(word.strip("~")),
+            api=api(word.strip("~")),
+            temporary=word.endswith("~"),
+            mode=(modes or {}).get(word.strip("~")),
+        )
+        for word in words.split()
+    )
+    return SoraCluster.model_validate({"name": "live", "kind": "sora", "nodes": nodes, **more})
+
+
+def row(word: str, modes: dict[str, str]) -> NodeRow:
+    letter, away = word.strip("!~"), "!" in word
+    told = {} if away else {"external_api_url": api(letter), "mode": modes.get(letter, "normal")}
+    return NodeRow.model_validate(
+        {"node_name": full(letter), "connected": not away, "temporary_node": "~" in word, **told}
+    )
+
+
+def seen(
+    answers: dict[str, str | None], *, modes: dict[str, str] | None = None, day=TODAY
+) -> Observed[NodeView]:
+    """letter -> its view; None: no answer; `FORBIDDEN`; `"?CODE"`: it refuses to list."""
+    found = {}
+    for letter, words in answers.items():
+        if words is None:
+            found[full(letter)] = Unreachable("connection refused")
+        elif words == FORBIDDEN:
+            found[full(letter)] = Unauthorized("ListClusterNodes is not allowed for this host (401)")
+        elif words.startswith("?"):
+            found[full(letter)] = judged_view(full(letter), NodeView((), day, refusal=words[1:]))
+        else:
+            rows = sorted((row(word, modes or {}) for word in words.split()), key=lambda one: one.node_name)
+            found[full(letter)] = judged_view(full(letter), NodeView(tuple(rows), day))
+    return Observed(found)
+
+
+def agreeing(words: str, *answering: str, **others: str | None) -> dict[str, str | None]:
+    """The same view from several nodes, and other answers from others."""
+    return dict.fromkeys(answering, words) | others
+
+
+def planned(cluster: SoraCluster, observed: Observed[NodeView], recalled=None) -> ClusterPlan:
+    return plan(SoraDesired(cluster, recalled or {}), observed)
+
+
+def verbs(result: ClusterPlan) -> list[str]:
+    """The steps as `verb letter`."""
+    return [f"{step.action} {short(step.node)}" for step in result.steps]
+
+
+def codes(result: ClusterPlan) -> list[str]:
+    """The findings as `code letter`, or `code` of the cluster."""
+    return [f"{one.code} {short(one.target.partition('/')[2])}".strip() for one in result.findings]
+
+
+class WorldWire:
+    """A wire in memory to a simulated world; `calls` keeps what was asked: (letter, call)."""
+
+    def __init__(self, world):
+        self.world = world
+        self.calls: list[tuple[str, str]] = []
+
+    async def send(self, method, url, *, node, timeout, connect=0.0, headers=None, content=b""):
+        name = {address: name for name, address in self.world.site.apis.items()}.get(url)
+        target = (headers or {}).get("x-sora-target", "")
+        if name is None or not self.world.running(name):
+            raise NodeUnreachable(node, "connection refused")
+        self.calls.append((short(name), target.rpartition(".")[2]))
+        return Answer(*self.world.answer(name, target, method, content))
+
+
+class FixedWire:
+    """A wire that gives one answer, or raises, and keeps what it was sent."""
+
+    def __init__(self, status=200, body=b"", headers=None, error=None):
+        self.answer = Answer(status, headers or {}, body)
+        self.error = error
+        self.sent: list[dict] = []
+
+    async def send(self, method, url, **more):
+        self.sent.append({"method": method, "url": url, **more})
+        if self.error:
+            raise self.error
+        return self.answer
