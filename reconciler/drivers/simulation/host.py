@@ -204,7 +204,10 @@ class Simulation:
             return [self._places[name]]
         found = [place for place in self._places.values() if place.cluster == name]
         if not found:
-            raise UsageError(f"there is no node or cluster {name!r} in the simulated fleet")
+            raise UsageError(
+                f"there is no node or cluster {name!r} in the simulated fleet",
+                remedy=f"its clusters are {', '.join(self.clusters)}",
+            )
         return found
 
     def _ask(self, node: str, request: Request) -> tuple[Fault | None, Reply]:
