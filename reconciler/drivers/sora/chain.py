@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from reconciler.core.plan import Step
 from reconciler.drivers.sora import machine, rules
-from reconciler.drivers.sora.cluster import State, alive
+from reconciler.drivers.sora.cluster import State, alive, margin
 from reconciler.drivers.sora.membership import Membership, Roster
 from reconciler.drivers.sora.schema import SoraCluster
 from reconciler.drivers.sora.steps import (
@@ -85,7 +85,8 @@ class Chain:
     def stop(self, name: str) -> None:
         """Stop the node."""
         after = machine.stop(self.state, self.roster.at(name))
-        self._add(stop_step(self._frame(after), name, self.apis.get(name, "")), after)
+        spare = min(rules.SPARE, max(0, margin(after)))
+        self._add(stop_step(self._frame(after), name, self.apis.get(name, ""), spare=spare), after)
 
     def _contact(self, name: str) -> str:
         """A connected regular member with a known address, one that stays if there is one."""

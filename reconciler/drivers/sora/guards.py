@@ -13,7 +13,7 @@ from reconciler.core.guard import Case, Guard, Violation
 from reconciler.core.observation import Absent, Present, Stale
 from reconciler.core.plan import Step
 from reconciler.drivers.sora import machine, rules
-from reconciler.drivers.sora.cluster import State, alive, fresh, majority, quorum, registered
+from reconciler.drivers.sora.cluster import State, alive, fresh, majority, margin, quorum, registered
 from reconciler.drivers.sora.membership import Membership, Roster
 from reconciler.drivers.sora.picture import Picture, picture_of, state_of
 from reconciler.drivers.sora.schema import SoraCluster
@@ -49,6 +49,21 @@ def losing_quorum(case: Case) -> Iterator[Violation]:
                 "bring the nodes that are away back first, or add regular nodes, then plan again",
             )
             break
+
+
+def sparing_nobody(case: Case) -> Iterator[Violation]:
+    """While a live node is stopped, the majority survives one further failure: it may happen right then."""
+    for turn in _turns(case):
+        if turn.step.action != "stop" or isinstance(turn.result, machine.Refusal):
+            continue
+        if majority(turn.result) and margin(turn.result) < rules.SPARE and turn.step.node in _regular(turn):
+            yield Violation(
+                "quorum-margin",
+                f"{case.plan.cluster}/{turn.step.node}",
+                f"{turn.step.id} would leave no node to spare: one further failure before it is purged "
+                f"would lose the majority ({rules.numbers(turn.result)})",
+                "add two regular nodes first, or set an override for quorum-margin in the fleet file",
+            )
 
 
 def changing_membership(case: Case) -> Iterator[Violation]:
@@ -131,6 +146,7 @@ def initialising_again(case: Case) -> Iterator[Violation]:
 
 GUARDS: tuple[Guard, ...] = (
     losing_quorum,
+    sparing_nobody,
     changing_membership,
     shrinking_cluster,
     purging_alive,
@@ -174,6 +190,10 @@ def _run(step: Step, roster: Roster, state: State, *, half: bool) -> State | mac
     if step.action == "purge":
         return machine.purge(state, contact, node)
     return machine.register(state, node, contact, half=half)
+
+
+def _regular(turn: Turn) -> tuple[str, ...]:
+    return turn.roster.membership(turn.state).regular
 
 
 def _before(step: Step, by_id: Mapping[str, Step]) -> set[str]:

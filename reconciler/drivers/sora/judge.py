@@ -121,7 +121,7 @@ def _removable(step: Step, picture: Picture, membership: Membership, before: Mem
     if target in membership.temporary:
         return _READY
     roster, state = state_of(picture, (), ())
-    why = rules.against_stop(state, roster.at(target))
+    why = rules.against_stop(state, roster.at(target), spare=step.arguments.get("spare", 0))
     return Verdict(Standing.CHANGED, f"{target} must not be stopped: {why}") if why else _READY
 
 

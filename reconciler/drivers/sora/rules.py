@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from reconciler.drivers.sora import machine
-from reconciler.drivers.sora.cluster import State, alive, majority, quorum, registered
+from reconciler.drivers.sora.cluster import State, alive, majority, margin, quorum, registered
+
+SPARE: Final = 1
+"""Failures that the majority should survive while a live node is stopped: one may happen right then."""
 
 
 def numbers(state: State) -> str:
@@ -33,9 +38,16 @@ def against_purge(state: State, on: int, target: int) -> str:
     return "" if majority(after) else f"the majority would be lost ({numbers(after)})"
 
 
-def against_stop(state: State, node: int) -> str:
-    """Stopping a live regular node is safe only if A - 1 >= floor(R / 2) + 1."""
+def against_stop(state: State, node: int, *, spare: int = 0) -> str:
+    """Stopping a live regular node is safe only if A - 1 - spare >= floor(R / 2) + 1.
+
+    `spare` is how many further failures the majority has to survive after it.
+    """
     if not majority(state):
         return f"the cluster has lost its majority ({numbers(state)})"
     after = machine.stop(state, node)
-    return "" if majority(after) else f"the majority would be lost ({numbers(after)})"
+    if not majority(after):
+        return f"the majority would be lost ({numbers(after)})"
+    if margin(after) < spare:
+        return f"one further failure would then lose the majority ({numbers(after)})"
+    return ""

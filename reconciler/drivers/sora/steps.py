@@ -96,14 +96,18 @@ def drain_step(frame: Frame, node: str, api: str, mode: str) -> Step:
     )
 
 
-def stop_step(frame: Frame, node: str, own: str) -> Step:
-    """Stop a live node, by the fleet file's command once it is drained, or by a person."""
+def stop_step(frame: Frame, node: str, own: str, *, spare: int) -> Step:
+    """Stop a live node, by the fleet file's command once it is drained, or by a person.
+
+    `spare` is how many further failures the majority survives then, as far as the plan relies on it.
+    """
     command = command_of(frame.entry, node)
     arguments = {
         "target": node,
         "own": own,
         "command": list(command),
         "drain": frame.entry.drain,
+        "spare": spare,
         "limit": max(60.0, frame.entry.timeouts.settle),
     }
     wait = f"once its channels have moved away, or after {frame.entry.drain:g} s" if frame.entry.drain else ""

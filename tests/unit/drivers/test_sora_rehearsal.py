@@ -1,0 +1,81 @@
+"""The rehearsal explores every course a plan can take, and finds what a missing guard would let happen."""
+
+import pytest
+
+from reconciler.core.explore import explore
+from reconciler.core.rehearsal import Moment, Rehearsal
+from reconciler.drivers.sora import machine
+from reconciler.drivers.sora.choices import Choices, Permit
+from reconciler.drivers.sora.cluster import formed, fresh
+from reconciler.drivers.sora.guards import GUARDS, sparing_nobody
+from reconciler.drivers.sora.membership import Roster
+from reconciler.drivers.sora.rehearsal import SoraPlay
+from reconciler.drivers.sora.schema import SoraCluster, SoraDesired
+
+NAMES = [f"n{number}@10.0.0.{number}" for number in range(1, 8)]
+
+
+LITERAL = Choices(purge_cut_off=Permit.REFUSE)
+"""A running node is never purged, as the documents say: cut off or not."""
+
+
+def entry(*numbers: int, temporary: tuple[int, ...] = ()) -> SoraCluster:
+    nodes = [
+        {
+            "name": NAMES[number - 1],
+            "api": f"http://10.0.0.{number}:3000/",
+            "temporary": number in temporary,
+        }
+        for number in numbers
+    ]
+    return SoraCluster.model_validate(
+        {"name": "live", "kind": "sora", "stop": ["stop", "{node}"], "drain": 0, "nodes": nodes}
+    )
+
+
+def explored(world, desired: SoraCluster, *, faults: int = 1, guards=GUARDS, choices=LITERAL):
+    roster = Roster(tuple(NAMES[: len(world)]))
+    play = SoraPlay(SoraDesired(desired), roster, choices, guards)
+    return explore([Moment(world, faults=faults)], Rehearsal(play).moves)
+
+
+@pytest.mark.parametrize("faults", [0, 1, 2])
+def test_growing_a_cluster_holds(faults):
+    result = explored(formed([False] * 4, outside=0b1000), entry(1, 2, 3, 4), faults=faults)
+    assert result.complete
+    assert not result.broken
+    assert result.states > 10
+
+
+@pytest.mark.parametrize("faults", [1, 2])
+def test_founding_a_cluster_holds(faults):
+    result = explored(fresh([False] * 3), entry(1, 2, 3), faults=faults)
+    assert result.complete
+    assert not result.broken
+
+
+def test_replacing_a_dead_node_of_three_holds():
+    world = machine.stop(formed([False] * 4, outside=0b1000), 2)
+    result = explored(world, entry(1, 2, 4))
+    assert result.complete
+    assert not result.broken
+
+
+def test_without_the_guard_for_a_spare_node_the_checker_finds_the_story():
+    """Four nodes to three: one failure between the last reading and the stop would lose the majority."""
+    lax = tuple(guard for guard in GUARDS if guard is not sparing_nobody)
+    result = explored(formed([False] * 4), entry(1, 2, 3), guards=lax)
+    assert "loses a majority" in result.broken
+    assert any("fails" in sentence for sentence in result.story)
+
+
+def test_four_to_three_is_refused_and_so_holds():
+    result = explored(formed([False] * 4), entry(1, 2, 3), faults=2)
+    assert result.complete
+    assert not result.broken
+
+
+def test_five_to_four_stops_only_with_one_to_spare():
+    result = explored(formed([False] * 5), entry(1, 2, 3, 4), faults=2)
+    assert result.complete
+    assert not result.broken
