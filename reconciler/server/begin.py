@@ -6,6 +6,8 @@ import asyncio
 from contextlib import ExitStack
 from typing import TextIO
 
+from prometheus_client import disable_created_metrics
+
 from reconciler.core.ports import Snapshot
 from reconciler.core.problem import Problem
 from reconciler.desired.fleet import Fleet, load
@@ -38,6 +40,7 @@ def watch(options: Options, stream: TextIO) -> int:
         SourceError: there is no such folder or file.
         StateError: the state directory cannot be used.
     """
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter
     log = open_log(stream, form=options.log_format, secrets=[options.secret])
     source = locate(
         options.source,

@@ -51,7 +51,8 @@ class ClusterStatus:
     """One cluster under watch; times in seconds since 1970, 0 for never.
 
     Args:
-        revision: what the last pass, or the one under way, worked towards.
+        target: the newest revision, which the next pass, or the one under way, works towards.
+        revision: what the last pass worked towards; None before the first.
         doing: what happens now: `idle`, `observing`, `planned`, or the id of the running step.
         turn: how the last pass ended; None before the first.
         ended: when it ended.
@@ -62,7 +63,8 @@ class ClusterStatus:
     """
 
     name: str
-    revision: Revision
+    target: Revision
+    revision: Revision | None = None
     doing: str = "idle"
     turn: Turn | None = None
     ended: float = 0.0

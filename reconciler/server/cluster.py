@@ -40,6 +40,7 @@ class Job:
         cluster: the one to look at.
         trigger: what asked for the pass.
         listener: is told what goes on.
+        named: is told the run's id, should there be one.
         stop: once set, no further step is begun.
     """
 
@@ -48,6 +49,7 @@ class Job:
     trigger: str
     listener: Listener
     stop: asyncio.Event
+    named: Callable[[str], None] = lambda _run: None
 
 
 class Pass(Protocol):
@@ -101,6 +103,7 @@ class ClusterLoop:
         board = self._around.board
         if self.name not in board.clusters:
             board.clusters[self.name] = ClusterStatus(self.name, fleet.revision)
+        board.note(self.name, target=fleet.revision)
         if newer:
             self._halt.set()
             self._bell.ring(trigger)
@@ -140,13 +143,13 @@ class ClusterLoop:
             around.metrics.triggers.labels(trigger).inc()
         log = around.log.bind(cluster=self.name, revision=fleet.revision.short)
         listener = Narrator(self.name, around.board, around.metrics, log, self._pulse)
-        around.board.note(self.name, revision=fleet.revision, doing="observing")
-        turn = await self._performed(Job(fleet, self.name, trigger, listener, self._halt))
+        around.board.note(self.name, doing="observing")
+        turn = await self._performed(Job(fleet, self.name, trigger, listener, self._halt, listener.named))
         now = around.clock()
         pace = after(pace, settled=turn.settled, now=now, interval=around.interval, draw=around.draw())
         around.metrics.seconds.labels(self.name).observe(now - began)
         around.metrics.passes.labels(self.name, turn.result.value).inc()
-        self._write_down(turn, pace, now)
+        self._write_down(turn, fleet.revision, pace, now)
         self._tell(log, turn, fleet.revision, trigger)
         return pace
 
@@ -169,13 +172,14 @@ class ClusterLoop:
             return Turn(Result.INVALID, words=_words(error))
         return Turn(Result.DEFECT, words=f"{type(error).__name__} at {place_of(error)}")
 
-    def _write_down(self, turn: Turn, pace: Pace, now: float) -> None:
+    def _write_down(self, turn: Turn, revision: Revision, pace: Pace, now: float) -> None:
         board, wall = self._around.board, self._around.wall()
         status = board.clusters.get(self.name)
         if status is None:
             return
         board.note(
             self.name,
+            revision=revision,
             doing="idle",
             turn=turn,
             ended=wall,

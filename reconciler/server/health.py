@@ -72,6 +72,7 @@ def _cluster(status: ClusterStatus) -> dict[str, Any]:
     return {
         "cluster": status.name,
         "revision": _revision(status.revision),
+        "target": _revision(status.target),
         "state": turn.result.value if turn else "new",
         "doing": status.doing,
         "last_pass": _instant(status.ended),

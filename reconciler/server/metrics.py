@@ -139,7 +139,7 @@ def _single(name: str, words: str, value: float) -> Metric:
 
 
 def _revisions(status: ClusterStatus) -> dict[str, int]:
-    return {status.revision.id: 1}
+    return {status.revision.id: 1} if status.revision else {}
 
 
 def _answers(status: ClusterStatus) -> dict[str, int]:

@@ -36,6 +36,10 @@ class Narrator:
         self._alive = alive
         self._running: dict[str, float] = {}
 
+    def named(self, run: str) -> None:
+        """The run has an id from here on."""
+        self._log = self._log.bind(run=run)
+
     def observing(self, cluster: str, nodes: int) -> None:
         """A look at the nodes begins."""
         self._alive(LOOKING)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from reconciler.core.plan import Finding
 from reconciler.core.ports import Wire
@@ -137,7 +137,7 @@ class Keeping:
             found,
             drivers=self.looking.drivers,
             wire=wire,
-            journal=self.journal,
+            journal=cast("Journal", _Telling(self.journal, job.named)),
             listener=job.listener,
             stop=job.stop,
             occasion=Occasion(job.trigger),
@@ -145,6 +145,23 @@ class Keeping:
         (case,) = found.cases
         turn = _looked(found) if found.plan.empty else acted(case.plan, case.observed, report)
         return replace(turn, findings=(*turn.findings, *report.findings))
+
+
+class _Telling:
+    """A journal that tells a run's id as soon as there is one, so that the log can name it."""
+
+    def __init__(self, journal: Journal, tell: Callable[[str], None]) -> None:
+        self._journal = journal
+        self._tell = tell
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._journal, name)
+
+    async def begin(self, opening: Opening) -> str:
+        """Write down a run, and tell its id."""
+        run = await self._journal.begin(opening)
+        self._tell(run)
+        return run
 
 
 def _looked(found: Survey) -> Turn:

@@ -31,7 +31,7 @@ def served():
     turn = Turn(Result.REFUSED, violations=(Violation("quorum", "live", "no", "wait"),))
     board = Board(
         source=SourceStatus(SourceState.GOOD, REVISION),
-        clusters={"live": ClusterStatus("live", REVISION, turn=turn, answers={"present": 3})},
+        clusters={"live": ClusterStatus("live", REVISION, REVISION, turn=turn, answers={"present": 3})},
     )
     metrics = Metrics(board, dry_run=True)
     metrics.passes.labels("live", "refused").inc()

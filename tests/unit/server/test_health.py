@@ -11,7 +11,7 @@ from reconciler.server.turn import Result, Turn
 
 REVISION = Revision(source="s", id="1" * 40, short="1111111", title="Open port 8080")
 CONVERGED = ClusterStatus(
-    "edge", REVISION, turn=Turn(Result.CONVERGED), ended=100.0, success=100.0, due=400.0
+    "edge", REVISION, REVISION, turn=Turn(Result.CONVERGED), ended=100.0, success=100.0, due=400.0
 )
 
 

@@ -1,0 +1,176 @@
+"""A real `reconcile watch` over a real repository and simulated nodes, for tests to talk to."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+from support_git import ALONE, Repository
+
+from reconciler.desired.fleet import load
+from reconciler.drivers.registry import DRIVERS
+from reconciler.drivers.simulation.addresses import free_addresses
+from reconciler.drivers.simulation.host import Simulation
+from reconciler.sources.locate import locate
+
+PATIENCE = 30
+"""Seconds for anything to happen; a test that works never waits so long."""
+
+MODE_CALL = {"x-sora-target": "Sora_20211215.ChangeMode"}
+
+
+def fleet_file(addresses, mode="normal", more=""):
+    """Two Sora clusters of three nodes: `live`, whose mode is `mode`, and `lab`, whose mode is normal."""
+    names = ["live", "lab"]
+    text = f"{more}clusters:\n"
+    for index, name in enumerate(names):
+        wanted = mode if name == "live" else "normal"
+        text += f"  - name: {name}\n    kind: sora\n    concurrency: 1\n"
+        text += "    policy: {max_risky: '100%'}\n    nodes:\n"
+        for number, address in enumerate(addresses[3 * index : 3 * index + 3], 1):
+            node = f"{name}-{number}@127.0.0.1"
+            text += f"      - {{name: {node}, api: 'http://{address}/', mode: {wanted}}}\n"
+    return text
+
+
+class Watch:
+    """A running `reconcile watch` and its log, line by line."""
+
+    def __init__(self, process):
+        self.process = process
+        self.lines = []
+        self.raw = []
+        self._news = asyncio.Event()
+        self._reader = asyncio.create_task(self._read())
+        self.client = None
+
+    async def _read(self):
+        async for line in self.process.stderr:
+            self.raw.append(line.decode())
+            try:
+                self.lines.append(json.loads(line))
+            except ValueError:
+                self.lines.append({"event": "", "text": line.decode()})
+            self._news.set()
+        self._news.set()
+
+    async def said(self, event, *, after=0, **fields):
+        """The first line of this event with these fields, from the line number `after` on."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                for line in self.lines[after:]:
+                    if line["event"] == event and fields.items() <= line.items():
+                        return line
+                if self._reader.done():
+                    raise AssertionError(f"{event} {fields} was never said:\n{self.log}")
+                self._news.clear()
+                await self._news.wait()
+
+    @property
+    def log(self):
+        return "".join(self.raw)
+
+    async def get(self, path, **headers):
+        return await self.client.get(path, headers=headers)
+
+    async def states(self):
+        """Cluster -> its part of /readyz."""
+        return {cluster["cluster"]: cluster for cluster in (await self.get("/readyz")).json()["clusters"]}
+
+    async def until(self, condition):
+        """Wait until /readyz's clusters fulfil a condition."""
+        async with asyncio.timeout(PATIENCE):
+            while not condition(states := await self.states()):
+                await asyncio.sleep(0.05)
+        return states
+
+    def signal(self, number=signal.SIGTERM):
+        self.process.send_signal(number)
+
+    async def ended(self):
+        """The exit status, once the process has ended and its log is read."""
+        async with asyncio.timeout(PATIENCE):
+            status = await self.process.wait()
+            await self._reader
+        return status
+
+
+class Stage:
+    """A repository, its simulated nodes, a state folder, and watches over them."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.addresses = free_addresses(6)
+        self.repository = Repository.make(folder / "fleet", {"fleet.yaml": fleet_file(self.addresses)})
+        self.state = folder / "state"
+        self.simulation = None
+
+    @asynccontextmanager
+    async def nodes(self, *, converged=True):
+        source = locate(str(self.repository.folder), cache=self.folder / "cache")
+        async with Simulation(load(await source.snapshot(), DRIVERS), converged=converged) as simulation:
+            self.simulation = simulation
+            yield self
+
+    @asynccontextmanager
+    async def watch(self, *options, source=None, secret="", mode_of_log="json"):
+        """A watch that listens; it is ended in good order unless the test has ended it."""
+        environment = {**os.environ, **ALONE, "HOME": str(self.folder), "NO_COLOR": "1"}
+        environment.pop("RECONCILE_WEBHOOK_SECRET", None)
+        if secret:
+            environment["RECONCILE_WEBHOOK_SECRET"] = secret
+        arguments = [
+            *("watch", source or str(self.repository.folder), "--state", str(self.state)),
+            *("--listen", "127.0.0.1:0", "--log-format", mode_of_log, *options),
+        ]
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "reconciler.cli.main",
+            *arguments,
+            env=environment,
+            cwd=self.folder,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        watch = Watch(process)
+        try:
+            address = (await watch.said("watch began"))["listen"]
+            async with httpx.AsyncClient(base_url=f"http://{address}", trust_env=False) as watch.client:
+                yield watch
+                if process.returncode is None:
+                    watch.signal()
+                    assert await watch.ended() in {0, 5}, watch.log
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+            await watch._reader
+
+    def changes(self, node=""):
+        """Calls that changed a node, in order."""
+        return [call.node for call in self.simulation.calls(node, changes=True)]
+
+    async def changed(self):
+        """Wait until some node got a call that changes it."""
+        async with asyncio.timeout(PATIENCE):
+            while not self.changes():
+                await asyncio.sleep(0.01)
+
+    async def drift(self, node, mode="block_new_session"):
+        """Change a node's mode behind the watch's back."""
+        address = self.simulation.nodes[node]
+        async with httpx.AsyncClient(trust_env=False) as client:
+            answer = await client.post(f"http://{address}/", headers=MODE_CALL, json={"mode": mode})
+        assert answer.status_code == 200, answer.text
+
+    async def mode(self, node):
+        address = self.simulation.nodes[node]
+        headers = {"x-sora-target": "Sora_20211215.GetMode"}
+        async with httpx.AsyncClient(trust_env=False) as client:
+            return (await client.post(f"http://{address}/", headers=headers)).json()["mode"]
