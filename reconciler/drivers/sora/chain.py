@@ -85,7 +85,8 @@ class Chain:
     def stop(self, name: str) -> None:
         """Stop the node."""
         after = machine.stop(self.state, self.roster.at(name))
-        spare = min(rules.SPARE, max(0, margin(after)))
+        counts = margin(after) < margin(self.state)  # one that is cut off may be back when its turn comes
+        spare = min(rules.SPARE, max(0, margin(after))) if counts else rules.SPARE
         self._add(stop_step(self._frame(after), name, self.apis.get(name, ""), spare=spare), after)
 
     def _contact(self, name: str) -> str:

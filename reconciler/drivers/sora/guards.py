@@ -56,7 +56,8 @@ def sparing_nobody(case: Case) -> Iterator[Violation]:
     for turn in _turns(case):
         if turn.step.action != "stop" or isinstance(turn.result, machine.Refusal):
             continue
-        if majority(turn.result) and margin(turn.result) < rules.SPARE and turn.step.node in _regular(turn):
+        left = margin(turn.result)
+        if majority(turn.result) and left < rules.SPARE and left < margin(turn.state):
             yield Violation(
                 "quorum-margin",
                 f"{case.plan.cluster}/{turn.step.node}",
@@ -190,10 +191,6 @@ def _run(step: Step, roster: Roster, state: State, *, half: bool) -> State | mac
     if step.action == "purge":
         return machine.purge(state, contact, node)
     return machine.register(state, node, contact, half=half)
-
-
-def _regular(turn: Turn) -> tuple[str, ...]:
-    return turn.roster.membership(turn.state).regular
 
 
 def _before(step: Step, by_id: Mapping[str, Step]) -> set[str]:

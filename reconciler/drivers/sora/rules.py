@@ -41,13 +41,14 @@ def against_purge(state: State, on: int, target: int) -> str:
 def against_stop(state: State, node: int, *, spare: int = 0) -> str:
     """Stopping a live regular node is safe only if A - 1 - spare >= floor(R / 2) + 1.
 
-    `spare` is how many further failures the majority has to survive after it.
+    `spare` is how many further failures the majority has to survive after it; a node that is cut off
+    costs none.
     """
     if not majority(state):
         return f"the cluster has lost its majority ({numbers(state)})"
     after = machine.stop(state, node)
     if not majority(after):
         return f"the majority would be lost ({numbers(after)})"
-    if margin(after) < spare:
+    if margin(after) < min(spare, margin(state)):
         return f"one further failure would then lose the majority ({numbers(after)})"
     return ""
