@@ -5,8 +5,9 @@ records; it may be killed between any two moves, and then a new one settles what
 and plans anew. A call may fail halfway, or get stuck and take effect long after it was given up. What the
 cluster does, and what must never happen to it, is the product's.
 
-Bounds: so many faults in all, and at most one fault or return between a reading and the end of the call
-that rests on it, which are milliseconds apart.
+Bounds: so many faults in all; at most one fault or return between a reading and the end of the call that
+rests on it, which are milliseconds apart; a call that was given up takes effect, if ever, before the
+executor settles it or begins another pass, for which it waits.
 """
 
 from __future__ import annotations
@@ -107,18 +108,24 @@ class Rehearsal(Generic[W]):
     def moves(self, moment: Moment[W]) -> Iterator[Move[Moment[W]]]:
         """Whatever can happen next, each with the invariant that it breaks, if any."""
         yield from self._surroundings(moment)
-        if not moment.running:
-            yield self._resumed(moment)
-        elif moment.plan < 0:
-            yield from self._planned(moment)
-        else:
-            yield from self._executed(moment)
         if moment.late:
-            step = self._steps[moment.late - 1]
-            world = self.play.performed(moment.world, step)
-            broken = self.play.broken(moment.world, step, world)
-            story = f"the call of {step.id}, given up long ago, takes effect"
-            yield Move(story, moment._replace(world=world, late=0), broken)
+            yield from self._stuck(moment)
+        if moment.running and moment.plan >= 0:
+            yield from self._executed(moment)
+        elif moment.late:
+            return  # settling by reading, and a new pass, wait until no call can be on its way any more
+        elif not moment.running:
+            yield self._resumed(moment)
+        else:
+            yield from self._planned(moment)
+
+    def _stuck(self, moment: Moment[W]) -> Iterator[Move[Moment[W]]]:
+        """A call that was given up takes effect after all, or never."""
+        step, freed = self._steps[moment.late - 1], moment._replace(late=0)
+        world = self.play.performed(moment.world, step)
+        broken = self.play.broken(moment.world, step, world)
+        yield Move(f"the stuck call of {step.id} takes effect", freed._replace(world=world), broken)
+        yield Move(f"the stuck call of {step.id} is lost", freed)
 
     def _surroundings(self, moment: Moment[W]) -> Iterator[Move[Moment[W]]]:
         """Faults, and what comes back by itself."""

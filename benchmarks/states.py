@@ -1,0 +1,121 @@
+"""Every course that a Sora plan can take, explored: clusters of 3, 4 and 5 with temporary nodes and faults.
+
+    python benchmarks/states.py [FAULTS] [PASSES]
+
+For each cluster size, number of temporary nodes, commit and behaviour of the product where its documents
+are silent, all interleavings of the reconciler with up to FAULTS (2) failures or partitions and one kill
+of the reconciler are walked, over PASSES (2) passes. Exit status 1 and the story where an invariant breaks.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from itertools import product
+from typing import NamedTuple
+
+from reconciler.core.explore import explore
+from reconciler.core.rehearsal import Moment, Rehearsal
+from reconciler.drivers.sora import machine
+from reconciler.drivers.sora.choices import Choices, Listing, Minority, Permit, Repeat
+from reconciler.drivers.sora.cluster import State, formed, fresh
+from reconciler.drivers.sora.membership import Roster
+from reconciler.drivers.sora.rehearsal import SoraPlay
+from reconciler.drivers.sora.schema import SoraCluster, SoraDesired
+
+LITERAL = Choices(purge_cut_off=Permit.REFUSE)
+BEHAVIOURS = {
+    "as documented": LITERAL,
+    "permissive": Choices(
+        repeated_init=Repeat.RESET, init_with_away=Permit.ACCEPT, purge_cut_off=Permit.REFUSE
+    ),
+    "refusing": Choices(
+        repeated_register=Permit.REFUSE,
+        returned_register=Permit.REFUSE,
+        purge_cut_off=Permit.REFUSE,
+        list_uninitialised=Listing.ERROR,
+        list_without_majority=Minority.ERROR,
+    ),
+}
+
+
+class Commit(NamedTuple):
+    """A starting world and what a commit then wants.
+
+    Args:
+        world: nodes in the order: members, spare regular, temporary ones.
+        wanted: numbers of the nodes that the fleet file names.
+    """
+
+    story: str
+    world: State
+    wanted: tuple[int, ...]
+
+
+def commits(regular: int, temporary: int) -> Iterator[Commit]:
+    """What people do to a cluster of so many regular and temporary nodes; one spare regular node runs."""
+    kinds = [False] * (regular + 1) + [True] * temporary
+    members, spare = range(regular), regular
+    extra = tuple(range(regular + 1, regular + 1 + temporary))
+    healthy = formed(kinds, outside=1 << spare)
+    bare = formed(kinds, outside=sum(1 << one for one in (spare, *extra)))
+    yield Commit("nothing changes", healthy, (*members, *extra))
+    yield Commit("a new cluster", fresh(kinds), (*members, *extra))
+    yield Commit("one more regular node", healthy, (*members, spare, *extra))
+    yield Commit("a dead node is replaced", machine.stop(healthy, 0), (*members[1:], spare, *extra))
+    yield Commit("a dead node is removed", machine.stop(healthy, 0), (*members[1:], *extra))
+    yield Commit("a live node is replaced", healthy, (*members[1:], spare, *extra))
+    yield Commit("a live node is removed", healthy, (*members[1:], *extra))
+    if temporary:
+        yield Commit("the temporary nodes join", bare, (*members, *extra))
+        yield Commit("the temporary nodes leave", healthy, tuple(members))
+
+
+def names(world: State) -> list[str]:
+    """A name for each node of a world."""
+    return [f"node-{number}@10.0.0.{number + 1}" for number in range(len(world))]
+
+
+def desired(commit: Commit) -> SoraDesired:
+    """The cluster that the fleet file describes."""
+    named = names(commit.world)
+    nodes = [
+        {
+            "name": named[number],
+            "api": f"http://{named[number].partition('@')[2]}:3000/",
+            "temporary": commit.world[number].temporary,
+        }
+        for number in commit.wanted
+    ]
+    entry = {"name": "live", "kind": "sora", "stop": ["stop", "{node}"], "nodes": nodes}
+    return SoraDesired(SoraCluster.model_validate(entry))
+
+
+def main() -> None:
+    """A row for each size, the total at the end."""
+    faults, passes = [*map(int, sys.argv[1:]), *(2, 2)[len(sys.argv) - 1 :]][:2]
+    began, total = time.perf_counter(), 0
+    for regular, temporary in product((3, 4, 5), (0, 1, 2)):
+        seen, started = 0, time.perf_counter()
+        for commit, (behaviour, choices) in product(commits(regular, temporary), BEHAVIOURS.items()):
+            play = SoraPlay(desired(commit), Roster(tuple(names(commit.world))), choices)
+            start: Moment[State] = Moment(commit.world, faults=faults, passes=passes)
+            result = explore([start], Rehearsal(play).moves)
+            seen += result.states
+            if result.broken:
+                print(f"{regular}+{temporary}, {commit.story}, {behaviour}: {result.broken}")
+                print("\n".join(f"  {number}. {line}" for number, line in enumerate(result.story, 1)))
+                sys.exit(1)
+        total += seen
+        seconds = time.perf_counter() - started
+        print(f"{regular} regular, {temporary} temporary: {seen:10,} states, {seconds:6.1f} s", flush=True)
+    seconds = time.perf_counter() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"all, up to {faults} faults: {total:,} states, no violation; {seconds:.0f} s,")
+    print(f"{seconds / total * 1e6:.1f} s for a million states, {peak:.0f} MB at the most")
+
+
+if __name__ == "__main__":
+    main()
