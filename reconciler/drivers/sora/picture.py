@@ -186,7 +186,7 @@ def addresses(entry: SoraCluster, observed: Observed[NodeView]) -> dict[str, str
     known = {node.name: node.api for node in entry.nodes}
     views = [view for _, view in sorted(observed.present().items())]
     for row in (row for view in views for row in view.rows):
-        if row.node_name not in known and row.api and API_URL.match(row.api):
+        if row.node_name not in known and row.api and API_URL.fullmatch(row.api):
             known[row.node_name] = row.api
     pattern = {_pattern(name, api) for name, api in known.items()}
     built = pattern.pop() if len(pattern) == 1 else None

@@ -21,7 +21,7 @@ ModeName: TypeAlias = Literal["normal", "block_new_session", "block_new_connecti
 
 
 def _node_name(text: str) -> str:
-    if NODE_NAME.match(text):
+    if NODE_NAME.fullmatch(text):
         return text
     host = text.rpartition("@")[2]
     if "@" in text and "." not in host:
@@ -36,7 +36,7 @@ def _node_name(text: str) -> str:
 
 
 def _api_url(text: str) -> str:
-    if not API_URL.match(text):
+    if not API_URL.fullmatch(text):
         raise PydanticCustomError(
             "sora-api-url", "the API's address is http:// or https://, a host, a port and no user or query"
         )

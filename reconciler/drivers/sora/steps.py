@@ -149,7 +149,7 @@ def command_of(entry: SoraCluster, node: str) -> tuple[str, ...]:
     """The command that stops a node, filled in; empty where there is none or the name is unsafe in it."""
     named = entry.node(node)
     template = (named.stop if named is not None else None) or entry.stop or ()
-    if not NODE_NAME.match(node) or node.startswith("-"):
+    if not NODE_NAME.fullmatch(node) or node.startswith("-"):
         return ()
     host = node.rpartition("@")[2]
     return tuple(part.replace("{node}", node).replace("{host}", host) for part in template)

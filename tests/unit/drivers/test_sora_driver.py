@@ -1,0 +1,290 @@
+"""The driver on a simulated cluster: what it observes, what it does, what it remembers."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from dataclasses import dataclass
+from datetime import date
+
+import pytest
+from sora_kit import TODAY, FixedWire, WorldWire, entry, full, verbs
+
+from reconciler.core.observation import Absent, Present, Stale, Unauthorized, Unreachable
+from reconciler.core.plan import Revision
+from reconciler.core.ports import Desk, Driver
+from reconciler.core.problem import Position
+from reconciler.core.verdict import Standing
+from reconciler.drivers.registry import DRIVERS
+from reconciler.drivers.sora import command
+from reconciler.drivers.sora.driver import DRIVER, SoraDriver
+from reconciler.drivers.sora.schema import NodeView, SoraCluster, SoraDesired
+from reconciler.drivers.sora.simulator import SoraWorld
+from reconciler.errors import InputError, NodeRefused, NodeUnreachable, UsageError
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A fleet file whose places are their pointers."""
+
+    name: str = "fleet.yaml"
+    value: object = None
+
+    def position(self, pointer, *, key=False):
+        return Position(f"fleet.yaml{pointer}")
+
+
+class Host:
+    """The driver, with commands that stop simulated nodes, and pauses that take no time."""
+
+    def __init__(self, words, *, present="", converged=True, outside="", **more):
+        self.entry = entry(words, stop=("stop", "{node}"), **more)
+        everyone = " ".join(dict.fromkeys([*words.split(), *present.split()]))
+        self.world = SoraWorld.from_entry(
+            entry(everyone), converged, outside=[full(o) for o in outside.split()]
+        )
+        self.wire = WorldWire(self.world)
+        self.commands: list[tuple[str, tuple[str, ...]]] = []
+        self.pauses: list[float] = []
+        self.driver = SoraDriver(today=lambda: TODAY, run=self.run, pause=self.pause)
+
+    async def run(self, node, argv, limit):
+        self.commands.append((node, tuple(argv)))
+        self.world.kill(node)
+        return "stop ended well"
+
+    async def pause(self, seconds):
+        self.pauses.append(seconds)
+
+    async def observe(self):
+        return await self.driver.observe(SoraDesired(self.entry), self.wire)
+
+    async def plan(self):
+        return self.driver.plan(SoraDesired(self.entry), await self.observe())
+
+    async def verdict(self, step):
+        return self.driver.judge(step, await self.driver.look(step, self.wire))
+
+    async def carry_out(self):
+        """Every step of a plan, each ready before it and done after it; gives what they answered."""
+        plan = await self.plan()
+        answers = []
+        for step in plan.steps:
+            before = await self.verdict(step)
+            assert before.standing is Standing.READY, before
+            answers.append(await self.driver.act(step, self.wire, {}))
+            after = await self.verdict(step)
+            assert after.standing is Standing.DONE, after
+        return plan, answers
+
+
+def test_it_is_a_driver_and_in_the_registry():
+    driver: Driver[SoraDesired, NodeView] = DRIVER
+    assert DRIVERS["sora"] is driver
+    assert (driver.kind, driver.entry, driver.lone_file) == ("sora", SoraCluster, "")
+
+
+class TestPasses:
+    """A whole pass each, and a second one that finds nothing to do."""
+
+    @pytest.mark.parametrize(
+        ("host", "steps"),
+        [
+            (lambda: Host("a b c t~", converged=False), ["init a", "register t"]),
+            (lambda: Host("a b c d e", outside="d e"), ["register d", "register e"]),
+            (
+                lambda: Host("a b d", present="c", outside="d"),
+                ["register d", "drain c", "stop c", "purge c"],
+            ),
+            (lambda: Host("a b c", present="t~"), ["drain t", "stop t"]),
+            (lambda: Host("a b c", modes={"b": "block_new_session"}), ["mode b"]),
+        ],
+    )
+    async def test_it_does_what_it_planned_and_then_plans_nothing(self, host, steps):
+        host = host()
+        plan, _ = await host.carry_out()
+        assert verbs(plan) == steps
+        again = await host.plan()
+        assert verbs(again) == []
+        assert again.unchanged == again.nodes
+
+    async def test_with_a_dead_member(self):
+        host = Host("a b d", present="c", outside="d")
+        host.world.kill(full("c"))
+        plan, _ = await host.carry_out()
+        assert verbs(plan) == ["purge c", "register d"]
+        assert verbs(await host.plan()) == []
+
+    async def test_after_a_registration_that_failed_halfway(self):
+        host = Host("a b c d", outside="d")
+        host.world.half_register()
+        step = (await host.plan()).steps[0]
+        with pytest.raises(NodeRefused, match="500"):
+            await host.driver.act(step, host.wire, {})
+        verdict = await host.verdict(step)
+        assert verdict.standing is Standing.CHANGED
+        assert "by half" in verdict.reason
+        plan, _ = await host.carry_out()
+        assert verbs(plan) == ["register d"]
+
+
+class TestObserve:
+    async def test_every_kind_of_answer(self):
+        host = Host("a b c d e f", outside="d")
+        host.world.partition([full("c")])
+        host.world.kill(full("b"))
+        kinds = {name[0]: type(answer) for name, answer in (await host.observe()).nodes.items()}
+        assert kinds == {"a": Present, "b": Unreachable, "c": Stale, "d": Absent, "e": Present, "f": Present}
+
+    async def test_members_that_the_file_does_not_name_are_asked_too(self):
+        host = Host("a b c", present="d e")
+        host.world.kill(full("e"))
+        nodes = (await host.observe()).nodes
+        assert isinstance(nodes[full("d")], Present)
+        assert isinstance(nodes[full("e")], Unreachable)
+        assert ("d", "ListClusterNodes") in host.wire.calls
+
+    async def test_a_member_without_an_address_is_unknown_not_absent(self):
+        host = Host("a b c", present="d")
+        apis = {name: f"http://127.0.0.1:{3000 + i}/" for i, name in enumerate(host.world.names)}
+        nodes = tuple(node.model_copy(update={"api": apis[node.name]}) for node in host.entry.nodes)
+        host.entry = host.entry.model_copy(update={"nodes": nodes})
+        host.world.site.apis = apis
+        host.world.kill(full("d"))
+        assert (await host.observe()).nodes[full("d")] == Unreachable("its API address is not known")
+
+    @pytest.mark.parametrize(
+        ("wire", "expected"),
+        [
+            (FixedWire(401), Unauthorized),
+            (FixedWire(500), Stale),
+            (FixedWire(200, b"<html>"), Unreachable),
+            (FixedWire(200, b"[]"), Absent),
+            (FixedWire(400, b'{"error_type": "CLUSTER-NOT-INITIALISED"}'), Absent),
+            (FixedWire(error=NodeUnreachable("a", "connection refused")), Unreachable),
+        ],
+    )
+    async def test_no_failure_is_an_exception(self, wire, expected):
+        observed = await DRIVER.observe(SoraDesired(entry("a b")), wire)
+        assert {type(answer) for answer in observed.nodes.values()} == {expected}
+
+    async def test_reads_change_nothing(self):
+        host = Host("a b c d", outside="d")
+        before = host.world.state
+        await host.plan()
+        assert host.world.state == before
+        assert {call for _, call in host.wire.calls} == {"ListClusterNodes"}
+
+
+class TestAct:
+    async def test_what_it_did_is_remembered(self):
+        _, answers = await Host("a b c", converged=False).carry_out()
+        assert answers[0].facts == {"initialised": "2026-11-21"}
+        _, answers = await Host("a b c", modes={"b": "block_new_session"}).carry_out()
+        assert answers[0].facts == {"mode": "block_new_session"}
+
+    async def test_a_spent_word_is_remembered(self):
+        collapsed = {"reason": "two hosts burnt down", "until": "2026-11-30"}
+        host = Host("a d e", present="b c", outside="d e", collapsed=collapsed)
+        host.world.kill(full("b"))
+        host.world.kill(full("c"))
+        _, answers = await host.carry_out()
+        assert answers[0].facts["collapsed"] == "2026-11-30: two hosts burnt down"
+
+    async def test_a_node_is_stopped_once_its_channels_are_gone(self):
+        host = Host("a b c", present="d e", drain=600)
+        host.world.place("sora", full("d"))
+        host.world.place("lemon", full("d"))
+        plan, answers = await host.carry_out()
+        assert verbs(plan)[:3] == ["drain d", "stop d", "purge d"]
+        assert answers[0].facts == {"mode": "block_new_session"}
+        assert "owned no channel any more" in answers[1].words
+        assert host.pauses == [2.0, 2.0]
+        assert host.commands[0] == (full("d"), ("stop", full("d")))
+
+    async def test_a_node_that_keeps_its_channels_is_stopped_when_the_time_is_over(self):
+        host = Host("a b c", present="d", drain=0.01)
+        for number in range(9):
+            host.world.place(f"channel-{number}", full("d"))
+        host.driver = SoraDriver(today=lambda: TODAY, run=host.run)
+        _, answers = await host.carry_out()
+        assert "still owned" in answers[1].words
+        assert "after 0.01 s" in answers[1].words
+
+    async def test_calls_go_to_the_right_node(self):
+        host = Host("a b d", present="c", outside="d")
+        await host.carry_out()
+        changes = [call for call in host.wire.calls if not call[1].startswith("List")]
+        assert changes == [("d", "RegisterClusterNode"), ("c", "ChangeMode"), ("a", "PurgeClusterNode")]
+
+
+class TestCommand:
+    async def test_its_last_words_are_kept(self):
+        said = await command.run(
+            "n", [sys.executable, "-c", "print('x' * 9999); print('stopped\\x1b[2J')"], 20
+        )
+        assert said.endswith("stopped [2J")
+        assert len(said) < 500
+
+    async def test_a_missing_program_is_named(self):
+        with pytest.raises(NodeRefused, match=r"/nowhere/stop cannot be run: No such file"):
+            await command.run("n", ["/nowhere/stop"], 5)
+
+    async def test_a_failure_keeps_its_status_and_words(self):
+        with pytest.raises(NodeRefused, match="status 3: no such unit") as caught:
+            await command.run(
+                "n", [sys.executable, "-c", "import sys; print('no such unit'); sys.exit(3)"], 20
+            )
+        assert caught.value.code == "STOP"
+
+    async def test_one_that_does_not_end_is_killed(self):
+        with pytest.raises(NodeUnreachable, match=r"did not end within 0\.2 s"):
+            await command.run("n", ["sleep", "60"], 0.2)
+
+    async def test_one_that_is_cancelled_is_killed(self):
+        task = asyncio.create_task(command.run("n", ["sleep", "60"], 60))
+        await asyncio.sleep(0.1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+class TestDesire:
+    def desk(self, words, **more):
+        return Desk(entry(words, **more), Paper(), "/clusters/0", Revision("here", "1", "1"))
+
+    def test_what_is_remembered_comes_with_it(self):
+        desired = DRIVER.desire(self.desk("a b t~"))
+        assert (desired.entry.regular, desired.entry.temporary) == ((full("a"), full("b")), (full("t"),))
+
+    def test_temporary_nodes_alone_are_refused(self):
+        with pytest.raises(InputError, match="only temporary nodes") as caught:
+            DRIVER.desire(self.desk("t~ u~"))
+        assert str(caught.value.problems[0].position) == "fleet.yaml/clusters/0/nodes"
+
+    def test_a_name_or_an_address_twice_is_refused_where_the_second_stands(self):
+        with pytest.raises(InputError) as caught:
+            DRIVER.desire(self.desk("a b a"))
+        codes = [(one.code, one.pointer) for one in caught.value.problems]
+        assert codes == [
+            ("duplicate-name", "/clusters/0/nodes/2/name"),
+            ("duplicate-api", "/clusters/0/nodes/2/api"),
+        ]
+
+    def test_one_node_alone_cannot_be_planned(self):
+        with pytest.raises(UsageError) as caught:
+            DRIVER.narrow(SoraDesired(entry("a b")), full("a"))
+        assert caught.value.remedy == "use --only live"
+
+    def test_there_is_no_lone_settings_file(self):
+        with pytest.raises(InputError, match="fleet file only"):
+            DRIVER.alone(Paper())
+
+
+async def test_the_day_comes_from_the_clock_of_this_host():
+    observed = await DRIVER.observe(
+        SoraDesired(entry("a")), FixedWire(body=b'[{"node_name": "a@a.example.com", "connected": true}]')
+    )
+    answer = observed.nodes[full("a")]
+    assert isinstance(answer, Present)
+    assert isinstance(answer.value.day, date)

@@ -1,0 +1,116 @@
+"""What the fleet file may say of a Sora cluster, and where its nodes' addresses come from."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+from sora_kit import agreeing, api, entry, full, seen
+
+from reconciler.drivers.sora.picture import addresses
+from reconciler.drivers.sora.schema import SoraCluster, SoraNode
+
+NODE = {"name": "node-01@192.0.2.5", "api": "http://192.0.2.5:3000/"}
+
+
+def cluster(**more):
+    return SoraCluster.model_validate({"name": "live", "kind": "sora", "nodes": [NODE], **more})
+
+
+@pytest.mark.parametrize("name", ["node-01@192.0.2.5", "_x-Y_9@sora-01.example.com", "a@b.c"])
+def test_names_as_in_the_documents(name):
+    assert SoraNode.model_validate({**NODE, "name": name}).name == name
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("node-01@sora", "needs a dot"),
+        ("node-01", "then @"),
+        ("@192.0.2.5", "then @"),
+        ("node 1@192.0.2.5", "then @"),
+        ("node@-o.x", "then @"),
+        ("a@b@c.d", "then @"),
+        ("a@b.c\n", "then @"),
+    ],
+)
+def test_other_names_are_explained(name, words):
+    with pytest.raises(ValidationError, match=words):
+        SoraNode.model_validate({**NODE, "name": name})
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("http://192.0.2.5:3000/", "http://192.0.2.5:3000/"),
+        ("http://192.0.2.5:3000", "http://192.0.2.5:3000/"),
+        ("https://node1.example.com/api", "https://node1.example.com/api"),
+    ],
+)
+def test_addresses_end_in_a_path(text, meant):
+    assert SoraNode.model_validate({**NODE, "api": text}).api == meant
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "192.0.2.5:3000",
+        "ftp://h/",
+        "http://user:pw@h/",
+        "http://h/?x=1",
+        "http://h/#x",
+        "http://",
+        "http://h \n",
+    ],
+)
+def test_other_addresses_are_refused(text):
+    with pytest.raises(ValidationError, match="http:// or https://"):
+        SoraNode.model_validate({**NODE, "api": text})
+
+
+def test_a_command_has_known_placeholders_only():
+    assert cluster(stop=["ssh", "{host}", "stop {node}"]).stop == ("ssh", "{host}", "stop {node}")
+    with pytest.raises(ValidationError, match=r"\{hst\} is not known here"):
+        cluster(stop=["ssh", "{hst}"])
+    with pytest.raises(ValidationError):
+        cluster(stop=[])
+
+
+@pytest.mark.parametrize(
+    "more", [{"drain": -1}, {"mode": "normal"}, {"collapsed": {"reason": ""}}, {"nodes": []}]
+)
+def test_what_the_file_may_not_say(more):
+    with pytest.raises(ValidationError):
+        cluster(**more)
+
+
+def test_defaults_are_cautious():
+    plain = cluster()
+    assert (plain.stop, plain.drain, plain.initialise, plain.collapsed) == (None, 600, False, None)
+    assert (plain.nodes[0].temporary, plain.nodes[0].mode) == (False, None)
+
+
+class TestAddresses:
+    def test_the_fleet_file_comes_first_then_what_members_say(self):
+        observed = seen(agreeing("a b x", "a", "b"))
+        assert addresses(entry("a b"), observed) == {full(one): api(one) for one in "abx"}
+
+    def test_a_node_that_is_away_is_sought_where_it_would_be(self):
+        observed = seen(agreeing("a b x!", "a", "b"))
+        assert addresses(entry("a b"), observed)[full("x")] == api("x")
+
+    def test_but_not_where_addresses_do_not_follow_from_names(self):
+        plain = entry("a b")
+        odd = plain.nodes[0].model_copy(update={"api": "http://127.0.0.1:3001/"})
+        observed = seen(agreeing("a b x!", "a", "b"))
+        mixed = plain.model_copy(update={"nodes": (odd, plain.nodes[1])})
+        assert full("x") not in addresses(mixed, observed)
+
+    def test_and_never_where_another_node_is_known_to_be(self):
+        one = SoraNode.model_validate({"name": "new@h.example.com", "api": "http://h.example.com:3000/"})
+        observed = seen({"a": "a x! b"})
+        renamed = observed.nodes[full("a")].value
+        old = renamed.rows[2].model_copy(update={"node_name": "old@h.example.com", "connected": False})
+        view = type(renamed)((*renamed.rows[:2], old))
+        nodes = type(observed)({full("a"): type(observed.nodes[full("a")])(view)})
+        known = addresses(entry("a b").model_copy(update={"nodes": (*entry("a b").nodes, one)}), nodes)
+        assert "old@h.example.com" not in known
