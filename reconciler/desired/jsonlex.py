@@ -238,7 +238,7 @@ class Lexer:
         """A string that ends, at a guess, before the commas and brackets that end its line."""
         while end > start + 1 and self.text[end - 1] in " \t,]}":
             end -= 1
-        self.lost = self.lost or any(char in "{[" for char in self.text[start:end])
+        self.lost = self.lost or any(char in "{}[]" for char in self.text[start:end])
         message = "the text that starts here is never closed"
         colon = self.text.find(":", start, end) if name else -1
         place = self.complaints.lines.at(end if colon < 0 else colon)

@@ -70,8 +70,9 @@ def decoded(name: str, data: bytes) -> Text:
         return Text("", [_not_utf8(Position(name, 1, 1), "the file is UTF-16")], hopeless=True)
     rough = data.decode(errors="surrogateescape")
     runs = list(_BAD_BYTES.finditer(rough))
-    if len(runs) > _MOST_BAD_BYTES:
-        message = f"{len(runs)} places of the file are no UTF-8 text; this is the first"
+    count = sum(len(run[0]) for run in runs)
+    if count > _MOST_BAD_BYTES:
+        message = f"{count} bytes of the file are no UTF-8 text, this is the first"
         return Text("", [_bad_byte(name, rough, runs[0], message)], hopeless=True)
     problems = [_bad_byte(name, rough, run) for run in runs]
     return Text(_BAD_BYTES.sub(lambda run: " " * len(run[0]), rough), problems)

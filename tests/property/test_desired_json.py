@@ -1,0 +1,191 @@
+"""JSON held as laws: same value as the standard reader, true positions, one problem for one slip."""
+
+import json
+from datetime import timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reconciler.core.plain import pointer
+from reconciler.desired import jsontext
+from reconciler.desired.document import parse
+from reconciler.desired.jsonscan import scan
+from reconciler.desired.lines import Lines
+from reconciler.errors import InputError
+
+QUICK = settings(max_examples=150, deadline=timedelta(seconds=5))
+
+texts = st.text(st.characters(codec="utf-8"), max_size=8)
+leaves = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | texts
+    | st.text('"\\/{}[],:\n\u2028é', max_size=6)
+)
+values = st.recursive(
+    leaves, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4), max_leaves=12
+)
+indents = st.sampled_from([None, 0, 2, "\t"])
+escapes = st.booleans()
+
+words = st.sampled_from(["a", "edge-01", "x y"])
+plain_leaves = st.none() | st.booleans() | st.integers(0, 99) | words
+names = st.integers(0, 10**9).map(lambda number: f"n{number}")
+tidy = st.recursive(
+    plain_leaves,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3),
+    max_leaves=10,
+)
+documents = st.dictionaries(names, tidy, min_size=1, max_size=3)
+
+
+def walk(value, path=()):
+    yield path, value
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from walk(inner, (*path, key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from walk(inner, (*path, index))
+
+
+def same(left, right):
+    """Equality that tells 1 from 1.0 and from true."""
+    return json.dumps(left) == json.dumps(right)
+
+
+def offset_of(text, position):
+    """The offset that a line and a column name, by splitting the text the plain way."""
+    lines = text.replace("\r\n", "\n").split("\n")
+    return sum(len(line) + 1 for line in lines[: position.line - 1]) + position.column - 1
+
+
+@QUICK
+@given(values, indents, escapes)
+def test_the_scanner_and_the_fast_reader_say_what_the_standard_reader_says(value, indent, ascii_only):
+    text = json.dumps(value, indent=indent, ensure_ascii=ascii_only)
+    scanned = scan("f", text)
+    assert scanned.problems == ()
+    assert same(scanned.value, json.loads(text))
+    assert same(jsontext.read("f", text), json.loads(text))
+
+
+@QUICK
+@given(values, indents, escapes)
+def test_every_pointer_leads_to_the_text_of_its_value(value, indent, ascii_only):
+    text = json.dumps(value, indent=indent, ensure_ascii=ascii_only)
+    document = parse("f.json", text.encode())
+    decoder = json.JSONDecoder()
+    for path, expected in walk(json.loads(text)):
+        offset = offset_of(text, document.position(pointer(path)))
+        assert same(decoder.raw_decode(text, offset)[0], expected)
+        if path and isinstance(path[-1], str):
+            offset = offset_of(text, document.position(pointer(path), key=True))
+            assert decoder.raw_decode(text, offset)[0] == path[-1]
+
+
+@QUICK
+@given(st.binary(max_size=60) | st.text('{}[],:;"\'\\/*#= \n\r\tnulltrueE0-1.ax\x00', max_size=40).map(str.encode))
+def test_arbitrary_bytes_are_read_as_the_standard_reader_reads_them_or_refused(data):
+    try:
+        value = parse("f.json", data).value
+    except InputError as error:
+        assert error.problems
+        assert all(problem.position.file == "f.json" and problem.message for problem in error.problems)
+        return
+    assert same(value, json.loads(data))
+
+
+@QUICK
+@given(values, st.data())
+def test_a_scanner_without_a_complaint_and_the_fast_reader_take_the_same_texts(value, data):
+    text = json.dumps(value)
+    at = data.draw(st.integers(0, len(text)))
+    inserted = data.draw(st.sampled_from(["", '"', ",", "}", "]", "{", "1", "\\", "e", " ", ":"]))
+    changed = text[:at] + inserted + text[at + data.draw(st.integers(0, 1)) :]
+    scanned = scan("f", changed)
+    try:
+        expected = json.loads(changed, object_pairs_hook=unique)
+        json.dumps(expected, ensure_ascii=False, allow_nan=False).encode()  # half characters, infinities
+    except ValueError:
+        assert scanned.problems
+    else:
+        assert scanned.problems == ()
+        assert same(scanned.value, expected)
+
+
+def unique(pairs):
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError
+    return dict(pairs)
+
+
+def marks(text, wanted):
+    """The offsets of marks outside of text; the words used here hold none."""
+    return [offset for offset, char in enumerate(text) if char in wanted]
+
+
+def told(text):
+    return [(offset_of(text, each.position), each.code) for each in scan("f", text).problems]
+
+
+@QUICK
+@given(documents, st.sampled_from([None, 2]), st.data())
+def test_a_comma_left_out_or_typed_wrong_is_told_at_its_place_and_nothing_else_is(value, indent, data):
+    text = json.dumps(value, indent=indent)
+    commas = marks(text, ",")
+    if not commas:
+        return
+    at = data.draw(st.sampled_from(commas))
+    assert told(text[:at] + text[at + 1 :]) == [(at, "missing-comma")]
+    assert told(text[:at] + ";" + text[at + 1 :]) == [(at, "semicolon")]
+    assert told(text[:at] + "," + text[at:]) == [(at + 1, "extra-comma")]
+
+
+@QUICK
+@given(documents, st.sampled_from([None, 2]), st.data())
+def test_a_comma_too_many_before_a_bracket_is_told_at_its_place(value, indent, data):
+    text = json.dumps(value, indent=indent)
+    closers = [at for at in marks(text, "]}") if text[:at].rstrip()[-1] not in "[{"]
+    at = data.draw(st.sampled_from(closers))
+    assert told(text[:at] + "," + text[at:]) == [(at, "trailing-comma")]
+
+
+@QUICK
+@given(documents, st.sampled_from([None, 2]), st.data())
+def test_a_colon_left_out_is_told_at_its_place(value, indent, data):
+    text = json.dumps(value, indent=indent)
+    at = data.draw(st.sampled_from(marks(text, ":")))
+    assert told(text[:at] + text[at + 1 :]) == [(at, "missing-colon")]
+    assert told(text[:at] + "=" + text[at + 1 :]) == [(at, "wrong-colon")]
+
+
+@QUICK
+@given(documents, st.data())
+def test_a_comment_is_told_at_its_place(value, data):
+    text = json.dumps(value, indent=2)
+    ends = [at for at in marks(text, "\n")]
+    at = data.draw(st.sampled_from(ends))
+    assert told(text[:at] + " // why, it's so" + text[at:]) == [(at + 1, "comment")]
+    assert told(text[:at] + " /* {[, */" + text[at:]) == [(at + 1, "comment")]
+
+
+@QUICK
+@given(documents, st.sampled_from([None, 2]), st.data())
+def test_a_quote_or_closing_bracket_left_out_is_one_problem(value, indent, data):
+    text = json.dumps(value, indent=indent)
+    at = data.draw(st.sampled_from(marks(text, '"}]')))
+    assert len(told(text[:at] + text[at + 1 :])) == 1
+
+
+@QUICK
+@given(st.text("a\r\né\U0001f600", max_size=30), st.data())
+def test_lines_and_columns_are_those_of_an_editor(text, data):
+    offset = data.draw(st.integers(0, len(text)))
+    before = text[:offset].replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    if text[offset - 1 : offset + 1] == "\r\n":
+        return  # between the two characters of one line end
+    position = Lines("f", text).at(offset)
+    assert (position.line, position.column) == (len(before), len(before[-1]) + 1)
