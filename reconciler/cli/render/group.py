@@ -17,6 +17,7 @@ _T = TypeVar("_T")
 _EACH = "each node"
 _RUN = 4
 _PIECES = 6
+_WORD = re.compile(r"[\w.@-]+")
 _LAST_NUMBER = re.compile(r"^(.*?)(\d+)(\D*)$", re.DOTALL)
 
 
@@ -75,8 +76,14 @@ def names(nodes: Sequence[str]) -> str:
 
 def about(text: str, node: str) -> str:
     """A sentence about one node, said of each: its name gives way to "each node"."""
-    pattern = rf"(?<![\w.@-]){re.escape(node)}(?![\w@-]|\.\w)"
-    return clean(re.sub(pattern, _EACH, text)) if node else clean(text)
+    if not node or node not in text:
+        return clean(text)
+
+    def said(word: re.Match[str]) -> str:
+        name = word.group().rstrip(".")
+        return f"{_EACH}{word.group()[len(name) :]}" if name == node else word.group()
+
+    return clean(_WORD.sub(said, text))
 
 
 def alike(items: Iterable[_T], key: Callable[[_T], Hashable]) -> list[tuple[_T, ...]]:
