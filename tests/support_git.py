@@ -9,7 +9,7 @@ import shlex
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -137,7 +137,12 @@ def http_server(root: Path, *, user: str = "", password: str = "", status: int =
             }
             body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
             done = subprocess.run(
-                ["git", "http-backend"], env=environment, input=body, capture_output=True, check=False, timeout=60
+                ["git", "http-backend"],
+                env=environment,
+                input=body,
+                capture_output=True,
+                check=False,
+                timeout=60,
             )
             head, _, content = done.stdout.partition(b"\r\n\r\n")
             fields = dict(row.split(": ", 1) for row in head.decode().split("\r\n") if row)
@@ -208,6 +213,14 @@ def ssh_key(file: Path) -> str:
     return public
 
 
+async def _pump(source, sink) -> None:
+    """Copy until the source ends; asyncssh's own redirection leaves coroutines behind that nobody awaits."""
+    with suppress(BrokenPipeError, ConnectionResetError):
+        while data := await source.read(65536):
+            sink.write(data)
+            await sink.drain()
+
+
 @asynccontextmanager
 async def ssh_server(folder: Path):
     """An ssh server that runs git-upload-pack for whoever has the key `client`."""
@@ -226,8 +239,15 @@ async def ssh_server(folder: Path):
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
             env={**os.environ, **ALONE, "GIT_PROTOCOL": protocol},
         )  # fmt: skip
-        await process.redirect(stdin=running.stdin, stdout=running.stdout, stderr=running.stderr)
+        pumps = (
+            asyncio.create_task(_pump(running.stdout, process.stdout)),
+            asyncio.create_task(_pump(running.stderr, process.stderr)),
+        )
+        asked = asyncio.create_task(_pump(process.stdin, running.stdin))
+        asked.add_done_callback(lambda _: running.stdin.close())
+        await asyncio.gather(*pumps)
         process.exit(await running.wait())
+        await asked
 
     server = await asyncssh.create_server(
         asyncssh.SSHServer, "127.0.0.1", 0,
