@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 
@@ -101,7 +102,8 @@ def formed(temporary: Sequence[bool], *, outside: int = 0) -> State:
     return adopted(fresh(temporary), bits(inside), log)
 
 
-def groups(state: State) -> list[Group]:
+@lru_cache(maxsize=4096)  # one state is asked about many times in a row
+def groups(state: State) -> tuple[Group, ...]:
     """Every group of running nodes that are in a cluster; a node that was purged is alone in its own."""
     parts: dict[tuple[int, int], list[tuple[Log, int]]] = {}
     for number, node in enumerate(state):
@@ -110,9 +112,15 @@ def groups(state: State) -> list[Group]:
     found: list[Group] = []
     for part in parts.values():
         newest = max(part)[0]
-        found.append(Group(sum(bit for _, bit in part if newest.listed & bit), newest))
-        found += [Group(bit, log) for log, bit in part if not newest.listed & bit]
-    return found
+        listed = newest.listed
+        inside = 0
+        for log, bit in part:
+            if listed & bit:
+                inside |= bit
+            else:
+                found.append(Group(bit, log))
+        found.append(Group(inside, newest))
+    return tuple(found)
 
 
 def group_of(state: State, node: int) -> Group | None:
@@ -154,7 +162,9 @@ def settled(state: State) -> State:
     for group in groups(state):
         if group.usable:
             side, log = state[members(group.nodes)[0]].side, group.log
-            gone = bits(n for n in members(log.temporary) if not state[n].up and state[n].side == side)
+            gone = log.temporary and bits(
+                n for n in members(log.temporary) if not state[n].up and state[n].side == side
+            )
             if gone:
                 log = Log(log.epoch, log.version + 1, log.regular, log.temporary & ~gone)
             state = adopted(state, group.nodes, log)
@@ -163,7 +173,9 @@ def settled(state: State) -> State:
 
 def adopted(state: State, nodes: int, log: Log) -> State:
     """The state with this log on every node of a bit set."""
+    if all(state[number].log == log for number in members(nodes)):
+        return state
     return tuple(
-        node._replace(log=log) if nodes >> number & 1 and node.log != log else node
+        Node(node.up, node.temporary, node.side, node.mode, log) if nodes >> number & 1 else node
         for number, node in enumerate(state)
     )

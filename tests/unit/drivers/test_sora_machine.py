@@ -80,7 +80,7 @@ def test_temporary_nodes_never_count_for_the_majority():
 
 def test_a_node_serves_no_cluster_before_init():
     state = fresh([REGULAR] * 3)
-    assert groups(state) == []
+    assert groups(state) == ()
     assert not majority(state)
 
 
@@ -88,7 +88,7 @@ class TestInit:
     def test_the_cluster_consists_of_the_listed_nodes(self):
         state = machine.init(fresh([REGULAR] * 4), A, mask(A, B, C))
         assert connected(state, B) == {A, B, C}
-        assert groups(state) == [(mask(A, B, C), Log(0, 0, mask(A, B, C), 0))]
+        assert groups(state) == ((mask(A, B, C), Log(0, 0, mask(A, B, C), 0)),)
 
     def test_the_list_includes_the_executing_node(self):
         assert machine.init(fresh([REGULAR] * 3), A, mask(B, C)) is machine.BAD_LIST
