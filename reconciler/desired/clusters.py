@@ -13,7 +13,7 @@ from reconciler.core.ports import Document, Driver
 from reconciler.core.problem import Problem, Severity
 from reconciler.core.spec import ClusterEntry, NodeEntry
 from reconciler.desired.lines import quoted
-from reconciler.desired.mismatch import Mismatch, Path, mismatches, problem
+from reconciler.desired.mismatch import Mismatch, Path, mismatches, problems
 from reconciler.desired.nearest import nearest
 
 UNNAMED = "unnamed"
@@ -76,7 +76,7 @@ class Clusters:
             entry = model.model_validate(rest)
         except ValidationError as error:
             found = mismatches(error, model, rest)
-            self.problems += [problem(mismatch, self.fleet, pointer) for mismatch in found]
+            self.problems += problems(found, self.fleet, pointer)
             kept = _salvaged(model, rest, found)
             if kept is None:
                 return None
@@ -96,7 +96,7 @@ class Clusters:
             given = Policy.model_validate(own).model_dump(exclude_unset=True)
         except ValidationError as error:
             found = mismatches(error, Policy, own)
-            self.problems += [problem(mismatch, self.fleet, f"{pointer}/policy") for mismatch in found]
+            self.problems += problems(found, self.fleet, f"{pointer}/policy")
             return rest, self.defaults.policy
         return rest, Policy.model_validate({**self.defaults.policy.model_dump(exclude_unset=True), **given})
 

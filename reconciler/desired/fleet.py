@@ -18,7 +18,7 @@ from reconciler.desired.clusters import Cluster, Clusters, Defaults
 from reconciler.desired.document import parse
 from reconciler.desired.fleetfile import FleetFile, find
 from reconciler.desired.lines import quoted
-from reconciler.desired.mismatch import mismatches, problem
+from reconciler.desired.mismatch import mismatches, problems
 from reconciler.desired.nearest import nearest
 from reconciler.desired.once import repeated_clusters, repeated_nodes
 from reconciler.errors import InputError
@@ -103,10 +103,10 @@ def _lone(revision: Revision, attached: Attached, drivers: Drivers, raw: Mapping
     cluster = clusters.read(raw, "")
     found = [cluster] if cluster else []
     desks = [_desk(each, revision, attached) for each in found]
-    problems = [*clusters.problems, *repeated_nodes(attached.fleet, found), *attached.problems]
-    if problems or not desks:
+    wrong = [*clusters.problems, *repeated_nodes(attached.fleet, found), *attached.problems]
+    if wrong or not desks:
         own = attached.fleet.name
-        told = [replace(each, pointer="") if each.position.file == own else each for each in problems]
+        told = [replace(each, pointer="") if each.position.file == own else each for each in wrong]
         return Reading(None, _ordered(told, own))
     policies = {each.entry.name: each.policy for each in found}
     return Reading(Fleet(revision, attached.fleet, tuple(desks), policies=policies), ())
@@ -114,20 +114,20 @@ def _lone(revision: Revision, attached: Attached, drivers: Drivers, raw: Mapping
 
 def _fleet(revision: Revision, attached: Attached, drivers: Drivers) -> Reading:
     document = attached.fleet
-    top, problems = _top(document)
+    top, wrong = _top(document)
     raw = document.value.get("clusters") if isinstance(document.value, Mapping) else None
     entries: Sequence[Any] = raw if isinstance(raw, list) else ()
     reader = Clusters(document, drivers, Defaults(top.version, top.policy or Policy()))
     read_ones = [reader.read(entry, f"/clusters/{index}") for index, entry in enumerate(entries)]
     clusters = [cluster for cluster in read_ones if cluster is not None]
     desks = tuple(_desk(cluster, revision, attached) for cluster in clusters)
-    problems += reader.problems
-    problems += repeated_clusters(document, entries)
-    problems += repeated_nodes(document, clusters)
-    problems += attached.problems
+    wrong += reader.problems
+    wrong += repeated_clusters(document, entries)
+    wrong += repeated_nodes(document, clusters)
+    wrong += attached.problems
     warnings = _targets(document, top.overrides, clusters)
-    ordered = _ordered([*problems, *warnings], document.name)
-    if problems:
+    ordered = _ordered([*wrong, *warnings], document.name)
+    if wrong:
         return Reading(None, ordered)
     policies = {cluster.entry.name: cluster.policy for cluster in clusters}
     fleet = Fleet(revision, document, desks, top.feedback, ordered, top.overrides, policies)
@@ -140,8 +140,7 @@ def _top(document: Document) -> tuple[FleetFile, list[Problem]]:
         top = FleetFile.model_validate(document.value)
     except ValidationError as error:
         found = mismatches(error, FleetFile, document.value)
-        problems = [problem(mismatch, document, "") for mismatch in found]
-        return FleetFile(clusters=[]), problems
+        return FleetFile(clusters=[]), problems(found, document, "")
     return top, [] if top.clusters else [_no_clusters(document)]
 
 
@@ -175,10 +174,10 @@ def _targets(document: Document, overrides: Sequence[Override], clusters: Sequen
     return found
 
 
-def _ordered(problems: Sequence[Problem], first: str) -> tuple[Problem, ...]:
+def _ordered(found: Sequence[Problem], first: str) -> tuple[Problem, ...]:
     """Problems in the order of the files, the fleet file first, and of the places in them."""
 
     def rank(each: Problem) -> tuple[bool, Position, str, str]:
         return each.position.file != first, each.position, each.pointer, each.code
 
-    return tuple(sorted(problems, key=rank))
+    return tuple(sorted(found, key=rank))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -33,6 +33,7 @@ class Mismatch:
         missing: the missing key, else empty.
         field: what the model says of the value, where it says anything.
         known: the keys that the model knows beside it.
+        kinds: pydantic's names of all that the members of a union find wrong with the value.
     """
 
     error: ErrorDetails
@@ -40,6 +41,7 @@ class Mismatch:
     missing: str
     field: FieldInfo | None
     known: tuple[str, ...]
+    kinds: tuple[str, ...]
 
     @property
     def unknown(self) -> bool:
@@ -48,7 +50,7 @@ class Mismatch:
 
 
 def mismatches(error: ValidationError, model: type[BaseModel], value: Any) -> list[Mismatch]:
-    """The errors of a value of a model, each at its place; what follows from another is left out."""
+    """What is wrong with a value of a model, each place once."""
     found: dict[tuple[Path, str], Mismatch] = {}
     for details in error.errors(include_url=False):
         if _is_echo(details):
@@ -56,19 +58,26 @@ def mismatches(error: ValidationError, model: type[BaseModel], value: Any) -> li
         path = tuple(_existing(value, details["loc"]))
         missing = str(details["loc"][-1]) if details["type"] == "missing" else ""
         field, known = _described(model, [*path, missing] if missing else path)
-        found.setdefault((path, missing), Mismatch(details, path, missing, field, known))
-    meant = {(each.path[:-1], _meant(each)) for each in found.values() if each.unknown}
-    return [each for place, each in found.items() if not (each.missing and place in meant)]
+        new = Mismatch(details, path, missing, field, known, (details["type"],))
+        first = found.get((path, missing), new)
+        kinds = tuple(dict.fromkeys((*first.kinds, *new.kinds)))
+        found[path, missing] = replace(first, kinds=kinds)
+    return list(found.values())
 
 
-def problem(mismatch: Mismatch, document: Document, pointer: str) -> Problem:
-    """A mismatch as a problem of the document.
+def problems(found: Sequence[Mismatch], document: Document, pointer: str) -> list[Problem]:
+    """What is wrong as problems of the document, without keys that are missing because they are misspelt.
 
     Args:
-        mismatch: of the value at `pointer`.
+        found: of the value at `pointer`.
         document: the file.
         pointer: of the value that was given to the model.
     """
+    meant = {(each.path[:-1], _meant(each)) for each in found if each.unknown}
+    return [_problem(each, document, pointer) for each in found if (each.path, each.missing) not in meant]
+
+
+def _problem(mismatch: Mismatch, document: Document, pointer: str) -> Problem:
     at = pointer + pointer_of(mismatch.path)
     code, message, remedy = _said(mismatch)
     return Problem(document.position(at, key=mismatch.unknown), at, Severity.ERROR, code, message, remedy)
@@ -138,12 +147,16 @@ def _wrong(mismatch: Mismatch) -> tuple[str, str, str]:
         return "out-of-range", _LIMITS[kind](context), ""
     if kind == "string_pattern_mismatch":
         return "wrong-form", f"which does not have the form `{context.get('pattern', '')}`", ""
-    wanted = next((words for start, words in _WANTED if kind.startswith(start)), "")
+    wanted = " or ".join(dict.fromkeys(filter(None, map(_wanted, mismatch.kinds))))
     if wanted:
         unquoted = kind == "string_type" and isinstance(given, int | float)
         remedy = f"write `{json.dumps(json.dumps(given))}`" if unquoted else ""
         return "wrong-type", f"{wanted} belongs here", remedy
     return "bad-value", f"but {_lowered(str(context.get('error', mismatch.error['msg'])))}", ""
+
+
+def _wanted(kind: str) -> str:
+    return next((words for start, words in _WANTED if kind.startswith(start)), "")
 
 
 _LIMITS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {

@@ -36,7 +36,12 @@ ONE_BROKEN_PLACE = {
     "half a word": ('{"a": fals}', "1:7", "bare-word", "write `false`"),
     "address without quotes": ("[127.0.0.1:80]", "1:2", "bare-word", 'write `"127.0.0.1:80"`'),
     "url without quotes": ('{"a": http://x/y, "b": 1}', "1:7", "bare-word", 'write `"http://x/y"`'),
-    "words without quotes": ('{"a": hello big world, "b": 1}', "1:7", "bare-word", 'write `"hello big world"`'),
+    "words without quotes": (
+        '{"a": hello big world, "b": 1}',
+        "1:7",
+        "bare-word",
+        'write `"hello big world"`',
+    ),
     "NaN": ("[NaN]", "1:2", "not-a-number", "`null`"),
     "minus infinity": ('{"a": -Infinity}', "1:7", "not-a-number", "`null`"),
     "leading zero": ("[012]", "1:2", "bad-number", "write `12`"),

@@ -1,0 +1,102 @@
+"""Files in memory and two small products, for tests of the fleet file."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from reconciler.core.plan import Revision
+from reconciler.core.ports import Snapshot
+from reconciler.core.problem import Problem, Severity
+from reconciler.core.spec import ClusterEntry, NodeEntry
+from reconciler.desired.fleet import load, read
+from reconciler.errors import InputError
+
+REVISION = Revision("memory", "0123456789", "0123456")
+
+
+class Lamp(NodeEntry):
+    address: str = Field(description="Where the lamp answers.", examples=["127.0.0.1:1"])
+    setting: str = ""
+
+
+class Lamps(ClusterEntry):
+    setting: str = Field(default="", description="Settings file of the lamps.")
+    resources: tuple[str, ...] = ()
+    deliver: Literal["upload", "checkout"] = "upload"
+    version: Literal["commit"] | None = None
+    nodes: tuple[Lamp, ...] = Field(min_length=1)
+
+    def setting_of(self, node):
+        return node.setting or self.setting
+
+    def packed(self):
+        return self.resources
+
+
+class Bell(NodeEntry):
+    api: str
+    pitch: int | str | None = None
+
+
+class Bells(ClusterEntry):
+    nodes: tuple[Bell, ...] = ()
+
+
+class LampDriver:
+    kind = "lamp"
+    entry = Lamps
+    guards = ()
+    lone_file = "lamp.json"
+
+    def alone(self, document):
+        if "lamps" not in document.value:
+            where = document.position("")
+            raise InputError([Problem(where, "", Severity.ERROR, "no-lamps", "no lamps", "name them")])
+        nodes = [{"name": f"l{n}", "address": lamp} for n, lamp in enumerate(document.value["lamps"])]
+        return {"name": "lamps", "setting": document.name, "nodes": nodes}
+
+
+class BellDriver:
+    kind = "bell"
+    entry = Bells
+    guards = ()
+    lone_file = ""
+
+
+DRIVERS = {"lamp": LampDriver(), "bell": BellDriver()}
+
+
+class Memory:
+    """Files that count how often each is read."""
+
+    def __init__(self, files):
+        self.files = {name: data.encode() if isinstance(data, str) else data for name, data in files.items()}
+        self.reads = []
+
+    def names(self):
+        return sorted(self.files)
+
+    def read(self, path):
+        self.reads.append(path)
+        return self.files[path]
+
+
+def fleet(files, drivers=DRIVERS):
+    memory = files if isinstance(files, Memory) else Memory(files)
+    return load(Snapshot(REVISION, memory), drivers)
+
+
+def told(files, drivers=DRIVERS):
+    """Position, pointer and code of every problem."""
+    reading = read(Snapshot(REVISION, files if not isinstance(files, dict) else Memory(files)), drivers)
+    assert (reading.fleet is None) == any(each.severity is Severity.ERROR for each in reading.problems)
+    return [(str(each.position), each.pointer, each.code) for each in reading.problems]
+
+
+def words(files, drivers=DRIVERS):
+    """Message and remedy of the only problem."""
+    (problem,) = read(Snapshot(REVISION, Memory(files)), drivers).problems
+    return problem.message, problem.remedy
+
+
+__all__ = ["DRIVERS", "REVISION", "BellDriver", "LampDriver", "Memory", "fleet", "told", "words"]

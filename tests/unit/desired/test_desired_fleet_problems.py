@@ -1,0 +1,268 @@
+"""What is wrong with a fleet file: every problem at once, each at its place, in words that help."""
+
+import pytest
+from fleets import told, words
+
+HEAD = "clusters:\n  - name: hall\n    kind: lamp\n"
+NODE = "    nodes: [{name: l1, address: 'h:1'}]\n"
+
+
+def one(extra, files=()):
+    return {"fleet.yaml": HEAD + extra + NODE, **dict(files)}
+
+
+def test_all_problems_of_all_files_at_once():
+    text = """\
+version: comit
+feedbak: 1
+clusters:
+  - name: hall
+    kind: lamp
+    settings: hall.json
+    setting: hal.json
+    resources: [certs/*.pem, ../x, 5]
+    concurrency: 5000
+    timeouts: {connect: fast}
+    nodes:
+      - {name: l1, address: 1}
+      - {name: l2, address: "h:1"}
+      - {name: l2, address: "h:2"}
+      - {nam: l3, address: "h:3"}
+      - {name: l4, address: "http://H:1/", setting: bad.json}
+  - name: hall
+    kind: lam
+  - {kind: lamp, name: a b, nodes: []}
+  - 5
+"""
+    files = {"fleet.yaml": text, "hall.json": "{}", "bad.json": "{,\n"}
+    assert told(files) == [
+        ("fleet.yaml:1:10", "/version", "unknown-value"),
+        ("fleet.yaml:2:1", "/feedbak", "unknown-key"),
+        ("fleet.yaml:6:5", "/clusters/0/settings", "unknown-key"),
+        ("fleet.yaml:7:14", "/clusters/0/setting", "no-such-file"),
+        ("fleet.yaml:8:17", "/clusters/0/resources/0", "no-such-file"),
+        ("fleet.yaml:8:30", "/clusters/0/resources/1", "path-outside"),
+        ("fleet.yaml:8:36", "/clusters/0/resources/2", "wrong-type"),
+        ("fleet.yaml:9:18", "/clusters/0/concurrency", "out-of-range"),
+        ("fleet.yaml:10:25", "/clusters/0/timeouts/connect", "wrong-type"),
+        ("fleet.yaml:12:29", "/clusters/0/nodes/0/address", "wrong-type"),
+        ("fleet.yaml:14:16", "/clusters/0/nodes/2/name", "duplicate-node"),
+        ("fleet.yaml:15:10", "/clusters/0/nodes/3/nam", "unknown-key"),
+        ("fleet.yaml:16:9", "/clusters/0/nodes/4", "duplicate-node"),
+        ("fleet.yaml:17:11", "/clusters/1/name", "duplicate-cluster"),
+        ("fleet.yaml:18:11", "/clusters/1/kind", "unknown-kind"),
+        ("fleet.yaml:19:24", "/clusters/2/name", "wrong-form"),
+        ("fleet.yaml:19:36", "/clusters/2/nodes", "out-of-range"),
+        ("fleet.yaml:20:5", "/clusters/3", "wrong-type"),
+        ("bad.json:1:2", "", "extra-comma"),
+    ]
+
+
+WORDS = {
+    "unknown key": (
+        one("    concurency: 3\n"),
+        "`concurency` is no key that is known here",
+        "did you mean `concurrency`?",
+    ),
+    "key unlike any": (
+        {"fleet.yaml": "zzz: 1\nclusters: [{name: a, kind: bell}]"},
+        "`zzz` is no key that is known here",
+        "the keys here are $schema, clusters, feedback, overrides, policy, version",
+    ),
+    "missing key": (
+        {"fleet.yaml": HEAD + "    nodes: [{name: l1}]"},
+        "`address` is missing here",
+        'where the lamp answers, such as `"127.0.0.1:1"`',
+    ),
+    "number for text": (one("    setting: 12\n"), "`setting` is `12`, text belongs here", 'write `"12"`'),
+    "text for a number": (
+        one("    concurrency: many\n"),
+        "`concurrency` is `many`, a whole number belongs here",
+        "how many nodes of the cluster may be changed at once",
+    ),
+    "too small": (
+        one("    concurrency: 0\n"),
+        "`concurrency` is `0`, at least 1 is needed",
+        "how many nodes of the cluster may be changed at once",
+    ),
+    "one of a few": (
+        one("    deliver: uplaod\n"),
+        "`deliver` is `uplaod`, `upload` or `checkout` belongs here",
+        "did you mean `upload`?",
+    ),
+    "nothing": (one("    deliver:\n"), "`deliver` is empty, `upload` or `checkout` belongs here", ""),
+    "mapping for text": (
+        one("    setting: {a: 1}\n"),
+        "`setting` is a mapping, text belongs here",
+        "settings file of the lamps",
+    ),
+    "item of a list": (
+        one("    resources: [[]]\n"),
+        "item 1 of `resources` is an empty list, text belongs here",
+        "",
+    ),
+    "union": (
+        {"fleet.yaml": "clusters: [{name: a, kind: bell, nodes: [{name: b, api: c, pitch: []}]}]"},
+        "`pitch` is an empty list, a whole number or text belongs here",
+        "",
+    ),
+    "date": (
+        {
+            "fleet.yaml": "overrides: [{guard: g, until: soon, reason: long enough}]\n"
+            "clusters: [{name: a, kind: bell}]"
+        },
+        "`until` is `soon`, a date such as 2026-12-01 belongs here",
+        "last day on which it holds, as YYYY-MM-DD",
+    ),
+    "short text": (
+        {
+            "fleet.yaml": "overrides: [{guard: g, until: 2026-12-01, reason: so}]\n"
+            "clusters: [{name: a, kind: bell}]"
+        },
+        "`reason` is `so`, it needs at least 8 characters",
+        "why, for whoever reads it later",
+    ),
+    "form, and no password shown": (
+        {"fleet.yaml": "feedback: {url: 'ftp://me:secret@h/'}\nclusters: [{name: a, kind: bell}]"},
+        "`url` is `ftp://…@h/`, which does not have the form `^https?://`",
+        "each message is POSTed here as JSON",
+    ),
+    "policy of a cluster": (
+        one("    policy: {max_chnged: 50%}\n"),
+        "`max_chnged` is no key that is known here",
+        "did you mean `max_changed`?",
+    ),
+    "missing kind": (
+        {"fleet.yaml": "clusters: [{name: a}]"},
+        "`kind` is missing here",
+        "say what its nodes run: one of `bell`, `lamp`",
+    ),
+    "unknown kind": (
+        {"fleet.yaml": "clusters: [{name: a, kind: lapm}]"},
+        "`lapm` is no kind of cluster that is known",
+        "did you mean `lamp`? The kinds are `bell`, `lamp`",
+    ),
+    "kind that is no text": (
+        {"fleet.yaml": "clusters: [{name: a, kind: [7]}]"},
+        "`[7]` is no kind of cluster that is known",
+        "the kinds are `bell`, `lamp`",
+    ),
+    "no clusters": (
+        {"fleet.yaml": "clusters: []"},
+        "the list of clusters is empty, so that no node would be looked at or after",
+        "name at least one cluster, with `name`, `kind` and `nodes`",
+    ),
+    "not even a list": (
+        {"fleet.yaml": "clusters: {a: 1}"},
+        "`clusters` is a mapping, a list belongs here",
+        "the clusters, at least one",
+    ),
+    "clusters missing": (
+        {"fleet.yaml": "version: commit"},
+        "`clusters` is missing here",
+        "the clusters, at least one",
+    ),
+    "a list as the whole": ({"fleet.yaml": "[]"}, "this is an empty list, a mapping belongs here", ""),
+    "missing file": (
+        one("    setting: hal.json\n", {"hall.json": "{}", "x/hall.json": "{}"}),
+        "there is no file `hal.json`",
+        "did you mean `hall.json`?",
+    ),
+    "missing file in an empty place": (
+        one("    setting: conf/s.json\n", {"certs/a.pem": ""}),
+        "there is no file `conf/s.json`",
+        "there is no folder `conf`",
+    ),
+    "folder": (
+        one("    setting: conf\n", {"conf/s.json": "{}"}),
+        "`conf` is a folder",
+        "name the file in it, such as `conf/s.json`",
+    ),
+    "pattern that fits nothing": (
+        one("    resources: [certs/*.pem]\n", {"certs/a.crt": ""}),
+        "no file fits `certs/*.pem`",
+        "the folder `certs` holds certs/a.crt",
+    ),
+    "pattern in a folder that is not there": (
+        one("    resources: [cert/*.pem]\n", {"certs/a.pem": ""}),
+        "no file fits `cert/*.pem`",
+        "there is no folder `cert`, did you mean `certs`?",
+    ),
+}
+
+
+@pytest.mark.parametrize(("files", "message", "remedy"), WORDS.values(), ids=WORDS.keys())
+def test_one_slip_is_one_problem_in_plain_words(files, message, remedy):
+    assert words(files) == (message, remedy)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["../s.json", "a/../../s.json", "/etc/s.json", "~/s.json", "C:/s.json", "conf\\s.json", "a/../s.json"],
+)
+@pytest.mark.parametrize("key", ["setting", "resources"])
+def test_paths_that_leave_the_folder_are_refused_at_their_place(path, key):
+    given = f"'{path}'" if key == "setting" else f"['{path}']"
+    place = "/clusters/0/setting" if key == "setting" else "/clusters/0/resources/0"
+    column = 14 if key == "setting" else 17
+    files = one(f"    {key}: {given}\n", {"s.json": "{}"})
+    assert told(files) == [(f"fleet.yaml:4:{column}", place, "path-outside")]
+
+
+def test_a_missing_file_is_told_where_it_is_named_once():
+    text = HEAD + (
+        "    setting: none.json\n    nodes:\n"
+        "      - {name: l1, address: a}\n      - {name: l2, address: b}\n"
+        "      - {name: l3, address: c, setting: other.json}\n"
+        "      - {name: l4, address: d, setting: none.json}\n"
+    )
+    assert told({"fleet.yaml": text}) == [
+        ("fleet.yaml:4:14", "/clusters/0/setting", "no-such-file"),
+        ("fleet.yaml:8:41", "/clusters/0/nodes/2/setting", "no-such-file"),
+        ("fleet.yaml:9:41", "/clusters/0/nodes/3/setting", "no-such-file"),
+    ]
+
+
+def test_a_broken_settings_file_is_told_once_however_many_nodes_have_it():
+    text = (
+        HEAD
+        + "    setting: s.json\n"
+        + "    nodes: [{name: l1, address: a}, {name: l2, address: b, setting: ./s.json}]\n"
+    )
+    assert told({"fleet.yaml": text, "s.json": '{"a": 1,}'}) == [("s.json:1:8", "", "trailing-comma")]
+
+
+@pytest.mark.parametrize(
+    ("second", "place"),
+    [
+        ("  - {name: b, kind: lamp, nodes: [{name: l1, address: other}]}\n", "fleet.yaml:5:42"),
+        ("  - {name: b, kind: lamp, nodes: [{name: l9, address: 'h:1'}]}\n", "fleet.yaml:5:35"),
+        ("  - {name: b, kind: bell, nodes: [{name: l1, api: other}]}\n", "fleet.yaml:5:42"),
+        ("  - {name: b, kind: bell, nodes: [{name: l9, api: 'http://H:1/'}]}\n", "fleet.yaml:5:35"),
+    ],
+)
+def test_a_node_in_two_clusters_names_both_places(second, place):
+    files = {"fleet.yaml": HEAD + NODE + second}
+    assert [(where, code) for where, _, code in told(files)] == [(place, "duplicate-node")]
+    message, _ = words(files)
+    assert message.endswith("first in the cluster `hall` at 4:13")
+
+
+def test_a_node_that_is_wrong_does_not_hide_what_is_wrong_with_others():
+    text = (
+        HEAD
+        + "    nodes:\n      - {address: 5, setting: 6}\n      - {name: l2, address: a, setting: gone.json}\n"
+    )
+    assert told({"fleet.yaml": text}) == [
+        ("fleet.yaml:5:9", "/clusters/0/nodes/0", "missing-key"),
+        ("fleet.yaml:5:19", "/clusters/0/nodes/0/address", "wrong-type"),
+        ("fleet.yaml:5:31", "/clusters/0/nodes/0/setting", "wrong-type"),
+        ("fleet.yaml:6:41", "/clusters/0/nodes/1/setting", "no-such-file"),
+    ]
+
+
+def test_a_broken_fleet_file_is_told_with_all_its_problems():
+    assert told({"fleet.json": '{"clusters": [1 2],}'}) == [
+        ("fleet.json:1:16", "/clusters", "missing-comma"),
+        ("fleet.json:1:19", "", "trailing-comma"),
+    ]
