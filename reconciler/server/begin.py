@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import TextIO
 
@@ -24,6 +26,9 @@ from reconciler.sources.locate import locate
 from reconciler.store.records import Memory
 from reconciler.store.sqlite import FILE, Store
 
+SECRETS = ("_TOKEN", "_SECRET", "_PASSWORD")
+"""How the names of our environment variables with secrets end."""
+
 CACHE = "sources"
 """Folder below the state directory where copies of sources are kept."""
 
@@ -41,7 +46,7 @@ def watch(options: Options, stream: TextIO) -> int:
         StateError: the state directory cannot be used.
     """
     disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter
-    log = open_log(stream, form=options.log_format, secrets=[options.secret])
+    log = open_log(stream, form=options.log_format, secrets=[options.secret, *_tokens(os.environ)])
     source = locate(
         options.source,
         ref=options.ref,
@@ -78,6 +83,13 @@ def read_fleet(snapshot: Snapshot, drivers: Drivers, *, only: str = "") -> Fleet
     if problems:
         raise InputError(sorted(problems, key=lambda problem: (problem.position, problem.pointer)))
     return fleet
+
+
+def _tokens(environment: Mapping[str, str]) -> list[str]:
+    """The secrets that came through the environment, by the form of their names."""
+    return [
+        text for name, text in environment.items() if name.startswith("RECONCILE_") and name.endswith(SECRETS)
+    ]
 
 
 def _recall(options: Options, store: Store | None) -> Recall:

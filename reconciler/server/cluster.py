@@ -158,8 +158,10 @@ class ClusterLoop:
         task = asyncio.ensure_future(self._perform(job))
         try:
             await asyncio.wait({task})
-        finally:
+        except asyncio.CancelledError:
             task.cancel()
+            await asyncio.wait({task})
+            raise
         error = task.exception()
         if error is None:
             return task.result()

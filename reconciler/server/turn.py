@@ -11,13 +11,17 @@ from reconciler.core.guard import Violation
 from reconciler.core.observation import Absent, Observed, Present
 from reconciler.core.outcome import SUCCESSES, Report, State
 from reconciler.core.plan import ClusterPlan, Finding
+from reconciler.core.problem import Severity
 
 
 class Result(StrEnum):
     """How a pass ended."""
 
     CONVERGED = "converged"
-    """Nothing to do: the nodes that answered are as desired."""
+    """Nothing to do: every node answered, and is as desired."""
+
+    INCOMPLETE = "incomplete"
+    """Nothing to do as far as can be seen: nodes did not answer, or do not tell enough."""
 
     DRIFT = "drift"
     """Steps are pending and, this being a dry run, nobody takes them."""
@@ -103,15 +107,20 @@ def unheard(observed: Observed[Any]) -> tuple[str, ...]:
 
 def looked(plan: ClusterPlan, observed: Observed[Any], violations: Iterable[Violation] = ()) -> Turn:
     """The turn of a pass that stops before the first step."""
-    refused = tuple(violations)
-    steps = len(plan.steps)
-    result = Result.REFUSED if refused else Result.DRIFT if steps else Result.CONVERGED
+    refused, away, steps = tuple(violations), unheard(observed), len(plan.steps)
+    errors = [finding.message for finding in plan.findings if finding.severity is Severity.ERROR]
+    if refused:
+        result = Result.REFUSED
+    elif steps:
+        result = Result.DRIFT
+    else:
+        result = Result.INCOMPLETE if away or errors else Result.CONVERGED
     return Turn(
         result,
-        words="; ".join(violation.message for violation in refused),
+        words="; ".join(violation.message for violation in refused) or "; ".join(errors),
         steps=steps,
         pending=steps,
-        unheard=unheard(observed),
+        unheard=away,
         violations=refused,
         findings=plan.findings,
     )

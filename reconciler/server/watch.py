@@ -114,7 +114,9 @@ class Watch:
         under_way = {
             name: status.doing for name, status in self._board.clusters.items() if status.doing != "idle"
         }
-        self._log.info("watch stopping", grace=self._options.grace, under_way=under_way)
+        self._log.info(
+            "watch stopping", grace=self._options.grace, **({"under_way": under_way} if under_way else {})
+        )
         self._board.stopping = True
         self._intake.stop()
         self._roster.stop()

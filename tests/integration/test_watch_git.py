@@ -115,6 +115,8 @@ async def test_sigterm_in_the_middle_finishes_the_step_under_way_and_begins_no_o
         await stage.changed()
         watch.signal()
         assert (await watch.said("watch stopping"))["under_way"]["live"].startswith("live/")
+        told = await watch.get("/readyz")
+        assert (told.status_code, told.json()["because"][0]) == (503, "the watch is stopping")
         assert await watch.ended() == 0
     assert stage.changes() == [first]
     ends = {line["node"]: line["state"] for line in watch.lines if line["event"] == "step ended"}
@@ -123,19 +125,24 @@ async def test_sigterm_in_the_middle_finishes_the_step_under_way_and_begins_no_o
     assert await stage.mode(first) == "block_new_session"
 
 
-async def test_a_second_signal_leaves_at_once_and_the_next_start_settles_what_is_left(stage):
+@pytest.mark.parametrize("end", ["a second signal", "SIGKILL"])
+async def test_cut_off_in_the_middle_the_next_start_settles_what_is_left_and_does_nothing_twice(stage, end):
     stage.repository.commit({"fleet.yaml": fleet_file(stage.addresses, "block_new_session")})
     for node in LIVE:
         await stage.simulation.fault(node, "slow", 8, on="changes", count=1)
     async with stage.watch("--interval", "1h", source=remote(stage)) as watch:
         first = await watch.said("step began")
         await stage.changed()
-        watch.signal()
-        await watch.said("watch stopping")
-        watch.signal(signal.SIGINT)
-        assert await watch.ended() == 5
-        assert watch.lines[-1]["event"] == "watch cut off"
-        assert watch.lines[-1]["left"] == [first["step"]]
+        if end == "SIGKILL":
+            watch.signal(signal.SIGKILL)
+            assert await watch.ended() == -signal.SIGKILL
+        else:
+            watch.signal()
+            await watch.said("watch stopping")
+            watch.signal(signal.SIGINT)
+            assert await watch.ended() == 5
+            assert watch.lines[-1]["event"] == "watch cut off"
+            assert watch.lines[-1]["left"] == [first["step"]]
     stage.simulation.clear()
     async with stage.watch("--interval", "0.5s", source=remote(stage)) as watch:
         settled = await watch.said("step settled")

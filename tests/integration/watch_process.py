@@ -117,7 +117,7 @@ class Stage:
             yield self
 
     @asynccontextmanager
-    async def watch(self, *options, source=None, secret="", mode_of_log="json"):
+    async def watch(self, *options, source=None, secret=""):
         """A watch that listens; it is ended in good order unless the test has ended it."""
         environment = {**os.environ, **ALONE, "HOME": str(self.folder), "NO_COLOR": "1"}
         environment.pop("RECONCILE_WEBHOOK_SECRET", None)
@@ -125,7 +125,7 @@ class Stage:
             environment["RECONCILE_WEBHOOK_SECRET"] = secret
         arguments = [
             *("watch", source or str(self.repository.folder), "--state", str(self.state)),
-            *("--listen", "127.0.0.1:0", "--log-format", mode_of_log, *options),
+            *("--listen", "127.0.0.1:0", "--log-format", "json", *options),
         ]
         process = await asyncio.create_subprocess_exec(
             sys.executable,

@@ -153,7 +153,7 @@ async def test_errors_on_purpose_become_results(error, result):
 
 
 async def test_success_is_dated_only_where_every_node_was_heard():
-    rig, script = Rig(), Script(Turn(Result.CONVERGED, unheard=("edge-02",)), CONVERGED)
+    rig, script = Rig(), Script(Turn(Result.APPLIED, unheard=("edge-02",)), CONVERGED)
     async with running(script, rig) as loop:
         loop.take(fleet("a"), "start")
         await until(lambda: rig.board.clusters["edge"].turn)

@@ -1,11 +1,14 @@
 """How a pass is summed up."""
 
+from dataclasses import replace
+
 import pytest
 
 from reconciler.core.guard import Violation
 from reconciler.core.observation import Absent, Observed, Present, Stale, Unauthorized, Unreachable
 from reconciler.core.outcome import Outcome, Report, State
-from reconciler.core.plan import ClusterPlan, Effect, Inverse, Plan, Revision, Risk, Step
+from reconciler.core.plan import ClusterPlan, Effect, Finding, Inverse, Plan, Revision, Risk, Step
+from reconciler.core.problem import Severity
 from reconciler.server.turn import Result, acted, looked
 
 ALL = Observed({"a": Present(1), "b": Absent("404")})
@@ -58,9 +61,23 @@ def test_a_refusal_says_why_and_waits_for_the_interval():
 @pytest.mark.parametrize("answer", [Unreachable("timeout"), Unauthorized("401"), Stale(1, "minority")])
 def test_a_node_that_was_not_heard_leaves_the_cluster_unsettled(answer):
     turn = looked(plan(), Observed({"b": answer, "a": Present(1)}))
+    assert turn.result is Result.INCOMPLETE
     assert turn.unheard == ("b",)
     assert not turn.settled
     assert not turn.good
+
+
+def test_what_cannot_be_judged_is_not_called_converged():
+    split = Finding(Severity.ERROR, "split", "live", "the views disagree")
+    minor = Finding(Severity.WARNING, "restart", "edge/a", "a field waits for a restart")
+    assert looked(replace(plan(), findings=(minor,)), ALL).result is Result.CONVERGED
+    turn = looked(replace(plan(), findings=(minor, split)), ALL)
+    assert (turn.result, turn.words, turn.good, turn.settled) == (
+        Result.INCOMPLETE,
+        "the views disagree",
+        False,
+        False,
+    )
 
 
 @pytest.mark.parametrize(

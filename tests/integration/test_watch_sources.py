@@ -1,0 +1,180 @@
+"""`reconcile watch` over a folder and a tarball, and its errors before anything starts."""
+
+import asyncio
+import io
+import os
+import socket
+import subprocess
+import sys
+import tarfile
+
+import pytest
+from support_git import ALONE
+from watch_process import Stage, fleet_file
+
+from reconciler.store.sqlite import Store
+
+LIVE = [f"live-{number}@127.0.0.1" for number in (1, 2, 3)]
+
+
+@pytest.fixture
+async def stage(tmp_path):
+    stage = Stage(tmp_path)
+    async with stage.nodes():
+        yield stage
+
+
+def settled(states):
+    return {name: one["state"] for name, one in states.items()} == {"live": "converged", "lab": "converged"}
+
+
+async def test_saving_a_file_of_the_folder_is_enough(stage):
+    folder = stage.folder / "plain"
+    folder.mkdir()
+    (folder / "fleet.yaml").write_text(fleet_file(stage.addresses))
+    async with stage.watch("--interval", "1h", "--poll", "1h", source=str(folder)) as watch:
+        await watch.until(settled)
+        (folder / "fleet.yaml").write_text(fleet_file(stage.addresses, "block_new_session"))
+        await watch.said("pass ended", cluster="live", result="applied", trigger="files")
+        assert await stage.mode(LIVE[0]) == "block_new_session"
+        changed = len(watch.lines)
+        (folder / "fleet.yaml").touch()  # the same content is the same revision
+        await asyncio.sleep(0.6)
+        assert [line["event"] for line in watch.lines[changed:] if line["event"] != "pass ended"] == []
+
+
+def pack(path, text):
+    data = text.encode()
+    info = tarfile.TarInfo("fleet.yaml")
+    info.size = len(data)
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        archive.addfile(info, io.BytesIO(data))
+    new = path.with_suffix(".new")
+    new.write_bytes(buffer.getvalue())
+    new.rename(path)
+
+
+async def test_a_tarball_is_polled(stage):
+    path = stage.folder / "fleet.tar.gz"
+    pack(path, fleet_file(stage.addresses))
+    async with stage.watch("--interval", "1h", "--poll", "0.3s", source=str(path)) as watch:
+        await watch.until(settled)
+        pack(path, fleet_file(stage.addresses, "block_new_session"))
+        await watch.said("pass ended", cluster="live", result="applied", trigger="poll")
+        path.write_bytes(b"no archive")
+        await watch.said("source failed")
+        assert (await watch.get("/readyz")).json()["source"]["state"] == "invalid"
+        pack(path, fleet_file(stage.addresses, "block_new_session"))
+        await watch.said("source is well again")
+
+
+async def test_a_cluster_that_somebody_else_changes_is_left_alone_until_they_are_done(stage):
+    with Store.open(stage.state) as store:
+        async with store.lock("live"), stage.watch("--interval", "0.3s") as watch:
+            ended = await watch.said("pass ended", cluster="live")
+            assert ended["result"] == "busy"
+            assert str(os.getpid()) in ended["words"]
+            await watch.said("pass ended", cluster="lab", result="converged")
+        async with stage.watch("--interval", "0.3s") as watch:
+            await watch.until(settled)
+
+
+async def test_only_one_cluster(stage):
+    stage.repository.commit({"fleet.yaml": fleet_file(stage.addresses, "block_new_session")})
+    async with stage.watch("--interval", "0.3s", "--only", "lab") as watch:
+        states = await watch.until(lambda states: states and states["lab"]["state"] == "converged")
+        assert list(states) == ["lab"]
+    assert stage.changes() == []
+
+
+async def test_a_name_that_is_not_there_is_told_and_waited_for(stage):
+    async with stage.watch("--only", "nobody") as watch:
+        assert "nobody" in (await watch.said("source failed"))["words"]
+        assert (await watch.get("/readyz")).status_code == 503
+
+
+def test_the_console_form_is_for_people(tmp_path):
+    (tmp_path / "fleet.yaml").write_text("clusters: []\n")
+    command = [
+        sys.executable,
+        "-m",
+        "reconciler.cli.main",
+        "watch",
+        "--log-format",
+        "console",
+        "--listen",
+        "off",
+    ]
+    process = subprocess.Popen(
+        [*command, "--state", str(tmp_path / "state"), str(tmp_path)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **ALONE, "HOME": str(tmp_path)},
+    )
+    with process:
+        told = ""
+        while "desired state refused" not in told:
+            told += process.stderr.readline()
+        process.terminate()
+        told += process.stderr.read()
+    assert process.returncode == 0
+    assert "fleet.yaml:1:11: error: the list of clusters is empty" in told
+    assert "watch ended" in told
+    assert "{" not in told
+
+
+def refused(tmp_path, *arguments, **environment):
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "reconciler.cli.main",
+            "watch",
+            "--state",
+            str(tmp_path / "state"),
+            *arguments,
+        ],
+        env={**os.environ, **ALONE, "HOME": str(tmp_path), "NO_COLOR": "1", **environment},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_what_cannot_begin_says_why_at_once(tmp_path):
+    assert "'often' is not a duration" in refused(tmp_path, "--interval", "often")
+    assert "not an address and a port" in refused(tmp_path, "--listen", "8642")
+    assert "there is no folder" in refused(tmp_path, "nowhere")
+    assert "is empty" in refused(tmp_path, RECONCILE_WEBHOOK_SECRET_FILE=os.devnull)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert f"cannot listen on 127.0.0.1:{port}" in refused(tmp_path, "--listen", f"127.0.0.1:{port}")
+    blocked = tmp_path / "blocked"
+    blocked.write_text("")
+    assert "state" in refused(tmp_path, "--state", str(blocked))
+
+
+def test_help_is_quick_to_ask_and_names_every_option():
+    done = subprocess.run(
+        [sys.executable, "-m", "reconciler.cli.main", "watch", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    for option in ("--ref", "--path", "--sha256", "--dry-run", "--only", "--interval", "--poll", "--listen"):
+        assert option in done.stdout
+    assert "RECONCILE_WEBHOOK_SECRET" in done.stdout
+    script = "import sys, reconciler.cli.watch; print(*sorted(sys.modules))"
+    loaded = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert not {"starlette", "uvicorn", "structlog", "prometheus_client", "watchfiles", "pygit2"} & set(
+        loaded
+    )
