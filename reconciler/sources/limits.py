@@ -37,6 +37,6 @@ def size(count: int) -> str:
     value = float(count)
     for unit in ("bytes", "KB", "MB"):
         if value < 1024:  # noqa: PLR2004  (the step between units)
-            return f"{value:.3g} {unit}"
+            return f"{value:.3g} {unit}" if value < 1000 else f"{value:.0f} {unit}"  # noqa: PLR2004
         value /= 1024
     return f"{value:.3g} GB"

@@ -79,21 +79,25 @@ def _nothing_but_zeros(view: memoryview, offset: int) -> None:
 def _member(header: bytes, offset: int, given: Mapping[str, str]) -> Member:
     _check_sum(header, offset)
     kind = header[156:157].decode("latin-1")
-    name = _text(header[0:100], offset)
-    if header[257:263] == b"ustar\0" and (prefix := _text(header[345:500], offset)):
-        name = f"{prefix}/{name}"
-    link = _text(header[157:257], offset)
     size = _number(header[124:136], offset)
-    if kind not in EXTENSIONS:
-        name, link = given.get("path", name), given.get("linkpath", link)
-        size = _decimal(given["size"], offset) if "size" in given else size
-        if kind in "0\x007":
-            kind = "5" if name.endswith("/") else "0"
-        if any(key.startswith("GNU.sparse") for key in given):
-            kind = "S"
-    elif size > LONGEST_EXTENSION:
-        raise Malformed(f"the extended header at byte {offset} is too long")
+    if kind in EXTENSIONS:
+        if size > LONGEST_EXTENSION:
+            raise Malformed(f"the extended header at byte {offset} is too long")
+        return Member("", kind, "", offset + BLOCK, size)
+    name = given["path"] if "path" in given else _name(header, offset)
+    link = given["linkpath"] if "linkpath" in given else _text(header[157:257], offset)
+    size = _decimal(given["size"], offset) if "size" in given else size
+    if kind in "0\x007":
+        kind = "5" if name.endswith("/") else "0"
+    if any(key.startswith("GNU.sparse") for key in given):
+        kind = "S"
     return Member(name, kind, link, offset + BLOCK, size)
+
+
+def _name(header: bytes, offset: int) -> str:
+    name = _text(header[0:100], offset)
+    prefix = _text(header[345:500], offset) if header[257:263] == b"ustar\0" else ""
+    return f"{prefix}/{name}" if prefix else name
 
 
 def _check_sum(header: bytes, offset: int) -> None:

@@ -1,0 +1,128 @@
+"""The strict tar reader against the standard library's writer, and against damage."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reconciler.sources import tar
+
+NAMES = st.lists(
+    st.text(st.characters(codec="utf-8", exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=60),
+    min_size=1,
+    max_size=6,
+).map("/".join)
+
+
+def packed(entries, form=tarfile.PAX_FORMAT) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=form) as archive:
+        for name, data in entries:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.tuples(NAMES, st.binary(max_size=1500)), max_size=5),
+    st.sampled_from([tarfile.PAX_FORMAT, tarfile.GNU_FORMAT]),
+)
+def test_reads_what_the_standard_library_writes(entries, form):
+    data = packed(entries, form)
+
+    found = [(member.name, data[member.offset : member.offset + member.size]) for member in tar.members(data)]
+
+    assert found == entries
+    assert all(member.kind == "0" for member in tar.members(data))
+
+
+def test_reads_ustar_with_a_prefix():
+    name = "a" * 80 + "/" + "b" * 90
+    assert [m.name for m in tar.members(packed([(name, b"x")], tarfile.USTAR_FORMAT))] == [name]
+
+
+def test_reads_links_and_folders():
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for kind, target in ((tarfile.DIRTYPE, ""), (tarfile.SYMTYPE, "to/" + "x" * 120), (tarfile.LNKTYPE, "hard")):
+            info = tarfile.TarInfo("entry")
+            info.type, info.linkname = kind, target
+            archive.addfile(info)
+    found = [(member.kind, member.link) for member in tar.members(buffer.getvalue())]
+
+    assert found == [("5", ""), ("2", "to/" + "x" * 120), ("1", "hard")]
+
+
+def test_global_header_is_no_member():
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", pax_headers={"comment": "0123"}) as archive:
+        archive.addfile(tarfile.TarInfo("a"))
+    assert [member.name for member in tar.members(buffer.getvalue())] == ["a"]
+
+
+@pytest.mark.parametrize("cut", [1, 511, 512, 1000, 1024, 1535, 1536])
+def test_cut_off_anywhere(cut):
+    data = packed([("a", b"x" * 600)])[:cut]
+    with pytest.raises(tar.Malformed, match="cut off"):
+        list(tar.members(data))
+
+
+def test_two_archives_in_one_are_not_read_half():
+    data = packed([("a", b"x")])
+    with pytest.raises(tar.Malformed, match="data follows its end"):
+        list(tar.members(data + packed([("b", b"y")])))
+
+
+def header(**fields: bytes) -> bytes:
+    """A header block with some of its fields replaced, its checksum right."""
+    places = {"name": (0, 100), "size": (124, 136), "kind": (156, 157), "magic": (257, 265)}
+    block = bytearray(packed([("a", b"")])[:512])
+    for field, value in fields.items():
+        start, end = places[field]
+        block[start:end] = value.ljust(end - start, b"\0")
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"x" * 1024, "number that is none|wrong checksum"),
+        (header(size=b"\xff" * 12), "number that is none"),
+        (header(size=b"-1"), "number that is none"),
+        (header(size=b"9"), "number that is none"),
+        (header(size=b"\x80" + b"\xff" * 11), "cut off"),
+        (header(name=b"\xff\xfe"), "not UTF-8"),
+        (header(kind=b"x", size=b"20000000"), "extended header at byte 0 is too long"),
+        (header(kind=b"x", size=b"5") + b"9 a=b".ljust(512, b"\0"), "wrong record"),
+        (header(kind=b"x", size=b"6") + b"6 a=bc".ljust(512, b"\0"), "wrong record"),
+        (header(kind=b"x", size=b"4") + b"4 a\n".ljust(512, b"\0"), "wrong record"),
+        (header(kind=b"x", size=b"6") + b"-6 a=\n".ljust(512, b"\0"), "wrong record"),
+        (header(kind=b"x", size=b"16") + b"14 path=a\0bcd\n".ljust(512, b"\0"), "NUL in its name"),
+        (header(kind=b"x", size=b"13") + b"11 size=-1\n".ljust(512, b"\0") + header(), "size that is no number"),
+    ],
+)
+def test_wrong_headers_are_named_by_their_place(data, words):
+    with pytest.raises(tar.Malformed, match=words):
+        list(tar.members(data))
+
+
+def test_old_header_without_magic_and_with_signed_checksum():
+    block = bytearray(header(name="ü".encode(), magic=b""))
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(byte - 256 if byte > 127 else byte for byte in block)
+
+    assert [member.name for member in tar.members(bytes(block) + bytes(1024))] == ["ü"]
+
+
+def test_sparse_files_show_their_kind():
+    records = b"22 GNU.sparse.major=1\n"
+    data = header(kind=b"x", size=b"%o" % len(records)) + records.ljust(512, b"\0") + header() + bytes(1024)
+    assert [member.kind for member in tar.members(data)] == ["S"]
