@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date
 
 from hypothesis import strategies as st
@@ -22,7 +22,7 @@ from reconciler.drivers.sora.simulator import SoraWorld
 from reconciler.errors import NodeError, NodeRefused, NodeUnreachable
 
 TODAY = date(2026, 11, 21)
-REGULAR, TEMPORARY = 6, 2
+REGULAR, TEMPORARY = 5, 1
 NAMES = tuple(f"node-{number}@10.0.0.{number}" for number in range(REGULAR + TEMPORARY))
 CHANGES = ("InitCluster", "RegisterClusterNode", "PurgeClusterNode", "ChangeMode")
 
@@ -66,7 +66,7 @@ class Walk:
 walks = st.builds(
     Walk,
     converged=st.sampled_from([True, True, True, False]),
-    outside=st.integers(0, 5),
+    outside=st.integers(0, REGULAR - 1),
     moves=st.lists(
         st.tuples(
             st.sampled_from(
@@ -84,12 +84,24 @@ walks = st.builds(
                     "mode",
                 ]
             ),
-            st.integers(0, 7),
-            st.integers(0, 255),
+            st.integers(0, REGULAR + TEMPORARY - 1),
+            st.integers(0, 2 ** (REGULAR + TEMPORARY) - 1),
         ),
-        max_size=10,
+        max_size=8,
     ).map(tuple),
 )
+
+
+@st.composite
+def scenes(draw):
+    """A walk, and the names of the nodes that the fleet file wants: a few more or fewer, or any."""
+    walk = draw(walks)
+    start = set(NAMES) - set(NAMES[:REGULAR][REGULAR - walk.outside :] if walk.outside else ())
+    few = draw(st.sets(st.sampled_from(NAMES), max_size=3))
+    names = start ^ few if draw(st.booleans()) else draw(st.sets(st.sampled_from(NAMES)))
+    if not any(NAMES.index(name) < REGULAR for name in names):
+        names |= {NAMES[0]}
+    return walk, sorted(names)
 
 
 def world_after(walk, taken, *, likely=True):
@@ -157,8 +169,8 @@ class Trouble:
 
 troubles = st.builds(
     Trouble,
-    kind=st.sampled_from(["crash", "cut", "start", "lost", "half"]),
-    at=st.integers(0, 60),
+    kind=st.sampled_from(["crash", "cut", "start", "lost", "half", "half"]),
+    at=st.integers(0, 40),
     node=st.integers(0, REGULAR + TEMPORARY - 1),
 )
 
@@ -252,6 +264,12 @@ class Bench:
     def _effect(self, call, name, body, before, after):
         if call == "InitCluster":
             named = sum(1 << NAMES.index(one) for one in NAMES if one.encode() in body)
+            if not (self.entry.initialise or self.entry.collapsed):
+                shown = [machine.view(before, one, self.world.site.choices) for one in members(named)]
+                blank = ((), machine.NOT_INITIALISED, machine.NOT_RUNNING)
+                assert all(view in blank for view in shown), (
+                    "initialised what was in a cluster, without a word"
+                )
             live = [group for group in groups(before) if group.usable and group.nodes & named]
             if self.entry.initialise or self.entry.collapsed:  # a node that lists itself alone may be new
                 live = [group for group in live if group.nodes.bit_count() > 1]
@@ -295,6 +313,3 @@ def collapsed(reason="two hosts burnt down", until=TODAY):
 
 def with_word(entry, **words):
     return entry.model_copy(update=words)
-
-
-__all__ = ["Bench", "Trouble", "choices", "entry_of", "replace", "troubles", "walks", "world_after"]

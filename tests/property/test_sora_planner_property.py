@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import HealthCheck, example, given, note, settings
 from hypothesis import strategies as st
 from sora_bench import (
     NAMES,
-    REGULAR,
     Bench,
+    Trouble,
+    Walk,
     choices,
     collapsed,
     entry_of,
     members_of,
+    scenes,
     troubles,
-    walks,
     with_word,
     world_after,
 )
@@ -24,27 +25,30 @@ from sora_bench import (
 from reconciler.core.plan import Plan, Revision, load
 from reconciler.drivers.sora.choices import DEFAULTS
 
-wanted = st.lists(st.sampled_from(NAMES), min_size=1, unique=True).filter(
-    lambda names: any(NAMES.index(name) < REGULAR for name in names)
-)
 words = st.sampled_from([{}, {}, {"initialise": True}, {"collapsed": collapsed()}])
 extras = st.fixed_dictionaries({"word": words, "likely": st.booleans()})
 OURS = {"quorum", "membership", "purge-alive", "double-init"}
 """Guards that nothing the planner says may ever run into; the others weigh what the fleet file asks for."""
 
+ONE_OF_THREE_DOWN = (Walk(converged=True, outside=2, moves=(("stop", 2, 0),)), list(NAMES[:4]))
+FIVE_TO_FOUR = (Walk(converged=True, outside=0, moves=()), list(NAMES[:4]))
+
 quick = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 
 
-def bench_of(walk, taken, names, *, word=None, likely=True, trouble=None):
+def bench_of(scene, taken, *, word=None, likely=True, trouble=None):
+    walk, names = scene
     world = world_after(walk, taken, likely=likely)
     entry = with_word(entry_of(names, likely=likely), **(word or {}))
     return Bench(world, entry, *([trouble] if trouble else []), likely=likely)
 
 
 @quick
-@given(walk=walks, taken=choices, names=wanted, more=extras, trouble=troubles)
-def test_one_fault_anywhere_never_makes_our_own_act_fatal(walk, taken, names, more, trouble):
-    bench = bench_of(walk, taken, names, **more, trouble=trouble)
+@given(scene=scenes(), taken=choices, more=extras, trouble=troubles)
+@example(scene=ONE_OF_THREE_DOWN, taken=DEFAULTS, more={}, trouble=Trouble("half"))
+@example(scene=FIVE_TO_FOUR, taken=DEFAULTS, more={}, trouble=Trouble("lost"))
+def test_one_fault_anywhere_never_makes_our_own_act_fatal(scene, taken, more, trouble):
+    bench = bench_of(scene, taken, **more, trouble=trouble)
 
     async def passes():
         for _ in range(2):
@@ -57,9 +61,9 @@ def test_one_fault_anywhere_never_makes_our_own_act_fatal(walk, taken, names, mo
 
 
 @quick
-@given(walk=walks, taken=choices, names=wanted, more=extras)
-def test_without_faults_it_converges_and_then_plans_nothing(walk, taken, names, more):
-    bench = bench_of(walk, taken, names, **more)
+@given(scene=scenes(), taken=choices, more=extras)
+def test_without_faults_it_converges_and_then_plans_nothing(scene, taken, more):
+    bench, names = bench_of(scene, taken, **more), scene[1]
 
     async def passes():
         for _ in range(4):
@@ -83,10 +87,10 @@ def test_without_faults_it_converges_and_then_plans_nothing(walk, taken, names, 
 
 
 @quick
-@given(walk=walks, names=wanted)
-def test_a_plan_survives_its_own_journal(walk, names):
+@given(scene=scenes())
+def test_a_plan_survives_its_own_journal(scene):
     """What is read back from the journal is what was planned, to the byte."""
-    bench = bench_of(walk, DEFAULTS, names)
+    bench = bench_of(scene, DEFAULTS)
     cluster, _ = asyncio.run(bench.survey())
     plan = Plan(Revision("here", "1", "1"), "0", (cluster,))
     again = load(json.loads(plan.encoded()))
@@ -94,10 +98,10 @@ def test_a_plan_survives_its_own_journal(walk, names):
 
 
 @quick
-@given(walk=walks, taken=choices, names=wanted)
-def test_what_is_left_alone_is_said(walk, taken, names):
+@given(scene=scenes(), taken=choices)
+def test_what_is_left_alone_is_said(scene, taken):
     """A plan without steps for a cluster that is not as desired has a finding that says why."""
-    bench = bench_of(walk, taken, names)
+    bench, names = bench_of(scene, taken), scene[1]
     plan, violations = asyncio.run(bench.survey())
     if not (plan.steps or violations or plan.findings):
         listed, connected = members_of(bench.world, names[0])
