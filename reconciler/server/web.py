@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from reconciler.errors import UsageError
@@ -64,12 +65,12 @@ class Endpoints:
     async def healthz(self, _request: Request) -> Response:
         """200 while every loop shows life, else 503."""
         good, detail = live(self.board, now=self.monotonic())
-        return JSONResponse(detail, 200 if good else 503)
+        return _json(detail, 200 if good else 503)
 
     async def readyz(self, _request: Request) -> Response:
         """200 once the first passes are done and source and store answer, else 503; details either way."""
         good, detail = ready(self.board, dry_run=self.dry_run)
-        return JSONResponse(detail, 200 if good else 503)
+        return _json(detail, 200 if good else 503)
 
     async def figures(self, request: Request) -> Response:
         """The metrics in Prometheus' or OpenMetrics' format."""
@@ -92,7 +93,7 @@ class Endpoints:
         if reply.asks:
             self.ring("webhook")
         close = {"connection": "close"} if reply in {TOO_LARGE, TOO_SLOW, UNWANTED} else None
-        return JSONResponse({"status": reply.code, "message": reply.words}, reply.status, headers=close)
+        return _json({"status": reply.code, "message": reply.words}, reply.status, close)
 
     async def _reply(self, request: Request) -> Reply:
         if not self.secret:
@@ -105,6 +106,12 @@ class Endpoints:
         if body is None:
             return TOO_LARGE
         return answer(dict(request.headers), body, secret=self.secret, ref=self.ref, now=self.wall())
+
+
+def _json(value: Any, status: int, headers: Mapping[str, str] | None = None) -> Response:
+    """JSON that a person can read with nothing but curl."""
+    body = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    return Response(body, status, headers, media_type="application/json")
 
 
 async def _body(request: Request) -> bytes | None:
