@@ -115,24 +115,30 @@ class _Composer:
     def scalar(self, event: Any) -> None:
         """Text, a number or a word stands here."""
         start = event.start_mark.index
-        top = self.open[-1]
-        value = None
-        if top.wants_name and event.value == "<<" and event.implicit[0]:
-            self._name(start, None)
-            message = "merge keys are not read: `<<` is no part of YAML 1.2"
-            self.complaints.add(start, "merge-key", message, _NO_MERGE)
-            return
+        wants_name = self.open[-1].wants_name
+        value, words = None, event.value
         try:
+            if wants_name:
+                self._check_name(event, start)
             value = self._scalar_value(event)
         except BadScalar as bad:
+            words = None
             self.complaints.add(start, bad.code, bad.message, bad.remedy)
         place = Place(start, start)
         if event.anchor is not None:
             self.anchors[event.anchor] = _Anchor(value, place, 1)
-        if top.wants_name:
-            self._name(start, value, event.value)
+        if wants_name:
+            self._name(start, value, words)
         else:
             self._attach(value, place)
+
+    def _check_name(self, event: Any, start: int) -> None:
+        if event.value == "<<" and event.implicit[0]:
+            message = "merge keys are not read: `<<` is no part of YAML 1.2"
+            raise BadScalar("merge-key", message, _NO_MERGE)
+        if event.value and self.text[start - 1 : start] == "?":  # libyaml takes `[?x]` for `[{x: null}]`
+            message = "a question mark without a blank stands before the name"
+            raise BadScalar("question-mark", message, "put it and the text behind it in quotes")
 
     def start_collection(self, event: Any) -> None:
         """A mapping or sequence begins."""
@@ -179,7 +185,7 @@ class _Composer:
             self.complaints.add(start, "unknown-alias", message, remedy)
         anchor = anchor or _Anchor(None, Place(start, start), 1)
         if self.open[-1].wants_name:
-            self._name(start, anchor.value, f"*{event.anchor}" if event.anchor in self.anchors else "")
+            self._name(start, anchor.value, f"*{event.anchor}" if event.anchor in self.anchors else None)
             return
         self.size += anchor.size - 1
         self._attach(anchor.value, Place(start, start, anchor.place.members, anchor.place.items))
@@ -201,7 +207,7 @@ class _Composer:
             parent.value[parent.name] = value
             parent.place.members[parent.name] = place
 
-    def _name(self, start: int, value: Any, words: str = "") -> None:
+    def _name(self, start: int, value: Any, words: str | None = None) -> None:
         """A name of the innermost mapping stands here; nothing where it was complained of."""
         frame = self.open[-1]
         frame.wants_name, frame.name, frame.name_start = False, None, start
@@ -213,8 +219,8 @@ class _Composer:
                 where = f"{first.line}:{first.column}"
                 message = f"{quoted(value)} stands twice in this mapping, first at {where}"
                 self.complaints.add(start, "duplicate-key", message, "keep one of the two")
-        elif words:
-            message = f"the name {quoted(words)} is no text"
+        elif words is not None:
+            message = f"the name {quoted(words)} is no text" if words else "the name is empty"
             self.complaints.add(start, "name-not-text", message, f'write `"{words}"`')
 
     def _scalar_value(self, event: Any) -> Any:

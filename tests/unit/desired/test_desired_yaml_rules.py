@@ -55,6 +55,8 @@ BROKEN = {
     "number as a name": ("a: 1\n2: b", "2:1", "name-not-text"),
     "word as a name": ("true: b", "1:1", "name-not-text"),
     "nothing as a name": ("~: b", "1:1", "name-not-text"),
+    "not a number as a name": (".nan: 1", "1:1", "not-a-number"),
+    "no name at all": ("a: 1\n? \n: b", "2:2", "name-not-text"),
     "list as a name": ("? [a]\n: b", "1:3", "name-not-text"),
     "merge key": ("x: &x {a: 1}\ny:\n  <<: *x\n  b: 2", "3:3", "merge-key"),
     "tag of a program": ("a: !!python/object:os.system x", "1:4", "yaml-tag"),
@@ -77,6 +79,8 @@ BROKEN = {
     "control character": ("a: x\x07y", "1:5", "control-character"),
     "colon within a value": ("a: b: c", "1:5", "unexpected-colon"),
     "value that starts with @": ("a: @x", "1:4", "unexpected"),
+    "question mark as text": ("a: [?x]", "1:6", "question-mark"),
+    "question mark as a name": ("a: {?x: 1}", "1:6", "question-mark"),
     "quote never closed": ("a: 'x\nb: 1\n", "1:4", "unterminated-text"),
     "quote within text": ("a: 'it's'", "1:8", "stray-quote"),
     "bad escape": ('a: "C:\\dir"', "1:7", "bad-escape"),
@@ -113,6 +117,10 @@ def test_a_name_that_stands_twice_names_its_first_place():
 
 def test_names_in_quotes_are_names_whatever_they_say():
     assert value('{"1": a, \'true\': b, "<<": c, "": d}') == {"1": "a", "true": "b", "<<": "c", "": "d"}
+
+
+def test_a_question_mark_marks_a_name_where_a_blank_follows_and_is_text_elsewhere():
+    assert value("? a\n: b\nc: ?d\ne: {? f : g}\n") == {"a": "b", "c": "?d", "e": {"f": "g"}}
 
 
 def test_an_anchored_name_may_be_used_as_a_name():
