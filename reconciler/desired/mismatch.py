@@ -227,11 +227,11 @@ def _known_keys(mismatch: Mismatch) -> str:
 
 
 def _advice(field: FieldInfo | None) -> str:
-    """What the model says of a field: its description and an example."""
+    """What the model says of a field: the first sentence of its description, and an example."""
     if field is None:
         return ""
     example = f"such as `{json.dumps(field.examples[0], default=str)}`" if field.examples else ""
-    description = _lowered((field.description or "").rstrip("."))
+    description = _lowered((field.description or "").partition(". ")[0].rstrip("."))
     return ", ".join(words for words in (description, example) if words)
 
 
