@@ -168,11 +168,11 @@ def state_of(picture: Picture, names: Iterable[str], temporary: Container[str]) 
         kind = name in membership.temporary
         if picture.connected(name):
             state.append(Node(temporary=kind, log=log))
-        elif picture.down(name):
-            state.append(Node(up=False, temporary=kind, log=None if kind else log))
+        elif picture.down(name) and not kind:
+            state.append(Node(up=False, log=log))
         elif picture.blank(name):
             state.append(Node(temporary=kind))
-        else:
+        else:  # cut off; so is a temporary node that is away, for a stopped one would not be listed
             state.append(Node(temporary=kind, side=1 + number, log=log))
     return roster, tuple(state)
 
