@@ -108,7 +108,10 @@ def _drain(step: Step, picture: Picture, membership: Membership, before: Members
 def _stop(step: Step, picture: Picture, membership: Membership, before: Membership) -> Verdict:
     if picture.down(step.arguments["target"]):
         return Verdict(Standing.DONE, "no member sees it, and its API is silent")
-    return _removable(step, picture, membership, before)
+    verdict = _removable(step, picture, membership, before)
+    if step.waits_for_person and verdict.standing is Standing.READY:
+        return Verdict(Standing.READY, f"stop {step.node} on its host, then run this again")
+    return verdict
 
 
 def _removable(step: Step, picture: Picture, membership: Membership, before: Membership) -> Verdict:

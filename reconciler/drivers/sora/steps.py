@@ -55,11 +55,15 @@ def register_step(frame: Frame, node: str, api: str, contact: str, *, again: boo
     """RegisterClusterNode, sent to the joining node; `again` where it was left registered by half."""
     temporary = node in frame.after.temporary
     arguments = {"api": api, "target": node, "contact": contact, "again": again, "temporary": temporary}
-    why = "it is registered, but answers that it is in no cluster" if again else "it is not registered yet"
+    why = (
+        "it is registered only by half: it answers that it is in no cluster"
+        if again
+        else "it is not registered yet"
+    )
     undo = "stop it" if temporary else "stop it and purge it"
     return replace(
         _step(frame, node, "register", arguments),
-        reason=f"{node} belongs to the cluster: {why}",
+        reason=f"the fleet file names {node}, and {why}",
         risk=Risk.LOW if temporary else Risk.MEDIUM,
         risk_reason="it never counts for the majority"
         if temporary

@@ -170,6 +170,10 @@ class TestRemoval:
         assert standing(stop, self.BEFORE) is READY
         assert standing(stop, agreeing("a b c d e!", *"abcd", e=None)) is DONE
 
+    def test_a_person_is_told_what_to_do(self):
+        step = step_of(entry("a b c d"), self.BEFORE, "stop")
+        assert judge(step, seen(self.BEFORE)).reason == f"stop {full('e')} on its host, then run this again"
+
     def test_not_stopped_while_anything_says_otherwise(self, stop):
         assert standing(stop, agreeing("a b c d e", *"abcd", e=None)) is READY
         assert standing(stop, agreeing("a b c d e!", *"abcd", e="a! b! c! d! e")) is READY
