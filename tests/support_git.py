@@ -118,7 +118,8 @@ def http_server(root: Path, *, user: str = "", password: str = "", status: int =
             else:
                 self._backend()
 
-        do_POST = do_GET
+        def do_POST(self):
+            self.do_GET()
 
         def _backend(self):
             path, _, query = self.path.partition("?")
@@ -196,14 +197,15 @@ class SshServer:
     def use(self, key: str) -> None:
         """Let the client show this key: `client` is authorised, any other is not."""
         (self.folder / "config").write_text(
-            f"Host 127.0.0.1\n  IdentityFile {self.folder / key}\n  IdentitiesOnly yes\n  IdentityAgent none\n"
+            f"Host 127.0.0.1\n  IdentityFile {self.folder / key}\n"
+            "  IdentitiesOnly yes\n  IdentityAgent none\n"
             f"  UserKnownHostsFile {self.folder / 'known_hosts'}\n  GlobalKnownHostsFile none\n"
         )
 
 
 def ssh_key(file: Path) -> str:
     """A new key pair in `file` and `file.pub`; gives the public one."""
-    import asyncssh
+    import asyncssh  # noqa: PLC0415  (slow to load, and few tests need it)
 
     key = asyncssh.generate_private_key("ssh-ed25519")
     file.write_bytes(key.export_private_key())
@@ -224,7 +226,7 @@ async def _pump(source, sink) -> None:
 @asynccontextmanager
 async def ssh_server(folder: Path):
     """An ssh server that runs git-upload-pack for whoever has the key `client`."""
-    import asyncssh
+    import asyncssh  # noqa: PLC0415  (slow to load, and few tests need it)
 
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("host", "client", "stranger"):

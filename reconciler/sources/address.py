@@ -12,6 +12,8 @@ from reconciler.sources.text import line
 
 ALIKE_SCP = re.compile(r"(?:(?P<user>[\w.-]+)@)?(?P<host>[A-Za-z0-9][\w.-]*):(?P<path>[^:].*)")
 SECRET_PARTS = re.compile(r"(?P<scheme>\b[A-Za-z][A-Za-z0-9+.-]*://)(?P<rest>[^\s'\"<>]+)")
+ODD_PORT = re.compile(r"^[^@\[\]]*:(?!\d*$)[^@]*$")
+"""Where a port should be stands something else: a password that was cut by a `/`, `?` or `#` in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,8 @@ def shown(text: str) -> str:
 def _without_secrets(found: re.Match[str]) -> str:
     rest = re.split(r"[?#]", found["rest"], maxsplit=1)[0]
     authority, slash, path = rest.partition("/")
+    if ODD_PORT.search(authority):
+        return f"{found['scheme']}…"
     return f"{found['scheme']}{authority.rpartition('@')[2]}{slash}{path}"
 
 

@@ -109,7 +109,7 @@ async def answer(
         raise SourceError(f"{place.shown} is no URL that can be asked", remedy="Look at the URL.") from error
     except httpx.TransportError as error:
         raise SourceUnreachable(
-            f"{place.shown} was cut off: {line(str(error)) or type(error).__name__}",
+            f"{place.shown} gave no whole answer: {line(str(error)) or type(error).__name__}",
             remedy="Try again; look at the server and at proxies on the way.",
         ) from error
 

@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 
 from reconciler.errors import SourceError
 from reconciler.sources import content, tar
-from reconciler.sources.inflate import inflate
+from reconciler.sources.inflate import inflate, is_archive
 from reconciler.sources.layout import Layout
 from reconciler.sources.limits import LIMITS, Limits
+from reconciler.sources.tar import BLOCK
 from reconciler.sources.text import shown
 
 LONGEST_NAME = 1024
@@ -76,8 +77,9 @@ def unpack(data: bytes, *, where: str, path: str = "", limits: Limits = LIMITS) 
         for number, member in enumerate(tar.members(plain), start=1):
             sorter.add(number, member)
     except tar.Malformed as error:
+        what = f"no whole tar archive: {error}" if is_archive(plain[:BLOCK]) else "no tar archive"
         raise SourceError(
-            f"{where} is no whole tar archive: {error}", remedy="Fetch it or pack it again."
+            f"{where} is {what}", remedy="Look at what it is, and fetch or pack it again."
         ) from error
     return Unpacked(where, plain, _looked_at(sorter.layout(), path, where))
 

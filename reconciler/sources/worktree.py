@@ -45,7 +45,7 @@ async def standing(folder: Path, top: Path, environment: Mapping[str, str]) -> S
         SourceError: git refuses to look at it.
     """
     command = (
-        "status", "--porcelain=v2", "--branch", "-z", "--untracked-files=all", "--ignored=traditional",
+        "status", "--porcelain=v2", "--branch", "-z", "--untracked-files=all", "--ignored=matching",
         "--no-renames", "--", ".",
     )  # fmt: skip
     try:

@@ -7,14 +7,18 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from support_git import Repository, alone, git
 
 from reconciler.errors import SourceError, SourceUnreachable
+from reconciler.sources.address import Address
+from reconciler.sources.git import GitSource
 from reconciler.sources.git_command import Git, GitFailed
 from reconciler.sources.limits import Limits
 from reconciler.sources.locate import locate
+from reconciler.sources.lock import locked
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +87,9 @@ async def test_branch_replaced_by_a_folder_of_branches(work, at):
     assert (await at(work.folder, ref="fix/one").snapshot()).revision.id == work.head
 
 
-@pytest.mark.parametrize("ref", ["old", "v1", "v2", "refs/tags/v1", "tags/v2", "heads/old", "{full}", "{abbreviated}", "{upper}"])
+@pytest.mark.parametrize(
+    "ref", ["old", "v1", "v2", "refs/tags/v1", "tags/v2", "heads/old", "{full}", "{abbreviated}", "{upper}"]
+)
 async def test_ref_by_any_of_its_names(work, at, ref):
     first = work.head
     git(work.folder, "branch", "old")
@@ -151,7 +157,7 @@ async def test_path_within_the_repository(work, at):
 
 
 async def test_missing_path_names_what_there_is(work, at):
-    with pytest.raises(SourceError, match="no folder 'fleet.yaml' at") as caught:
+    with pytest.raises(SourceError, match=r"no folder 'fleet\.yaml' at") as caught:
         await at(work.folder, ref="main", path="fleet.yaml").snapshot()
     assert "'edge'" in caught.value.remedy
 
@@ -230,7 +236,16 @@ async def test_links_are_followed_inside_the_tree_only(work, at):
 
 async def test_submodule_and_lfs_pointer_are_named(work, at, tmp_path):
     Repository.make(tmp_path / "sub", {"a": "a"})
-    git(work.folder, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(tmp_path / "sub"), "sub")
+    git(
+        work.folder,
+        "-c",
+        "protocol.file.allow=always",
+        "submodule",
+        "--quiet",
+        "add",
+        str(tmp_path / "sub"),
+        "sub",
+    )
     work.commit({"big.pem": "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"})
 
     files = (await at(work.folder, ref="main").snapshot()).files
@@ -256,9 +271,6 @@ async def test_odd_names_and_titles_do_not_reach_the_terminal(work, at):
 
 
 async def test_too_many_files_and_too_large_a_file(work, tmp_path):
-    from reconciler.sources.address import Address
-    from reconciler.sources.git import GitSource
-
     place = Address(str(work.folder), str(work.folder), "file")
     few = GitSource(place, cache=tmp_path / "cache", limits=Limits(files=2))
     with pytest.raises(SourceError, match="more than 2 files"):
@@ -283,7 +295,8 @@ async def test_environment_of_a_hook_leads_nowhere_else(work, at, monkeypatch, t
 
 @pytest.mark.parametrize("harm", ["pack", "head", "lock", "config", "empty"])
 async def test_damaged_copy_is_made_anew(work, at, tmp_path, harm):
-    await at(work.folder, ref="main").snapshot()
+    await locate(str(work.folder), ref="main", cache=tmp_path / "whole").snapshot()
+    shutil.copytree(tmp_path / "whole", tmp_path / "cache")  # this process has mapped the other one
     (copy,) = (path.parent for path in (tmp_path / "cache/git").glob("*/HEAD"))
     if harm == "pack":
         for pack in copy.glob("objects/pack/*.pack"):
@@ -315,9 +328,10 @@ async def test_two_processes_share_the_cache(work, tmp_path):
     refs = ["main", "v1", work.head[:8]]
     running = [
         await asyncio.create_subprocess_exec(
-            sys.executable, "-c", program, str(work.folder), str(tmp_path / "cache"), ref,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
+            *(sys.executable, "-c", program, str(work.folder), str(tmp_path / "cache"), ref),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
         for ref in refs
     ]
     answers = await asyncio.gather(*(each.communicate() for each in running))
@@ -326,10 +340,6 @@ async def test_two_processes_share_the_cache(work, tmp_path):
 
 
 async def test_waiting_for_another_process_ends(work, tmp_path):
-    from reconciler.sources.address import Address
-    from reconciler.sources.git import GitSource
-    from reconciler.sources.lock import locked
-
     place = Address(str(work.folder), str(work.folder), "file")
     source = GitSource(place, cache=tmp_path / "cache", seconds=0.2)
     lock = source._folder.with_suffix(".lock")
@@ -345,7 +355,7 @@ async def test_git_that_hangs_is_ended_with_its_children(tmp_path):
     fake.chmod(0o755)
     runner = Git({"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"}, seconds=0.5)
 
-    with pytest.raises(SourceUnreachable, match="git fetch did not end within 0.5 seconds"):
+    with pytest.raises(SourceUnreachable, match=r"git fetch did not end within 0\.5 seconds"):
         await runner.run("--quiet", "fetch", folder=str(tmp_path))
 
     child = int((tmp_path / "pid").read_text())
@@ -357,8 +367,7 @@ async def test_git_that_hangs_is_ended_with_its_children(tmp_path):
 
 def _alive(process: int) -> bool:
     try:
-        with open(f"/proc/{process}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
 
@@ -369,7 +378,12 @@ async def test_no_git_on_the_path(tmp_path):
 
 
 async def test_settings_join_those_that_the_environment_already_has(tmp_path):
-    environment = {"PATH": "/usr/bin:/bin", "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "a.b", "GIT_CONFIG_VALUE_0": "1"}
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": "a.b",
+        "GIT_CONFIG_VALUE_0": "1",
+    }
     runner = Git(environment, config=(("c.d", "2"),))
 
     assert await runner.run("config", "a.b", folder=str(tmp_path)) == b"1\n"

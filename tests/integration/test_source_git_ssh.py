@@ -73,8 +73,8 @@ async def test_wrong_key_is_refused(server, work, tmp_path):
 async def test_missing_repository(server, work, tmp_path):
     server.trust()
 
+    url = f"ssh://operator@127.0.0.1:{server.port}/nowhere.git"
     with pytest.raises(SourceError, match="there is no such repository"):
-        url = f"ssh://operator@127.0.0.1:{server.port}/nowhere.git"
         await locate(url, cache=tmp_path / "cache").snapshot()
 
 

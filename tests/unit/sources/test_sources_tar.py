@@ -12,7 +12,11 @@ from hypothesis import strategies as st
 from reconciler.sources import tar
 
 NAMES = st.lists(
-    st.text(st.characters(codec="utf-8", exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=60),
+    st.text(
+        st.characters(codec="utf-8", exclude_characters="/\0", exclude_categories=["Cs"]),
+        min_size=1,
+        max_size=60,
+    ),
     min_size=1,
     max_size=6,
 ).map("/".join)
@@ -50,7 +54,11 @@ def test_reads_ustar_with_a_prefix():
 def test_reads_links_and_folders():
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for kind, target in ((tarfile.DIRTYPE, ""), (tarfile.SYMTYPE, "to/" + "x" * 120), (tarfile.LNKTYPE, "hard")):
+        for kind, target in (
+            (tarfile.DIRTYPE, ""),
+            (tarfile.SYMTYPE, "to/" + "x" * 120),
+            (tarfile.LNKTYPE, "hard"),
+        ):
             info = tarfile.TarInfo("entry")
             info.type, info.linkname = kind, target
             archive.addfile(info)
@@ -106,7 +114,10 @@ def header(**fields: bytes) -> bytes:
         (header(kind=b"x", size=b"4") + b"4 a\n".ljust(512, b"\0"), "wrong record"),
         (header(kind=b"x", size=b"6") + b"-6 a=\n".ljust(512, b"\0"), "wrong record"),
         (header(kind=b"x", size=b"16") + b"14 path=a\0bcd\n".ljust(512, b"\0"), "NUL in its name"),
-        (header(kind=b"x", size=b"13") + b"11 size=-1\n".ljust(512, b"\0") + header(), "size that is no number"),
+        (
+            header(kind=b"x", size=b"13") + b"11 size=-1\n".ljust(512, b"\0") + header(),
+            "size that is no number",
+        ),
     ],
 )
 def test_wrong_headers_are_named_by_their_place(data, words):

@@ -1,0 +1,173 @@
+"""Refs as people write them, and git's complaints as people can use them."""
+
+from __future__ import annotations
+
+import pytest
+
+from reconciler.errors import SourceError, SourceUnreachable, UsageError
+from reconciler.sources.address import address
+from reconciler.sources.git_errors import RULES, translated
+from reconciler.sources.git_refs import Ref, Refs, checked, listed, unknown, wanted
+from reconciler.sources.text import line
+from reconciler.sources.text import shown as shown_path
+from reconciler.sources.worktree import read
+
+A, B, C = "a" * 40, "b" * 40, "c" * 40
+
+LISTED = f"""ref: refs/heads/main\tHEAD
+{A}\tHEAD
+{A}\trefs/heads/main
+{B}\trefs/heads/release/2026
+{C}\trefs/tags/v1
+{B}\trefs/tags/v1^{{}}
+{B}\trefs/remotes/origin/next
+{C}\trefs/pull/7/head
+"""
+
+
+def test_listing_of_a_remote():
+    refs = listed(LISTED)
+    assert refs.default == "refs/heads/main"
+    assert refs.ids["refs/tags/v1"] == C, "the tag itself, not what it names"
+    assert len(refs.ids) == 6
+
+
+@pytest.mark.parametrize(
+    ("ref", "name"),
+    [
+        ("", "HEAD"),
+        ("main", "refs/heads/main"),
+        ("release/2026", "refs/heads/release/2026"),
+        ("tags/v1", "refs/tags/v1"),
+        ("origin/next", "refs/remotes/origin/next"),
+        ("refs/pull/7/head", "refs/pull/7/head"),
+        ("pull/7/head", "refs/pull/7/head"),
+    ],
+)
+def test_ref_by_name(ref, name):
+    refs = listed(LISTED)
+    assert wanted(refs, ref, where="r") == Ref(name, refs.ids[name])
+
+
+@pytest.mark.parametrize("ref", ["abcd", "ABCDEF0", A])
+def test_what_may_be_a_commit(ref):
+    assert wanted(listed(LISTED), ref, where="r") is None
+
+
+def test_unknown_names_are_answered_with_near_ones():
+    with pytest.raises(SourceError) as caught:
+        wanted(listed(LISTED), "mainn", where="r")
+    assert caught.value.remedy == "There are, among others: main."
+    assert unknown(Refs({"refs/pull/1": A}), "x", where="r").remedy == ""
+
+
+@pytest.mark.parametrize(
+    "ref", ["HEAD~1", "a b", "-x", "a..b", "@{1}", "a:b", "a\n", "/a", "a/", "a.lock", "a//b"]
+)
+def test_expressions_and_options_are_no_refs(ref):
+    with pytest.raises(UsageError, match="no name of a branch"):
+        checked(ref)
+
+
+COMPLAINTS = {
+    ("error: cannot run ssh: No such file or directory\nfatal: unable to fork"): "ssh is not installed",
+    (
+        "ssh: Could not resolve hostname h.org: Name or service not known\nfatal: Could not read from remote"
+    ): "not known to the network",
+    (
+        "git@h: Permission denied (publickey).\nfatal: Could not read from remote repository."
+    ): "refuses the ssh key",
+    ('Load key "/k": invalid format\nfatal: Could not read'): "ssh key cannot be used",
+    ("ERROR: Repository not found.\nfatal: Could not read from remote repository."): "no such repository",
+    "remote: ERROR: The project you were looking for could not be found": "no such repository",
+    "fatal: unable to access 'https://h.org/': SSL certificate problem: x": "certificate is not",
+    "fatal: unable to access 'https://h/': server certificate verification failed.": "certificate",
+    "fatal: unable to access 'https://h/': Failed to connect to h port 443: timed out": "cannot be reached",
+    (
+        "error: RPC failed; curl 56\nfatal: early EOF\nfatal: fetch-pack: invalid index-pack output"
+    ): "connection broke",
+    "fatal: detected dubious ownership in repository at '/srv/r'": "belongs to another user",
+    "fatal: mismatched algorithms: client sha1; server sha256": "SHA-256",
+    "fatal: write error: No space left on device": "no space left",
+    "fatal: transport 'ext' not allowed": "not allowed",
+    (
+        "@@@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @@@\nHost key verification failed."
+    ): "another ssh key",
+    ("No ED25519 host key is known for h.org\nHost key verification failed."): "not known here",
+    "fatal: Authentication failed for 'https://h.org/r.git/'": "does not accept who asks",
+    "fatal: unable to access 'https://h.org/r/': The requested URL returned error: 502": "trouble of its own",
+}
+
+
+@pytest.mark.parametrize(("words", "meaning"), COMPLAINTS.items())
+def test_complaints_of_git(words, meaning):
+    error = translated(words, address("https://ada:s3cret@h.org/r.git"))
+    assert meaning in str(error)
+    assert str(error).startswith("https://h.org/r.git: ")
+    assert error.remedy
+    assert "\n" not in str(error)
+    assert "s3cret" not in str(error)
+
+
+def test_every_rule_has_a_complaint_that_it_alone_answers():
+    place = address("https://h.org/r.git")
+    said = {str(translated(words, place)) for words in COMPLAINTS}
+    assert [rule.message for rule in RULES if f"{place.shown}: {rule.message}" not in said] == []
+
+
+def test_only_what_may_pass_by_itself_is_tried_again():
+    place = address("https://h.org/r.git")
+    again = {words for words in COMPLAINTS if isinstance(translated(words, place), SourceUnreachable)}
+    assert {COMPLAINTS[words] for words in again} == {
+        "not known to the network", "cannot be reached", "connection broke", "trouble of its own",
+    }  # fmt: skip
+
+
+def test_unknown_complaint_is_passed_on_without_secrets_and_controls():
+    words = "hint: x\nfatal: new \x1b[31mtrouble with https://ada:s3cret@h.org/r?t=s3cret"
+    error = translated(words, address("https://ada:s3cret@h.org/r"))
+    assert str(error).isprintable()
+    assert "fatal: new" in str(error)
+    assert "s3cret" not in str(error)
+
+
+def test_ownership_remedy_names_the_folder():
+    words = "fatal: detected dubious ownership in repository at '/srv/r'\nTo add an exception"
+    assert translated(words, address("file:///srv/r")).remedy.endswith("safe.directory /srv/r")
+
+
+def test_line_for_a_message():
+    assert line("\n  Title \n\nbody") == "Title"
+    assert line("") == ""
+    assert line("a\x1b]0;x\x07b").isprintable()
+    assert len(line("x" * 500)) == 200
+    assert shown_path("a\nb") == "'a\\nb'"
+
+
+STATUS = b"# branch.oid %s\0# branch.head main\0" % A.encode()
+
+
+def test_status_of_a_clean_folder():
+    found = read(STATUS + b"! build/\0! edge/key.pem\0", ".")
+    assert found is not None
+    assert (found.commit, found.clean, found.ignored) == (A, True, {"build/", "edge/key.pem"})
+
+
+@pytest.mark.parametrize(
+    "row", [b"1 .M N... 100644 100644 100644 a b edge/x\0", b"? edge/new\0", b"u UU N... 1 2 3 4 a b c x\0"]
+)
+def test_status_of_a_changed_folder(row):
+    found = read(STATUS + row, "edge")
+    assert found is not None
+    assert not found.clean
+
+
+def test_status_of_a_folder_that_git_does_not_keep():
+    assert read(STATUS + b"! build/\0", "build/fleet") is None
+    assert read(b"# branch.oid (initial)\0# branch.head main\0", ".") is None
+
+
+def test_ignored_paths_are_given_from_the_folder():
+    found = read(STATUS + b"! edge/key.pem\0", "edge")
+    assert found is not None
+    assert found.ignored == {"key.pem"}

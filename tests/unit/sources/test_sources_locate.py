@@ -1,0 +1,115 @@
+"""Which source a text means, and which options fit it."""
+
+from __future__ import annotations
+
+import pytest
+from support_git import Repository, alone
+
+from reconciler.errors import SourceError, UsageError
+from reconciler.sources.folder import FolderSource
+from reconciler.sources.git import GitSource
+from reconciler.sources.locate import locate
+from reconciler.sources.tarball import TarballFile, TarballUrl
+from reconciler.sources.undecided import UndecidedSource
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    alone(monkeypatch, tmp_path)
+    work = Repository.make(tmp_path / "work", {"edge/fleet.yaml": "x"})
+    work.bare(tmp_path / "bare")
+    work.bare(tmp_path / "named.git")
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "x.tgz").write_bytes(b"")
+    (tmp_path / "fleet.yaml").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "kind"),
+    [
+        ("", {}, FolderSource),
+        (".", {}, FolderSource),
+        ("plain", {}, FolderSource),
+        ("work", {}, FolderSource),
+        ("work/edge", {}, FolderSource),
+        ("~/plain", {}, FolderSource),
+        ("work", {"ref": "main"}, GitSource),
+        ("work/edge", {"ref": "main"}, GitSource),
+        ("work/.git", {}, GitSource),
+        ("bare", {}, GitSource),
+        ("named.git", {}, GitSource),
+        ("file:///srv/r", {}, GitSource),
+        ("git@h.org:team/fleet", {}, GitSource),
+        ("alias:fleet.git", {}, GitSource),
+        ("ssh://git@h.org/fleet", {}, GitSource),
+        ("https://h.org/fleet.git", {}, GitSource),
+        ("https://h.org/fleet.git/", {}, GitSource),
+        ("https://h.org/fleet", {"ref": "main"}, GitSource),
+        ("https://h.org/fleet", {}, UndecidedSource),
+        ("https://h.org/fleet.tar.gz", {}, TarballUrl),
+        ("HTTPS://h.org/fleet.TGZ?sig=1", {}, TarballUrl),
+        ("https://h.org/archive?ref=main.git", {}, TarballUrl),
+        ("https://h.org/fleet", {"sha256": "a" * 64}, TarballUrl),
+        ("x.tgz", {"sha256": "A" * 64}, TarballFile),
+    ],
+)
+def test_kind(here, text, options, kind):
+    assert type(locate(text, cache=here / "cache", **options)) is kind
+    assert not (here / "cache").exists(), "nothing is done before the first snapshot"
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "words"),
+    [
+        ("x.tgz", {"ref": "main"}, "--ref is for a git repository, but the source is a tarball"),
+        ("https://h.org/x.tgz", {"ref": "main"}, "--ref is for a git repository"),
+        ("plain", {"sha256": "a" * 64}, "--sha256 is for a tarball, but the source is a folder"),
+        ("bare", {"sha256": "a" * 64}, "--sha256 is for a tarball, but the source is a git repository"),
+        ("git@h.org:x", {"sha256": "a" * 64}, "--sha256 is for a tarball"),
+        ("https://h.org/x", {"ref": "main", "sha256": "a" * 64}, "--ref is for a git repository"),
+        ("plain", {"ref": "main"}, "--ref is for a git repository, and the folder .*plain lies in none"),
+        ("work", {"ref": "HEAD~1"}, "is no name of a branch"),
+        ("work", {"ref": "--upload-pack=x"}, "is no name of a branch"),
+        ("plain", {"path": "../work"}, "leads out of the source"),
+        ("plain", {"path": "/etc"}, "leads out of the source"),
+        ("x.tgz", {"sha256": "abc"}, "is not a SHA-256 digest"),
+        ("fleet.yaml", {}, "is a file, but no tarball"),
+        ("git://h.org/x", {}, "no address that is read here"),
+        ("ext::sh -c x://", {}, "no address that is read here"),
+        ("ftp://u:pw@h.org/x.tgz", {}, "'ftp://h.org/x.tgz' is no address"),
+        ("https://h.org/x.git#main", {}, "has a query or a fragment"),
+        ("https:///x.git", {}, "has no host"),
+    ],
+)
+def test_what_does_not_fit_is_a_plain_sentence(here, text, options, words):
+    with pytest.raises(UsageError, match=words) as caught:
+        locate(text, cache=here / "cache", **options)
+    assert "pw" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "remedy"),
+    [
+        ("nowhere", "there is no folder nowhere", "path"),
+        ("nowhere.tar.gz", "there is no tarball nowhere.tar.gz", "path"),
+        ("github.com/team/fleet", "there is no folder", "https://github.com/team/fleet"),
+    ],
+)
+def test_what_is_not_there(here, text, words, remedy):
+    with pytest.raises(SourceError, match=words) as caught:
+        locate(text, cache=here / "cache")
+    assert remedy in caught.value.remedy
+
+
+async def test_path_below_a_folder_of_a_working_tree(here):
+    source = locate("work/edge", ref="main", path=".", cache=here / "cache")
+    taken = await source.snapshot()
+    assert taken.files.names() == ("fleet.yaml",)
+
+
+async def test_path_within_a_folder(here):
+    assert (await locate("work", path="edge", cache=here / "cache").snapshot()).files.names() == (
+        "fleet.yaml",
+    )
