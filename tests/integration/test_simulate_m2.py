@@ -264,6 +264,15 @@ async def test_a_moved_port_is_listened_on_from_the_restart():
             await ask(here)
 
 
+@pytest.mark.parametrize(("deliver", "expected"), [("upload", "c0ffee0"), ("checkout", "A"), ("local", "A")])
+async def test_converged_nodes_tell_the_commit_where_an_upload_would_stamp_it(deliver, expected):
+    (desk,) = Fleet(free_addresses(1)).desks
+    desk.entry = desk.entry.model_copy(update={"version": "commit", "deliver": deliver})
+    desk.revision = SimpleNamespace(short="c0ffee0")
+    async with Simulation(SimpleNamespace(desks=[desk]), converged=True) as simulation:
+        assert await version(simulation.nodes["edge-01"]) == expected
+
+
 async def test_a_stranger_may_find_the_connection_closed():
     document = json.loads(json.dumps(SETTING).replace("127.0.0.0/8", "192.168.1.1"))
     choices = {"m2": Choices(unlisted=Unlisted.CLOSED)}

@@ -151,7 +151,7 @@ class Simulation:
                 "cluster": place.cluster,
                 "kind": place.kind,
                 "address": str(place.address),
-                "up": place.served.world.running(place.node),
+                "up": place.listener.listening,
                 "faults": place.pending.texts(),
                 "requests": asked.get(place.node, 0),
             }

@@ -38,9 +38,6 @@ class World(Protocol):
     def start(self, node: str) -> None:
         """The node comes up."""
 
-    def running(self, node: str) -> bool:
-        """Whether the node is up."""
-
 
 class Served(Protocol):
     """How the host asks a product's world."""

@@ -46,6 +46,11 @@ class Listener:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(self._web, address.host, address.port)
 
+    @property
+    def listening(self) -> bool:
+        """Whether connections are taken."""
+        return self._server is not None
+
     async def close(self) -> None:
         """Listen no more."""
         if self._server is not None and self._web is not None:
