@@ -92,7 +92,8 @@ class Chain:
     def _contact(self, name: str) -> str:
         """A connected regular member with a known address, one that stays if there is one."""
         able = [one for one in self.roster.spelled(alive(self.state)) if one != name and one in self.apis]
-        return min(able, key=lambda one: (one not in self.entry.regular, one), default="")
+        stays = set(self.entry.regular)
+        return min(able, key=lambda one: (one not in stays, one), default="")
 
     def _frame(self, after: State, *, before: Membership | None = None, extra: Iterable[str] = ()) -> Frame:
         now = self.roster.membership(self.state) if before is None else before

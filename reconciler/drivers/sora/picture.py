@@ -61,11 +61,13 @@ class Picture:
         speakers: the nodes whose own fresh view shows a majority, sorted by name. A node that lists
             nobody but itself is no speaker: a node that was never initialised may look the same.
         told: what the speakers say the membership is, each with those who say so.
+        shown: name -> whether the speakers that list it show it connected; both where they differ.
     """
 
     observed: Observed[NodeView]
     speakers: Mapping[str, NodeView]
     told: tuple[tuple[Membership, tuple[str, ...]], ...]
+    shown: Mapping[str, frozenset[bool]]
 
     @property
     def membership(self) -> Membership | None:
@@ -75,8 +77,7 @@ class Picture:
     @property
     def disputed(self) -> tuple[str, ...]:
         """Members that some speakers show connected and others do not."""
-        names = {row.node_name for view in self.speakers.values() for row in view.rows}
-        return tuple(sorted(name for name in names if len(self._shown(name)) > 1))
+        return tuple(sorted(name for name, shown in self.shown.items() if len(shown) > 1))
 
     @property
     def agreed(self) -> bool:
@@ -93,11 +94,11 @@ class Picture:
 
     def connected(self, name: str) -> bool:
         """Whether every speaker shows the node connected."""
-        return self._shown(name) == {True}
+        return self.shown.get(name) == frozenset({True})
 
     def away(self, name: str) -> bool:
         """Whether there are speakers, and none shows the node connected."""
-        return bool(self.speakers) and True not in self._shown(name)
+        return bool(self.speakers) and True not in self.shown.get(name, ())
 
     def answers(self, name: str) -> bool:
         """Whether something answers at the node's own API; no answer is no proof of the contrary."""
@@ -121,10 +122,6 @@ class Picture:
             return not any(row.connected for row in answer.value.rows if row.node_name != name)
         return isinstance(answer, Absent)
 
-    def _shown(self, name: str) -> set[bool]:
-        rows = (view.row(name) for view in self.speakers.values())
-        return {row.connected for row in rows if row is not None}
-
 
 def picture_of(observed: Observed[NodeView], *, regular: Iterable[str] = ()) -> Picture:
     """The picture that the answers of a cluster's nodes give together.
@@ -136,12 +133,20 @@ def picture_of(observed: Observed[NodeView], *, regular: Iterable[str] = ()) -> 
     expected = tuple(regular)
     speakers: dict[str, NodeView] = {}
     told: dict[Membership, list[str]] = {}
+    shown: dict[str, set[bool]] = {}
     for name, view in sorted(observed.present().items()):
         if names_of(view) != (name,) or expected == (name,):
             speakers[name] = view
             told.setdefault(_membership(view), []).append(name)
+            for row in view.rows:
+                shown.setdefault(row.node_name, set()).add(row.connected)
     sayings = sorted(told.items(), key=lambda item: item[1])
-    return Picture(observed, speakers, tuple((said, tuple(who)) for said, who in sayings))
+    return Picture(
+        observed,
+        speakers,
+        tuple((said, tuple(who)) for said, who in sayings),
+        {name: frozenset(kinds) for name, kinds in shown.items()},
+    )
 
 
 def _membership(view: NodeView) -> Membership:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -196,7 +197,9 @@ class NodeView:
 
     def row(self, name: str) -> NodeRow | None:
         """The line of one node; None where it is not listed."""
-        return next((row for row in self.rows if row.node_name == name), None)
+        place = bisect_left(self.rows, name, key=lambda row: row.node_name)
+        found = self.rows[place] if place < len(self.rows) else None
+        return found if found is not None and found.node_name == name else None
 
 
 class Unreadable(ValueError):
