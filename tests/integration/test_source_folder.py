@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,9 @@ from support_git import Repository, alone, git
 from reconciler.errors import SourceError, SourceUnreachable
 from reconciler.sources import folder
 from reconciler.sources.folder import FolderSource
+from reconciler.sources.layout import Layout
 from reconciler.sources.limits import Limits
-from reconciler.sources.scan import scan
+from reconciler.sources.scan import Digests, scan
 
 
 @pytest.fixture(autouse=True)
@@ -91,21 +93,30 @@ async def test_touching_changes_nothing_and_what_was_touched_is_readable(plain):
     assert after.files.read("fleet.yaml") == b"one"
 
 
-async def test_two_writes_within_one_tick_of_the_clock_are_both_seen(plain):
-    """Same size, same time stamp: only the contents tell."""
-    source = FolderSource(plain)
-    stamp = (plain / "fleet.yaml").stat()
-    before = (await source.snapshot()).revision.id
-    with (plain / "fleet.yaml").open("r+b") as file:
-        file.write(b"two")
-    os.utime(plain / "fleet.yaml", ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+def test_file_written_a_moment_ago_is_read_again(plain):
+    """A second write within one tick of the clock leaves size and time stamps as they are."""
+    digests = Digests(Limits())
+    young = scan(plain, ignored=(), limits=Limits())
+    digests.of(young)
+    (plain / "fleet.yaml").write_text("changed")
+    with pytest.raises(SourceUnreachable, match="was changed"):
+        digests.of(young)
 
-    assert (await source.snapshot()).revision.id != before
+
+def test_file_that_lies_still_is_not_read_again(plain):
+    settle(plain)
+    old = scan(plain, ignored=(), limits=Limits())
+    old.files["fleet.yaml"] = replace(old.files["fleet.yaml"], settled=True)
+    digests = Digests(Limits())
+    before = digests.of(old)
+    (plain / "fleet.yaml").unlink()
+    assert digests.of(Layout(old.where, {"fleet.yaml": old.files["fleet.yaml"]})) != before
 
 
 async def test_what_changes_after_the_look_is_not_read_as_that_revision(plain):
+    settle(plain)
     taken = await FolderSource(plain).snapshot()
-    (plain / "fleet.yaml").write_text("later")
+    (plain / "fleet.yaml").write_text("two")
     (plain / "edge/a.json").unlink()
 
     for name in ("fleet.yaml", "edge/a.json"):

@@ -348,21 +348,41 @@ async def test_waiting_for_another_process_ends(work, tmp_path):
             await source.snapshot()
 
 
-async def test_git_that_hangs_is_ended_with_its_children(tmp_path):
+@pytest.fixture
+def hanging(tmp_path):
+    """A git that starts a child and waits for it; gives the runner and a way to learn of the child."""
     (tmp_path / "bin").mkdir()
     fake = tmp_path / "bin" / "git"
-    fake.write_text(f"#!/bin/sh\n(sleep 60; touch {tmp_path}/survived) &\necho $! > {tmp_path}/pid\nwait\n")
+    fake.write_text(
+        f"#!/bin/sh\nsleep 60 &\necho $! > {tmp_path}/new\nmv {tmp_path}/new {tmp_path}/pid\nwait\n"
+    )
     fake.chmod(0o755)
-    runner = Git({"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"}, seconds=0.5)
+    return {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"}, tmp_path / "pid"
 
-    with pytest.raises(SourceUnreachable, match=r"git fetch did not end within 0\.5 seconds"):
-        await runner.run("--quiet", "fetch", folder=str(tmp_path))
 
-    child = int((tmp_path / "pid").read_text())
-    deadline = time.monotonic() + 5
-    while _alive(child) and time.monotonic() < deadline:
+async def test_git_that_hangs_is_ended_with_its_children(hanging, tmp_path):
+    environment, pid = hanging
+    with pytest.raises(SourceUnreachable, match=r"git fetch did not end within 1 seconds"):
+        await Git(environment, seconds=1).run("--quiet", "fetch", folder=str(tmp_path))
+    assert await _ends(int(pid.read_text()))
+
+
+async def test_stopping_the_program_ends_git_with_its_children(hanging, tmp_path):
+    environment, pid = hanging
+    running = asyncio.create_task(Git(environment).run("fetch", folder=str(tmp_path)))
+    while not pid.exists():
         await asyncio.sleep(0.01)
-    assert not _alive(child)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert await _ends(int(pid.read_text()))
+
+
+async def _ends(process: int) -> bool:
+    deadline = time.monotonic() + 5
+    while _alive(process) and time.monotonic() < deadline:
+        await asyncio.sleep(0.01)
+    return not _alive(process)
 
 
 def _alive(process: int) -> bool:

@@ -263,7 +263,9 @@ async def test_answers_that_are_no_archive(at, given, kind, words, remedy):
 async def test_archive_that_is_called_a_web_page_or_encoded_is_still_one(at):
     headers = {"Content-Type": "text/html", "Content-Encoding": "gzip"}
     with site(headers=headers) as server:
-        assert (await at(f"{server.url}/fleet.tgz").snapshot()).files.read("fleet") == b"one"
+        taken = await at(f"{server.url}/fleet.tgz").snapshot()
+    assert taken.files.read("fleet") == b"one"
+    assert taken.revision.id == hashlib.sha256(ONE).hexdigest(), "the bytes as they were sent"
     assert server.asked[0]["accept-encoding"] == "identity"
 
 

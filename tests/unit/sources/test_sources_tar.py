@@ -81,6 +81,13 @@ def test_cut_off_anywhere(cut):
         list(tar.members(data))
 
 
+def test_one_flipped_bit_of_a_header_is_noticed():
+    data = bytearray(packed([("a", b"x")]))
+    data[0] ^= 2
+    with pytest.raises(tar.Malformed, match="header at byte 0 has a wrong checksum"):
+        list(tar.members(bytes(data)))
+
+
 def test_two_archives_in_one_are_not_read_half():
     data = packed([("a", b"x")])
     with pytest.raises(tar.Malformed, match="data follows its end"):

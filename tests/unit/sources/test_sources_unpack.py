@@ -157,6 +157,22 @@ def test_member_below_a_link_is_refused():
         unpack(archive(("d", "link", "e"), ("d/f", "x"), ("e/g", "x")), where="x")
 
 
+def test_file_in_the_place_of_a_folder_is_refused():
+    with pytest.raises(SourceError, match="member 2, 'd', is a folder as well"):
+        unpack(archive(("d/f", "x"), ("d", "y")), where="x")
+
+
+def test_hard_link_with_contents_is_refused():
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as writer:
+        writer.addfile(tarfile.TarInfo("a"))
+        info = tarfile.TarInfo("b")
+        info.type, info.linkname, info.size = tarfile.LNKTYPE, "a", 5
+        writer.addfile(info, io.BytesIO(b"other"))
+    with pytest.raises(SourceError, match="member 2, 'b', is a hard link"):
+        unpack(buffer.getvalue(), where="x")
+
+
 def test_dangling_link_fails_where_it_is_read():
     files = unpack(archive(("a", "a"), ("gone", "link", "nothing")), where="x")
     assert files.read("a") == b"a"
