@@ -1,0 +1,113 @@
+"""What travels to a node and back: `setting.json` alone, or with its resources as a reproducible tgz."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import tarfile
+import zlib
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+
+from reconciler.core.plain import encode
+from reconciler.core.plan import Payload
+from reconciler.core.secret import Secret, reveal
+from reconciler.drivers.m2.canonical import fingerprint
+
+SETTING: Final = "setting.json"
+UNPACKED_LIMIT: Final = 128 * 1024 * 1024
+MODE: Final = 0o644
+
+
+def digests(resources: Mapping[str, bytes]) -> dict[str, str]:
+    """Path -> SHA-256, in hexadecimal, of files."""
+    return {path: hashlib.sha256(data).hexdigest() for path, data in sorted(resources.items())}
+
+
+def digest(payload: Payload) -> str:
+    """What names a payload: SHA-256 over the document in clear and its resources."""
+    return fingerprint({"document": payload.document, "resources": digests(payload.resources)})
+
+
+def setting_bytes(document: Any) -> bytes:
+    """`setting.json` as it is sent: UTF-8, indented, keys in their file's order, secrets in clear."""
+    options = orjson.OPT_INDENT_2 | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_APPEND_NEWLINE
+    try:
+        return orjson.dumps(document, default=_clear, option=options)
+    except TypeError:  # integers beyond 64 bits
+        return encode(reveal(document))
+
+
+def body(payload: Payload, part: str) -> tuple[str, bytes]:
+    """(Content-Type, body) of an upload: JSON alone, or multipart where there are resources.
+
+    The same payload gives the same bytes.
+
+    Args:
+        payload: what to send.
+        part: `api.multipartName` of the setting that the node has loaded now.
+    """
+    if not payload.resources:
+        return "application/json", setting_bytes(payload.document)
+    content = tgz(payload)
+    boundary = f"reconciler-{hashlib.sha256(content).hexdigest()[:32]}"
+    name = part.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
+    head = (
+        f"--{boundary}\r\n"
+        f'Content-Disposition: form-data; name="{name}"; filename="setting.tgz"\r\n'
+        "Content-Type: application/x-compressed\r\n\r\n"
+    )
+    whole = head.encode() + content + f"\r\n--{boundary}--\r\n".encode()
+    return f"multipart/form-data; boundary={boundary}", whole
+
+
+def tgz(payload: Payload) -> bytes:
+    """The package: `setting.json` first, then the resources by path, without times and owners."""
+    out = io.BytesIO()
+    with (
+        gzip.GzipFile(filename="", fileobj=out, mode="wb", mtime=0) as zipped,
+        tarfile.open(fileobj=zipped, mode="w", format=tarfile.GNU_FORMAT) as archive,
+    ):
+        for path, data in ((SETTING, setting_bytes(payload.document)), *sorted(payload.resources.items())):
+            member = tarfile.TarInfo(path)
+            member.size, member.mode = len(data), MODE
+            archive.addfile(member, io.BytesIO(data))
+    return out.getvalue()
+
+
+def held(package: bytes) -> dict[str, str] | None:
+    """Path -> SHA-256 of the files in a node's package but its `setting.json`.
+
+    Paths are taken from the folder in which `setting.json` lies. None where the bytes are no tgz, hold
+    no `setting.json`, or unpack to more than `UNPACKED_LIMIT`. Nothing is written to a disk.
+    """
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(package)) as zipped:
+            unzipped = zipped.read(UNPACKED_LIMIT + 1)
+        if len(unzipped) > UNPACKED_LIMIT:
+            return None
+        with tarfile.open(fileobj=io.BytesIO(unzipped), mode="r:") as archive:
+            found = _hashes(archive)
+    except (tarfile.TarError, EOFError, OSError, zlib.error):
+        return None
+    setting = min((path for path in found if path.split("/")[-1] == SETTING), key=len, default=None)
+    if setting is None:
+        return None
+    top = setting.removesuffix(SETTING)
+    return {path.removeprefix(top): text for path, text in sorted(found.items()) if path != setting}
+
+
+def _hashes(archive: tarfile.TarFile) -> dict[str, str]:
+    files = ((member.name, archive.extractfile(member)) for member in archive if member.isreg())
+    return {
+        name.removeprefix("./"): hashlib.sha256(stream.read()).hexdigest() for name, stream in files if stream
+    }
+
+
+def _clear(value: Any) -> Any:
+    if isinstance(value, Secret):
+        return value.value
+    raise TypeError(type(value).__name__)

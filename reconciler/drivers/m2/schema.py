@@ -1,0 +1,157 @@
+"""M2 in the fleet file, and what the driver wants of a node and sees on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, Literal
+
+from pydantic import Field
+
+from reconciler.core.plan import Finding, Payload, Revision
+from reconciler.core.spec import ClusterEntry, NodeEntry
+
+
+class Deliver(StrEnum):
+    """How a setting reaches its nodes."""
+
+    UPLOAD = "upload"
+    """It is sent to each node."""
+
+    CHECKOUT = "checkout"
+    """Each node is told to pull it from the git repository that is connected to it."""
+
+    LOCAL = "local"
+    """Each node is told to apply the file that already lies on its disk."""
+
+
+class M2Node(NodeEntry):
+    """One node of an M2 cluster."""
+
+    address: str = Field(
+        description="`host`, `host:port` or `[IPv6]:port`, perhaps behind `http://` or `https://`. "
+        "Without a port, the one that `api.port` of its setting says.",
+        examples=["192.168.1.11:10040"],
+    )
+    setting: str = Field(
+        default="", description="Its own settings file, where it differs from the cluster's."
+    )
+
+
+class M2Cluster(ClusterEntry):
+    """A cluster of M2 nodes."""
+
+    setting: str = Field(
+        default="",
+        description="Settings file of the nodes, beside the fleet file.",
+        examples=["setting.json"],
+    )
+    resources: tuple[str, ...] = Field(
+        default=(),
+        description="Files to pack beside the setting; patterns may stand.",
+        examples=[["certs/*"]],
+    )
+    deliver: Deliver = Field(default=Deliver.UPLOAD, description="How the setting reaches the nodes.")
+    checkout_method: Literal["GET", "POST"] = Field(
+        default="GET",
+        alias="checkoutMethod",
+        description="The verb of `/setting/deploy/checkout`, which the product's pages do not name.",
+    )
+    version: Literal["commit"] | None = Field(
+        default=None, description="`commit` stamps the commit's short id into the delivered meta.version."
+    )
+    nodes: tuple[M2Node, ...] = Field(min_length=1, description="The nodes.")
+
+    def setting_of(self, node: NodeEntry) -> str:
+        """The node's own settings file, or else the cluster's."""
+        return (node.setting if isinstance(node, M2Node) else "") or self.setting
+
+    def packed(self) -> tuple[str, ...]:
+        """The patterns under `resources`."""
+        return self.resources
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A setting and its meaning.
+
+    Args:
+        document: as it stands in its file, or as a node answered it.
+        canonical: its meaning (see `canonical`), with known secrets as `Secret`.
+        fingerprint: of the meaning; equal exactly when the meaning is.
+    """
+
+    document: Any
+    canonical: Any
+    fingerprint: str
+
+    @property
+    def version(self) -> str:
+        """`meta.version` for people; empty where there is none."""
+        meta = self.canonical.get("meta")
+        version = meta.get("version") if isinstance(meta, Mapping) else None
+        return "" if version is None else str(version)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What one node shows.
+
+    Args:
+        content: the setting it has loaded.
+        base: URL at which it answered.
+        waiting: restart-only fields, by the product's dotted names, that are asked for but not in
+            effect; None where the node does not tell.
+        asked: fingerprint of the setting it was asked for, where it shows that apart from the one in
+            effect; otherwise empty.
+        held: path -> SHA-256 of the resources in its package; None where it was not asked or does not
+            tell.
+    """
+
+    content: Content
+    base: str = ""
+    waiting: tuple[str, ...] | None = None
+    asked: str = ""
+    held: Mapping[str, str] | None = None
+
+    def shows(self, fingerprint: str) -> bool:
+        """Whether the node has the setting of this meaning, be it that some of it waits for a restart."""
+        return fingerprint in (self.content.fingerprint, self.asked)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What one node is to have.
+
+    Args:
+        bases: URLs at which it may answer, the likeliest first.
+        payload: digest of what an upload carries.
+        recalled: what the store remembers of the node.
+    """
+
+    node: str
+    bases: tuple[str, ...]
+    content: Content
+    payload: str
+    recalled: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """The desired state of one cluster.
+
+    Args:
+        targets: the nodes to look after, in the fleet file's order.
+        resources: path -> SHA-256 of the files that go with every setting.
+        payloads: digest -> what an upload carries.
+        notes: what the check of the files found that is no error.
+    """
+
+    entry: M2Cluster
+    revision: Revision
+    targets: tuple[Target, ...]
+    resources: Mapping[str, str]
+    payloads: Mapping[str, Payload]
+    notes: tuple[Finding, ...] = ()
