@@ -81,11 +81,13 @@ class Content:
         document: as it stands in its file, or as a node answered it.
         canonical: its meaning (see `canonical`), with known secrets as `Secret`.
         fingerprint: of the meaning; equal exactly when the meaning is.
+        prints: top-level key -> fingerprint of the meaning of its value.
     """
 
     document: Any
     canonical: Any
     fingerprint: str
+    prints: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def version(self) -> str:
@@ -108,6 +110,7 @@ class Loaded:
             effect; otherwise empty.
         held: path -> SHA-256 of the resources in its package; None where it was not asked or does not
             tell.
+        caller: the address this host called it from, as far as this host can tell.
     """
 
     content: Content
@@ -115,6 +118,7 @@ class Loaded:
     waiting: tuple[str, ...] | None = None
     asked: str = ""
     held: Mapping[str, str] | None = None
+    caller: str = field(default="", compare=False)
 
     def shows(self, fingerprint: str) -> bool:
         """Whether the node has the setting of this meaning, be it that some of it waits for a restart."""

@@ -1,0 +1,133 @@
+"""M2 as the program sees it: what the fleet file means, what each node shows, and one delivery a step."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from reconciler.core.guard import Guard
+from reconciler.core.observation import Observation, Observed
+from reconciler.core.plan import ClusterPlan, Payload, Step
+from reconciler.core.ports import Desk, Document, Done, Wire
+from reconciler.core.spec import ClusterEntry
+from reconciler.core.verdict import Verdict
+from reconciler.drivers.m2 import desire, planner
+from reconciler.drivers.m2.client import Client
+from reconciler.drivers.m2.content import Contents
+from reconciler.drivers.m2.guards import GUARDS
+from reconciler.drivers.m2.schema import Desired, Loaded, M2Cluster, Target
+
+AT_ONCE: Final = 128
+"""Nodes that are read at the same time."""
+
+
+class M2Driver:
+    """M2, as `core.ports.Driver` describes a product.
+
+    Files that go with a setting are compared with those in the package that a node lets be downloaded.
+    A node that does not show its package is believed to have them once it shows the setting that came
+    with them; where the files alone change, a finding says that this cannot be seen.
+    """
+
+    kind = "m2"
+    entry: type[ClusterEntry] = M2Cluster
+    guards: tuple[Guard, ...] = GUARDS
+    lone_file = "setting.json"
+
+    def alone(self, document: Document) -> dict[str, Any]:
+        """The cluster that a lone `setting.json` stands for.
+
+        Raises:
+            InputError: its members are not addresses.
+        """
+        return desire.alone(document)
+
+    def desire(self, desk: Desk) -> Desired:
+        """What each node is to have.
+
+        Raises:
+            InputError: with every problem of the cluster's files and addresses.
+        """
+        return desire.desire(desk)
+
+    def narrow(self, desired: Desired, node: str) -> Desired:
+        """The same, of one node only."""
+        return replace(desired, targets=tuple(one for one in desired.targets if one.node == node))
+
+    async def observe(self, desired: Desired, wire: Wire) -> Observed[Loaded]:
+        """Ask every node for its setting and for what waits for a restart."""
+        contents, gate = Contents(), asyncio.Semaphore(AT_ONCE)
+        timeouts = desired.entry.timeouts
+
+        async def read(target: Target) -> tuple[str, Observation[Loaded]]:
+            async with gate:
+                client = Client(wire, target.node, target.bases, timeouts.read, timeouts.connect)
+                expected = target.content.fingerprint
+                return target.node, await _read(client, contents, expected, bool(desired.resources))
+
+        return Observed(dict(await asyncio.gather(*(read(target) for target in desired.targets))))
+
+    def plan(self, desired: Desired, observed: Observed[Loaded]) -> ClusterPlan:
+        """One step for each node that differs; see `planner.plan`."""
+        return planner.plan(desired, observed)
+
+    async def look(self, step: Step, wire: Wire) -> Observed[Loaded]:
+        """Ask the step's node."""
+        client, arguments = _client(step, wire), step.arguments
+        answer = await _read(client, Contents(), arguments["after"], bool(arguments["resources"]))
+        return Observed({step.node: answer})
+
+    def judge(self, step: Step, seen: Observed[Loaded]) -> Verdict:
+        """How the delivery stands; see `planner.judge`."""
+        return planner.judge(step, seen.nodes[step.node])
+
+    async def act(self, step: Step, wire: Wire, payloads: Mapping[str, Payload]) -> Done:
+        """Deliver, once.
+
+        Raises:
+            NodeError: the call failed; whether it had an effect is for `look` and `judge` to tell.
+        """
+        client, arguments = _client(step, wire), step.arguments
+        match step.action:
+            case "upload":
+                done = await client.upload(payloads[arguments["payload"]], arguments["part"])
+            case "checkout":
+                done = await client.checkout(arguments["method"])
+            case _:
+                done = await client.deploy_local()
+        return replace(done, facts={"base": client.bases[0]})
+
+
+def _client(step: Step, wire: Wire) -> Client:
+    arguments = step.arguments
+    return Client(wire, step.node, tuple(arguments["bases"]), arguments["timeout"], arguments["connect"])
+
+
+async def _read(client: Client, contents: Contents, expected: str, resources: bool) -> Observation[Loaded]:  # noqa: FBT001
+    return await client.read(
+        contents, expected=expected, resources=resources, caller=_caller(client.bases[0])
+    )
+
+
+@lru_cache(maxsize=16_384)
+def _caller(base: str) -> str:
+    """The address of this host that faces a node; empty where the system does not tell. Nothing is sent."""
+    place = urlsplit(base)
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(
+            place.hostname, place.port or 80, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
+        )[0]
+        with socket.socket(family, kind) as probe:
+            probe.connect(address)
+            return str(probe.getsockname()[0])
+    except OSError:
+        return ""
+
+
+DRIVER = M2Driver()
+"""The driver that the registry names."""
