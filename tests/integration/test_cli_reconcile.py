@@ -162,7 +162,7 @@ def test_a_pull_request_gets_one_comment_and_no_secret(site):
 
 @pytest.mark.parametrize(
     ("kind", "argument"),
-    [("error", 401), ("error", 404), ("error", 500), ("half", None), ("garbage", None), ("killed", None)],
+    [("error", 401), ("error", 500), ("half", None), ("garbage", None), ("killed", None)],
 )
 def test_a_node_that_cannot_be_read_is_named_and_the_others_are_done(fleet, kind, argument):
     fleet.fault("edge-02", kind, argument)
@@ -174,9 +174,20 @@ def test_a_node_that_cannot_be_read_is_named_and_the_others_are_done(fleet, kind
     assert {"edge-01", "edge-03"} < set(fleet.changes)
 
 
+def test_a_node_that_knows_no_page_at_all_fails_alone(fleet):
+    """404 is how a node says that it has no setting yet; then the upload is what fails."""
+    fleet.fault("edge-02", "error", 404)
+    assert "edge-02" in fleet.run("--dry-run")
+    done = fleet.run("--yes", status=5)
+    assert re.search(r"failed: edge: upload edge-02: .*404", done)
+    assert {"edge-01", "edge-03"} < set(fleet.changes)
+
+
 def test_a_sora_cluster_with_a_silent_node_is_not_founded(fleet):
     fleet.fault(LIVE.format("03", "03"), "killed")
-    assert "init" not in fleet.run("--dry-run", status=1)
+    plan = fleet.run("--dry-run", status=1)
+    assert not re.search(r"^ +\d+ +init ", plan, re.MULTILINE)
+    assert re.search(r"error: node-03@.* connection refused", plan)
 
 
 def test_a_refused_plan_touches_nothing_and_is_in_the_history(fleet):
@@ -191,9 +202,9 @@ def test_a_refused_plan_touches_nothing_and_is_in_the_history(fleet):
     )
     fleet.repository.commit("Save some money")
     told = fleet.run("--yes", status=3)
-    assert "refused: live: " in told
+    assert "refused: live" in told
     assert fleet.changes == before
-    assert "refused: live: " in fleet.run("history")
+    assert "refused: live" in fleet.run("history")
 
 
 def test_a_stop_between_steps_is_orderly(site):

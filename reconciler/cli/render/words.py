@@ -118,7 +118,8 @@ def _as_desired(plan: Plan) -> str:
     nodes = sum(cluster.nodes for cluster in plan.clusters)
     unchanged = sum(cluster.unchanged for cluster in plan.clusters)
     if unchanged < nodes:
-        return f"{unchanged:,} of {plural(nodes, 'node')} {'is' if unchanged == 1 else 'are'} as desired"
+        verb = "is" if 1 in {unchanged, nodes} else "are"
+        return f"{unchanged:,} of {plural(nodes, 'node')} {verb} as desired"
     return f"{plural(nodes, 'node is', 'nodes are')} as desired"
 
 
