@@ -23,6 +23,7 @@ from typing import Any
 
 from pydantic import Field
 
+from reconciler.core.conduct import Conduct
 from reconciler.core.guard import Case, Violation
 from reconciler.core.observation import Absent, Observed, Present, Unreachable
 from reconciler.core.plain import fingerprint
@@ -293,11 +294,13 @@ def fleet(
     revision: Revision = REVISION,
     overrides: tuple[Override, ...] = (),
     policies: Mapping[str, Policy] = MappingProxyType({}),
+    conduct: Conduct | None = None,
 ) -> Fleet:
     """The fleet that a fleet file with these clusters stands for."""
     paper = Paper()
+    conducts = {entry.name: (conduct or Conduct()).of(entry) for entry in clusters}
     desks = tuple(Desk(entry, paper, f"/clusters/{index}", revision) for index, entry in enumerate(clusters))
-    return Fleet(revision, paper, desks, feedback, overrides=overrides, policies=policies)
+    return Fleet(revision, paper, desks, feedback, overrides=overrides, policies=policies, conducts=conducts)
 
 
 class NoWire:

@@ -22,6 +22,7 @@ DEFAULT = Command("reconciler.cli.run", "plan, and after a confirmation apply")
 
 COMMANDS: Mapping[str, Command] = {
     "history": Command("reconciler.cli.history", "what earlier runs did, or one run in full"),
+    "explain": Command("reconciler.cli.explain", "what a code in brackets means, and what to do about it"),
     "watch": Command("reconciler.cli.watch", "keep nodes as desired: a long-running process"),
     "simulate": Command("reconciler.cli.simulate", "serve stand-ins of a fleet's nodes on this machine"),
     "demo": Command("reconciler.cli.demo", "see it all at work on this machine in a few seconds"),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
+from reconciler.core.conduct import Conduct
 from reconciler.core.observation import Observed
-from reconciler.core.plan import ClusterPlan
+from reconciler.core.plan import ClusterPlan, Revision
 from reconciler.core.policy import Override, Policy
 from reconciler.core.spec import ClusterEntry
 
@@ -31,16 +32,36 @@ class Violation:
 
 
 @dataclass(frozen=True, slots=True)
+class Suspension:
+    """Somebody's word, by command, that nothing is changed for a while.
+
+    Args:
+        cluster: which; empty for the whole fleet.
+    """
+
+    cluster: str
+    reason: str
+    by: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Past:
     """What the store remembers of a cluster.
 
     Args:
         nodes: how many nodes the last applied desired state named; 0 where nothing was applied.
         changed: (node, hours ago) of every change that is still in somebody's window.
+        suspended: suspensions by command that hold for it.
+        rejected: revision -> why it failed its gates here.
+        approved: digests of plans that somebody approved.
     """
 
     nodes: int = 0
     changed: tuple[tuple[str, float], ...] = ()
+    suspended: tuple[Suspension, ...] = ()
+    rejected: Mapping[str, str] = field(default_factory=dict)
+    approved: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +69,12 @@ class Case:
     """What a guard looks at: one cluster's plan with all it was made from.
 
     `desired` and the values in `observed` are the product's own types.
+
+    Args:
+        conduct: when and how the fleet file lets the cluster be changed.
+        revision: which desired state; none where a guard is asked about a plan by itself.
+        at: the present moment; without one, guards of time say nothing.
+        digest: what an approval is bound to; empty where the policy asks for none.
     """
 
     plan: ClusterPlan
@@ -56,6 +83,10 @@ class Case:
     observed: Observed[Any]
     policy: Policy = field(default_factory=Policy)
     past: Past = field(default_factory=Past)
+    conduct: Conduct = field(default_factory=Conduct)
+    revision: Revision | None = None
+    at: datetime | None = None
+    digest: str = ""
 
 
 Guard = Callable[[Case], Iterable[Violation]]

@@ -45,6 +45,11 @@ class Inverse:
     action: str = ""
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def final(self) -> bool:
+        """Whether there is no way back."""
+        return self.words.lower().startswith("point of no return")
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -61,6 +66,7 @@ class Step:
         after: ids of steps that must have succeeded before.
         waits_for_person: the step is no call; it succeeds when a read shows that someone acted.
         settle: seconds within which the effect must show in the nodes' own answers.
+        wave: which wave it belongs to, counted from 1; 0 where all steps are one wave.
     """
 
     id: str
@@ -78,6 +84,7 @@ class Step:
     after: tuple[str, ...] = ()
     waits_for_person: bool = False
     settle: float = 10.0
+    wave: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,8 +223,9 @@ def _load_step(value: Mapping[str, Any]) -> Step:
 
 
 def _step(step: Step) -> dict[str, Any]:
+    apart = ("inverse", "changes", "after", "arguments", *(() if step.wave else ("wave",)))
     return {
-        **_fields(step, without=("inverse", "changes", "after", "arguments")),
+        **_fields(step, without=apart),
         "arguments": mask(step.arguments),
         "inverse": mask(_fields(step.inverse)),
         "changes": [mask(_fields(change)) for change in step.changes],

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
-from reconciler.core.spec import Strict
+from reconciler.core.strict import Amount, Strict, amount_of
 
-Amount = Annotated[str, StringConstraints(pattern=r"^(\d{1,6}|\d{1,3}%)$")]
-"""A number of nodes such as `3`, or a share of a cluster's nodes such as `25%`."""
+__all__ = ["Amount", "Budget", "Override", "Policy", "amount_of"]
 
-
-def amount_of(amount: str, total: int) -> int:
-    """How many of `total` nodes an amount is; a share is rounded down but is at least one."""
-    if amount.endswith("%"):
-        return max(1, total * int(amount[:-1]) // 100)
-    return int(amount)
+Mark = Literal["high", "restart", "membership", "point-of-no-return"]
+"""What about a step makes a plan wait for somebody's approval."""
 
 
 class Budget(Strict):
@@ -40,6 +35,12 @@ class Policy(Strict):
         description="Nodes that the desired state may lose at once, compared with the last applied one.",
     )
     budget: Budget | None = Field(default=None, description="A limit over a rolling window; none by default.")
+    approve: tuple[Mark, ...] = Field(
+        default=(),
+        description="Steps with which a plan waits for `reconcile approve`: of high risk, that restart, "
+        "that change the membership, or that cannot be undone.",
+        examples=[["high", "point-of-no-return"]],
+    )
 
 
 class Override(Strict):

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from reconciler.core.calendar import Freeze, Suspend, Window
+from reconciler.core.rollout import Rollout
+from reconciler.core.strict import Strict
+
+__all__ = ["ClusterEntry", "FeedbackEntry", "Name", "NodeEntry", "Seconds", "Strict", "Timeouts"]
 
 Name = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[0-9A-Za-z][0-9A-Za-z._@\-]*$")]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
-
-
-class Strict(BaseModel):
-    """A part of the fleet file: unknown keys are errors, because the file is ours."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class NodeEntry(Strict):
     """One node of a cluster."""
 
     name: Name = Field(description="The node's name, unique in the fleet.", examples=["edge-01"])
+    domain: str = Field(
+        default="", description="What fails together with it: a rack, a site, a zone.", examples=["rack-3"]
+    )
 
     def endpoint(self) -> str:
         """Where the node is reached, so that one node under two names is noticed; empty where unknown."""
@@ -44,6 +47,16 @@ class ClusterEntry(Strict):
         default=5, ge=1, le=1000, description="How many nodes of the cluster may be changed at once."
     )
     timeouts: Timeouts = Field(default_factory=Timeouts, description="How long to wait.")
+    rollout: Rollout | None = Field(
+        default=None, description="Waves and their gates; what is not said here is as in the fleet's own."
+    )
+    windows: tuple[Window, ...] | None = Field(
+        default=None, description="When changes may be made, in place of the fleet's own windows."
+    )
+    freeze: tuple[Freeze, ...] = Field(
+        default=(), description="When nothing is changed, besides the fleet's own freezes."
+    )
+    suspend: Suspend | None = Field(default=None, description="Nothing of this cluster is changed.")
 
     def members(self) -> tuple[NodeEntry, ...]:
         """The cluster's nodes, in the file's order."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from reconciler.core.conduct import Conduct
 from reconciler.core.plan import Revision
 from reconciler.core.policy import Override, Policy
 from reconciler.core.ports import Desk, Document, Driver, Files, Snapshot
@@ -36,6 +37,7 @@ class Fleet:
         warnings: what is worth mending, though it stops nothing.
         overrides: guards set aside for a while, expired or not.
         policies: cluster name -> its limits, the fleet's own where the cluster says nothing else.
+        conducts: cluster name -> when and how it may be changed.
     """
 
     revision: Revision
@@ -45,10 +47,15 @@ class Fleet:
     warnings: tuple[Problem, ...] = ()
     overrides: tuple[Override, ...] = ()
     policies: Mapping[str, Policy] = field(default_factory=dict)
+    conducts: Mapping[str, Conduct] = field(default_factory=dict)
 
     def policy(self, cluster: str) -> Policy:
         """The limits of one cluster."""
         return self.policies.get(cluster) or Policy()
+
+    def conduct(self, cluster: str) -> Conduct:
+        """When and how one cluster may be changed."""
+        return self.conducts.get(cluster) or Conduct()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +137,8 @@ def _fleet(revision: Revision, attached: Attached, drivers: Drivers) -> Reading:
     if wrong:
         return Reading(None, ordered)
     policies = {cluster.entry.name: cluster.policy for cluster in clusters}
-    fleet = Fleet(revision, document, desks, top.feedback, ordered, top.overrides, policies)
+    conducts = {cluster.entry.name: top.conduct().of(cluster.entry) for cluster in clusters}
+    fleet = Fleet(revision, document, desks, top.feedback, ordered, top.overrides, policies, conducts)
     return Reading(fleet, ordered)
 
 

@@ -7,9 +7,12 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from reconciler.core.calendar import Freeze, Suspend, Window
+from reconciler.core.conduct import Conduct
 from reconciler.core.policy import Override, Policy
 from reconciler.core.ports import Driver
 from reconciler.core.problem import Position, Problem, Severity
+from reconciler.core.rollout import Rollout
 from reconciler.core.spec import FeedbackEntry, Strict
 from reconciler.errors import InputError
 
@@ -25,8 +28,20 @@ class FleetFile(Strict):
     )
     feedback: FeedbackEntry | None = Field(default=None, description="Where messages about changes go.")
     policy: Policy | None = Field(default=None, description="Limits of clusters that have none of their own.")
+    rollout: Rollout | None = Field(
+        default=None, description="Waves and their gates, of clusters that say nothing else."
+    )
+    windows: tuple[Window, ...] = Field(
+        default=(), description="When changes may be made, of clusters without windows of their own."
+    )
+    freeze: tuple[Freeze, ...] = Field(default=(), description="When nothing is changed in any cluster.")
+    suspend: Suspend | None = Field(default=None, description="Nothing is changed in any cluster.")
     overrides: tuple[Override, ...] = Field(default=(), description="Guards set aside for a while.")
     clusters: list[Any] = Field(description="The clusters, at least one.")
+
+    def conduct(self) -> Conduct:
+        """When and how clusters may be changed that say nothing else."""
+        return Conduct(self.rollout, self.windows, self.freeze, self.suspend)
 
 
 def find(names: Sequence[str], drivers: Mapping[str, Driver[Any, Any]]) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from reconciler.core.plan import Step
 from reconciler.feedback.sink import Outbox
-from reconciler.store.records import Ending, Opening, RunRecord
+from reconciler.store.records import Ending, Memory, Opening, RunRecord
 
 
 class Journal(Outbox, Protocol):
@@ -45,3 +45,6 @@ class Journal(Outbox, Protocol):
 
     async def remember(self, cluster: str, learnt: Mapping[str, Mapping[str, str]]) -> None:
         """Keep facts of a cluster, by node and key; an empty value forgets."""
+
+    async def recall(self) -> Memory:
+        """What earlier runs and people's orders left, as it is now."""

@@ -8,12 +8,14 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from reconciler import __version__
-from reconciler.core.guard import Case, Past, Violation, judged, verdicts
+from reconciler.core import holds
+from reconciler.core.guard import Case, Violation, judged, verdicts
 from reconciler.core.limits import GUARDS
 from reconciler.core.plan import Plan
 from reconciler.core.policy import Override
 from reconciler.core.ports import Desk, Driver, Wire
 from reconciler.core.problem import Problem
+from reconciler.core.waves import staged
 from reconciler.engine.listener import SILENT, Listener
 from reconciler.engine.together import together
 from reconciler.errors import InputError, UsageError
@@ -88,7 +90,7 @@ async def survey(
     found = [
         violation
         for aim, case in zip(aims, cases, strict=True)
-        for violation in verdicts(case, (*GUARDS, *aim.driver.guards))
+        for violation in verdicts(case, (*GUARDS, *holds.GUARDS, *aim.driver.guards))
     ]
     sorted_out = judged(found, fleet.overrides, memory.at.date())
     node = aims[0].node if aims else ""
@@ -116,13 +118,19 @@ async def _case(fleet: Fleet, aim: _Aim, wire: Wire, memory: Memory, listener: L
     listener.observing(entry.name, 1 if aim.node else len(entry.members()))
     observed = await aim.driver.observe(aim.desired, wire)
     listener.observed(entry.name, observed)
+    policy, conduct = fleet.policy(entry.name), fleet.conduct(entry.name)
+    plan = staged(aim.driver.plan(aim.desired, observed), entry, conduct.rollout)
     return Case(
-        plan=aim.driver.plan(aim.desired, observed),
+        plan=plan,
         entry=entry,
         desired=aim.desired,
         observed=observed,
-        policy=fleet.policy(entry.name),
-        past=memory.past.get(entry.name, Past()),
+        policy=policy,
+        past=memory.of(entry.name),
+        conduct=conduct,
+        revision=fleet.revision,
+        at=memory.at,
+        digest=holds.digest_of(plan, fleet.revision, __version__) if policy.approve else "",
     )
 
 

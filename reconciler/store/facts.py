@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from reconciler.core.guard import Past
 from reconciler.core.instant import moment, stamp
+from reconciler.store.orders import Orders, orders
 from reconciler.store.records import Applied, Memory
 
 REVISION = "revision"
@@ -49,14 +50,28 @@ def recall(connection: sqlite3.Connection, now: datetime) -> Memory:
             facts[row["cluster"]][row["node"]][row["key"]] = row["value"]
         elif row["key"] == NODES:
             counts[row["cluster"]] = int(row["value"])
-    changed = _changed(connection, now)
+    changed, standing = _changed(connection, now), orders(connection)
+    named = {one.cluster for one in standing.suspensions} | {one.cluster for one in standing.rejections}
     return Memory(
         facts={cluster: dict(nodes) for cluster, nodes in facts.items()},
         past={
-            cluster: Past(counts.get(cluster, 0), tuple(changed.get(cluster, ())))
-            for cluster in sorted(counts.keys() | changed.keys())
+            cluster: _past(cluster, counts.get(cluster, 0), changed.get(cluster, []), standing)
+            for cluster in sorted((counts.keys() | changed.keys() | named) - {""})
         },
+        everywhere=Past(
+            suspended=tuple(one for one in standing.suspensions if not one.cluster),
+            approved=frozenset(one.digest for one in standing.approvals),
+        ),
         at=now,
+    )
+
+
+def _past(cluster: str, nodes: int, changed: list[tuple[str, float]], standing: Orders) -> Past:
+    return Past(
+        nodes,
+        tuple(changed),
+        suspended=tuple(one for one in standing.suspensions if one.cluster == cluster),
+        rejected={one.revision: one.reason for one in standing.rejections if one.cluster == cluster},
     )
 
 

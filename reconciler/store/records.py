@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from reconciler.core.guard import Past
@@ -146,9 +146,18 @@ class Memory:
     Args:
         facts: cluster -> node -> key -> value, as the products' drivers left it.
         past: cluster -> what guards need to know of earlier runs.
+        everywhere: what holds for every cluster: the fleet's suspension, and all approvals.
         at: when it was recalled; expiries are judged by it.
     """
 
     facts: Mapping[str, Mapping[str, Mapping[str, str]]] = field(default_factory=dict)
     past: Mapping[str, Past] = field(default_factory=dict)
+    everywhere: Past = field(default_factory=Past)
     at: datetime = field(default_factory=utc_now)
+
+    def of(self, cluster: str) -> Past:
+        """What guards need to know of one cluster, with what holds everywhere."""
+        own, all_ = self.past.get(cluster, Past()), self.everywhere
+        return replace(
+            own, suspended=(*all_.suspended, *own.suspended), approved=all_.approved | own.approved
+        )

@@ -15,6 +15,7 @@ from reconciler.core.plan import Step
 from reconciler.store import facts, history, journalling, outbox
 from reconciler.store.database import Database
 from reconciler.store.locks import holding
+from reconciler.store.orders import Orders, orders
 from reconciler.store.records import (
     Applied,
     Ending,
@@ -134,6 +135,10 @@ class Store:
     async def applied(self) -> dict[str, dict[str, Applied]]:
         """Cluster -> node -> the revision that it was last seen to run, and since when."""
         return await self._database.read(facts.applied)
+
+    async def orders(self) -> Orders:
+        """Suspensions, rejections, requests for approval and approvals that stand."""
+        return await self._database.read(orders)
 
     async def due(self, *, beyond: int = 0, limit: int = 50) -> tuple[Letter, ...]:
         """Messages to deliver, oldest first, numbered beyond the one given."""

@@ -26,12 +26,11 @@ STATES = {
     State.WAITING: "waiting",
     State.SKIPPED: "not done",
 }
-_NO_RETURN = "point of no return"
 
 
 def final(step: Step) -> bool:
     """Whether a step cannot be undone."""
-    return step.inverse.words.lower().startswith(_NO_RETURN)
+    return step.inverse.final
 
 
 def destructive(step: Step) -> bool:

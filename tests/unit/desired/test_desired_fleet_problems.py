@@ -67,7 +67,7 @@ WORDS = {
     "key unlike any": (
         {"fleet.yaml": "zzz: 1\nclusters: [{name: a, kind: bell}]"},
         "`zzz` is no key that is known here",
-        "the keys here are $schema, clusters, feedback, overrides, policy, version",
+        "the keys here are $schema, clusters, feedback, freeze, overrides, policy, rollout, suspend, version, windows",
     ),
     "missing key": (
         {"fleet.yaml": HEAD + "    nodes: [{name: l1}]"},

@@ -1,0 +1,44 @@
+"""`reconcile explain`: what a code in brackets means, why it matters and what to do about it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from reconciler.cli.options import NoColor, new_app
+from reconciler.errors import UsageError
+
+app = new_app()
+
+
+@app.command()
+def explain(
+    code: Annotated[
+        str, typer.Argument(metavar="CODE", help="A code such as `frozen`; without one, all are listed.")
+    ] = "",
+    *,
+    no_color: NoColor = False,
+) -> int:
+    """Explain a code that stands in brackets behind a problem, a refusal or a remark."""
+    from reconciler.cli.terminal import Terminal  # noqa: PLC0415  (--help stays quick)
+    from reconciler.explanations import codes, page, title  # noqa: PLC0415
+
+    terminal = Terminal.here(no_color=no_color)
+    word = code.strip("[]`")
+    if not word:
+        width = max(map(len, codes()))
+        terminal.say("".join(f"{known:<{width}}  {title(known)}\n" for known in codes()))
+        return 0
+    if word not in codes():
+        raise _unknown(word, codes())
+    terminal.say(page(word))
+    return 0
+
+
+def _unknown(word: str, known: tuple[str, ...]) -> UsageError:
+    from difflib import get_close_matches  # noqa: PLC0415
+
+    near = get_close_matches(word, known, n=3, cutoff=0.5)
+    remedy = f"did you mean {' or '.join(near)}?" if near else "`reconcile explain` lists them all"
+    return UsageError(f"there is no code {word!r}", remedy=remedy)

@@ -1,0 +1,72 @@
+"""How a change goes through a cluster: waves, soak, health gates, and what a failed gate leads to."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from reconciler.core.strict import Amount, Span, Strict
+
+
+class MetricGate(Strict):
+    """One metric of changed nodes that may not be worse than that of unchanged ones."""
+
+    name: str = Field(
+        min_length=1,
+        description="The metric's name as the node's `/metrics` has it; its labels are summed up.",
+        examples=["m2_sys_setting_reload_total"],
+    )
+    compare: Literal["value", "rate"] = Field(
+        default="rate", description="Its value after the soak, or how much it grew in a second of the soak."
+    )
+    factor: Annotated[float, Field(ge=1, le=1000)] = Field(
+        default=2, description="How many times the unchanged nodes' median is still good."
+    )
+    worse: Literal["higher", "lower"] = Field(default="higher", description="Which way is the bad one.")
+    ignore: Annotated[float, Field(ge=0)] = Field(
+        default=0, description="Differences from the unchanged nodes up to this much never count."
+    )
+
+
+class Gates(Strict):
+    """What has to hold after each wave, before the next one begins."""
+
+    read_back: bool = Field(
+        default=True, description="Every node of the wave still shows, after the soak, what was delivered."
+    )
+    metrics: tuple[MetricGate, ...] = Field(
+        default=(), description="Metrics of changed nodes against those of unchanged ones."
+    )
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str | int) else value
+
+
+Sizes = Annotated[tuple[Amount, ...], BeforeValidator(_as_list), Field(min_length=1)]
+
+
+class Rollout(Strict):
+    """The waves of a cluster; without this key a plan is applied in one go, as `concurrency` allows."""
+
+    canary: Amount | None = Field(
+        default=None, description="Nodes of the first wave, a number or a share of the nodes to change."
+    )
+    waves: Sizes = Field(
+        default=("100%",),
+        description="Nodes of each further wave, a number or a share of the nodes to change; of a list "
+        "the last one holds for all waves that are left.",
+        examples=["25%", ["1", "25%", "50%"]],
+    )
+    by: Literal["node", "domain"] = Field(
+        default="node", description="`domain`: no wave has nodes of two failure domains."
+    )
+    soak: Span = Field(
+        default=0, description="Time to wait after each wave before its gates.", examples=["5m"]
+    )
+    gates: Gates = Field(default_factory=Gates, description="What has to hold after each wave.")
+    on_failure: Literal["stop", "return"] = Field(
+        default="stop",
+        description="`stop` leaves the failed wave as it is; `return` gives its nodes back what they had.",
+    )

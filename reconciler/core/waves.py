@@ -1,0 +1,118 @@
+"""Parts a cluster's steps into waves that respect what comes after what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain, repeat
+
+from reconciler.core.order import Cycle, ordered
+from reconciler.core.plan import ClusterPlan, Effect, Step
+from reconciler.core.rollout import Rollout
+from reconciler.core.spec import ClusterEntry
+from reconciler.core.strict import amount_of
+
+
+def waves(plan: ClusterPlan, entry: ClusterEntry, rollout: Rollout) -> tuple[tuple[str, ...], ...]:
+    """Ids of the plan's steps, wave by wave.
+
+    All steps of a node are in one wave; a step that changes the membership is a wave by itself. No step
+    is in an earlier wave than one that it comes after, so that a chain stays a chain.
+
+    Args:
+        plan: the steps, in an order that respects `after`.
+        entry: tells the failure domain of each node.
+        rollout: how large the waves are; shares are of the nodes that the plan changes.
+    """
+    groups, before = _units(plan.steps)
+    order = ordered(before)
+    total = len({step.node for step in plan.steps})
+    domain = {node.name: node.domain for node in entry.members()} if rollout.by == "domain" else {}
+    rest = list(order)
+    found: list[tuple[str, ...]] = []
+    for size in _sizes(rollout, total):
+        if not rest:
+            break
+        wave = _filled(rest, groups, before, domain, size)
+        rest = [unit for unit in rest if unit not in wave]
+        found.append(tuple(step.id for unit in order if unit in wave for step in groups[unit]))
+    return tuple(found)
+
+
+def staged(plan: ClusterPlan, entry: ClusterEntry, rollout: Rollout | None) -> ClusterPlan:
+    """The plan with its steps wave by wave, each with its wave's number; unchanged where there is but one."""
+    found = waves(plan, entry, rollout) if rollout else ()
+    if len(found) <= 1:
+        return plan
+    wave = {name: number for number, names in enumerate(found, 1) for name in names}
+    steps = sorted((replace(step, wave=wave[step.id]) for step in plan.steps), key=lambda step: step.wave)
+    return replace(plan, steps=tuple(steps))
+
+
+def parted(steps: Sequence[Step]) -> tuple[tuple[Step, ...], ...]:
+    """Steps that were staged, wave by wave; one wave where they were not."""
+    numbers = sorted({step.wave for step in steps})
+    return tuple(tuple(step for step in steps if step.wave == number) for number in numbers)
+
+
+def _sizes(rollout: Rollout, total: int) -> Iterator[int]:
+    first = () if rollout.canary is None else (rollout.canary,)
+    amounts = chain(first, rollout.waves, repeat(rollout.waves[-1]))
+    return (max(1, amount_of(amount, total)) for amount in amounts)
+
+
+def _units(steps: Sequence[Step]) -> tuple[dict[str, list[Step]], dict[str, list[str]]]:
+    """What can only be in a wave as a whole, and what each unit comes after; both by a name of the unit.
+
+    Where steps of two nodes wait for each other crosswise, each step is a unit of its own.
+    """
+    by_node = {step.id: step.id if _alone(step) else f"node {step.node}" for step in steps}
+    names, before = by_node, _before(steps, by_node)
+    try:
+        ordered(before)
+    except Cycle:
+        names = {step.id: step.id for step in steps}
+        before = _before(steps, names)
+    groups: dict[str, list[Step]] = {}
+    for step in steps:
+        groups.setdefault(names[step.id], []).append(step)
+    return groups, before
+
+
+def _before(steps: Sequence[Step], unit: Mapping[str, str]) -> dict[str, list[str]]:
+    before: dict[str, list[str]] = {}
+    for step in steps:
+        own = unit[step.id]
+        known = before.setdefault(own, [])
+        known += [unit[name] for name in step.after if name in unit and unit[name] != own]
+    return before
+
+
+def _alone(step: Step) -> bool:
+    return step.effect is Effect.MEMBERSHIP
+
+
+def _filled(
+    rest: Sequence[str],
+    groups: Mapping[str, Sequence[Step]],
+    before: Mapping[str, Sequence[str]],
+    domain: Mapping[str, str],
+    size: int,
+) -> set[str]:
+    """The next wave: of what is left, in order, all that fits beside its first unit."""
+    left = set(rest)
+    wave: set[str] = set()
+    nodes: set[str] = set()
+    place = ""
+    for unit in rest:
+        step = groups[unit][0]
+        if any(name in left and name not in wave for name in before[unit]):
+            continue
+        if not wave:
+            wave, nodes, place = {unit}, {step.node}, domain.get(step.node, "")
+            if _alone(step):
+                return wave
+        elif not _alone(step) and domain.get(step.node, "") == place and len(nodes | {step.node}) <= size:
+            wave.add(unit)
+            nodes.add(step.node)
+    return wave
