@@ -152,7 +152,7 @@ class _Story:
         self._check(bool(messages), "the feedback sink was told of every change")
         for message in messages[-3:]:
             result = message["parameters"][0]["result"]
-            revision = message["userdata"]["revision"][:7]
+            revision = message["userdata"]["revision"][:12]
             self._tell(
                 f"{message['action']['api']} on {message['node']['hostname']}: {result['status']}, {revision}"
             )

@@ -36,8 +36,8 @@ class Repository:
 
     Args:
         folder: where it is made.
-        example: the folder whose files are its first commit; every `127.0.0.1:PORT` in them is replaced
-            by one that is free on this machine.
+        example: the folder whose files are its first commit; every `127.0.0.1:PORT` of its fleet file is
+            replaced by one that is free on this machine.
     """
 
     def __init__(self, folder: Path, example: Path) -> None:
@@ -50,12 +50,7 @@ class Repository:
         self._repo = Repo.init(folder)
         self._spare = iter(free_addresses(32))
         moved: dict[str, str] = {}
-        for path in sorted(folder.rglob("*.*")):
-            if path.is_file() and ".git" not in path.parts:
-                text = path.read_text(encoding="utf-8")
-                path.write_text(
-                    _LOOPBACK.sub(lambda found: self._moved(moved, found[0]), text), encoding="utf-8"
-                )
+        self.edit("fleet.yaml", lambda text: _LOOPBACK.sub(lambda found: self._moved(moved, found[0]), text))
 
     def _moved(self, moved: dict[str, str], address: str) -> str:
         return moved.setdefault(address, str(next(self._spare)))
@@ -79,7 +74,7 @@ class Repository:
     @property
     def head(self) -> str:
         """The short id of the newest commit."""
-        return str(self._repo.head.commit.hexsha[:7])
+        return str(self._repo.head.commit.hexsha[:12])
 
 
 class Nodes:
