@@ -126,7 +126,9 @@ def test_every_problem_of_every_file_is_told_at_once(tmp_path, refused):
     files = edited("edge/setting.json", '"127.0.0.1"', '"127.0.0.256"')
     files["fleet.yaml"] = FLEET.replace("127.0.0.1:9", "127.0.0.1:99999")
     told = refused(put(tmp_path / "fleet", files))
-    assert "fleet.yaml:6:" in told
+    assert "error: edge/setting.json:5:" in told
+    assert "error: fleet.yaml:6:" in told
+    assert told.endswith("2 errors in 2 files; nothing was done.\n")
 
 
 def test_a_source_that_is_not_there(tmp_path, refused):

@@ -36,12 +36,18 @@ class Layout:
         """Colours, or none."""
         return Palette(self.colour)
 
-    def wrapped(self, text: str, indent: int, tone: Tone = Tone.PLAIN) -> Iterator[str]:
-        """A sentence as lines that all stand `indent` columns in."""
-        blank = " " * indent
+    def wrapped(self, text: str, indent: int, tone: Tone = Tone.PLAIN, *, hang: int = 0) -> Iterator[str]:
+        """A sentence as lines that stand `indent` columns in, all but the first `hang` more."""
         width = max(self.width - indent, 30)
-        for line in textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False):
-            yield blank + self.paint(line, tone)
+        lines = textwrap.wrap(
+            text,
+            width,
+            subsequent_indent=" " * hang,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for line in lines:
+            yield " " * indent + self.paint(line, tone)
 
 
 PLAIN = Layout()
@@ -50,7 +56,7 @@ PLAIN = Layout()
 def render_plan(view: View, *, layout: Layout = PLAIN) -> str:
     """A plan for a person at a terminal; it ends with one sentence that says it all."""
     plan, groups = view.plan, gathered(view.plan)
-    blocks = [[layout.paint(f"Plan for {words.origin(plan.revision)}", Tone.STRONG)]]
+    blocks = [list(layout.wrapped(f"Plan for {words.origin(plan.revision)}", 0, Tone.STRONG, hang=2))]
     blocks.append(list(_warnings(view.warnings, layout)))
     blocks += [list(_cluster(cluster, groups[cluster.cluster], layout)) for cluster in plan.clusters]
     blocks += [list(_overridden(violation, override, layout)) for violation, override in view.overridden]
@@ -125,7 +131,8 @@ def _group(group: Group, widths: tuple[int, int], layout: Layout) -> Iterator[st
     elif undo:
         yield from layout.wrapped(f"undo: {undo}", indent, Tone.QUIET)
     for line in bounded(step.changes, _CHANGES):
-        yield " " * indent + layout.paint(f"{line.mark} {line.text}", _MARKS.get(line.mark, Tone.QUIET))
+        tone = _MARKS.get(line.mark, Tone.QUIET)
+        yield from layout.wrapped(f"{line.mark} {line.text}", indent, tone, hang=4)
 
 
 def _findings(findings: Iterable[Finding], layout: Layout, indent: int) -> Iterator[str]:

@@ -105,6 +105,15 @@ def test_a_sentence_about_one_node_speaks_of_each():
     )
 
 
+def test_a_terminal_gets_no_line_that_it_would_break_itself():
+    long = Change("/feed", Op.ADD, new={f"key {number}": "some words" for number in range(20)})
+    steps = (upload(1, changes=(long,), reason="because " * 40),)
+    view = View(Plan(REVISION, "1", (replace(EDGE, steps=steps),)), warnings=FULL.warnings)
+    told = text.render_plan(view, layout=text.Layout(width=70))
+    assert max(map(len, told.splitlines())) <= 70
+    assert '"key 19": "some words"' in " ".join(told.split())
+
+
 def test_a_thousand_equal_changes_are_one_paragraph():
     cluster = replace(EDGE, steps=tuple(upload(number) for number in range(1, 1001)), findings=())
     told = text.render_plan(View(Plan(REVISION, "1", (cluster,))))
