@@ -11,7 +11,7 @@ from reconciler.core.policy import amount_of
 
 def blast_radius(case: Case) -> Iterator[Violation]:
     """One run may touch so many nodes, and fewer by steps that are risky or take a node away."""
-    cluster, total = case.plan.cluster, case.plan.nodes
+    cluster, total = case.plan.cluster, max(case.plan.nodes, len(case.observed.nodes))
     touched = _nodes(case.plan.steps)
     limit = amount_of(case.policy.max_changed, total)
     if len(touched) > limit:

@@ -13,6 +13,16 @@ from reconciler.drivers.sora.schema import NODE_NAME, SoraCluster
 MEMBERSHIP: Final = frozenset({"init", "register", "purge", "stop"})
 """The verbs that change who is in the cluster or who of it is up."""
 
+_APIS: Final = {
+    "init": "/sora/InitCluster",
+    "register": "/sora/RegisterClusterNode",
+    "purge": "/sora/PurgeClusterNode",
+    "drain": "/sora/ChangeMode",
+    "mode": "/sora/ChangeMode",
+    "stop": "/sora/stop",
+}
+"""How messages name the calls; stopping is outside Sora's API."""
+
 BLOCKED: Final = "block_new_session"
 """The mode that a node gets before it is stopped."""
 
@@ -166,6 +176,7 @@ def _step(frame: Frame, node: str, action: str, arguments: Mapping[str, Any]) ->
         "after": frame.after.plain(),
         "timeout": frame.entry.timeouts.read,
         "connect": frame.entry.timeouts.connect,
+        "feedback_api": _APIS[action],
     }
     return Step(
         id=f"{frame.entry.name}/{node}/{action}",
