@@ -31,14 +31,16 @@ def recorded(count: int) -> list[bytes]:
 def measure(count: int) -> dict[str, float]:
     """Seconds and megabytes for one size."""
     from reconciler.core.observation import Observed, Present  # noqa: PLC0415
-    from reconciler.core.ports import Desk  # noqa: PLC0415
     from reconciler.core.plan import Revision  # noqa: PLC0415
+    from reconciler.core.ports import Desk  # noqa: PLC0415
     from reconciler.desired.document import parse  # noqa: PLC0415
-    from reconciler.drivers.m2.client import Interner  # noqa: PLC0415
+    from reconciler.drivers.m2.content import Contents  # noqa: PLC0415
     from reconciler.drivers.m2.driver import DRIVER  # noqa: PLC0415
-    from reconciler.drivers.m2.schema import M2Cluster  # noqa: PLC0415
+    from reconciler.drivers.m2.schema import Loaded, M2Cluster  # noqa: PLC0415
 
-    nodes = [{"name": f"edge-{index}", "address": f"10.0.{index >> 8}.{index & 255}"} for index in range(count)]
+    nodes = [
+        {"name": f"edge-{index}", "address": f"10.0.{index >> 8}.{index & 255}"} for index in range(count)
+    ]
     entry = M2Cluster.model_validate({"name": "edge", "kind": "m2", "setting": "s.json", "nodes": nodes})
     document = parse("setting.json", EXAMPLE.read_bytes())
     revision = Revision("benchmark", "0" * 40, "0000000")
@@ -46,8 +48,10 @@ def measure(count: int) -> dict[str, float]:
     answers = recorded(count)
     began = time.perf_counter()
     desired = DRIVER.desire(desk)
-    interner = Interner()
-    seen = {node["name"]: Present(interner.loaded(body)) for node, body in zip(nodes, answers, strict=True)}
+    contents = Contents()
+    seen = {
+        node["name"]: Present(Loaded(contents.read(body))) for node, body in zip(nodes, answers, strict=True)
+    }
     read = time.perf_counter()
     plan = DRIVER.plan(desired, Observed(seen))
     planned = time.perf_counter()

@@ -30,9 +30,11 @@ Drivers: TypeAlias = Mapping[str, Driver[Any, Any]]
 _NEAREST = 3
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Survey:
     """All that a pass found out before it writes anything.
+
+    It has no `repr` of its own: `asyncio.run` makes one of its result, and thousands of nodes take long.
 
     Args:
         cases: what the guards looked at, in the plan's order.
