@@ -14,6 +14,10 @@ SHORT = 12
 """Characters of a digest by which people speak of a plan."""
 
 
+APPROVAL_NEEDED = "approval-needed"
+"""Code of the verdict that `reconcile approve` answers."""
+
+
 def outside_window(case: Case) -> Iterator[Violation]:
     """Where there are windows, one of them has to be open."""
     windows = case.conduct.windows
@@ -86,7 +90,7 @@ def unapproved(case: Case) -> Iterator[Violation]:
     marks = ", ".join(dict.fromkeys(mark for _, own in marked for mark in own))
     number = f"{len(marked)} steps need" if len(marked) > 1 else f"{marked[0][0].id} needs"
     yield Violation(
-        "approval-needed",
+        APPROVAL_NEEDED,
         case.plan.cluster,
         f"{case.plan.cluster}: {number} an approval ({marks}); this plan's id is {case.digest[:SHORT]}",
         f"look at the plan, then `reconcile approve {case.digest}`; a plan that changes has another id",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from reconciler.core.plan import Finding, Plan, Step
+from reconciler.core.problem import Severity
 
 
 class State(StrEnum):
@@ -22,6 +23,9 @@ class State(StrEnum):
 
     UNKNOWN = "unknown"
     """Performed, but the nodes' answers do not tell; the next run settles it by reading."""
+
+    UNDONE = "undone"
+    """Performed, and taken back because its wave failed."""
 
     CHANGED = "changed"
     """Not performed: the world is no longer as it was when planned."""
@@ -59,7 +63,8 @@ class Report:
 
     Args:
         run: the id that `reconcile history show` knows; empty where there was nothing to do.
-        findings: what a person should know of the run itself, such as messages not delivered.
+        findings: what a person should know of the run itself, such as messages not delivered; an error
+            among them means that the run did not succeed.
     """
 
     run: str
@@ -69,15 +74,19 @@ class Report:
 
     @property
     def succeeded(self) -> bool:
-        """Whether every step has its effect."""
-        return all(outcome.state in SUCCESSES for outcome in self.outcomes)
+        """Whether every step has its effect, and nothing spoke against it afterwards."""
+        return not self._spoilt and all(outcome.state in SUCCESSES for outcome in self.outcomes)
 
     @property
     def exit_status(self) -> int:
         """0 done; 4 nothing done because the world changed; 5 applied in part; 1 nothing done."""
         states = {outcome.state for outcome in self.outcomes}
         if states <= SUCCESSES:
-            return 0
+            return 5 if self._spoilt else 0
         if states & (SUCCESSES | {State.UNKNOWN, State.WAITING}):
             return 5
-        return 4 if State.CHANGED in states else 1
+        return 4 if State.CHANGED in states and State.UNDONE not in states else 1
+
+    @property
+    def _spoilt(self) -> bool:
+        return any(finding.severity is Severity.ERROR for finding in self.findings)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from reconciler.core.guard import Guard
 from reconciler.core.observation import Observed
@@ -186,4 +186,36 @@ class Driver(Protocol[D, S]):
 
         Raises:
             NodeError: the call failed; whether it had an effect is for `look` and `judge` to tell.
+        """
+
+
+@runtime_checkable
+class Undoes(Protocol):
+    """What a driver also has whose product has a way back from a step that was done."""
+
+    def undo(
+        self, step: Step, observed: Observed[Any], payloads: Mapping[str, Payload]
+    ) -> tuple[Step, Mapping[str, Payload]] | None:
+        """The step that takes back `step`, and the payloads it needs; none where there is no way back. Pure.
+
+        Args:
+            step: a step of the plan that was performed and has its effect.
+            observed: what the nodes showed when the plan was made; what a node had is taken from here.
+            payloads: those of the plan.
+        """
+
+
+@runtime_checkable
+class Measures(Protocol):
+    """What a driver also has whose product has metrics to compare nodes by."""
+
+    async def health(
+        self, desired: Any, nodes: Sequence[str], wire: Wire
+    ) -> Mapping[str, Mapping[str, float]]:
+        """Node -> metric -> value, summed over labels; a node that does not tell is left out.
+
+        Args:
+            desired: the cluster's desired state.
+            nodes: which nodes to ask, by name; others are not asked.
+            wire: the way to them.
         """

@@ -11,6 +11,7 @@ from reconciler.core.plan import Effect
 from reconciler.core.problem import Severity
 from reconciler.engine.survey import Survey
 from reconciler.store.facts import NODES, REVISION
+from reconciler.store.orders import ASKED
 
 Facts = Mapping[str, Mapping[str, str]]
 """Node -> key -> value; the empty node stands for the cluster itself."""
@@ -38,7 +39,7 @@ def _of_cluster(survey: Survey, case: Case, outcomes: list[Outcome]) -> Facts:
     failed = {outcome.step.node for outcome in outcomes if outcome.state not in SUCCESSES}
     untouched = bool(outcomes) and not any(outcome.state in SUCCESSES for outcome in outcomes)
     if not survey.node and not untouched:
-        facts[""] = {NODES: str(case.plan.nodes)}
+        facts[""] = {NODES: str(case.plan.nodes), ASKED: ""}
     if failed and any(step.effect is Effect.MEMBERSHIP for step in case.plan.steps):
         return facts
     touched = {step.node for step in case.plan.steps}

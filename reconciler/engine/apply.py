@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
+from reconciler.core.guard import Case
 from reconciler.core.instant import Clock
-from reconciler.core.outcome import Outcome, Report, State
-from reconciler.core.plan import ClusterPlan, Step
+from reconciler.core.outcome import Report, State
+from reconciler.core.plan import ClusterPlan, Finding, Step
 from reconciler.core.ports import Wire
 from reconciler.engine.applied import learnt
+from reconciler.engine.gates import Gatekeeper, Rest, resting
 from reconciler.engine.journal import Journal
-from reconciler.engine.letters import Letters
 from reconciler.engine.listener import SILENT, Listener
-from reconciler.engine.perform import Bench, perform
+from reconciler.engine.perform import Bench
+from reconciler.engine.record import Ledger, Record
+from reconciler.engine.refusal import refuse
 from reconciler.engine.resume import Settling
-from reconciler.engine.schedule import Course, Skipped
+from reconciler.engine.rollout import Rolling
+from reconciler.engine.schedule import Course
 from reconciler.engine.survey import Drivers, Survey
 from reconciler.engine.together import together
 from reconciler.errors import ClusterBusy, GuardRefusal
 from reconciler.feedback.sink import Courier
-from reconciler.store.records import Ending, Opening, utc_now
+from reconciler.store import orders
+from reconciler.store.records import utc_now
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +37,12 @@ class Occasion:
     Args:
         trigger: what asked for it: `command`, `webhook`, `interval` …
         clock: stamps the messages.
+        rest: waits while a wave soaks.
     """
 
     trigger: str = "command"
     clock: Clock = utc_now
+    rest: Rest = resting
 
 
 ORDERED = Occasion()
@@ -73,15 +80,16 @@ async def apply(
         StateError: the journal cannot be written; no call was made that it does not know of.
     """
     if survey.violations:
-        verdicts = "\n".join(violation.message for violation in survey.violations)
-        await journal.refuse(Opening(occasion.trigger, survey.plan), verdicts)
+        await refuse(survey, journal, occasion.trigger)
         raise GuardRefusal(survey.violations)
     async with Courier(journal, wire, survey.fleet.feedback) as courier:
-        run = _Run(survey, drivers, wire, journal, listener, stop or asyncio.Event(), occasion, courier)
+        wanted = survey.fleet.feedback is not None
+        ledger = Ledger(journal, courier, listener, occasion.clock, wanted)
+        run = _Run(survey, drivers, wire, ledger, stop or asyncio.Event(), occasion)
         report = Report("", survey.plan) if survey.plan.empty else await run.whole()
         for cluster, facts in learnt(survey, report.outcomes).items():
             await journal.remember(cluster, facts)
-        return replace(report, findings=await courier.farewell())
+        return replace(report, findings=(*report.findings, *await courier.farewell()))
 
 
 @dataclass(slots=True)
@@ -91,36 +99,32 @@ class _Run:
     survey: Survey
     drivers: Drivers
     wire: Wire
-    journal: Journal
-    listener: Listener
+    ledger: Ledger
     stop: asyncio.Event
     occasion: Occasion
-    courier: Courier
-    id: str = ""
-    outcomes: dict[str, Outcome] = field(default_factory=dict)
 
     async def whole(self) -> Report:
         """Lock, settle, write the run down, perform its steps and write down how it ended."""
-        plan = self.survey.plan
-        plans = [cluster for cluster in plan.clusters if cluster.steps]
+        plan, journal = self.survey.plan, self.ledger.journal
+        cases = [case for case in self.survey.cases if case.plan.steps]
         async with AsyncExitStack() as locks:
-            held, busy = await self._lock(plans, locks)
+            held, busy = await self._lock([case.plan for case in cases], locks)
             feedback, clock = self.survey.fleet.feedback, self.occasion.clock
-            settling = Settling(self.journal, self.drivers, self.wire, feedback, clock)
-            await settling.settle(held.keys())
-            self.id = await self.journal.begin(Opening(self.occasion.trigger, plan))
-            for cluster in plans:
+            await Settling(journal, self.drivers, self.wire, feedback, clock).settle(held.keys())
+            record = await self.ledger.begin(self.occasion.trigger, plan)
+            for cluster in plan.clusters:
                 if cluster.cluster in busy:
-                    await self._skip([(step, busy[cluster.cluster]) for step in cluster.steps])
-            await together(
+                    await record.skip([(step, busy[cluster.cluster]) for step in cluster.steps])
+            found = await together(
                 [
-                    self._cluster(cluster, held[cluster.cluster])
-                    for cluster in plans
-                    if cluster.cluster in held
+                    self._cluster(case, record, held[case.plan.cluster])
+                    for case in cases
+                    if case.plan.cluster in held
                 ]
             )
-            report = Report(self.id, plan, tuple(self.outcomes[step.id] for step in plan.steps()))
-            await self.journal.finish(self.id, report.exit_status)
+            outcomes = tuple(record.outcomes[step.id] for step in plan.steps())
+            report = Report(record.run, plan, outcomes, tuple(one for some in found for one in some))
+            await record.finish(report.exit_status, "\n".join(one.message for one in report.findings))
         return report
 
     async def _lock(
@@ -133,7 +137,7 @@ class _Run:
         for plan in plans:
             own = await locks.enter_async_context(AsyncExitStack())
             try:
-                await own.enter_async_context(self.journal.lock(plan.cluster))
+                await own.enter_async_context(self.ledger.journal.lock(plan.cluster))
             except ClusterBusy as error:
                 busy[plan.cluster] = error.message
                 refusal = refusal or error
@@ -143,30 +147,19 @@ class _Run:
             raise refusal
         return held, busy
 
-    async def _cluster(self, plan: ClusterPlan, lock: AsyncExitStack) -> None:
-        bench = Bench(self.drivers[plan.kind], self.wire, plan.payloads, self._intend, self.stop)
+    async def _cluster(self, case: Case, record: Record, lock: AsyncExitStack) -> tuple[Finding, ...]:
+        """Perform the steps of one cluster; gives what stopped its rollout, if anything did."""
+        plan, rollout = case.plan, case.conduct.rollout
+        bench = Bench(self.drivers[plan.kind], self.wire, plan.payloads, record.intend, self.stop)
 
         async def take_up(step: Step) -> State:
-            self.listener.started(step)
-            ending = await perform(step, bench)
-            await self._conclude([ending])
-            return ending.outcome.state
+            return await record.take_up(step, bench)
 
         async with lock:
-            await Course(plan.steps, max(1, plan.concurrency), take_up, self._skip, self.stop).run()
-
-    async def _intend(self, step: Step) -> None:
-        await self.journal.intend(self.id, step)
-
-    async def _skip(self, skipped: Sequence[Skipped]) -> None:
-        await self._conclude([Ending(Outcome(step, State.SKIPPED, why)) for step, why in skipped])
-
-    async def _conclude(self, endings: Sequence[Ending]) -> None:
-        """Write outcomes down with their messages, then let everybody know."""
-        wanted = self.survey.fleet.feedback is not None
-        letters = Letters(self.id, self.survey.plan.revision, wanted=wanted, clock=self.occasion.clock)
-        await self.journal.conclude(self.id, [letters.enclose(ending) for ending in endings])
-        self.courier.nudge()
-        for ending in endings:
-            self.outcomes[ending.outcome.step.id] = ending.outcome
-            self.listener.ended(ending.outcome)
+            if case.digest in case.past.approved:
+                await self.ledger.journal.remember("", orders.used(case.digest))
+            if rollout is not None:
+                keeper = Gatekeeper(case, rollout, bench, self.occasion.rest)
+                return await Rolling(keeper, record, self.survey.fleet.overrides).run()
+            await Course(plan.steps, max(1, plan.concurrency), take_up, record.skip, self.stop).run()
+            return ()

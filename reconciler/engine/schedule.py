@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
@@ -34,6 +35,7 @@ class Course:
         perform: takes one step up and records how it ended.
         skip: records steps that are not taken up.
         stop: once set, no step is taken up any more; those under way are completed.
+        behind: ids of steps that succeeded before; nobody waits for them.
     """
 
     steps: tuple[Step, ...]
@@ -41,6 +43,7 @@ class Course:
     perform: Callable[[Step], Awaitable[State]]
     skip: Callable[[Sequence[Skipped]], Awaitable[None]]
     stop: asyncio.Event
+    behind: AbstractSet[str] = frozenset()
     _waiting: dict[str, Step] = field(init=False, default_factory=dict)
     _missing: dict[str, int] = field(init=False, default_factory=dict)
     _followers: dict[str, list[Step]] = field(init=False, default_factory=dict)
@@ -74,15 +77,16 @@ class Course:
         self._place = {step.id: place for place, step in enumerate(self.steps)}
         lost: list[Skipped] = []
         for step in self.steps:
-            self._missing[step.id] = len(step.after)
-            for name in step.after:
+            after = [name for name in step.after if name not in self.behind]
+            self._missing[step.id] = len(after)
+            for name in after:
                 self._followers.setdefault(name, []).append(step)
             lost += [
                 (step, f"it comes after {name}, which is not in this plan")
-                for name in step.after
+                for name in after
                 if name not in self._waiting
             ][:1]
-            if not step.after:
+            if not after:
                 heappush(self._ready, self._place[step.id])
         return lost
 

@@ -28,11 +28,14 @@ _APIS = {
     "checkout": "/setting/deploy/checkout",
     "local": "/setting/deploy/local",
 }
-_UNTOLD = frozenset({State.SKIPPED, State.WAITING})
+_UNTOLD = frozenset({State.SKIPPED, State.WAITING, State.UNDONE})
 
 
 def is_told(outcome: Outcome) -> bool:
-    """Whether a message is made of an outcome: not where nothing was tried, nor where a person is awaited."""
+    """Whether a message is made of an outcome: not where nothing was tried, nor where a person is awaited.
+
+    The steps that take something back have messages of their own.
+    """
     return outcome.state not in _UNTOLD
 
 

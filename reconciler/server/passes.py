@@ -13,6 +13,7 @@ from reconciler.core.ports import Wire
 from reconciler.core.problem import Severity
 from reconciler.engine.apply import Occasion, apply
 from reconciler.engine.journal import Journal
+from reconciler.engine.refusal import refuse
 from reconciler.engine.resume import Settling, resume
 from reconciler.engine.survey import Drivers, Survey, survey
 from reconciler.server.cluster import Job
@@ -118,7 +119,7 @@ class Keeping:
         verdicts = "\n".join(violation.message for violation in found.violations)
         key = f"{found.plan.revision.id}\n{verdicts}"
         if self._refused.get(job.cluster) != key:
-            await self.journal.refuse(Opening(job.trigger, found.plan), verdicts)
+            await refuse(found, self.journal, job.trigger)
             self._refused[job.cluster] = key
 
     async def _apply(self, job: Job, found: Survey, wire: Wire) -> Turn:

@@ -133,7 +133,7 @@ def acted(plan: ClusterPlan, observed: Observed[Any], report: Report) -> Turn:
     restarts = {outcome.step.node for outcome in report.outcomes if outcome.waiting_for_restart}
     reasons = sorted({f"{outcome.step.id}: {outcome.reason}" for outcome in open_ends if outcome.reason})
     return Turn(
-        _ended(states),
+        _ended(states, report),
         words="; ".join(reasons),
         run=report.run,
         steps=len(plan.steps),
@@ -144,10 +144,10 @@ def acted(plan: ClusterPlan, observed: Observed[Any], report: Report) -> Turn:
     )
 
 
-def _ended(states: set[State]) -> Result:
+def _ended(states: set[State], report: Report) -> Result:
     if states <= SUCCESSES:
-        return Result.APPLIED
-    if states & {State.FAILED, State.UNKNOWN}:
+        return Result.APPLIED if report.succeeded else Result.PARTIAL
+    if states & {State.FAILED, State.UNKNOWN, State.UNDONE}:
         return Result.PARTIAL if states & (SUCCESSES | {State.UNKNOWN}) else Result.FAILED
     if State.CHANGED in states:
         return Result.CHANGED

@@ -22,6 +22,7 @@ STATES = {
     State.FOUND: "already so",
     State.FAILED: "failed",
     State.UNKNOWN: "not known",
+    State.UNDONE: "undone",
     State.CHANGED: "world changed",
     State.WAITING: "waiting",
     State.SKIPPED: "not done",

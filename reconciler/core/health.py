@@ -1,0 +1,90 @@
+"""Whether changed nodes are as well as unchanged ones, by one metric: pure comparison of numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from statistics import median
+
+from reconciler.core.rollout import MetricGate
+
+Samples = Mapping[str, Mapping[str, float]]
+"""Node -> metric -> value; nodes that did not tell are missing."""
+
+
+class Weight(StrEnum):
+    """What a gate comes to."""
+
+    GOOD = "good"
+    BAD = "bad"
+    UNCLEAR = "unclear"
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """What a gate comes to, with the reason as one sentence without a final stop; empty where it is good."""
+
+    weight: Weight
+    reason: str = ""
+
+
+GOOD = Weighed(Weight.GOOD)
+
+
+@dataclass(frozen=True, slots=True)
+class Soaked:
+    """Two readings of the same nodes.
+
+    Args:
+        before: right after the wave.
+        after: after its soak.
+        seconds: between them.
+    """
+
+    before: Samples
+    after: Samples
+    seconds: float
+
+    def of(self, gate: MetricGate, node: str) -> float | None:
+        """What the gate looks at, of one node: a value, or its growth in a second; none where not told.
+
+        A counter that is smaller than before began anew, and grew by what it has now.
+        """
+        now = self.after.get(node, {}).get(gate.name)
+        if gate.compare == "value" or now is None:
+            return now
+        then = self.before.get(node, {}).get(gate.name)
+        if then is None or self.seconds <= 0:
+            return None
+        return (now - then if now >= then else now) / self.seconds
+
+
+def weighed(
+    gate: MetricGate, changed: tuple[str, ...], unchanged: tuple[str, ...], soaked: Soaked
+) -> Weighed:
+    """One metric of each changed node against the median of the unchanged ones."""
+    told = {node: soaked.of(gate, node) for node in (*changed, *unchanged)}
+    silent = [node for node in changed if told[node] is None]
+    others = [value for node in unchanged if (value := told[node]) is not None]
+    what = f"the {'rate' if gate.compare == 'rate' else 'value'} of {gate.name}"
+    if gate.compare == "rate" and soaked.seconds <= 0:
+        return Weighed(Weight.UNCLEAR, f"{what} cannot be told without a soak")
+    if silent:
+        return Weighed(Weight.UNCLEAR, f"{', '.join(sorted(silent)[:5])} did not tell {what}")
+    if not others:
+        return Weighed(Weight.UNCLEAR, f"there is no unchanged node that tells {what} to compare with")
+    usual = median(others)
+    bad = {node: value for node in changed if (value := told[node]) is not None and _bad(gate, value, usual)}
+    if not bad:
+        return GOOD
+    node, value = max(bad.items(), key=lambda item: (abs(item[1] - usual), item[0]))
+    more = f" (and of {len(bad) - 1} more)" if len(bad) > 1 else ""
+    reason = f"{what} of {node}{more} is {value:g}, on unchanged nodes it is {usual:g}"
+    return Weighed(Weight.BAD, f"{reason}; a factor of {gate.factor:g} is allowed")
+
+
+def _bad(gate: MetricGate, value: float, usual: float) -> bool:
+    if gate.worse == "higher":
+        return value > max(usual * gate.factor, usual + gate.ignore)
+    return value < min(usual / gate.factor, usual - gate.ignore)

@@ -1,0 +1,86 @@
+"""The gates after a wave: the nodes still show what they were given, and are as well as the others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from reconciler.core.guard import Case
+from reconciler.core.health import GOOD, Samples, Soaked, Weighed, Weight, weighed
+from reconciler.core.plan import Step
+from reconciler.core.ports import Measures
+from reconciler.core.rollout import Rollout
+from reconciler.core.verdict import Standing
+from reconciler.engine.perform import Bench
+from reconciler.engine.sight import until_done
+from reconciler.engine.together import together
+
+Rest = Callable[[float, asyncio.Event], Awaitable[None]]
+"""Waits so many seconds, or until the event is set."""
+
+
+async def resting(seconds: float, stop: asyncio.Event) -> None:
+    """Wait by the real clock."""
+    if seconds > 0:
+        waiting = asyncio.ensure_future(stop.wait())
+        await asyncio.wait({waiting}, timeout=seconds)
+        waiting.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class Gatekeeper:
+    """Judges the waves of one cluster.
+
+    Args:
+        rest: waits for the soak.
+    """
+
+    case: Case
+    rollout: Rollout
+    bench: Bench
+    rest: Rest
+
+    async def judge(self, done: Sequence[Step], touched: frozenset[str]) -> Weighed:
+        """Soak, then see whether all gates hold; where the run is stopped meanwhile, it is not clear.
+
+        Args:
+            done: the steps of the wave that have their effect.
+            touched: nodes that this run has changed, or tried to, so far.
+        """
+        changed = tuple(dict.fromkeys(step.node for step in done))
+        unchanged = tuple(node.name for node in self.case.entry.members() if node.name not in touched)
+        asked = (*changed, *unchanged) if self.rollout.gates.metrics else ()
+        before = await self._sampled(asked)
+        await self.rest(self.rollout.soak, self.bench.stop)
+        if self.bench.stop.is_set():
+            return Weighed(Weight.UNCLEAR, "the run was stopped before they were judged")
+        if self.rollout.gates.read_back and (strayed := await self._strayed(done)):
+            return Weighed(Weight.BAD, strayed)
+        soaked = Soaked(before, await self._sampled(asked), self.rollout.soak)
+        found = [weighed(gate, changed, unchanged, soaked) for gate in self.rollout.gates.metrics]
+        bad = [one for one in found if one.weight is Weight.BAD]
+        unclear = [one for one in found if one.weight is Weight.UNCLEAR]
+        return next(iter([*bad, *unclear]), GOOD)
+
+    async def _strayed(self, done: Sequence[Step]) -> str:
+        """Which nodes no longer show what they were given, in words; empty where all do."""
+        followed = {name for step in done for name in step.after}
+        last = [step for step in done if step.id not in followed]
+        bench = self.bench
+        verdicts = await together(
+            until_done(step, bench.driver, bench.wire, seconds=step.settle, stop=bench.stop) for step in last
+        )
+        wrong = [
+            f"{step.node}: {verdict.reason or 'it does not show what it was given'}"
+            for step, verdict in zip(last, verdicts, strict=True)
+            if verdict.standing is not Standing.DONE
+        ]
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""  # noqa: PLR2004  (enough to begin with)
+        return "; ".join(wrong[:3]) + more
+
+    async def _sampled(self, nodes: Sequence[str]) -> Samples:
+        driver: object = self.bench.driver
+        if not nodes or not isinstance(driver, Measures):
+            return {}
+        return await driver.health(self.case.desired, nodes, self.bench.wire)

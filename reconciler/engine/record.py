@@ -1,0 +1,76 @@
+"""What is written down while a run goes on: intents, outcomes and the messages about them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from reconciler.core.instant import Clock
+from reconciler.core.outcome import Outcome, State
+from reconciler.core.plan import Plan, Revision, Step
+from reconciler.engine.journal import Journal
+from reconciler.engine.letters import Letters
+from reconciler.engine.listener import Listener
+from reconciler.engine.perform import Bench, perform
+from reconciler.engine.schedule import Skipped
+from reconciler.feedback.sink import Courier
+from reconciler.store.records import Ending, Opening
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """What runs write with.
+
+    Args:
+        wanted: whether there is a sink for messages.
+    """
+
+    journal: Journal
+    courier: Courier
+    listener: Listener
+    clock: Clock
+    wanted: bool
+
+    async def begin(self, trigger: str, plan: Plan) -> Record:
+        """Write down a new run with all its steps open."""
+        run = await self.journal.begin(Opening(trigger, plan))
+        return Record(self, run, plan.revision)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One run in the journal; `outcomes` has the end of each step by its id."""
+
+    ledger: Ledger
+    run: str
+    revision: Revision
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+
+    async def intend(self, step: Step) -> None:
+        """Write down that a step is about to be performed."""
+        await self.ledger.journal.intend(self.run, step)
+
+    async def take_up(self, step: Step, bench: Bench) -> State:
+        """Perform one step and write down how it ended."""
+        self.ledger.listener.started(step)
+        ending = await perform(step, bench)
+        await self.conclude([ending])
+        return ending.outcome.state
+
+    async def skip(self, skipped: Sequence[Skipped]) -> None:
+        """Write down that steps were not taken up, and why."""
+        await self.conclude([Ending(Outcome(step, State.SKIPPED, why)) for step, why in skipped])
+
+    async def conclude(self, endings: Sequence[Ending]) -> None:
+        """Write outcomes down with their messages, then let everybody know."""
+        ledger = self.ledger
+        letters = Letters(self.run, self.revision, wanted=ledger.wanted, clock=ledger.clock)
+        await ledger.journal.conclude(self.run, [letters.enclose(ending) for ending in endings])
+        ledger.courier.nudge()
+        for ending in endings:
+            self.outcomes[ending.outcome.step.id] = ending.outcome
+            ledger.listener.ended(ending.outcome)
+
+    async def finish(self, exit_status: int, note: str = "") -> None:
+        """Write down that the run has ended."""
+        await self.ledger.journal.finish(self.run, exit_status, note)
