@@ -94,7 +94,8 @@ def _member(
             )
         )
     elif picture.connected(node.name):
-        return
+        if node.name not in picture.speakers:
+            piles.findings.append(_silent(target, node.name, picture))
     elif picture.blank(node.name):
         piles.put("again", node.name)
     else:
@@ -180,6 +181,17 @@ def _few(target: str, name: str, picture: Picture, membership: Membership) -> Fi
         f"{name} seems to be stopped, but only {seen} of {total} regular nodes gave their view, "
         f"and {quorum(total)} are needed to believe it",
         "make the APIs of the other nodes reachable for this host",
+    )
+
+
+def _silent(target: str, name: str, picture: Picture) -> Finding:
+    return Finding(
+        Severity.WARNING,
+        "api-silent",
+        target,
+        f"the members see {name} connected, but it does not tell this host itself: "
+        f"{silence(picture.observed.nodes.get(name))}",
+        "correct `api` in the fleet file, or look at the node",
     )
 
 

@@ -1,0 +1,266 @@
+"""What every driver must do, driven through the same life over real HTTP: from nothing, and changed.
+
+A new product adds a `Life` here: a fleet, two desired states of it, and how a stranger sees which one holds.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.core.observation import Absent, Present, Stale, Unauthorized, Unreachable
+from reconciler.core.outcome import State
+from reconciler.core.plan import Plan, Revision
+from reconciler.core.plan import load as load_plan
+from reconciler.core.ports import Snapshot
+from reconciler.core.verdict import Standing
+from reconciler.desired.fleet import load
+from reconciler.drivers.registry import DRIVERS
+from reconciler.drivers.simulation.addresses import free_addresses
+from reconciler.drivers.simulation.host import Simulation
+from reconciler.drivers.wire import HttpWire
+from reconciler.engine.apply import apply
+from reconciler.engine.survey import survey
+from reconciler.errors import NodeError
+from reconciler.store.sqlite import Store
+
+FAULTS = {
+    "lost answers": ("lost", {"count": 1}),
+    "cut once": ("cut", {"count": 1, "on": "changes"}),
+    "half an answer": ("half", {"count": 1, "on": "changes"}),
+    "an error once": ("error", {"count": 1, "on": "changes"}),
+    "a web page": ("garbage", {"count": 1, "on": "changes"}),
+}
+
+
+class Memory:
+    """Files in memory."""
+
+    def __init__(self, files: dict[str, Any]) -> None:
+        self._files = {name: json.dumps(value).encode() for name, value in files.items()}
+
+    def names(self):
+        return sorted(self._files)
+
+    def read(self, path: str) -> bytes:
+        if path not in self._files:
+            raise FileNotFoundError(path)
+        return self._files[path]
+
+
+@dataclass(frozen=True)
+class Life:
+    """One product's fleet: `machines` run from the start, `first` and `second` are desired in turn."""
+
+    machines: dict[str, Any]
+    first: dict[str, Any]
+    second: dict[str, Any]
+    shows: Callable[[Any, str], Any]
+
+
+def setting(version: str, mode: str) -> dict[str, Any]:
+    return {
+        "meta": {"version": version},
+        "env": {
+            "management": {
+                "api": {"allowList": [{"role": "admin", "addr": "127.0.0.1"}]},
+                "roles": [{"name": "admin", "permissions": {"enableSetting": True, "enableGet": True}}],
+                "cluster": {"balance": {"mode": mode}},
+            }
+        },
+    }
+
+
+def m2() -> Life:
+    nodes = [
+        {"name": f"edge-{place.port}", "address": str(place)}
+        for place in sorted(free_addresses(3), key=lambda place: place.port)
+    ]
+    fleet = {
+        "clusters": [
+            {
+                "name": "it",
+                "kind": "m2",
+                "setting": "s.json",
+                "nodes": nodes,
+                "timeouts": {"read": 2, "settle": 2},
+            }
+        ]
+    }
+    first = {"fleet.json": fleet, "s.json": setting("1", "rr")}
+    second = {"fleet.json": fleet, "s.json": setting("2", "hash")}
+
+    def shows(world: Any, node: str) -> Any:
+        return world.state(node).running["meta"]["version"]
+
+    return Life(first, first, second, shows)
+
+
+def sora() -> Life:
+    nodes = [
+        {"name": f"n{number}@10.0.0.{number}", "api": f"http://{place}/"}
+        for number, place in enumerate(free_addresses(5), 1)
+    ]
+
+    def fleet(count: int) -> dict[str, Any]:
+        timeouts = {"read": 2, "settle": 2}
+        cluster = {"name": "it", "kind": "sora", "nodes": nodes[:count], "timeouts": timeouts}
+        return {"fleet.json": {"clusters": [cluster]}}
+
+    def shows(world: Any, node: str) -> Any:
+        status, _, body = world.answer(node, "Sora_20211215.ListClusterNodes", "POST", b"")
+        rows = json.loads(body) if status == 200 else []
+        return sorted(row["node_name"] for row in rows if row["connected"])
+
+    return Life(fleet(5), fleet(3), fleet(5), shows)
+
+
+LIVES = {"m2": m2, "sora": sora}
+
+
+def test_every_driver_has_a_life():
+    assert set(LIVES) == set(DRIVERS)
+
+
+class Stage:
+    """A life under way: simulated nodes, a store, and passes over them."""
+
+    def __init__(self, life: Life, folder: Path) -> None:
+        self.life = life
+        self.store = Store.open(folder)
+        self.simulation = Simulation(self.fleet(life.machines))
+
+    def fleet(self, files: dict[str, Any]):
+        revision = Revision("memory", f"{len(json.dumps(files)):040}", "r")
+        return load(Snapshot(revision, Memory(files)), DRIVERS)
+
+    async def look(self, files: dict[str, Any]):
+        async with HttpWire() as wire:
+            return await survey(
+                self.fleet(files), drivers=DRIVERS, wire=wire, recalled=await self.store.recall()
+            )
+
+    async def run(self, files: dict[str, Any]):
+        seen = await self.look(files)
+        async with HttpWire() as wire:
+            return await apply(seen, drivers=DRIVERS, wire=wire, journal=self.store)
+
+    def nodes(self, files: dict[str, Any]) -> list[str]:
+        return [node.name for desk in self.fleet(files).desks for node in desk.entry.members()]
+
+    def shown(self, files: dict[str, Any]) -> list[Any]:
+        world = self.simulation.world("it")
+        return [self.life.shows(world, node) for node in self.nodes(files)]
+
+
+@pytest.fixture(params=sorted(LIVES))
+async def stage(request, tmp_path):
+    stage = Stage(LIVES[request.param](), tmp_path)
+    async with stage.simulation:
+        with stage.store:
+            yield stage
+
+
+async def settle(stage: Stage, files: dict[str, Any], *, most: int = 4) -> Plan:
+    """Passes until one finds nothing to do, as the watch does; gives the last plan."""
+    for _ in range(most):
+        await stage.run(files)
+        plan = (await stage.look(files)).plan
+        if plan.empty:
+            return plan
+    return plan
+
+
+async def test_it_converges_and_a_second_pass_finds_nothing(stage):
+    for files in (stage.life.first, stage.life.second):
+        report = await stage.run(files)
+        assert report.outcomes
+        assert {outcome.state for outcome in report.outcomes} == {State.DONE}
+        again = await stage.look(files)
+        assert again.plan.empty
+        assert again.plan.clusters[0].unchanged == len(stage.nodes(files))
+        shown = stage.shown(files)
+        assert all(one == shown[0] for one in shown), "the nodes agree, by their own state"
+
+
+async def test_a_dry_run_asks_for_no_change(stage):
+    seen = await stage.look(stage.life.first)
+    assert not seen.plan.empty
+    assert stage.simulation.calls()
+    assert not stage.simulation.calls(changes=True)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_it_converges_under(stage, fault):
+    kind, options = FAULTS[fault]
+    await settle(stage, stage.life.first)
+    await stage.simulation.fault("it", kind, **options)
+    plan = await settle(stage, stage.life.second)
+    assert plan.empty, "it converged"
+    shown = stage.shown(stage.life.second)
+    assert all(one == shown[0] for one in shown)
+
+
+async def test_a_lost_answer_is_settled_by_reading_and_nothing_is_done_twice(stage):
+    await settle(stage, stage.life.first)
+    before = len(stage.simulation.calls(changes=True))
+    await stage.simulation.fault("it", "lost", count=1)
+    report = await stage.run(stage.life.second)
+    assert {outcome.state for outcome in report.outcomes} == {State.DONE}
+    assert len(stage.simulation.calls(changes=True)) - before == len(report.outcomes)
+
+
+async def test_the_same_world_gives_the_same_plan_byte_for_byte(stage):
+    first, second = [(await stage.look(stage.life.first)).plan for _ in range(2)]
+    assert first.encoded() == second.encoded()
+    assert load_plan(json.loads(first.encoded())).encoded() == first.encoded()
+
+
+async def test_a_step_read_back_from_a_stored_plan_is_judged_alike(stage):
+    driver = DRIVERS[stage.fleet(stage.life.first).desks[0].entry.kind]
+    plan = (await stage.look(stage.life.first)).plan
+    stored = load_plan(json.loads(plan.encoded()))
+    first = next(stored.steps())
+    async with HttpWire() as wire:
+        assert driver.judge(first, await driver.look(first, wire)).standing is Standing.READY
+        await stage.run(stage.life.first)
+        assert driver.judge(first, await driver.look(first, wire)).standing is Standing.DONE
+
+
+@pytest.mark.parametrize("fault", ["killed", "silent", "cut", "half", "error", "garbage"])
+async def test_a_node_that_fails_is_never_taken_for_absent(stage, fault):
+    await settle(stage, stage.life.first)
+    node = stage.nodes(stage.life.first)[0]
+    await stage.simulation.fault(node, fault)
+    seen = await stage.look(stage.life.first)
+    answer = seen.cases[0].observed.nodes[node]
+    assert isinstance(answer, Unreachable | Unauthorized | Stale)
+    assert not isinstance(answer, Present | Absent)
+    assert not any(step.node == node for step in seen.plan.steps())
+    assert any(node in finding.target for finding in seen.plan.findings())
+
+
+async def test_a_refusal_is_a_node_error_with_the_nodes_name(stage):
+    seen = await stage.look(stage.life.first)
+    step = next(seen.plan.steps())
+    driver = DRIVERS[seen.cases[0].entry.kind]
+    await stage.simulation.fault(step.node, "refuse", count=1)
+    async with HttpWire() as wire:
+        with pytest.raises(NodeError, match=step.node.replace(".", r"\.")):
+            await driver.act(step, wire, seen.plan.clusters[0].payloads)
+
+
+async def test_every_step_says_why_what_and_how_it_is_undone(stage):
+    for files in (stage.life.first, stage.life.second):
+        for step in (await stage.look(files)).plan.steps():
+            assert step.id == f"{step.cluster}/{step.node}/{step.action}"
+            assert all((step.reason, step.risk_reason, step.needs, step.inverse.words))
+            assert (
+                step.inverse.action
+                or "point of no return" in step.inverse.words
+                or "again" in step.inverse.words
+            )
+        await settle(stage, files)
