@@ -246,7 +246,7 @@ class TestPurge:
             entry("a b c d"), seen({"a": "a b c d e!", "b": None, "c": None, "d": None, "e": None})
         )
         assert verbs(result) == []
-        assert codes(result) == ["purge-waits e"]
+        assert codes(result) == ["api-silent b", "api-silent c", "api-silent d", "purge-waits e"]
 
     def test_never_where_the_majority_would_not_hold(self):
         result = planned(entry("a"), seen({"a": "a b!", "b": None}))
@@ -298,7 +298,7 @@ class TestRemoval:
     def test_not_while_a_member_does_not_answer_this_host(self):
         result = planned(entry("a b c d", **STOP), seen(agreeing("a b c d e", "a", "b", "c", "e", d=None)))
         assert verbs(result) == []
-        assert codes(result) == ["removal-waits e"]
+        assert codes(result) == ["api-silent d", "removal-waits e"]
 
     def test_not_where_it_would_lose_the_majority(self):
         result = planned(entry("a b c", **STOP), seen(agreeing("a b c! d", "a", "b", "d", c=None)))
