@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import suppress
 from dataclasses import replace
 
 from reconciler.cli.interruption import stopping
-from reconciler.cli.look import Order, fleet_of, has_errors, looked, planned_status, show_plan, view_of
+from reconciler.cli.look import (
+    Order,
+    finish,
+    fleet_of,
+    has_errors,
+    looked,
+    planned_status,
+    show_plan,
+    view_of,
+)
 from reconciler.cli.options import Format
 from reconciler.cli.progress import watching
 from reconciler.cli.render import json as as_json
@@ -38,7 +46,7 @@ def converge(order: Order, terminal: Terminal) -> int:
         ReconcilerError: the source, the files or the state cannot be used, or nobody can be asked.
     """
     with Store.open(order.state) as store:
-        seen = asyncio.run(_resumed(order, terminal, store))
+        seen = finish(_resumed(order, terminal, store))
         if seen.violations or seen.plan.empty:
             return _nothing_to_apply(order, terminal, seen, store)
         if order.format is Format.TEXT or not order.yes:
@@ -46,7 +54,7 @@ def converge(order: Order, terminal: Terminal) -> int:
         if not order.yes and not _agreed(seen.plan, terminal):
             terminal.remark("Nothing was done.\n")
             return 1
-        report, remaining = asyncio.run(_apply_and_look(order, terminal, seen, store))
+        report, remaining = finish(_apply_and_look(order, terminal, seen, store))
         _show_run(seen, report, remaining, order.format, terminal)
         return applied_status(report, remaining)
 
@@ -63,7 +71,7 @@ def _nothing_to_apply(order: Order, terminal: Terminal, seen: Survey, store: Sto
     """A refusal goes into the history; where all is as desired, messages left over are delivered."""
     report = Report("", seen.plan)
     with suppress(GuardRefusal):  # the plan below shows the verdicts
-        report = asyncio.run(_apply(terminal, seen, store))
+        report = finish(_apply(terminal, seen, store))
     if order.format is Format.JSON:
         terminal.say(as_json.render_run(view_of(seen), report, None))
     else:

@@ -71,19 +71,23 @@ def run(
             "--detailed-exitcode works only with --dry-run", remedy="add --dry-run, or leave it out"
         )
 
-    from reconciler.cli.converge import Order, converge  # noqa: PLC0415  (--help stays quick)
+    from reconciler.cli import look  # noqa: PLC0415  (--help stays quick)
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
 
-    order = Order(
+    order = look.Order(
         source=source,
         ref=ref,
         path=path,
         sha256=sha256,
         only=only,
-        dry_run=dry_run,
         yes=yes,
         format=format,
         state=state_folder(state),
         detailed_exitcode=detailed_exitcode,
     )
-    return converge(order, Terminal.here(no_color=no_color, for_people=format is Format.TEXT))
+    terminal = Terminal.here(no_color=no_color, for_people=format is Format.TEXT)
+    if dry_run:
+        return look.dry_run(order, terminal)
+    from reconciler.cli.converge import converge  # noqa: PLC0415  (a dry run does not even load it)
+
+    return converge(order, terminal)

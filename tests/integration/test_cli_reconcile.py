@@ -290,6 +290,22 @@ def test_help_and_version_load_nothing_heavy(arguments, absent):
     assert absent.isdisjoint(done.stdout.splitlines()[-1].split())
 
 
+def test_a_dry_run_does_not_even_load_what_writes(fleet):
+    script = (
+        "import sys\nfrom reconciler.cli.main import main\n"
+        f"main(['--dry-run', {str(fleet.repository.folder)!r}])\nprint(*sys.modules)"
+    )
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, timeout=60, env=fleet.environment
+    )
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert "reconciler.engine.survey" in loaded
+    assert loaded.isdisjoint(
+        {"reconciler.engine.apply", "reconciler.store.sqlite", "reconciler.feedback.sink"}
+    )
+
+
 def test_the_installed_script_is_the_same_program():
     script = shutil.which("reconcile", path=str(Path(sys.executable).parent))
     assert script

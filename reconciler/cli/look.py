@@ -1,0 +1,140 @@
+"""The reading half of the default command: load, observe, plan, guard, show; it reaches no way to write."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from reconciler.cli.options import Format
+from reconciler.cli.progress import watching
+from reconciler.cli.render.view import View
+from reconciler.cli.terminal import Terminal
+from reconciler.core.plan import Plan
+from reconciler.core.problem import Severity
+from reconciler.desired.fleet import Fleet, load
+from reconciler.drivers.registry import DRIVERS
+from reconciler.drivers.wire import HttpWire
+from reconciler.engine.survey import Survey, survey
+from reconciler.sources.locate import locate
+from reconciler.store.records import Memory
+
+T = TypeVar("T")
+
+PENDING, REFUSED = 2, 3
+
+_STORE = "state.sqlite"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What the command line asks for."""
+
+    source: str = "."
+    ref: str = ""
+    path: str = ""
+    sha256: str = ""
+    only: str = ""
+    yes: bool = False
+    format: Format = Format.TEXT
+    state: Path
+    detailed_exitcode: bool = False
+
+
+def dry_run(order: Order, terminal: Terminal) -> int:
+    """Plan and show it; gives the exit status.
+
+    The store is not opened where there is none.
+
+    Raises:
+        ReconcilerError: the source, the files or the state cannot be used.
+    """
+
+    async def seen() -> Survey:
+        return await looked(await fleet_of(order), order, terminal, await _recalled(order.state))
+
+    found = finish(seen())
+    show_plan(view_of(found), order.format, terminal)
+    return planned_status(found, detailed=order.detailed_exitcode)
+
+
+def finish(work: Coroutine[Any, Any, T]) -> T:
+    """What `asyncio.run` gives, without the `repr` that it makes of a result: plans can be long."""
+    kept: list[T] = []
+
+    async def keep() -> None:
+        kept.append(await work)
+
+    asyncio.run(keep())
+    return kept[0]
+
+
+def planned_status(seen: Survey, *, detailed: bool) -> int:
+    """What a plan alone ends with: 3 refused, 1 something could not be read, 2 pending where asked for, 0."""
+    if seen.violations:
+        return REFUSED
+    if has_errors(seen.plan):
+        return 1
+    return PENDING if detailed and not seen.plan.empty else 0
+
+
+async def fleet_of(order: Order) -> Fleet:
+    """The fleet that the order's source describes now.
+
+    Raises:
+        ReconcilerError: the source or its files cannot be used.
+    """
+    cache = order.state / "sources"
+    source = locate(order.source, ref=order.ref, path=order.path, sha256=order.sha256, cache=cache)
+    return load(await source.snapshot(), DRIVERS)
+
+
+async def looked(fleet: Fleet, order: Order, terminal: Terminal, memory: Memory) -> Survey:
+    """A survey of a fleet, with what is under way shown on the terminal.
+
+    Raises:
+        ReconcilerError: the files are wrong, or the order names nothing in them.
+    """
+    async with HttpWire() as wire:
+        with watching(terminal) as listener:
+            return await survey(
+                fleet, drivers=DRIVERS, wire=wire, recalled=memory, only=order.only, listener=listener
+            )
+
+
+def view_of(seen: Survey) -> View:
+    """What a rendering is made from."""
+    return View(seen.plan, seen.violations, seen.overridden, seen.fleet.warnings)
+
+
+def has_errors(plan: Plan) -> bool:
+    """Whether something of the fleet could not be planned."""
+    return any(finding.severity is Severity.ERROR for finding in plan.findings())
+
+
+def show_plan(view: View, form: Format, terminal: Terminal) -> None:
+    """Write a plan in the form asked for."""
+    match form:
+        case Format.TEXT:
+            from reconciler.cli.render import text  # noqa: PLC0415  (only the rendering that is used)
+
+            terminal.say(text.render_plan(view, layout=terminal.layout))
+        case Format.JSON:
+            from reconciler.cli.render import json  # noqa: PLC0415
+
+            terminal.say(json.render_plan(view))
+        case Format.MARKDOWN:
+            from reconciler.cli.render import markdown  # noqa: PLC0415
+
+            terminal.say(markdown.render_plan(view))
+
+
+async def _recalled(folder: Path) -> Memory:
+    if not (folder / _STORE).exists():
+        return Memory()
+    from reconciler.store.sqlite import Store  # noqa: PLC0415  (most dry runs have no store)
+
+    with Store.open(folder) as store:
+        return await store.recall()
