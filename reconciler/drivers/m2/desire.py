@@ -5,29 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from reconciler.core.plain import pointer
 from reconciler.core.plan import Finding, Payload
-from reconciler.core.ports import Desk, Document
+from reconciler.core.ports import Desk
 from reconciler.core.problem import Problem, Severity
 from reconciler.core.secret import Secret
-from reconciler.drivers.m2 import features, rules, shape
 from reconciler.drivers.m2.address import BadAddress, endpoint
+from reconciler.drivers.m2.canonical import fingerprint
+from reconciler.drivers.m2.check import problems_of
 from reconciler.drivers.m2.content import Contents
-from reconciler.drivers.m2.fault import Path, at, items, mapping, positioned
-from reconciler.drivers.m2.package import digest, digests
+from reconciler.drivers.m2.fault import at, mapping
+from reconciler.drivers.m2.package import SETTING, digest, digests
 from reconciler.drivers.m2.schema import Content, Deliver, Desired, M2Cluster, M2Node, Target
 from reconciler.errors import InputError
 
+BASE_FACT = "base"
+"""The fact that remembers where a node answered last: a URL."""
+
 API_PORT = 10040
 """The port of the management API where the setting does not say."""
-
-_MEMBERS: Path = ("env", "management", "cluster", "discover", "members")
-
-
-def problems_of(document: Document) -> list[Problem]:
-    """Everything wrong in one settings file, errors and warnings, in the order of their positions."""
-    value = document.value
-    return positioned(document, [*shape.faults(value), *rules.faults(value), *features.faults(value)])
 
 
 def desire(desk: Desk) -> Desired:
@@ -41,86 +36,67 @@ def desire(desk: Desk) -> Desired:
     documents = {id(document): document for document in desk.documents.values()}
     problems = [problem for document in documents.values() for problem in problems_of(document)]
     problems += _unaddressed(desk, entry)
+    problems += _unpacked(desk, entry)
     errors = [problem for problem in problems if problem.severity is Severity.ERROR]
     if errors:
-        raise InputError(errors)
+        raise InputError(problems)
     contents = Contents()
     made = {key: contents.of(_stamped(document.value, desk)) for key, document in documents.items()}
     payloads = {key: Payload(content.document, desk.resources) for key, content in made.items()}
-    named = {key: digest(payload) for key, payload in payloads.items()}
+    files = digests(desk.resources)
+    named = {key: digest(content.document, files) for key, content in made.items()}
     targets = tuple(_target(node, desk, made, named) for node in entry.nodes)
     notes = tuple(_note(entry.name, problem) for problem in problems)
     return Desired(
         entry=entry,
         revision=desk.revision,
         targets=targets,
-        resources=digests(desk.resources) if entry.deliver is Deliver.UPLOAD else {},
+        resources=files if entry.deliver is Deliver.UPLOAD else {},
         payloads={named[key]: payloads[key] for key in payloads},
+        files=fingerprint(files) if files else "",
         notes=notes,
     )
 
 
-def alone(document: Document) -> dict[str, Any]:
-    """The cluster that a lone `setting.json` stands for: its members, at its API's port.
-
-    Raises:
-        InputError: its members are not addresses.
-    """
-    members = [text for _, text in _members(document.value)]
-    unusable = next(((path, text) for path, text in _members(document.value) if text.startswith("#")), None)
-    if not members or unusable:
-        path = unusable[0] if unusable else _MEMBERS
-        said = f"{unusable[1]} is found out by the nodes themselves" if unusable else "no member is named"
-        raise InputError(
-            [
-                Problem(
-                    document.position(pointer(path)),
-                    pointer(path),
-                    Severity.ERROR,
-                    "no-nodes",
-                    f"a lone setting.json names its nodes in cluster.discover.members, and here {said}",
-                    "list the members' addresses, or write a fleet.yaml beside it that names the nodes",
-                )
-            ]
-        )
-    hosts = list(dict.fromkeys(_host(text) for text in members))
-    nodes = [
-        {"name": host.replace(":", "."), "address": f"[{host}]" if ":" in host else host} for host in hosts
-    ]
-    return {"name": "m2", "kind": "m2", "setting": document.name, "nodes": nodes}
-
-
-def _members(document: Any) -> Iterator[tuple[Path, str]]:
-    """(path, text) of every member, in groups or not."""
-    for index, item in items(document, *_MEMBERS):
-        if isinstance(item, str):
-            yield (*_MEMBERS, index), item
-        for place, node in items(item, "nodes"):
-            if isinstance(node, str):
-                yield (*_MEMBERS, index, "nodes", place), node
-
-
-def _host(text: str) -> str:
-    try:
-        return endpoint(text).host
-    except BadAddress:
-        return text  # the rules say what is wrong with it, at its place
-
-
 def _unaddressed(desk: Desk, entry: M2Cluster) -> Iterator[Problem]:
-    """Nodes without a settings file, and addresses that are none."""
+    """Nodes without a settings file, addresses that are none, and two nodes at one address."""
+    first: dict[str, str] = {}
     for index, node in enumerate(entry.nodes):
         path = f"{desk.pointer}/nodes/{index}"
         if node.name not in desk.documents:
             said = f"{node.name} has no settings file"
-            yield _problem(
-                desk, path, "no-setting", said, "write `setting: FILE` for the cluster or the node"
-            )
+            remedy = "write `setting: FILE` for the cluster or the node"
+            yield _problem(desk, path, "no-setting", said, remedy)
+            continue
         try:
-            endpoint(node.address)
+            base = endpoint(node.address).base(_port(desk.documents[node.name].value))
         except BadAddress as error:
             said = f'"{node.address}" {error.message}'
             yield _problem(desk, f"{path}/address", "bad-address", said, error.remedy)
+            continue
+        other = first.setdefault(base, node.name)
+        if other != node.name:
+            said = f"{node.name} and {other} have one address, {base}"
+            yield _problem(desk, f"{path}/address", "duplicate-node", said, "give each its own")
+
+
+def _unpacked(desk: Desk, entry: M2Cluster) -> Iterator[Problem]:
+    """Resources that cannot travel with the setting, or do not."""
+    path = f"{desk.pointer}/resources"
+    if SETTING in desk.resources:
+        said = f"{SETTING} is in every package already, and a resource cannot have that name"
+        yield _problem(desk, path, "bad-resource", said, "leave it out of `resources`")
+    if desk.resources and entry.deliver is not Deliver.UPLOAD:
+        said = f"resources are delivered by upload only, and this cluster says `deliver: {entry.deliver}`"
+        yield Problem(
+            desk.fleet.position(path), path, Severity.WARNING, "unused-resources", said, "remove them here"
+        )
+
+
+def _port(document: Any) -> int:
+    """The port of the API that a setting says."""
+    port = at(document, ("env", "management", "api", "port"))
+    return port if isinstance(port, int) and not isinstance(port, bool) else API_PORT
 
 
 def _problem(desk: Desk, path: str, code: str, message: str, remedy: str) -> Problem:
@@ -129,12 +105,11 @@ def _problem(desk: Desk, path: str, code: str, message: str, remedy: str) -> Pro
 
 def _target(node: M2Node, desk: Desk, made: Mapping[int, Content], named: Mapping[int, str]) -> Target:
     key = id(desk.documents[node.name])
-    port = at(made[key].document, ("env", "management", "api", "port"))
     recalled = desk.recalled.get(node.name, {})
     place = endpoint(node.address)
-    bases = [place.base(port if isinstance(port, int) else API_PORT)]
-    if place.port is None and recalled.get("base"):
-        bases.append(recalled["base"])
+    bases = [place.base(_port(made[key].canonical))]
+    if place.port is None and recalled.get(BASE_FACT):
+        bases.append(recalled[BASE_FACT])
     return Target(node.name, tuple(dict.fromkeys(bases)), made[key], named[key], recalled)
 
 

@@ -16,9 +16,12 @@ from reconciler.core.plan import ClusterPlan, Payload, Step
 from reconciler.core.ports import Desk, Document, Done, Wire
 from reconciler.core.spec import ClusterEntry
 from reconciler.core.verdict import Verdict
-from reconciler.drivers.m2 import desire, planner
+from reconciler.drivers.m2 import desire, judge, lone, planner
+from reconciler.drivers.m2.canonical import fingerprint
 from reconciler.drivers.m2.client import Client
 from reconciler.drivers.m2.content import Contents
+from reconciler.drivers.m2.desire import BASE_FACT
+from reconciler.drivers.m2.findings import FILES_FACT
 from reconciler.drivers.m2.guards import GUARDS
 from reconciler.drivers.m2.schema import Desired, Loaded, M2Cluster, Target
 
@@ -29,9 +32,15 @@ AT_ONCE: Final = 128
 class M2Driver:
     """M2, as `core.ports.Driver` describes a product.
 
-    Files that go with a setting are compared with those in the package that a node lets be downloaded.
-    A node that does not show its package is believed to have them once it shows the setting that came
-    with them; where the files alone change, a finding says that this cannot be seen.
+    Where the product's pages are silent, this is assumed:
+
+    - The verb of `/setting/deploy/checkout` is GET, as that of `/setting/deploy/local`; the fleet file's
+      `checkoutMethod` says otherwise.
+    - A node has a setting once it shows its exact meaning, be it that some of it waits for a restart.
+    - Files that go with a setting are compared with those in the package that `/setting/download` gives.
+      A node that does not give its package is believed to have them once it shows the setting that came
+      with them; where the files alone change, nothing is planned and a finding says why.
+    - A node that is to have another `api.port` may answer at the old one or at the new one meanwhile.
     """
 
     kind = "m2"
@@ -45,7 +54,7 @@ class M2Driver:
         Raises:
             InputError: its members are not addresses.
         """
-        return desire.alone(document)
+        return lone.alone(document)
 
     def desire(self, desk: Desk) -> Desired:
         """What each node is to have.
@@ -56,7 +65,7 @@ class M2Driver:
         return desire.desire(desk)
 
     def narrow(self, desired: Desired, node: str) -> Desired:
-        """The same, of one node only."""
+        """The same, hands off every node but this one."""
         return replace(desired, targets=tuple(one for one in desired.targets if one.node == node))
 
     async def observe(self, desired: Desired, wire: Wire) -> Observed[Loaded]:
@@ -83,8 +92,8 @@ class M2Driver:
         return Observed({step.node: answer})
 
     def judge(self, step: Step, seen: Observed[Loaded]) -> Verdict:
-        """How the delivery stands; see `planner.judge`."""
-        return planner.judge(step, seen.nodes[step.node])
+        """How the delivery stands; see `judge.judge`."""
+        return judge.judge(step, seen.nodes[step.node])
 
     async def act(self, step: Step, wire: Wire, payloads: Mapping[str, Payload]) -> Done:
         """Deliver, once.
@@ -100,7 +109,8 @@ class M2Driver:
                 done = await client.checkout(arguments["method"])
             case _:
                 done = await client.deploy_local()
-        return replace(done, facts={"base": client.bases[0]})
+        files = {FILES_FACT: fingerprint(arguments["resources"])} if arguments["resources"] else {}
+        return replace(done, facts={BASE_FACT: client.bases[0], **files})
 
 
 def _client(step: Step, wire: Wire) -> Client:

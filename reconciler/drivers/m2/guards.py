@@ -7,13 +7,10 @@ from typing import Any, Final
 
 from reconciler.core.guard import Case, Guard, Violation
 from reconciler.core.observation import Present
-from reconciler.drivers.m2.access import FACTORY_ROLES, access, granted_by
+from reconciler.drivers.m2.access import access
 from reconciler.drivers.m2.choices import Choices, Match
-from reconciler.drivers.m2.fault import at, items, mapping
-from reconciler.drivers.m2.schema import Desired, Loaded, Target
-
-NEEDED: Final = "enableSetting"
-"""The permission without which nobody can deliver another setting."""
+from reconciler.drivers.m2.impact import NEEDED, able
+from reconciler.drivers.m2.schema import Desired, Target
 
 _RULES: Final = tuple(
     Choices(match=match, open_without_list=open_) for match in Match for open_ in (True, False)
@@ -24,7 +21,7 @@ _RULES: Final = tuple(
 def locking_out_everybody(case: Case) -> Iterator[Violation]:
     """After the change, some address still has a role that may deliver a setting."""
     for target in _changed(case):
-        if not _anybody(target.content.document):
+        if not able(target.content.canonical):
             yield Violation(
                 "lock-out-all",
                 f"{case.plan.cluster}/{target.node}",
@@ -37,18 +34,16 @@ def locking_out_everybody(case: Case) -> Iterator[Violation]:
 def locking_out_this_host(case: Case) -> Iterator[Violation]:
     """After the change, this host may still deliver a setting, however the node reads its allowList.
 
-    Where the address that the node sees is not known, because it is translated on the way, every
-    address that may deliver one now is taken for this host's.
+    A way of reading it under which this host could not have read the node just now is ruled out. Where
+    none is left, because its address is translated on the way, nothing can be told and nothing is said.
     """
     for target in _changed(case):
         answer = case.observed.nodes.get(target.node)
-        if not isinstance(answer, Present):
+        caller = answer.value.caller if isinstance(answer, Present) else ""
+        if not caller or not isinstance(answer, Present):
             continue
-        loaded: Loaded = answer.value
-        caller = loaded.caller
-        if not caller or not any(_may(loaded.content.document, caller, rule) for rule in _RULES):
-            continue
-        if not all(_may(target.content.document, caller, rule) for rule in _RULES):
+        rules = [rule for rule in _RULES if _may(answer.value.content.canonical, caller, rule)]
+        if not all(_may(target.content.canonical, caller, rule) for rule in rules):
             yield Violation(
                 "lock-out",
                 f"{case.plan.cluster}/{target.node}",
@@ -70,18 +65,3 @@ def _changed(case: Case) -> Iterator[Target]:
 
 def _may(document: Any, caller: str, rule: Choices) -> bool:
     return NEEDED in access(document if isinstance(document, Mapping) else None, caller, rule).permissions
-
-
-def _anybody(document: Any) -> bool:
-    """Whether a role that may deliver is given to some address; without a list, the default role counts."""
-    api = mapping(document, "env", "management", "api")
-    default = api.get("defaultRole", "admin")
-    roles = at(document, ("env", "management", "roles"))
-    able = {
-        role.get("name")
-        for _, role in items({"roles": FACTORY_ROLES if roles is None else roles}, "roles")
-        if isinstance(role, Mapping) and NEEDED in granted_by(role)
-    }
-    entries = items(api, "allowList")
-    given = {mapping(entry).get("role") or default for _, entry in entries} if entries else {default}
-    return bool(given & able)

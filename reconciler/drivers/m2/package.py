@@ -27,9 +27,9 @@ def digests(resources: Mapping[str, bytes]) -> dict[str, str]:
     return {path: hashlib.sha256(data).hexdigest() for path, data in sorted(resources.items())}
 
 
-def digest(payload: Payload) -> str:
-    """What names a payload: SHA-256 over the document in clear and its resources."""
-    return fingerprint({"document": payload.document, "resources": digests(payload.resources)})
+def digest(document: Any, files: Mapping[str, str]) -> str:
+    """What names a payload: SHA-256 over its document in clear and the digests of its resources."""
+    return fingerprint({"document": document, "resources": files})
 
 
 def setting_bytes(document: Any) -> bytes:

@@ -150,6 +150,7 @@ class Desired:
         targets: the nodes to look after, in the fleet file's order.
         resources: path -> SHA-256 of the files that go with every setting.
         payloads: digest -> what an upload carries.
+        files: fingerprint of `resources`; empty where there are none.
         notes: what the check of the files found that is no error.
     """
 
@@ -158,4 +159,5 @@ class Desired:
     targets: tuple[Target, ...]
     resources: Mapping[str, str]
     payloads: Mapping[str, Payload]
+    files: str = ""
     notes: tuple[Finding, ...] = ()

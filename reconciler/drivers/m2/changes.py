@@ -1,0 +1,92 @@
+"""What differs between two settings in meaning, told so that a person can read it; pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from reconciler.core.diff import Change, diff
+from reconciler.core.plain import parts
+from reconciler.core.secret import Secret
+from reconciler.drivers.m2.fault import Path, at
+from reconciler.drivers.m2.schema import Content
+
+NAMED: Final[tuple[tuple[Path, str], ...]] = (
+    (("env", "management", "roles"), "name"),
+    (("env", "management", "api", "allowList"), "addr"),
+    (("env", "management", "server", "connection"), "name"),
+    (("hosting",), "name"),
+)
+"""Lists whose items have a name of their own: path -> the key that holds it."""
+
+_SECRET = re.compile(
+    r"(?i)(^|_)pass$|password|passwd|passphrase|secret|token$|(private|api|access)_?key|credential"
+)
+
+
+def differences(before: Content | None, after: Content) -> tuple[Change, ...]:
+    """The changes that make `before` mean what `after` means, in the order of their pointers.
+
+    Items of the lists in `NAMED` are told by name: `/env/management/roles/admin`, where each list has
+    every name once and what both have is in one order. Values under keys that sound secret are masked
+    even where the product's pages do not know them. None stands for no setting at all.
+    """
+    if before is None:
+        return tuple(_shielded(change) for change in diff({}, after.canonical))
+    apart = sorted(
+        key for key in {*before.prints, *after.prints} if before.prints.get(key) != after.prints.get(key)
+    )
+    old, new = _part(before.canonical, apart), _part(after.canonical, apart)
+    for path, key in NAMED:
+        if path[0] in apart:
+            old, new = _by_name(old, new, path, key)
+    return tuple(_shielded(change) for change in diff(old, new))
+
+
+def _part(value: Any, keys: list[str]) -> Any:
+    return {key: value[key] for key in keys if key in value} if isinstance(value, Mapping) else value
+
+
+def _by_name(old: Any, new: Any, path: Path, key: str) -> tuple[Any, Any]:
+    """Both with the list at a path as an object, where that loses nothing."""
+    before, after = _named(at(old, path), key), _named(at(new, path), key)
+    if before is None or after is None:
+        return old, new
+    if [name for name in before if name in after] != [name for name in after if name in before]:
+        return old, new
+    return _with(old, path, before), _with(new, path, after)
+
+
+def _named(items: Any, key: str) -> dict[str, Any] | None:
+    if not isinstance(items, list) or not all(isinstance(item, Mapping) for item in items):
+        return None
+    found = {item.get(key): item for item in items}
+    return found if len(found) == len(items) and all(isinstance(name, str) for name in found) else None
+
+
+def _with(value: Any, path: Path, leaf: Any) -> Any:
+    """A copy with another value at a path that is there."""
+    if not path:
+        return leaf
+    return {**value, path[0]: _with(value[path[0]], path[1:], leaf)}
+
+
+def _shielded(change: Change) -> Change:
+    name = parts(change.pointer)[-1] if change.pointer else ""
+    old, new = _hidden(name, change.old), _hidden(name, change.new)
+    return change if old is change.old and new is change.new else replace(change, old=old, new=new)
+
+
+def _hidden(name: str, value: Any) -> Any:
+    """The value with what sounds secret masked; the value itself where there is nothing."""
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        return Secret(value) if value != "" and _SECRET.search(name) else value
+    if isinstance(value, Mapping):
+        inner = {key: _hidden(str(key), item) for key, item in value.items()}
+        return inner if any(inner[key] is not value[key] for key in inner) else value
+    if isinstance(value, list | tuple):
+        listed = [_hidden(name, item) for item in value]
+        return listed if any(new is not old for new, old in zip(listed, value, strict=True)) else value
+    return value

@@ -1,0 +1,97 @@
+"""What a person should know about M2 nodes that is no step: unread, waiting, not told; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from reconciler.core.observation import Stale, Unauthorized, Unreachable
+from reconciler.core.plan import Finding
+from reconciler.core.problem import Severity
+from reconciler.drivers.m2.judge import carries
+from reconciler.drivers.m2.machine import RESTART_ONLY, lookup
+from reconciler.drivers.m2.schema import Content, Desired, Loaded, Target
+
+ALLOW = "give this host's address a role with enableSetting in the node's allowList"
+"""What helps where a node turns this host away."""
+
+FILES_FACT = "files"
+"""The fact that remembers which files were delivered to a node: a fingerprint."""
+
+DELIVER_AGAIN = "change meta.version, or let the fleet file say `version: commit`, to deliver them"
+
+_MOST_NAMED = 3
+
+
+def unread(desired: Desired, target: Target, answer: Unreachable | Unauthorized | Stale[Loaded]) -> Finding:
+    """A node that did not show its setting: nothing is planned for it."""
+    barred = isinstance(answer, Unauthorized)
+    remedy = ALLOW if barred else "start the node, or correct its address in the fleet file"
+    return Finding(
+        Severity.ERROR,
+        "node-unauthorized" if barred else "node-unreachable",
+        f"{desired.entry.name}/{target.node}",
+        f"{target.node} was not read: {answer.reason}; nothing is planned for it",
+        remedy,
+    )
+
+
+def left_open(desired: Desired, target: Target, loaded: Loaded, *, may_wait: bool) -> Iterator[Finding]:
+    """What a node's own answers leave open: what waits for a restart, and what they do not tell.
+
+    Args:
+        desired: of the cluster.
+        target: what the node is to have.
+        loaded: what it shows.
+        may_wait: whether its setting has fields that take effect at a restart only.
+    """
+    place = f"{desired.entry.name}/{target.node}"
+    here = loaded.shows(target.content.fingerprint)
+    if loaded.waiting:
+        said = f"{target.node} waits for a restart to put {', '.join(loaded.waiting)} into effect"
+        yield Finding(Severity.NOTE, "waits-for-restart", place, said, "restart it when it suits")
+    if loaded.waiting is None and may_wait:
+        said = f"{target.node} does not tell what waits for a restart, and its setting has fields that may"
+        remedy = "give this host's role enableGet to have that read too"
+        yield Finding(Severity.NOTE, "waiting-unknown", place, said, remedy)
+    if here and carries(loaded.held, desired.resources) is None:
+        yield from _files(desired, target, place)
+
+
+def _files(desired: Desired, target: Target, place: str) -> Iterator[Finding]:
+    """The setting is there, and whether its files are cannot be read: memory says what it can."""
+    remembered = target.recalled.get(FILES_FACT, "")
+    if remembered == desired.files:
+        return
+    if remembered:
+        said = f"the files that go with the setting changed, and {target.node} does not show which it has"
+        yield Finding(Severity.WARNING, "resources-unseen", place, said, DELIVER_AGAIN)
+        return
+    said = f"{target.node} does not show its package: whether it has this revision's files is not known"
+    yield Finding(Severity.NOTE, "resources-unseen", place, said, DELIVER_AGAIN)
+
+
+def same_version(desired: Desired, targets: Sequence[Target]) -> Iterator[Finding]:
+    """Settings that change while the version they tell does not; one finding for each version."""
+    by_version: dict[str, list[str]] = {}
+    for target in targets:
+        by_version.setdefault(target.content.version, []).append(target.node)
+    for version, nodes in sorted(by_version.items()):
+        stays = f"stays {version}" if version else "is missing"
+        yield Finding(
+            Severity.WARNING,
+            "same-version",
+            desired.entry.name,
+            f"the setting of {_who(nodes)} changes, but its meta.version {stays}",
+            "change meta.version, or let the fleet file say `version: commit`",
+        )
+
+
+def _who(nodes: list[str]) -> str:
+    shown = ", ".join(nodes[:_MOST_NAMED])
+    more = len(nodes) - _MOST_NAMED
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def may_wait(content: Content) -> bool:
+    """Whether a setting has fields that take effect at a restart only."""
+    return any(lookup(content.document, name) is not None for name in RESTART_ONLY)

@@ -1,0 +1,58 @@
+"""How a delivery stands, given what its node shows now: one judgement for before, after and a crash; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from reconciler.core.observation import Absent, Observation, Present
+from reconciler.core.plan import Step
+from reconciler.core.verdict import Standing, Verdict
+from reconciler.drivers.m2.schema import Loaded
+
+
+def judge(step: Step, answer: Observation[Loaded]) -> Verdict:
+    """Done where the node shows the desired setting, ready where it shows the one planned from.
+
+    Where only the files that go with a setting differ, the node's own package decides; a node that does
+    not show it leaves the step unknown, so that nothing is sent and nothing is believed.
+    """
+    before = step.arguments["before"]
+    if isinstance(answer, Absent):
+        if before == "":
+            return Verdict(Standing.READY)
+        return Verdict(Standing.CHANGED, "the node has no setting loaded any more")
+    if not isinstance(answer, Present):
+        return Verdict(Standing.UNKNOWN, answer.reason)
+    loaded = answer.value
+    if loaded.shows(step.arguments["after"]):
+        return _arrived(step, loaded)
+    if loaded.content.fingerprint == before:
+        return Verdict(Standing.READY)
+    version = f" (version {loaded.content.version})" if loaded.content.version else ""
+    reason = f"the node shows a setting that is neither the old nor the new one{version}"
+    return Verdict(Standing.CHANGED, reason)
+
+
+def carries(held: Mapping[str, str] | None, wanted: Mapping[str, Any]) -> bool | None:
+    """Whether a package has the wanted files with these contents; None where it was not shown.
+
+    Other files in it do not matter: a node keeps those that earlier deliveries left.
+    """
+    if not wanted:
+        return True
+    if held is None:
+        return None
+    return all(held.get(path) == digest for path, digest in wanted.items())
+
+
+def _arrived(step: Step, loaded: Loaded) -> Verdict:
+    done = Verdict(Standing.DONE, "the node shows the desired setting")
+    match carries(loaded.held, step.arguments["resources"]):
+        case True:
+            return done
+        case False:
+            return Verdict(Standing.READY, "the node has the setting, but not all files that go with it")
+    if step.arguments["before"] != step.arguments["after"]:
+        return done
+    return Verdict(Standing.UNKNOWN, "the node does not show which files it has")

@@ -1,0 +1,80 @@
+"""What an M2 node says to a change: words for the journal, or why it did not take it; pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+from reconciler.core.ports import Answer, Done
+from reconciler.drivers.m2.findings import ALLOW
+from reconciler.errors import NodeRefused, NodeUnauthorized
+
+MOST: Final = 300
+"""Characters of a node's own words in a message."""
+
+CODES: Final[Mapping[str, str]] = {
+    "E0001": "it found no file",
+    "E0002": "it could not unpack the tgz",
+    "E0003": "it could not load the setting",
+    "E0004": "it does not accept the setting's content",
+}
+"""What a refused upload's codes mean (STON Edge Server's list, which M2 shares by all that is known)."""
+
+
+def done(node: str, path: str, answer: Answer) -> Done:
+    """An answer to a change that the node took, and what it says will wait for a restart.
+
+    Raises:
+        NodeUnauthorized: 401 or 403.
+        NodeRefused: any other status but 200, a status other than `OK` in the body, or an error code.
+    """
+    if answer.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        reason = f"this host may not change its setting ({answer.status})"
+        raise NodeUnauthorized(node, reason, remedy=ALLOW)
+    told = _object(answer.body)
+    words = _clean(answer.body)
+    code = next(iter(re.findall(r"\bE000[1-4]\b", words)), "")
+    if answer.status != HTTPStatus.OK or code or not _taken(told):
+        raise _refusal(node, path, answer, _line(str(told.get("result", ""))) or words, code)
+    return Done(f"{answer.status} {words}".rstrip(), _not_updated(told))
+
+
+def _refusal(node: str, path: str, answer: Answer, words: str, code: str) -> NodeRefused:
+    meaning = f": {CODES[code]}" if code else ""
+    reason = f"it refused {path} with {answer.status}{meaning}{f' ({words})' if words else ''}"
+    # a `Fail` behind a 200 is the node's own word, as an error code is
+    word = code or ("Fail" if answer.status == HTTPStatus.OK else "")
+    return NodeRefused(node, reason, status=answer.status, code=word, remedy="look at the node's log")
+
+
+def _taken(told: Mapping[str, Any]) -> bool:
+    """Whether the body says yes, or nothing; the pages write `OK` and `ok`."""
+    return str(told.get("status", "OK")).upper() == "OK"
+
+
+def _not_updated(told: Mapping[str, Any]) -> tuple[str, ...]:
+    listed = told.get("notupdated")
+    found = listed if isinstance(listed, list) else []
+    named = (item.get("field") if isinstance(item, dict) else item for item in found)
+    return tuple(_line(name) for name in named if isinstance(name, str) and name)
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _clean(body: bytes) -> str:
+    return _line(body[: 8 * MOST].decode("utf-8", "replace"))
+
+
+def _line(text: str) -> str:
+    """A node's words on one line, without control and half characters, no longer than `MOST`."""
+    line = re.sub(r"[\x00-\x20\x7f-\x9f\ud800-\udfff]+", " ", text).strip()
+    return line if len(line) <= MOST else f"{line[: MOST - 1]}…"
