@@ -27,7 +27,8 @@ is relative to it. Unknown keys are errors, at their line and column. Without a 
 
 def fleet_reference() -> str:
     """Every field of the fleet file, of each product's clusters and nodes, with defaults and meaning."""
-    parts = [_INTRODUCTION, *_section("Top level", FleetFile, seen := set())]
+    seen: set[type[BaseModel]] = set()
+    parts = [_INTRODUCTION, *_section("Top level", FleetFile, seen)]
     for kind in sorted(DRIVERS):
         parts += _section(f"A cluster of kind `{kind}`", DRIVERS[kind].entry, seen)
     return "\n\n".join(parts) + "\n"
