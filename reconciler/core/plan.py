@@ -105,10 +105,12 @@ class Payload:
     Args:
         document: the JSON document; may hold `Secret` values.
         resources: path in the package -> bytes.
+        missing: what names a secret in it that is not known here -> why; such a payload is never sent.
     """
 
     document: Any
     resources: Mapping[str, bytes] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

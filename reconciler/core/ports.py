@@ -14,6 +14,28 @@ from reconciler.core.spec import ClusterEntry
 from reconciler.core.verdict import Verdict
 
 
+class Vault(Protocol):
+    """Where the values of secrets come from; what it cannot give is not known here."""
+
+    def clear(self, scheme: str, name: str) -> str:
+        """The text that a reference such as `${env:NAME}` stands for.
+
+        Args:
+            scheme: `env`, `file` or `age`.
+            name: what stands behind the colon.
+
+        Raises:
+            SecretError: it is not to be had here; the remedy says what would supply it.
+        """
+
+    def opened(self, name: str, data: bytes) -> bytes:
+        """The content of a file that is encrypted with age.
+
+        Raises:
+            SecretError: no identity given here opens it.
+        """
+
+
 class Document(Protocol):
     """A parsed JSON or YAML file whose every value knows its place."""
 
@@ -112,6 +134,7 @@ class Desk:
             share one object. Empty for products without such files.
         resources: path -> bytes of the files to pack beside the settings.
         recalled: node name -> what the store remembers of it, such as `mode` set by us.
+        missing: path -> why, of files to pack that are encrypted and cannot be opened here.
     """
 
     entry: ClusterEntry
@@ -121,6 +144,7 @@ class Desk:
     documents: Mapping[str, Document] = field(default_factory=dict)
     resources: Mapping[str, bytes] = field(default_factory=dict)
     recalled: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

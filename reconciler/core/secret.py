@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 MASK = "••••••"
+
+_SHORTEST = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,10 +18,12 @@ class Secret:
     Args:
         value: the clear text, or what stands for it.
         reference: how the desired state names it, such as `${env:AWS_KEY}`; empty for a literal.
+        missing: why its value is not known here, and what would supply it; empty where it is known.
     """
 
     value: object
     reference: str = ""
+    missing: str = ""
 
     def __repr__(self) -> str:
         return f"Secret({self.reference or MASK})"
@@ -36,6 +40,35 @@ def reveal(value: Any) -> Any:
 def mask(value: Any) -> Any:
     """A copy of a plain value with every secret masked: for everything a person or a file sees."""
     return _replaced(value, str)
+
+
+def hidden(value: Any) -> Secret:
+    """A value as a secret, whatever it was: for what stands, or stood, at the place of one."""
+    return value if isinstance(value, Secret) else Secret(value)
+
+
+def secrets(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Secret]]:
+    """(path, secret) of every secret in a plain value."""
+    if isinstance(value, Secret):
+        yield path, value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from secrets(item, (*path, key))
+    elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        for index, item in enumerate(value):
+            yield from secrets(item, (*path, index))
+
+
+def scrubbed(text: str, known: Iterable[str]) -> str:
+    """A text of somebody else's, such as a node's answer, with every known clear value masked.
+
+    Args:
+        text: what would be shown or written down.
+        known: clear values; those shorter than four characters are left, for they are parts of words.
+    """
+    for clear in sorted({clear for clear in known if len(clear) >= _SHORTEST}, key=lambda c: (-len(c), c)):
+        text = text.replace(clear, MASK)
+    return text
 
 
 def _replaced(value: Any, shown: Any) -> Any:

@@ -8,19 +8,22 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from reconciler.core.plain import pointer as pointer_of
-from reconciler.core.ports import Document, Files
+from reconciler.core.ports import Document, Files, Vault
 from reconciler.core.problem import Position, Problem, Severity
 from reconciler.desired.clusters import Cluster
 from reconciler.desired.document import parse
 from reconciler.desired.glob import fitting, is_pattern
+from reconciler.desired.layers import Layers
 from reconciler.desired.lines import quoted
 from reconciler.desired.mismatch import Path
 from reconciler.desired.nearest import nearest
+from reconciler.desired.references import ENCRYPTED, Marker
 from reconciler.errors import InputError
 
 _DRIVE = re.compile(r"[A-Za-z]:")
 _MOST_SHOWN = 3
 _MOST_GUESSES = 20
+_NOT_WHOLE = "encrypt the values in it that are secret, each as `${age:…}`: see `reconcile secrets encrypt`"
 
 
 class Attached:
@@ -30,36 +33,57 @@ class Attached:
         fleet: the fleet file, for the places where files are named.
         files: all files of the revision.
         names: their names, sorted.
+        vault: gives the values of secrets; without one they stay unknown.
     """
 
-    def __init__(self, fleet: Document, files: Files, names: Sequence[str]) -> None:
+    def __init__(
+        self, fleet: Document, files: Files, names: Sequence[str], vault: Vault | None = None
+    ) -> None:
         self.fleet = fleet
+        self.marker = Marker(vault)
+        self.layers = Layers(fleet, self._overlay, self.marker)
         self.files = files
         self.names = names
         self.known = frozenset(names)
         self.problems: list[Problem] = []
-        self._documents: dict[str, Document | None] = {fleet.name: fleet}
+        self._documents: dict[str, Document | None] = {fleet.name: self.marker.document(fleet)}
         self._contents: dict[str, bytes | None] = {}
         self._told: set[tuple[str, str]] = set()
 
     def documents(self, cluster: Cluster) -> dict[str, Document]:
-        """The settings of a cluster's nodes, by node name; nodes with the same file share one object."""
+        """What each node of a cluster gets, by node name; nodes that get the same share one object."""
         found: dict[str, Document] = {}
         for node, place in cluster.members():
             path = cluster.entry.setting_of(node)
             if not path:
                 continue
-            if path not in self._documents:
-                self._documents[path] = self._document(path)
-            document = self._documents[path]
+            document = self._opened(path)
             if document is not None:
-                found[node.name] = document
+                found[node.name] = self.layers.over(document, cluster, node, place)
             elif self._why_not(path):
                 self._tell(_named(cluster, path, place), path, *self._why_not(path))
         return found
 
-    def resources(self, cluster: Cluster) -> dict[str, bytes]:
-        """The bytes of the files that go with a cluster's settings, by path."""
+    def wrong(self) -> list[Problem]:
+        """Everything wrong in the files and in where they are named."""
+        return [*self.problems, *self.marker.problems, *self.layers.problems]
+
+    def _opened(self, path: str) -> Document | None:
+        if path not in self._documents:
+            self._documents[path] = self._document(path)
+        return self._documents[path]
+
+    def _overlay(self, path: str, pointer: str) -> Document | None:
+        document = self._opened(path)
+        if document is None and self._why_not(path):
+            self._tell(pointer, path, *self._why_not(path))
+        return document
+
+    def resources(self, cluster: Cluster) -> tuple[dict[str, bytes], dict[str, str]]:
+        """The bytes of the files that go with a cluster's settings, by path.
+
+        Beside them, path -> why, those that are encrypted and cannot be opened here.
+        """
         found: set[str] = set()
         for pattern in cluster.entry.packed():
             if outside := _outside(pattern):
@@ -70,18 +94,19 @@ class Attached:
                 self._tell(_named(cluster, pattern, cluster.pointer), pattern, *self._missing(pattern))
             found.update(fits)
         read = {path: self._read(path) for path in sorted(found)}
-        return {path: data for path, data in read.items() if data is not None}
+        return self.marker.opened({path: data for path, data in read.items() if data is not None})
 
     def _document(self, path: str) -> Document | None:
-        if _outside(path) or (name := _normal(path)) not in self.known:
+        if _outside(path) or path.endswith(ENCRYPTED) or (name := _normal(path)) not in self.known:
             return None
         if name != path and name in self._documents:
             return self._documents[name]
         data = self._read(name)
         if data is None:
             return None
+        document: Document | None
         try:
-            document = parse(name, data)
+            document = self.marker.document(parse(name, data))
         except InputError as error:
             self.problems += error.problems
             document = None
@@ -103,6 +128,8 @@ class Attached:
 
     def _why_not(self, path: str) -> tuple[str, str, str] | tuple[()]:
         """Code, message and remedy of a path that names no file; nothing where it names one."""
+        if path.endswith(ENCRYPTED):
+            return "encrypted-settings", f"{quoted(path)} is encrypted as a whole", _NOT_WHOLE
         return _outside(path) or (() if _normal(path) in self.known else self._missing(path))
 
     def _missing(self, path: str) -> tuple[str, str, str]:

@@ -37,6 +37,7 @@ class Cluster:
         raw: what the file says.
         pointer: of the entry in the fleet file.
         places: pointer of each of the entry's nodes, in their order.
+        whole: whether the entry is all that the file says; not where something wrong was left out.
     """
 
     entry: ClusterEntry
@@ -44,6 +45,7 @@ class Cluster:
     pointer: str
     places: tuple[str, ...]
     policy: Policy
+    whole: bool = True
 
     def members(self) -> list[tuple[NodeEntry, str]]:
         """The nodes, each with its place."""
@@ -81,7 +83,7 @@ class Clusters:
             if kept is None:
                 return None
             entry, gone = kept
-            return Cluster(entry, raw, pointer, _places(pointer, rest, gone), policy)
+            return Cluster(entry, raw, pointer, _places(pointer, rest, gone), policy, whole=False)
         return Cluster(entry, raw, pointer, _places(pointer, rest, frozenset()), policy)
 
     def _policy(

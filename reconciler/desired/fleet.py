@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from reconciler.core.conduct import Conduct
 from reconciler.core.plan import Revision
 from reconciler.core.policy import Override, Policy
-from reconciler.core.ports import Desk, Document, Driver, Files, Snapshot
+from reconciler.core.ports import Desk, Document, Driver, Files, Snapshot, Vault
 from reconciler.core.problem import Position, Problem, Severity
 from reconciler.core.spec import FeedbackEntry
 from reconciler.desired.attached import Attached, vanished
@@ -66,23 +66,24 @@ class Reading:
     problems: tuple[Problem, ...]
 
 
-def load(snapshot: Snapshot, drivers: Drivers) -> Fleet:
+def load(snapshot: Snapshot, drivers: Drivers, vault: Vault | None = None) -> Fleet:
     """The fleet that a revision's files describe.
 
     Args:
         snapshot: the files.
         drivers: kind -> product; of each, the model of its entries and its lone file are used.
+        vault: gives the values of secrets; without one they stay references, of unknown value.
 
     Raises:
         InputError: with every problem of every file.
     """
-    reading = read(snapshot, drivers)
+    reading = read(snapshot, drivers, vault)
     if reading.fleet is None:
         raise InputError(reading.problems)
     return reading.fleet
 
 
-def read(snapshot: Snapshot, drivers: Drivers) -> Reading:
+def read(snapshot: Snapshot, drivers: Drivers, vault: Vault | None = None) -> Reading:
     """Like `load`, but problems are data: errors and warnings of all files, in the files' order."""
     names = tuple(snapshot.files.names())
     try:
@@ -91,7 +92,7 @@ def read(snapshot: Snapshot, drivers: Drivers) -> Reading:
         raw = drivers[kind].alone(document) if kind else None
     except InputError as error:
         return Reading(None, error.problems)
-    attached = Attached(document, snapshot.files, names)
+    attached = Attached(document, snapshot.files, names, vault)
     if raw is not None:
         return _lone(snapshot.revision, attached, drivers, {"kind": kind, **raw})
     return _fleet(snapshot.revision, attached, drivers)
@@ -110,7 +111,7 @@ def _lone(revision: Revision, attached: Attached, drivers: Drivers, raw: Mapping
     cluster = clusters.read(raw, "")
     found = [cluster] if cluster else []
     desks = [_desk(each, revision, attached) for each in found]
-    wrong = [*clusters.problems, *repeated_nodes(attached.fleet, found), *attached.problems]
+    wrong = [*clusters.problems, *repeated_nodes(attached.fleet, found), *attached.wrong()]
     if wrong or not desks:
         own = attached.fleet.name
         told = [replace(each, pointer="") if each.position.file == own else each for each in wrong]
@@ -131,7 +132,7 @@ def _fleet(revision: Revision, attached: Attached, drivers: Drivers) -> Reading:
     wrong += reader.problems
     wrong += repeated_clusters(document, entries)
     wrong += repeated_nodes(document, clusters)
-    wrong += attached.problems
+    wrong += attached.wrong()
     warnings = _targets(document, top.overrides, clusters)
     ordered = _ordered([*wrong, *warnings], document.name)
     if wrong:
@@ -161,8 +162,10 @@ def _no_clusters(document: Document) -> Problem:
 
 def _desk(cluster: Cluster, revision: Revision, attached: Attached) -> Desk:
     documents = attached.documents(cluster)
-    resources = attached.resources(cluster)
-    return Desk(cluster.entry, attached.fleet, cluster.pointer, revision, documents, resources)
+    resources, missing = attached.resources(cluster)
+    return Desk(
+        cluster.entry, attached.fleet, cluster.pointer, revision, documents, resources, missing=missing
+    )
 
 
 def _targets(document: Document, overrides: Sequence[Override], clusters: Sequence[Cluster]) -> list[Problem]:

@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from reconciler.core.overlays import OverlaidCluster, OverlaidNode
 from reconciler.core.plan import Finding, Payload, Revision
-from reconciler.core.spec import ClusterEntry, NodeEntry
+from reconciler.core.spec import NodeEntry
 
 
 class Deliver(StrEnum):
@@ -27,7 +28,7 @@ class Deliver(StrEnum):
     """Each node is told to apply the file that already lies on its disk."""
 
 
-class M2Node(NodeEntry):
+class M2Node(OverlaidNode):
     """One node of an M2 cluster."""
 
     address: str = Field(
@@ -40,7 +41,7 @@ class M2Node(NodeEntry):
     )
 
 
-class M2Cluster(ClusterEntry):
+class M2Cluster(OverlaidCluster):
     """A cluster of M2 nodes."""
 
     setting: str = Field(

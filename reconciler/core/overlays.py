@@ -1,0 +1,65 @@
+"""What the fleet file says of overlays: for a whole cluster, for groups of its nodes, for one node."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+
+from reconciler.core.spec import ClusterEntry, Name, NodeEntry
+from reconciler.core.strict import Strict
+
+
+class Inline(Strict):
+    """An overlay that stands in the fleet file itself."""
+
+    merge: dict[str, Any] | None = Field(
+        default=None,
+        description="JSON Merge Patch (RFC 7396): objects are merged, `null` removes, all else replaces.",
+        examples=[{"env": {"management": {"api": {"port": 10041}}}}],
+    )
+    patch: tuple[dict[str, Any], ...] | None = Field(
+        default=None,
+        description="JSON Patch (RFC 6902): `add`, `remove`, `replace`, `move`, `copy`, `test`, in order.",
+        examples=[[{"op": "replace", "path": "/env/management/api/port", "value": 10041}]],
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> Inline:
+        if (self.merge is None) == (self.patch is None):
+            raise ValueError("an overlay is the path of a file, or has either `merge` or `patch`")
+        return self
+
+
+Overlay = Annotated[str, Field(min_length=1)] | Inline
+"""A file beside the fleet file, an object (merged) or a list (patched); or the overlay itself."""
+
+Overlays = Annotated[
+    tuple[Overlay, ...],
+    Field(description="What is laid over the settings, in this order: files, or `merge:` or `patch:`."),
+]
+
+
+class Group(Strict):
+    """Nodes of a cluster that differ from the others in the same way."""
+
+    name: Name = Field(description="The group's name, for people.", examples=["canary"])
+    nodes: tuple[str, ...] = Field(
+        min_length=1, description="Names of nodes; `*` stands for any text.", examples=[["edge-0*"]]
+    )
+    overlays: Overlays = ()
+
+
+class OverlaidNode(NodeEntry):
+    """A node whose settings may have overlays of its own."""
+
+    overlays: Overlays = ()
+
+
+class OverlaidCluster(ClusterEntry):
+    """A cluster whose nodes' settings come from a base and what is laid over it."""
+
+    overlays: Overlays = ()
+    groups: tuple[Group, ...] = Field(
+        default=(), description="Groups of nodes with overlays; a node may be in several."
+    )

@@ -1,0 +1,140 @@
+"""What each node gets: its base settings with the overlays of its cluster, its groups and its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
+from typing import Any
+
+from reconciler.core.overlays import Group, OverlaidCluster, OverlaidNode, Overlay
+from reconciler.core.plain import parts
+from reconciler.core.ports import Document
+from reconciler.core.problem import Problem, Severity
+from reconciler.core.spec import NodeEntry
+from reconciler.desired.clusters import Cluster
+from reconciler.desired.glob import is_pattern
+from reconciler.desired.jsonpatch import BadPatch, patched
+from reconciler.desired.lines import quoted
+from reconciler.desired.nearest import nearest
+from reconciler.desired.overlay import Grown, Origin, Rendered, merged
+from reconciler.desired.references import Marker
+
+Opened = Callable[[str, str], Document | None]
+"""Gives the document at a path that is named at a pointer; None where it was complained of."""
+
+_Key = tuple[Any, ...]
+_MOST_GUESSES = 20
+
+
+class Layers:
+    """Renders documents, each different stack of overlays once, and gathers what is wrong with them.
+
+    Args:
+        fleet: the fleet file, in which overlays are named or stand themselves.
+        opened: reads the others.
+        marker: replaces references to secrets.
+    """
+
+    def __init__(self, fleet: Document, opened: Opened, marker: Marker) -> None:
+        self.fleet = fleet
+        self.opened = opened
+        self.marker = marker
+        self.problems: list[Problem] = []
+        self._made: dict[_Key, Document] = {}
+        self._groups: dict[str, list[tuple[Group, frozenset[str]]]] = {}
+
+    def over(self, base: Document, cluster: Cluster, node: NodeEntry, place: str) -> Document:
+        """What a node gets; nodes with the same base and the same overlays share one object.
+
+        Args:
+            base: the node's settings file.
+            cluster: where the overlays are said.
+            node: of the cluster.
+            place: pointer of the node's entry.
+        """
+        if not cluster.whole:
+            return base
+        key: _Key = (id(base),)
+        document = base
+        for pointer, overlay in self._stack(cluster, node, place):
+            key = (*key, overlay if isinstance(overlay, str) else pointer)
+            known = self._made.get(key)
+            document = known or self._laid(document, pointer, overlay)
+            self._made[key] = document
+        return document
+
+    def _stack(self, cluster: Cluster, node: NodeEntry, place: str) -> Iterator[tuple[str, Overlay]]:
+        """(pointer, overlay) of all that is laid over a node's settings, in this order."""
+        if isinstance(cluster.entry, OverlaidCluster):
+            for index, overlay in enumerate(cluster.entry.overlays):
+                yield f"{cluster.pointer}/overlays/{index}", overlay
+            for number, (group, members) in enumerate(self._members(cluster, cluster.entry)):
+                if node.name in members:
+                    for index, overlay in enumerate(group.overlays):
+                        yield f"{cluster.pointer}/groups/{number}/overlays/{index}", overlay
+        if isinstance(node, OverlaidNode):
+            for index, overlay in enumerate(node.overlays):
+                yield f"{place}/overlays/{index}", overlay
+
+    def _members(self, cluster: Cluster, entry: OverlaidCluster) -> list[tuple[Group, frozenset[str]]]:
+        """The groups of a cluster, each with the names of its nodes."""
+        if cluster.pointer not in self._groups:
+            names = [node.name for node, _ in cluster.members()]
+            known = frozenset(names)
+            found = []
+            for number, group in enumerate(entry.groups):
+                members: set[str] = set()
+                for index, pattern in enumerate(group.nodes):
+                    wild = is_pattern(pattern)
+                    fits = (
+                        {name for name in names if fnmatchcase(name, pattern)} if wild else {pattern} & known
+                    )
+                    if not fits:
+                        self._nobody(f"{cluster.pointer}/groups/{number}/nodes/{index}", pattern, names)
+                    members |= fits
+                found.append((group, frozenset(members)))
+            self._groups[cluster.pointer] = found
+        return self._groups[cluster.pointer]
+
+    def _nobody(self, pointer: str, pattern: str, names: list[str]) -> None:
+        meant = nearest(pattern, names) if len(self.problems) < _MOST_GUESSES else ""
+        remedy = f"did you mean `{meant}`?" if meant else "name nodes of this cluster"
+        self._tell(
+            self.fleet, pointer, "unknown-node", f"no node of the cluster is {quoted(pattern)}", remedy
+        )
+
+    def _laid(self, below: Document, pointer: str, overlay: Overlay) -> Document:
+        """The document under an overlay with it laid over, or as it is where that cannot be."""
+        patch, start = self._patch(pointer, overlay)
+        if patch is None:
+            return below
+        grown = below.grown if isinstance(below, Rendered) else Grown(below.value, Origin(below))
+        if not isinstance(patch.value, list):
+            return Rendered(below.name, merged(grown, patch))
+        try:
+            return Rendered(below.name, patched(grown, patch))
+        except BadPatch as bad:
+            message = f"{bad.message} (this is laid over {below.name})"
+            self._tell(patch.origin.document, start + bad.place, bad.code, message, bad.remedy)
+            return below
+
+    def _patch(self, pointer: str, overlay: Overlay) -> tuple[Grown | None, str]:
+        """What is laid over, and the pointer at which it stands in its document."""
+        if isinstance(overlay, str):
+            document = self.opened(overlay, pointer)
+            if document is None:
+                return None, ""
+            if isinstance(document.value, dict | list):
+                return Grown(document.value, Origin(document)), ""
+            message = "an overlay is an object, which is merged, or a list of operations of JSON Patch"
+            self._tell(document, "", "bad-overlay", message, "")
+            return None, ""
+        key, value = ("merge", overlay.merge) if overlay.merge is not None else ("patch", overlay.patch)
+        where = f"{pointer}/{key}"
+        plain = list(value) if isinstance(value, tuple) else value
+        marked = self.marker.value(plain, self.fleet, tuple(parts(where)))
+        return Grown(marked, Origin(self.fleet, where)), where
+
+    def _tell(self, document: Document, pointer: str, code: str, message: str, remedy: str) -> None:
+        where = document.position(pointer)
+        self.problems.append(Problem(where, pointer, Severity.ERROR, code, message, remedy))
