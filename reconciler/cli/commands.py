@@ -22,6 +22,10 @@ DEFAULT = Command("reconciler.cli.run", "plan, and after a confirmation apply")
 
 COMMANDS: Mapping[str, Command] = {
     "history": Command("reconciler.cli.history", "what earlier runs did, or one run in full"),
+    "status": Command("reconciler.cli.status", "what each node shows, which revision it runs and since when"),
+    "approve": Command("reconciler.cli.approve", "let a plan that waits for an approval be applied, once"),
+    "suspend": Command("reconciler.cli.suspend", "let nothing be changed, in one cluster or in all"),
+    "resume": Command("reconciler.cli.resume", "let changes be made again"),
     "explain": Command("reconciler.cli.explain", "what a code in brackets means, and what to do about it"),
     "watch": Command("reconciler.cli.watch", "keep nodes as desired: a long-running process"),
     "simulate": Command("reconciler.cli.simulate", "serve stand-ins of a fleet's nodes on this machine"),

@@ -21,23 +21,21 @@ APPROVAL_NEEDED = "approval-needed"
 def outside_window(case: Case) -> Iterator[Violation]:
     """Where there are windows, one of them has to be open."""
     windows = case.conduct.windows
-    if not windows or not case.plan.steps or case.at is None or closes(windows, case.at):
+    if not windows or case.at is None or closes(windows, case.at):
         return
     following = opens(windows, case.at)
     then = f"the next one opens at {_told(following)}" if following else "none of them ever opens again"
     yield Violation(
         "outside-window",
         case.plan.cluster,
-        f"{case.plan.cluster}: no change window is open at {_told(case.at)}, {then}",
+        f"{case.plan.cluster}: no change window is open, {then}",
         "run again then, or set an override with an expiry in the fleet file",
     )
 
 
 def in_freeze(case: Case) -> Iterator[Violation]:
     """During a freeze nothing is changed."""
-    if not case.plan.steps or case.at is None:
-        return
-    freeze = frozen(case.conduct.freezes, case.at)
+    freeze = frozen(case.conduct.freezes, case.at) if case.at else None
     if freeze is not None:
         yield Violation(
             "frozen",
@@ -49,8 +47,6 @@ def in_freeze(case: Case) -> Iterator[Violation]:
 
 def suspended(case: Case) -> Iterator[Violation]:
     """What is suspended, by the fleet file or by `reconcile suspend`, is not changed."""
-    if not case.plan.steps:
-        return
     if case.conduct.suspend is not None:
         yield Violation(
             "suspended",
@@ -72,7 +68,7 @@ def suspended(case: Case) -> Iterator[Violation]:
 
 def rejected(case: Case) -> Iterator[Violation]:
     """A revision that failed its gates in this cluster is not tried again."""
-    why = case.past.rejected.get(case.revision.id) if case.plan.steps and case.revision else None
+    why = case.past.rejected.get(case.revision.id) if case.revision else None
     if why and case.revision:
         yield Violation(
             "revision-rejected",
@@ -111,10 +107,25 @@ def digest_of(plan: ClusterPlan, revision: Revision, program: str) -> str:
     return Plan(revision, program, (plan,)).digest
 
 
-HOLDS: tuple[Guard, ...] = (outside_window, in_freeze, suspended)
-"""Those whose answer may change while a run goes on; asked again before each further wave."""
+def held(case: Case) -> Iterator[Violation]:
+    """What holds up any change now and may end by itself; asked again before each further wave."""
+    for hold in (outside_window, in_freeze, suspended):
+        yield from hold(case)
 
-GUARDS: tuple[Guard, ...] = (*HOLDS, rejected, unapproved)
+
+def standing(case: Case) -> Iterator[Violation]:
+    """What would hold up a change of this cluster, whether or not there is one to make."""
+    yield from held(case)
+    yield from rejected(case)
+
+
+def holding(case: Case) -> Iterator[Violation]:
+    """What stands in the way of the plan's steps, where it has any."""
+    if case.plan.steps:
+        yield from standing(case)
+
+
+GUARDS: tuple[Guard, ...] = (holding, unapproved)
 
 
 def _has(step: Step, mark: Mark) -> bool:

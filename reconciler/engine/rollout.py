@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from reconciler.core.guard import Violation, judged, verdicts
 from reconciler.core.health import Weighed, Weight
-from reconciler.core.holds import HOLDS
+from reconciler.core.holds import held
 from reconciler.core.outcome import SUCCESSES, State
 from reconciler.core.plan import Finding, Step
 from reconciler.core.policy import Override
@@ -67,7 +67,7 @@ class Rolling:
         case = self.keeper.case
         memory = await self.record.ledger.journal.recall()
         now = replace(case, at=memory.at, past=memory.of(case.plan.cluster))
-        standing = judged(verdicts(now, HOLDS), self.overrides, memory.at.date()).standing
+        standing = judged(verdicts(now, (held,)), self.overrides, memory.at.date()).standing
         if not standing:
             return ""
         self._findings.append(_held(standing[0], number))

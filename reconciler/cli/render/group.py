@@ -118,6 +118,7 @@ def _runs(cluster: ClusterPlan) -> list[tuple[Step, ...]]:
 def _said(step: Step) -> Hashable:
     sentences = (step.reason, step.risk_reason, step.needs, step.inverse.words)
     return (
+        step.wave,
         step.action,
         step.effect,
         step.risk,

@@ -125,10 +125,15 @@ def _notes(findings: Sequence[Finding], where: str = "") -> Iterator[Piece]:
 
 
 def _steps(plan: Plan) -> Iterator[Piece]:
+    plans = {cluster.cluster: cluster for cluster in plan.clusters}
     for cluster, groups in gathered(plan).items():
         if groups:
             yield Piece(f"#### {escaped(cluster)}\n\n", Rank.STEP)
+        wave = 0
         for group in groups:
+            if group.step.wave != wave:
+                wave = group.step.wave
+                yield Piece(f"- **{escaped(words.wave(plans[cluster], wave))}**\n", Rank.STEP)
             yield Piece(_step(group), Rank.STEP)
             if group.step.changes:
                 yield Piece(_difference(group), Rank.DIFFERENCE)

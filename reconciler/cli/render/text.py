@@ -106,7 +106,11 @@ def _cluster(cluster: ClusterPlan, groups: Sequence[Group], layout: Layout) -> I
         max((len(group.numbers) for group in groups), default=0),
         max((len(clean(group.step.action)) for group in groups), default=0),
     )
+    wave = 0
     for group in groups:
+        if group.step.wave != wave:
+            wave = group.step.wave
+            yield layout.paint(f"  {words.wave(cluster, wave)}", Tone.STRONG)
         yield from _group(group, widths, layout)
     yield from _findings(cluster.findings, layout, 2)
 

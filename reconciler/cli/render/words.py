@@ -61,6 +61,12 @@ def counts(cluster: ClusterPlan) -> str:
     return ", ".join(parts)
 
 
+def wave(cluster: ClusterPlan, number: int) -> str:
+    """`wave 1 of 3: 2 changes`."""
+    steps = [step for step in cluster.steps if step.wave == number]
+    return f"wave {number} of {max(step.wave for step in cluster.steps)}: {plural(len(steps), 'change')}"
+
+
 def risk(step: Step) -> str:
     """`low risk`, `high risk, cannot be undone`."""
     return f"{step.risk} risk, cannot be undone" if final(step) else f"{step.risk} risk"

@@ -1,0 +1,105 @@
+"""What the commands share by which people give orders beside the desired state: suspend, resume, approve."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from reconciler.core.guard import Suspension
+from reconciler.errors import UsageError
+from reconciler.store.orders import Approval, Orders, Request
+from reconciler.store.sqlite import Store
+
+LEAST = 8
+"""Characters of a plan's id that are enough, where a run has asked for its approval."""
+
+_WHOLE = 64
+
+
+def person(given: str) -> str:
+    """Who gives an order."""
+    import getpass  # noqa: PLC0415
+
+    if given:
+        return given
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
+
+
+def names(store: Store) -> tuple[str, ...]:
+    """The clusters that the store has heard of, sorted."""
+
+    async def read() -> tuple[str, ...]:
+        memory = await store.recall()
+        return tuple(sorted({*memory.past, *memory.facts} - {""}))
+
+    return asyncio.run(read())
+
+
+def standing(store: Store) -> Orders:
+    """All orders that stand."""
+    return asyncio.run(store.orders())
+
+
+def doubt(cluster: str, known: Iterable[str]) -> str:
+    """What to say of a cluster that no run here has dealt with; empty where one has."""
+    from difflib import get_close_matches  # noqa: PLC0415
+
+    listed = sorted(known)
+    if not cluster or cluster in listed:
+        return ""
+    near = get_close_matches(cluster, listed, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"No run here has dealt with a cluster {cluster!r} yet{hint}\n"
+
+
+def whose(suspension: Suspension) -> str:
+    """`all clusters` or `cluster NAME`."""
+    return f"cluster {suspension.cluster}" if suspension.cluster else "all clusters"
+
+
+def chosen(text: str, found: Orders) -> str:
+    """The full digest that an id stands for.
+
+    Raises:
+        UsageError: it stands for none, or for several.
+    """
+    word = text.strip().lower()
+    if set(word) - set("0123456789abcdef") or not LEAST <= len(word) <= _WHOLE:
+        raise UsageError(
+            f"{text!r} is no plan's id", remedy=f"give at least {LEAST} characters of the id in the refusal"
+        )
+    matching = sorted({one.digest for one in found.requests if one.digest.startswith(word)})
+    if len(matching) == 1:
+        return matching[0]
+    if len(word) == _WHOLE:
+        return word
+    if matching:
+        raise UsageError(f"{len(matching)} plans begin with {text!r}", remedy="give more of the id")
+    raise UsageError(
+        f"no run here has asked for an approval of a plan that begins with {text!r}",
+        remedy="see `reconcile approve --list`, or give the whole id",
+    )
+
+
+def request_plain(request: Request) -> dict[str, str]:
+    """A plan that waits, as plain JSON."""
+    return {
+        "cluster": request.cluster,
+        "id": request.digest,
+        "revision": request.short,
+        "words": request.words,
+        "since": request.since.isoformat(),
+    }
+
+
+def approval_plain(approval: Approval) -> dict[str, str]:
+    """An approval, as plain JSON."""
+    return {
+        "id": approval.digest,
+        "by": approval.by,
+        "reason": approval.reason,
+        "since": approval.since.isoformat(),
+    }

@@ -1,0 +1,139 @@
+"""A fleet's status as text and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from reconciler.cli.render import words
+from reconciler.cli.render.clean import clean, plural
+from reconciler.cli.render.colour import Tone
+from reconciler.cli.render.group import about, alike, names
+from reconciler.cli.render.history import result
+from reconciler.cli.render.json import written
+from reconciler.cli.render.notes import notes
+from reconciler.cli.render.text import PLAIN, Layout
+from reconciler.core.guard import Violation
+from reconciler.core.instant import stamp
+from reconciler.core.plan import Revision
+from reconciler.engine.status import ClusterStatus, FleetStatus, NodeState, NodeStatus
+
+_EACH = 30
+"""Nodes of a cluster up to which each one has a line; beyond, those alike share one."""
+
+_CALM = {NodeState.AS_DESIRED: Tone.ADD, NodeState.RESTART: Tone.CHANGE, NodeState.DIFFERS: Tone.CHANGE}
+
+
+def render_status(status: FleetStatus, *, layout: Layout = PLAIN) -> str:
+    """The state of each node, what it runs and since when, and what holds up changes."""
+    blocks = [[layout.paint(f"Status against {words.origin(status.revision)}", Tone.STRONG)]]
+    blocks += [list(_cluster(cluster, status.revision, layout)) for cluster in status.clusters]
+    if status.last is not None:
+        last = status.last
+        blocks.append([f"Last run {last.id}, {_when(last.started)}: {result(last)}"])
+    tone = Tone.ADD if status.converged else Tone.CHANGE
+    blocks.append([layout.paint(_summary(status), tone)])
+    return "\n\n".join("\n".join(block) for block in blocks) + "\n"
+
+
+def status_plain(status: FleetStatus) -> str:
+    """The same as JSON, node by node."""
+    last = status.last
+    return written(
+        {
+            "revision": {name: getattr(status.revision, name) for name in ("source", "id", "short", "title")},
+            "converged": status.converged,
+            "clusters": [_plain(cluster) for cluster in status.clusters],
+            "last_run": last
+            and {"id": last.id, "started": stamp(last.started), "exit_status": last.exit_status},
+        }
+    )
+
+
+def _cluster(cluster: ClusterStatus, revision: Revision, layout: Layout) -> Iterator[str]:
+    good = sum(node.state is NodeState.AS_DESIRED for node in cluster.nodes)
+    head = layout.paint(clean(cluster.cluster), Tone.STRONG)
+    yield f"{head} ({clean(cluster.kind)}): {good:,} of {plural(len(cluster.nodes), 'node')} as desired"
+    rows = [(names([node.node for node in group]), group[0]) for group in _groups(cluster.nodes)]
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, node in rows:
+        tone = _CALM.get(node.state, Tone.DANGER)
+        word = layout.paint(f"{node.state.value:<18}", tone)
+        yield f"  {name:<{width}}  {word}  {_runs(node, revision)}".rstrip()
+        if node.reason:
+            yield from layout.wrapped(about(node.reason, node.node) if "(" in name else clean(node.reason), 6)
+    for violation in (*cluster.held, *cluster.refused):
+        yield from _held(violation, layout)
+    for note in notes(cluster.findings):
+        yield from layout.wrapped(f"{note.severity}: {note.text} [{note.code}]", 2, Tone.CHANGE)
+
+
+def _groups(nodes: tuple[NodeStatus, ...]) -> list[tuple[NodeStatus, ...]]:
+    if len(nodes) <= _EACH:
+        return [(node,) for node in nodes]
+    return alike(
+        nodes, lambda node: (node.state, about(node.reason, node.node), node.revision, _minute(node.since))
+    )
+
+
+def _minute(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d %H:%M}" if moment else ""
+
+
+def _runs(node: NodeStatus, revision: Revision) -> str:
+    if not node.revision:
+        return "revision not known here"
+    same = node.revision == revision.id
+    name = (revision.short if same else "") or node.revision[:12]
+    return f"{clean(name)} since {_when(node.since)}" if node.since else clean(name)
+
+
+def _held(violation: Violation, layout: Layout) -> Iterator[str]:
+    yield from layout.wrapped(f"held: {clean(violation.message)} [{violation.code}]", 2, Tone.CHANGE)
+    if violation.remedy:
+        yield from layout.wrapped(f"→ {clean(violation.remedy)}", 4)
+
+
+def _summary(status: FleetStatus) -> str:
+    nodes = [node for cluster in status.clusters for node in cluster.nodes]
+    if status.converged:
+        return f"Converged: {plural(len(nodes), 'node shows', 'nodes show')} what is desired."
+    told = []
+    for state in NodeState:
+        number = sum(node.state is state for node in nodes)
+        if number:
+            told.append(f"{number:,} {state.value}")
+    return f"Not converged: {', '.join(told)}."
+
+
+def _plain(cluster: ClusterStatus) -> dict[str, Any]:
+    return {
+        "cluster": cluster.cluster,
+        "kind": cluster.kind,
+        "converged": cluster.converged,
+        "nodes": [
+            {
+                "node": node.node,
+                "state": node.state.value,
+                "reason": node.reason,
+                "revision": node.revision,
+                "since": stamp(node.since) if node.since else None,
+            }
+            for node in cluster.nodes
+        ],
+        "findings": [
+            {name: getattr(one, name) for name in one.__dataclass_fields__} for one in cluster.findings
+        ],
+        "held": [_violation(one) for one in cluster.held],
+        "refused": [_violation(one) for one in cluster.refused],
+        "waiting_for_approval": cluster.waiting.digest if cluster.waiting else None,
+    }
+
+
+def _violation(one: Violation) -> dict[str, str]:
+    return {"code": one.code, "target": one.target, "message": one.message, "remedy": one.remedy}
+
+
+def _when(moment: datetime | None) -> str:
+    return f"{_minute(moment)} UTC"

@@ -1,0 +1,45 @@
+"""`reconcile resume`: ends what `reconcile suspend` began."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from reconciler.cli.options import NoColor, State, new_app, state_folder
+
+app = new_app()
+
+
+@app.command()
+def resume(
+    cluster: Annotated[
+        str, typer.Argument(metavar="CLUSTER", help="Which cluster; the whole fleet's where left out.")
+    ] = "",
+    *,
+    state: State = None,
+    no_color: NoColor = False,
+) -> int:
+    """Let changes be made again, and say what else still stands in their way."""
+    import asyncio  # noqa: PLC0415  (--help stays quick)
+
+    from reconciler.cli import orders  # noqa: PLC0415
+    from reconciler.cli.render.clean import clean  # noqa: PLC0415
+    from reconciler.cli.terminal import Terminal  # noqa: PLC0415
+    from reconciler.store import orders as facts  # noqa: PLC0415
+    from reconciler.store.sqlite import FILE, Store  # noqa: PLC0415
+
+    terminal, folder = Terminal.here(no_color=no_color), state_folder(state)
+    if not (folder / FILE).exists():
+        terminal.say("Nothing was suspended.\n")
+        return 0
+    with Store.open(folder) as store:
+        before = orders.standing(store).suspensions
+        asyncio.run(store.remember(cluster, facts.resumption()))
+        left = orders.standing(store).suspensions
+    own = [one for one in before if one.cluster == cluster]
+    scope = f"cluster {clean(cluster)}" if cluster else "the whole fleet"
+    terminal.say(f"Changes of {scope} are resumed.\n" if own else f"There was no suspension of {scope}.\n")
+    for one in left:
+        terminal.say(f"Still suspended: {clean(orders.whose(one))}: {clean(one.reason)}\n")
+    return 0
