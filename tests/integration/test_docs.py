@@ -1,12 +1,16 @@
 """Every command in the documents runs as it stands, and ends with the status the document gives."""
 
+import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from reconciler.drivers.simulation.addresses import free_addresses
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -28,16 +32,32 @@ def script(lines: list[str]) -> str:
     parts = ["trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT"]
     for line in lines:
         wanted = match[1] if (match := STATUS.search(line)) else "0"
-        parts += [line, f'status=$?; [ $status -eq {wanted} ] || {{ echo "exit $status: "{line!r} >&2; exit 99; }}']
+        parts += [
+            line,
+            f'status=$?; [ $status -eq {wanted} ] || {{ echo "exit $status: "{line!r} >&2; exit 99; }}',
+        ]
     return "\n".join(parts)
+
+
+def with_free_ports(folder: Path) -> None:
+    """The examples on ports that nobody else has: documents are tried side by side."""
+    fleet = folder / "examples/demo/fleet.yaml"
+    places = iter(free_addresses(8))
+    moved = re.sub(r"127\.0\.0\.1:1\d{4}", lambda _: str(next(places)), fleet.read_text(encoding="utf-8"))
+    fleet.write_text(moved, encoding="utf-8")
+    lone = folder / "examples/lone/setting.json"
+    port = str(next(places).port)
+    lone.write_text(lone.read_text(encoding="utf-8").replace("10040", port), encoding="utf-8")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_the_commands_of_a_document_run(document: Path, tmp_path: Path):
-    lines = commands(document)
     copy = ["git", "clone", "--quiet", str(ROOT), "."]
     subprocess.run(copy, cwd=tmp_path, check=True, capture_output=True)
     subprocess.run(["cp", "-r", str(ROOT / "examples"), "."], cwd=tmp_path, check=True)
+    with_free_ports(tmp_path)
+    commit = ["git", "-c", "user.name=T", "-c", "user.email=t@example.com", "commit", "-qam", "Free ports"]
+    subprocess.run(commit, cwd=tmp_path, check=True)
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -46,14 +66,23 @@ def test_the_commands_of_a_document_run(document: Path, tmp_path: Path):
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_CONFIG_SYSTEM": os.devnull,
     }
-    done = subprocess.run(
-        ["bash", "-c", script(lines)],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    with (
+        (tmp_path / "said").open("w+", encoding="utf-8") as said,
+        subprocess.Popen(
+            ["bash", "-c", script(commands(document))],
+            cwd=tmp_path,
+            env=environment,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        ) as shell,
+    ):
+        try:
+            status = shell.wait(timeout=90)
+        except subprocess.TimeoutExpired:
+            status = "no end after 90 seconds"
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(shell.pid, signal.SIGKILL)
+        assert status == 0, f"{status}: {(tmp_path / 'said').read_text(encoding='utf-8')}"
