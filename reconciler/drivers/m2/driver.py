@@ -20,7 +20,7 @@ from reconciler.drivers.m2 import desire, judge, lone, planner
 from reconciler.drivers.m2.canonical import fingerprint
 from reconciler.drivers.m2.client import Client
 from reconciler.drivers.m2.content import Contents
-from reconciler.drivers.m2.desire import BASE_FACT
+from reconciler.drivers.m2.desire import API_PORT, BASE_FACT
 from reconciler.drivers.m2.findings import FILES_FACT
 from reconciler.drivers.m2.guards import GUARDS
 from reconciler.drivers.m2.schema import Desired, Loaded, M2Cluster, Target
@@ -120,17 +120,16 @@ def _client(step: Step, wire: Wire) -> Client:
 
 async def _read(client: Client, contents: Contents, expected: str, resources: bool) -> Observation[Loaded]:  # noqa: FBT001
     return await client.read(
-        contents, expected=expected, resources=resources, caller=_caller(client.bases[0])
+        contents, expected=expected, resources=resources, caller=_caller(urlsplit(client.bases[0]).hostname)
     )
 
 
 @lru_cache(maxsize=16_384)
-def _caller(base: str) -> str:
+def _caller(host: str | None) -> str:
     """The address of this host that faces a node; empty where the system does not tell. Nothing is sent."""
-    place = urlsplit(base)
     try:
         family, kind, _, _, address = socket.getaddrinfo(
-            place.hostname, place.port or 80, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
+            host, API_PORT, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
         )[0]
         with socket.socket(family, kind) as probe:
             probe.connect(address)
