@@ -1,0 +1,120 @@
+"""M2 driver tests without sockets: a wire into simulated nodes, settings by a few words, desks."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from reconciler.core.plan import Revision
+from reconciler.core.ports import Answer, Desk
+from reconciler.desired.document import parse
+from reconciler.drivers.m2.content import Contents
+from reconciler.drivers.m2.schema import Loaded, M2Cluster
+from reconciler.drivers.m2.simulator import Choices, M2World
+from reconciler.errors import NodeUnreachable
+
+BASE = {
+    "meta": {"version": "A"},
+    "env": {
+        "management": {
+            "api": {
+                "port": 10040,
+                "allowList": [
+                    {"role": "admin", "addr": "127.0.0.0/8"},
+                    {"role": "user", "addr": "192.168.3.0/24"},
+                ],
+            },
+            "roles": [
+                {"name": "admin", "permissions": {"enableSetting": True, "enablePurge": True}},
+                {"name": "user", "permissions": {"enableMetric": True}},
+            ],
+            "cluster": {"balance": {"mode": "rr"}},
+        },
+    },
+    "hosting": [{"name": "www.example.com", "listen": "*:80"}],
+}
+
+REVISION = Revision("test", "c0ffee" * 6, "c0ffee1")
+
+
+def setting(**changes):
+    """The base setting with values put at dotted paths, `__` for a dot; None takes the key away."""
+    document = copy.deepcopy(BASE)
+    for path, value in changes.items():
+        *parents, last = path.split("__")
+        place = document
+        for key in parents:
+            place = place.setdefault(key, {})
+        if value is None:
+            place.pop(last, None)
+        else:
+            place[last] = value
+    return document
+
+
+def content(document=None):
+    return Contents().of(BASE if document is None else document)
+
+
+def loaded(document=None, **seen):
+    return Loaded(content(document), **({"base": "http://n:10040", "waiting": ()} | seen))
+
+
+def desk(document=None, *, nodes=("edge-01",), resources=None, recalled=None, name="setting.json", **entry):
+    """A cluster whose nodes are `NAME.example.com`, all with one setting."""
+    listed = [{"name": node, "address": f"{node}.example.com"} for node in nodes]
+    raw = {"name": "edge", "kind": "m2", "setting": name, "nodes": listed, **entry}
+    file = parse(name, json.dumps(BASE if document is None else document, indent=1).encode())
+    fleet = parse("fleet.json", json.dumps({"clusters": [raw]}, indent=1).encode())
+    cluster = M2Cluster.model_validate(raw)
+    documents = {node.name: file for node in cluster.nodes}
+    return Desk(cluster, fleet, "/clusters/0", REVISION, documents, resources or {}, recalled or {})
+
+
+def world(document=None, *, nodes=("edge-01",), choices=None, resources=None, deliver="upload", **more):
+    """Simulated nodes that have loaded a setting."""
+    entry = desk(nodes=nodes, deliver=deliver).entry
+    chosen = choices or Choices()
+    documents = dict.fromkeys(nodes, BASE if document is None else document)
+    return M2World.from_entry(
+        entry, documents, **{"converged": True, "choices": chosen, "resources": resources, **more}
+    )
+
+
+class WorldWire:
+    """A wire whose nodes are simulated: `NAME.example.com` is the node NAME.
+
+    Args:
+        world: the nodes.
+        fault: called with (method, url) before and after each request; may raise.
+    """
+
+    def __init__(self, nodes: M2World, peer: str = "127.0.0.1") -> None:
+        self.nodes = nodes
+        self.peer = peer
+        self.sent: list[tuple[str, str]] = []
+        self.headers: list[dict[str, str]] = []
+        self.before: Callable[[str, str], None] = lambda method, path: None
+        self.after: Callable[[str, str], None] = lambda method, path: None
+
+    async def send(self, method, url, *, node, timeout, connect=0.0, headers=None, content=b""):
+        place = urlsplit(url)
+        self.sent.append((method, place.path))
+        self.headers.append(dict(headers or {}))
+        self.before(method, place.path)
+        name = place.hostname.removesuffix(".example.com")
+        told = {key.lower(): text for key, text in (headers or {}).items()}
+        told["content-length"] = str(len(content))
+        status, said, body = self.nodes.answer(
+            name, method, place.path, headers=told, body=content, peer=self.peer
+        )
+        self.after(method, place.path)
+        if not status:
+            raise NodeUnreachable(node, "closed the connection without an answer")
+        return Answer(status, {key.lower(): text for key, text in said.items()}, body)
+
+    def writes(self):
+        """The requests that may change something."""
+        return [each for each in self.sent if each[0] != "GET" or "/deploy/" in each[1]]

@@ -1,0 +1,110 @@
+"""M2's address forms: what each means, and what is said of a text that is none."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+import pytest
+
+from reconciler.drivers.m2.access import span as tolerant
+from reconciler.drivers.m2.address import BadAddress, Endpoint, endpoint, span
+
+
+@pytest.mark.parametrize(
+    ("text", "printed", "first", "last"),
+    [
+        ("192.168.1.1", "192.168.1.1", "192.168.1.1", "192.168.1.1"),
+        ("192.168.2.1-255", "192.168.2.1-255", "192.168.2.1", "192.168.2.255"),
+        ("192.168.3.0/24", "192.168.3.0/24", "192.168.3.0", "192.168.3.255"),
+        ("192.168.4.0/255.255.255.0", "192.168.4.0/24", "192.168.4.0", "192.168.4.255"),
+        ("192.168.3.0-255", "192.168.3.0/24", "192.168.3.0", "192.168.3.255"),
+        ("10.0.0.128-255", "10.0.0.128/25", "10.0.0.128", "10.0.0.255"),
+        ("10.0.0.7-7", "10.0.0.7", "10.0.0.7", "10.0.0.7"),
+        ("10.0.0.7/32", "10.0.0.7", "10.0.0.7", "10.0.0.7"),
+        ("0.0.0.0/0", "0.0.0.0/0", "0.0.0.0", "255.255.255.255"),
+        ("2001:DB8::/126", "2001:db8::/126", "2001:db8::", "2001:db8::3"),
+    ],
+)
+def test_a_form_means_its_addresses_and_prints_in_one_way(text, printed, first, last):
+    found = span(text)
+    assert (found.low, found.high) == (int(ip_address(first)), int(ip_address(last)))
+    assert str(found) == printed
+    simulated = tolerant(text)
+    assert (simulated.low, simulated.high) == (found.low, found.high)
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "right"),
+    [
+        ("192.168.3.7/24", "not the start", "192.168.3.0/24"),
+        ("192.168.4.7/255.255.255.0", "not the start", "192.168.4.0/255.255.255.0"),
+        ("192.168.2.255-1", "backwards", "192.168.2.1-255"),
+        ("192.168.2.1-256", "256", "255"),
+        ("192.168.2.1-192.168.2.9", "repeats", "192.168.2.1-9"),
+        ("192.168.3.0/0.0.0.255", "netmask", "192.168.3.0/255.255.255.0"),
+        (" 192.168.1.1", "white space", "192.168.1.1"),
+        ("10.0.0.0/255.0.255.0", "network", "192.168.3.0/24"),
+        ("10.0.0.0/33", "network", "192.168.3.0/24"),
+        ("192.168.1.300", "address", "192.168.1.1"),
+        ("192.168.001.1", "address", "192.168.1.1"),
+        ("*", "address", "192.168.1.1"),
+        ("", "address", "192.168.1.1"),
+        ("10.0.1-2.0", "range", "192.168.2.1-255"),
+        ("fe80::1%eth0", "interface", "alone"),
+    ],
+)
+def test_a_bad_form_is_told_with_the_right_one(text, said, right):
+    with pytest.raises(BadAddress) as caught:
+        span(text)
+    assert said in caught.value.message
+    assert right in caught.value.remedy
+
+
+def test_spans_overlap_within_one_ip_version_only():
+    assert span("10.0.0.0/24").overlaps(span("10.0.0.255"))
+    assert not span("10.0.0.0/24").overlaps(span("10.0.1.0"))
+    assert not span("0.0.0.1").overlaps(span("::1"))
+
+
+@pytest.mark.parametrize(
+    ("text", "base"),
+    [
+        ("edge-01", "http://edge-01:10040"),
+        ("Edge-01.Example.com.", "http://edge-01.example.com:10040"),
+        ("127.0.0.1:20001", "http://127.0.0.1:20001"),
+        ("[::1]:20001", "http://[::1]:20001"),
+        ("::1", "http://[::1]:10040"),
+        ("https://edge-01/", "https://edge-01:10040"),
+        ("http://[2001:DB8::1]:80/", "http://[2001:db8::1]:80"),
+    ],
+)
+def test_a_node_is_reached_at(text, base):
+    assert endpoint(text).base(10040) == base
+
+
+def test_an_address_without_a_port_leaves_it_open():
+    assert endpoint("edge-01") == Endpoint("http", "edge-01", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("http://user:word@edge-01", "user name"),
+        ("ftp://edge-01", "scheme"),
+        ("edge-01:0", "port"),
+        ("edge-01:", "port"),
+        ("edge-01:70000", "port"),
+        ("edge-01/path", "more than"),
+        ("edge 01", "more than"),
+        ("1.2.3", "IPv4"),
+        ("[edge]:1", "port"),
+        ("::x", "IPv6"),
+        ("", "host name"),
+        ("-edge", "host name"),
+    ],
+)
+def test_a_bad_place_is_told_without_its_text(text, said):
+    with pytest.raises(BadAddress) as caught:
+        endpoint(text)
+    assert said in caught.value.message
+    assert "word" not in caught.value.message + caught.value.remedy

@@ -1,0 +1,326 @@
+"""What is said of a wrong setting.json: every problem, each at its line and column, with what is right."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from support_m2_wire import setting
+
+from reconciler.core.plain import parts
+from reconciler.core.problem import Severity
+from reconciler.core.secret import Secret
+from reconciler.desired.document import parse
+from reconciler.drivers.m2.check import problems_of
+
+API = "env__management__api__"
+MEMBERS = "env__management__cluster__discover__members"
+SERVER = "env__management__server"
+POLL = {"url": "https://m.example.com/s", "schedule": "*/15 * * * * *", "timeout": 5}
+KAFKA = {"name": "k", "type": "kafka", "info": {"brokers": ["b:9092"]}}
+FIRE = {"name": "f", "type": "firebasePubsub", "info": {"projectId": "p"}}
+
+
+def check(document):
+    file = parse("setting.json", json.dumps(document, indent=2).encode())
+    found = problems_of(file)
+    for problem in found:
+        assert problem.position.file == "setting.json"
+        assert problem.position.line > 0
+    return found
+
+
+def only(document):
+    (problem,) = check(document)
+    return problem
+
+
+def feature(name, side="feed", *, enable=True, connection=(), **info):
+    part = {"type": info.pop("type"), "info": info}
+    return setting(
+        **{SERVER: {"connection": list(connection), "features": {name: {"enable": enable, side: part}}}}
+    )
+
+
+def test_the_base_and_an_empty_setting_are_right():
+    assert check(setting()) == []
+    assert check({}) == []
+
+
+def test_unknown_keys_pass_everywhere():
+    assert check(setting(new={"a": 1}, env__management__api__later=1, env__other__x=[1])) == []
+
+
+def test_a_role_that_is_not_defined_has_its_place_and_the_nearest_name():
+    text = json.dumps(setting(), indent=2).replace('"role": "user"', '"role": "usr"')
+    (problem,) = problems_of(parse("setting.json", text.encode()))
+    line = next(number for number, row in enumerate(text.splitlines(), 1) if '"usr"' in row)
+    column = text.splitlines()[line - 1].index('"usr"') + 1
+    assert (problem.position.line, problem.position.column) == (line, column)
+    assert problem.pointer == "/env/management/api/allowList/1/role"
+    assert (problem.code, problem.severity) == ("unknown-role", Severity.ERROR)
+    assert "usr" in problem.message
+    assert "user" in problem.remedy
+
+
+def test_a_role_without_a_near_name_is_told_all_names():
+    problem = only(setting(**{API + "defaultRole": "operations"}))
+    assert problem.pointer == "/env/management/api/defaultRole"
+    assert "admin, user" in problem.remedy
+
+
+def test_the_documented_default_role_must_exist_where_it_is_needed():
+    ops = [{"name": "ops", "permissions": {"enableSetting": True}}]
+    named = [{"role": "ops", "addr": "10.0.0.1"}]
+    assert check(setting(env__management__roles=ops, **{API + "allowList": named})) == []
+    problem = only(setting(env__management__roles=ops, **{API + "allowList": [{"addr": "10.0.0.1"}]}))
+    assert problem.code == "unknown-role"
+    assert '"admin"' in problem.message
+
+
+def test_without_roles_the_factorys_are_known():
+    assert check(setting(env__management__roles=None)) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer", "code"),
+    [
+        ({API + "port": "10040"}, "/env/management/api/port", "wrong-type"),
+        ({API + "port": True}, "/env/management/api/port", "wrong-type"),
+        ({API + "port": 0}, "/env/management/api/port", "out-of-range"),
+        ({API + "port": 65_536}, "/env/management/api/port", "out-of-range"),
+        ({API + "multipartName": ""}, "/env/management/api/multipartName", "empty-text"),
+        ({API + "allowList": {}}, "/env/management/api/allowList", "wrong-type"),
+        ({API + "allowList": [{"role": "user"}]}, "/env/management/api/allowList/0/addr", "missing-key"),
+        (
+            {API + "allowList": [{"addr": "192.168.3.7/24"}]},
+            "/env/management/api/allowList/0/addr",
+            "bad-address",
+        ),
+        (
+            {"env__management__cluster__discover__port": 70_000},
+            "/env/management/cluster/discover/port",
+            "out-of-range",
+        ),
+        (
+            {"env__management__cluster__meta__baseHostingPort": -1},
+            "/env/management/cluster/meta/baseHostingPort",
+            "out-of-range",
+        ),
+        (
+            {"env__management__cluster__balance__mode": "random"},
+            "/env/management/cluster/balance/mode",
+            "unknown-value",
+        ),
+        (
+            {"env__management__cluster__stats__listen": "127.0.0.1"},
+            "/env/management/cluster/stats/listen",
+            "bad-address",
+        ),
+        (
+            {"env__management__cluster__stats__enable": "true"},
+            "/env/management/cluster/stats/enable",
+            "wrong-type",
+        ),
+        ({"meta__version": ["1"]}, "/meta/version", "wrong-type"),
+        (
+            {"env__management__roles": [{"name": "admin"}, {"name": "user"}, {"name": ""}]},
+            "/env/management/roles/2/name",
+            "empty-text",
+        ),
+        (
+            {MEMBERS: ["10.0.0.1", {"nodes": ["10.0.0.2"]}]},
+            "/env/management/cluster/discover/members",
+            "mixed-members",
+        ),
+        ({MEMBERS: ["10.0.0.300"]}, "/env/management/cluster/discover/members/0", "bad-member"),
+        ({MEMBERS: ["aws:vm:tag=edge"]}, "/env/management/cluster/discover/members/0", "bad-member"),
+        ({MEMBERS: ["#aws:disk:tag=edge"]}, "/env/management/cluster/discover/members/0", "bad-member"),
+        ({MEMBERS: [7]}, "/env/management/cluster/discover/members/0", "wrong-type"),
+        (
+            {MEMBERS: [{"functions": ["all"]}]},
+            "/env/management/cluster/discover/members/0/nodes",
+            "missing-key",
+        ),
+        (
+            {MEMBERS: [{"nodes": ["10.0.0.999"]}]},
+            "/env/management/cluster/discover/members/0/nodes/0",
+            "bad-member",
+        ),
+        (
+            {MEMBERS: [{"nodes": [], "balance": {"mode": "x"}}]},
+            "/env/management/cluster/discover/members/0/balance/mode",
+            "unknown-value",
+        ),
+        (
+            {
+                SERVER: {
+                    "events": {
+                        "onPurgeRequest": {"propagation": {"nodelist": [f"1.1.1.{n}" for n in range(9)]}}
+                    }
+                }
+            },
+            "/env/management/server/events/onPurgeRequest/propagation/nodelist",
+            "too-many-nodes",
+        ),
+        (
+            {SERVER: {"connection": [KAFKA, KAFKA]}},
+            "/env/management/server/connection/1/name",
+            "duplicate-name",
+        ),
+        (
+            {SERVER: {"connection": [{"name": "k", "type": "kafca"}]}},
+            "/env/management/server/connection/0/type",
+            "unknown-value",
+        ),
+        (
+            {SERVER: {"connection": [{"name": "k", "type": "kafka", "info": {"brokers": "b:9092"}}]}},
+            "/env/management/server/connection/0/info/brokers",
+            "wrong-type",
+        ),
+        ({"hosting": [{"enable": True}]}, "/hosting/0/name", "missing-key"),
+    ],
+)
+def test_one_wrong_value_is_one_problem_at_its_place(changes, pointer, code):
+    problem = only(setting(**changes))
+    assert (problem.pointer, problem.code, problem.severity) == (pointer, code, Severity.ERROR)
+
+
+def test_right_members_pass():
+    for members in (
+        None,
+        [],
+        ["10.0.0.1", "10.0.0.2:9900", "[::1]:9900"],
+        ["#oci:vm:tag=mystyle", "#aws:vip:tag=x#:8080"],
+        [
+            {"functions": ["all"], "nodes": ["10.0.0.1"]},
+            {"nodes": ["#oci:vm:tag=x"], "balance": {"mode": "hash"}},
+        ],
+    ):
+        assert check(setting(**{MEMBERS: members})) == []
+
+
+def test_roles_with_one_name_are_told_at_the_second():
+    roles = [{"name": "admin"}, {"name": "user"}, {"name": "admin"}]
+    problem = only(setting(env__management__roles=roles))
+    assert problem.pointer == "/env/management/roles/2/name"
+    assert "item 1" in problem.message
+
+
+def test_quoted_numbers_and_booleans_get_their_repair():
+    assert only(setting(**{API + "port": "10040"})).remedy == "write 10040 without quotes"
+    listen = setting(env__management__cluster__stats__enable="true")
+    assert only(listen).remedy == "write true without quotes"
+
+
+def test_every_problem_is_told_at_once_in_the_order_of_the_file():
+    found = check(
+        setting(
+            **{
+                API + "port": 0,
+                API + "allowList": [{"role": "nobody", "addr": "x"}],
+                "env__management__cluster__balance__mode": "y",
+                MEMBERS: ["z!"],
+            }
+        )
+    )
+    assert [problem.code for problem in found] == [
+        "out-of-range",
+        "unknown-role",
+        "bad-address",
+        "unknown-value",
+        "bad-member",
+    ]
+    assert found == sorted(found, key=lambda problem: problem.position)
+
+
+@pytest.mark.parametrize(
+    ("document", "last", "code"),
+    [
+        (feature("setting", type="apiPoling", **POLL), "type", "unknown-value"),
+        (feature("purge", type="tgzPolling", **POLL), "type", "unknown-value"),
+        (feature("setting", type="apiPolling", url="https://m"), "schedule", "missing-key"),
+        (
+            feature("setting", type="apiPolling", **{**POLL, "schedule": "*/5 * * * *"}),
+            "schedule",
+            "bad-schedule",
+        ),
+        (
+            feature("setting", type="apiPolling", **{**POLL, "schedule": "61 * * * * *"}),
+            "schedule",
+            "bad-schedule",
+        ),
+        (
+            feature("setting", type="kafkaSub", connect="q", subscribe={"topic": "t"}),
+            "connect",
+            "unknown-connection",
+        ),
+        (
+            feature("setting", type="kafkaSub", connection=[FIRE], connect="f", subscribe={"topic": "t"}),
+            "connect",
+            "wrong-connection-type",
+        ),
+        (
+            feature("setting", "feedback", type="kafkaPub", connection=[KAFKA], connect="k"),
+            "topic",
+            "missing-key",
+        ),
+        (
+            feature("heartbeat", "feedback", type="kafkaPub", connection=[KAFKA], connect="k", topic="t"),
+            "schedule",
+            "missing-key",
+        ),
+        (feature("nodelist", type="oci", connect="o", tag="k=v;"), "connect", "unknown-connection"),
+        (feature("nodelist", "feedback", type="setting;mail;"), "type", "unknown-value"),
+    ],
+)
+def test_a_feature_that_cannot_work_is_an_error_where_it_is_enabled_and_else_a_warning(document, last, code):
+    found = [problem for problem in check(document) if problem.code == code]
+    assert [(parts(problem.pointer)[-1], problem.severity) for problem in found] == [(last, Severity.ERROR)]
+    features = document["env"]["management"]["server"]["features"]
+    next(iter(features.values()))["enable"] = False
+    found = [problem for problem in check(document) if problem.code == code]
+    assert [(parts(problem.pointer)[-1], problem.severity) for problem in found] == [(last, Severity.WARNING)]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        feature("setting", type="tgzPolling", **POLL),
+        feature(
+            "setting", type="firestore", connection=[FIRE], connect="f", doc="m2nodes/#m2live.nodeId/events"
+        ),
+        feature("purge", type="kafkaSub", connection=[KAFKA], connect="k", subscribe={"topic": "t"}),
+        feature("heartbeat", "feedback", type="apiPolling", **POLL),
+        feature("setting", enable=False, type=""),
+    ],
+)
+def test_features_that_can_work_pass(document):
+    assert check(document) == []
+
+
+def test_an_enabled_feature_without_a_type_is_told():
+    problem = only(setting(**{SERVER: {"features": {"setting": {"enable": True}}}}))
+    assert (problem.code, problem.severity) == ("idle-feature", Severity.WARNING)
+
+
+def test_a_backup_needs_a_connection_of_its_type():
+    backup = {"onSettingLoad": {"backup": {"enable": True, "connect": "k"}}}
+    problem = only(setting(**{SERVER: {"connection": [KAFKA], "events": backup}}))
+    assert (problem.code, problem.pointer.rpartition("/")[2]) == ("wrong-connection-type", "connect")
+    assert "httpAwsSig4" in problem.remedy
+
+
+def test_secrets_are_not_judged_and_never_shown():
+    file = parse("setting.json", b"{}")
+    secret = Secret("hunter2", "${env:PORT}")
+    document = setting(**{API + "port": secret, API + "allowList": [{"addr": secret}]})
+    kept = type("Kept", (), {"name": "s", "value": document, "position": file.position})()
+    assert problems_of(kept) == []
+
+
+@pytest.mark.parametrize(
+    "value", [None, 1, "x", [], [1], {"env": 1}, {"env": {"management": []}}, {"meta": None}]
+)
+def test_any_shape_is_answered_with_problems_not_with_an_exception(value):
+    assert problems_of(parse("setting.json", json.dumps(value).encode()))
