@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from reconciler.core.plain import pointer
-from reconciler.core.secret import reveal
+from reconciler.core.secret import hidden, reveal, secrets
 
 
 class Op(StrEnum):
@@ -33,7 +33,8 @@ def diff(observed: Any, desired: Any) -> tuple[Change, ...]:
     """Changes that turn `observed` into `desired`, in the order of their pointers.
 
     Objects are compared key by key and arrays of equal length item by item; an array of another
-    length is replaced whole, because products give array items no identity of their own.
+    length is replaced whole, because products give array items no identity of their own. What stands
+    at the place of a secret is a secret too, as is what stood there before.
     """
     return tuple(_walk(observed, desired, ()))
 
@@ -53,7 +54,25 @@ def _walk(old: Any, new: Any, path: tuple[str | int, ...]) -> Iterator[Change]:
         for index, (before, after) in enumerate(zip(old, new, strict=True)):
             yield from _walk(before, after, (*path, index))
     elif not _equal(reveal(old), reveal(new)):
-        yield Change(pointer(path), Op.REPLACE, old=old, new=new)
+        yield Change(pointer(path), Op.REPLACE, old=_like(old, new), new=_like(new, old))
+
+
+def _like(value: Any, other: Any) -> Any:
+    """A value in which all is secret that stands where the other has secrets, whatever their index."""
+    places = {_named(path) for path, _ in secrets(other)}
+    return _shielded(value, (), places) if places else value
+
+
+def _shielded(value: Any, path: tuple[str | int, ...], places: set[tuple[str | int, ...]]) -> Any:
+    if path in places:
+        return value if value is None else hidden(value)
+    if isinstance(value, Mapping):
+        return {key: _shielded(item, (*path, key), places) for key, item in value.items()}
+    return [_shielded(item, path, places) for item in value] if _is_list(value) else value
+
+
+def _named(path: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    return tuple(part for part in path if isinstance(part, str))
 
 
 def _is_list(value: object) -> bool:

@@ -11,6 +11,7 @@ from reconciler.core.diff import Change, Op
 from reconciler.core.plain import encode, fingerprint
 from reconciler.core.problem import Severity
 from reconciler.core.secret import mask
+from reconciler.errors import SecretError
 
 
 class Effect(StrEnum):
@@ -111,6 +112,16 @@ class Payload:
     document: Any
     resources: Mapping[str, bytes] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
+
+
+def refuse_unknown(payload: Payload) -> None:
+    """Nothing, for a payload that may be sent.
+
+    Raises:
+        SecretError: a secret in it is not known here.
+    """
+    for name, why in payload.missing.items():
+        raise SecretError(f"the secret {name} is not known here: {why}")
 
 
 @dataclass(frozen=True, slots=True)

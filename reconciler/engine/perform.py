@@ -8,17 +8,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from reconciler.core.outcome import Outcome, State
-from reconciler.core.plan import Payload, Step
+from reconciler.core.plan import Payload, Step, refuse_unknown
 from reconciler.core.ports import Done, Driver, Wire
+from reconciler.core.secret import scrubbed, secrets
 from reconciler.core.verdict import Standing, Verdict
 from reconciler.engine.sight import until_clear, until_done
-from reconciler.errors import NodeError, NodeRefused, NodeUnreachable, ReconcilerError
+from reconciler.errors import NodeError, NodeRefused, NodeUnreachable, ReconcilerError, SecretError
 from reconciler.store.records import Ending
 
 STOPPED = "the run was asked to stop before this step"
 """Reason of steps that a stop kept from starting."""
 
 _SERVER_ERROR = 500
+_NOTHING = Payload(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,11 @@ async def perform(step: Step, bench: Bench) -> Ending:
         return Ending(_unperformed(step, verdict))
     if bench.stop.is_set():
         return Ending(Outcome(step, State.SKIPPED, STOPPED))
+    payload = bench.payloads.get(str(step.arguments.get("payload", "")), _NOTHING)
+    try:
+        refuse_unknown(payload)
+    except SecretError as lacking:
+        return Ending(Outcome(step, State.SKIPPED, f"nothing was sent: {lacking}"))
     now = asyncio.get_running_loop().time
     began = now()
     await bench.intend(step)
@@ -61,17 +68,23 @@ async def perform(step: Step, bench: Bench) -> Ending:
     asked = now()
     verdict = await until_done(step, bench.driver, bench.wire, seconds=seconds, stop=bench.stop)
     state = _state(verdict, cut=bench.stop.is_set() and now() - asked < seconds)
+    known = _clear_texts(payload)
     return Ending(
         Outcome(
             step,
             state,
-            _reason(state, verdict, error, done),
+            scrubbed(_reason(state, verdict, error, done), known),
             round(now() - began, 3),
             done.waiting_for_restart if done else (),
         ),
-        answer=done.words if done else str(error),
+        answer=scrubbed(done.words if done else str(error), known),
         facts=done.facts if done else {},
     )
+
+
+def _clear_texts(payload: Payload) -> set[str]:
+    """What a node may quote from what it was sent, and nobody may read."""
+    return {str(secret.value) for _, secret in secrets(payload.document)}
 
 
 async def _act(step: Step, bench: Bench) -> tuple[Done | None, ReconcilerError | None]:

@@ -14,7 +14,7 @@ from http import HTTPStatus
 from typing import Final
 
 from reconciler.core.observation import Absent, Observation, Present, Unauthorized, Unreachable
-from reconciler.core.plan import Payload
+from reconciler.core.plan import Payload, refuse_unknown
 from reconciler.core.ports import Answer, Done, Wire
 from reconciler.drivers.m2 import package, said
 from reconciler.drivers.m2.content import Contents
@@ -106,7 +106,12 @@ class Client:
         Args:
             payload: what to deliver.
             part: `api.multipartName` of the setting the node has loaded now.
+
+        Raises:
+            NodeError: see `_change`.
+            SecretError: a secret in it is not known here; nothing was sent.
         """
+        refuse_unknown(payload)
         kind, body = package.body(payload, part)
         return await self._change("POST", "/setting/upload", {"content-type": kind}, body)
 

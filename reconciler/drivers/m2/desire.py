@@ -9,6 +9,7 @@ from reconciler.core.plan import Finding, Payload
 from reconciler.core.ports import Desk
 from reconciler.core.problem import Problem, Severity
 from reconciler.core.secret import Secret
+from reconciler.drivers.m2 import unknown
 from reconciler.drivers.m2.address import BadAddress, endpoint
 from reconciler.drivers.m2.canonical import fingerprint
 from reconciler.drivers.m2.check import problems_of
@@ -37,16 +38,23 @@ def desire(desk: Desk) -> Desired:
     problems = [problem for document in documents.values() for problem in problems_of(document)]
     problems += _unaddressed(desk, entry)
     problems += _unpacked(desk, entry)
+    problems += unknown.undelivered(desk, iter(documents.values()))
     errors = [problem for problem in problems if problem.severity is Severity.ERROR]
     if errors:
         raise InputError(problems)
     contents = Contents()
     made = {key: contents.of(_stamped(document.value, desk)) for key, document in documents.items()}
-    payloads = {key: Payload(content.document, desk.resources) for key, content in made.items()}
-    files = digests(desk.resources)
+    payloads = {
+        key: Payload(content.document, desk.resources, unknown.missing(content.document, desk.missing))
+        for key, content in made.items()
+    }
+    files = digests(desk.resources) | dict.fromkeys(desk.missing, unknown.UNKNOWN)
     named = {key: digest(content.document, files) for key, content in made.items()}
     targets = tuple(_target(node, desk, made, named) for node in entry.nodes)
-    notes = tuple(_note(entry.name, problem) for problem in problems)
+    notes = (
+        *(_note(entry.name, problem) for problem in problems),
+        *unknown.findings(entry.name, iter(payloads.values())),
+    )
     return Desired(
         entry=entry,
         revision=desk.revision,

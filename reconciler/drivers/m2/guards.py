@@ -7,11 +7,14 @@ from typing import Any, Final
 
 from reconciler.core.guard import Case, Guard, Violation
 from reconciler.core.observation import Present
+from reconciler.core.secret import reveal
 from reconciler.drivers.m2.access import access
 from reconciler.drivers.m2.choices import Choices, Match
+from reconciler.drivers.m2.fault import mapping
 from reconciler.drivers.m2.impact import NEEDED, able
-from reconciler.drivers.m2.schema import Desired, Target
+from reconciler.drivers.m2.schema import Content, Desired, Target
 
+_SAID: Final = ("api", "roles")
 _RULES: Final = tuple(
     Choices(match=match, open_without_list=open_) for match in Match for open_ in (True, False)
 )
@@ -21,7 +24,7 @@ _RULES: Final = tuple(
 def locking_out_everybody(case: Case) -> Iterator[Violation]:
     """After the change, some address still has a role that may deliver a setting."""
     for target in _changed(case):
-        if not able(target.content.canonical):
+        if not able(_clear(target.content)):
             yield Violation(
                 "lock-out-all",
                 f"{case.plan.cluster}/{target.node}",
@@ -42,8 +45,8 @@ def locking_out_this_host(case: Case) -> Iterator[Violation]:
         caller = answer.value.caller if isinstance(answer, Present) else ""
         if not caller or not isinstance(answer, Present):
             continue
-        rules = [rule for rule in _RULES if _may(answer.value.content.canonical, caller, rule)]
-        if not all(_may(target.content.canonical, caller, rule) for rule in rules):
+        rules = [rule for rule in _RULES if _may(_clear(answer.value.content), caller, rule)]
+        if not all(_may(_clear(target.content), caller, rule) for rule in rules):
             yield Violation(
                 "lock-out",
                 f"{case.plan.cluster}/{target.node}",
@@ -61,6 +64,12 @@ def _changed(case: Case) -> Iterator[Target]:
     desired: Desired = case.desired
     nodes = {step.node for step in case.plan.steps}
     yield from (target for target in desired.targets if target.node in nodes)
+
+
+def _clear(content: Content) -> Any:
+    """What a setting says of access, with what was given as a secret in clear."""
+    management = mapping(content.canonical, "env", "management")
+    return {"env": {"management": reveal({key: management[key] for key in _SAID if key in management})}}
 
 
 def _may(document: Any, caller: str, rule: Choices) -> bool:

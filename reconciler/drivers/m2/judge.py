@@ -9,6 +9,7 @@ from reconciler.core.observation import Absent, Observation, Present
 from reconciler.core.plan import Step
 from reconciler.core.verdict import Standing, Verdict
 from reconciler.drivers.m2.schema import Loaded
+from reconciler.drivers.m2.unknown import UNKNOWN
 
 
 def judge(step: Step, answer: Observation[Loaded]) -> Verdict:
@@ -37,13 +38,14 @@ def judge(step: Step, answer: Observation[Loaded]) -> Verdict:
 def carries(held: Mapping[str, str] | None, wanted: Mapping[str, Any]) -> bool | None:
     """Whether a package has the wanted files with these contents; None where it was not shown.
 
-    Other files in it do not matter: a node keeps those that earlier deliveries left.
+    Other files in it do not matter: a node keeps those that earlier deliveries left. A file whose digest
+    is not known here need only be there.
     """
     if not wanted:
         return True
     if held is None:
         return None
-    return all(held.get(path) == digest for path, digest in wanted.items())
+    return all(path in held and digest in (UNKNOWN, held[path]) for path, digest in wanted.items())
 
 
 def _arrived(step: Step, loaded: Loaded) -> Verdict:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from reconciler.core.diff import Change
 from reconciler.core.observation import Absent, Observed, Present, Unreachable
 from reconciler.core.plan import ClusterPlan, Finding, Step
+from reconciler.core.secret import mask
 from reconciler.drivers.m2 import findings
 from reconciler.drivers.m2.changes import differences
 from reconciler.drivers.m2.fault import at
 from reconciler.drivers.m2.impact import impact, inverse
 from reconciler.drivers.m2.judge import carries
 from reconciler.drivers.m2.schema import Deliver, Desired, Loaded, Target
+from reconciler.drivers.m2.unknown import supposed
 
 VERSION = "/meta/version"
 
@@ -27,7 +31,8 @@ def plan(desired: Desired, observed: Observed[Loaded]) -> ClusterPlan:
     unchanged, same_version = 0, []
     waiting = {id(target.content): target.content for target in desired.targets}
     may_wait = {key for key, content in waiting.items() if findings.may_wait(content)}
-    for target in desired.targets:
+    for given in desired.targets:
+        target = given
         answer = observed.nodes.get(target.node, Unreachable("it was not asked"))
         if not isinstance(answer, Present | Absent):
             found.append(findings.unread(desired, target, answer))
@@ -35,6 +40,8 @@ def plan(desired: Desired, observed: Observed[Loaded]) -> ClusterPlan:
         loaded = answer.value if isinstance(answer, Present) else None
         if loaded is not None:
             risky = id(target.content) in may_wait
+            if desired.payloads[target.payload].missing:
+                target = replace(target, content=supposed(target.content, loaded.content))
             found += findings.left_open(desired, target, loaded, may_wait=risky)
             if as_desired(desired, target, loaded):
                 unchanged += 1
@@ -93,13 +100,15 @@ def _arguments(
         own = {"payload": target.payload, "part": _part_name(loaded)}
     if entry.deliver is Deliver.CHECKOUT:
         own = {"method": entry.checkout_method}
+    bases = _bases(target, loaded)
     return {
-        "bases": _bases(target, loaded),
+        "bases": bases,
+        "addresses": [urlsplit(bases[0]).hostname],
         "before": loaded.content.fingerprint if loaded else "",
         "after": target.content.fingerprint,
         "restart": list(restart),
         "resources": dict(desired.resources),
-        "setting_version": at(target.content.canonical, ("meta", "version")),
+        "setting_version": mask(at(target.content.canonical, ("meta", "version"))),
         "timeout": entry.timeouts.read,
         "connect": entry.timeouts.connect,
         **own,

@@ -1,0 +1,173 @@
+"""Where secrets come from on this machine: the environment, files, and what age can decrypt."""
+
+from __future__ import annotations
+
+import os
+from base64 import b64decode
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from reconciler.errors import SecretError
+
+IDENTITY = "RECONCILE_AGE_IDENTITY"
+"""Environment variable that holds age identities (`AGE-SECRET-KEY-1…`), one a line."""
+
+IDENTITY_FILE = "RECONCILE_AGE_IDENTITY_FILE"
+"""Environment variable that names a file of age identities."""
+
+CREDENTIALS = "CREDENTIALS_DIRECTORY"
+"""Environment variable in which systemd names the folder of a unit's credentials."""
+
+LARGEST = 1024 * 1024
+"""Bytes that a file with a secret may have."""
+
+_SUPPLY = f"set {IDENTITY}_FILE to a file with an identity that it is encrypted for"
+
+
+class LocalVault:
+    """Secrets of this machine; implements `core.ports.Vault`. Each is looked up once.
+
+    Args:
+        environment: of the process.
+        identity: a file of age identities, in the place of those that the environment names.
+    """
+
+    def __init__(self, environment: Mapping[str, str] | None = None, identity: Path | None = None) -> None:
+        self._environment = os.environ if environment is None else environment
+        self._identity = identity
+        self._identities: list[Any] | None = None
+        self._known: dict[tuple[str, str], str] = {}
+
+    def clear(self, scheme: str, name: str) -> str:
+        """The text that a reference stands for; see `core.ports.Vault`.
+
+        A file's last line ends where its text ends: one line break at its end does not count.
+
+        Raises:
+            SecretError: it is not to be had here.
+        """
+        key = (scheme, name)
+        if key not in self._known:
+            if scheme == "env":
+                self._known[key] = self._variable(name)
+            elif scheme == "file":
+                self._known[key] = _text(f"file {name}", _read(self._path(name)))
+            else:
+                self._known[key] = _text("what age decrypted", self.opened("the value", b64decode(name)))
+        return self._known[key]
+
+    def opened(self, name: str, data: bytes) -> bytes:
+        """The content of a file that is encrypted with age.
+
+        Raises:
+            SecretError: no identity given here opens it.
+        """
+        import pyrage  # noqa: PLC0415  (loaded only where there is something to decrypt)
+
+        identities = self._load()
+        if not identities:
+            raise SecretError(f"{name} is encrypted, and no age identity is given here", remedy=_SUPPLY)
+        try:
+            return bytes(pyrage.decrypt(data, identities))
+        except pyrage.DecryptError as error:
+            raise SecretError(f"{name} cannot be decrypted: {error}", remedy=_SUPPLY) from None
+
+    def _variable(self, name: str) -> str:
+        try:
+            return self._environment[name]
+        except KeyError:
+            raise SecretError(f"the environment variable {name} is not set", remedy=f"set {name}") from None
+
+    def _path(self, name: str) -> Path:
+        path = Path(name)
+        if path.is_absolute():
+            return path
+        folder = self._environment.get(CREDENTIALS, "")
+        if not folder:
+            raise SecretError(
+                f"the file {name} is a credential of a systemd unit, and {CREDENTIALS} is not set",
+                remedy=f"give the unit LoadCredential={name}:PATH, or name a whole path",
+            )
+        return Path(folder) / path
+
+    def _load(self) -> list[Any]:
+        """The identities given here, read once.
+
+        Raises:
+            SecretError: what is given is none.
+        """
+        if self._identities is None:
+            path = self._identity or Path(self._environment.get(IDENTITY_FILE, ""))
+            given = self._environment.get(IDENTITY, "") if self._identity is None else ""
+            self._identities = identities(IDENTITY, given)
+            if path != Path():
+                self._identities += identities(str(path), _text(str(path), _read(path)))
+        return self._identities
+
+
+def identities(name: str, text: str) -> list[Any]:
+    """The age identities in a text: X25519 ones a line, or an SSH private key.
+
+    Raises:
+        SecretError: something in it is none.
+    """
+    from pyrage import IdentityError, ssh, x25519  # noqa: PLC0415
+
+    remedy = "write one with `reconcile secrets keygen`"
+    try:
+        if text.lstrip().startswith("-----BEGIN"):
+            return [ssh.Identity.from_buffer(text.encode())]
+        lines = [line.strip() for line in text.splitlines()]
+        return [x25519.Identity.from_str(line) for line in lines if line and not line.startswith("#")]
+    except IdentityError:
+        raise SecretError(f"{name} holds something that is no age identity", remedy=remedy) from None
+
+
+def recipients(name: str, text: str) -> list[Any]:
+    """The age recipients in a text: `age1…` or SSH public keys, one a line.
+
+    Raises:
+        SecretError: something in it is none.
+    """
+    from pyrage import RecipientError, ssh, x25519  # noqa: PLC0415
+
+    found: list[Any] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        word = line.strip()
+        if not word or word.startswith("#"):
+            continue
+        try:
+            kind = ssh.Recipient if word.startswith("ssh-") else x25519.Recipient
+            found.append(kind.from_str(word))
+        except RecipientError:
+            remedy = "a recipient begins with age1, ssh-ed25519 or ssh-rsa"
+            raise SecretError(f"{name}:{number}: this is no age recipient", remedy=remedy) from None
+    return found
+
+
+def encrypted(data: bytes, to: list[Any]) -> bytes:
+    """Data encrypted with age, for recipients of `recipients`, of which there is at least one."""
+    import pyrage  # noqa: PLC0415
+
+    return bytes(pyrage.encrypt(data, to))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST + 1)
+    except OSError as error:
+        why = error.strerror or "it cannot be read"
+        raise SecretError(f"{path}: {why}", remedy="write it, or give this user leave to read it") from None
+    if len(data) > LARGEST:
+        raise SecretError(f"{path} has more than {LARGEST:,} bytes", remedy="name a file with a secret")
+    return data
+
+
+def _text(name: str, data: bytes) -> str:
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise SecretError(f"{name} is no UTF-8 text", remedy="keep what is no text in a .age file") from None
+    return text.removesuffix("\n").removesuffix("\r")
