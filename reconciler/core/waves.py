@@ -25,17 +25,17 @@ def waves(plan: ClusterPlan, entry: ClusterEntry, rollout: Rollout) -> tuple[tup
         rollout: how large the waves are; shares are of the nodes that the plan changes.
     """
     groups, before = _units(plan.steps)
-    order = ordered(before)
     total = len({step.node for step in plan.steps})
     domain = {node.name: node.domain for node in entry.members()} if rollout.by == "domain" else {}
-    rest = list(order)
+    rest = list(groups)
     found: list[tuple[str, ...]] = []
     for size in _sizes(rollout, total):
         if not rest:
             break
         wave = _filled(rest, groups, before, domain, size)
         rest = [unit for unit in rest if unit not in wave]
-        found.append(tuple(step.id for unit in order if unit in wave for step in groups[unit]))
+        names = {step.id for unit in wave for step in groups[unit]}
+        found.append(tuple(step.id for step in plan.steps if step.id in names))
     return tuple(found)
 
 

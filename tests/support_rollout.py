@@ -1,0 +1,75 @@
+"""The fake product with a way back and with metrics, and a soak that tests can step into."""
+
+from dataclasses import replace
+
+from support_driver import FakeDriver, NoWire, World, fleet
+
+from reconciler.core.observation import Present
+from reconciler.core.plain import fingerprint
+from reconciler.core.plan import Payload
+from reconciler.engine.apply import Occasion, apply
+from reconciler.engine.survey import survey
+
+
+class Returning(FakeDriver):
+    """A product that can take a step back, and tells `errors_total` of each node that has one."""
+
+    def __init__(self, world):
+        super().__init__(world)
+        self.errors = {}
+        self.final = set()
+
+    def undo(self, step, observed, payloads):
+        seen = observed.nodes[step.node]
+        if step.node in self.final or not isinstance(seen, Present):
+            return None
+        digest = fingerprint(seen.value)
+        arguments = {"before": step.arguments["want"], "want": seen.value, "payload": digest}
+        back = replace(step, arguments={**step.arguments, **arguments}, reason="its wave failed")
+        return back, {digest: Payload(seen.value)}
+
+    async def health(self, desired, nodes, wire):
+        return {node: {"errors_total": self.errors[node]} for node in nodes if node in self.errors}
+
+
+class Soak:
+    """Stands in for the clock: remembers what was waited for, and lets things happen meanwhile."""
+
+    def __init__(self):
+        self.waited = []
+        self.meanwhile = lambda: None
+
+    async def __call__(self, seconds, stop):
+        self.waited.append(seconds)
+        happened = self.meanwhile()
+        if happened is not None:
+            await happened
+
+
+class Bench:
+    """A world, a store, and passes over them."""
+
+    def __init__(self, store, world=None, driver=Returning):
+        self.store = store
+        self.world = world or World()
+        self.driver = driver(self.world)
+        self.soak = Soak()
+
+    async def survey(self, *clusters, **more):
+        found = fleet(*clusters, **more)
+        recalled = await self.store.recall()
+        return await survey(found, drivers={"fake": self.driver}, wire=NoWire(), recalled=recalled)
+
+    async def apply(self, seen, **more):
+        occasion = Occasion(rest=self.soak)
+        drivers = {"fake": self.driver}
+        return await apply(
+            seen, drivers=drivers, wire=NoWire(), journal=self.store, occasion=occasion, **more
+        )
+
+    async def run(self, *clusters, **more):
+        return await self.apply(await self.survey(*clusters, **more))
+
+
+def states(report):
+    return {outcome.step.node: outcome.state.value for outcome in report.outcomes}
