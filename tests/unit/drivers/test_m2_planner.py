@@ -1,0 +1,327 @@
+"""What is planned for M2 nodes from what they show, in words, arguments and risk."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from support_m2_wire import BASE, content, desk, loaded, setting
+
+from reconciler.core.diff import Op
+from reconciler.core.observation import Absent, Observed, Present, Stale, Unauthorized, Unreachable
+from reconciler.core.plan import Effect, Plan, Risk, load
+from reconciler.core.problem import Severity
+from reconciler.core.secret import MASK
+from reconciler.drivers.m2.changes import differences
+from reconciler.drivers.m2.driver import DRIVER
+from reconciler.drivers.m2.package import digests
+from reconciler.drivers.m2.planner import plan
+
+API = "env__management__api__"
+LIST = API + "allowList"
+RESOURCES = {"certs/a.pem": b"A"}
+HELD = digests(RESOURCES)
+
+
+def planned(wanted, *answers, **entry):
+    """A plan for as many nodes as there are answers; an answer may be a document."""
+    nodes = tuple(f"edge-{index:02}" for index, _ in enumerate(answers, 1))
+    desired = DRIVER.desire(desk(wanted, nodes=nodes, **entry))
+    shown = [Present(loaded(each)) if isinstance(each, dict) else each for each in answers]
+    return plan(desired, Observed(dict(zip(nodes, shown, strict=True))))
+
+
+def step(wanted, shown, **entry):
+    (only,) = planned(wanted, shown, **entry).steps
+    return only
+
+
+def codes(cluster):
+    return [(finding.code, finding.target, finding.severity) for finding in cluster.findings]
+
+
+def test_a_node_that_means_the_same_needs_nothing():
+    told = setting(**{API + "defaultRole": "admin"})
+    cluster = planned(BASE, told, BASE)
+    assert (cluster.steps, cluster.unchanged, cluster.nodes, cluster.findings) == ((), 2, 2, ())
+
+
+def test_a_node_that_differs_gets_one_step_with_all_it_takes():
+    wanted = setting(meta__version="B", env__management__cluster__balance__mode="hash")
+    cluster = planned(wanted, BASE, wanted, timeouts={"connect": 1, "read": 4, "settle": 9}, concurrency=3)
+    (only,) = cluster.steps
+    assert (cluster.unchanged, cluster.nodes, cluster.concurrency) == (1, 2, 3)
+    assert only.id == "edge/edge-01/upload"
+    assert (only.effect, only.risk, only.settle) == (Effect.HOT, Risk.LOW, 9)
+    arguments = dict(only.arguments)
+    payload = arguments.pop("payload")
+    assert cluster.payloads[payload].document == wanted
+    assert arguments == {
+        "bases": ["http://n:10040", "http://edge-01.example.com:10040"],
+        "addresses": ["n"],
+        "before": content().fingerprint,
+        "after": content(wanted).fingerprint,
+        "restart": [],
+        "resources": {},
+        "setting_version": "B",
+        "timeout": 4,
+        "connect": 1,
+        "part": "settingFile",
+    }
+    assert "cluster.balance" in only.reason
+    assert "version A becomes B" in only.reason
+    assert "version A" in only.inverse.words
+    assert only.inverse.arguments == {"fingerprint": content().fingerprint}
+
+
+def test_a_step_survives_the_journal():
+    cluster = planned(setting(meta__version="B"), BASE)
+    whole = Plan(desk().revision, "0", (cluster,))
+    (again,) = load(json.loads(whole.encoded())).clusters[0].steps
+    assert again == cluster.steps[0]
+
+
+def test_the_same_arguments_give_the_same_bytes_whatever_the_order_of_answers():
+    wanted = setting(meta__version="B", **{LIST: [{"addr": "127.0.0.0/8"}, {"addr": "10.0.0.1"}]})
+    desired = DRIVER.desire(desk(wanted, nodes=("edge-01", "edge-02")))
+    shown = {"edge-01": Present(loaded()), "edge-02": Unreachable("no answer within 10 s")}
+    plans = [
+        Plan(desk().revision, "0", (plan(desired, Observed(dict(order))),)).encoded()
+        for order in (shown.items(), reversed(shown.items()))
+    ]
+    assert plans[0] == plans[1]
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (Unreachable("no answer within 10 s"), "node-unreachable"),
+        (Unauthorized("this host may not read its setting (401)"), "node-unauthorized"),
+        (Stale(loaded(), "it is behind"), "node-unreachable"),
+    ],
+)
+def test_nothing_is_planned_for_a_node_that_was_not_read(answer, code):
+    cluster = planned(setting(meta__version="B"), answer, BASE)
+    assert [each.node for each in cluster.steps] == ["edge-02"]
+    assert codes(cluster) == [(code, "edge/edge-01", Severity.ERROR)]
+    (finding,) = cluster.findings
+    assert answer.reason in finding.message
+    assert "nothing is planned" in finding.message
+
+
+def test_a_node_that_was_not_asked_is_not_taken_for_absent():
+    desired = DRIVER.desire(desk())
+    assert [finding.code for finding in plan(desired, Observed({})).findings] == ["node-unreachable"]
+    assert plan(desired, Observed({})).steps == ()
+
+
+def test_an_empty_node_gets_its_first_setting():
+    only = step(BASE, Absent("404"))
+    assert (only.arguments["before"], only.arguments["part"]) == ("", "settingFile")
+    assert (only.effect, only.risk) == (Effect.HOT, Risk.LOW)
+    assert only.inverse.words.startswith("point of no return")
+    assert only.inverse.action == ""
+
+
+def test_the_part_is_named_as_the_node_wants_it_now():
+    shown = setting(**{API + "multipartName": "theirs"})
+    assert step(setting(meta__version="B"), shown).arguments["part"] == "theirs"
+
+
+def test_a_deleted_hosting_is_a_point_of_no_return():
+    shown = setting(hosting=[{"name": "www.example.com", "listen": "*:80"}, {"name": "old.example.com"}])
+    only = step(setting(meta__version="B"), shown)
+    assert only.risk is Risk.HIGH
+    assert "old.example.com" in only.risk_reason
+    assert only.inverse.words.startswith("point of no return")
+    assert only.inverse.action == ""
+
+
+def test_a_hosting_that_is_changed_or_moved_keeps_its_cache():
+    hosts = [{"name": "www.example.com", "listen": "*:80"}, {"name": "b.example.com"}]
+    only = step(setting(hosting=[hosts[1], {**hosts[0], "listen": "off"}]), setting(hosting=hosts))
+    assert only.risk is Risk.LOW
+    assert only.inverse.action == "upload"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "risk", "words"),
+    [
+        ({LIST: [{"addr": "127.0.0.0/8"}, {"addr": "10.0.0.1"}]}, Risk.MEDIUM, "who may call"),
+        ({LIST: [{"addr": "127.0.0.1"}]}, Risk.MEDIUM, "127.0.0.0/8 may no longer change settings"),
+        ({LIST: [{"addr": "10.0.0.1"}]}, Risk.HIGH, "no address that holds enableSetting now keeps it"),
+        ({API + "port": 10041}, Risk.HIGH, "from port 10040 to 10041"),
+        ({"env__management__cluster__discover__port": 9901}, Risk.MEDIUM, "do not find each other"),
+        ({"env__management__cluster__meta__baseHostingPort": 9100}, Risk.MEDIUM, "do not find each other"),
+        (
+            {"env__management__cluster__discover__members": ["10.0.0.1"]},
+            Risk.MEDIUM,
+            "do not find each other",
+        ),
+        ({"env__management__cluster__balance__mode": "hash"}, Risk.LOW, "without interruption"),
+    ],
+)
+def test_a_risk_has_its_reason(wanted, risk, words):
+    only = step(setting(**wanted), BASE)
+    assert only.risk is risk
+    assert words in only.risk_reason
+
+
+def test_a_role_that_loses_its_power_is_a_risk_too():
+    roles = [{"name": "admin", "permissions": {"enableGet": True}}, {"name": "user"}]
+    assert step(setting(env__management__roles=roles), BASE).risk is Risk.HIGH
+
+
+def test_several_reasons_stand_beside_each_other():
+    only = step(setting(hosting=[], **{API + "port": 10041}), BASE)
+    assert "www.example.com" in only.risk_reason
+    assert "10041" in only.risk_reason
+
+
+def test_what_waits_for_a_restart_is_told_before():
+    only = step(setting(env__properties__memoryUsage=70, env__network__http__x=1), BASE)
+    assert only.effect is Effect.RESTART
+    assert only.arguments["restart"] == ["env.properties.memoryUsage", "env.network.http"]
+    assert "next restart" in only.risk_reason
+
+
+def test_a_moved_port_is_looked_for_where_it_may_be():
+    shown = Present(loaded(BASE, base="http://edge-01.example.com:10040"))
+    only = step(setting(**{API + "port": 10041}), shown, nodes=("edge-01",)) if False else None  # noqa: SIM223
+    desired = DRIVER.desire(desk(setting(**{API + "port": 10041})))
+    (only,) = plan(desired, Observed({"edge-01": shown})).steps
+    assert only.arguments["bases"] == ["http://edge-01.example.com:10040", "http://edge-01.example.com:10041"]
+
+
+def test_a_translated_port_is_not_guessed():
+    shown = Present(loaded(BASE, base="http://edge-01.example.com:8080"))
+    desired = DRIVER.desire(desk(setting(**{API + "port": 10041})))
+    (only,) = plan(desired, Observed({"edge-01": shown})).steps
+    assert "http://edge-01.example.com:8081" not in only.arguments["bases"]
+    assert only.arguments["bases"][0] == "http://edge-01.example.com:8080"
+
+
+def test_each_way_of_delivery_has_its_arguments():
+    wanted = setting(meta__version="B")
+    pulled = step(wanted, BASE, deliver="checkout", checkoutMethod="POST")
+    assert (pulled.action, pulled.arguments["method"]) == ("checkout", "POST")
+    assert "payload" not in pulled.arguments
+    assert step(wanted, BASE, deliver="checkout").arguments["method"] == "GET"
+    local = step(wanted, BASE, deliver="local")
+    assert (local.id, "payload" in local.arguments) == ("edge/edge-01/local", False)
+    assert "on its disk" in local.reason
+
+
+def test_a_change_under_the_same_version_is_told_once():
+    wanted = setting(env__management__cluster__balance__mode="hash")
+    cluster = planned(wanted, BASE, BASE, BASE, BASE, BASE)
+    assert codes(cluster) == [("same-version", "edge", Severity.WARNING)]
+    assert "edge-01, edge-02, edge-03 and 2 more" in cluster.findings[0].message
+    assert "stays A" in cluster.findings[0].message
+
+
+def test_a_new_version_and_a_first_setting_are_no_cause_for_it():
+    assert codes(planned(setting(meta__version="B"), BASE, Absent("404"))) == []
+
+
+def test_leftovers_of_earlier_changes_are_told():
+    waiting = Present(loaded(BASE, waiting=("env.properties.memoryUsage",)))
+    cluster = planned(BASE, waiting)
+    assert codes(cluster) == [("waits-for-restart", "edge/edge-01", Severity.NOTE)]
+    assert "env.properties.memoryUsage" in cluster.findings[0].message
+
+
+def test_what_is_not_told_is_told_only_where_it_matters():
+    unknown = Present(loaded(BASE, waiting=None))
+    assert codes(planned(BASE, unknown)) == []
+    wanted = setting(env__properties__memoryUsage=70)
+    cluster = planned(wanted, Present(loaded(wanted, waiting=None)))
+    assert codes(cluster) == [("waiting-unknown", "edge/edge-01", Severity.NOTE)]
+
+
+def test_a_setting_that_was_asked_for_and_waits_is_there():
+    wanted = setting(env__properties__memoryUsage=70)
+    shown = loaded(BASE, asked=content(wanted).fingerprint, waiting=("env.properties.memoryUsage",))
+    cluster = planned(wanted, Present(shown))
+    assert (cluster.steps, cluster.unchanged) == ((), 1)
+
+
+@pytest.mark.parametrize(
+    ("held", "steps", "found"),
+    [
+        (HELD, 0, []),
+        ({**HELD, "left/over.txt": "0"}, 0, []),
+        ({"certs/a.pem": "0"}, 1, []),
+        ({}, 1, []),
+        (None, 0, [("resources-unseen", "edge/edge-01", Severity.NOTE)]),
+    ],
+)
+def test_files_are_compared_where_a_node_shows_them(held, steps, found):
+    cluster = planned(BASE, Present(loaded(held=held)), resources=RESOURCES)
+    assert len(cluster.steps) == steps
+    assert codes(cluster) == found
+    for each in cluster.steps:
+        assert each.arguments["before"] == each.arguments["after"]
+        assert each.arguments["resources"] == HELD
+        assert "files" in each.reason
+        assert each.changes == ()
+
+
+@pytest.mark.parametrize(
+    ("delivered", "found"),
+    [
+        (RESOURCES, []),
+        ({"certs/a.pem": b"older"}, [("resources-unseen", "edge/edge-01", Severity.WARNING)]),
+    ],
+)
+def test_memory_speaks_for_files_that_a_node_does_not_show(delivered, found):
+    desired = DRIVER.desire(desk(resources=delivered))
+    remembered = {"edge-01": {"files": desired.files}}
+    cluster = planned(BASE, Present(loaded(held=None)), resources=RESOURCES, recalled=remembered)
+    assert cluster.steps == ()
+    assert codes(cluster) == found
+
+
+def test_narrowed_to_one_node_the_cluster_keeps_its_size():
+    desired = DRIVER.desire(desk(setting(meta__version="B"), nodes=("edge-01", "edge-02", "edge-03")))
+    narrowed = DRIVER.narrow(desired, "edge-02")
+    cluster = plan(narrowed, Observed({"edge-02": Present(loaded())}))
+    assert [each.node for each in cluster.steps] == ["edge-02"]
+    assert (cluster.nodes, codes(cluster)) == (3, [])
+
+
+def test_items_with_names_are_told_by_name():
+    roles = BASE["env"]["management"]["roles"]
+    more = [*roles, {"name": "ops", "permissions": {"enablePurge": True}}]
+    first, second = BASE["env"]["management"]["api"]["allowList"]
+    wanted = setting(
+        env__management__roles=more, **{LIST: [first, {**second, "role": "ops"}, {"addr": "10.0.0.1"}]}
+    )
+    changes = differences(content(), content(wanted))
+    assert [(change.op, change.pointer) for change in changes] == [
+        (Op.ADD, "/env/management/api/allowList/10.0.0.1"),
+        (Op.REPLACE, "/env/management/api/allowList/192.168.3.0~124/role"),
+        (Op.ADD, "/env/management/roles/ops"),
+    ]
+
+
+def test_an_order_that_means_something_is_told_as_a_list():
+    over = [{"role": "admin", "addr": "10.0.0.0/24"}, {"role": "user", "addr": "10.0.0.2"}]
+    changes = differences(content(setting(**{LIST: over})), content(setting(**{LIST: over[::-1]})))
+    assert changes
+    assert all(change.pointer.startswith("/env/management/api/allowList/") for change in changes)
+
+
+def test_secrets_are_masked_wherever_they_stand():
+    connection = [{"name": "s", "type": "awssdk3", "info": {"secretAccessKey": "planted", "region": "r"}}]
+    wanted = setting(
+        env__management__server__connection=connection,
+        functions={"x": {"password": "planted", "list": [{"apiKey": "planted"}], "bypass": "seen"}},
+        later={"auth": {"token": "planted"}},
+    )
+    shown = setting(functions={"x": {"password": "planted-before"}})
+    for answer in (shown, Absent("404")):
+        encoded = Plan(desk().revision, "0", (planned(wanted, answer),)).encoded().decode()
+        assert "planted" not in encoded
+        assert "seen" in encoded
+        assert MASK in encoded
