@@ -19,6 +19,7 @@ from reconciler.drivers.registry import DRIVERS
 from reconciler.drivers.wire import HttpWire
 from reconciler.engine.survey import Survey, survey
 from reconciler.sources.locate import locate
+from reconciler.sources.vault import LocalVault
 from reconciler.store.records import Memory
 
 T = TypeVar("T")
@@ -88,7 +89,7 @@ async def fleet_of(order: Order) -> Fleet:
     """
     cache = order.state / "sources"
     source = locate(order.source, ref=order.ref, path=order.path, sha256=order.sha256, cache=cache)
-    return load(await source.snapshot(), DRIVERS)
+    return load(await source.snapshot(), DRIVERS, LocalVault())
 
 
 async def looked(fleet: Fleet, order: Order, terminal: Terminal, memory: Memory) -> Survey:

@@ -25,6 +25,8 @@ STATUSES = {
 ENVIRONMENT = {
     "NO_COLOR": "no colours, like --no-color",
     "XDG_STATE_HOME": "parent of the state directory; ~/.local/state where unset",
+    "RECONCILE_AGE_IDENTITY": "age identities that open ${age:…} values and .age files, one a line",
+    "RECONCILE_AGE_IDENTITY_FILE": "a file of such identities, instead",
     "RECONCILE_DEBUG": "1 shows tracebacks with errors",
 }
 """Environment variables that every command reads."""

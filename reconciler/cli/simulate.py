@@ -124,8 +124,9 @@ async def _serve(stage: _Stage) -> int:
     from reconciler.drivers.simulation.control import Control  # noqa: PLC0415
     from reconciler.drivers.simulation.host import Simulation  # noqa: PLC0415
     from reconciler.sources.folder import FolderSource  # noqa: PLC0415
+    from reconciler.sources.vault import LocalVault  # noqa: PLC0415
 
-    fleet = load(await FolderSource(stage.folder).snapshot(), DRIVERS)
+    fleet = load(await FolderSource(stage.folder).snapshot(), DRIVERS, LocalVault())
     simulation = Simulation(fleet, converged=stage.converged, choices=stage.choices, fresh=stage.fresh)
     async with AsyncExitStack() as stack:
         stop = stack.enter_context(stopping(lambda: None))

@@ -23,6 +23,7 @@ from reconciler.server.passes import Keeping, Looking, Recall
 from reconciler.server.roster import chosen
 from reconciler.server.watch import Equipment, Watch
 from reconciler.sources.locate import locate
+from reconciler.sources.vault import LocalVault
 from reconciler.store.records import Memory
 from reconciler.store.sqlite import FILE, Store
 
@@ -72,7 +73,7 @@ def read_fleet(snapshot: Snapshot, drivers: Drivers, *, only: str = "") -> Fleet
         InputError: with the problems of all clusters; then none of them is touched.
         UsageError: the fleet has nothing that `only` names.
     """
-    fleet = load(snapshot, drivers)
+    fleet = load(snapshot, drivers, LocalVault())
     chosen(fleet, only)
     problems: list[Problem] = []
     for desk in fleet.desks:

@@ -44,8 +44,8 @@ def findings(cluster: str, payloads: Iterator[Payload]) -> Iterator[Finding]:
     for why, found in sorted(places.items()):
         shown = ", ".join(list(found)[:_MOST_NAMED])
         more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
-        said = f"not compared, because a secret is not known here ({why}): {shown}{more}"
-        remedy = "supply the secret where changes are applied; without it these nodes are left as they are"
+        said = f"{shown}{more}: not compared, because the secret is not known here: {why}"
+        remedy = "supply it where changes are applied; without it nothing is sent to these nodes"
         yield Finding(Severity.WARNING, "secret-unavailable", cluster, said, remedy)
 
 
