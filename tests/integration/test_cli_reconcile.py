@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -260,6 +261,28 @@ def test_a_person_at_a_terminal_is_asked(fleet):
     assert process.returncode == 0
     assert b"Apply 3 changes on 1 cluster?" in shown
     assert b"\x1b[" in shown
+
+
+def test_nodes_that_changed_while_the_person_thought_are_left_alone(fleet):
+    """Somebody else uploads to every node between the plan and the answer: nothing is overwritten."""
+    master, slave = pty.openpty()
+    with fleet.start("--only", "edge", stdin=slave, stdout=slave, stderr=slave) as process:
+        os.close(slave)
+        _read_until(master, b"[y/N] ")
+        for node in ("edge-01", "edge-02", "edge-03"):
+            foreign = urllib.request.Request(
+                f"http://{fleet.simulation.nodes[node]}/setting/upload",
+                data=b'{"meta": {"version": "by hand"}}',
+                headers={"Content-Type": "application/json"},
+            )
+            urllib.request.urlopen(foreign).close()
+        before = len(fleet.changes)
+        os.write(master, b"y\n")
+        shown = _read_until(master, b"by hand")
+        process.wait(timeout=60)
+    os.close(master)
+    assert process.returncode == 4, shown
+    assert len(fleet.changes) == before
 
 
 def test_without_a_terminal_and_without_yes_nothing_is_done(fleet):
