@@ -61,15 +61,19 @@ def table() -> tuple[tuple[type[Exception], Words], ...]:
         (aiohttp.ClientPayloadError, _always(CUT)),
         (aiohttp.UploadAbortedError, _always("stopped taking the request before it was whole")),
         (aiohttp.ServerConnectionError, _always(DROPPED)),
+        (aiohttp.ClientConnectionResetError, _always(DROPPED)),
         (ConnectionError, lambda error, *_: _system(error) if error.errno else DROPPED),
         (aiohttp.ClientHttpProxyError, lambda error, *_: f"the proxy answered {error.status}"),
         (aiohttp.TooManyRedirects, _always("redirects without end")),
+        (aiohttp.RedirectClientError, _always("redirects to what is no URL")),
         (
             aiohttp.ClientResponseError,
             lambda error, *_: f"its answer is not proper HTTP: {_short(error.message)}",
         ),
         (aiohttp.InvalidURL, _always("its address is not a URL that can be called")),
+        (aiohttp.NonHttpUrlClientError, _always("its address is not a URL of http or https")),
         (OSError, lambda error, *_: _system(error)),
+        (aiohttp.ClientConnectionError, _always(DROPPED)),
         (Exception, lambda error, *_: _short(error)),
     )
 

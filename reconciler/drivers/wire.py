@@ -130,11 +130,14 @@ class HttpWire:
         return self._reads
 
     async def _leave(self, pool: _Pool) -> None:
-        """A read has ended; a pool left behind closes with its last one."""
+        """A read has ended; a pool that has served its calls closes with the last of them."""
         pool.busy -= 1
-        if not pool.busy and pool in self._old:
-            self._old.discard(pool)
-            await pool.session.close()
+        if pool.busy or pool.calls < KEPT:
+            return
+        self._old.discard(pool)
+        if pool is self._reads:
+            self._reads = None
+        await pool.session.close()
 
     def _own(self) -> aiohttp.ClientSession:
         if self._writes is None:

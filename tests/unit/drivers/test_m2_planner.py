@@ -187,7 +187,6 @@ def test_what_waits_for_a_restart_is_told_before():
 
 def test_a_moved_port_is_looked_for_where_it_may_be():
     shown = Present(loaded(BASE, base="http://edge-01.example.com:10040"))
-    only = step(setting(**{API + "port": 10041}), shown, nodes=("edge-01",)) if False else None  # noqa: SIM223
     desired = DRIVER.desire(desk(setting(**{API + "port": 10041})))
     (only,) = plan(desired, Observed({"edge-01": shown})).steps
     assert only.arguments["bases"] == ["http://edge-01.example.com:10040", "http://edge-01.example.com:10041"]

@@ -1,0 +1,351 @@
+"""The wire against odd servers on loopback: whole answers, plain reasons, nothing done twice."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ssl
+from contextlib import asynccontextmanager, suppress
+
+import aiohttp
+import pytest
+
+from reconciler.drivers import reasons
+from reconciler.drivers.wire import KEPT, HttpWire
+from reconciler.errors import NodeUnreachable
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+
+
+class Server:
+    """A bare TCP server: each request gets the next of its answers; the last one repeats.
+
+    An answer is bytes, or None to close the connection, or a number of seconds to stay silent.
+    """
+
+    def __init__(self, *answers, keep=True):
+        self.answers = list(answers)
+        self.keep = keep
+        self.requests: list[bytes] = []
+        self.connections = 0
+        self.open = 0
+        self.most = 0
+
+    async def serve(self, reader, writer):
+        self.connections += 1
+        self.open += 1
+        self.most = max(self.most, self.open)
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                length = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+                body = await reader.readexactly(int(length[0].split(b":")[1]) if length else 0)
+                self.requests.append(head + body)
+                answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+                if isinstance(answer, float):
+                    await asyncio.sleep(answer)
+                    continue
+                if answer is None:
+                    break
+                writer.write(answer)
+                await writer.drain()
+                if not self.keep:
+                    break
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            self.open -= 1
+            writer.close()
+
+
+def place(socket):
+    return socket.getsockname()[:2]
+
+
+@asynccontextmanager
+async def listening(serve, tls=None, hosts=None):
+    """A server on a free port, or one for each host; when it ends, every connection of it has ended too."""
+    tasks, writers = set(), set()
+
+    async def tracked(reader, writer):
+        tasks.add(asyncio.current_task())
+        writers.add(writer)
+        with suppress(asyncio.CancelledError):
+            await serve(reader, writer)
+
+    server = await asyncio.start_server(tracked, hosts or "127.0.0.1", 0, ssl=tls)
+    urls = [f"http{'s' if tls else ''}://{host}:{port}" for host, port in map(place, server.sockets)]
+    try:
+        yield urls if hosts else urls[0]
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for writer in writers:
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+
+
+@asynccontextmanager
+async def serving(*answers, tls=None, **more):
+    server = Server(*answers, **more)
+    async with listening(server.serve, tls) as url:
+        yield server, url
+
+
+async def failure(wire, url, *, timeout=5.0, method="GET", **more):
+    with pytest.raises(NodeUnreachable) as caught:
+        await wire.send(method, url, node="edge-01", timeout=timeout, **more)
+    assert caught.value.node == "edge-01"
+    return caught.value.reason
+
+
+async def test_an_answer_is_whole_whatever_its_status():
+    told = b"HTTP/1.1 404 Nothing\r\nX-One: 1\r\nX-One: 2\r\nContent-Length: 5\r\n\r\nthere"
+    async with serving(told) as (server, url), HttpWire() as wire:
+        answer = await wire.send("GET", f"{url}/a?b=c", node="n", timeout=5)
+    assert (answer.status, answer.body, answer.headers["x-one"]) == (404, b"there", "1")
+    assert server.requests[0].startswith(b"GET /a?b=c HTTP/1.1\r\n")
+    assert b"User-Agent: reconciler/" in server.requests[0]
+
+
+async def test_a_request_carries_its_body_with_its_length():
+    async with serving(OK) as (server, url), HttpWire() as wire:
+        headers = {"content-type": "application/json"}
+        await wire.send("POST", url, node="n", timeout=5, headers=headers, content=b'{"a":1}')
+    assert server.requests[0].endswith(b'\r\n\r\n{"a":1}')
+    assert b"content-length: 7\r\n" in server.requests[0].lower()
+
+
+async def test_a_redirect_is_an_answer():
+    told = b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n"
+    async with serving(told, OK) as (server, url), HttpWire() as wire:
+        answer = await wire.send("GET", url, node="n", timeout=5)
+    assert (answer.status, answer.headers["location"]) == (302, "/elsewhere")
+    assert len(server.requests) == 1
+
+
+async def test_cookies_are_forgotten():
+    told = b"HTTP/1.1 200 OK\r\nSet-Cookie: a=b\r\nContent-Length: 0\r\n\r\n"
+    async with serving(told) as (server, url), HttpWire() as wire:
+        await wire.send("GET", url, node="n", timeout=5)
+        await wire.send("GET", url, node="n", timeout=5)
+    assert b"cookie" not in server.requests[1].lower()
+
+
+async def test_proxies_of_the_environment_count_only_when_asked(monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    async with serving(OK) as (_, url), HttpWire() as wire, HttpWire(environment_proxies=True) as proxied:
+        assert (await wire.send("GET", url, node="n", timeout=5)).status == 200
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        monkeypatch.delenv("no_proxy", raising=False)
+        assert "proxy" in await failure(proxied, url)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+    ],
+)
+async def test_half_a_body_is_an_error(answer):
+    async with serving(answer, keep=False) as (_, url), HttpWire() as wire:
+        assert await failure(wire, url) == reasons.CUT
+
+
+async def test_no_answer_is_told_apart_from_half_of_one():
+    async with serving(None) as (_, url), HttpWire() as wire:
+        assert await failure(wire, url) == reasons.DROPPED
+
+
+async def test_silence_ends_with_its_time():
+    async with serving(30.0) as (_, url), HttpWire() as wire:
+        assert await failure(wire, url, timeout=0.1) == "no answer within 0.1 s"
+
+
+async def test_a_slow_body_counts_against_the_same_time():
+    async def drip(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        while not writer.is_closing():
+            writer.write(b".")
+            await asyncio.sleep(0.02)
+
+    async with listening(drip) as url, HttpWire() as wire:
+        assert await failure(wire, url, timeout=0.3) == "no answer within 0.3 s"
+
+
+async def test_a_closed_port_refuses():
+    async with serving(OK) as (_, url):
+        pass
+    async with HttpWire() as wire:
+        assert await failure(wire, url) == "connection refused"
+
+
+async def test_what_is_no_http_is_told():
+    async with serving(b"220 mail.example.com ESMTP\r\n\r\n") as (_, url), HttpWire() as wire:
+        assert "not proper HTTP" in await failure(wire, url)
+
+
+async def test_an_answer_above_the_limit_is_not_taken():
+    big = b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n" + b"." * 5000
+    async with serving(big) as (_, url), HttpWire(body_limit=4999) as wire:
+        assert await failure(wire, url) == "its answer is larger than 4999 bytes"
+    async with serving(big) as (_, url), HttpWire(body_limit=5000) as wire:
+        assert len((await wire.send("GET", url, node="n", timeout=5)).body) == 5000
+
+
+@pytest.mark.parametrize("url", ["nonsense", "ftp://127.0.0.1/", "http://", "http://[::1"])
+async def test_a_bad_url_is_told_and_not_raised_otherwise(url):
+    async with HttpWire() as wire:
+        assert "URL" in await failure(wire, url)
+
+
+async def test_a_name_that_does_not_resolve_is_told(monkeypatch):
+    async def nowhere(self, host, port=0, family=0):
+        raise OSError(None, "DNS lookup failed")
+
+    monkeypatch.setattr(aiohttp.ThreadedResolver, "resolve", nowhere)
+    monkeypatch.setattr(aiohttp.DefaultResolver, "resolve", nowhere)
+    async with HttpWire() as wire:
+        assert await failure(wire, "http://edge-01.invalid/") == "name does not resolve"
+
+
+async def test_an_untrusted_certificate_is_told_and_a_trusted_one_taken(tmp_path):
+    certificate, key = tmp_path / "c.pem", tmp_path / "k.pem"
+    made = await asyncio.create_subprocess_exec(
+        *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+        *("-days", "2", "-subj", "/CN=edge", "-addext", "subjectAltName=IP:127.0.0.1"),
+        *("-keyout", str(key), "-out", str(certificate)),
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    assert await made.wait() == 0
+    server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server_side.load_cert_chain(certificate, key)
+    trusting = ssl.create_default_context(cafile=str(certificate))
+    async with serving(OK, tls=server_side) as (_, url), HttpWire() as wire, HttpWire(tls=trusting) as friend:
+        said = await failure(wire, url)
+        assert said.startswith("TLS certificate not trusted: ")
+        assert (await friend.send("GET", url, node="n", timeout=5)).body == b"hi"
+
+
+async def test_a_server_without_tls_is_told():
+    async def plain(reader, writer):
+        await reader.read(1)
+        writer.write(OK)
+        await writer.drain()
+        writer.close()
+
+    async with listening(plain) as url, HttpWire() as wire:
+        said = await failure(wire, url.replace("http:", "https:"))
+    assert said.startswith("TLS failed: ")
+
+
+async def test_reads_share_a_connection_and_writes_have_their_own():
+    async with serving(OK) as (server, url), HttpWire() as wire:
+        for _ in range(3):
+            await wire.send("GET", url, node="n", timeout=5)
+        assert server.connections == 1
+        await wire.send("POST", url, node="n", timeout=5, content=b"x")
+        await wire.send("POST", url, node="n", timeout=5, content=b"x")
+        await wire.send("GET", url, node="n", timeout=5, headers={"Connection": "close"})
+    assert server.connections == 4
+
+
+@pytest.mark.parametrize(("method", "headers"), [("POST", {}), ("PUT", {}), ("GET", {"connection": "close"})])
+async def test_a_write_is_never_repeated(method, headers):
+    async with serving(None) as (server, url), HttpWire() as wire:
+        assert await failure(wire, url, method=method, headers=headers) == reasons.DROPPED
+    assert len(server.requests) == 1
+
+
+async def test_a_connection_that_died_idle_does_not_fail_a_read():
+    async with serving(OK, None, OK) as (server, url), HttpWire() as wire:
+        await wire.send("GET", url, node="n", timeout=5)
+        assert (await wire.send("GET", url, node="n", timeout=5)).status == 200
+    assert server.connections == 2
+
+
+async def test_no_more_calls_than_allowed_are_in_flight_and_waiting_costs_no_time():
+    under_way, most = 0, 0
+
+    async def hold(reader, writer):
+        nonlocal under_way, most
+        await reader.readuntil(b"\r\n\r\n")
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0.15)
+        under_way -= 1
+        writer.write(OK)
+        await writer.drain()
+        writer.close()
+
+    async with listening(hold) as url, HttpWire(concurrency=2) as wire:
+        calls = (wire.send("POST", url, node="n", timeout=0.4) for _ in range(8))
+        answers = await asyncio.gather(*calls)
+    assert {answer.status for answer in answers} == {200}
+    assert most == 2
+
+
+@pytest.mark.parametrize("at_once", [1, 16])
+async def test_kept_connections_stay_few_however_many_nodes_there_are(at_once):
+    server = Server(OK)
+    hosts = [f"127.0.{number // 200}.{number % 200 + 1}" for number in range(KEPT + 60)]
+    async with listening(server.serve, hosts=hosts) as urls, HttpWire(concurrency=at_once) as wire:
+        await asyncio.gather(*(wire.send("GET", url, node="n", timeout=5) for url in urls))
+        assert server.connections == len(hosts)
+        assert server.most <= KEPT + 2 * at_once
+
+
+async def test_a_closed_wire_leaves_no_connection_open():
+    async with serving(OK) as (server, url):
+        async with HttpWire() as wire:
+            await wire.send("GET", url, node="n", timeout=5)
+            await wire.send("POST", url, node="n", timeout=5)
+        for _ in range(100):
+            if server.open == 0:
+                break
+            await asyncio.sleep(0.01)
+        assert server.open == 0
+
+
+def every(kind):
+    for below in kind.__subclasses__():
+        if below.__module__.startswith("aiohttp"):
+            yield below
+            yield from every(below)
+
+
+@pytest.mark.parametrize("kind", sorted(set(every(aiohttp.ClientError)), key=lambda kind: kind.__name__))
+def test_every_error_of_the_library_has_words_of_its_own(kind):
+    """The last row of the table is for what nobody foresaw; an error of aiohttp's must not get there."""
+    rows = [base for base, _ in reasons.table() if issubclass(kind, base)]
+    assert rows[0] is not Exception
+
+
+def test_a_kind_of_error_is_not_hidden_behind_a_more_general_one():
+    kinds = [kind for kind, _ in reasons.table()]
+    for place, kind in enumerate(kinds):
+        assert not any(issubclass(kind, earlier) for earlier in kinds[:place]), kind
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (aiohttp.ConnectionTimeoutError(), "no connection within 3 s"),
+        (aiohttp.SocketTimeoutError(), "no answer within 10 s"),
+        (TimeoutError(), "no answer within 10 s"),
+        (aiohttp.ServerDisconnectedError(), reasons.DROPPED),
+        (ConnectionResetError(), reasons.DROPPED),
+        (aiohttp.ClientOSError(errno.ECONNRESET, "Connection reset by peer"), reasons.DROPPED),
+        (aiohttp.ClientOSError(errno.EHOSTUNREACH, "No route to host"), "no route to it"),
+        (aiohttp.ClientPayloadError("x"), reasons.CUT),
+        (OSError(errno.EMFILE, "Too many open files"), "this host has no file descriptors left"),
+        (OSError(errno.EIO, "Input/output\nerror"), "Input/output error"),
+        (ValueError(), "ValueError"),
+    ],
+)
+def test_an_error_has_its_words(error, words):
+    assert reasons.reason(error, timeout=10.0, connect=3.0) == words
