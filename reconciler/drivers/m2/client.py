@@ -19,6 +19,7 @@ from reconciler.core.ports import Answer, Done, Wire
 from reconciler.drivers.m2 import package, said
 from reconciler.drivers.m2.content import Contents
 from reconciler.drivers.m2.impact import waits
+from reconciler.drivers.m2.metrics import parsed
 from reconciler.drivers.m2.schema import Content, Loaded
 from reconciler.drivers.reasons import DROPPED
 from reconciler.errors import NodeUnreachable
@@ -98,6 +99,16 @@ class Client:
             answer = await self._get(base, "/setting/download")
             if answer.status == HTTPStatus.OK:
                 return package.held(answer.body)
+        return None
+
+    async def metrics(self) -> Mapping[str, float] | None:
+        """What the node's `/metrics` says, by name; None where it does not tell."""
+        for base in self.bases:
+            with suppress(NodeUnreachable):  # perhaps at the next address
+                answer = await self._get(base, "/metrics")
+                with suppress(ValueError):  # no metrics
+                    return parsed(answer.body) if answer.status == HTTPStatus.OK else None
+                return None
         return None
 
     async def upload(self, payload: Payload, part: str) -> Done:

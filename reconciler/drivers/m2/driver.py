@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from reconciler.core.guard import Guard
-from reconciler.core.observation import Observation, Observed
+from reconciler.core.observation import Observation, Observed, Present
 from reconciler.core.plan import ClusterPlan, Payload, Step
 from reconciler.core.ports import Desk, Document, Done, Wire
 from reconciler.core.spec import ClusterEntry
 from reconciler.core.verdict import Verdict
 from reconciler.drivers.m2 import desire, judge, lone, planner
+from reconciler.drivers.m2.back import back
 from reconciler.drivers.m2.canonical import fingerprint
 from reconciler.drivers.m2.client import Client
 from reconciler.drivers.m2.content import Contents
 from reconciler.drivers.m2.desire import API_PORT, BASE_FACT
 from reconciler.drivers.m2.findings import FILES_FACT
 from reconciler.drivers.m2.guards import GUARDS
+from reconciler.drivers.m2.judge import RETURNING
 from reconciler.drivers.m2.schema import Desired, Loaded, M2Cluster, Target
 
 AT_ONCE: Final = 128
@@ -88,7 +90,8 @@ class M2Driver:
     async def look(self, step: Step, wire: Wire) -> Observed[Loaded]:
         """Ask the step's node."""
         client, arguments = _client(step, wire), step.arguments
-        answer = await _read(client, Contents(), arguments["after"], bool(arguments["resources"]))
+        expected = "" if arguments.get(RETURNING) else arguments["after"]  # then all is asked
+        answer = await _read(client, Contents(), expected, bool(arguments["resources"]))
         return Observed({step.node: answer})
 
     def judge(self, step: Step, seen: Observed[Loaded]) -> Verdict:
@@ -111,6 +114,28 @@ class M2Driver:
                 done = await client.deploy_local()
         files = {FILES_FACT: fingerprint(arguments["resources"])} if arguments["resources"] else {}
         return replace(done, facts={BASE_FACT: client.bases[0], **files})
+
+    def undo(
+        self, step: Step, observed: Observed[Loaded], payloads: Mapping[str, Payload]
+    ) -> tuple[Step, Mapping[str, Payload]] | None:
+        """Deliver what the node showed before; see `back.back`."""
+        answer = observed.nodes.get(step.node)
+        return back(step, answer.value, payloads) if isinstance(answer, Present) else None
+
+    async def health(
+        self, desired: Desired, nodes: Sequence[str], wire: Wire
+    ) -> Mapping[str, Mapping[str, float]]:
+        """What the nodes' `/metrics` say; it needs their permission enableMetric."""
+        gate, timeouts, asked = asyncio.Semaphore(AT_ONCE), desired.entry.timeouts, frozenset(nodes)
+
+        async def read(target: Target) -> tuple[str, Mapping[str, float] | None]:
+            async with gate:
+                client = Client(wire, target.node, target.bases, timeouts.read, timeouts.connect)
+                return target.node, await client.metrics()
+
+        targets = [target for target in desired.targets if target.node in asked]
+        found = await asyncio.gather(*(read(target) for target in targets))
+        return {node: told for node, told in found if told is not None}
 
 
 def _client(step: Step, wire: Wire) -> Client:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from reconciler.core.observation import Absent, Observation, Present
 from reconciler.core.plan import Step
@@ -11,10 +11,14 @@ from reconciler.core.verdict import Standing, Verdict
 from reconciler.drivers.m2.schema import Loaded
 from reconciler.drivers.m2.unknown import UNKNOWN
 
+RETURNING: Final = "returning"
+"""Argument of a step that gives back what a node had: what waits for a restart has to go back as well."""
+
 
 def judge(step: Step, answer: Observation[Loaded]) -> Verdict:
     """Done where the node shows the desired setting, ready where it shows the one planned from.
 
+    A step that gives back what a node had is done once nothing else waits for a restart either.
     Where only the files that go with a setting differ, the node's own package decides; a node that does
     not show it leaves the step unknown, so that nothing is sent and nothing is believed.
     """
@@ -25,10 +29,11 @@ def judge(step: Step, answer: Observation[Loaded]) -> Verdict:
         return Verdict(Standing.CHANGED, "the node has no setting loaded any more")
     if not isinstance(answer, Present):
         return Verdict(Standing.UNKNOWN, answer.reason)
-    loaded = answer.value
-    if loaded.shows(step.arguments["after"]):
+    loaded, after = answer.value, step.arguments["after"]
+    waits = bool(step.arguments.get(RETURNING)) and loaded.asked not in {"", after}
+    if loaded.shows(after) and not waits:
         return _arrived(step, loaded)
-    if loaded.content.fingerprint == before:
+    if before == loaded.content.fingerprint or (waits and before == loaded.asked):
         return Verdict(Standing.READY)
     version = f" (version {loaded.content.version})" if loaded.content.version else ""
     reason = f"the node shows a setting that is neither the old nor the new one{version}"

@@ -1,0 +1,86 @@
+"""The way back from a delivery: what the node showed before is delivered again; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from reconciler.core.plan import Inverse, Payload, Step
+from reconciler.core.secret import Secret, mask, secrets
+from reconciler.drivers.m2 import package
+from reconciler.drivers.m2.fault import at
+from reconciler.drivers.m2.judge import RETURNING, carries
+from reconciler.drivers.m2.schema import Loaded
+
+_PORT: Final = "/env/management/api/port"
+
+
+def back(
+    step: Step, before: Loaded, payloads: Mapping[str, Payload]
+) -> tuple[Step, Mapping[str, Payload]] | None:
+    """The upload that undoes a delivery; none where it could not be told, or not be done, for sure.
+
+    There is none where the files beside the setting changed too (their old contents are not known here),
+    where the node's port changes (it may have moved), and where fields wait for a restart that the node
+    does not tell about.
+
+    Args:
+        step: the delivery.
+        before: what the node showed when it was planned.
+        payloads: of the plan.
+    """
+    wanted, carried = step.arguments["resources"], payloads.get(str(step.arguments.get("payload", "")))
+    moved = any(change.pointer == _PORT for change in step.changes)
+    unseen = bool(step.arguments["restart"]) and before.waiting is None
+    files = bool(wanted) and (carried is None or carries(before.held, wanted) is not True)
+    if moved or unseen or files:
+        return None
+    document = _hidden(before, carried)
+    resources = carried.resources if carried and wanted else {}
+    digest = package.digest(document, package.digests(resources))
+    version = before.content.version
+    arguments: dict[str, Any] = {
+        **{key: value for key, value in step.arguments.items() if key not in {"payload", "part", "method"}},
+        "before": step.arguments["after"],
+        "after": step.arguments["before"],
+        "setting_version": mask(at(before.content.canonical, ("meta", "version"))),
+        "payload": digest,
+        "part": _part(carried),
+        RETURNING: True,
+    }
+    own = replace(
+        step,
+        action="upload",
+        arguments=arguments,
+        reason=f"gives back {f'version {version}' if version else 'the setting'} that it had",
+        needs="the node still shows what was delivered",
+        inverse=Inverse("deliver the new setting again", "upload"),
+        changes=(),
+    )
+    return own, {digest: Payload(document, resources)}
+
+
+def _part(carried: Payload | None) -> str:
+    path = ("env", "management", "api", "multipartName")
+    name = at(carried.document, path) if carried else None
+    return name if isinstance(name, str) and name else "settingFile"
+
+
+def _hidden(before: Loaded, carried: Payload | None) -> Any:
+    """What the node showed, with its secrets marked as such: those known by their place or their value."""
+    known = [secret.value for _, secret in secrets(before.content.canonical)]
+    places = [path for path, _ in secrets(carried.document)] if carried else []
+    known += [at(before.content.document, path) for path in places]
+    texts = {value for value in known if isinstance(value, str) and value}
+    return _marked(before.content.document, texts)
+
+
+def _marked(value: Any, texts: set[str]) -> Any:
+    if isinstance(value, str):
+        return Secret(value) if value in texts else value
+    if isinstance(value, Mapping):
+        return {key: _marked(item, texts) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_marked(item, texts) for item in value]
+    return value

@@ -1,0 +1,156 @@
+"""A rollout over simulated M2 nodes, by real HTTP: it goes through, or it is taken back without a trace."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from reconciler.core.plan import Revision
+from reconciler.core.ports import Measures, Snapshot, Undoes
+from reconciler.core.rollout import Rollout
+from reconciler.desired.fleet import load
+from reconciler.drivers.m2.metrics import parsed
+from reconciler.drivers.registry import DRIVERS
+from reconciler.drivers.simulation.addresses import free_addresses
+from reconciler.drivers.simulation.host import Simulation
+from reconciler.drivers.wire import HttpWire
+from reconciler.engine.apply import Occasion, apply
+from reconciler.engine.survey import survey
+from reconciler.store.sqlite import Store
+
+SECRET = "s3cr3t-of-the-old-setting"
+
+
+class Files:
+    def __init__(self, files):
+        self._files = {name: json.dumps(value).encode() for name, value in files.items()}
+
+    def names(self):
+        return sorted(self._files)
+
+    def read(self, path):
+        return self._files[path]
+
+
+def setting(version, mode, **more):
+    permissions = {"enableSetting": True, "enableGet": True, "enableMetric": True}
+    return {
+        "meta": {"version": version},
+        "env": {
+            "management": {
+                "api": {"allowList": [{"role": "admin", "addr": "127.0.0.1"}]},
+                "roles": [{"name": "admin", "permissions": permissions}],
+                "cluster": {"balance": {"mode": mode}},
+            },
+            **more,
+        },
+    }
+
+
+def snapshot(nodes, document, rollout, number):
+    cluster = {
+        "name": "edge",
+        "kind": "m2",
+        "setting": "s.json",
+        "nodes": nodes,
+        "timeouts": {"read": 2, "settle": 2},
+        "rollout": rollout,
+    }
+    revision = Revision("memory", f"{number:040x}", f"r{number}")
+    return Snapshot(revision, Files({"fleet.json": {"clusters": [cluster]}, "s.json": document}))
+
+
+class Stage:
+    def __init__(self, folder: Path):
+        places = sorted(free_addresses(3), key=lambda place: place.port)
+        self.nodes = [{"name": f"n{number}", "address": str(place)} for number, place in enumerate(places)]
+        self.folder = folder
+        self.meanwhile = None
+
+    def fleet(self, document, rollout, number):
+        return load(snapshot(self.nodes, document, rollout, number), DRIVERS)
+
+    async def rest(self, seconds, stop):
+        if self.meanwhile is not None:
+            await self.meanwhile()
+
+    async def run(self, fleet):
+        with Store.open(self.folder) as store:
+            async with HttpWire() as wire:
+                seen = await survey(fleet, drivers=DRIVERS, wire=wire, recalled=await store.recall())
+                assert not seen.violations
+                occasion = Occasion(rest=self.rest)
+                return await apply(seen, drivers=DRIVERS, wire=wire, journal=store, occasion=occasion)
+
+    async def shown(self):
+        found = []
+        async with HttpWire() as wire:
+            for node in self.nodes:
+                url = f"http://{node['address']}/setting/setting.json"
+                answer = await wire.send("GET", url, node=node["name"], timeout=5)
+                found.append(json.loads(answer.body))
+        return found
+
+
+@pytest.fixture
+def stage(tmp_path):
+    return Stage(tmp_path / "state")
+
+
+OLD = setting("1", "rr", note=SECRET)
+NEW = setting("2", "hash", note=SECRET)
+CAREFUL = {"canary": 1, "waves": 1, "soak": 5, "on_failure": "return"}
+
+
+async def test_every_wave_passes_by_what_the_nodes_show_and_count(stage):
+    metric = {"name": "m2_sys_setting_reload_total", "factor": 1000, "ignore": 10, "compare": "rate"}
+    async with Simulation(stage.fleet(OLD, CAREFUL, 1)):
+        report = await stage.run(stage.fleet(NEW, {**CAREFUL, "waves": 1}, 2))
+        assert report.exit_status == 0
+        assert [document["meta"]["version"] for document in await stage.shown()] == ["2"] * 3
+        again = setting("3", "rr", note=SECRET)
+        report = await stage.run(stage.fleet(again, {**CAREFUL, "gates": {"metrics": [metric]}}, 3))
+        # the gates of the last wave find nobody unchanged to compare with
+        assert [finding.code for finding in report.findings] == ["gate-unclear"]
+        assert [outcome.state.value for outcome in report.outcomes] == ["done"] * 3
+
+
+async def test_a_wave_whose_node_loses_its_change_is_given_back_what_it_had(stage):
+    async with Simulation(stage.fleet(OLD, CAREFUL, 1)) as simulation:
+        before = await stage.shown()
+        fleet = stage.fleet(NEW, {**CAREFUL, "canary": 2}, 2)
+
+        async def fall_silent():
+            await simulation.fault("n1", "killed")
+
+        stage.meanwhile = fall_silent
+        report = await asyncio.wait_for(stage.run(fleet), 60)
+        assert [outcome.state.value for outcome in report.outcomes] == ["undone", "done", "skipped"]
+        assert [finding.code for finding in report.findings] == ["gate-failed", "not-undone"]
+        stage.nodes = [stage.nodes[0], stage.nodes[2]]
+        assert await stage.shown() == [before[0], before[2]]
+    stored = b"".join(path.read_bytes() for path in stage.folder.glob("state.sqlite*"))
+    assert SECRET.encode() not in stored
+    with Store.open(stage.folder) as store:
+        undoing = (await store.runs())[0]
+        assert undoing.trigger == "undo"
+        record = await store.run(undoing.id)
+        assert [entry.state.value for entry in record.entries if entry.step.node == "n0"] == ["done"]
+        assert SECRET not in json.dumps(record.plan.plain())
+        assert all(SECRET not in message.body for message in record.messages)
+
+
+def test_the_driver_has_what_rollouts_ask_for():
+    assert isinstance(DRIVERS["m2"], Undoes)
+    assert isinstance(DRIVERS["m2"], Measures)
+    assert not isinstance(DRIVERS["sora"], Undoes)
+    assert Rollout.model_validate(CAREFUL).canary == "1"
+
+
+def test_samples_of_one_name_are_summed_in_either_form():
+    plain = b'# TYPE a gauge\na{x="1"} 2\na{x="2"} 3\nb_bucket{le="1"} 7\nc NaN\n'
+    assert parsed(plain) == {"a": 5.0}
+    assert parsed(b"# TYPE a counter\na_total 2\na_created 1\n# EOF\n") == {"a_total": 2.0}
+    with pytest.raises(ValueError):
+        parsed(b"<html>\n# EOF\n")
