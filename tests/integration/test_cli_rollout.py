@@ -1,0 +1,109 @@
+"""Waves, approvals and status by the entry point, over simulated nodes and real HTTP."""
+
+import json
+
+import pytest
+
+from reconciler.cli.main import main
+from reconciler.cli.stage import Nodes
+from reconciler.drivers.simulation.addresses import free_addresses
+
+FLEET = """\
+rollout: {canary: 1, waves: 50%}
+policy: {approve: [high], max_risky: 100%}
+windows:
+  - {cron: "* * * * * *", duration: 1h}
+clusters:
+  - name: edge
+    kind: m2
+    setting: s.json
+    timeouts: {read: 5, settle: 5}
+    nodes:
+"""
+
+
+def setting(version, *hostings):
+    management = {
+        "api": {"allowList": [{"role": "admin", "addr": "127.0.0.1"}]},
+        "roles": [{"name": "admin", "permissions": {"enableSetting": True, "enableGet": True}}],
+    }
+    hosting = [{"name": name, "listen": "*:80"} for name in hostings]
+    return json.dumps({"meta": {"version": version}, "env": {"management": management}, "hosting": hosting})
+
+
+@pytest.fixture
+def folder(tmp_path):
+    places = sorted(free_addresses(3), key=lambda place: place.port)
+    nodes = "".join(
+        f"      - {{name: n{number}, address: '{place}', domain: rack-{number}}}\n"
+        for number, place in enumerate(places)
+    )
+    fleet = tmp_path / "fleet"
+    fleet.mkdir()
+    (fleet / "fleet.yaml").write_text(FLEET + nodes)
+    (fleet / "s.json").write_text(setting("1", "a.example"))
+    with Nodes() as served:
+        served.serve(fleet)
+        yield fleet
+
+
+def run(folder, *arguments):
+    return main([*arguments, "--state", str(folder.parent / "state"), str(folder)])
+
+
+def test_a_plan_in_waves_waits_for_its_approval_and_is_applied_once(folder, capsys):
+    state = ["--state", str(folder.parent / "state")]
+    assert run(folder, "status", "--detailed-exitcode") == 2
+    assert "n0  differs             revision not known here" in capsys.readouterr().out
+    assert run(folder, "--yes") == 0
+    (folder / "s.json").write_text(setting("2", "b.example"))
+    capsys.readouterr()
+    assert run(folder, "--dry-run") == 3
+    shown = capsys.readouterr().out
+    assert ["wave 1 of 3: 1 change" in shown, "wave 3 of 3: 1 change" in shown] == [True, True]
+    assert "[approval-needed]" in shown
+    assert run(folder, "--yes") == 3
+    assert main(["approve", "--list", *state]) == 0
+    digest = capsys.readouterr().out.rpartition("\n")[0].splitlines()[-1].partition(" ")[0]
+    assert run(folder, "status", "--format", "json") == 0
+    (edge,) = json.loads(capsys.readouterr().out)["clusters"]
+    assert edge["waiting_for_approval"].startswith(digest)
+    assert main(["approve", digest, "--by", "kim", *state]) == 0
+    assert run(folder, "--yes") == 0
+    capsys.readouterr()
+    assert run(folder, "status", "--detailed-exitcode") == 0
+    shown = capsys.readouterr().out
+    assert "Converged: 3 nodes show what is desired." in shown
+    assert shown.count(" since 20") == 3
+    assert main(["approve", "--list", *state]) == 0
+    assert capsys.readouterr().out == "No plan waits for an approval.\n"
+
+
+def test_a_suspension_by_command_holds_up_a_run_and_shows_in_the_status(folder, capsys):
+    state = ["--state", str(folder.parent / "state")]
+    (folder / "s.json").write_text(setting("2", "a.example"))
+    assert main(["suspend", "edge", "--reason", "it looks odd", "--by", "kim", *state]) == 0
+    assert run(folder, "--yes") == 3
+    assert "[suspended]" in capsys.readouterr().out
+    assert run(folder, "status", "--detailed-exitcode") == 2
+    shown = capsys.readouterr().out
+    assert "held: edge: kim suspended changes of this cluster" in shown
+    assert "3 differs" in shown
+    assert main(["resume", "edge", *state]) == 0
+    assert run(folder, "--yes") == 0
+
+
+def test_waves_are_in_the_comment_of_a_pull_request_and_in_its_json(folder, capsys):
+    (folder / "s.json").write_text(setting("2", "a.example"))
+    assert run(folder, "--dry-run", "--format", "markdown") == 0
+    assert "- **wave 2 of 3: 1 change**" in capsys.readouterr().out
+    assert run(folder, "--dry-run", "--format", "json") == 0
+    steps = json.loads(capsys.readouterr().out)["plan"]["clusters"][0]["steps"]
+    assert [step["wave"] for step in steps] == [1, 2, 3]
+
+
+def test_a_window_of_the_fleet_file_is_wrong_at_its_place(folder, capsys):
+    path = folder / "fleet.yaml"
+    path.write_text(path.read_text().replace('"* * * * * *"', '"61 * * * *"'))
+    assert run(folder, "--dry-run") == 1
+    assert "fleet.yaml:4:12: `cron` is `61 * * * *`" in capsys.readouterr().err

@@ -1,0 +1,144 @@
+"""Suspend, resume, approve and explain by the entry point; the store shows what they wrote."""
+
+import asyncio
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import reconciler
+from reconciler.cli.main import main
+from reconciler.explanations import codes, page, title
+from reconciler.store import orders
+from reconciler.store.sqlite import Store
+
+ONE, TWO = "a1" * 32, "a1" * 16 + "b2" * 16
+
+
+@pytest.fixture
+def state(tmp_path):
+    return tmp_path / "state"
+
+
+def told(state):
+    with Store.open(state) as store:
+        return asyncio.run(store.orders())
+
+
+def wrote(state, cluster, facts):
+    with Store.open(state) as store:
+        asyncio.run(store.remember(cluster, facts))
+
+
+def run(state, *arguments):
+    return main([arguments[0], "--state", str(state), *arguments[1:]])
+
+
+def test_a_suspension_stands_until_it_is_resumed(state, capsys):
+    assert run(state, "suspend", "live", "--reason", "it looks odd", "--by", "kim") == 0
+    assert run(state, "suspend", "--reason", "a storm", "--by", "lee") == 0
+    found = told(state).suspensions
+    assert [(one.cluster, one.reason, one.by) for one in found] == [
+        ("", "a storm", "lee"),
+        ("live", "it looks odd", "kim"),
+    ]
+    capsys.readouterr()
+    assert run(state, "resume") == 0
+    assert capsys.readouterr().out == (
+        "Changes of the whole fleet are resumed.\nStill suspended: cluster live: it looks odd\n"
+    )
+    assert run(state, "resume", "live") == 0
+    assert told(state).suspensions == ()
+    assert run(state, "resume", "live") == 0
+    assert capsys.readouterr().out.endswith("There was no suspension of cluster live.\n")
+
+
+def test_a_suspension_needs_a_reason_and_a_doubtful_name_is_said(state, capsys):
+    assert run(state, "suspend", "live") == 1
+    assert "needs its reason" in capsys.readouterr().err
+    wrote(state, "live", {"": {"nodes": "3"}})
+    assert run(state, "suspend", "lvie", "--reason", "it looks odd") == 0
+    assert "did you mean live?" in capsys.readouterr().out
+    run(state, "suspend", "live", "--reason", "it looks odd")
+    assert "No run here" not in capsys.readouterr().out
+
+
+def test_nothing_is_made_to_resume_nothing(state, capsys):
+    assert run(state, "resume") == 0
+    assert capsys.readouterr().out == "Nothing was suspended.\n"
+    assert not state.exists()
+
+
+def test_a_plan_that_waits_is_approved_by_the_beginning_of_its_id(state, capsys):
+    wrote(state, "live", orders.request(ONE, "4be6bbe", "1 step"))
+    assert run(state, "approve", "--list") == 0
+    assert "a1a1a1a1a1a1  waits since" in capsys.readouterr().out
+    assert run(state, "approve", "a1a1a1a1", "--by", "kim", "--reason", "looked at it") == 0
+    assert "live, revision 4be6bbe: 1 step" in capsys.readouterr().out
+    (approved,) = told(state).approvals
+    assert (approved.digest, approved.by, approved.reason) == (ONE, "kim", "looked at it")
+    assert run(state, "approve", "--list", "--format", "json") == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert (listed["waiting"][0]["id"], listed["approved"][0]["by"]) == (ONE, "kim")
+    run(state, "approve", "--list")
+    shown = capsys.readouterr().out
+    assert "waits" not in shown
+    assert "by kim: looked at it" in shown
+
+
+@pytest.mark.parametrize(
+    ("word", "words"),
+    [
+        ("a1a1a1a", "is no plan's id"),
+        ("latest!!", "is no plan's id"),
+        ("a1a1a1a1", "2 plans begin with"),
+        ("ffffffff", "no run here has asked"),
+    ],
+)
+def test_an_id_that_does_not_name_one_plan_is_refused(state, capsys, word, words):
+    wrote(state, "live", orders.request(ONE, "4be6bbe", "1 step"))
+    wrote(state, "edge", orders.request(TWO, "4be6bbe", "1 step"))
+    assert run(state, "approve", word) == 1
+    assert words in capsys.readouterr().err
+    assert told(state).approvals == ()
+
+
+def test_a_whole_id_is_taken_before_any_run_asked_for_it(state):
+    assert run(state, "approve", ONE.upper()) == 0
+    assert told(state).approvals[0].digest == ONE
+
+
+def test_approve_wants_one_thing_of_two(state, capsys):
+    assert run(state, "approve") == 1
+    assert run(state, "approve", ONE, "--list") == 1
+    assert capsys.readouterr().err.count("name one plan to approve") == 2
+    assert run(state, "approve", "--list") == 0
+    assert capsys.readouterr().out == "No plan waits for an approval.\n"
+
+
+def test_explain_shows_a_page_lists_all_and_names_the_nearest(capsys):
+    assert main(["explain", "[frozen]"]) == 0
+    assert capsys.readouterr().out == page("frozen")
+    assert main(["explain"]) == 0
+    assert "outside-window  " in capsys.readouterr().out
+    assert main(["explain", "frozzen"]) == 1
+    assert "did you mean frozen?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("code", codes())
+def test_every_page_has_a_title_and_says_what_to_do_in_short(code):
+    text = page(code)
+    assert text.startswith("# ")
+    assert title(code)
+    assert len(text.splitlines()) <= 40
+    assert text.endswith("\n")
+
+
+@pytest.mark.parametrize("module", ["core/holds.py", "engine/rollout.py", "engine/undo.py"])
+def test_every_code_of_rollouts_has_a_page(module):
+    source = (Path(reconciler.__file__).parent / module).read_text(encoding="utf-8")
+    used = set(re.findall(r'^ +"([a-z]+(?:-[a-z]+)+|frozen|suspended)",?$', source, re.MULTILINE))
+    used |= set(re.findall(r'"(gate-\w+|approval-needed)"', source))
+    assert used
+    assert used <= set(codes())
