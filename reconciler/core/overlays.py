@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from reconciler.core.spec import ClusterEntry, Name, NodeEntry
 from reconciler.core.strict import Strict
@@ -31,7 +31,13 @@ class Inline(Strict):
         return self
 
 
-Overlay = Annotated[str, Field(min_length=1)] | Inline
+def _form(value: Any) -> str:
+    return "file" if isinstance(value, str) else "inline"
+
+
+Overlay = Annotated[
+    Annotated[str, Field(min_length=1), Tag("file")] | Annotated[Inline, Tag("inline")], Discriminator(_form)
+]
 """A file beside the fleet file, an object (merged) or a list (patched); or the overlay itself."""
 
 Overlays = Annotated[

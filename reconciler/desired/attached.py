@@ -46,7 +46,7 @@ class Attached:
         self.names = names
         self.known = frozenset(names)
         self.problems: list[Problem] = []
-        self._documents: dict[str, Document | None] = {fleet.name: self.marker.document(fleet)}
+        self._documents: dict[str, Document | None] = {}
         self._contents: dict[str, bytes | None] = {}
         self._told: set[tuple[str, str]] = set()
 
@@ -101,6 +101,8 @@ class Attached:
             return None
         if name != path and name in self._documents:
             return self._documents[name]
+        if name == self.fleet.name:
+            return self.marker.document(self.fleet)
         data = self._read(name)
         if data is None:
             return None

@@ -40,6 +40,7 @@ class Layers:
         self.opened = opened
         self.marker = marker
         self.problems: list[Problem] = []
+        self._told: set[tuple[str, str]] = set()
         self._made: dict[_Key, Document] = {}
         self._groups: dict[str, list[tuple[Group, frozenset[str]]]] = {}
 
@@ -136,5 +137,9 @@ class Layers:
         return Grown(marked, Origin(self.fleet, where)), where
 
     def _tell(self, document: Document, pointer: str, code: str, message: str, remedy: str) -> None:
+        """One more problem; an overlay that does not fit what lies under it is told of once."""
+        if (document.name, pointer) in self._told:
+            return
+        self._told.add((document.name, pointer))
         where = document.position(pointer)
         self.problems.append(Problem(where, pointer, Severity.ERROR, code, message, remedy))

@@ -25,6 +25,9 @@ ENCRYPTED = ".age"
 
 _TOKEN = re.compile(r"\$\$\{|\$\{(?P<scheme>env|file|age):(?P<name>[^}]*)(?P<end>\}?)")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_CIPHER = re.compile(r"\$\{age:[^}]{16,}?([^}]{8})\}")
+"""A ciphertext, of which its end is enough to know it by."""
+
 _CLOSED = "secrets are not looked up here"
 _FORM = "write ${env:NAME}, ${file:PATH} or ${age:BASE64}, or $${ for the characters themselves"
 
@@ -114,7 +117,8 @@ class Marker:
         whole = "".join((*clear, text[last:]))
         if not found:
             return whole
-        return Secret(text if missing else whole, text, missing)
+        reference = _CIPHER.sub(r"${age:…\1}", text)
+        return Secret(reference if missing else whole, reference, missing)
 
     def _secret(self, token: re.Match[str]) -> Secret:
         reference = token[0]

@@ -10,6 +10,7 @@ from reconciler.core.problem import Severity
 from reconciler.drivers.m2.judge import carries
 from reconciler.drivers.m2.machine import RESTART_ONLY, lookup
 from reconciler.drivers.m2.schema import Content, Desired, Loaded, Target
+from reconciler.drivers.m2.unknown import UNKNOWN
 
 ALLOW = "give this host's address a role with enableSetting in the node's allowList"
 """What helps where a node turns this host away."""
@@ -60,7 +61,7 @@ def left_open(desired: Desired, target: Target, loaded: Loaded, *, may_wait: boo
 def _files(desired: Desired, target: Target, place: str) -> Iterator[Finding]:
     """The setting is there, and whether its files are cannot be read: memory says what it can."""
     remembered = target.recalled.get(FILES_FACT, "")
-    if remembered == desired.files:
+    if remembered == desired.files or UNKNOWN in desired.resources.values():
         return
     if remembered:
         said = f"the files that go with the setting changed, and {target.node} does not show which it has"

@@ -1,0 +1,35 @@
+"""A revision's files in memory, read as a fleet of M2 and Sora."""
+
+from reconciler.core.plan import Revision
+from reconciler.core.ports import Snapshot
+from reconciler.desired.fleet import load, read
+from reconciler.drivers.registry import DRIVERS
+
+
+class MemoryFiles:
+    """Files by path."""
+
+    def __init__(self, files):
+        self.files = {
+            name: text if isinstance(text, bytes) else text.encode() for name, text in files.items()
+        }
+
+    def names(self):
+        return sorted(self.files)
+
+    def read(self, path):
+        if path not in self.files:
+            raise FileNotFoundError(path)
+        return self.files[path]
+
+
+def snapshot_of(files):
+    return Snapshot(Revision("memory", "0" * 40, "0000000"), MemoryFiles(files))
+
+
+def fleet_of(files, vault=None):
+    return load(snapshot_of(files), DRIVERS, vault)
+
+
+def problems_of(files, vault=None):
+    return read(snapshot_of(files), DRIVERS, vault).problems
