@@ -86,9 +86,7 @@ def world(document=None, *, nodes=("edge-01",), choices=None, resources=None, de
 class WorldWire:
     """A wire whose nodes are simulated: `NAME.example.com` is the node NAME.
 
-    Args:
-        world: the nodes.
-        fault: called with (method, url) before and after each request; may raise.
+    `before` and `after` are called with (method, path) around each request; they may raise.
     """
 
     def __init__(self, nodes: M2World, peer: str = "127.0.0.1") -> None:
@@ -96,6 +94,7 @@ class WorldWire:
         self.peer = peer
         self.sent: list[tuple[str, str]] = []
         self.headers: list[dict[str, str]] = []
+        self.urls: list[str] = []
         self.before: Callable[[str, str], None] = lambda method, path: None
         self.after: Callable[[str, str], None] = lambda method, path: None
 
@@ -103,6 +102,7 @@ class WorldWire:
         place = urlsplit(url)
         self.sent.append((method, place.path))
         self.headers.append(dict(headers or {}))
+        self.urls.append(url)
         self.before(method, place.path)
         name = place.hostname.removesuffix(".example.com")
         told = {key.lower(): text for key, text in (headers or {}).items()}

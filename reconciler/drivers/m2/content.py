@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -68,7 +69,7 @@ def _parsed(body: bytes) -> Any:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         try:
-            value = json.loads(body, parse_constant=_no_number)
+            value = json.loads(body, parse_constant=_finite, parse_float=_finite)
         except (ValueError, RecursionError):
             raise ValueError(f"it is not JSON ({error})") from error
     try:
@@ -102,5 +103,8 @@ def _deeper_than(value: Any, levels: int) -> bool:
     return True
 
 
-def _no_number(text: str) -> float:
-    raise ValueError(text)
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no number of JSON")
+    return number

@@ -1,0 +1,306 @@
+"""What the M2 client makes of odd answers, over real HTTP to a server that gives nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+from support_m2_wire import BASE, content, setting
+
+from reconciler.core.observation import Absent, Present, Unauthorized, Unreachable
+from reconciler.core.plan import Payload
+from reconciler.drivers.m2.client import Client
+from reconciler.drivers.m2.content import Contents
+from reconciler.drivers.m2.package import digests, held, tgz
+from reconciler.drivers.wire import HttpWire
+from reconciler.errors import NodeRefused, NodeUnauthorized, NodeUnreachable
+
+SETTING = "/setting/setting.json"
+RUNNING = "/get/setting/running"
+ARTIFACT = "/get/setting/artifact"
+DOWNLOAD = "/setting/download"
+MEMORY = "env.properties.memoryUsage"
+OK = {"version": "1.1.0", "method": "reloadall", "status": "OK", "result": "accepted"}
+
+
+def said(value, status=200):
+    body = json.dumps(value).encode()
+    return lambda _: web.Response(status=status, body=body, content_type="application/json")
+
+
+@asynccontextmanager
+async def node(paths, *, timeout=5.0, elsewhere=()):
+    """A client of a node that answers some paths, everything else with 404; and what it was asked."""
+    asked = []
+
+    async def answer(request):
+        asked.append((request.method, request.path, await request.read(), request.headers))
+        found = paths.get(request.path, web.Response(status=404))
+        if found == "close":
+            request.transport.close()
+            return web.Response()
+        if found == "silence":
+            await asyncio.sleep(timeout * 4)
+            return web.Response()
+        if found == "half":
+            half = web.StreamResponse(headers={"Content-Length": "1000"})
+            await half.prepare(request)
+            await half.write(b'{"meta":')
+            request.transport.close()
+            return half
+        return found(request) if callable(found) else found
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    base = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        async with HttpWire() as wire:
+            yield Client(wire, "edge-01", (*elsewhere, base), timeout, 1.0), asked
+    finally:
+        await runner.cleanup()
+
+
+async def read(paths, *, expected="", resources=False, **more):
+    async with node(paths, **more) as (client, _):
+        return await client.read(Contents(), expected=expected, resources=resources)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_no_permission_is_no_answer_about_the_setting(status):
+    found = await read({SETTING: web.Response(status=status)})
+    assert isinstance(found, Unauthorized)
+    assert str(status) in found.reason
+
+
+async def test_404_is_a_node_without_a_setting():
+    assert isinstance(await read({SETTING: said({"status": "Fail"}, 404)}), Absent)
+    assert isinstance(await read({SETTING: web.Response(status=404)}), Absent)
+
+
+async def test_a_web_page_of_something_else_is_not_a_node_without_a_setting():
+    page = web.Response(status=404, text="<h1>Not Found</h1>", content_type="text/html")
+    found = await read({SETTING: page})
+    assert isinstance(found, Unreachable)
+    assert "404" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (web.Response(status=500, text="oops"), "500"),
+        (web.Response(status=302, headers={"Location": "/"}), "302"),
+        (web.Response(text="<html>login</html>", content_type="text/html"), "not JSON"),
+        (web.Response(body=b""), "not JSON"),
+        (web.Response(body=b"[1]"), "not an object"),
+        (web.Response(body=b"null"), "not an object"),
+        (web.Response(body=b'{"meta": {"version": NaN}}'), "not JSON"),
+        (web.Response(body=b'{"a":' * 600 + b"1" + b"}" * 600), "deeper"),
+        (web.Response(body=b'{"a":' * 100_000), "not JSON"),
+        (web.Response(body=b'{"a": "\\ud800"}'), "no Unicode"),
+        ("half", "in the middle of its answer"),
+        ("close", "without an answer, as a node may do to an address that its allowList does not name"),
+        ("silence", "no answer within"),
+    ],
+)
+async def test_what_is_no_setting_leaves_the_node_unknown(answer, words):
+    found = await read({SETTING: answer}, timeout=0.4 if answer == "silence" else 5.0)
+    assert isinstance(found, Unreachable)
+    assert words in found.reason
+
+
+@pytest.mark.parametrize(
+    ("body", "version"),
+    [
+        (b'{"meta": {"version": 1, "version": "B"}}', "B"),
+        (b'\xef\xbb\xbf{"meta": {"version": "B"}}', "B"),
+        (b'{"meta": {"version": 1e400000000}, "x": 1}', None),
+        (b'{"meta": {"version": 123456789012345678901234567890}}', "1.2345678901234568e+29"),
+        (b'{"meta": 7, "env": [], "hosting": "x"}', ""),
+    ],
+)
+async def test_odd_but_readable_settings_are_read(body, version):
+    found = await read({SETTING: web.Response(body=body)})
+    if version is None:
+        assert isinstance(found, Unreachable)
+    else:
+        assert isinstance(found, Present)
+        assert found.value.content.version == version
+
+
+async def test_a_node_that_has_what_it_should_is_asked_twice():
+    paths = {SETTING: said(BASE), RUNNING: said(BASE)}
+    async with node(paths) as (client, asked):
+        found = await client.read(Contents(), expected=content().fingerprint, resources=False)
+    assert found.value.waiting == ()
+    assert [path for _, path, *_ in asked] == [SETTING, RUNNING]
+
+
+async def test_what_is_asked_for_and_not_in_effect_waits():
+    wanted = setting(env__properties__memoryUsage=70)
+    found = await read({SETTING: said(wanted), RUNNING: said(BASE)}, expected=content(wanted).fingerprint)
+    assert found.value.waiting == (MEMORY,)
+    assert found.value.shows(content(wanted).fingerprint)
+
+
+async def test_a_node_that_shows_what_is_in_effect_is_asked_what_was_asked_for():
+    wanted = setting(env__properties__memoryUsage=70)
+    paths = {SETTING: said(BASE), RUNNING: said(BASE), ARTIFACT: said(wanted)}
+    found = await read(paths, expected=content(wanted).fingerprint)
+    assert found.value.waiting == (MEMORY,)
+    assert found.value.content.fingerprint == content().fingerprint
+    assert found.value.shows(content(wanted).fingerprint)
+
+
+@pytest.mark.parametrize("answer", [web.Response(status=401), web.Response(status=500), "close", "half"])
+async def test_without_the_other_reads_what_waits_is_unknown(answer):
+    found = await read({SETTING: said(BASE), RUNNING: answer}, expected=content().fingerprint)
+    assert isinstance(found, Present)
+    assert found.value.waiting is None
+
+
+async def test_the_package_is_asked_for_only_where_files_are_in_question():
+    resources = {"certs/a.pem": b"A"}
+    whole = tgz(Payload(BASE, resources))
+
+    def package(_):
+        return web.Response(body=whole, content_type="application/x-compressed")
+
+    paths = {SETTING: said(BASE), RUNNING: said(BASE), DOWNLOAD: package}
+    here = content().fingerprint
+    assert (await read(paths, expected=here, resources=True)).value.held == digests(resources)
+    assert (await read(paths, expected=here)).value.held is None
+    assert (await read(paths, expected="another", resources=True)).value.held is None
+
+
+@pytest.mark.parametrize(
+    "answer", [web.Response(status=406), web.Response(status=404), web.Response(body=b"no tgz"), "half"]
+)
+async def test_a_package_that_is_not_shown_is_unknown(answer):
+    paths = {SETTING: said(BASE), RUNNING: said(BASE), DOWNLOAD: answer}
+    assert (await read(paths, expected=content().fingerprint, resources=True)).value.held is None
+
+
+async def test_a_node_is_looked_for_at_each_of_its_places():
+    found = await read({SETTING: said(BASE)}, elsewhere=("http://127.0.0.1:9",))
+    assert found.value.base != "http://127.0.0.1:9"
+
+
+async def test_where_nothing_answers_the_first_place_says_why():
+    async with HttpWire() as wire:
+        client = Client(wire, "edge-01", ("http://127.0.0.1:9", "nonsense"), 2.0, 1.0)
+        found = await client.read(Contents(), expected="", resources=False)
+    assert found == Unreachable("connection refused")
+
+
+async def test_an_upload_of_a_setting_alone_is_json():
+    async with node({"/setting/upload": said(OK)}) as (client, asked):
+        done = await client.upload(Payload(BASE), "settingFile")
+    ((method, _, body, headers),) = asked
+    assert (method, json.loads(body)) == ("POST", BASE)
+    assert headers["Content-Type"] == "application/json"
+    assert int(headers["Content-Length"]) == len(body)
+    assert headers["Connection"] == "close"
+    assert "accepted" in done.words
+
+
+async def test_an_upload_with_files_is_one_part_of_a_form():
+    resources = {"certs/a.pem": b"A", "certs/b.pem": b"B"}
+    seen = {}
+
+    async def take(request):
+        form = await request.post()
+        seen.update({name: (field.filename, field.file.read()) for name, field in form.items()})
+        return said(OK)(request)
+
+    app = web.Application()
+    app.router.add_post("/setting/upload", take)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    async with HttpWire() as wire:
+        base = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        await Client(wire, "edge-01", (base,), 5.0, 1.0).upload(Payload(BASE, resources), 'their"s')
+    await runner.cleanup()
+    ((name, (filename, package)),) = seen.items()
+    assert name in {'their"s', "their%22s"}
+    assert filename.endswith(".tgz")
+    assert held(package) == digests(resources)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_checkout_is_asked_for_once_even_if_its_answer_is_lost(method):
+    async with node({"/setting/deploy/checkout": "close"}) as (client, asked):
+        with pytest.raises(NodeUnreachable):
+            await client.checkout(method)
+    assert [(verb, path) for verb, path, *_ in asked] == [(method, "/setting/deploy/checkout")]
+
+
+async def test_a_local_deployment_believes_its_body_not_its_status():
+    fail = {**OK, "status": "Fail", "result": "there is no local setting.json"}
+    async with node({"/setting/deploy/local": said(fail)}) as (client, _):
+        with pytest.raises(NodeRefused) as caught:
+            await client.deploy_local()
+    assert (caught.value.status, caught.value.code) == (200, "Fail")
+    assert "there is no local setting.json" in caught.value.reason
+
+
+@pytest.mark.parametrize("status", ["OK", "ok", None])
+async def test_yes_has_several_spellings(status):
+    body = {key: value for key, value in {**OK, "status": status}.items() if value is not None}
+    async with node({"/setting/deploy/local": said(body)}) as (client, _):
+        assert (await client.deploy_local()).words.startswith("200")
+
+
+async def test_what_the_answer_says_will_wait_is_kept():
+    waiting = [{"field": MEMORY, "cur": 60, "new": 70}, "env.rt.properties", {"new": 1}, 7]
+    async with node({"/setting/upload": said({**OK, "notupdated": waiting})}) as (client, _):
+        done = await client.upload(Payload(BASE), "settingFile")
+    assert done.waiting_for_restart == (MEMORY, "env.rt.properties")
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "code", "words"),
+    [
+        (said({**OK, "status": "Fail", "result": "E0004 port is not a port"}, 500), 500, "E0004", "content"),
+        (said({**OK, "status": "Fail", "result": "E0002 bad"}, 500), 500, "E0002", "unpack"),
+        (said({**OK, "status": "OK", "result": "E0003"}), 200, "E0003", "load"),
+        (web.Response(status=500), 500, "", "500"),
+        (web.Response(status=413, text="too large"), 413, "", "too large"),
+        (web.Response(status=307, headers={"Location": "/"}), 307, "", "307"),
+    ],
+)
+async def test_a_refusal_says_what_its_code_means(answer, status, code, words):
+    async with node({"/setting/upload": answer}) as (client, _):
+        with pytest.raises(NodeRefused) as caught:
+            await client.upload(Payload(BASE), "settingFile")
+    assert (caught.value.status, caught.value.code, caught.value.node) == (status, code, "edge-01")
+    assert words in caught.value.reason
+
+
+async def test_a_code_that_says_applied_is_no_refusal():
+    async with node({"/setting/upload": said({**OK, "result": "E0000"})}) as (client, _):
+        assert (await client.upload(Payload(BASE), "settingFile")).words
+
+
+async def test_a_change_without_permission_is_told_with_its_remedy():
+    async with node({"/setting/upload": web.Response(status=401)}) as (client, _):
+        with pytest.raises(NodeUnauthorized) as caught:
+            await client.upload(Payload(BASE), "settingFile")
+    assert "enableSetting" in caught.value.remedy
+
+
+async def test_a_nodes_words_are_one_short_line():
+    noise = web.Response(status=500, body=b"\x1b[31mred\n\x00" + b"x" * 10_000)
+    async with node({"/setting/upload": noise}) as (client, _):
+        with pytest.raises(NodeRefused) as caught:
+            await client.upload(Payload(BASE), "settingFile")
+    assert len(caught.value.reason) < 500
+    assert caught.value.reason.isprintable()

@@ -1,0 +1,376 @@
+"""The M2 driver against simulated nodes: observe, plan, act, look, judge, in every way a node may behave."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from support_m2_wire import BASE, REVISION, WorldWire, content, desk, loaded, setting, world
+
+from reconciler.core.observation import Absent, Observed, Present, Unauthorized, Unreachable
+from reconciler.core.plan import Plan, load
+from reconciler.core.verdict import Standing
+from reconciler.desired.document import parse
+from reconciler.drivers.m2 import machine
+from reconciler.drivers.m2.driver import DRIVER
+from reconciler.drivers.m2.schema import M2Cluster
+from reconciler.drivers.m2.simulator import Backup, Choices, Port, Shown, Unlisted
+from reconciler.drivers.registry import DRIVERS
+from reconciler.errors import InputError, NodeRefused, NodeUnauthorized, NodeUnreachable
+
+MEMORY = "env.properties.memoryUsage"
+FILES = {"certs/a.pem": b"A"}
+CHANGED = setting(
+    meta__version="B", env__properties__memoryUsage=70, hosting=[*BASE["hosting"], {"name": "b.com"}]
+)
+
+
+async def plan(where, wire):
+    desired = DRIVER.desire(where)
+    return DRIVER.plan(desired, await DRIVER.observe(desired, wire))
+
+
+async def standing(step, wire):
+    return DRIVER.judge(step, await DRIVER.look(step, wire)).standing
+
+
+def reloaded(cluster):
+    """The steps as they come back from the journal."""
+    encoded = Plan(REVISION, "0", (cluster,)).encoded()
+    return load(json.loads(encoded)).clusters[0].steps
+
+
+async def converge(where, wire):
+    """Carry a plan out, each step judged ready before and done after; the answers."""
+    cluster = await plan(where, wire)
+    answers = []
+    for step in reloaded(cluster):
+        assert await standing(step, wire) is Standing.READY
+        answers.append(await DRIVER.act(step, wire, cluster.payloads))
+        for _ in range(10):
+            if await standing(step, wire) is Standing.DONE:
+                break
+        assert await standing(step, wire) is Standing.DONE
+    return answers
+
+
+def test_the_registry_knows_it():
+    assert DRIVERS["m2"] is DRIVER
+    assert DRIVER.entry is M2Cluster
+
+
+CHOICES = {
+    "as the pages say": Choices(),
+    "without a setting": Choices(factory=False),
+    "showing what is in effect": Choices(shown=Shown.SERVICE),
+    "late": Choices(late=3),
+    "without a backup": Choices(backup=Backup.DISABLED),
+}
+
+
+@pytest.mark.parametrize("choices", CHOICES.values(), ids=CHOICES)
+@pytest.mark.parametrize("resources", [{}, FILES], ids=["alone", "with files"])
+async def test_a_life_ends_each_time_in_nothing_to_do(choices, resources):
+    nodes = ("edge-01", "edge-02")
+    wire = WorldWire(world(nodes=nodes, choices=choices, converged=False))
+    for document in (BASE, CHANGED, setting(meta__version="C"), CHANGED):
+        where = desk(document, nodes=nodes, resources=resources)
+        assert len(await converge(where, wire)) == 2
+        again = await plan(where, wire)
+        assert (again.steps, again.unchanged) == ((), 2)
+    for node in nodes:
+        assert json.loads(wire.nodes.state(node).loaded.package.text) == CHANGED
+
+
+@pytest.mark.parametrize("shown", Shown)
+async def test_what_waits_for_a_restart_is_told_by_the_call_and_by_later_reads(shown):
+    wire = WorldWire(world(choices=Choices(shown=shown)))
+    where = desk(CHANGED)
+    (answer,) = await converge(where, wire)
+    assert answer.waiting_for_restart == (MEMORY,)
+    later = await plan(where, wire)
+    assert [finding.code for finding in later.findings] == ["waits-for-restart"]
+    assert MEMORY in later.findings[0].message
+    wire.nodes.kill("edge-01")
+    wire.nodes.start("edge-01")
+    assert (await plan(where, wire)).findings == ()
+
+
+async def test_a_dry_run_only_reads():
+    wire = WorldWire(world())
+    await plan(desk(CHANGED, resources=FILES), wire)
+    assert wire.writes() == []
+
+
+async def test_files_alone_are_delivered_and_read_back():
+    wire = WorldWire(world(resources={"certs/a.pem": b"older"}))
+    where = desk(resources=FILES)
+    (answer,) = await converge(where, wire)
+    assert wire.nodes.state("edge-01").loaded.package.resources == FILES
+    assert answer.facts == {"base": "http://edge-01.example.com:10040", "files": DRIVER.desire(where).files}
+    assert (await plan(where, wire)).steps == ()
+
+
+async def test_files_that_a_node_does_not_show_are_not_delivered_blindly():
+    wire = WorldWire(world(choices=Choices(backup=Backup.DISABLED)))
+    cluster = await plan(desk(resources=FILES), wire)
+    assert cluster.steps == ()
+    assert [finding.code for finding in cluster.findings] == ["resources-unseen"]
+
+
+async def test_a_file_that_vanishes_between_plan_and_look_leaves_the_step_unknown():
+    wire = WorldWire(world(resources={"certs/a.pem": b"older"}))
+    (step,) = (await plan(desk(resources=FILES), wire)).steps
+    wire.nodes.choices = Choices(backup=Backup.LOST)
+    assert await standing(step, wire) is Standing.UNKNOWN
+
+
+@pytest.mark.parametrize(("deliver", "path"), [("local", "local"), ("checkout", "checkout")])
+async def test_a_node_can_be_told_to_take_what_it_has(deliver, path):
+    nodes = world(deliver=deliver)
+    package = machine.Package(json.dumps(CHANGED).encode())
+    nodes.place("edge-01", package)
+    nodes.connect("edge-01", package)
+    wire = WorldWire(nodes)
+    where = desk(CHANGED, deliver=deliver)
+    (answer,) = await converge(where, wire)
+    assert wire.writes() == [("GET", f"/setting/deploy/{path}")]
+    assert wire.headers[wire.sent.index(("GET", f"/setting/deploy/{path}"))]["connection"] == "close"
+    assert answer.waiting_for_restart == (MEMORY,)
+
+
+async def test_another_setting_on_the_nodes_disk_is_not_what_was_wanted():
+    nodes = world(deliver="local")
+    nodes.place("edge-01", machine.Package(json.dumps(setting(meta__version="X")).encode()))
+    wire = WorldWire(nodes)
+    cluster = await plan(desk(CHANGED, deliver="local"), wire)
+    (step,) = cluster.steps
+    await DRIVER.act(step, wire, cluster.payloads)
+    verdict = DRIVER.judge(step, await DRIVER.look(step, wire))
+    assert verdict.standing is Standing.CHANGED
+    assert "version X" in verdict.reason
+
+
+@pytest.mark.parametrize(("deliver", "status"), [("local", 200), ("checkout", 500)])
+async def test_a_node_that_has_nothing_to_take_says_so(deliver, status):
+    wire = WorldWire(world(choices=Choices(factory=False), converged=False))
+    cluster = await plan(desk(CHANGED, deliver=deliver), wire)
+    with pytest.raises(NodeRefused) as caught:
+        await DRIVER.act(cluster.steps[0], wire, cluster.payloads)
+    assert (caught.value.status, caught.value.code) == (status, "E0001")
+
+
+async def test_a_lost_answer_is_settled_by_looking():
+    wire = WorldWire(world())
+    cluster = await plan(desk(CHANGED), wire)
+    (step,) = reloaded(cluster)
+
+    def lost(method, path):
+        if method == "POST":
+            raise NodeUnreachable("edge-01", "closed the connection in the middle of its answer")
+
+    wire.after = lost
+    with pytest.raises(NodeUnreachable):
+        await DRIVER.act(step, wire, cluster.payloads)
+    assert await standing(step, wire) is Standing.DONE
+
+
+async def test_a_lost_request_leaves_the_step_ready():
+    wire = WorldWire(world())
+    cluster = await plan(desk(CHANGED), wire)
+    (step,) = reloaded(cluster)
+
+    def lost(method, path):
+        if method == "POST":
+            raise NodeUnreachable("edge-01", "connection refused")
+
+    wire.before = lost
+    with pytest.raises(NodeUnreachable):
+        await DRIVER.act(step, wire, cluster.payloads)
+    assert await standing(step, wire) is Standing.READY
+
+
+async def test_a_node_that_somebody_else_changed_is_left_alone():
+    wire = WorldWire(world(nodes=("edge-01",), choices=Choices(factory=False), converged=False))
+    for between in (setting(meta__version="X"), setting(meta__version="Y")):
+        (step,) = (await plan(desk(CHANGED), wire)).steps
+        assert await standing(step, wire) is Standing.READY
+        (theirs,) = (await plan(desk(between), wire)).steps
+        await DRIVER.act(theirs, wire, DRIVER.desire(desk(between)).payloads)
+        assert await standing(step, wire) is Standing.CHANGED
+
+
+async def test_a_node_that_lost_its_setting_is_not_as_planned():
+    (step,) = (await plan(desk(CHANGED), WorldWire(world()))).steps
+    verdict = DRIVER.judge(step, Observed({"edge-01": Absent("404")}))
+    assert verdict.standing is Standing.CHANGED
+
+
+@pytest.mark.parametrize("answer", [Unreachable("no answer"), Unauthorized("401")])
+async def test_a_node_that_does_not_tell_leaves_the_step_unknown(answer):
+    (step,) = (await plan(desk(CHANGED), WorldWire(world()))).steps
+    verdict = DRIVER.judge(step, Observed({"edge-01": answer}))
+    assert (verdict.standing, verdict.reason) == (Standing.UNKNOWN, answer.reason)
+
+
+async def test_permissions_decide_what_can_be_seen_and_done():
+    wire = WorldWire(world(), peer="192.168.3.7")
+    observed = await DRIVER.observe(DRIVER.desire(desk()), wire)
+    assert isinstance(observed.nodes["edge-01"], Unauthorized)
+    closed = WorldWire(world(choices=Choices(unlisted=Unlisted.CLOSED)), peer="10.9.9.9")
+    observed = await DRIVER.observe(DRIVER.desire(desk()), closed)
+    assert isinstance(observed.nodes["edge-01"], Unreachable)
+    (step,) = (await plan(desk(CHANGED), WorldWire(world()))).steps
+    with pytest.raises(NodeUnauthorized):
+        await DRIVER.act(step, wire, DRIVER.desire(desk(CHANGED)).payloads)
+
+
+async def test_one_silent_node_does_not_hide_the_others():
+    nodes = ("edge-01", "edge-02", "edge-03")
+    wire = WorldWire(world(nodes=nodes))
+    wire.nodes.kill("edge-02")
+    cluster = await plan(desk(CHANGED, nodes=nodes), wire)
+    assert [step.node for step in cluster.steps] == ["edge-01", "edge-03"]
+    assert [finding.target for finding in cluster.findings] == ["edge/edge-02"]
+
+
+async def test_a_node_whose_api_moves_is_found_at_its_new_port():
+    wire = WorldWire(world(choices=Choices(port=Port.RESTART)))
+    moved = setting(meta__version="B", env__management__api__port=10041)
+    where = desk(moved, recalled={"edge-01": {"base": "http://edge-01.example.com:10040"}})
+
+    def only_at(port):
+        def check(method, path):
+            if not wire.urls[-1].startswith(f"http://edge-01.example.com:{port}/"):
+                raise NodeUnreachable("edge-01", "connection refused")
+
+        return check
+
+    wire.before = only_at(10040)
+    cluster = await plan(where, wire)
+    (step,) = reloaded(cluster)
+    await DRIVER.act(step, wire, cluster.payloads)
+    assert await standing(step, wire) is Standing.DONE
+    wire.before = only_at(10041)
+    assert await standing(step, wire) is Standing.DONE
+    assert (await plan(where, wire)).unchanged == 1
+
+
+def test_the_commit_is_stamped_into_what_is_uploaded_only():
+    stamped = DRIVER.desire(desk(version="commit"))
+    (payload,) = stamped.payloads.values()
+    assert payload.document["meta"] == {"version": "c0ffee1"}
+    assert stamped.targets[0].content.version == "c0ffee1"
+    assert {**payload.document, "meta": BASE["meta"]} == BASE
+    assert DRIVER.desire(desk(version="commit", deliver="checkout")).targets[0].content.version == "A"
+    assert DRIVER.desire(desk({}, version="commit")).targets[0].content.version == "c0ffee1"
+
+
+def test_one_file_for_many_nodes_is_one_content_and_one_payload():
+    desired = DRIVER.desire(desk(nodes=[f"edge-{n}" for n in range(50)]))
+    assert len({id(target.content) for target in desired.targets}) == 1
+    assert len(desired.payloads) == 1
+
+
+@pytest.mark.parametrize(
+    ("node", "base"),
+    [
+        ("10.0.0.1", "http://10.0.0.1:10099"),
+        ("10.0.0.1:1", "http://10.0.0.1:1"),
+        ("https://[::1]", "https://[::1]:10099"),
+    ],
+)
+def test_an_address_without_a_port_gets_that_of_the_setting(node, base):
+    listed = [{"name": "edge-01", "address": node}]
+    where = desk(setting(env__management__api__port=10099))
+    where = where.__class__(
+        M2Cluster.model_validate({"name": "e", "kind": "m2", "setting": "s", "nodes": listed}),
+        where.fleet,
+        where.pointer,
+        where.revision,
+        where.documents,
+    )
+    assert DRIVER.desire(where).targets[0].bases == (base,)
+
+
+def problems(where):
+    with pytest.raises(InputError) as caught:
+        DRIVER.desire(where)
+    return [(problem.code, problem.pointer, problem.position.file) for problem in caught.value.problems]
+
+
+def test_everything_wrong_with_a_cluster_is_told_at_once():
+    broken = setting(env__management__api__port=0, env__management__cluster__balance__mode="x")
+    listed = [
+        {"name": "a", "address": "10.0.0.1"},
+        {"name": "b", "address": "bad address"},
+        {"name": "c", "address": "http://10.0.0.1"},
+        {"name": "d", "address": "10.0.0.4"},
+    ]
+    where = desk(broken, nodes=("a", "b", "c"))
+    entry = M2Cluster.model_validate({"name": "edge", "kind": "m2", "nodes": listed})
+    found = problems(
+        where.__class__(
+            entry, where.fleet, where.pointer, where.revision, where.documents, {"setting.json": b""}
+        )
+    )
+    assert found == [
+        ("out-of-range", "/env/management/api/port", "setting.json"),
+        ("unknown-value", "/env/management/cluster/balance/mode", "setting.json"),
+        ("bad-address", "/clusters/0/nodes/1/address", "fleet.json"),
+        ("duplicate-node", "/clusters/0/nodes/2/address", "fleet.json"),
+        ("no-setting", "/clusters/0/nodes/3", "fleet.json"),
+        ("bad-resource", "/clusters/0/resources", "fleet.json"),
+    ]
+
+
+def test_warnings_of_the_files_go_with_the_plan():
+    members = setting(env__management__cluster__discover__members=["edge-01.example.com"])
+    desired = DRIVER.desire(desk(members, deliver="local", resources=FILES))
+    cluster = DRIVER.plan(desired, Observed({"edge-01": Present(loaded(members))}))
+    assert [finding.code for finding in cluster.findings] == ["named-member", "unused-resources"]
+    assert "setting.json:" in cluster.findings[0].message
+    assert cluster.steps == ()
+
+
+def lone(members, **changes):
+    text = json.dumps(setting(env__management__cluster__discover__members=members, **changes), indent=1)
+    return parse("setting.json", text.encode())
+
+
+def test_a_lone_setting_names_its_nodes():
+    groups = [{"functions": ["all"], "nodes": ["10.0.0.1"]}, {"nodes": ["10.0.0.1", "10.0.0.2"]}]
+    for members in (["10.0.0.1:9900", "10.0.0.2"], groups):
+        assert DRIVER.alone(lone(members)) == {
+            "name": "m2",
+            "kind": "m2",
+            "setting": "setting.json",
+            "nodes": [
+                {"name": "10.0.0.1", "address": "10.0.0.1"},
+                {"name": "10.0.0.2", "address": "10.0.0.2"},
+            ],
+        }
+    assert M2Cluster.model_validate(DRIVER.alone(lone(["::1"]))).nodes[0].address == "[::1]"
+
+
+@pytest.mark.parametrize(
+    ("members", "pointer", "words"),
+    [
+        (None, "/env/management/cluster/discover/members", "null"),
+        ([], "/env/management/cluster/discover/members", "empty"),
+        (["10.0.0.1", "#aws:vm:tag=x"], "/env/management/cluster/discover/members/1", "#aws:vm:tag=x"),
+        ([{"nodes": ["10.0.0.999"]}], "/env/management/cluster/discover/members/0/nodes/0", "10.0.0.999"),
+    ],
+)
+def test_a_lone_setting_that_names_none_says_where_and_what_else_is_wrong(members, pointer, words):
+    with pytest.raises(InputError) as caught:
+        DRIVER.alone(lone(members, env__management__api__port=0))
+    first, *others = caught.value.problems
+    assert (first.code, first.pointer) == ("no-nodes", pointer)
+    assert words in first.message
+    assert "fleet.yaml" in first.remedy
+    assert "out-of-range" in {problem.code for problem in others}
+
+
+def test_a_content_is_the_same_however_it_was_read():
+    assert content(json.loads(json.dumps(CHANGED))).fingerprint == content(CHANGED).fingerprint

@@ -1,0 +1,71 @@
+"""Lock-outs: whom a new setting would shut out of the node, however the node reads its allowList."""
+
+from __future__ import annotations
+
+import pytest
+from support_m2_wire import BASE, desk, loaded, setting
+
+from reconciler.core.guard import Case, verdicts
+from reconciler.core.observation import Absent, Observed, Present
+from reconciler.drivers.m2.driver import DRIVER
+
+LIST = "env__management__api__allowList"
+ADMIN = {"role": "admin", "addr": "10.0.0.1"}
+USER = {"role": "user", "addr": "10.0.0.0/24"}
+
+
+def codes(wanted, shown=BASE, caller="127.0.0.1"):
+    where = desk(wanted)
+    desired = DRIVER.desire(where)
+    answer = Absent("404") if shown is None else Present(loaded(shown, caller=caller))
+    observed = Observed({"edge-01": answer})
+    case = Case(DRIVER.plan(desired, observed), where.entry, desired, observed)
+    found = verdicts(case, DRIVER.guards)
+    assert all(each.target == "edge/edge-01" for each in found)
+    return [each.code for each in found]
+
+
+def test_a_change_that_keeps_everybody_passes():
+    assert codes(setting(meta__version="B")) == []
+
+
+def test_a_node_that_is_not_changed_is_not_judged():
+    nobody = setting(**{LIST: [USER]})
+    assert codes(nobody, nobody) == []
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        setting(**{LIST: [{"role": "user", "addr": "0.0.0.0/0"}]}),
+        setting(env__management__roles=[{"name": "admin"}, {"name": "user"}]),
+        setting(**{LIST: [{"addr": "0.0.0.0/0"}], "env__management__api__defaultRole": "user"}),
+    ],
+)
+def test_a_setting_that_nobody_could_change_again_is_refused(wanted):
+    assert "lock-out-all" in codes(wanted)
+    assert codes(wanted, None) == ["lock-out-all"]
+
+
+def test_this_host_is_not_shut_out():
+    assert codes(setting(**{LIST: [ADMIN]})) == ["lock-out"]
+    assert codes(setting(**{LIST: [ADMIN]}), caller="10.0.0.1") == []
+
+
+def test_an_entry_that_hides_this_hosts_own_counts_as_a_lock_out():
+    shown = setting(**{LIST: [ADMIN, USER]})
+    assert codes(setting(**{LIST: [USER, ADMIN]}), shown, "10.0.0.1") == ["lock-out"]
+    assert codes(setting(meta__version="B", **{LIST: [ADMIN, USER]}), shown, "10.0.0.1") == []
+
+
+def test_ways_of_reading_that_the_last_read_ruled_out_do_not_count():
+    """A host that could read the node without any list may rely on that."""
+    without = setting(**{LIST: None})
+    assert codes(setting(meta__version="B", **{LIST: None}), without) == []
+    hidden = setting(**{LIST: [USER, ADMIN]})
+    assert codes(setting(meta__version="B", **{LIST: [USER, ADMIN]}), hidden, "10.0.0.1") == []
+
+
+def test_a_host_whose_address_is_not_known_is_not_judged():
+    assert codes(setting(**{LIST: [ADMIN]}), caller="") == []
+    assert codes(setting(**{LIST: [ADMIN]}), caller="172.16.0.9") == []

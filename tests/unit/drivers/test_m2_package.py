@@ -1,0 +1,121 @@
+"""Packages: the same bytes every time, readable by other programs, and hostile ones turned down."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import subprocess
+import tarfile
+
+import pytest
+from support_m2_wire import BASE
+
+from reconciler.core.plan import Payload
+from reconciler.core.secret import Secret
+from reconciler.drivers.m2 import package
+from reconciler.drivers.m2.simulator.package import delivered
+
+FILES = {"certs/b.pem": b"B", "certs/a.pem": b"\x00" * 5000}
+
+
+def test_the_same_payload_gives_the_same_bytes():
+    one = package.tgz(Payload(BASE, FILES))
+    other = package.tgz(Payload(json.loads(json.dumps(BASE)), dict(reversed(FILES.items()))))
+    assert one == other
+    assert one[4:8] == bytes(4)  # the time in gzip's header
+
+
+def test_another_program_unpacks_it(tmp_path):
+    whole = package.tgz(Payload(BASE, FILES))
+    subprocess.run(["tar", "-xzf", "-"], input=whole, cwd=tmp_path, check=True)
+    listed = subprocess.run(["tar", "-tzf", "-"], input=whole, capture_output=True, check=True).stdout
+    assert listed.split() == [b"setting.json", b"certs/a.pem", b"certs/b.pem"]
+    assert json.loads((tmp_path / "setting.json").read_bytes()) == BASE
+    assert (tmp_path / "certs/a.pem").read_bytes() == FILES["certs/a.pem"]
+
+
+def test_secrets_travel_in_clear_and_keys_keep_their_order():
+    document = {"z": Secret("key", "${env:KEY}"), "a": 1, "big": 2**70}
+    for each in (document, {key: document[key] for key in ("z", "a")}):
+        assert json.loads(package.setting_bytes(each))["z"] == "key"
+    assert list(json.loads(package.setting_bytes({"z": 1, "a": 2}))) == ["z", "a"]
+
+
+def test_a_digest_names_document_and_files():
+    files = package.digests(FILES)
+    base = package.digest(BASE, files)
+    assert package.digest(json.loads(json.dumps(BASE)), files) == base
+    assert package.digest({**BASE, "x": 1}, files) != base
+    assert package.digest(BASE, {**files, "certs/a.pem": "0"}) != base
+    assert package.digest({"k": Secret("v", "${env:V}")}, {}) == package.digest({"k": "v"}, {})
+
+
+@pytest.mark.parametrize("part", ["settingFile", "x"])
+def test_the_simulated_node_takes_the_form(part):
+    kind, body = package.body(Payload(BASE, FILES), part)
+    headers = {"content-type": kind, "content-length": str(len(body))}
+    taken = delivered(headers, body, part, {})
+    assert json.loads(taken.text) == BASE
+    assert taken.resources == FILES
+
+
+def test_without_files_the_setting_travels_alone():
+    kind, body = package.body(Payload(BASE), "settingFile")
+    assert kind == "application/json"
+    assert json.loads(body) == BASE
+
+
+def test_what_a_package_holds_is_told_without_the_folder_it_lies_in():
+    assert package.held(package.tgz(Payload(BASE, FILES))) == package.digests(FILES)
+    deeper = archive({"./pkg/setting.json": b"{}", "./pkg/certs/a.pem": b"A"})
+    assert package.held(deeper) == package.digests({"certs/a.pem": b"A"})
+
+
+def archive(files, members=()):
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as target:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            target.addfile(member, io.BytesIO(data))
+        for member in members:
+            target.addfile(member)
+    return out.getvalue()
+
+
+def link(name, target):
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = tarfile.SYMTYPE, target
+    return member
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"not a tgz",
+        gzip.compress(b"not a tar"),
+        package.tgz(Payload(BASE, FILES))[:-40],
+        archive({"other.json": b"{}"}),
+    ],
+    ids=["empty", "text", "gzip", "half", "without a setting"],
+)
+def test_what_is_no_package_is_unknown(data):
+    assert package.held(data) is None
+
+
+def test_links_in_a_package_are_not_followed():
+    assert package.held(archive({"setting.json": b"{}"}, [link("certs/a.pem", "/etc/passwd")])) == {}
+
+
+def test_a_bomb_is_not_unpacked(monkeypatch):
+    monkeypatch.setattr(package, "UNPACKED_LIMIT", 20_000)
+    assert package.held(archive({"setting.json": b"{}", "zeros": bytes(100_000)})) is None
+    assert package.held(archive({"setting.json": b"{}"})) == {}
+
+
+@pytest.mark.parametrize("cut", range(0, 200, 7))
+def test_no_cut_raises(cut):
+    whole = package.tgz(Payload(BASE, {"a": b"A"}))
+    package.held(whole[:cut])
