@@ -42,6 +42,11 @@ class Lines:
         """A step has ended."""
         self._terminal.remark(outcome_line(outcome, layout=self._terminal.layout) + "\n")
 
+    def soaking(self, cluster: str, wave: int, seconds: float) -> None:
+        """A wave is waited for; said where it takes a while."""
+        if seconds >= 1:
+            self._terminal.remark(f"{clean(cluster)}: wave {wave} soaks for {seconds:g} s before its gates\n")
+
 
 class Moving(Lines):
     """A listener that keeps one line up to date, and leaves behind what is worth keeping.
@@ -74,6 +79,10 @@ class Moving(Lines):
 
             line = outcome_line(outcome, layout=self._terminal.layout)
             self._progress.console.print(Text.from_ansi(line), soft_wrap=True)
+
+    def soaking(self, cluster: str, wave: int, seconds: float) -> None:
+        """Name the wave that is waited for."""
+        self._describe(f"{cluster}: wave {wave} soaks for {seconds:g} s")
 
     def _describe(self, words: str) -> None:
         self._progress.update(self._task, description=clean(words))

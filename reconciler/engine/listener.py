@@ -27,6 +27,9 @@ class Listener(Protocol):
     def ended(self, outcome: Outcome) -> None:
         """A step has ended, and the journal has it."""
 
+    def soaking(self, cluster: str, wave: int, seconds: float) -> None:
+        """A wave of a rollout is performed; so long is waited before its gates are judged."""
+
 
 class Silent:
     """A listener that does nothing."""
@@ -44,6 +47,9 @@ class Silent:
         """Nothing."""
 
     def ended(self, outcome: Outcome) -> None:
+        """Nothing."""
+
+    def soaking(self, cluster: str, wave: int, seconds: float) -> None:
         """Nothing."""
 
 

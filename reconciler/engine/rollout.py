@@ -81,6 +81,8 @@ class Rolling:
         if failed:
             weighed = Weighed(Weight.BAD, f"{failed[0].step.id}: {failed[0].reason}")
         elif done:
+            cluster, soak = self.keeper.case.plan.cluster, self.keeper.rollout.soak
+            self.record.ledger.listener.soaking(cluster, number, soak)
             nodes = {step.node for step in self.keeper.case.plan.steps if step.id in behind}
             weighed = await self.keeper.judge(done, frozenset(nodes | {step.node for step in steps}))
         else:

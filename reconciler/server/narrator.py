@@ -78,6 +78,12 @@ class Narrator:
             **{key: text for key, text in fields.items() if text},
         )
 
+    def soaking(self, cluster: str, wave: int, seconds: float) -> None:
+        """A wave is waited for; nothing else is heard meanwhile."""
+        self._alive(seconds + LOOKING)
+        self._board.note(cluster, doing=f"wave {wave} soaks for {seconds:g} s")
+        self._log.info("wave soaks", wave=wave, seconds=seconds)
+
     def _show(self) -> None:
         self._alive(max(self._running.values(), default=LOOKING) + STEP_EXTRA)
         self._board.note(self._cluster, doing=", ".join(sorted(self._running)) or "planning")

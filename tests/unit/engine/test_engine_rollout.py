@@ -1,10 +1,11 @@
 """Rollouts over the fake product and the real store: what passes, what stops them, what is taken back."""
 
 import asyncio
+import contextlib
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from support_driver import REVISION, FakeDriver, FakeNode, World, cluster
+from support_driver import REVISION, FakeDriver, FakeNode, NoWire, World, cluster
 from support_journal import Breaking
 from support_rollout import Bench, Returning, states
 
@@ -15,6 +16,8 @@ from reconciler.core.plan import Revision
 from reconciler.core.policy import Override, Policy
 from reconciler.core.rollout import Gates, MetricGate, Rollout
 from reconciler.engine.gates import resting
+from reconciler.engine.listener import Silent
+from reconciler.engine.resume import resume
 from reconciler.errors import GuardRefusal, StateError
 from reconciler.store import orders
 from reconciler.store.sqlite import Store
@@ -355,3 +358,52 @@ def test_the_fake_product_has_what_rollouts_ask_for():
     assert isinstance(Returning(World()), Undoes)
     assert isinstance(Returning(World()), Measures)
     assert not isinstance(FakeDriver(World()), Undoes)
+
+
+class Killed(BaseException):
+    """The reconciler's process ends here."""
+
+
+def _die():
+    raise Killed
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("at", range(1, 18))
+async def test_killed_at_any_write_nothing_is_done_twice_and_no_later_wave_slips_through(bench, at, after):
+    """The second wave fails and is given back; whatever write the run dies at, the next runs are sound."""
+    kept, wanted = bench.store, edge(waves=1, on_failure="return", gates=metric(compare="value"))
+    bench.driver.errors = dict.fromkeys("abcd", 1.0)
+    bench.soak.meanwhile = lambda: bench.driver.errors.update(b=9.0) if len(bench.soak.waited) == 2 else None
+    seen = await bench.survey(wanted)
+    bench.store = Breaking(kept, at, after=after, die=_die)
+    with contextlib.suppress(Killed):
+        await bench.apply(seen)
+    bench.store = kept
+    bench.soak.meanwhile = lambda: bench.driver.errors.update(b=1.0)
+    bench.driver.errors["b"] = 1.0
+    assert bench.world.values["c"] == bench.world.values["d"] == "old"
+    await resume(kept, {"fake": bench.driver}, NoWire())
+    assert await kept.unsettled() == ()
+    rejected = bool((await kept.orders()).rejections)
+    again = await bench.survey(wanted)
+    assert [one.code for one in again.violations] == ["revision-rejected"] * rejected
+    if not rejected:  # it died before the wave was judged: the next run judges its own waves
+        await bench.apply(again)
+        assert bench.world.values == NEW
+    acts = bench.world.acts
+    assert all(acts.count(node) == 1 for node in "acd" if node in acts)
+    assert acts.count("b") == (1 if not rejected or bench.world.values["b"] == "new" else 2)
+    records = [await kept.run(line.id) for line in await kept.runs()]
+    assert all(entry.state for record in records for entry in record.entries)
+
+
+async def test_whoever_listens_hears_of_each_soak(bench):
+    heard = []
+
+    class Ears(Silent):
+        def soaking(self, cluster, wave, seconds):
+            heard.append((cluster, wave, seconds))
+
+    await bench.apply(await bench.survey(edge(canary=1, waves="100%", soak="5m")), listener=Ears())
+    assert heard == [("edge", 1, 300), ("edge", 2, 300)]
