@@ -1,0 +1,59 @@
+"""A step whose payload lacks a secret is not performed, and what a node quotes of one is masked."""
+
+import asyncio
+from dataclasses import replace
+
+from support_driver import FakeDriver, FakeNode, NoWire, Wish, World, cluster
+
+from reconciler.core.observation import Observed, Present
+from reconciler.core.outcome import State
+from reconciler.core.plan import Payload
+from reconciler.core.secret import MASK, Secret, scrubbed
+from reconciler.engine.perform import Bench, perform
+from reconciler.errors import NodeRefused
+
+
+class Quoting(FakeDriver):
+    """A product whose node quotes what it was sent."""
+
+    async def act(self, step, wire, payloads):
+        clear = payloads["p"].document["key"].value
+        raise NodeRefused(step.node, f"it does not like {clear}", status=400, code="E1")
+
+
+def _prepared(payload):
+    world = World({"n": "old"})
+    driver = Quoting(world)
+    plan = driver.plan(
+        Wish(cluster("c", {"n": FakeNode(name="n", value="new")})), Observed({"n": Present("old")})
+    )
+    (step,) = plan.steps
+    step = replace(step, arguments={**step.arguments, "payload": "p"})
+    intents = []
+
+    async def intend(step):
+        intents.append(step.id)
+
+    return world, step, Bench(driver, NoWire(), {"p": payload}, intend, asyncio.Event()), intents
+
+
+async def test_what_lacks_a_secret_is_neither_intended_nor_sent():
+    payload = Payload({}, missing={"${env:A} at /key": "A is not set; set A"})
+    world, step, bench, intents = _prepared(payload)
+    ending = await perform(step, bench)
+    assert ending.outcome.state is State.SKIPPED
+    assert "${env:A} at /key" in ending.outcome.reason
+    assert "set A" in ending.outcome.reason
+    assert (intents, world.acts) == ([], [])
+
+
+async def test_a_node_that_quotes_a_secret_is_not_quoted():
+    _, step, bench, _ = _prepared(Payload({"key": Secret("clear-text", "${env:A}")}))
+    ending = await perform(step, bench)
+    assert ending.outcome.state is State.FAILED
+    assert f"it does not like {MASK}" in ending.outcome.reason
+    assert "clear-text" not in ending.outcome.reason + ending.answer
+
+
+def test_scrubbing_takes_the_longest_first_and_leaves_parts_of_words():
+    assert scrubbed("abcd-efgh abcd a", ["abcd", "abcd-efgh", "a", ""]) == f"{MASK} {MASK} a"
