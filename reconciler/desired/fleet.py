@@ -22,6 +22,7 @@ from reconciler.desired.lines import quoted
 from reconciler.desired.mismatch import mismatches, problems
 from reconciler.desired.nearest import nearest
 from reconciler.desired.once import repeated_clusters, repeated_nodes
+from reconciler.desired.references import misplaced
 from reconciler.errors import InputError
 
 Drivers = Mapping[str, Driver[Any, Any]]
@@ -133,6 +134,7 @@ def _fleet(revision: Revision, attached: Attached, drivers: Drivers) -> Reading:
     wrong += repeated_clusters(document, entries)
     wrong += repeated_nodes(document, clusters)
     wrong += attached.wrong()
+    wrong += misplaced(document)
     warnings = _targets(document, top.overrides, clusters)
     ordered = _ordered([*wrong, *warnings], document.name)
     if wrong:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import binascii
 import re
 from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
@@ -28,6 +28,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CIPHER = re.compile(r"\$\{age:[^}]{16,}?([^}]{8})\}")
 """A ciphertext, of which its end is enough to know it by."""
 
+_OVERLAYS = frozenset({"overlays"})
 _CLOSED = "secrets are not looked up here"
 _FORM = "write ${env:NAME}, ${file:PATH} or ${age:BASE64}, or $${ for the characters themselves"
 
@@ -134,6 +135,33 @@ class Marker:
             return Secret(self.vault.clear(scheme, name), reference)
         except SecretError as error:
             return Secret(reference, reference, _said(error))
+
+
+def misplaced(fleet: Document) -> list[Problem]:
+    """References in a fleet file outside its overlays, where nothing puts a value in their place."""
+    if not isinstance(fleet, Parsed) or MARK not in fleet.text:
+        return []
+    found = []
+    for path, text in _texts(fleet.value, ()):
+        token = next((token for token in _TOKEN.finditer(text) if token["scheme"]), None)
+        if token is not None and _OVERLAYS.isdisjoint(path):
+            where = pointer_of(path)
+            said = f"a reference to a secret (`${{{token['scheme']}:`) stands where none is read"
+            remedy = "secrets may stand in settings and in overlays"
+            place = fleet.position(where)
+            found.append(Problem(place, where, Severity.ERROR, "misplaced-reference", said, remedy))
+    return found
+
+
+def _texts(value: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _texts(item, (*path, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _texts(item, (*path, index))
 
 
 def _said(error: SecretError) -> str:

@@ -27,7 +27,7 @@ from reconciler.sources.vault import LocalVault
 from reconciler.store.records import Memory
 from reconciler.store.sqlite import FILE, Store
 
-SECRETS = ("_TOKEN", "_SECRET", "_PASSWORD")
+SECRETS = ("_TOKEN", "_SECRET", "_PASSWORD", "_IDENTITY")
 """How the names of our environment variables with secrets end."""
 
 CACHE = "sources"

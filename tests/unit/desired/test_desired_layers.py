@@ -1,9 +1,12 @@
 """Overlays in the fleet file: their order, what nodes share, where values came from, what is wrong."""
 
+from pathlib import Path
+
 import pytest
 from memory_files import fleet_of, problems_of
 
 from reconciler.core.secret import Secret
+from reconciler.drivers.m2.driver import DRIVER
 from reconciler.errors import SecretError
 
 FLEET = """clusters:
@@ -147,3 +150,22 @@ def test_encrypted_resources_lose_their_ending_and_missing_ones_are_named():
     assert desk.resources == {"keys/a.pem": b"ABC", "keys/b.txt": b"plain"}
     assert desk.missing == {"locked.pem": "locked.pem.age cannot be decrypted"}
     assert set(fleet_of(files).desks[0].missing) == {"keys/a.pem", "locked.pem"}
+
+
+def test_a_reference_elsewhere_in_the_fleet_file_is_refused():
+    text = f'feedback: {{url: "http://u:${{env:A}}@127.0.0.1/"}}\n{FLEET}'
+    found = problems_of({**FILES, "fleet.yaml": text})
+    assert [(str(each.position), each.code) for each in found] == [("fleet.yaml:1:17", "misplaced-reference")]
+
+
+def test_the_example_is_right_and_its_overlays_do_what_they_say():
+    folder = Path(__file__).parents[3] / "examples/overlays"
+    fleet = fleet_of({path.name: path.read_bytes() for path in folder.iterdir()})
+    desired = DRIVER.desire(fleet.desks[0])
+    assert [note.code for note in desired.notes if note.code != "secret-unavailable"] == []
+    documents = fleet.desks[0].documents
+    modes = {
+        name: each.value["env"]["management"]["cluster"]["balance"]["mode"]
+        for name, each in documents.items()
+    }
+    assert modes == {"edge-01": "hash", "edge-02": "rr", "edge-03": "rr", "edge-04": "rr"}
