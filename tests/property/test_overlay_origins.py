@@ -1,4 +1,4 @@
-"""Whatever is laid over a document, every leaf stands in the file and at the place it is said to come from."""
+"""Whatever is laid over a document, every leaf stands in the file and place it is said to come from."""
 
 from copy import deepcopy
 
