@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from reconciler.core.diff import diff
-from reconciler.drivers.m2.access import access
+from reconciler.drivers.m2.access import PERMISSIONS, access
 from reconciler.drivers.m2.address import Span, span
 from reconciler.drivers.m2.allowlist import in_order
 from reconciler.drivers.m2.canonical import canonical, fingerprint
@@ -340,3 +340,10 @@ def test_another_value_anywhere_is_a_difference(document, data):
 def test_a_whole_part_that_is_gone_is_a_difference(key, document):
     gone = {name: value for name, value in document.items() if name != key}
     assert differences(Contents().of(document), Contents().of(gone))
+
+
+@given(anything(), st.sampled_from(["127.0.0.1", "::1"]))
+@settings(deadline=None, max_examples=200)
+def test_whoever_asks_is_let_in_or_not_whatever_the_node_shows(document, caller):
+    assume(isinstance(document, dict))
+    assert access(document, caller).permissions <= frozenset(PERMISSIONS)

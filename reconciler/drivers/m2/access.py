@@ -91,7 +91,7 @@ def access(document: Plain | None, caller: str, choices: Choices = DEFAULTS) -> 
     if not roles:
         return Access(listed=False)
     said = management.get("roles")
-    known = {role.get("name"): role for role in (FACTORY_ROLES if said is None else said)}
+    known = {str(role.get("name")): role for role in _objects(FACTORY_ROLES if said is None else said)}
     granted = (name for role in roles if role in known for name in granted_by(known[role]))
     return Access(listed=True, roles=roles, permissions=frozenset(granted))
 
@@ -105,10 +105,12 @@ def granted_by(role: Plain) -> frozenset[str]:
 def _matching(api: Plain, caller: str, choices: Choices) -> tuple[str, ...]:
     """The roles of the entries that name the caller, without repetition; none for a stranger."""
     default = str(api.get("defaultRole", "admin"))
-    entries = api.get("allowList") or ()
+    entries = _objects(api.get("allowList"))
     if not entries:
         return (default,) if choices.open_without_list else ()
-    found = [str(entry.get("role") or default) for entry in entries if contains(entry["addr"], caller)]
+    found = [
+        str(entry.get("role") or default) for entry in entries if contains(str(entry.get("addr")), caller)
+    ]
     return tuple(dict.fromkeys(found if choices.match is Match.UNION else found[:1]))
 
 
@@ -141,3 +143,8 @@ def _numbered(caller: str) -> tuple[int, int]:
 def _part(value: Plain, key: str) -> Plain:
     part = value.get(key)
     return part if isinstance(part, Mapping) else {}
+
+
+def _objects(value: Any) -> list[Plain]:
+    """The objects of a list; a node may show anything in its place."""
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list | tuple) else []

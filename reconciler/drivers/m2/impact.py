@@ -126,11 +126,12 @@ def able(document: Any) -> tuple[Span, ...]:
     """
     api = mapping(document, "env", "management", "api")
     roles = at(document, ("env", "management", "roles"))
-    powerful = {
+    # a list, because a node may show a name of any shape
+    powerful = [
         role.get("name")
         for _, role in items({"roles": FACTORY_ROLES if roles is None else roles}, "roles")
         if isinstance(role, Mapping) and NEEDED in granted_by(role)
-    }
+    ]
     default = api.get("defaultRole", "admin")
     entries = items(api, "allowList")
     if not entries:
