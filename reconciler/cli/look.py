@@ -52,13 +52,22 @@ def dry_run(order: Order, terminal: Terminal) -> int:
     Raises:
         ReconcilerError: the source, the files or the state cannot be used.
     """
+    found = planned(order, terminal)
+    show_plan(view_of(found), order.format, terminal)
+    return planned_status(found, detailed=order.detailed_exitcode)
+
+
+def planned(order: Order, terminal: Terminal) -> Survey:
+    """Read everything and plan, with no way to write; the store is not opened where there is none.
+
+    Raises:
+        ReconcilerError: the source, the files or the state cannot be used.
+    """
 
     async def seen() -> Survey:
         return await looked(await fleet_of(order), order, terminal, await _recalled(order.state))
 
-    found = finish(seen())
-    show_plan(view_of(found), order.format, terminal)
-    return planned_status(found, detailed=order.detailed_exitcode)
+    return finish(seen())
 
 
 def finish(work: Coroutine[Any, Any, T]) -> T:

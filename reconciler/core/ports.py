@@ -10,6 +10,7 @@ from reconciler.core.guard import Guard
 from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan, Payload, Revision, Step
 from reconciler.core.problem import Position
+from reconciler.core.rehearsal import Play
 from reconciler.core.spec import ClusterEntry
 from reconciler.core.verdict import Verdict
 
@@ -242,4 +243,17 @@ class Measures(Protocol):
             desired: the cluster's desired state.
             nodes: which nodes to ask, by name; others are not asked.
             wire: the way to them.
+        """
+
+
+@runtime_checkable
+class Rehearses(Protocol):
+    """What a driver also has whose product the model checker can play."""
+
+    def play(self, desired: Any, observed: Observed[Any]) -> tuple[Play[Any], Any] | None:
+        """The product's play and the world it begins in; none where the answers show no whole world. Pure.
+
+        Args:
+            desired: the cluster's desired state, which every pass of the play plans for.
+            observed: what the nodes showed.
         """

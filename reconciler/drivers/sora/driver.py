@@ -14,8 +14,9 @@ from reconciler.core.ports import Desk, Document, Done, Wire
 from reconciler.core.problem import Problem, Severity
 from reconciler.core.spec import ClusterEntry
 from reconciler.core.verdict import Verdict
-from reconciler.drivers.sora import command, judge, planner
+from reconciler.drivers.sora import command, judge, planner, rehearsal
 from reconciler.drivers.sora.client import Client
+from reconciler.drivers.sora.cluster import State
 from reconciler.drivers.sora.guards import GUARDS
 from reconciler.drivers.sora.picture import addresses, judged_view, names_of
 from reconciler.drivers.sora.schema import NodeView, SoraCluster, SoraDesired
@@ -104,6 +105,12 @@ class SoraDriver:
     def plan(self, desired: SoraDesired, observed: Observed[NodeView]) -> ClusterPlan:
         """The steps from observed to desired; see `planner.plan`."""
         return planner.plan(desired, observed)
+
+    def play(
+        self, desired: SoraDesired, observed: Observed[NodeView]
+    ) -> tuple[rehearsal.SoraPlay, State] | None:
+        """The cluster for the model checker; see `rehearsal.begun`."""
+        return rehearsal.begun(desired, observed)
 
     async def look(self, step: Step, wire: Wire) -> Observed[NodeView]:
         """Ask the step's witnesses for their own views."""

@@ -15,13 +15,31 @@ from reconciler.core.observation import Observation, Observed, Unreachable
 from reconciler.core.plan import ClusterPlan, Step
 from reconciler.core.verdict import Standing
 from reconciler.drivers.sora import machine, planner
-from reconciler.drivers.sora.choices import DEFAULTS, Choices
+from reconciler.drivers.sora.choices import DEFAULTS, Choices, Permit
 from reconciler.drivers.sora.cluster import Mode, State, groups, leading, majority
 from reconciler.drivers.sora.guards import GUARDS
 from reconciler.drivers.sora.judge import judge
 from reconciler.drivers.sora.membership import Roster
-from reconciler.drivers.sora.picture import judged_view, names_of
+from reconciler.drivers.sora.picture import judged_view, names_of, picture_of, state_of
 from reconciler.drivers.sora.schema import NodeRow, NodeView, SoraDesired
+
+DOCUMENTED = Choices(purge_cut_off=Permit.REFUSE)
+"""What Sora's documents say: a node that runs is never purged, cut off or not."""
+
+
+def begun(desired: SoraDesired, observed: Observed[NodeView]) -> tuple[SoraPlay, State] | None:
+    """The play and the world that the nodes' answers show; none where their members disagree."""
+    picture = picture_of(observed, regular=desired.entry.regular)
+    if picture.disputed or len(picture.told) > 1:
+        return None
+    names = sorted({*observed.nodes, *(node.name for node in desired.entry.nodes)})
+    temporary = {node.name for node in desired.entry.nodes if node.temporary}
+    roster, world = state_of(picture, names, temporary)
+    shown = {name: view.row(name) for name, view in observed.present().items()}
+    modes = {name: Mode(row.mode) for name, row in shown.items() if row and row.mode in set(Mode)}
+    pairs = zip(roster.names, world, strict=True)
+    moded = tuple(node._replace(mode=modes.get(name, node.mode)) for name, node in pairs)
+    return SoraPlay(desired, roster, DOCUMENTED), moded
 
 
 @dataclass(slots=True)

@@ -1,0 +1,60 @@
+"""What the model checker found, in words and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from reconciler.cli.render.clean import clean, plural
+from reconciler.engine.check import Checked
+
+
+def render_text(checked: Sequence[Checked], faults: int) -> str:
+    """A line for each cluster, and the story of what breaks.
+
+    Args:
+        checked: what was found of each cluster.
+        faults: how many could happen in each story.
+    """
+    return "".join(f"{line}\n" for one in checked for line in _lines(one, faults))
+
+
+def render_json(checked: Sequence[Checked], faults: int) -> str:
+    """The same as one JSON object."""
+    value = {"faults": faults, "clusters": [_plain(one) for one in checked]}
+    text = json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True)
+    return text.encode(errors="backslashreplace").decode() + "\n"
+
+
+def sentence(one: Checked, faults: int) -> str:
+    """What is known of one cluster's plan."""
+    if one.explored is None:
+        return f"not explored: {one.reason}"
+    bounds = f"up to {plural(faults, 'fault')} and one kill of the reconciler"
+    states = plural(one.explored.states, "state")
+    if one.explored.broken:
+        return f"broken after {plural(len(one.explored.story), 'move')}: {one.explored.broken}"
+    if not one.explored.complete:
+        return f"no violation in {states}, {bounds}; not exhaustive, the bound on states was reached"
+    return f"all invariants hold in all {states}, {bounds}"
+
+
+def _lines(one: Checked, faults: int) -> Iterator[str]:
+    yield clean(f"{one.cluster}: {sentence(one, faults)}")
+    if one.explored is not None and one.explored.broken:
+        for number, move in enumerate(one.explored.story, 1):
+            yield f"  {number}. {clean(move)}"
+
+
+def _plain(one: Checked) -> dict[str, Any]:
+    found = one.explored
+    if found is None:
+        return {"cluster": one.cluster, "reason": one.reason}
+    return {
+        "cluster": one.cluster,
+        "states": found.states,
+        "complete": found.complete,
+        "broken": found.broken,
+        "story": list(found.story),
+    }

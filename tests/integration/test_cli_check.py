@@ -1,0 +1,61 @@
+"""`reconcile check` by the entry point, over simulated nodes and real HTTP."""
+
+import json
+
+import pytest
+
+from reconciler.cli.main import main
+from reconciler.cli.stage import Nodes
+from reconciler.drivers.simulation.addresses import free_addresses
+
+NUMBERS = range(1, 5)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    places = free_addresses(len(NUMBERS))
+    lines = [
+        f"      - {{name: n{number}@sora-{number}.example.com, api: 'http://{place}/'}}\n"
+        for number, place in zip(NUMBERS, places, strict=True)
+    ]
+    fleet = tmp_path / "fleet"
+    fleet.mkdir()
+    head = "clusters:\n  - name: live\n    kind: sora\n    initialise: true\n    nodes:\n"
+    (fleet / "fleet.yaml").write_text(head + "".join(lines))
+    with Nodes() as served:
+        served.serve(fleet)
+        (fleet / "fleet.yaml").write_text(head + "".join(lines[:3]))
+        yield fleet
+
+
+def run(folder, *arguments):
+    return main([*arguments, "--state", str(folder.parent / "state"), str(folder)])
+
+
+def test_the_plan_of_a_new_cluster_is_explored_and_no_node_is_changed(folder, capsys):
+    assert run(folder, "check", "--format", "json") == 0
+    (live,) = json.loads(capsys.readouterr().out)["clusters"]
+    assert live["complete"]
+    assert not live["broken"]
+    assert live["states"] > 20
+    assert run(folder, "--dry-run", "--detailed-exitcode") == 2
+
+
+def test_more_faults_make_more_states(folder, capsys):
+    seen = []
+    for faults in ("0", "1", "2"):
+        assert run(folder, "check", "--faults", faults, "--format", "json") == 0
+        seen.append(json.loads(capsys.readouterr().out)["clusters"][0]["states"])
+    assert seen == sorted(set(seen))
+
+
+def test_a_bound_on_states_is_said(folder, capsys):
+    assert run(folder, "check", "--states", "5") == 0
+    assert "not exhaustive" in capsys.readouterr().out
+
+
+def test_where_nothing_is_planned_nothing_is_explored(folder, capsys):
+    assert run(folder, "--yes") == 0
+    capsys.readouterr()
+    assert run(folder, "check") == 0
+    assert capsys.readouterr().out == "live: not explored: nothing is planned\n"

@@ -1,0 +1,70 @@
+"""The model checker over a plan that loses the majority: the shortest story, in words and as JSON."""
+
+import json
+
+import pytest
+
+from reconciler.cli.render.check import render_json, render_text
+from reconciler.core.guard import Case, Violation
+from reconciler.core.plan import Plan, Revision
+from reconciler.drivers.sora import planner
+from reconciler.drivers.sora.cluster import formed
+from reconciler.drivers.sora.driver import SoraDriver
+from reconciler.drivers.sora.membership import Roster
+from reconciler.drivers.sora.rehearsal import SoraPlay, begun
+from reconciler.drivers.sora.schema import SoraCluster, SoraDesired
+from reconciler.engine.check import check
+from reconciler.engine.survey import Survey
+
+NAMES = tuple(f"n{number}@10.0.0.{number}" for number in range(1, 5))
+
+
+def survey(*violations, wanted=3):
+    """Four running nodes of which the fleet file names some."""
+    nodes = [{"name": name, "api": f"http://{name.partition('@')[2]}:3000/"} for name in NAMES[:wanted]]
+    entry = SoraCluster.model_validate({"name": "live", "kind": "sora", "stop": ["stop"], "nodes": nodes})
+    desired = SoraDesired(entry)
+    observed = SoraPlay(desired, Roster(NAMES)).observed(formed([False] * 4))
+    plan = planner.plan(desired, observed)
+    case = Case(plan, entry, desired, observed)
+    return Survey(None, Plan(Revision("s", "r", "r"), "1", (plan,)), (case,), violations)
+
+
+DRIVERS = {"sora": SoraDriver()}
+
+
+def test_a_plan_without_a_spare_node_is_broken_by_one_failure_and_by_none_else():
+    seen = survey()
+    (calm,) = check(seen, DRIVERS, faults=0, most=100_000)
+    assert calm.explored.complete
+    assert not calm.explored.broken
+    (struck,) = check(seen, DRIVERS, faults=1, most=100_000)
+    assert "loses a majority" in struck.explored.broken
+    told = render_text([struck], 1).splitlines()
+    assert told[0].startswith("live: broken after ")
+    assert told[1].startswith("  1. ")
+    assert len(told) == 1 + len(struck.explored.story)
+    (plain,) = json.loads(render_json([struck], 1))["clusters"]
+    assert plain["story"] == list(struck.explored.story)
+
+
+def test_a_refused_plan_is_not_explored():
+    (one,) = check(survey(Violation("c", "live", "m", "r")), DRIVERS, faults=1, most=100)
+    assert one.explored is None
+    assert "refused" in render_text([one], 1)
+
+
+def test_a_product_without_a_model_is_said():
+    (one,) = check(survey(), {"sora": object()}, faults=1, most=100)
+    assert "no model of sora" in one.reason
+
+
+@pytest.mark.parametrize("side", [0, 9])
+def test_the_world_that_the_answers_show_is_the_world(side):
+    world = list(formed([False, False, False, True]))
+    world[2] = world[2]._replace(up=side == 0)
+    seen = survey(wanted=4)
+    desired = seen.cases[0].desired
+    play, shown = begun(desired, SoraPlay(desired, Roster(NAMES)).observed(tuple(world)))
+    assert play.roster.names == NAMES
+    assert [(node.up, node.temporary) for node in shown] == [(node.up, node.temporary) for node in world]
