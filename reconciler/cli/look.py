@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,6 +27,7 @@ T = TypeVar("T")
 PENDING, REFUSED = 2, 3
 
 _STORE = "state.sqlite"
+_STATES = 200_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +43,7 @@ class Order:
     format: Format = Format.TEXT
     state: Path
     detailed_exitcode: bool = False
+    check: bool = False
 
 
 def dry_run(order: Order, terminal: Terminal) -> int:
@@ -53,7 +55,7 @@ def dry_run(order: Order, terminal: Terminal) -> int:
         ReconcilerError: the source, the files or the state cannot be used.
     """
     found = planned(order, terminal)
-    show_plan(view_of(found), order.format, terminal)
+    show_plan(_with_check(view_of(found), found) if order.check else view_of(found), order.format, terminal)
     return planned_status(found, detailed=order.detailed_exitcode)
 
 
@@ -117,6 +119,12 @@ async def looked(fleet: Fleet, order: Order, terminal: Terminal, memory: Memory)
 def view_of(seen: Survey) -> View:
     """What a rendering is made from."""
     return View(seen.plan, seen.violations, seen.overridden, seen.fleet.warnings)
+
+
+def _with_check(view: View, seen: Survey) -> View:
+    from reconciler.engine.check import check  # noqa: PLC0415  (only where it is asked for)
+
+    return replace(view, checked=check(seen, DRIVERS, faults=view.faults, most=_STATES))
 
 
 def has_errors(plan: Plan) -> bool:

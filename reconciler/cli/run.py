@@ -53,6 +53,14 @@ def run(
     detailed_exitcode: Annotated[
         bool, typer.Option("--detailed-exitcode", help="With --dry-run: exit 2 where changes are pending.")
     ] = False,
+    check: Annotated[
+        bool | None,
+        typer.Option(
+            "--check/--no-check",
+            help="With --dry-run and markdown: add what the model checker finds. Default: it does.",
+            show_default=False,
+        ),
+    ] = None,
     no_color: NoColor = False,
     version: Annotated[bool, typer.Option("--version", help="Show the program's version.")] = False,
 ) -> int:
@@ -71,6 +79,11 @@ def run(
             "--detailed-exitcode works only with --dry-run", remedy="add --dry-run, or leave it out"
         )
 
+    if check and not (dry_run and format is Format.MARKDOWN):
+        raise UsageError(
+            "--check works only with --dry-run --format markdown", remedy="use `reconcile check` instead"
+        )
+
     from reconciler.cli import look  # noqa: PLC0415  (--help stays quick)
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
 
@@ -84,6 +97,7 @@ def run(
         format=format,
         state=state_folder(state),
         detailed_exitcode=detailed_exitcode,
+        check=format is Format.MARKDOWN and check is not False,
     )
     terminal = Terminal.here(no_color=no_color, for_people=format is Format.TEXT)
     if dry_run:

@@ -59,3 +59,15 @@ def test_where_nothing_is_planned_nothing_is_explored(folder, capsys):
     capsys.readouterr()
     assert run(folder, "check") == 0
     assert capsys.readouterr().out == "live: not explored: nothing is planned\n"
+
+
+def test_the_comment_of_a_pull_request_says_what_was_explored(folder, capsys):
+    assert run(folder, "--dry-run", "--format", "markdown") == 0
+    assert "**model checker** `live`: all invariants hold in all " in capsys.readouterr().out
+    assert run(folder, "--dry-run", "--format", "markdown", "--no-check") == 0
+    assert "model checker" not in capsys.readouterr().out
+
+
+def test_asking_for_it_where_it_is_not_shown_is_refused(folder, capsys):
+    assert run(folder, "--dry-run", "--check") == 1
+    assert "--check works only with --dry-run --format markdown" in capsys.readouterr().err

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from reconciler.cli.render import words
 from reconciler.cli.render.changes import bounded
+from reconciler.cli.render.check import sentence
 from reconciler.cli.render.clean import plural
 from reconciler.cli.render.escape import code, escaped, fenced
 from reconciler.cli.render.fit import Piece, Rank, fitted
@@ -37,6 +38,7 @@ def render_plan(view: View, *, limit: int = LIMIT) -> str:
         *_findings(plan),
         *_steps(plan),
         *_notes(view.findings),
+        *_checked(view),
         Piece(f"<sub>plan {code(plan.digest[:12])} made by reconcile {escaped(plan.program)}</sub>\n"),
     ]
     return fitted(pieces, limit)
@@ -84,6 +86,20 @@ def _warnings(warnings: Sequence[Problem]) -> Iterator[Piece]:
         where, what = code(str(problem.position)), escaped(problem.message)
         yield Piece(f"- {problem.severity}: {where}: {what}{remedy} ({code(problem.code)})\n", Rank.LINE)
     if warnings:
+        yield Piece("\n")
+
+
+def _checked(view: View) -> Iterator[Piece]:
+    for one in view.checked:
+        if one.explored is None:
+            continue
+        yield Piece(
+            f"- **model checker** {code(one.cluster)}: {escaped(sentence(one, view.faults))}\n", Rank.LINE
+        )
+        if one.explored.broken:
+            story = enumerate(one.explored.story, 1)
+            yield Piece("".join(f"  {number}. {escaped(move)}\n" for number, move in story), Rank.STEP)
+    if any(one.explored for one in view.checked):
         yield Piece("\n")
 
 

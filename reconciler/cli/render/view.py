@@ -8,6 +8,7 @@ from reconciler.core.guard import Violation
 from reconciler.core.plan import Finding, Plan
 from reconciler.core.policy import Override
 from reconciler.core.problem import Problem
+from reconciler.engine.check import Checked
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,8 @@ class View:
         overridden: violations that an override of the fleet file sets aside, each with that override.
         warnings: what is doubtful in the files.
         findings: what is to be said of the run itself, such as messages not delivered.
+        checked: what the model checker found; empty where it was not asked.
+        faults: how many faults it allowed.
     """
 
     plan: Plan
@@ -26,3 +29,5 @@ class View:
     overridden: tuple[tuple[Violation, Override], ...] = ()
     warnings: tuple[Problem, ...] = ()
     findings: tuple[Finding, ...] = ()
+    checked: tuple[Checked, ...] = ()
+    faults: int = 1

@@ -84,9 +84,9 @@ def test_help_names_every_command_and_every_status(capsys):
 
 
 def test_a_wrong_option_is_a_usage_error_and_not_status_2(capsys):
-    assert main(["--nope"]) == 1
+    assert main(["--zzz"]) == 1
     told = capsys.readouterr().err
-    assert told == "error: No such option: --nope\n  → see `reconcile --help`\n"
+    assert told == "error: No such option: --zzz\n  → see `reconcile --help`\n"
 
 
 def test_a_slip_in_a_command_is_not_taken_for_a_source(capsys, tmp_path, monkeypatch):
