@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, Command] = {
     "suspend": Command("reconciler.cli.suspend", "let nothing be changed, in one cluster or in all"),
     "resume": Command("reconciler.cli.resume", "let changes be made again"),
     "check": Command("reconciler.cli.check", "walk every course a plan can take, faults included"),
+    "rollback": Command("reconciler.cli.rollback", "go back to an earlier revision, like any change"),
     "render": Command("reconciler.cli.rendered", "what a node gets, and where each value of it came from"),
     "secrets": Command("reconciler.cli.secrets", "encrypt secrets with age, so that they can stand in git"),
     "explain": Command("reconciler.cli.explain", "what a code in brackets means, and what to do about it"),

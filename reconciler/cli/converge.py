@@ -26,7 +26,7 @@ from reconciler.core.outcome import Report
 from reconciler.core.plan import Plan
 from reconciler.drivers.registry import DRIVERS
 from reconciler.drivers.wire import HttpWire
-from reconciler.engine.apply import apply
+from reconciler.engine.apply import Occasion, apply
 from reconciler.engine.resume import resume
 from reconciler.engine.survey import Survey
 from reconciler.errors import GuardRefusal, UsageError
@@ -71,7 +71,7 @@ def _nothing_to_apply(order: Order, terminal: Terminal, seen: Survey, store: Sto
     """A refusal goes into the history; where all is as desired, messages left over are delivered."""
     report = Report("", seen.plan)
     with suppress(GuardRefusal):  # the plan below shows the verdicts
-        report = finish(_apply(terminal, seen, store))
+        report = finish(_apply(order, terminal, seen, store))
     if order.format is Format.JSON:
         terminal.say(as_json.render_run(view_of(seen), report, None))
     else:
@@ -102,18 +102,26 @@ async def _resumed(order: Order, terminal: Terminal, store: Store) -> Survey:
     return await looked(fleet, order, terminal, await store.recall())
 
 
-async def _apply(terminal: Terminal, seen: Survey, store: Store) -> Report:
+async def _apply(order: Order, terminal: Terminal, seen: Survey, store: Store) -> Report:
     steps = len(list(seen.plan.steps()))
     async with HttpWire() as wire:
         with watching(terminal, steps) as listener, stopping(lambda: terminal.remark(_STOPPING)) as stop:
-            return await apply(seen, drivers=DRIVERS, wire=wire, journal=store, listener=listener, stop=stop)
+            return await apply(
+                seen,
+                drivers=DRIVERS,
+                wire=wire,
+                journal=store,
+                listener=listener,
+                stop=stop,
+                occasion=Occasion(order.trigger),
+            )
 
 
 async def _apply_and_look(
     order: Order, terminal: Terminal, seen: Survey, store: Store
 ) -> tuple[Report, Plan]:
     """Apply, then survey the same desired state again."""
-    report = await _apply(terminal, seen, store)
+    report = await _apply(order, terminal, seen, store)
     again = await looked(seen.fleet, order, terminal, await store.recall())
     return report, again.plan
 

@@ -44,6 +44,7 @@ class Order:
     state: Path
     detailed_exitcode: bool = False
     check: bool = False
+    trigger: str = "command"
 
 
 def dry_run(order: Order, terminal: Terminal) -> int:

@@ -1,0 +1,61 @@
+"""`reconcile rollback` by the entry point, over a git repository and simulated nodes."""
+
+import json
+
+import pytest
+from support_git import Repository, alone, git
+
+from reconciler.cli.main import main
+from reconciler.cli.stage import Nodes
+from reconciler.drivers.simulation.addresses import free_addresses
+
+MANAGEMENT = {
+    "api": {"allowList": [{"role": "admin", "addr": "127.0.0.1"}]},
+    "roles": [{"name": "admin", "permissions": {"enableSetting": True, "enableGet": True}}],
+}
+
+
+def setting(*hostings):
+    hosting = [{"name": name, "listen": "*:80"} for name in hostings]
+    return json.dumps({"env": {"management": MANAGEMENT}, "hosting": hosting})
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    alone(monkeypatch, tmp_path)
+    (place,) = free_addresses(1)
+    fleet = "version: commit\nclusters:\n  - name: edge\n    kind: m2\n    setting: s.json\n    nodes:\n"
+    files = {
+        "fleet.yaml": f"{fleet}      - {{name: n1, address: '{place}'}}\n",
+        "s.json": setting("a.example"),
+    }
+    made = Repository.make(tmp_path / "repo", files)
+    with Nodes() as served:
+        served.serve(made.folder)
+        yield made
+
+
+def run(repository, *arguments):
+    return main([*arguments, "--state", str(repository.folder.parent / "state")])
+
+
+def test_the_revision_before_the_current_one_is_planned_and_applied(repository, capsys):
+    folder = str(repository.folder)
+    first = git(repository.folder, "rev-parse", "HEAD").strip()
+    assert run(repository, folder, "--yes") == 0
+    repository.commit({"s.json": setting("a.example", "b.example")})
+    assert run(repository, folder, "--yes") == 0
+    capsys.readouterr()
+    assert run(repository, "rollback", "", folder, "--yes", "--format", "json") == 0
+    assert json.loads(capsys.readouterr().out)["plan"]["revision"]["id"] == first
+    assert run(repository, "history", "--format", "json") == 0
+    newest = json.loads(capsys.readouterr().out)[0]
+    assert (newest["trigger"], newest["revision"]) == ("rollback", first)
+    assert run(repository, folder, "--dry-run", "--detailed-exitcode") == 2
+
+
+def test_without_an_earlier_revision_it_says_so(repository, capsys):
+    folder = str(repository.folder)
+    assert run(repository, folder, "--yes") == 0
+    assert run(repository, "rollback", "", folder, "--yes") == 1
+    assert "knows no commit that was applied before" in capsys.readouterr().err
