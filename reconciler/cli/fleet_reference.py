@@ -28,13 +28,13 @@ is relative to it. Unknown keys are errors, at their line and column. Without a 
 def fleet_reference() -> str:
     """Every field of the fleet file, of each product's clusters and nodes, with defaults and meaning."""
     seen: set[type[BaseModel]] = set()
-    parts = [_INTRODUCTION, *_section("Top level", FleetFile, seen)]
+    parts = [_INTRODUCTION, *section("Top level", FleetFile, seen)]
     for kind in sorted(DRIVERS):
-        parts += _section(f"A cluster of kind `{kind}`", DRIVERS[kind].entry, seen)
+        parts += section(f"A cluster of kind `{kind}`", DRIVERS[kind].entry, seen)
     return "\n\n".join(parts) + "\n"
 
 
-def _section(title: str, model: type[BaseModel], seen: set[type[BaseModel]]) -> Iterator[str]:
+def section(title: str, model: type[BaseModel], seen: set[type[BaseModel]]) -> Iterator[str]:
     """A model's table, and behind it those of the models it holds that were not shown yet."""
     seen.add(model)
     yield f"## {title}"
@@ -44,7 +44,7 @@ def _section(title: str, model: type[BaseModel], seen: set[type[BaseModel]]) -> 
     for name, field in model.model_fields.items():
         for inner in _models(field.annotation):
             if inner not in seen:
-                yield from _section(f"`{field.alias or name}` ({inner.__name__})", inner, seen)
+                yield from section(f"`{field.alias or name}` ({inner.__name__})", inner, seen)
 
 
 def _row(name: str, field: FieldInfo) -> str:

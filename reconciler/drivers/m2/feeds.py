@@ -6,76 +6,78 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
+from pydantic import Field
+
 from reconciler.drivers.m2.setting import Part, Seconds
 
 
 class Call(Part):
     """One POST for each event."""
 
-    url: str
-    timeout: Seconds | None = None
+    url: str = Field(description="Where.")
+    timeout: Seconds | None = Field(default=None, description="Seconds for one request.")
 
 
 class Poll(Call):
     """A request at intervals; `schedule` is cron with six fields, seconds first."""
 
-    schedule: str
+    schedule: str = Field(description="Cron with six fields, seconds first.")
 
 
 class Subscription(Part):
     """What to read of a topic."""
 
-    topic: str
-    from_beginning: bool | None = None
+    topic: str = Field(description="Name of the topic.")
+    from_beginning: bool | None = Field(default=None, description="Whether old messages count.")
 
 
 class KafkaSub(Part):
     """Listening to a Kafka topic."""
 
-    connect: str
-    group_id: str | None = None
-    subscribe: Subscription
+    connect: str = Field(description="Name of a connection of the fitting type.")
+    group_id: str | None = Field(default=None, description="Consumer group.")
+    subscribe: Subscription = Field(description="What to read.")
 
 
 class KafkaPub(Part):
     """Writing to a Kafka topic."""
 
-    connect: str
-    topic: str
+    connect: str = Field(description="Name of a connection of the fitting type.")
+    topic: str = Field(description="Name of the topic.")
 
 
 class KafkaBeat(KafkaPub):
     """Writing to a Kafka topic at intervals."""
 
-    schedule: str
+    schedule: str = Field(description="Cron with six fields, seconds first.")
 
 
 class Firestore(Part):
     """Listening or writing to one document of Firestore."""
 
-    connect: str
-    doc: str
+    connect: str = Field(description="Name of a connection of the fitting type.")
+    doc: str = Field(description="Document; `#m2live.nodeId` stands for the node's own id.")
 
 
 class FirestoreBeat(Firestore):
     """Writing to one document of Firestore at intervals."""
 
-    schedule: str
+    schedule: str = Field(description="Cron with six fields, seconds first.")
 
 
 class Instances(Part):
     """Asking a cloud for its instances at intervals."""
 
-    connect: str
-    tag: str
-    schedule: str | None = None
+    connect: str = Field(description="Name of a connection of the fitting type.")
+    tag: str = Field(description="Tags, as `key=value;` or `key=;`.")
+    schedule: str | None = Field(default=None, description="Cron with six fields, seconds first.")
 
 
 class Kafka(Part):
     """A connection of type `kafka`."""
 
-    client_id: str | None = None
-    brokers: list[str]
+    client_id: str | None = Field(default=None, description="What it calls itself.")
+    brokers: list[str] = Field(description="`host:port` of each broker.")
 
 
 class Texts(Part):

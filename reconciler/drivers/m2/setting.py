@@ -27,7 +27,7 @@ class Meta(Part):
     """`meta`: what the file says of itself."""
 
     version: Any = Field(default=None, description="Any text or number; the node tells it as its version.")
-    setting: Deployment = Field(default_factory=Deployment)
+    setting: Deployment = Field(default_factory=Deployment, description="How the setting is deployed.")
 
 
 class AllowEntry(Part):
@@ -66,7 +66,7 @@ class Role(Part):
     """One of `env.management.roles`."""
 
     name: str = Field(min_length=1, description="What allowList entries call it.")
-    permissions: Permissions = Field(default_factory=Permissions)
+    permissions: Permissions = Field(default_factory=Permissions, description="What it may call.")
 
 
 class Connection(Part):
@@ -74,14 +74,14 @@ class Connection(Part):
 
     name: str = Field(min_length=1, description="Unique; what `connect` refers to.")
     type: str = Field(description="kafka, firebasePubsub, httpAwsSig4, awssdk3 or oci.")
-    info: dict[str, Any] = Field(default_factory=dict)
+    info: dict[str, Any] = Field(default_factory=dict, description="What the type needs to connect.")
 
 
 class Feed(Part):
     """How a feature learns of changes; `info` depends on the type."""
 
-    type: str | None = None
-    info: dict[str, Any] | None = None
+    type: str | None = Field(default=None, description="How; each feature has its own types.")
+    info: dict[str, Any] | None = Field(default=None, description="What the type needs.")
 
 
 class SettingFeedback(Feed):
@@ -93,115 +93,123 @@ class SettingFeedback(Feed):
 class SettingFeature(Part):
     """`features.setting`: synchronising the setting with a central server."""
 
-    enable: bool = False
-    feed: Feed = Field(default_factory=Feed)
-    feedback: SettingFeedback = Field(default_factory=SettingFeedback)
+    enable: bool = Field(default=False, description="Whether it is switched on.")
+    feed: Feed = Field(default_factory=Feed, description="How the node hears of it.")
+    feedback: SettingFeedback = Field(
+        default_factory=SettingFeedback, description="How the node reports a loaded setting."
+    )
 
 
 class PurgeFeature(Part):
     """`features.purge`: purging on a central server's word."""
 
-    enable: bool = False
+    enable: bool = Field(default=False, description="Whether it is switched on.")
     worker_count: int = Field(default=2, ge=0, description="0 is one for each CPU.")
-    feed: Feed = Field(default_factory=Feed)
-    feedback: Feed = Field(default_factory=Feed)
+    feed: Feed = Field(default_factory=Feed, description="How the node hears of it.")
+    feedback: Feed = Field(default_factory=Feed, description="How the node reports.")
 
 
 class HeartbeatFeature(Part):
     """`features.heartbeat`: a sign of life at intervals."""
 
-    enable: bool = False
-    feedback: Feed = Field(default_factory=Feed)
+    enable: bool = Field(default=False, description="Whether it is switched on.")
+    feedback: Feed = Field(default_factory=Feed, description="How the node reports.")
 
 
 class NodelistFeature(Part):
     """`features.nodelist`, deprecated: following a cloud's list of instances."""
 
-    enable: bool = False
-    feed: Feed = Field(default_factory=Feed)
-    feedback: Feed = Field(default_factory=Feed)
+    enable: bool = Field(default=False, description="Whether it is switched on.")
+    feed: Feed = Field(default_factory=Feed, description="How the node hears of it.")
+    feedback: Feed = Field(default_factory=Feed, description="How the node reports.")
 
 
 class Features(Part):
     """`env.management.server.features`."""
 
-    setting: SettingFeature = Field(default_factory=SettingFeature)
-    purge: PurgeFeature = Field(default_factory=PurgeFeature)
-    heartbeat: HeartbeatFeature = Field(default_factory=HeartbeatFeature)
-    nodelist: NodelistFeature = Field(default_factory=NodelistFeature)
+    setting: SettingFeature = Field(default_factory=SettingFeature, description="Synchronising the setting.")
+    purge: PurgeFeature = Field(default_factory=PurgeFeature, description="Purging cached content.")
+    heartbeat: HeartbeatFeature = Field(default_factory=HeartbeatFeature, description="A sign of life.")
+    nodelist: NodelistFeature = Field(
+        default_factory=NodelistFeature, description="Following a cloud's instances; deprecated."
+    )
 
 
 class Backup(Part):
     """`events.onSettingLoad.backup`: keeping every loaded setting in a bucket."""
 
-    enable: bool = False
+    enable: bool = Field(default=False, description="Whether it is switched on.")
     hostname: str | None = Field(default=None, description="Only the node of this name does it.")
-    auto: bool = True
+    auto: bool = Field(default=True, description="After every change of the setting.")
     connect: str | None = Field(default=None, description="A connection of type httpAwsSig4.")
-    path: str | None = None
-    timeout: Seconds = 30
+    path: str | None = Field(default=None, description="Folder in the bucket.")
+    timeout: Seconds = Field(default=30, description="Seconds for one upload; it is tried until it succeeds.")
 
 
 class OnSettingLoad(Part):
     """`events.onSettingLoad`."""
 
-    backup: Backup = Field(default_factory=Backup)
+    backup: Backup = Field(default_factory=Backup, description="Keeping the setting in a bucket.")
 
 
 class Propagation(Part):
     """`events.onPurgeRequest.propagation`: passing a purge on, once."""
 
-    enable: bool = False
+    enable: bool = Field(default=False, description="Whether it is switched on.")
     nodelist: list[str] | None = Field(default=None, description="At most 8 addresses, the own one too.")
 
 
 class OnPurgeRequest(Part):
     """`events.onPurgeRequest`."""
 
-    propagation: Propagation = Field(default_factory=Propagation)
+    propagation: Propagation = Field(default_factory=Propagation, description="Passing the purge on.")
 
 
 class Events(Part):
     """`env.management.server.events`."""
 
-    on_setting_load: OnSettingLoad = Field(default_factory=OnSettingLoad)
-    on_purge_request: OnPurgeRequest = Field(default_factory=OnPurgeRequest)
+    on_setting_load: OnSettingLoad = Field(
+        default_factory=OnSettingLoad, description="After a setting was loaded."
+    )
+    on_purge_request: OnPurgeRequest = Field(
+        default_factory=OnPurgeRequest, description="After a purge was asked for."
+    )
 
 
 class Server(Part):
     """`env.management.server`: the node and a central server."""
 
-    enable: bool = False
-    connection: list[Connection] | None = None
-    features: Features = Field(default_factory=Features)
-    events: Events = Field(default_factory=Events)
+    enable: bool = Field(default=False, description="Whether it is switched on.")
+    connection: list[Connection] | None = Field(default=None, description="Connections that features share.")
+    features: Features = Field(default_factory=Features, description="What is synchronised, and how.")
+    events: Events = Field(default_factory=Events, description="What else happens at certain events.")
 
 
 class ClusterMeta(Part):
     """`env.management.cluster.meta`."""
 
-    enable: bool = False
+    enable: bool = Field(default=False, description="Whether it is switched on.")
     base_hosting_port: Port = Field(default=9000, description="First port of the hostings in a cluster.")
 
 
 class GroupBalance(Part):
     """What a member group may say of balancing: the mode."""
 
-    mode: Literal["rr", "hash"] | None = None
+    mode: Literal["rr", "hash"] | None = Field(default=None, description="In place of the cluster's own.")
 
 
 class Group(Part):
     """A member group: the nodes that serve certain functions."""
 
     functions: list[str] | None = Field(default=None, description='Names; `["all"]` is any, null is none.')
-    nodes: list[str]
-    balance: GroupBalance = Field(default_factory=GroupBalance)
+    nodes: list[str] = Field(description="Addresses of the group's nodes.")
+    balance: GroupBalance = Field(default_factory=GroupBalance, description="How the group shares its work.")
 
 
 class Discover(Part):
     """`env.management.cluster.discover`: who the members are."""
 
-    port: Port = 9900
+    port: Port = Field(default=9900, description="Port on which the members talk.")
     members: list[Any] | None = Field(
         default=None, description="null looks by broadcast; otherwise addresses, or groups of them."
     )
@@ -210,52 +218,55 @@ class Discover(Part):
 class Balance(Part):
     """`env.management.cluster.balance`: who serves a request."""
 
-    mode: Literal["rr", "hash"] = "rr"
-    lua_path: str | None = None
-    url_ignore_list: list[str] = Field(default_factory=lambda: ["#FUNCTION"])
+    mode: Literal["rr", "hash"] = Field(default="rr", description="In turn, or by a hash of the URL.")
+    lua_path: str | None = Field(default=None, description="Script that hashes in place of the URL.")
+    url_ignore_list: list[str] = Field(
+        default_factory=lambda: ["#FUNCTION"],
+        description="The hash leaves out the URL from the first of these on; `#FUNCTION` is any function.",
+    )
 
 
 class Stats(Part):
     """`env.management.cluster.stats`."""
 
-    enable: bool = True
-    listen: str = "127.0.0.1:10038"
+    enable: bool = Field(default=True, description="Whether statistics are gathered.")
+    listen: str = Field(default="127.0.0.1:10038", description="Where they are gathered.")
 
 
 class Cluster(Part):
     """`env.management.cluster`."""
 
-    meta: ClusterMeta = Field(default_factory=ClusterMeta)
-    discover: Discover = Field(default_factory=Discover)
-    balance: Balance = Field(default_factory=Balance)
-    stats: Stats = Field(default_factory=Stats)
+    meta: ClusterMeta = Field(default_factory=ClusterMeta, description="Whether there is a cluster.")
+    discover: Discover = Field(default_factory=Discover, description="Who its members are.")
+    balance: Balance = Field(default_factory=Balance, description="How requests are shared.")
+    stats: Stats = Field(default_factory=Stats, description="Statistics of the cluster.")
 
 
 class Management(Part):
     """`env.management`."""
 
-    api: Api = Field(default_factory=Api)
-    roles: list[Role] | None = None
-    server: Server = Field(default_factory=Server)
-    cluster: Cluster = Field(default_factory=Cluster)
+    api: Api = Field(default_factory=Api, description="Who may call the node.")
+    roles: list[Role] | None = Field(default=None, description="Roles and their permissions.")
+    server: Server = Field(default_factory=Server, description="The node and a central server.")
+    cluster: Cluster = Field(default_factory=Cluster, description="Nodes that serve together.")
 
 
 class Env(Part):
     """`env`."""
 
-    management: Management = Field(default_factory=Management)
+    management: Management = Field(default_factory=Management, description="How the node is managed.")
 
 
 class Hosting(Part):
     """One virtual host; only what a change of it can destroy is looked at."""
 
-    name: str = Field(min_length=1)
-    enable: bool = True
+    name: str = Field(min_length=1, description="Its domain name.")
+    enable: bool = Field(default=True, description="Whether it is served.")
 
 
 class SettingFile(Part):
     """A whole `setting.json`."""
 
-    meta: Meta = Field(default_factory=Meta)
-    env: Env = Field(default_factory=Env)
-    hosting: list[Hosting] | None = None
+    meta: Meta = Field(default_factory=Meta, description="What the file says of itself.")
+    env: Env = Field(default_factory=Env, description="The node's surroundings.")
+    hosting: list[Hosting] | None = Field(default=None, description="Virtual hosts.")

@@ -1,19 +1,77 @@
 """The references in docs/ are what the program says now; `make` them with the command in their test."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
+from pydantic import BaseModel
 
 from reconciler.cli.fleet_reference import fleet_reference
 from reconciler.cli.reference import reference
+from reconciler.cli.setting_reference import setting_reference
+from reconciler.desired.document import parse
+from reconciler.drivers.m2.check import problems_of
+from reconciler.drivers.m2.feeds import CONNECTIONS
+from reconciler.drivers.m2.setting import SettingFile
 
 DOCS = Path(__file__).parents[3] / "docs"
 
 
 @pytest.mark.parametrize(
     ("name", "made", "module"),
-    [("cli.md", reference, "reference"), ("fleet-file.md", fleet_reference, "fleet_reference")],
+    [
+        ("cli.md", reference, "reference"),
+        ("fleet-file.md", fleet_reference, "fleet_reference"),
+        ("setting.md", setting_reference, "setting_reference"),
+    ],
 )
 def test_a_reference_is_what_the_program_says(name, made, module):
     command = f"python -m reconciler.cli.{module} > docs/{name}"
     assert (DOCS / name).read_text(encoding="utf-8") == made(), f"make it anew: {command}"
+
+
+EXAMPLE = DOCS.parent / "setting.json.example"
+
+
+def models(kind: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        yield kind
+    for inner in get_args(kind):
+        yield from models(inner)
+
+
+def missing(model: type[BaseModel], value: Any, path: str = "") -> Iterator[str]:
+    """Pointers of a model's fields that a value lacks."""
+    if isinstance(value, list):
+        for item in value:
+            yield from missing(model, item, path)
+        return
+    for name, field in model.model_fields.items():
+        key = field.alias or name
+        if key not in value:
+            yield f"{path}/{key}"
+        elif value[key] is not None:
+            for inner in models(field.annotation):
+                yield from missing(inner, value[key], f"{path}/{key}")
+
+
+def test_the_example_shows_every_field_at_its_place_and_is_right():
+    document = parse("setting.json", EXAMPLE.read_bytes())
+    assert list(missing(SettingFile, document.value)) == []
+    assert problems_of(document) == []
+    server = document.value["env"]["management"]["server"]
+    assert {item["type"] for item in server["connection"]} == set(CONNECTIONS)
+
+
+def test_every_field_says_what_it_means():
+    def silent(model: type[BaseModel], seen: set[type[BaseModel]]) -> Iterator[str]:
+        seen.add(model)
+        for name, field in model.model_fields.items():
+            if not field.description:
+                yield f"{model.__name__}.{name}"
+            for inner in models(field.annotation):
+                if inner not in seen:
+                    yield from silent(inner, seen)
+
+    assert list(silent(SettingFile, set())) == []

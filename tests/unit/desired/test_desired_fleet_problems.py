@@ -3,6 +3,8 @@
 import pytest
 from fleets import told, words
 
+from reconciler.desired.fleetfile import FleetFile
+
 HEAD = "clusters:\n  - name: hall\n    kind: lamp\n"
 NODE = "    nodes: [{name: l1, address: 'h:1'}]\n"
 
@@ -58,6 +60,8 @@ clusters:
     ]
 
 
+TOP = FleetFile.model_fields.items()
+
 WORDS = {
     "unknown key": (
         one("    concurency: 3\n"),
@@ -67,7 +71,7 @@ WORDS = {
     "key unlike any": (
         {"fleet.yaml": "zzz: 1\nclusters: [{name: a, kind: bell}]"},
         "`zzz` is no key that is known here",
-        "the keys here are $schema, clusters, feedback, freeze, overrides, policy, rollout, suspend, version, windows",
+        f"the keys here are {', '.join(sorted(field.alias or name for name, field in TOP))}",
     ),
     "missing key": (
         {"fleet.yaml": HEAD + "    nodes: [{name: l1}]"},

@@ -1,0 +1,47 @@
+"""The reference of M2's `setting.json` in Markdown, made from the models that check it.
+
+`python -m reconciler.cli.setting_reference` prints it.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from pydantic import BaseModel
+
+from reconciler.cli.fleet_reference import section
+from reconciler.drivers.m2.feeds import CONNECTIONS, FEEDS
+from reconciler.drivers.m2.setting import AllowEntry, Connection, Group, Hosting, Role, SettingFile
+
+_INTRODUCTION = """# `setting.json`
+
+Made from the program: every field that the reconciler knows, with its default and meaning. All other keys
+pass through untouched. [`setting.json.example`](../setting.json.example) shows every one of them at its
+place; what is secret in it is a reference (see [overlays and secrets](overlays-and-secrets.md))."""
+
+
+def setting_reference() -> str:
+    """Every known field of a `setting.json`, of its connections and of what feeds and feedbacks need."""
+    seen: set[type[BaseModel]] = set()
+    parts = [_INTRODUCTION, *section("Top level", SettingFile, seen)]
+    lists: tuple[tuple[str, type[BaseModel]], ...] = (
+        ("An entry of `allowList`", AllowEntry),
+        ("A role", Role),
+        ("A connection", Connection),
+        ("A group of `members`", Group),
+        ("A hosting", Hosting),
+    )
+    for title, model in lists:
+        if model not in seen:
+            parts += section(title, model, seen)
+    shapes = {f"`info` of a connection of type `{kind}`": model for kind, model in CONNECTIONS.items()}
+    for (feature, side), types in FEEDS.items():
+        shapes |= {f"`info` of `{feature}.{side}` of type `{kind}`": model for kind, model in types.items()}
+    for title, shape in shapes.items():
+        if shape.model_fields:
+            parts += section(title, shape, seen)
+    return "\n\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(setting_reference())
