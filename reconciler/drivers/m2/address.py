@@ -52,6 +52,10 @@ class Span:
         """Whether some address is in both."""
         return self.version == other.version and self.low <= other.high and other.low <= self.high
 
+    def within(self, other: Span) -> bool:
+        """Whether every address of it is in the other, too."""
+        return self.version == other.version and other.low <= self.low and self.high <= other.high
+
     def __str__(self) -> str:
         make = IPv4Address if self.version == 4 else IPv6Address  # noqa: PLR2004
         first, last = make(self.low), make(self.high)

@@ -38,22 +38,39 @@ def locking_out_this_host(case: Case) -> Iterator[Violation]:
     """After the change, this host may still deliver a setting, however the node reads its allowList.
 
     A way of reading it under which this host could not have read the node just now is ruled out. Where
-    none is left, because its address is translated on the way, nothing can be told and nothing is said.
+    none is left, the node sees this host at an address that is not known here, because it is translated
+    on the way: then every address that may deliver a setting now has to keep that.
     """
     for target in _changed(case):
         answer = case.observed.nodes.get(target.node)
-        caller = answer.value.caller if isinstance(answer, Present) else ""
-        if not caller or not isinstance(answer, Present):
+        if not isinstance(answer, Present):
             continue
-        rules = [rule for rule in _RULES if _may(_clear(answer.value.content), caller, rule)]
-        if not all(_may(_clear(target.content), caller, rule) for rule in rules):
+        before, after, caller = _clear(answer.value.content), _clear(target.content), answer.value.caller
+        rules = [rule for rule in _RULES if caller and _may(before, caller, rule)]
+        why = _surely(after, caller, rules) if rules else _translated(before, after)
+        if why:
             yield Violation(
                 "lock-out",
                 f"{case.plan.cluster}/{target.node}",
-                f"{target.node}: {caller}, this host's address, would no longer be sure of {NEEDED}",
-                f"keep an allowList entry for {caller}, before any other that holds it, "
+                f"{target.node}: {why}",
+                "keep an entry for this host in the allowList, before any other that holds its address, "
                 f"with a role that has {NEEDED}",
             )
+
+
+def _surely(after: Any, caller: str, rules: list[Choices]) -> str:
+    if all(_may(after, caller, rule) for rule in rules):
+        return ""
+    return f"{caller}, this host's address, would no longer be sure of {NEEDED}"
+
+
+def _translated(before: Any, after: Any) -> str:
+    kept = able(after)
+    gone = [span for span in able(before) if not any(span.within(other) for other in kept)]
+    if not gone:
+        return ""
+    shown = ", ".join(map(str, gone[:3]))
+    return f"it is not known which address it sees this host at, and {shown} would lose {NEEDED}"
 
 
 GUARDS: tuple[Guard, ...] = (locking_out_everybody, locking_out_this_host)

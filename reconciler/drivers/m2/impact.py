@@ -110,7 +110,7 @@ def _access(before: Any, after: Any) -> Iterator[tuple[Risk, str]]:
     if old != new:
         yield Risk.HIGH, f"the node's API moves from port {old} to {new}"
     had, have = able(before), able(after)
-    gone = [span for span in had if not any(_within(span, other) for other in have)]
+    gone = [span for span in had if not any(span.within(other) for other in have)]
     if had and not any(span.overlaps(other) for span in had for other in have):
         yield Risk.HIGH, f"no address that holds {NEEDED} now keeps it"
     elif gone:
@@ -138,7 +138,3 @@ def able(document: Any) -> tuple[Span, ...]:
         return _EVERYONE if default in powerful else ()
     spans = (span_of(entry) for _, entry in entries if (mapping(entry).get("role") or default) in powerful)
     return tuple(span for span in spans if span is not None)
-
-
-def _within(span: Span, other: Span) -> bool:
-    return span.version == other.version and other.low <= span.low and span.high <= other.high

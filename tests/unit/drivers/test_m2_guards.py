@@ -49,7 +49,9 @@ def test_a_setting_that_nobody_could_change_again_is_refused(wanted):
 
 def test_this_host_is_not_shut_out():
     assert codes(setting(**{LIST: [ADMIN]})) == ["lock-out"]
-    assert codes(setting(**{LIST: [ADMIN]}), caller="10.0.0.1") == []
+    both = setting(**{LIST: [ADMIN, {"role": "admin", "addr": "127.0.0.1"}]})
+    assert codes(setting(**{LIST: [ADMIN]}), both, "10.0.0.1") == []
+    assert codes(setting(**{LIST: [ADMIN]}), both, "127.0.0.1") == ["lock-out"]
 
 
 def test_an_entry_that_hides_this_hosts_own_counts_as_a_lock_out():
@@ -66,6 +68,10 @@ def test_ways_of_reading_that_the_last_read_ruled_out_do_not_count():
     assert codes(setting(meta__version="B", **{LIST: [USER, ADMIN]}), hidden, "10.0.0.1") == []
 
 
-def test_a_host_whose_address_is_not_known_is_not_judged():
-    assert codes(setting(**{LIST: [ADMIN]}), caller="") == []
-    assert codes(setting(**{LIST: [ADMIN]}), caller="172.16.0.9") == []
+@pytest.mark.parametrize("caller", ["", "172.16.0.9"])
+def test_where_the_address_is_translated_nobody_who_may_deliver_is_shut_out(caller):
+    shown = setting(**{LIST: [ADMIN, {"role": "admin", "addr": "10.0.1.0/24"}]})
+    wider = setting(**{LIST: [{"role": "admin", "addr": "10.0.0.0/16"}]})
+    assert codes(wider, shown, caller) == []
+    assert codes(setting(**{LIST: [ADMIN]}), shown, caller) == ["lock-out"]
+    assert codes(setting(**{LIST: [ADMIN]}), caller=caller) == ["lock-out"]
