@@ -174,6 +174,23 @@ async def test_faults_of_the_world_itself_are_at_hand(cluster):
     assert (await cluster.members(TWO))[ONE] is False
 
 
+async def test_an_isolated_node_is_away_for_the_others_and_comes_back_by_itself(cluster):
+    await cluster.ask(ONE, INIT, node_name_list=[ONE, TWO, THREE])
+    await cluster.simulation.fault(TWO, "isolated")
+    assert await cluster.members(ONE) == {ONE: True, TWO: False, THREE: True}
+    assert await cluster.members(TWO) == {ONE: False, TWO: True, THREE: False}
+    await cluster.simulation.fault(TWO, "rejoined")
+    assert await cluster.members(TWO) == {ONE: True, TWO: True, THREE: True}
+
+
+async def test_a_registration_that_fails_halfway_raises_the_number_of_nodes_alone(cluster):
+    await cluster.ask(ONE, INIT, node_name_list=[ONE, TWO, THREE])
+    await cluster.simulation.fault(FOUR, "halfway")
+    status, _ = await cluster.ask(FOUR, REGISTER, contact_node_name=ONE)
+    assert status == 500
+    assert await cluster.members(ONE) == {ONE: True, TWO: True, THREE: True, FOUR: False}
+
+
 def test_a_node_that_speaks_tls_is_refused():
     with pytest.raises(UsageError, match=r"node-01.*: a simulated node speaks plain HTTP"):
         Simulation(fleet(scheme="https"))

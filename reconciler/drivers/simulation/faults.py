@@ -25,6 +25,9 @@ class Kind(StrEnum):
     KILLED = "killed"
     STARTED = "started"
     RESTARTED = "restarted"
+    ISOLATED = "isolated"
+    REJOINED = "rejoined"
+    HALFWAY = "halfway"
 
 
 MEANING: Final = {
@@ -40,10 +43,16 @@ MEANING: Final = {
     Kind.KILLED: "goes down at once: connections are refused",
     Kind.STARTED: "comes up again at once",
     Kind.RESTARTED: "goes down at once and comes up after ARGUMENT seconds (0)",
+    Kind.ISOLATED: "is cut off from the other nodes at once; this host still reaches it",
+    Kind.REJOINED: "reaches the other nodes again at once",
+    Kind.HALFWAY: "fails halfway: its cluster's next registration lists the node and leaves it out",
 }
 """Every fault in one line, for the help."""
 
-AT_ONCE: Final = frozenset({Kind.KILLED, Kind.STARTED, Kind.RESTARTED})
+AMONG_NODES: Final = frozenset({Kind.ISOLATED, Kind.REJOINED, Kind.HALFWAY})
+"""Faults between the nodes of a cluster, of products whose nodes talk to each other."""
+
+AT_ONCE: Final = AMONG_NODES | {Kind.KILLED, Kind.STARTED, Kind.RESTARTED}
 """Faults that happen when they are asked for; the others wait for a request."""
 
 _DEFAULT_ARGUMENT: Final = {Kind.SLOW: 1.0, Kind.ERROR: 500.0}

@@ -12,9 +12,9 @@ from typing import Any, Final, Protocol, Self
 
 from reconciler.core.ports import Desk
 from reconciler.drivers.simulation.addresses import Address, not_free, on_loopback, raise_file_limit
-from reconciler.drivers.simulation.faults import AT_ONCE, Fault, Kind, Pending, fault_of
+from reconciler.drivers.simulation.faults import AMONG_NODES, AT_ONCE, Fault, Kind, Pending, fault_of
 from reconciler.drivers.simulation.products import serve
-from reconciler.drivers.simulation.served import Reply, Request, Served
+from reconciler.drivers.simulation.served import Joined, Reply, Request, Served
 from reconciler.drivers.simulation.serving import CLOSED, Listener
 from reconciler.errors import UsageError
 
@@ -184,6 +184,9 @@ class Simulation:
             if fault.kind not in AT_ONCE:
                 place.pending.add(fault)
                 continue
+            if fault.kind in AMONG_NODES:
+                _among(place, fault.kind)
+                continue
             if fault.kind is not Kind.STARTED:
                 await place.listener.close()
                 place.served.world.kill(place.node)
@@ -232,6 +235,22 @@ def _replied(place: _Place, request: Request, fault: Fault | None) -> Reply:
     if kind is Kind.REFUSE:
         return place.served.refusal()
     return place.served.answer(place.node, request)
+
+
+def _among(place: _Place, kind: Kind) -> None:
+    """Let a fault between nodes happen to one of them."""
+    world = place.served.world
+    if not isinstance(world, Joined):
+        raise UsageError(
+            f"{place.node}: its product's nodes do not talk to each other", remedy="use cut or killed"
+        )
+    match kind:
+        case Kind.ISOLATED:
+            world.isolate(place.node)
+        case Kind.REJOINED:
+            world.rejoin(place.node)
+        case _:
+            world.half_register()
 
 
 def _check(places: Iterable[_Place]) -> None:

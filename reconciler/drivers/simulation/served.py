@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from reconciler.drivers.simulation.addresses import Address
 
@@ -37,6 +37,20 @@ class World(Protocol):
 
     def start(self, node: str) -> None:
         """The node comes up."""
+
+
+@runtime_checkable
+class Joined(Protocol):
+    """A world whose nodes form a cluster, so that something can happen between them."""
+
+    def isolate(self, node: str) -> None:
+        """The other nodes do not reach it any more, nor it them."""
+
+    def rejoin(self, node: str) -> None:
+        """It reaches the other nodes again."""
+
+    def half_register(self, times: int = 1) -> None:
+        """The next registrations fail halfway."""
 
 
 class Served(Protocol):

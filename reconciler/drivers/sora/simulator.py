@@ -103,6 +103,19 @@ class SoraWorld:
                 sides[self.site.roster.at(name)] = side
         self.site.state = machine.partition(self.state, sides)
 
+    def isolate(self, node: str) -> None:
+        """Cut one node off from all others; this host still reaches its API."""
+        self._side(node, 1 + self.site.roster.at(node))
+
+    def rejoin(self, node: str) -> None:
+        """The node is back on the side of those that were never cut off."""
+        self._side(node, 0)
+
+    def _side(self, node: str, side: int) -> None:
+        sides = [one.side for one in self.state]
+        sides[self.site.roster.at(node)] = side
+        self.site.state = machine.partition(self.state, sides)
+
     def heal(self) -> None:
         """All nodes reach each other again."""
         self.site.state = machine.heal(self.state)
