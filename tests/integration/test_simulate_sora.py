@@ -191,6 +191,36 @@ async def test_a_registration_that_fails_halfway_raises_the_number_of_nodes_alon
     assert await cluster.members(ONE) == {ONE: True, TWO: True, THREE: True, FOUR: False}
 
 
+async def test_a_stale_node_answers_as_it_did_before_the_change(cluster):
+    await cluster.ask(ONE, INIT, node_name_list=[ONE, TWO, THREE])
+    await cluster.members(TWO)
+    await cluster.simulation.fault(TWO, "stale", count=2)
+    await cluster.ask(FOUR, REGISTER, contact_node_name=ONE)
+    shown = [FOUR in await cluster.members(node) for node in (ONE, TWO, TWO, TWO)]
+    assert shown == [True, False, False, True]
+
+
+async def test_a_duplicated_change_is_performed_twice_and_seen_once_by_who_looks_on():
+    seen = []
+
+    def around(cluster, node, request, perform):
+        before = world().state
+        reply = perform()
+        seen.append((cluster, node, before != world().state))
+        return reply
+
+    def world():
+        return simulation.world("live")
+
+    choices = {"sora": Choices(repeated_init=Repeat.RESET)}
+    async with Simulation(fleet(), choices=choices, around=around) as simulation:
+        await simulation.fault(ONE, "duplicate")
+        status, _ = await Cluster(simulation).ask(ONE, INIT, node_name_list=NAMES)
+        assert status == 200
+        assert world().state[0].log.epoch == 1
+    assert seen == [("live", ONE, True)]
+
+
 def test_a_node_that_speaks_tls_is_refused():
     with pytest.raises(UsageError, match=r"node-01.*: a simulated node speaks plain HTTP"):
         Simulation(fleet(scheme="https"))

@@ -22,6 +22,8 @@ class Kind(StrEnum):
     SILENT = "silent"
     REFUSE = "refuse"
     LOST = "lost"
+    STALE = "stale"
+    DUPLICATE = "duplicate"
     KILLED = "killed"
     STARTED = "started"
     RESTARTED = "restarted"
@@ -40,6 +42,8 @@ MEANING: Final = {
     Kind.SILENT: "does nothing, and never answers",
     Kind.REFUSE: "refuses a change in the product's own words",
     Kind.LOST: "does a change, and closes the connection instead of answering",
+    Kind.STALE: "answers a read as it answered the same read before",
+    Kind.DUPLICATE: "gets a change twice, as from a proxy that repeats it",
     Kind.KILLED: "goes down at once: connections are refused",
     Kind.STARTED: "comes up again at once",
     Kind.RESTARTED: "goes down at once and comes up after ARGUMENT seconds (0)",
@@ -56,7 +60,7 @@ AT_ONCE: Final = AMONG_NODES | {Kind.KILLED, Kind.STARTED, Kind.RESTARTED}
 """Faults that happen when they are asked for; the others wait for a request."""
 
 _DEFAULT_ARGUMENT: Final = {Kind.SLOW: 1.0, Kind.ERROR: 500.0}
-_CHANGES_ONLY: Final = frozenset({Kind.REFUSE, Kind.LOST})
+_CHANGES_ONLY: Final = frozenset({Kind.REFUSE, Kind.LOST, Kind.DUPLICATE})
 
 
 class On(StrEnum):
@@ -74,7 +78,7 @@ class Fault:
     Args:
         argument: seconds or a status, as `MEANING` says.
         count: for how many requests; None: until the faults are cleared.
-        on: which requests count; `lost` and `refuse` need no telling that it is changes.
+        on: which requests count; those of which only a change or only a read makes sense need no telling.
     """
 
     kind: Kind
@@ -109,7 +113,7 @@ def fault_of(
         raise UsageError(
             f"{argument:g} makes no sense for the fault {kind}", remedy=f"{kind}: {MEANING[known]}"
         )
-    default = On.CHANGES if known in _CHANGES_ONLY else On.ANY
+    default = On.CHANGES if known in _CHANGES_ONLY else On.READS if known is Kind.STALE else On.ANY
     return Fault(known, argument, count, On(on) if on else default)
 
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
 from reconciler.core.ports import Desk
-from reconciler.drivers.simulation.addresses import Address, not_free, on_loopback, raise_file_limit
-from reconciler.drivers.simulation.faults import AMONG_NODES, AT_ONCE, Fault, Kind, Pending, fault_of
+from reconciler.drivers.simulation.addresses import Address, on_loopback, raise_file_limit
+from reconciler.drivers.simulation.faults import AMONG_NODES, AT_ONCE, Fault, Kind, fault_of
+from reconciler.drivers.simulation.place import Around, Place, among, opened, plainly, replied, started
 from reconciler.drivers.simulation.products import serve
-from reconciler.drivers.simulation.served import Joined, Reply, Request, Served
-from reconciler.drivers.simulation.serving import CLOSED, Listener
+from reconciler.drivers.simulation.served import Reply, Request, Served
+from reconciler.drivers.simulation.serving import Listener
 from reconciler.errors import UsageError
 
 REMEMBERED: Final = 100_000
@@ -23,10 +24,6 @@ REMEMBERED: Final = 100_000
 
 SPARE_FILES: Final = 1024
 """Open files beyond one for each node: connections, and what the process has open anyway."""
-
-
-PAGE: Final = b"<!doctype html><title>Welcome</title><p>This is not the node you are looking for."
-"""What a fault of the kind `garbage` answers."""
 
 
 class Fleet(Protocol):
@@ -55,17 +52,6 @@ class Call:
     fault: str = ""
 
 
-@dataclass(slots=True)
-class _Place:
-    cluster: str
-    kind: str
-    node: str
-    served: Served
-    address: Address
-    listener: Listener
-    pending: Pending = field(default_factory=Pending)
-
-
 class Simulation:
     """All nodes of a fleet, served while it is entered; an asynchronous context manager.
 
@@ -75,6 +61,7 @@ class Simulation:
         choices: kind -> that product's `Choices`, where its own defaults do not do.
         fresh: nodes that know nothing yet although the others have converged: fresh from the
             factory, or in no cluster.
+        around: sees every change before and after it, for whoever watches over the nodes.
 
     Raises:
         UsageError: a cluster's kind cannot be simulated, or a node's address is not on loopback.
@@ -87,10 +74,11 @@ class Simulation:
         converged: bool = False,
         choices: Mapping[str, Any] | None = None,
         fresh: Collection[str] = (),
+        around: Around = plainly,
     ) -> None:
         self._calls: deque[Call] = deque(maxlen=REMEMBERED)
         self._served: dict[str, Served] = {}
-        self._places: dict[str, _Place] = {}
+        self._places: dict[str, Place] = {}
         self._restarts: set[asyncio.Task[None]] = set()
         for desk in fleet.desks:
             kind = desk.entry.kind
@@ -99,7 +87,7 @@ class Simulation:
             self._served[desk.entry.name] = served
             for node, address in served.addresses.items():
                 listener = Listener(partial(self._ask, node))
-                self._places[node] = _Place(desk.entry.name, kind, node, served, address, listener)
+                self._places[node] = Place(desk.entry.name, kind, node, served, address, listener, around)
         _check(self._places.values())
         for name in fresh:
             self._named(name)
@@ -108,7 +96,7 @@ class Simulation:
         raise_file_limit(len(self._places) + SPARE_FILES)
         try:
             for place in self._places.values():
-                await _open(place)
+                await opened(place)
         except UsageError:
             await self.__aexit__(None, None, None)
             raise
@@ -185,24 +173,24 @@ class Simulation:
                 place.pending.add(fault)
                 continue
             if fault.kind in AMONG_NODES:
-                _among(place, fault.kind)
+                among(place, fault.kind)
                 continue
             if fault.kind is not Kind.STARTED:
                 await place.listener.close()
                 place.served.world.kill(place.node)
             if fault.kind is Kind.RESTARTED and fault.argument:
-                task = asyncio.create_task(_start(place, fault.argument))
+                task = asyncio.create_task(started(place, fault.argument))
                 self._restarts.add(task)
                 task.add_done_callback(self._restarts.discard)
             elif fault.kind is not Kind.KILLED:
-                await _start(place)
+                await started(place)
 
     def clear(self) -> None:
         """Take away all faults that still wait; a killed node stays down."""
         for place in self._places.values():
             place.pending.clear()
 
-    def _named(self, name: str) -> list[_Place]:
+    def _named(self, name: str) -> list[Place]:
         if name in self._places:
             return [self._places[name]]
         found = [place for place in self._places.values() if place.cluster == name]
@@ -217,64 +205,16 @@ class Simulation:
         place = self._places[node]
         change = place.served.changes(request)
         fault = place.pending.take(change=change)
-        reply = _replied(place, request, fault)
+        reply = replied(place, request, fault, change=change)
         said = str(fault.kind) if fault else ""
         self._calls.append(Call(node, place.served.asked(request), change, reply[0], said))
         return fault, reply
 
 
-def _replied(place: _Place, request: Request, fault: Fault | None) -> Reply:
-    """What a node answers, done where the fault lets it be done."""
-    kind = fault.kind if fault else None
-    if kind in {Kind.CUT, Kind.RESET, Kind.SILENT}:
-        return CLOSED, {}, b""
-    if fault is not None and kind is Kind.ERROR:
-        return int(fault.argument), {"Content-Type": "text/plain"}, b"an error on request\n"
-    if kind is Kind.GARBAGE:
-        return 200, {"Content-Type": "text/html"}, PAGE
-    if kind is Kind.REFUSE:
-        return place.served.refusal()
-    return place.served.answer(place.node, request)
-
-
-def _among(place: _Place, kind: Kind) -> None:
-    """Let a fault between nodes happen to one of them."""
-    world = place.served.world
-    if not isinstance(world, Joined):
-        raise UsageError(
-            f"{place.node}: its product's nodes do not talk to each other", remedy="use cut or killed"
-        )
-    match kind:
-        case Kind.ISOLATED:
-            world.isolate(place.node)
-        case Kind.REJOINED:
-            world.rejoin(place.node)
-        case _:
-            world.half_register()
-
-
-def _check(places: Iterable[_Place]) -> None:
+def _check(places: Iterable[Place]) -> None:
     taken: dict[Address, str] = {}
     for place in places:
         on_loopback(place.node, place.address)
         other = taken.setdefault(place.address, place.node)
         if other != place.node:
             raise UsageError(f"{other} and {place.node} have the same address {place.address}")
-
-
-async def _open(place: _Place) -> None:
-    try:
-        await place.listener.open(place.address)
-    except OSError as error:
-        raise not_free(place.node, place.address, error) from error
-
-
-async def _start(place: _Place, delay: float = 0) -> None:
-    """Bring a node up, where it listens now."""
-    await asyncio.sleep(delay)
-    await place.listener.close()
-    place.served.world.start(place.node)
-    port = place.served.moved(place.node)
-    if port is not None:
-        place.address = Address(place.address.host, port)
-    await _open(place)
