@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -98,15 +98,23 @@ class Nodes:
         self._thread.join()
         self._loop.close()
 
-    def serve(self, folder: Path) -> Any:
-        """Serve every node that the fleet file in a folder names; gives the simulation."""
+    def serve(self, folder: Path, *, converged: bool = False, fresh: Collection[str] = ()) -> Any:
+        """Serve every node that the fleet file in a folder names; gives the simulation.
+
+        Args:
+            folder: where the fleet file is.
+            converged: whether the nodes begin as the fleet file says.
+            fresh: with `converged`, nodes that know nothing yet.
+        """
         from reconciler.desired.fleet import load  # noqa: PLC0415  (heavy)
         from reconciler.drivers.registry import DRIVERS  # noqa: PLC0415
         from reconciler.drivers.simulation.host import Simulation  # noqa: PLC0415
         from reconciler.sources.locate import locate  # noqa: PLC0415
+        from reconciler.sources.vault import LocalVault  # noqa: PLC0415
 
         source = locate(str(folder), cache=folder / ".git")
-        simulation = Simulation(load(self._done(source.snapshot()), DRIVERS))
+        fleet = load(self._done(source.snapshot()), DRIVERS, LocalVault())
+        simulation = Simulation(fleet, converged=converged, fresh=fresh)
         self._done(simulation.__aenter__())
         self._simulations.append(simulation)
         return simulation

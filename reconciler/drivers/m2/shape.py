@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
@@ -33,6 +35,8 @@ _FOUND: Final = (
     (Sequence, "a list"),
 )
 
+_QUOTED: Final = re.compile('"([^"]*)"')
+
 
 def faults(document: Any) -> list[Fault]:
     """What the models say of a whole document."""
@@ -60,7 +64,7 @@ def _fault(detail: ErrorDetails, value: Any, base: Path) -> Fault:
         said = f"{label} should be {_EXPECTED[kind]} but is {kind_of(found)}"
         return Fault((*base, *path), "wrong-type", said, _unquoted(kind, found))
     if kind == "literal_error":
-        return Fault((*base, *path), "unknown-value", f"{label} should be {context['expected']}")
+        return Fault((*base, *path), "unknown-value", *_literal(label, context["expected"], detail["input"]))
     bounds = {"greater_than_equal": "ge", "less_than_equal": "le"}
     if kind in bounds:
         side = "at least" if kind == "greater_than_equal" else "at most"
@@ -69,6 +73,16 @@ def _fault(detail: ErrorDetails, value: Any, base: Path) -> Fault:
     if kind == "string_too_short":
         return Fault((*base, *path), "empty-text", f"{label} is empty")
     return Fault((*base, *path), "wrong-value", f"{label}: {detail['msg']}")
+
+
+def _literal(label: str, expected: str, found: Any) -> tuple[str, str]:
+    """What is wrong with a value that is none of those expected (`'rr' or 'hash'`), and the nearest."""
+    values = expected.replace("'", '"')
+    if not isinstance(found, str):
+        return f"{label} should be {values} but is {kind_of(found)}", ""
+    close = get_close_matches(found.lower(), _QUOTED.findall(values), n=1)
+    meant = f'did you mean "{close[0]}"?' if close else ""
+    return f'{label} should be {values} but is "{found}"', meant
 
 
 def kind_of(value: Any) -> str:
