@@ -2,37 +2,47 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from cronsim import CronSim, CronSimError
+from cronsim import CronSim
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
-from reconciler.core.strict import Span, Strict
+from reconciler.core.cron import FIVE_OR_SIX_FIELDS, fault_of
+from reconciler.core.strict import SomeTime, Strict
 
+_ZONE = r"^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$"
+_DAY_OR_MOMENT = (
+    r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+    r"([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?"
+    r"(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])?)?$"
+)
+_HOW = "a day has the form `2026-12-24`, a moment `2026-12-24T18:00`"
 _MARGIN = timedelta(hours=26)
 """More than any clock was ever put forward or back, Samoa's skipped day included."""
 
 
 def _cron(text: str) -> str:
-    try:
-        CronSim(text, datetime(2026, 1, 1))  # noqa: DTZ001  (only the form is checked)
-    except CronSimError as error:
-        raise ValueError(
-            f"this is no cron expression of five fields, or of six with seconds first: {error}"
-        ) from error
+    if wrong := fault_of(text):
+        raise ValueError(f"this is no cron expression of five fields, or of six with seconds first: {wrong}")
     return text
 
 
 def _zone(text: str) -> str:
-    try:
-        _zone_of(text)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ValueError("no time zone of this name is known here, such as `Europe/Berlin`") from error
+    if not _is_zone(text):
+        raise ValueError("no time zone of this name is known here, such as `Europe/Berlin`")
     return text
+
+
+def _is_zone(text: str) -> bool:
+    try:
+        return bool(re.fullmatch(_ZONE, text) and _zone_of(text))
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return False
 
 
 @cache
@@ -46,18 +56,20 @@ def _day_or_moment(text: str) -> str:
 
 
 def _parsed(text: str) -> date | datetime:
+    if not re.fullmatch(_DAY_OR_MOMENT, text):
+        raise ValueError(_HOW)
     try:
         return datetime.fromisoformat(text) if len(text) > len("2026-12-01") else date.fromisoformat(text)
     except ValueError:
-        raise ValueError("a day has the form `2026-12-24`, a moment `2026-12-24T18:00`") from None
+        raise ValueError(_HOW) from None
 
 
-Cron = Annotated[str, AfterValidator(_cron)]
-Zone = Annotated[str, AfterValidator(_zone)]
+Cron = Annotated[str, AfterValidator(_cron), Field(json_schema_extra={"pattern": FIVE_OR_SIX_FIELDS})]
+Zone = Annotated[str, AfterValidator(_zone), Field(json_schema_extra={"pattern": _ZONE})]
 DayOrMoment = Annotated[
     str,
     AfterValidator(_day_or_moment),
-    WithJsonSchema({"type": "string", "pattern": r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}.*)?$"}),
+    WithJsonSchema({"type": "string", "pattern": _DAY_OR_MOMENT}),
 ]
 
 
@@ -67,14 +79,8 @@ class Window(Strict):
     cron: Cron = Field(
         description="When it opens: five fields, or six with seconds first.", examples=["0 2 * * TUE-THU"]
     )
-    duration: Span = Field(description="How long it stays open.", examples=["2h"])
+    duration: SomeTime = Field(description="How long it stays open.", examples=["2h"])
     timezone: Zone = Field(default="UTC", description="Whose clock the cron speaks of.")
-
-    @model_validator(mode="after")
-    def _long_enough(self) -> Window:
-        if self.duration <= 0:
-            raise ValueError("a window is open for more than 0 seconds")
-        return self
 
 
 class Freeze(Strict):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from reconciler.core.strict import Amount, Strict, amount_of
+from reconciler.core.strict import Amount, Day, Number, Strict, amount_of
 
 __all__ = ["Amount", "Budget", "Override", "Policy", "amount_of"]
 
@@ -19,7 +18,7 @@ class Budget(Strict):
     """How much may be changed within a rolling window, over all runs."""
 
     nodes: Amount = Field(description="Nodes that may be changed within the window, a number or a share.")
-    hours: Annotated[float, Field(gt=0, le=24 * 31)] = Field(description="Length of the window in hours.")
+    hours: Annotated[Number, Field(gt=0, le=24 * 31)] = Field(description="Length of the window in hours.")
 
 
 class Policy(Strict):
@@ -48,7 +47,7 @@ class Override(Strict):
 
     guard: str = Field(description="Code of the guard.", examples=["blast-radius"])
     target: str = Field(default="", description="A cluster or `cluster/node`; empty for the whole fleet.")
-    until: date = Field(description="Last day on which it holds, as YYYY-MM-DD.")
+    until: Day = Field(description="Last day on which it holds, as YYYY-MM-DD.")
     reason: str = Field(min_length=8, description="Why, for whoever reads it later.")
 
     def covers(self, code: str, target: str) -> bool:

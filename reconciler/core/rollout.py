@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from reconciler.core.strict import Amount, Span, Strict
+from reconciler.core.strict import AMOUNT_FORM, Amount, Flag, Number, Span, Strict
 
 
 class MetricGate(Strict):
@@ -20,11 +20,11 @@ class MetricGate(Strict):
     compare: Literal["value", "rate"] = Field(
         default="rate", description="Its value after the soak, or how much it grew in a second of the soak."
     )
-    factor: Annotated[float, Field(ge=1, le=1000)] = Field(
+    factor: Annotated[Number, Field(ge=1, le=1000)] = Field(
         default=2, description="How many times the unchanged nodes' median is still good."
     )
     worse: Literal["higher", "lower"] = Field(default="higher", description="Which way is the bad one.")
-    ignore: Annotated[float, Field(ge=0)] = Field(
+    ignore: Annotated[Number, Field(ge=0)] = Field(
         default=0, description="Differences from the unchanged nodes up to this much never count."
     )
 
@@ -32,7 +32,7 @@ class MetricGate(Strict):
 class Gates(Strict):
     """What has to hold after each wave, before the next one begins."""
 
-    read_back: bool = Field(
+    read_back: Flag = Field(
         default=True, description="Every node of the wave still shows, after the soak, what was delivered."
     )
     metrics: tuple[MetricGate, ...] = Field(
@@ -41,10 +41,15 @@ class Gates(Strict):
 
 
 def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str | int) else value
+    return [value] if isinstance(value, str | int | float) else value
 
 
-Sizes = Annotated[tuple[Amount, ...], BeforeValidator(_as_list), Field(min_length=1)]
+Sizes = Annotated[
+    tuple[Amount, ...],
+    Field(min_length=1),
+    BeforeValidator(_as_list),
+    WithJsonSchema({"anyOf": [AMOUNT_FORM, {"type": "array", "items": AMOUNT_FORM, "minItems": 1}]}),
+]
 
 
 class Rollout(Strict):

@@ -8,12 +8,12 @@ from pydantic import Field
 
 from reconciler.core.calendar import Freeze, Suspend, Window
 from reconciler.core.rollout import Rollout
-from reconciler.core.strict import Strict
+from reconciler.core.strict import Number, Strict, Whole
 
 __all__ = ["ClusterEntry", "FeedbackEntry", "Name", "NodeEntry", "Seconds", "Strict", "Timeouts"]
 
 Name = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[0-9A-Za-z][0-9A-Za-z._@\-]*$")]
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Seconds = Annotated[Number, Field(gt=0, le=86_400)]
 
 
 class NodeEntry(Strict):
@@ -43,7 +43,7 @@ class ClusterEntry(Strict):
 
     name: Name = Field(description="The cluster's name, unique in the fleet.", examples=["edge-seoul"])
     kind: str = Field(description="The product that its nodes run.", examples=["m2", "sora"])
-    concurrency: int = Field(
+    concurrency: Whole = Field(
         default=5, ge=1, le=1000, description="How many nodes of the cluster may be changed at once."
     )
     timeouts: Timeouts = Field(default_factory=Timeouts, description="How long to wait.")

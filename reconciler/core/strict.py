@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+)
+from pydantic_core import PydanticCustomError
 
-_SPAN = re.compile(r"^(?:(\d{1,4})d)?(?:(\d{1,4})h)?(?:(\d{1,5})m)?(?:(\d{1,7})s)?$")
+_FORM = r"([0-9]{1,4}d)?([0-9]{1,4}h)?([0-9]{1,5}m)?([0-9]{1,7}s)?"
+
+_SPAN = re.compile(r"(?:([0-9]{1,4})d)?(?:([0-9]{1,4})h)?(?:([0-9]{1,5})m)?(?:([0-9]{1,7})s)?")
 _UNITS = (86_400, 3_600, 60, 1)
 _LONGEST = 366 * 86_400
 
-_AMOUNT = r"^(\d{1,6}|\d{1,3}%)$"
+_AMOUNT = r"^([0-9]{1,6}|[0-9]{1,3}%)$"
+_DAY = r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$"
 
 
 class Strict(BaseModel):
@@ -20,22 +33,53 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def _as_text(value: Any) -> Any:
-    return str(value) if type(value) is int else value
+def whole(value: Any) -> Any:
+    """A number without a fraction as an integer: JSON has one kind of number, so that 1.0 is 1."""
+    return int(value) if type(value) is float and value.is_integer() else value
 
+
+Whole = Annotated[int, Field(strict=True), BeforeValidator(whole)]
+"""A whole number, never true, false or text."""
+
+Number = Annotated[float, Field(strict=True)]
+"""A number, never true, false or text."""
+
+Flag = Annotated[bool, Field(strict=True)]
+"""True or false, never a number or text."""
+
+
+def _written_out(value: Any) -> Any:
+    if not isinstance(value, date) and not (isinstance(value, str) and re.fullmatch(_DAY, value)):
+        raise PydanticCustomError("date_form", "a day has the form 2026-12-24")
+    return value
+
+
+Day = Annotated[
+    date,
+    BeforeValidator(_written_out),
+    WithJsonSchema({"type": "string", "format": "date", "pattern": _DAY}),
+]
+"""A day as YYYY-MM-DD."""
+
+
+def _as_text(value: Any) -> Any:
+    number = whole(value)
+    return str(number) if type(number) is int else value
+
+
+AMOUNT_FORM: dict[str, Any] = {
+    "anyOf": [
+        {"type": "string", "pattern": _AMOUNT},
+        {"type": "integer", "minimum": 0, "maximum": 999_999},
+    ]
+}
+"""What a schema says of an `Amount`."""
 
 Amount = Annotated[
     str,
     StringConstraints(pattern=_AMOUNT),
     BeforeValidator(_as_text),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string", "pattern": _AMOUNT},
-                {"type": "integer", "minimum": 0, "maximum": 999_999},
-            ]
-        }
-    ),
+    WithJsonSchema(AMOUNT_FORM),
 ]
 """A number of nodes such as `3`, or a share of a cluster's nodes such as `25%`."""
 
@@ -53,8 +97,8 @@ def seconds_of(text: str) -> float:
     Raises:
         ValueError: it has another form, or is longer than a year.
     """
-    match = _SPAN.match(text.strip())
-    if match is None or not text.strip():
+    match = _SPAN.fullmatch(text)
+    if match is None or not text:
         raise ValueError("a span has the form `90s`, `30m`, `1h30m` or `2d`, or is a number of seconds")
     seconds = sum(int(number) * unit for number, unit in zip(match.groups(), _UNITS, strict=True) if number)
     if seconds > _LONGEST:
@@ -71,18 +115,36 @@ def _as_seconds(value: Any) -> Any:
 
 
 Span = Annotated[
-    float,
+    Number,
     BeforeValidator(_as_seconds),
     WithJsonSchema(
         {
             "anyOf": [
                 {"type": "number", "minimum": 0, "maximum": _LONGEST},
-                {
-                    "type": "string",
-                    "pattern": r"^(?=.)([0-9]{1,4}d)?([0-9]{1,4}h)?([0-9]{1,5}m)?([0-9]{1,7}s)?$",
-                },
+                {"type": "string", "pattern": f"^(?=.){_FORM}$"},
             ]
         }
     ),
 ]
 """A length of time: seconds as a number, or text such as `90s`, `30m`, `1h30m`, `2d`."""
+
+
+def _some(seconds: float) -> float:
+    if seconds <= 0:
+        raise ValueError("more than 0 seconds are needed")
+    return seconds
+
+
+SomeTime = Annotated[
+    Span,
+    AfterValidator(_some),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0, "maximum": _LONGEST},
+                {"type": "string", "pattern": f"^(?=.*[1-9]){_FORM}$"},
+            ]
+        }
+    ),
+]
+"""A length of time that is not nothing."""

@@ -12,7 +12,8 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
-from reconciler.core.spec import ClusterEntry, NodeEntry, Strict
+from reconciler.core.spec import ClusterEntry, NodeEntry
+from reconciler.core.strict import Day, Flag, Number, Strict
 
 NODE_NAME: Final = re.compile(r"^[0-9A-Za-z_\-]+@[0-9A-Za-z][0-9A-Za-z\-]*(\.[0-9A-Za-z\-]+)+$")
 API_URL: Final = re.compile(r"^https?://[^/?#@\s]+(/[^?#@\s]*)?$")
@@ -75,7 +76,7 @@ class SoraNode(NodeEntry):
     api: ApiUrl = Field(
         description="Where the node's API answers this host.", examples=["http://192.0.2.5:3000/"]
     )
-    temporary: bool = Field(
+    temporary: Flag = Field(
         default=False,
         description="`cluster_temporary_node` of its sora.conf: it never counts for the majority, and "
         "leaves the cluster when it is stopped.",
@@ -90,7 +91,7 @@ class Collapsed(Strict):
     """The explicit word that the cluster has collapsed and may be initialised again."""
 
     reason: str = Field(min_length=1, max_length=1000, description="Why, for whoever reads it later.")
-    until: date = Field(description="The last day (UTC) on which this word counts.", examples=["2026-12-01"])
+    until: Day = Field(description="The last day (UTC) on which this word counts.", examples=["2026-12-01"])
 
 
 class SoraCluster(ClusterEntry):
@@ -104,13 +105,13 @@ class SoraCluster(ClusterEntry):
         "behind the @. Without it the plan waits for a person. It runs where reconcile was started.",
         examples=[["ssh", "{host}", "sudo", "systemctl", "stop", "sora"]],
     )
-    drain: float = Field(
+    drain: Number = Field(
         default=600,
         ge=0,
         le=86_400,
         description="Seconds for the channels of a node to move away before it is stopped; 0 = do not wait.",
     )
-    initialise: bool = Field(
+    initialise: Flag = Field(
         default=False,
         description="The explicit word that these nodes were never in a cluster, for where their own "
         "answers do not tell. Without effect on a live cluster.",

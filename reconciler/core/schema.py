@@ -1,0 +1,107 @@
+"""JSON Schema (2020-12) documents made from models, for editors and for programs of other languages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from pydantic import BaseModel, TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema, NoDefault, models_json_schema
+from pydantic_core import core_schema
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+Schema: TypeAlias = dict[str, Any]
+"""A JSON Schema, or a part of one, as plain data."""
+
+_END = r"$(?!\n)"
+
+
+@dataclass(frozen=True, slots=True)
+class Title:
+    """What a schema says of itself.
+
+    Args:
+        name: of the schema, and of its file before `.schema.json`.
+        title: a few words.
+        description: a sentence or two.
+        beyond: what the program checks and no schema can say, each a clause without a final stop.
+    """
+
+    name: str
+    title: str
+    description: str
+    beyond: tuple[str, ...] = ()
+
+    def head(self) -> Schema:
+        """The keywords that stand before the rules."""
+        rest = f" The program checks besides: {'; '.join(self.beyond)}." if self.beyond else ""
+        return {
+            "$schema": DIALECT,
+            "$id": f"urn:reconciler:schema:{self.name}",
+            "title": self.title,
+            "description": f"{self.description}{rest}",
+        }
+
+
+class _Generator(GenerateJsonSchema):
+    """Pydantic's own schemas, with defaults that are made on demand."""
+
+    schema_dialect = DIALECT
+
+    def get_default_value(self, schema: core_schema.WithDefaultSchema) -> Any:
+        if "default_factory" in schema and not schema.get("default_factory_takes_data"):
+            made = schema["default_factory"]()  # type: ignore[call-arg]
+            return NoDefault if isinstance(made, BaseModel) else made
+        return super().get_default_value(schema)
+
+
+def schema_of(kind: Any, title: Title) -> Schema:
+    """The schema of a model, or of a union of models."""
+    made = TypeAdapter(kind).json_schema(schema_generator=_Generator)
+    return finished(made, title)
+
+
+def parts_of(models: Iterable[type[BaseModel]]) -> Schema:
+    """Name -> schema of models and of all that they hold, as they stand under `$defs`."""
+    pairs: list[Any] = [(model, "validation") for model in models]
+    _, made = models_json_schema(pairs, schema_generator=_Generator)
+    found: Schema = made["$defs"]
+    return found
+
+
+def reference(model: type[BaseModel]) -> Schema:
+    """A reference to a model's schema under `$defs`."""
+    return {"$ref": f"#/$defs/{model.__name__}"}
+
+
+def either(key: str, choices: Mapping[str, Schema]) -> list[Schema]:
+    """Conditions for `allOf`: where the value at `key` is a choice, its schema holds."""
+    return [
+        {"if": {"properties": {key: {"const": choice}}, "required": [key]}, "then": rules}
+        for choice, rules in choices.items()
+    ]
+
+
+def finished(schema: Mapping[str, Any], title: Title) -> Schema:
+    """A whole schema under its title."""
+    own = {key: value for key, value in schema.items() if key not in {"title", "description", "$schema"}}
+    exact: Schema = _exact({**title.head(), **own})
+    return exact
+
+
+def _exact(value: Any) -> Any:
+    """The same schema, in which a pattern's end is the end of the text in every language.
+
+    In some, `$` also stands before a last line break.
+    """
+    if isinstance(value, Mapping):
+        return {key: _ended(item) if key == "pattern" else _exact(item) for key, item in value.items()}
+    return [_exact(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _ended(pattern: Any) -> Any:
+    if isinstance(pattern, str) and pattern.endswith("$"):
+        return pattern[:-1] + _END
+    return _exact(pattern)
