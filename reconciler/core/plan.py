@@ -147,12 +147,24 @@ class ClusterPlan:
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """Which desired state: `id` in full, `short` for people, `title` the first line of the commit."""
+    """Which desired state: `id` in full, `short` for people, `title` the first line of the commit.
+
+    Args:
+        signer: who signed it, in words for people; empty where no signature was asked for.
+        signed: how the signature was checked, `gpg` or `ssh`; empty where none was.
+    """
 
     source: str
     id: str
     short: str
     title: str = ""
+    signer: str = ""
+    signed: str = ""
+
+    def plain(self) -> dict[str, str]:
+        """The revision as plain JSON; what a signature would say is left out where none was checked."""
+        unsigned = ("signer", "signed") if not self.signed else ()
+        return {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in unsigned}
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +193,7 @@ class Plan:
     def plain(self) -> dict[str, Any]:
         """The plan as plain JSON with secrets masked and payloads left out; `load` is its inverse."""
         return {
-            "revision": _fields(self.revision),
+            "revision": self.revision.plain(),
             "program": self.program,
             "clusters": [
                 {

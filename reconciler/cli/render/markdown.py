@@ -63,7 +63,8 @@ def render_report(report: Report, remaining: Plan | None = None, *, limit: int =
 def _origin(plan: Plan) -> str:
     revision = plan.revision
     title = f" {escaped(revision.title)}" if revision.title else ""
-    return f"{code(revision.short or revision.id)}{title}, from {code(revision.source)}"
+    by = f", signed by {escaped(revision.signer)}" if revision.signer else ""
+    return f"{code(revision.short or revision.id)}{title}, from {code(revision.source)}{by}"
 
 
 def _violations(view: View) -> Iterator[Piece]:

@@ -42,7 +42,7 @@ def status_plain(status: FleetStatus) -> str:
     last = status.last
     return written(
         {
-            "revision": {name: getattr(status.revision, name) for name in ("source", "id", "short", "title")},
+            "revision": status.revision.plain(),
             "converged": status.converged,
             "clusters": [_plain(cluster) for cluster in status.clusters],
             "last_run": last

@@ -47,7 +47,8 @@ def weight(step: Step) -> tuple[bool, int]:
 def origin(revision: Revision) -> str:
     """Which desired state this is, in one line."""
     title = f" “{clean(revision.title)}”" if revision.title else ""
-    return f"{clean(revision.short or revision.id)}{title} from {clean(revision.source)}"
+    by = f", signed by {clean(revision.signer)}" if revision.signer else ""
+    return f"{clean(revision.short or revision.id)}{title} from {clean(revision.source)}{by}"
 
 
 def counts(cluster: ClusterPlan) -> str:
