@@ -81,7 +81,8 @@ def simulate(
     """Serve every node that the fleet file in FOLDER names, on this machine, at the address it names.
 
     The nodes speak their products' own wire format, keep to their products' rules and forget everything
-    when they are stopped. Only addresses of this machine (127.0.0.0/8, ::1, localhost) are served.
+    when they are stopped. Only addresses of this machine (127.0.0.0/8, ::1, localhost) are served, and
+    only to such addresses do nodes send the heartbeats and feedbacks that their settings ask for.
     """
     if write:
         _write(folder, made_up(kind, nodes, _address("--first", first)))
@@ -123,6 +124,7 @@ async def _serve(stage: _Stage) -> int:
     from reconciler.drivers.registry import DRIVERS  # noqa: PLC0415
     from reconciler.drivers.simulation.control import Control  # noqa: PLC0415
     from reconciler.drivers.simulation.host import Simulation  # noqa: PLC0415
+    from reconciler.drivers.simulation.reports import Reporting  # noqa: PLC0415
     from reconciler.sources.folder import FolderSource  # noqa: PLC0415
     from reconciler.sources.vault import LocalVault  # noqa: PLC0415
 
@@ -131,6 +133,7 @@ async def _serve(stage: _Stage) -> int:
     async with AsyncExitStack() as stack:
         stop = stack.enter_context(stopping(lambda: None))
         await stack.enter_async_context(simulation)
+        await stack.enter_async_context(Reporting(simulation))
         if stage.control:
             await stack.enter_async_context(Control(simulation, stage.control))
         for name, fault in stage.faults:

@@ -11,6 +11,7 @@ from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan, Payload, Revision, Step
 from reconciler.core.problem import Position
 from reconciler.core.rehearsal import Play
+from reconciler.core.reports import Report
 from reconciler.core.spec import ClusterEntry
 from reconciler.core.verdict import Verdict
 
@@ -243,6 +244,19 @@ class Measures(Protocol):
             desired: the cluster's desired state.
             nodes: which nodes to ask, by name; others are not asked.
             wire: the way to them.
+        """
+
+
+@runtime_checkable
+class Reports(Protocol):
+    """What a driver also has whose product's nodes report by themselves."""
+
+    def reported(self, desired: Any, message: Mapping[str, Any]) -> Report | None:
+        """What a message says of which node; none where it is of no node of this cluster. Pure.
+
+        Args:
+            desired: the cluster's desired state.
+            message: as it came, an object of plain JSON that nobody has checked.
         """
 
 

@@ -29,6 +29,26 @@ class MetricGate(Strict):
     )
 
 
+class ReportGate(Strict):
+    """What changed nodes have to report by themselves, to this host, before the next wave."""
+
+    listen: Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):[0-9]{1,5}$")] = Field(
+        description="`host:port` at which this host takes reports while a rollout goes on; the nodes' own "
+        "settings name it as the URL of their heartbeat or feedback.",
+        examples=["192.0.2.5:9600"],
+    )
+    heartbeat: Flag = Field(
+        default=True,
+        description="After the wave, each changed node has sent a heartbeat of what it was given.",
+    )
+    feedback: Flag = Field(
+        default=False, description="Each changed node has reported `ok` for what it was given."
+    )
+    within: Span = Field(
+        default=60, description="How long to wait for them after the soak.", examples=["45s"]
+    )
+
+
 class Gates(Strict):
     """What has to hold after each wave, before the next one begins."""
 
@@ -38,6 +58,7 @@ class Gates(Strict):
     metrics: tuple[MetricGate, ...] = Field(
         default=(), description="Metrics of changed nodes against those of unchanged ones."
     )
+    reports: ReportGate | None = Field(default=None, description="What changed nodes report by themselves.")
 
 
 def _as_list(value: Any) -> Any:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass, field, replace
 
 from reconciler.core.guard import Case
 from reconciler.core.instant import Clock
@@ -13,6 +13,7 @@ from reconciler.core.outcome import Report, State
 from reconciler.core.plan import ClusterPlan, Finding, Step
 from reconciler.core.ports import Wire
 from reconciler.engine.applied import learnt
+from reconciler.engine.ears import Ears, Hearing
 from reconciler.engine.gates import Gatekeeper, Rest, resting
 from reconciler.engine.journal import Journal
 from reconciler.engine.listener import SILENT, Listener
@@ -38,11 +39,13 @@ class Occasion:
         trigger: what asked for it: `command`, `webhook`, `interval` …
         clock: stamps the messages.
         rest: waits while a wave soaks.
+        ears: hears what nodes report by themselves; runs of one process that go on side by side share it.
     """
 
     trigger: str = "command"
     clock: Clock = utc_now
     rest: Rest = resting
+    ears: Ears = field(default_factory=Ears)
 
 
 ORDERED = Occasion()
@@ -111,15 +114,16 @@ class _Run:
             held, busy = await self._lock([case.plan for case in cases], locks)
             feedback, clock = self.survey.fleet.feedback, self.occasion.clock
             await Settling(journal, self.drivers, self.wire, feedback, clock).settle(held.keys())
+            cases = [case for case in cases if case.plan.cluster in held]
+            hearings = [await locks.enter_async_context(self._hearing(case)) for case in cases]
             record = await self.ledger.begin(self.occasion.trigger, plan)
             for cluster in plan.clusters:
                 if cluster.cluster in busy:
                     await record.skip([(step, busy[cluster.cluster]) for step in cluster.steps])
             found = await together(
                 [
-                    self._cluster(case, record, held[case.plan.cluster])
-                    for case in cases
-                    if case.plan.cluster in held
+                    self._cluster(case, record, held[case.plan.cluster], hearing)
+                    for case, hearing in zip(cases, hearings, strict=True)
                 ]
             )
             outcomes = tuple(record.outcomes[step.id] for step in plan.steps())
@@ -147,7 +151,12 @@ class _Run:
             raise refusal
         return held, busy
 
-    async def _cluster(self, case: Case, record: Record, lock: AsyncExitStack) -> tuple[Finding, ...]:
+    def _hearing(self, case: Case) -> AbstractAsyncContextManager[Hearing | None]:
+        return self.occasion.ears.hearing(case, self.drivers[case.plan.kind])
+
+    async def _cluster(
+        self, case: Case, record: Record, lock: AsyncExitStack, hearing: Hearing | None
+    ) -> tuple[Finding, ...]:
         """Perform the steps of one cluster; gives what stopped its rollout, if anything did."""
         plan, rollout = case.plan, case.conduct.rollout
         bench = Bench(self.drivers[plan.kind], self.wire, plan.payloads, record.intend, self.stop)
@@ -159,7 +168,7 @@ class _Run:
             if case.digest in case.past.approved:
                 await self.ledger.journal.remember("", orders.used(case.digest))
             if rollout is not None:
-                keeper = Gatekeeper(case, rollout, bench, self.occasion.rest)
+                keeper = Gatekeeper(case, rollout, bench, self.occasion.rest, hearing)
                 return await Rolling(keeper, record, self.survey.fleet.overrides).run()
             await Course(plan.steps, max(1, plan.concurrency), take_up, record.skip, self.stop).run()
             return ()

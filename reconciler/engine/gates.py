@@ -12,6 +12,7 @@ from reconciler.core.plan import Step
 from reconciler.core.ports import Measures
 from reconciler.core.rollout import Rollout
 from reconciler.core.verdict import Standing
+from reconciler.engine.ears import Hearing
 from reconciler.engine.perform import Bench
 from reconciler.engine.sight import until_done
 from reconciler.engine.together import together
@@ -34,12 +35,14 @@ class Gatekeeper:
 
     Args:
         rest: waits for the soak.
+        hearing: what the nodes report by themselves; none where no gate asks.
     """
 
     case: Case
     rollout: Rollout
     bench: Bench
     rest: Rest
+    hearing: Hearing | None = None
 
     async def judge(self, done: Sequence[Step], touched: frozenset[str]) -> Weighed:
         """Soak, then see whether all gates hold; where the run is stopped meanwhile, it is not clear.
@@ -51,23 +54,27 @@ class Gatekeeper:
         changed = tuple(dict.fromkeys(step.node for step in done))
         unchanged = tuple(node.name for node in self.case.entry.members() if node.name not in touched)
         asked = (*changed, *unchanged) if self.rollout.gates.metrics else ()
+        if self.hearing is not None:
+            self.hearing.performed()
         before = await self._sampled(asked)
         await self.rest(self.rollout.soak, self.bench.stop)
         if self.bench.stop.is_set():
             return Weighed(Weight.UNCLEAR, "the run was stopped before they were judged")
         if self.rollout.gates.read_back and (strayed := await self._strayed(done)):
             return Weighed(Weight.BAD, strayed)
+        if self.hearing is not None:
+            found = await self.hearing.judge(_last(done), self.bench.stop)
+            if found.weight is not Weight.GOOD:
+                return found
         soaked = Soaked(before, await self._sampled(asked), self.rollout.soak)
-        found = [weighed(gate, changed, unchanged, soaked) for gate in self.rollout.gates.metrics]
-        bad = [one for one in found if one.weight is Weight.BAD]
-        unclear = [one for one in found if one.weight is Weight.UNCLEAR]
+        compared = [weighed(gate, changed, unchanged, soaked) for gate in self.rollout.gates.metrics]
+        bad = [one for one in compared if one.weight is Weight.BAD]
+        unclear = [one for one in compared if one.weight is Weight.UNCLEAR]
         return next(iter([*bad, *unclear]), GOOD)
 
     async def _strayed(self, done: Sequence[Step]) -> str:
         """Which nodes no longer show what they were given, in words; empty where all do."""
-        followed = {name for step in done for name in step.after}
-        last = [step for step in done if step.id not in followed]
-        bench = self.bench
+        last, bench = _last(done), self.bench
         verdicts = await together(
             until_done(step, bench.driver, bench.wire, seconds=step.settle, stop=bench.stop) for step in last
         )
@@ -84,3 +91,9 @@ class Gatekeeper:
         if not nodes or not isinstance(driver, Measures):
             return {}
         return await driver.health(self.case.desired, nodes, self.bench.wire)
+
+
+def _last(done: Sequence[Step]) -> tuple[Step, ...]:
+    """The steps that no other one comes after: what they gave is what the nodes have now."""
+    followed = {name for step in done for name in step.after}
+    return tuple(step for step in done if step.id not in followed)

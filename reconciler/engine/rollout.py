@@ -55,6 +55,8 @@ class Rolling:
 
     async def _perform(self, steps: tuple[Step, ...], behind: frozenset[str]) -> None:
         bench, record = self.keeper.bench, self.record
+        if self.keeper.hearing is not None:
+            self.keeper.hearing.begin()
 
         async def take_up(step: Step) -> State:
             return await record.take_up(step, bench)

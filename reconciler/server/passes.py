@@ -12,6 +12,7 @@ from reconciler.core.plan import Finding
 from reconciler.core.ports import Wire
 from reconciler.core.problem import Severity
 from reconciler.engine.apply import Occasion, apply
+from reconciler.engine.ears import Ears
 from reconciler.engine.journal import Journal
 from reconciler.engine.refusal import refuse
 from reconciler.engine.resume import Settling, resume
@@ -79,6 +80,7 @@ class Keeping:
     _swept: bool = False
     _refused: dict[str, str] = field(default_factory=dict)
     _posting: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _ears: Ears = field(default_factory=Ears)
 
     async def __call__(self, job: Job) -> Turn:
         """Make one cluster so."""
@@ -141,7 +143,7 @@ class Keeping:
             journal=cast("Journal", _Telling(self.journal, job.named)),
             listener=job.listener,
             stop=job.stop,
-            occasion=Occasion(job.trigger),
+            occasion=Occasion(job.trigger, ears=self._ears),
         )
         (case,) = found.cases
         turn = _looked(found) if found.plan.empty else acted(case.plan, case.observed, report)

@@ -14,9 +14,10 @@ from reconciler.core.guard import Guard
 from reconciler.core.observation import Observation, Observed, Present
 from reconciler.core.plan import ClusterPlan, Payload, Step
 from reconciler.core.ports import Desk, Document, Done, Wire
+from reconciler.core.reports import Report
 from reconciler.core.spec import ClusterEntry
 from reconciler.core.verdict import Verdict
-from reconciler.drivers.m2 import desire, judge, lone, planner
+from reconciler.drivers.m2 import desire, judge, lone, planner, reports
 from reconciler.drivers.m2.back import back
 from reconciler.drivers.m2.canonical import fingerprint
 from reconciler.drivers.m2.client import Client
@@ -136,6 +137,10 @@ class M2Driver:
         targets = [target for target in desired.targets if target.node in asked]
         found = await asyncio.gather(*(read(target) for target in targets))
         return {node: told for node, told in found if told is not None}
+
+    def reported(self, desired: Desired, message: Mapping[str, Any]) -> Report | None:
+        """What a heartbeat or feedback says of which node; see `reports.reported`."""
+        return reports.reported(desired, message)
 
 
 def _client(step: Step, wire: Wire) -> Client:

@@ -1,0 +1,93 @@
+"""Whether changed nodes have said by themselves, by heartbeat and feedback, what they run now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from reconciler.core.health import GOOD, Weighed, Weight
+from reconciler.core.rollout import ReportGate
+
+OK = "ok"
+"""The status of a feedback that reports success (facts: M2, `setting.feedback`)."""
+
+
+class Kind(StrEnum):
+    """What a report is about."""
+
+    HEARTBEAT = "heartbeat"
+    FEEDBACK = "feedback"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one node said of itself.
+
+    Args:
+        version: of the setting that it has; None where it does not say.
+        status: of a feedback: `ok`, or why the change failed.
+    """
+
+    node: str
+    kind: Kind
+    version: Any = None
+    status: str = ""
+
+
+@dataclass(slots=True)
+class Heard:
+    """The reports of one cluster's nodes since `forget`, the newest of each kind by node."""
+
+    newest: dict[tuple[str, Kind], Report] = field(default_factory=dict)
+
+    def take(self, report: Report) -> None:
+        """Keep a report in place of the node's earlier one of its kind."""
+        self.newest[report.node, report.kind] = report
+
+    def forget(self, *kinds: Kind) -> None:
+        """Reports of these kinds that came so far count no more."""
+        self.newest = {key: report for key, report in self.newest.items() if key[1] not in kinds}
+
+
+def weighed(gate: ReportGate, given: Mapping[str, Any], heard: Heard) -> Weighed:
+    """What the reports so far amount to: good, bad for good, or unclear as long as some are missing.
+
+    Args:
+        gate: which reports are asked for.
+        given: changed node -> the version it was given; None where it has none to be told by.
+        heard: the reports since the wave.
+    """
+    missing = []
+    for node, version in sorted(given.items()):
+        for kind in _asked(gate):
+            report = heard.newest.get((node, kind))
+            if report is not None and kind is Kind.FEEDBACK and report.status.casefold() != OK:
+                return Weighed(
+                    Weight.BAD, f"{node} reports of its new setting: {report.status or 'no status'}"
+                )
+            if report is None or not _fits(report.version, version):
+                missing.append(_missing(node, kind, version, report))
+    if not missing:
+        return GOOD
+    more = f"; and {len(missing) - 3} more" if len(missing) > 3 else ""  # noqa: PLR2004  (enough to begin with)
+    return Weighed(Weight.UNCLEAR, "; ".join(missing[:3]) + more)
+
+
+def _asked(gate: ReportGate) -> Iterable[Kind]:
+    if gate.feedback:
+        yield Kind.FEEDBACK
+    if gate.heartbeat:
+        yield Kind.HEARTBEAT
+
+
+def _fits(said: Any, given: Any) -> bool:
+    """Whether the version that a node names is the one it was given; one of the two may be a number."""
+    return given is None or said is None or str(said) == str(given)
+
+
+def _missing(node: str, kind: Kind, version: Any, report: Report | None) -> str:
+    if report is None:
+        return f"{node} has sent no {kind} since it was changed"
+    return f"{node} still names version {report.version} in its {kind}, not {version}"

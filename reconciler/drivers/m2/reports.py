@@ -1,0 +1,41 @@
+"""What a node says of itself in heartbeats and setting feedbacks (facts: M2, message format v1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from reconciler.core.reports import Kind, Report
+from reconciler.drivers.m2.address import endpoint
+from reconciler.drivers.m2.fault import at, mapping
+from reconciler.drivers.m2.schema import Desired
+
+
+def reported(desired: Desired, message: Mapping[str, Any]) -> Report | None:
+    """The report that a message v1 is, of whichever node of the cluster it names.
+
+    A node is known by `hostname`, which is its name or the host of its address, or else by an address
+    of `iplist` that no other node of the cluster has. A message with a result is the feedback of a
+    setting; one without `action` is a heartbeat.
+    """
+    node = _node(desired, mapping(message, "node"))
+    if not node or message.get("messageVer") != "1":
+        return None
+    action = at(message, ("action", "api"))
+    if action is None:
+        return Report(node, Kind.HEARTBEAT, at(message, ("node", "settingVer")))
+    if not str(action).startswith("/setting/"):
+        return None
+    result = mapping(message, "parameters", 0, "result")
+    version = result.get("version", at(message, ("node", "settingVer")))
+    return Report(node, Kind.FEEDBACK, version, str(result.get("status", "")))
+
+
+def _node(desired: Desired, said: Mapping[str, Any]) -> str:
+    hosts = {node.name: endpoint(node.address).host for node in desired.entry.nodes}
+    hostname, addresses = str(said.get("hostname")), said.get("iplist")
+    if hostname in hosts:
+        return hostname
+    told = {hostname, *(str(one) for one in (addresses if isinstance(addresses, list) else ()))}
+    found = [name for name, host in hosts.items() if host in told]
+    return found[0] if len(found) == 1 else ""
