@@ -33,6 +33,19 @@ class Policy(Strict):
         default="34%",
         description="Nodes that the desired state may lose at once, compared with the last applied one.",
     )
+    max_cache_lost: Amount = Field(
+        default="34%",
+        description="Nodes that one run may make lose the cache of a hosting, for good.",
+    )
+    max_domains: Amount | None = Field(
+        default=None,
+        description="Failure domains that may be changed at once, in one wave; without it, one by steps of "
+        "high risk, and any number by others.",
+    )
+    max_of_domain: Amount = Field(
+        default="100%",
+        description="Nodes of one failure domain that may be changed by steps of high risk in one run.",
+    )
     budget: Budget | None = Field(default=None, description="A limit over a rolling window; none by default.")
     approve: tuple[Mark, ...] = Field(
         default=(),

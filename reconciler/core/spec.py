@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from reconciler.core.calendar import Freeze, Suspend, Window
 from reconciler.core.rollout import Rollout
 from reconciler.core.strict import Number, Strict, Whole
 
-__all__ = ["ClusterEntry", "FeedbackEntry", "Name", "NodeEntry", "Seconds", "Strict", "Timeouts"]
+__all__ = ["Address", "ClusterEntry", "FeedbackEntry", "Name", "NodeEntry", "Seconds", "Strict", "Timeouts"]
 
 Name = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[0-9A-Za-z][0-9A-Za-z._@\-]*$")]
 Seconds = Annotated[Number, Field(gt=0, le=86_400)]
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        raise ValueError("this is no IP address, such as 192.0.2.7 or 2001:db8::7") from None
+
+
+Address = Annotated[str, AfterValidator(_address)]
+"""One IP address, in its one canonical form."""
 
 
 class NodeEntry(Strict):

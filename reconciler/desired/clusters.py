@@ -25,6 +25,7 @@ class Defaults:
     """What the fleet file's top level says for clusters that do not say it themselves."""
 
     version: str | None = None
+    management: tuple[str, ...] = ()
     policy: Policy = field(default_factory=Policy)
 
 
@@ -74,6 +75,8 @@ class Clusters:
         rest, policy = self._policy(raw, pointer, model)
         if "version" in model.model_fields and self.defaults.version is not None:
             rest.setdefault("version", self.defaults.version)
+        if "management" in model.model_fields and self.defaults.management:
+            rest.setdefault("management", list(self.defaults.management))
         try:
             entry = model.model_validate(rest)
         except ValidationError as error:

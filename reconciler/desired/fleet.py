@@ -126,7 +126,7 @@ def _fleet(revision: Revision, attached: Attached, drivers: Drivers) -> Reading:
     top, wrong = _top(document)
     raw = document.value.get("clusters") if isinstance(document.value, Mapping) else None
     entries: Sequence[Any] = raw if isinstance(raw, list) else ()
-    reader = Clusters(document, drivers, Defaults(top.version, top.policy or Policy()))
+    reader = Clusters(document, drivers, Defaults(top.version, top.management, top.policy or Policy()))
     read_ones = [reader.read(entry, f"/clusters/{index}") for index, entry in enumerate(entries)]
     clusters = [cluster for cluster in read_ones if cluster is not None]
     desks = tuple(_desk(cluster, revision, attached) for cluster in clusters)

@@ -13,7 +13,7 @@ from reconciler.core.policy import Override, Policy
 from reconciler.core.ports import Driver
 from reconciler.core.problem import Position, Problem, Severity
 from reconciler.core.rollout import Rollout
-from reconciler.core.spec import FeedbackEntry, Strict
+from reconciler.core.spec import Address, FeedbackEntry, Strict
 from reconciler.errors import InputError
 
 NAMES = ("fleet.yaml", "fleet.yml", "fleet.json")
@@ -28,6 +28,11 @@ class FleetFile(Strict):
     )
     feedback: FeedbackEntry | None = Field(default=None, description="Where messages about changes go.")
     policy: Policy | None = Field(default=None, description="Limits of clusters that have none of their own.")
+    management: tuple[Address, ...] = Field(
+        default=(),
+        description="Addresses of the management hosts as the nodes see them, of clusters that name none.",
+        examples=[["192.0.2.7"]],
+    )
     rollout: Rollout | None = Field(
         default=None, description="Waves and their gates, of clusters that say nothing else."
     )

@@ -1,30 +1,26 @@
-"""What an M2 plan must never do: shut out those who could repair it."""
+"""What an M2 plan must never do: shut out, cut off or split, and destroy more than the policy allows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 from reconciler.core.guard import Case, Guard, Violation
-from reconciler.core.observation import Present
-from reconciler.core.secret import reveal
-from reconciler.drivers.m2.access import access
-from reconciler.drivers.m2.choices import Choices, Match
-from reconciler.drivers.m2.fault import mapping
-from reconciler.drivers.m2.impact import NEEDED, able
-from reconciler.drivers.m2.schema import Content, Desired, Target
-
-_SAID: Final = ("api", "roles")
-_RULES: Final = tuple(
-    Choices(match=match, open_without_list=open_) for match in Match for open_ in (True, False)
-)
-"""Every way in which a node may read its allowList: the pages do not say which."""
+from reconciler.core.observation import Absent, Present
+from reconciler.core.policy import amount_of
+from reconciler.drivers.m2.callers import callers, said_of_access
+from reconciler.drivers.m2.hearing import Origin, origins
+from reconciler.drivers.m2.impact import NEEDED, able, hostings_lost
+from reconciler.drivers.m2.schema import Deliver, Desired, Loaded, Target
+from reconciler.drivers.m2.uniform import splitting_cluster
+from reconciler.drivers.m2.unknown import supposed
 
 
 def locking_out_everybody(case: Case) -> Iterator[Violation]:
     """After the change, some address still has a role that may deliver a setting."""
     for target in _changed(case):
-        if not able(_clear(target.content)):
+        if not able(said_of_access(target.content)):
             yield Violation(
                 "lock-out-all",
                 f"{case.plan.cluster}/{target.node}",
@@ -35,19 +31,25 @@ def locking_out_everybody(case: Case) -> Iterator[Violation]:
 
 
 def locking_out_this_host(case: Case) -> Iterator[Violation]:
-    """After the change, this host may still deliver a setting, however the node reads its allowList.
+    """After the change, the management hosts may still deliver a setting, however the node reads its list.
 
-    A way of reading it under which this host could not have read the node just now is ruled out. Where
-    none is left, the node sees this host at an address that is not known here, because it is translated
-    on the way: then every address that may deliver a setting now has to keep that.
+    They are those that the fleet file names, or else this host. Where none of them could have read the
+    node just now, it sees them at addresses that are not known here, because they are translated on the
+    way: then every address that may deliver a setting now has to keep that.
     """
+    desired: Desired = case.desired
     for target in _changed(case):
-        answer = case.observed.nodes.get(target.node)
-        if not isinstance(answer, Present):
+        answer, named = case.observed.nodes.get(target.node), desired.entry.management
+        if not isinstance(answer, Present) and not (named and isinstance(answer, Absent)):
             continue
-        before, after, caller = _clear(answer.value.content), _clear(target.content), answer.value.caller
-        rules = [rule for rule in _RULES if caller and _may(before, caller, rule)]
-        why = _surely(after, caller, rules) if rules else _translated(before, after)
+        loaded: Loaded | None = answer.value if isinstance(answer, Present) else None
+        hosts = callers(loaded.content if loaded else None, named, loaded.caller if loaded else "")
+        after = said_of_access(target.content)
+        if hosts.rules:
+            lost = hosts.losing(after, NEEDED)
+            why = _lost(lost, own=not named) if lost else ""
+        else:
+            why = _translated(hosts.before, after)
         if why:
             yield Violation(
                 "lock-out",
@@ -58,10 +60,10 @@ def locking_out_this_host(case: Case) -> Iterator[Violation]:
             )
 
 
-def _surely(after: Any, caller: str, rules: list[Choices]) -> str:
-    if all(_may(after, caller, rule) for rule in rules):
-        return ""
-    return f"{caller}, this host's address, would no longer be sure of {NEEDED}"
+def _lost(addresses: tuple[str, ...], *, own: bool) -> str:
+    who = ", ".join(addresses)
+    whose = "this host's address" if own else "named under `management`"
+    return f"{who}, {whose}, would no longer be sure of {NEEDED}"
 
 
 def _translated(before: Any, after: Any) -> str:
@@ -73,21 +75,77 @@ def _translated(before: Any, after: Any) -> str:
     return f"it is not known which address it sees this host at, and {shown} would lose {NEEDED}"
 
 
-GUARDS: tuple[Guard, ...] = (locking_out_everybody, locking_out_this_host)
+def detaching_from_feed(case: Case) -> Iterator[Violation]:
+    """After the change, each feed still comes from where the node hears of changes now.
+
+    A feed that is polled may move to an address that the fleet file names under `management`.
+    """
+    desired: Desired = case.desired
+    for target in _changed(case):
+        answer = case.observed.nodes.get(target.node)
+        if not isinstance(answer, Present):
+            continue
+        before, after = origins(answer.value.content.canonical), origins(target.content.canonical)
+        for feature, old in before.items():
+            new = after.get(feature)
+            if new is None or not (new.same(old) or new.on(desired.entry.management)):
+                yield _detached(case, target, feature, (old, new))
+
+
+def _detached(case: Case, target: Target, feature: str, ways: tuple[Origin, Origin | None]) -> Violation:
+    desired: Desired = case.desired
+    old, new = ways
+    then = f"would hear from {new.words} instead" if new else "would hear from nobody"
+    pulled = desired.entry.deliver is Deliver.CHECKOUT and feature == "setting"
+    more = ", and not be told any more to check its repository out" if pulled else ""
+    return Violation(
+        "feed-detached",
+        f"{case.plan.cluster}/{target.node}",
+        f"{target.node}: its {feature} feed comes from {old.words}; after the change it {then}{more}",
+        "keep the feed where it is, name the new server's address under `management`, or set an override",
+    )
+
+
+def deleting_hostings(case: Case) -> Iterator[Violation]:
+    """No more nodes than the policy says lose the cache of a hosting in one run."""
+    lost: dict[str, tuple[str, ...]] = {}
+    for target in _changed(case):
+        answer = case.observed.nodes.get(target.node)
+        gone = hostings_lost(answer.value.content, target.content) if isinstance(answer, Present) else ()
+        if gone:
+            lost[target.node] = gone
+    limit = amount_of(case.policy.max_cache_lost, case.plan.nodes)
+    if len(lost) > limit:
+        names = sorted({name for gone in lost.values() for name in gone})
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""  # noqa: PLR2004  (enough to see what)
+        yield Violation(
+            "hosting-deleted",
+            case.plan.cluster,
+            f"{case.plan.cluster}: {len(lost)} of {case.plan.nodes} nodes would lose the cache of "
+            f"{', '.join(names[:3])}{more} for good, the limit is {limit}",
+            "go in parts with --only so that caches fill again, or raise policy.max_cache_lost",
+        )
+
+
+GUARDS: tuple[Guard, ...] = (
+    locking_out_everybody,
+    locking_out_this_host,
+    detaching_from_feed,
+    splitting_cluster,
+    deleting_hostings,
+)
 """All of them; the order does not matter."""
 
 
 def _changed(case: Case) -> Iterator[Target]:
+    """What is to be delivered; secrets that are not known here count as what the node shows."""
     desired: Desired = case.desired
     nodes = {step.node for step in case.plan.steps}
-    yield from (target for target in desired.targets if target.node in nodes)
-
-
-def _clear(content: Content) -> Any:
-    """What a setting says of access, with what was given as a secret in clear."""
-    management = mapping(content.canonical, "env", "management")
-    return {"env": {"management": reveal({key: management[key] for key in _SAID if key in management})}}
-
-
-def _may(document: Any, caller: str, rule: Choices) -> bool:
-    return NEEDED in access(document if isinstance(document, Mapping) else None, caller, rule).permissions
+    for target in desired.targets:
+        if target.node not in nodes:
+            continue
+        answer = case.observed.nodes.get(target.node)
+        if isinstance(answer, Present) and desired.payloads[target.payload].missing:
+            yield replace(target, content=supposed(target.content, answer.value.content))
+        else:
+            yield target

@@ -54,7 +54,7 @@ def impact(before: Content | None, after: Content, changes: tuple[Change, ...]) 
     if before is None:
         return Impact(Effect.HOT, Risk.LOW, "no setting is loaded that could be lost")
     restart = waits(before, after)
-    lost = _lost(before, after)
+    lost = hostings_lost(before, after)
     dangers = list(_dangers(before, after, changes, lost))
     if restart:
         dangers.append((Risk.LOW, f"takes effect at the next restart only: {', '.join(restart)}"))
@@ -87,7 +87,8 @@ def inverse(before: Content | None, lost: tuple[str, ...]) -> Inverse:
     return Inverse(f"deliver {version} again", "upload", {"fingerprint": before.fingerprint})
 
 
-def _lost(before: Content, after: Content) -> tuple[str, ...]:
+def hostings_lost(before: Content, after: Content) -> tuple[str, ...]:
+    """The hostings that a change deletes, and with them their caches."""
     kept = {name for _, name, _ in named(after.document, "hosting")}
     return tuple(name for _, name, _ in named(before.document, "hosting") if name not in kept)
 

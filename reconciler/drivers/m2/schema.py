@@ -12,7 +12,7 @@ from pydantic import Field
 
 from reconciler.core.overlays import OverlaidCluster, OverlaidNode
 from reconciler.core.plan import Finding, Payload, Revision
-from reconciler.core.spec import NodeEntry
+from reconciler.core.spec import Address, NodeEntry
 
 
 class Deliver(StrEnum):
@@ -62,6 +62,12 @@ class M2Cluster(OverlaidCluster):
     )
     version: Literal["commit"] | None = Field(
         default=None, description="`commit` stamps the commit's short id into the delivered meta.version."
+    )
+    management: tuple[Address, ...] = Field(
+        default=(),
+        description="Addresses of the management hosts as the nodes see them, where they are translated on "
+        "the way; without any, this host's own address that faces a node.",
+        examples=[["192.0.2.7"]],
     )
     nodes: tuple[M2Node, ...] = Field(min_length=1, description="The nodes.")
 

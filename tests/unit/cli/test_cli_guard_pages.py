@@ -8,7 +8,7 @@ import pytest
 from reconciler.explanations import codes, page
 
 PACKAGE = Path(__file__).parents[3] / "reconciler"
-FILES = [PACKAGE / "core/limits.py", PACKAGE / "drivers/m2/guards.py", PACKAGE / "drivers/sora/guards.py"]
+FILES = sorted(PACKAGE.rglob("*.py"))
 FOUND = sorted(
     {
         code

@@ -14,8 +14,8 @@ ADMIN = {"role": "admin", "addr": "10.0.0.1"}
 USER = {"role": "user", "addr": "10.0.0.0/24"}
 
 
-def codes(wanted, shown=BASE, caller="127.0.0.1"):
-    where = desk(wanted)
+def codes(wanted, shown=BASE, caller="127.0.0.1", **entry):
+    where = desk(wanted, **entry)
     desired = DRIVER.desire(where)
     answer = Absent("404") if shown is None else Present(loaded(shown, caller=caller))
     observed = Observed({"edge-01": answer})
@@ -75,3 +75,31 @@ def test_where_the_address_is_translated_nobody_who_may_deliver_is_shut_out(call
     assert codes(wider, shown, caller) == []
     assert codes(setting(**{LIST: [ADMIN]}), shown, caller) == ["lock-out"]
     assert codes(setting(**{LIST: [ADMIN]}), caller=caller) == ["lock-out"]
+
+
+def test_named_management_addresses_take_the_place_of_the_discovered_one():
+    seen_as = {"management": ["10.0.0.1"]}
+    shown = setting(**{LIST: [ADMIN, {"role": "admin", "addr": "127.0.0.1"}]})
+    only_named, only_found = setting(**{LIST: [ADMIN]}), setting(**{LIST: [{"addr": "127.0.0.1"}]})
+    assert codes(only_named, shown) == ["lock-out"]
+    assert codes(only_named, shown, **seen_as) == []
+    assert codes(only_found, shown, **seen_as) == ["lock-out"]
+
+
+def test_each_named_address_that_may_deliver_now_keeps_that():
+    both = {"management": ["10.0.0.1", "10.0.0.2"]}
+    other = {"role": "admin", "addr": "10.0.0.2"}
+    assert codes(setting(**{LIST: [ADMIN]}), setting(**{LIST: [ADMIN, other]}), **both) == ["lock-out"]
+    assert codes(setting(meta__version="B", **{LIST: [ADMIN]}), setting(**{LIST: [ADMIN]}), **both) == []
+
+
+def test_where_no_named_address_could_have_read_the_node_all_who_may_deliver_count():
+    elsewhere = {"management": ["203.0.113.9"]}
+    shown = setting(**{LIST: [ADMIN, {"role": "admin", "addr": "10.0.1.0/24"}]})
+    assert codes(setting(**{LIST: [ADMIN]}), shown, **elsewhere) == ["lock-out"]
+    assert codes(setting(**{LIST: [{"addr": "10.0.0.0/16"}]}), shown, **elsewhere) == []
+
+
+def test_the_first_setting_of_a_node_lets_the_named_addresses_in():
+    assert codes(setting(**{LIST: [ADMIN]}), None, management=["10.0.0.1"]) == []
+    assert codes(setting(**{LIST: [ADMIN]}), None, management=["10.0.0.2"]) == ["lock-out"]

@@ -1,0 +1,77 @@
+"""What the management hosts may do on a node before and after a change, however it reads its list; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from reconciler.core.secret import reveal
+from reconciler.drivers.m2.access import access
+from reconciler.drivers.m2.choices import Choices, Match
+from reconciler.drivers.m2.fault import mapping
+from reconciler.drivers.m2.impact import NEEDED
+from reconciler.drivers.m2.schema import Content
+
+READ_MORE: Final = "enableGet"
+"""The permission with which a node tells what is in effect apart from what waits for a restart."""
+
+_SAID: Final = ("api", "roles")
+_RULES: Final = tuple(
+    Choices(match=match, open_without_list=open_) for match in Match for open_ in (True, False)
+)
+"""Every way in which a node may read its allowList: the pages do not say which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Callers:
+    """The hosts that manage a node.
+
+    Args:
+        addresses: as the node sees them: what the fleet file says, or else this host's own.
+        before: what the node's setting says of access; None where it has none loaded yet.
+        rules: the ways of reading an allowList under which one of the hosts could deliver just now; none
+            where the node sees all of them at addresses that are not known here.
+    """
+
+    addresses: tuple[str, ...]
+    before: Any
+    rules: tuple[Choices, ...]
+
+    def losing(self, after: Any, permission: str) -> tuple[str, ...]:
+        """Those of the hosts that hold a permission now and would no longer be sure of it."""
+        return tuple(
+            caller
+            for caller in self.addresses
+            if any(
+                _may(self.before, caller, rule, permission) and not _may(after, caller, rule, permission)
+                for rule in self.rules
+            )
+        )
+
+
+def callers(before: Content | None, named: tuple[str, ...], caller: str) -> Callers:
+    """The management hosts of a node, seen from the setting that it shows.
+
+    A way of reading the allowList under which none of them could have delivered is ruled out, because
+    the node has just been read.
+
+    Args:
+        before: what the node has loaded.
+        named: the addresses in the fleet file; they take the place of the caller's.
+        caller: the address from which this host called the node; empty where it is not known.
+    """
+    addresses = named or ((caller,) if caller else ())
+    said = said_of_access(before) if before is not None else None
+    rules = (rule for rule in _RULES if any(_may(said, address, rule, NEEDED) for address in addresses))
+    return Callers(addresses, said, tuple(rules))
+
+
+def said_of_access(content: Content) -> Any:
+    """What a setting says of access, with what was given as a secret in clear."""
+    management = mapping(content.canonical, "env", "management")
+    return {"env": {"management": reveal({key: management[key] for key in _SAID if key in management})}}
+
+
+def _may(document: Any, caller: str, rule: Choices, permission: str) -> bool:
+    return permission in access(document if isinstance(document, Mapping) else None, caller, rule).permissions
