@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -15,6 +16,8 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 Schema: TypeAlias = dict[str, Any]
 """A JSON Schema, or a part of one, as plain data."""
 
+_LIMITS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
+_WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|_")
 _END = r"$(?!\n)"
 
 
@@ -46,7 +49,7 @@ class Title:
 
 
 class _Generator(GenerateJsonSchema):
-    """Pydantic's own schemas, with defaults that are made on demand."""
+    """Pydantic's own schemas, with defaults that are made on demand and titles in words."""
 
     schema_dialect = DIALECT
 
@@ -55,6 +58,9 @@ class _Generator(GenerateJsonSchema):
             made = schema["default_factory"]()  # type: ignore[call-arg]
             return NoDefault if isinstance(made, BaseModel) else made
         return super().get_default_value(schema)
+
+    def get_title_from_name(self, name: str) -> str:
+        return _WORDS.sub(" ", name).strip().capitalize()
 
 
 def schema_of(kind: Any, title: Title) -> Schema:
@@ -94,10 +100,15 @@ def finished(schema: Mapping[str, Any], title: Title) -> Schema:
 def _exact(value: Any) -> Any:
     """The same schema, in which a pattern's end is the end of the text in every language.
 
-    In some, `$` also stands before a last line break.
+    In some, `$` also stands before a last line break. Limits that pydantic names as Python does, for
+    numbers that are read by a function, get their own names.
     """
     if isinstance(value, Mapping):
-        return {key: _ended(item) if key == "pattern" else _exact(item) for key, item in value.items()}
+        number = value.get("type") in ("integer", "number")
+        return {
+            _LIMITS.get(key, key) if number else key: _ended(item) if key == "pattern" else _exact(item)
+            for key, item in value.items()
+        }
     return [_exact(item) for item in value] if isinstance(value, list | tuple) else value
 
 

@@ -151,7 +151,7 @@ def endpoint(text: str) -> Endpoint:
     rest = rest.removesuffix("/") if scheme else rest
     if "@" in rest:
         raise BadAddress("has a user name in it", "the node's API knows callers by their address alone")
-    if re.search(r"[\s/?#]", rest):
+    if not rest.isascii() or re.search(r"[\s/?#]", rest):
         raise BadAddress("is more than an address", "write host, host:port or [IPv6]:port")
     if rest.count(":") > 1 and not rest.startswith("["):
         return Endpoint(scheme or "http", _v6(rest), None)

@@ -9,6 +9,7 @@ from reconciler.core.plan import Finding, Payload
 from reconciler.core.ports import Desk
 from reconciler.core.problem import Problem, Severity
 from reconciler.core.secret import Secret
+from reconciler.core.strict import whole
 from reconciler.drivers.m2 import unknown
 from reconciler.drivers.m2.address import BadAddress, endpoint
 from reconciler.drivers.m2.canonical import fingerprint
@@ -103,7 +104,7 @@ def _unpacked(desk: Desk, entry: M2Cluster) -> Iterator[Problem]:
 
 def _port(document: Any) -> int:
     """The port of the API that a setting says."""
-    port = at(document, ("env", "management", "api", "port"))
+    port = whole(at(document, ("env", "management", "api", "port")))
     return port if isinstance(port, int) and not isinstance(port, bool) else API_PORT
 
 

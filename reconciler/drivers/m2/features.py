@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Any, Final
 
+from reconciler.core.cron import fault_of
 from reconciler.core.problem import Severity
 from reconciler.drivers.m2.fault import Fault, Path, at, items, mapping, named, nearest
 from reconciler.drivers.m2.feeds import CONNECTIONS, FEEDS, NEEDS, types_of
 from reconciler.drivers.m2.rules import MANAGEMENT, repeated
+from reconciler.drivers.m2.setting import MOST_PROPAGATED
 from reconciler.drivers.m2.shape import misfits
 
 SERVER: Final[Path] = (*MANAGEMENT, "server")
 BACKUP: Final[Path] = (*SERVER, "events", "onSettingLoad", "backup")
 NODELIST: Final[Path] = (*SERVER, "events", "onPurgeRequest", "propagation", "nodelist")
-MOST_PROPAGATED: Final = 8
 CRON_FIELDS: Final = 6
 
 _ONLY_FEEDBACK: Final = frozenset({"heartbeat"})
@@ -58,7 +58,7 @@ def _side(document: Any, feature: str, side: str) -> Iterator[Fault]:
         yield Fault((*path, "type"), "idle-feature", said, severity=Severity.WARNING)
     known = FEEDS[feature, side]
     info: Mapping[str, Any] = mapping(document, *path, "info")
-    for one in types_of(kind):
+    for one in types_of(kind, (feature, side)):
         if one not in known:
             said = f'the {side} of "{feature}" has no type "{one}"'
             yield Fault((*path, "type"), "unknown-value", said, nearest(one, known, "types"), severity)
@@ -97,20 +97,10 @@ def _schedule(path: Path, text: Any, severity: Severity) -> Iterator[Fault]:
         remedy = f"write 0 {text}" if count == CRON_FIELDS - 1 else "such as */15 * * * * *"
         yield Fault(path, "bad-schedule", said, remedy, severity)
         return
-    wrong = _cron_error(text)
+    wrong = fault_of(text)
     if wrong:
         said = f'"{text}" is not a schedule: {wrong}'
         yield Fault(path, "bad-schedule", said, "such as */15 * * * * *", severity)
-
-
-def _cron_error(text: str) -> str:
-    from cronsim import CronSim, CronSimError  # noqa: PLC0415  (loaded only where a schedule stands)
-
-    try:
-        CronSim(text.upper(), datetime(2000, 1, 1, tzinfo=UTC))
-    except CronSimError as error:
-        return str(error)
-    return ""
 
 
 def _backup(document: Any) -> Iterator[Fault]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import Field
 
-from reconciler.drivers.m2.setting import Part, Seconds
+from reconciler.core.cron import SIX_FIELDS
+from reconciler.drivers.m2 import patterns
+from reconciler.drivers.m2.part import Part, Seconds
+
+Schedule = Annotated[str, Field(json_schema_extra={"pattern": patterns.schedule(SIX_FIELDS)})]
 
 
 class Call(Part):
@@ -21,7 +25,9 @@ class Call(Part):
 class Poll(Call):
     """A request at intervals; `schedule` is cron with six fields, seconds first."""
 
-    schedule: str = Field(description="Cron with six fields, seconds first.")
+    schedule: Schedule = Field(
+        description="Cron with six fields, seconds first.", examples=["*/15 * * * * *"]
+    )
 
 
 class Subscription(Part):
@@ -49,7 +55,9 @@ class KafkaPub(Part):
 class KafkaBeat(KafkaPub):
     """Writing to a Kafka topic at intervals."""
 
-    schedule: str = Field(description="Cron with six fields, seconds first.")
+    schedule: Schedule = Field(
+        description="Cron with six fields, seconds first.", examples=["*/15 * * * * *"]
+    )
 
 
 class Firestore(Part):
@@ -62,26 +70,80 @@ class Firestore(Part):
 class FirestoreBeat(Firestore):
     """Writing to one document of Firestore at intervals."""
 
-    schedule: str = Field(description="Cron with six fields, seconds first.")
+    schedule: Schedule = Field(
+        description="Cron with six fields, seconds first.", examples=["*/15 * * * * *"]
+    )
 
 
 class Instances(Part):
     """Asking a cloud for its instances at intervals."""
 
     connect: str = Field(description="Name of a connection of the fitting type.")
-    tag: str = Field(description="Tags, as `key=value;` or `key=;`.")
-    schedule: str | None = Field(default=None, description="Cron with six fields, seconds first.")
+    tag: str = Field(description="Tags, as `key=value;` or `key=;`.", examples=["type=parent;type=child;"])
+    schedule: Schedule | None = Field(
+        default=None, description="Cron with six fields, seconds first.", examples=["*/15 * * * * *"]
+    )
+
+
+class HostingField(Part):
+    """What of a running virtual host is changed."""
+
+    name: str = Field(description="The virtual host.", examples=["www.example.com"])
+    field: Literal["origin.address"] = Field(
+        default="origin.address", description="The field; only this one can be changed."
+    )
+
+
+class RuntimeChange(Part):
+    """Changing running virtual hosts; `setting.json` itself stays as it is."""
+
+    hosting: list[HostingField] = Field(description="What is changed.")
 
 
 class Kafka(Part):
     """A connection of type `kafka`."""
 
     client_id: str | None = Field(default=None, description="What it calls itself.")
-    brokers: list[str] = Field(description="`host:port` of each broker.")
+    brokers: list[str] = Field(
+        description="`host:port` of each broker.", examples=[["kafka-1.example.com:9092"]]
+    )
 
 
-class Texts(Part):
-    """A connection whose `info` is nothing but texts that the product hands on."""
+class Firebase(Part):
+    """A connection of type `firebasePubsub`: what Firebase calls the configuration of a web app."""
+
+    api_key: str | None = Field(default=None, description="Key of the project's API; a secret.")
+    auth_domain: str | None = Field(default=None, description="Domain of the sign-in.")
+    database_url: str | None = Field(default=None, description="Where the database is.")
+    project_id: str | None = Field(default=None, description="The project.")
+    storage_bucket: str | None = Field(default=None, description="The project's bucket.")
+    messaging_sender_id: str | None = Field(default=None, description="Whom messages come from.")
+    app_id: str | None = Field(default=None, description="The app.")
+
+
+class Aws(Part):
+    """A connection of type `awssdk3`."""
+
+    access_key_id: str | None = Field(default=None, description="Access key.")
+    secret_access_key: str | None = Field(default=None, description="Secret access key; a secret.")
+    region: str | None = Field(default=None, description="Region.", examples=["us-east-1"])
+
+
+class Bucket(Aws):
+    """A connection of type `httpAwsSig4`."""
+
+    bucket: str | None = Field(default=None, description="Bucket; may be empty where it only signs.")
+
+
+class Oci(Part):
+    """A connection of type `oci`."""
+
+    tenancy_id: str | None = Field(default=None, description="OCID of the tenancy.")
+    user_id: str | None = Field(default=None, description="OCID of the user.")
+    compartment_id: str | None = Field(default=None, description="OCID of the compartment.")
+    fingerprint: str | None = Field(default=None, description="Fingerprint of the key, which is public.")
+    private_key: str | None = Field(default=None, description="File of the key; a secret.")
+    region: str | None = Field(default=None, description="Region.", examples=["us-phoenix-1"])
 
 
 Types: TypeAlias = Mapping[str, type[Part]]
@@ -101,13 +163,13 @@ FEEDS: Final[Mapping[tuple[str, str], Types]] = MappingProxyType(
         ("purge", "feedback"): {"api": Call, "kafkaPub": KafkaPub},
         ("heartbeat", "feedback"): {"apiPolling": Poll, "kafkaPub": KafkaBeat, "firestore": FirestoreBeat},
         ("nodelist", "feed"): {"awssdk3": Instances, "oci": Instances},
-        ("nodelist", "feedback"): {"setting": Part, "api": Call},
+        ("nodelist", "feedback"): {"setting": RuntimeChange, "api": Call},
     }
 )
 """(feature, side) -> type -> the shape of its `info`."""
 
 CONNECTIONS: Final[Types] = MappingProxyType(
-    {"kafka": Kafka, "firebasePubsub": Texts, "httpAwsSig4": Texts, "awssdk3": Texts, "oci": Texts}
+    {"kafka": Kafka, "firebasePubsub": Firebase, "httpAwsSig4": Bucket, "awssdk3": Aws, "oci": Oci}
 )
 """Type of a connection -> the shape of its `info`."""
 
@@ -130,6 +192,15 @@ see which key is meant.
 """
 
 
-def types_of(text: str) -> list[str]:
-    """The single types of a `type`, which may join several as in `"setting;api;"`."""
-    return [part for part in text.split(";") if part]
+JOINED: Final = ("nodelist", "feedback")
+"""The one side whose `type` may join several types, as in `"setting;api;"`."""
+
+
+def types_of(text: str, side: tuple[str, str]) -> list[str]:
+    """The single types of a `type`.
+
+    Args:
+        text: the type, or several, where they can be joined.
+        side: feature and side.
+    """
+    return [part for part in (text.split(";") if side == JOINED else [text]) if part]

@@ -11,13 +11,14 @@ from reconciler.core.problem import Severity
 from reconciler.drivers.m2.access import FACTORY_ROLES
 from reconciler.drivers.m2.address import BadAddress, endpoint, span
 from reconciler.drivers.m2.fault import Fault, Path, at, items, mapping, named, nearest
+from reconciler.drivers.m2.patterns import CLOUD
 from reconciler.drivers.m2.setting import Group
 from reconciler.drivers.m2.shape import kind_of, misfits
 
 MANAGEMENT: Final[Path] = ("env", "management")
 MEMBERS: Final[Path] = (*MANAGEMENT, "cluster", "discover", "members")
 
-_CLOUD = re.compile(r"#(aws|oci):(vm|vip):tag=[^#]+(#(:\d{1,5})?)?")
+_CLOUD = re.compile(CLOUD)
 
 
 def faults(document: Any) -> Iterator[Fault]:

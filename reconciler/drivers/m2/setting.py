@@ -4,36 +4,50 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import Field, WithJsonSchema
 
-Port = Annotated[int, Field(ge=1, le=65_535)]
-Seconds = Annotated[float, Field(ge=0)]
+from reconciler.core.strict import Whole
+from reconciler.drivers.m2 import patterns
+from reconciler.drivers.m2.clustered import Cluster, Group, GroupBalance
+from reconciler.drivers.m2.hosting import Hosting, Network, Properties, Runtime
+from reconciler.drivers.m2.part import Part, Port, Seconds
+
+__all__ = ["Group", "GroupBalance", "Hosting", "Part", "Port", "Seconds", "SettingFile"]
+
+Version = Annotated[Any, WithJsonSchema({"type": ["string", "number", "null"]})]
 
 
-class Part(BaseModel):
-    """A part of `setting.json`: unknown keys are kept, because the product is larger than these models."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True, alias_generator=to_camel)
+MOST_PROPAGATED = 8
+"""How many nodes a purge is passed on to at most."""
 
 
 class Deployment(Part):
     """`meta.setting`."""
 
-    deploy: str = Field(default="exclusive", description="`exclusive` or `shared`.")
+    deploy: Literal["exclusive", "shared"] = Field(
+        default="exclusive", description="Whether this file is the node's alone."
+    )
 
 
 class Meta(Part):
     """`meta`: what the file says of itself."""
 
-    version: Any = Field(default=None, description="Any text or number; the node tells it as its version.")
+    version: Version = Field(
+        default=None,
+        description="Any text or number; the node tells it as its version.",
+        examples=["2026-11-21-A", 10],
+    )
     setting: Deployment = Field(default_factory=Deployment, description="How the setting is deployed.")
 
 
 class AllowEntry(Part):
     """One entry of the allowList."""
 
-    addr: str = Field(description="An address, a range of the last part, or a network.")
+    addr: str = Field(
+        description="An address, a range of the last part, or a network.",
+        examples=["192.168.1.1", "192.168.2.1-255", "192.168.3.0/24", "192.168.4.0/255.255.255.0"],
+        json_schema_extra={"pattern": patterns.ADDR},
+    )
     role: str | None = Field(default=None, description="A role's name; `defaultRole` where it is missing.")
 
 
@@ -73,7 +87,7 @@ class Connection(Part):
     """One of `env.management.server.connection`; `info` depends on the type."""
 
     name: str = Field(min_length=1, description="Unique; what `connect` refers to.")
-    type: str = Field(description="kafka, firebasePubsub, httpAwsSig4, awssdk3 or oci.")
+    type: str = Field(description="kafka, firebasePubsub, httpAwsSig4, awssdk3 or oci.", examples=["kafka"])
     info: dict[str, Any] = Field(default_factory=dict, description="What the type needs to connect.")
 
 
@@ -104,7 +118,7 @@ class PurgeFeature(Part):
     """`features.purge`: purging on a central server's word."""
 
     enable: bool = Field(default=False, description="Whether it is switched on.")
-    worker_count: int = Field(default=2, ge=0, description="0 is one for each CPU.")
+    worker_count: Whole = Field(default=2, ge=0, description="0 is one for each CPU.")
     feed: Feed = Field(default_factory=Feed, description="How the node hears of it.")
     feedback: Feed = Field(default_factory=Feed, description="How the node reports.")
 
@@ -156,7 +170,12 @@ class Propagation(Part):
     """`events.onPurgeRequest.propagation`: passing a purge on, once."""
 
     enable: bool = Field(default=False, description="Whether it is switched on.")
-    nodelist: list[str] | None = Field(default=None, description="At most 8 addresses, the own one too.")
+    nodelist: list[str] | None = Field(
+        default=None,
+        description="At most 8 addresses, the own one too.",
+        examples=[["10.10.10.1", "10.10.10.2"]],
+        json_schema_extra={"maxItems": MOST_PROPAGATED},
+    )
 
 
 class OnPurgeRequest(Part):
@@ -180,73 +199,20 @@ class Server(Part):
     """`env.management.server`: the node and a central server."""
 
     enable: bool = Field(default=False, description="Whether it is switched on.")
-    connection: list[Connection] | None = Field(default=None, description="Connections that features share.")
+    connection: list[Connection] | None = Field(
+        default=None, description="Connections that features share.", json_schema_extra={"uniqueItems": True}
+    )
     features: Features = Field(default_factory=Features, description="What is synchronised, and how.")
     events: Events = Field(default_factory=Events, description="What else happens at certain events.")
-
-
-class ClusterMeta(Part):
-    """`env.management.cluster.meta`."""
-
-    enable: bool = Field(default=False, description="Whether it is switched on.")
-    base_hosting_port: Port = Field(default=9000, description="First port of the hostings in a cluster.")
-
-
-class GroupBalance(Part):
-    """What a member group may say of balancing: the mode."""
-
-    mode: Literal["rr", "hash"] | None = Field(default=None, description="In place of the cluster's own.")
-
-
-class Group(Part):
-    """A member group: the nodes that serve certain functions."""
-
-    functions: list[str] | None = Field(default=None, description='Names; `["all"]` is any, null is none.')
-    nodes: list[str] = Field(description="Addresses of the group's nodes.")
-    balance: GroupBalance = Field(default_factory=GroupBalance, description="How the group shares its work.")
-
-
-class Discover(Part):
-    """`env.management.cluster.discover`: who the members are."""
-
-    port: Port = Field(default=9900, description="Port on which the members talk.")
-    members: list[Any] | None = Field(
-        default=None, description="null looks by broadcast; otherwise addresses, or groups of them."
-    )
-
-
-class Balance(Part):
-    """`env.management.cluster.balance`: who serves a request."""
-
-    mode: Literal["rr", "hash"] = Field(default="rr", description="In turn, or by a hash of the URL.")
-    lua_path: str | None = Field(default=None, description="Script that hashes in place of the URL.")
-    url_ignore_list: list[str] = Field(
-        default_factory=lambda: ["#FUNCTION"],
-        description="The hash leaves out the URL from the first of these on; `#FUNCTION` is any function.",
-    )
-
-
-class Stats(Part):
-    """`env.management.cluster.stats`."""
-
-    enable: bool = Field(default=True, description="Whether statistics are gathered.")
-    listen: str = Field(default="127.0.0.1:10038", description="Where they are gathered.")
-
-
-class Cluster(Part):
-    """`env.management.cluster`."""
-
-    meta: ClusterMeta = Field(default_factory=ClusterMeta, description="Whether there is a cluster.")
-    discover: Discover = Field(default_factory=Discover, description="Who its members are.")
-    balance: Balance = Field(default_factory=Balance, description="How requests are shared.")
-    stats: Stats = Field(default_factory=Stats, description="Statistics of the cluster.")
 
 
 class Management(Part):
     """`env.management`."""
 
     api: Api = Field(default_factory=Api, description="Who may call the node.")
-    roles: list[Role] | None = Field(default=None, description="Roles and their permissions.")
+    roles: list[Role] | None = Field(
+        default=None, description="Roles and their permissions.", json_schema_extra={"uniqueItems": True}
+    )
     server: Server = Field(default_factory=Server, description="The node and a central server.")
     cluster: Cluster = Field(default_factory=Cluster, description="Nodes that serve together.")
 
@@ -255,18 +221,18 @@ class Env(Part):
     """`env`."""
 
     management: Management = Field(default_factory=Management, description="How the node is managed.")
-
-
-class Hosting(Part):
-    """One virtual host; only what a change of it can destroy is looked at."""
-
-    name: str = Field(min_length=1, description="Its domain name.")
-    enable: bool = Field(default=True, description="Whether it is served.")
+    properties: Properties | None = Field(default=None, description="The node's own resources.")
+    network: Network | None = Field(default=None, description="Sockets and protocols.")
+    rt: Runtime | None = Field(default=None, description="The engine.")
 
 
 class SettingFile(Part):
     """A whole `setting.json`."""
 
+    schema_: Any = Field(default=None, alias="$schema", description="For editors; it is not delivered.")
     meta: Meta = Field(default_factory=Meta, description="What the file says of itself.")
     env: Env = Field(default_factory=Env, description="The node's surroundings.")
+    functions: Any = Field(
+        default=None, description="Functions of the product; passed through as they stand."
+    )
     hosting: list[Hosting] | None = Field(default=None, description="Virtual hosts.")

@@ -1,0 +1,138 @@
+"""The models of setting.json say what the product's pages say: permissions, types, limits, restarts."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from support_m2_wire import setting
+
+from reconciler.desired.document import parse
+from reconciler.drivers.m2.access import PERMISSION_DEFAULTS, PERMISSIONS
+from reconciler.drivers.m2.check import problems_of
+from reconciler.drivers.m2.feeds import CONNECTIONS, FEEDS, SECRET_KEYS
+from reconciler.drivers.m2.machine import RESTART_ONLY
+from reconciler.drivers.m2.setting import Env, Hosting, Permissions, SettingFile
+
+SERVER = "env__management__server"
+NODELIST = f"{SERVER}__features__nodelist"
+
+
+def keys(model):
+    return {field.alias or name for name, field in model.model_fields.items()}
+
+
+def codes(document):
+    file = parse("setting.json", json.dumps(document).encode())
+    return [(problem.pointer.rpartition("/")[2], problem.code) for problem in problems_of(file)]
+
+
+def test_the_nine_permissions_and_their_defaults():
+    assert tuple(field.alias for field in Permissions.model_fields.values()) == PERMISSIONS
+    assert Permissions().model_dump(by_alias=True) == PERMISSION_DEFAULTS
+
+
+def test_the_top_level_and_a_hosting():
+    assert keys(SettingFile) == {"$schema", "meta", "env", "functions", "hosting"}
+    assert keys(Hosting) == {"name", "enable", "listen", "aliases", "mode", "origin"}
+
+
+def test_every_restart_only_field_has_its_place_and_says_so():
+    found = {}
+    for part, field in Env.model_fields.items():
+        if part != "management":
+            (model,) = (one for one in field.annotation.__args__ if one is not type(None))
+            found |= {f"env.{part}.{inner.alias}": inner for inner in model.model_fields.values()}
+    assert set(found) == set(RESTART_ONLY)
+    assert all("waits for a restart" in field.description for field in found.values())
+
+
+@pytest.mark.parametrize(
+    ("kind", "wanted"),
+    [
+        ("kafka", "clientId brokers"),
+        (
+            "firebasePubsub",
+            "apiKey authDomain databaseUrl projectId storageBucket messagingSenderId appId",
+        ),
+        ("httpAwsSig4", "accessKeyId secretAccessKey region bucket"),
+        ("awssdk3", "accessKeyId secretAccessKey region"),
+        ("oci", "tenancyId userId compartmentId fingerprint privateKey region"),
+    ],
+)
+def test_what_a_connection_needs(kind, wanted):
+    assert keys(CONNECTIONS[kind]) == set(wanted.split())
+
+
+def test_all_secrets_are_known_keys():
+    known = set().union(*map(keys, CONNECTIONS.values()))
+    assert known >= SECRET_KEYS
+
+
+def test_every_feature_has_the_documented_types():
+    assert {"/".join(side): set(types) for side, types in FEEDS.items()} == {
+        "setting/feed": {"apiPolling", "tgzPolling", "kafkaSub", "firestore"},
+        "setting/feedback": {"api", "kafkaPub", "firestore"},
+        "purge/feed": {"apiPolling", "kafkaSub"},
+        "purge/feedback": {"api", "kafkaPub"},
+        "heartbeat/feedback": {"apiPolling", "kafkaPub", "firestore"},
+        "nodelist/feed": {"awssdk3", "oci"},
+        "nodelist/feedback": {"setting", "api"},
+    }
+
+
+def connection(kind, **info):
+    return setting(**{f"{SERVER}__connection": [{"name": "c", "type": kind, "info": info}]})
+
+
+@pytest.mark.parametrize(
+    ("document", "wrong"),
+    [
+        (connection("oci", tenancyId=7), [("tenancyId", "wrong-type")]),
+        (connection("httpAwsSig4", bucket=""), []),
+        (connection("firebasePubsub", appId=["1"]), [("appId", "wrong-type")]),
+        (setting(meta__setting__deploy="shared"), []),
+        (setting(meta__setting__deploy="both"), [("deploy", "unknown-value")]),
+        (setting(hosting=[{"name": "h", "listen": 80}]), [("listen", "wrong-type")]),
+        (setting(hosting=[{"name": "h", "aliases": "g"}]), [("aliases", "wrong-type")]),
+        (setting(hosting=[{"name": "h", "origin": {"address": "1.1.1.1"}}]), [("address", "wrong-type")]),
+        (setting(hosting=[{"name": "h", "mode": {"volatile": True, "basehost": "h"}}]), []),
+        (setting(env__network={"http2": {"enable": True}, "later": 1}, functions={"x": {}}), []),
+        (setting(env__management__api__port=10040.0), []),
+        (setting(env__management__api__port=10040.5), [("port", "wrong-type")]),
+    ],
+)
+def test_one_value_and_what_is_said_of_it(document, wrong):
+    assert codes(document) == wrong
+
+
+HOSTS = [{"name": "foo.com", "field": "origin.address"}]
+
+
+@pytest.mark.parametrize(
+    ("kind", "info", "wrong"),
+    [
+        ("setting;api;", {"hosting": HOSTS, "url": "https://m.example.com/f"}, []),
+        ("setting", {"hosting": HOSTS}, []),
+        ("setting;api;", {"hosting": HOSTS}, [("url", "missing-key")]),
+        ("setting", {}, [("hosting", "missing-key")]),
+        ("setting", {"hosting": [{"name": "f", "field": "listen"}]}, [("field", "unknown-value")]),
+    ],
+)
+def test_a_nodelist_may_join_its_feedbacks(kind, info, wrong):
+    document = setting(**{f"{NODELIST}__enable": True, f"{NODELIST}__feedback": {"type": kind, "info": info}})
+    assert [one for one in codes(document) if one[1] != "idle-feature"] == wrong
+
+
+def test_no_other_feature_may_join_types():
+    feed = {"type": "apiPolling;", "info": {"url": "https://m", "schedule": "0 * * * * *"}}
+    document = setting(**{f"{SERVER}__features__setting": {"enable": True, "feed": feed}})
+    assert codes(document) == [("type", "unknown-value")]
+
+
+@pytest.mark.parametrize("text", ["0 0 0 31 2 *", "0 0 0 * 2 7-1", "* * * * * MON-FRI", "0 */5 1,2 L * 5#2"])
+def test_a_schedule_is_refused_for_what_it_means_too(text):
+    feed = {"type": "apiPolling", "info": {"url": "https://m", "schedule": text}}
+    document = setting(**{f"{SERVER}__features__purge": {"enable": True, "feed": feed}})
+    impossible = text in {"0 0 0 31 2 *", "0 0 0 * 2 7-1"}
+    assert codes(document) == ([("schedule", "bad-schedule")] if impossible else [])
