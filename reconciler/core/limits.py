@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from reconciler.core import domains
 from reconciler.core.guard import Case, Guard, Violation
 from reconciler.core.plan import Risk, Step
 from reconciler.core.policy import amount_of
@@ -34,15 +35,15 @@ def blast_radius(case: Case) -> Iterator[Violation]:
 
 
 def shrinking(case: Case) -> Iterator[Violation]:
-    """A source that suddenly names far fewer nodes is more often a mistake than a wish."""
+    """A source that suddenly names far fewer nodes, or none, is more often a mistake than a wish."""
     before, now = case.past.nodes, case.plan.nodes
     limit = amount_of(case.policy.max_shrink, before) if before else 0
-    if before and before - now > limit:
+    if before and (not now or before - now > limit):
         yield Violation(
             "desired-shrank",
             case.plan.cluster,
-            f"{case.plan.cluster}: the desired state names {now} nodes, the last applied one named {before}; "
-            f"at most {limit} may go at once",
+            f"{case.plan.cluster}: the desired state names {now or 'no'} nodes, the last applied one named "
+            f"{before}; at most {limit} may go at once{'' if now else ', and never all'}",
             "if that is meant, remove them in several commits, or set an override in the fleet file",
         )
 
@@ -65,7 +66,7 @@ def budget(case: Case) -> Iterator[Violation]:
         )
 
 
-GUARDS: tuple[Guard, ...] = (blast_radius, shrinking, budget)
+GUARDS: tuple[Guard, ...] = (blast_radius, shrinking, budget, *domains.GUARDS)
 """Applied to every cluster, before the guards of its product."""
 
 

@@ -10,7 +10,7 @@ from reconciler.drivers.simulation.addresses import free_addresses
 
 FLEET = """\
 rollout: {canary: 1, waves: 50%}
-policy: {approve: [high], max_risky: 100%}
+policy: {approve: [high], max_risky: 100%, max_cache_lost: 100%}
 windows:
   - {cron: "* * * * * *", duration: 1h}
 clusters:
