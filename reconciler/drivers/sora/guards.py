@@ -13,7 +13,17 @@ from reconciler.core.guard import Case, Guard, Violation
 from reconciler.core.observation import Absent, Present, Stale
 from reconciler.core.plan import Step
 from reconciler.drivers.sora import machine, rules
-from reconciler.drivers.sora.cluster import State, alive, fresh, majority, margin, quorum, registered
+from reconciler.drivers.sora.capacity import Capacity, after_failure, carriers_of
+from reconciler.drivers.sora.cluster import (
+    State,
+    alive,
+    fresh,
+    leading,
+    majority,
+    margin,
+    quorum,
+    registered,
+)
 from reconciler.drivers.sora.membership import Membership, Roster
 from reconciler.drivers.sora.picture import Picture, picture_of, state_of
 from reconciler.drivers.sora.schema import SoraCluster
@@ -65,6 +75,42 @@ def sparing_nobody(case: Case) -> Iterator[Violation]:
                 f"would lose the majority ({rules.numbers(turn.result)})",
                 "add two regular nodes first, or set an override for quorum-margin in the fleet file",
             )
+
+
+def lacking_capacity(case: Case) -> Iterator[Violation]:
+    """Once a node is stopped and one more has failed, the licences of the others still allow enough.
+
+    Enough is what the fleet file says under `connections`; where it says nothing, nothing is known of it.
+    """
+    entry, picture = _seen(case)
+    if entry.connections is None:
+        return
+    for turn in _turns(case):
+        before = leading(turn.state)
+        serving = before is not None and before.nodes >> turn.roster.at(turn.step.node) & 1
+        if turn.step.action != "stop" or not serving or isinstance(turn.result, machine.Refusal):
+            continue
+        left = _left(turn.result, turn.roster, picture)
+        if left.connections < entry.connections:
+            untold = f"; {', '.join(left.untold)} does not tell its licence" if left.untold else ""
+            yield Violation(
+                "capacity",
+                f"{case.plan.cluster}/{turn.step.node}",
+                f"{turn.step.id}: once it is stopped and {left.without or 'nobody else'} has failed too, the "
+                f"licences allow {left.connections} connections, {entry.connections} are needed{untold}",
+                "add nodes or raise their licences first, then plan again",
+            )
+
+
+def _left(state: State, roster: Roster, picture: Picture) -> Capacity:
+    """What the connected members may carry after one more failure."""
+    group = leading(state)
+    if group is None:
+        return Capacity(0)
+    names = roster.spelled(group.nodes & group.log.listed)
+    temporary = roster.spelled(group.log.temporary)
+    away = group.log.regular & ~group.nodes
+    return after_failure(carriers_of(names, picture.limits, temporary), made_up=not away)
 
 
 def changing_membership(case: Case) -> Iterator[Violation]:
@@ -148,6 +194,7 @@ def initialising_again(case: Case) -> Iterator[Violation]:
 GUARDS: tuple[Guard, ...] = (
     losing_quorum,
     sparing_nobody,
+    lacking_capacity,
     changing_membership,
     shrinking_cluster,
     purging_alive,

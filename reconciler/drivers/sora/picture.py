@@ -92,6 +92,13 @@ class Picture:
         )
         return max((view.day for view in views if view.day is not None), default=None)
 
+    @property
+    def limits(self) -> Mapping[str, int]:
+        """Connections that the licence of each node allows, for those of which a speaker tells."""
+        rows = (row for view in self.speakers.values() for row in view.rows)
+        told = [(row.node_name, row.license_max_connections) for row in rows]
+        return {name: limit for name, limit in told if limit is not None}
+
     def connected(self, name: str) -> bool:
         """Whether every speaker shows the node connected."""
         return self.shown.get(name) == frozenset({True})

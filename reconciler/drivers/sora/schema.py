@@ -13,9 +13,9 @@ from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field,
 from pydantic_core import PydanticCustomError
 
 from reconciler.core.spec import ClusterEntry, NodeEntry
-from reconciler.core.strict import Day, Flag, Number, Strict
+from reconciler.core.strict import Day, Flag, Number, Strict, Whole
 
-NODE_NAME: Final = re.compile(r"^[0-9A-Za-z_\-]+@[0-9A-Za-z][0-9A-Za-z\-]*(\.[0-9A-Za-z\-]+)+$")
+NODE_NAME: Final = re.compile(r"^[0-9A-Za-z_\-]+@[0-9A-Za-z][0-9A-Za-z\-]*(\.[0-9A-Za-z\-]+)*$")
 API_URL: Final = re.compile(r"^https?://[^/?#@\s]+(/[^?#@\s]*)?$")
 PLACEHOLDER: Final = re.compile(r"\{[^{}]*\}")
 
@@ -113,6 +113,12 @@ class SoraCluster(ClusterEntry):
     )
     initialise: Flag = Field(
         default=False,
+    connections: Annotated[Whole, Field(ge=1)] | None = Field(
+        default=None,
+        description="Connections that the cluster has to carry at its busiest. A node is not stopped where "
+        "the licences of the others, after one further failure, do not allow as many.",
+        examples=[300],
+    )
         description="The explicit word that these nodes were never in a cluster, for where their own "
         "answers do not tell. Without effect on a live cluster.",
     )

@@ -43,16 +43,23 @@ def entry(words: str, *, modes: dict[str, str] | None = None, **more) -> SoraClu
     return SoraCluster.model_validate({"name": "live", "kind": "sora", "nodes": nodes, **more})
 
 
-def row(word: str, modes: dict[str, str]) -> NodeRow:
+def row(word: str, modes: dict[str, str], limits: dict[str, int] | None = None) -> NodeRow:
     letter, away = word.strip("!~"), "!" in word
-    told = {} if away else {"external_api_url": api(letter), "mode": modes.get(letter, "normal")}
+    licence = {"license_max_connections": limits[letter]} if letter in (limits or {}) else {}
+    told = (
+        licence if away else licence | {"external_api_url": api(letter), "mode": modes.get(letter, "normal")}
+    )
     return NodeRow.model_validate(
         {"node_name": full(letter), "connected": not away, "temporary_node": "~" in word, **told}
     )
 
 
 def seen(
-    answers: dict[str, str | None], *, modes: dict[str, str] | None = None, day=TODAY
+    answers: dict[str, str | None],
+    *,
+    modes: dict[str, str] | None = None,
+    limits: dict[str, int] | None = None,
+    day=TODAY,
 ) -> Observed[NodeView]:
     """letter -> its view; None: no answer; `FORBIDDEN`; `"?CODE"`: it refuses to list."""
     found = {}
@@ -64,7 +71,9 @@ def seen(
         elif words.startswith("?"):
             found[full(letter)] = judged_view(full(letter), NodeView((), day, refusal=words[1:]))
         else:
-            rows = sorted((row(word, modes or {}) for word in words.split()), key=lambda one: one.node_name)
+            rows = sorted(
+                (row(word, modes or {}, limits) for word in words.split()), key=lambda one: one.node_name
+            )
             found[full(letter)] = judged_view(full(letter), NodeView(tuple(rows), day))
     return Observed(found)
 

@@ -1,0 +1,65 @@
+"""How many connections a cluster's licences allow, now and after one more failure; pure arithmetic.
+
+What is documented is the failure of one regular node where all limits are equal: each of the n survivors,
+temporary ones included, takes ceil(c / n) more. A temporary node that fails is not made up for. Of several
+failures at once, and of unequal limits, nothing is known; then nothing is counted as made up for (facts:
+sora.md, "State machine", licence).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Carrier:
+    """A connected member that carries connections; `limit` is its licence's, none where it is not told."""
+
+    name: str
+    limit: int | None
+    temporary: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What is left after the worst single failure.
+
+    Args:
+        connections: that the survivors may carry, as far as their licences are known.
+        without: the node whose failure that is; empty where no node is left to fail.
+        untold: the survivors whose licence is not known; they count as carrying nothing.
+    """
+
+    connections: int
+    without: str = ""
+    untold: tuple[str, ...] = ()
+
+
+def after_failure(carriers: Sequence[Carrier], *, made_up: bool) -> Capacity:
+    """What the members may carry once any one of them has failed, whichever leaves the least.
+
+    Args:
+        carriers: the connected members.
+        made_up: whether the failure of one of them would be made up for: not where another is away.
+    """
+    found = [_without(carriers, failed, made_up=made_up) for failed in carriers]
+    return min(found, key=lambda one: (one.connections, one.without), default=Capacity(0))
+
+
+def _without(carriers: Sequence[Carrier], failed: Carrier, *, made_up: bool) -> Capacity:
+    left = [one for one in carriers if one is not failed]
+    limits = [one.limit for one in left if one.limit is not None]
+    untold = tuple(one.name for one in left if one.limit is None)
+    equal = failed.limit is not None and not untold and set(limits) <= {failed.limit}
+    more = 0
+    if made_up and equal and left and not failed.temporary and failed.limit is not None:
+        more = len(left) * -(-failed.limit // len(left))
+    return Capacity(sum(limits) + more, failed.name, untold)
+
+
+def carriers_of(
+    names: Sequence[str], limits: Mapping[str, int], temporary: Sequence[str]
+) -> tuple[Carrier, ...]:
+    """Members by name, each with its limit where it is known."""
+    return tuple(Carrier(name, limits.get(name), name in temporary) for name in names)

@@ -1,0 +1,81 @@
+"""What licences allow after one more failure, by the documented figures, and the guard that asks."""
+
+import pytest
+from sora_kit import agreeing, entry, full, planned, seen
+
+from reconciler.core.guard import Case, verdicts
+from reconciler.drivers.sora.capacity import Capacity, Carrier, after_failure
+from reconciler.drivers.sora.guards import GUARDS
+from reconciler.drivers.sora.schema import SoraDesired
+
+STOP = {"stop": ("stop", "{node}"), "drain": 0}
+
+
+def of(*limits, temporary=()):
+    regular = [Carrier(f"r{number}", limit) for number, limit in enumerate(limits)]
+    return (
+        *regular,
+        *(Carrier(f"t{number}", limit, temporary=True) for number, limit in enumerate(temporary)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("carriers", "made_up", "left"),
+    [
+        (of(100, 100, 100), True, 2 * 150),
+        (of(100, 100, 100), False, 200),
+        (of(100, 100, 100, temporary=[100]), True, 300),
+        (of(100, 100, 100, 100), True, 3 * 134),
+        (of(100, 100, 50), True, 150),
+        (of(100), True, 0),
+        ((), True, 0),
+    ],
+)
+def test_the_worst_failure_counts(carriers, made_up, left):
+    """Three of 100 carry 150 each once one is down; of three with a temporary one the temporary is worst."""
+    assert after_failure(carriers, made_up=made_up).connections == left
+
+
+def test_an_untold_licence_counts_for_nothing_and_is_named():
+    assert after_failure(of(100, 100, None), made_up=True) == Capacity(100, "r0", ("r2",))
+
+
+def found(cluster, answers, limits):
+    observed = seen(answers, limits=limits)
+    plan = planned(cluster, observed)
+    case = Case(plan, cluster, SoraDesired(cluster), observed)
+    return {one.code: one for one in verdicts(case, GUARDS)}
+
+
+FOUR = dict.fromkeys("abcde", 100)
+
+
+@pytest.mark.parametrize(("needed", "refused"), [(300, False), (301, True), (None, False)])
+def test_a_stop_leaves_enough_after_one_more_failure(needed, refused):
+    """Five of 100: one is stopped, one fails, and nothing is counted as made up for."""
+    cluster = entry("a b c d", connections=needed, **STOP)
+    verdict = found(cluster, agreeing("a b c d e", *"abcde"), FOUR)
+    assert list(verdict) == (["capacity"] if refused else [])
+    if refused:
+        assert verdict["capacity"].target == f"live/{full('e')}"
+        assert "the licences allow 300 connections, 301 are needed" in verdict["capacity"].message
+
+
+@pytest.mark.parametrize(("needed", "refused"), [(300, False), (301, True)])
+def test_the_stop_of_a_temporary_node_leaves_one_failure_that_is_made_up_for(needed, refused):
+    cluster = entry("a b c", connections=needed, **STOP)
+    verdict = found(cluster, agreeing("a b c t~", *"abct"), dict.fromkeys("abct", 100))
+    assert list(verdict) == (["capacity"] if refused else [])
+
+
+def test_licences_that_are_not_told_are_named():
+    cluster = entry("a b c d", connections=300, **STOP)
+    message = found(cluster, agreeing("a b c d e", *"abcde"), {})["capacity"].message
+    assert "allow 0 connections" in message
+    assert "does not tell its licence" in message
+
+
+def test_nothing_is_asked_where_nothing_is_stopped():
+    cluster = entry("a b c d", connections=10_000, **STOP)
+    assert found(cluster, agreeing("a b c", *"abc", d=""), {}) == {}
+    assert found(cluster, agreeing("a b c d e!", *"abcd", e=None), {}) == {}
