@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from reconciler.core.observation import Stale, Unauthorized, Unreachable
 from reconciler.core.plan import Finding
 from reconciler.core.problem import Severity
+from reconciler.drivers.m2.callers import READ_MORE, callers, said_of_access
 from reconciler.drivers.m2.judge import carries
 from reconciler.drivers.m2.machine import RESTART_ONLY, lookup
 from reconciler.drivers.m2.schema import Content, Desired, Loaded, Target
@@ -56,6 +57,24 @@ def left_open(desired: Desired, target: Target, loaded: Loaded, *, may_wait: boo
         yield Finding(Severity.NOTE, "waiting-unknown", place, said, remedy)
     if here and carries(loaded.held, desired.resources) is None:
         yield from _files(desired, target, place)
+
+
+def reading_less(desired: Desired, target: Target, loaded: Loaded) -> Iterator[Finding]:
+    """The change takes from a management host what it reads of a node beside the setting itself.
+
+    The setting itself is read with the permission that delivers it, which a guard looks after.
+    """
+    hosts = callers(loaded.content, desired.entry.management, loaded.caller)
+    lost = hosts.losing(said_of_access(target.content), READ_MORE)
+    if lost:
+        yield Finding(
+            Severity.WARNING,
+            "read-back-lost",
+            f"{desired.entry.name}/{target.node}",
+            f"after the change {', '.join(lost)} would not be sure of {READ_MORE} on {target.node}: whether "
+            "all of a change is in effect, or waits for a restart, could not be read any more",
+            f"keep {READ_MORE} in the role of this host",
+        )
 
 
 def _files(desired: Desired, target: Target, place: str) -> Iterator[Finding]:

@@ -48,6 +48,7 @@ def plan(desired: Desired, observed: Observed[Loaded]) -> ClusterPlan:
                 continue
         changes = differences(loaded.content if loaded else None, target.content)
         steps.append(_step(desired, target, loaded, changes))
+        found += findings.reading_less(desired, target, loaded) if loaded is not None else ()
         if loaded is not None and changes and all(change.pointer != VERSION for change in changes):
             same_version.append(target)
     return ClusterPlan(

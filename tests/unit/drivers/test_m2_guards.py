@@ -103,3 +103,32 @@ def test_where_no_named_address_could_have_read_the_node_all_who_may_deliver_cou
 def test_the_first_setting_of_a_node_lets_the_named_addresses_in():
     assert codes(setting(**{LIST: [ADMIN]}), None, management=["10.0.0.1"]) == []
     assert codes(setting(**{LIST: [ADMIN]}), None, management=["10.0.0.2"]) == ["lock-out"]
+
+
+def doubts(wanted, shown, caller="127.0.0.1", **entry):
+    desired = DRIVER.desire(desk(wanted, **entry))
+    observed = Observed({"edge-01": Present(loaded(shown, caller=caller))})
+    return [one.code for one in DRIVER.plan(desired, observed).findings if one.code == "read-back-lost"]
+
+
+ROLES = "env__management__roles"
+READS = [{"name": "admin", "permissions": {"enableSetting": True}}, {"name": "user"}]
+BLIND = [{"name": "admin", "permissions": {"enableSetting": True, "enableGet": False}}, {"name": "user"}]
+
+
+def test_a_warning_tells_that_a_change_could_be_proved_no_more():
+    """It is no lock-out: the setting itself is read with the permission that delivers it."""
+    shown, wanted = setting(**{ROLES: READS}), setting(**{ROLES: BLIND})
+    assert doubts(wanted, shown) == ["read-back-lost"]
+    assert codes(wanted, shown) == []
+    assert doubts(setting(meta__version="B", **{ROLES: READS}), shown) == []
+    assert doubts(setting(meta__version="B", **{ROLES: BLIND}), wanted) == []
+
+
+def test_that_warning_is_about_the_named_hosts_where_there_are_any():
+    entries = [{"role": "admin", "addr": "127.0.0.0/8"}, {"role": "other", "addr": "10.0.0.1"}]
+    both = [*READS, {"name": "other", "permissions": {"enableSetting": True}}]
+    blind = [*BLIND, {"name": "other", "permissions": {"enableSetting": True}}]
+    shown, wanted = (setting(**{LIST: entries, ROLES: roles}) for roles in (both, blind))
+    assert doubts(wanted, shown) == ["read-back-lost"]
+    assert doubts(wanted, shown, management=["10.0.0.1"]) == []
