@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from reconciler.cli.interruption import stopping
 from reconciler.cli.look import (
+    REFUSED,
     Order,
     finish,
     fleet_of,
@@ -47,11 +48,12 @@ def converge(order: Order, terminal: Terminal) -> int:
     """
     with Store.open(order.state) as store:
         seen = finish(_resumed(order, terminal, store))
-        if seen.violations or seen.plan.empty:
+        open_ones = seen.released()
+        if seen.refused or open_ones.plan.empty:
             return _nothing_to_apply(order, terminal, seen, store)
         if order.format is Format.TEXT or not order.yes:
             terminal.remark(text.render_plan(view_of(seen), layout=terminal.layout) + "\n")
-        if not order.yes and not _agreed(seen.plan, terminal):
+        if not order.yes and not _agreed(open_ones.plan, terminal):
             terminal.remark("Nothing was done.\n")
             return 1
         report, remaining = finish(_apply_and_look(order, terminal, seen, store))
@@ -76,7 +78,7 @@ def _nothing_to_apply(order: Order, terminal: Terminal, seen: Survey, store: Sto
         terminal.say(as_json.render_run(view_of(seen), report, None))
     else:
         show_plan(replace(view_of(seen), findings=report.findings), order.format, terminal)
-    return planned_status(seen, detailed=False)
+    return REFUSED if seen.violations else planned_status(seen, detailed=False)
 
 
 def _agreed(plan: Plan, terminal: Terminal) -> bool:

@@ -85,8 +85,11 @@ def finish(work: Coroutine[Any, Any, T]) -> T:
 
 
 def planned_status(seen: Survey, *, detailed: bool) -> int:
-    """What a plan alone ends with: 3 refused, 1 something could not be read, 2 pending where asked for, 0."""
-    if seen.violations:
+    """What a plan alone ends with: 3 refused, 1 something could not be read, 2 pending where asked for, 0.
+
+    What merely waits, for a window or for somebody's word, is no refusal of a plan that nobody applies.
+    """
+    if seen.refused:
         return REFUSED
     if has_errors(seen.plan):
         return 1

@@ -23,12 +23,20 @@ class Violation:
         target: cluster, or cluster/node.
         message: target, number, limit and reason in one sentence.
         remedy: what a person can do.
+        hold: it says when, not whether: it ends by itself or by somebody's word, and holds up its own
+            cluster alone.
     """
 
     code: str
     target: str
     message: str
     remedy: str
+    hold: bool = False
+
+    @property
+    def cluster(self) -> str:
+        """The cluster that it speaks of."""
+        return self.target.partition("/")[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ def outside_window(case: Case) -> Iterator[Violation]:
         case.plan.cluster,
         f"{case.plan.cluster}: no change window is open, {then}",
         "run again then, or set an override with an expiry in the fleet file",
+        hold=True,
     )
 
 
@@ -42,6 +43,7 @@ def in_freeze(case: Case) -> Iterator[Violation]:
             case.plan.cluster,
             f"{case.plan.cluster}: changes are frozen until {_told(freeze.end)}: {freeze.reason}",
             "run again then, or set an override with an expiry in the fleet file",
+            hold=True,
         )
 
 
@@ -53,6 +55,7 @@ def suspended(case: Case) -> Iterator[Violation]:
             case.plan.cluster,
             f"{case.plan.cluster}: the fleet file suspends changes: {case.conduct.suspend.reason}",
             "take `suspend` out of the fleet file when it is over",
+            hold=True,
         )
     for suspension in case.past.suspended:
         whose = f" {suspension.cluster}" if suspension.cluster else ""
@@ -63,6 +66,7 @@ def suspended(case: Case) -> Iterator[Violation]:
             f"{'of this cluster' if suspension.cluster else 'of the whole fleet'} "
             f"at {_told(suspension.since)}: {suspension.reason}",
             f"`reconcile resume{whose}` when it is over",
+            hold=True,
         )
 
 
@@ -90,6 +94,7 @@ def unapproved(case: Case) -> Iterator[Violation]:
         case.plan.cluster,
         f"{case.plan.cluster}: {number} an approval ({marks}); this plan's id is {case.digest[:SHORT]}",
         f"look at the plan, then `reconcile approve {case.digest}`; a plan that changes has another id",
+        hold=True,
     )
 
 

@@ -66,7 +66,8 @@ async def apply(
 
     Clusters go on side by side, each under its lock; a failed step holds up only what comes after it.
     What killed runs left in these clusters is settled first. A plan without steps leaves no run in
-    the history, but remembers which nodes run its revision and delivers messages left over.
+    the history, but remembers which nodes run its revision and delivers messages left over. Clusters that
+    something holds up for now are left as they are, which is a refused run of its own in the history.
 
     Args:
         survey: the plan, with the guards' verdicts on it.
@@ -78,13 +79,18 @@ async def apply(
         occasion: why the run takes place.
 
     Raises:
-        GuardRefusal: a verdict stands against the plan; nothing was done, the history says so.
+        GuardRefusal: a verdict stands against the plan, or nothing is left beside what is held up; nothing
+            was done, the history says so.
         ClusterBusy: every cluster of the plan is held by another run; nothing was done.
         StateError: the journal cannot be written; no call was made that it does not know of.
     """
-    if survey.violations:
+    open_ones = survey.released()
+    if survey.refused or (survey.violations and open_ones.plan.empty):
         await refuse(survey, journal, occasion.trigger)
         raise GuardRefusal(survey.violations)
+    if survey.violations:
+        await refuse(survey.held_up(), journal, occasion.trigger)
+        survey = open_ones
     async with Courier(journal, wire, survey.fleet.feedback) as courier:
         wanted = survey.fleet.feedback is not None
         ledger = Ledger(journal, courier, listener, occasion.clock, wanted)

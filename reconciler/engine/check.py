@@ -34,7 +34,7 @@ def check(seen: Survey, drivers: Drivers, *, faults: int, most: int) -> tuple[Ch
         faults: how many nodes may fail or be cut off, and calls go wrong, in all.
         most: bound on the states of one cluster.
     """
-    if seen.violations:
+    if seen.refused:
         words = "a guard refused the plan, so that it is never applied"
         return tuple(Checked(case.plan.cluster, reason=words) for case in seen.cases)
     return tuple(_checked(case, drivers, faults, most) for case in seen.cases)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -38,7 +38,8 @@ class Survey:
 
     Args:
         cases: what the guards looked at, in the plan's order.
-        violations: verdicts that stand; one is enough for the whole plan to be refused.
+        violations: verdicts that stand. One that is no hold is enough for the whole plan to be refused; a
+            hold leaves its own cluster as it is.
         overridden: verdicts that an override of the fleet file sets aside, with the override.
         node: the one node that the survey was narrowed to; empty for whole clusters.
     """
@@ -49,6 +50,27 @@ class Survey:
     violations: tuple[Violation, ...]
     overridden: tuple[tuple[Violation, Override], ...] = ()
     node: str = ""
+
+
+    @property
+    def refused(self) -> bool:
+        """Whether the plan as a whole must not be applied."""
+        return any(not violation.hold for violation in self.violations)
+
+    def released(self) -> Survey:
+        """The same without the clusters that something holds up for now."""
+        held = {violation.cluster for violation in self.violations if violation.hold}
+        return self._of([case for case in self.cases if case.plan.cluster not in held], held=False)
+
+    def held_up(self) -> Survey:
+        """The clusters that something holds up for now, with what does."""
+        held = {violation.cluster for violation in self.violations if violation.hold}
+        return self._of([case for case in self.cases if case.plan.cluster in held], held=True)
+
+    def _of(self, cases: Sequence[Case], *, held: bool) -> Survey:
+        plan = replace(self.plan, clusters=tuple(case.plan for case in cases))
+        violations = tuple(violation for violation in self.violations if violation.hold == held)
+        return replace(self, plan=plan, cases=tuple(cases), violations=violations)
 
 
 @dataclass(frozen=True, slots=True)

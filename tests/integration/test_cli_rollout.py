@@ -58,7 +58,7 @@ def test_a_plan_in_waves_waits_for_its_approval_and_is_applied_once(folder, caps
     assert run(folder, "--yes") == 0
     (folder / "s.json").write_text(setting("2", "b.example"))
     capsys.readouterr()
-    assert run(folder, "--dry-run") == 3
+    assert run(folder, "--dry-run", "--detailed-exitcode") == 2
     shown = capsys.readouterr().out
     assert ["wave 1 of 3: 1 change" in shown, "wave 3 of 3: 1 change" in shown] == [True, True]
     assert "[approval-needed]" in shown
@@ -107,3 +107,34 @@ def test_a_window_of_the_fleet_file_is_wrong_at_its_place(folder, capsys):
     path.write_text(path.read_text().replace('"* * * * * *"', '"61 * * * *"'))
     assert run(folder, "--dry-run") == 1
     assert "fleet.yaml:4:12: `cron` is `61 * * * *`" in capsys.readouterr().err
+
+
+def test_what_holds_up_one_cluster_leaves_the_others_to_be_done(tmp_path, capsys):
+    fleet = tmp_path / "fleet"
+    fleet.mkdir()
+    clusters = [
+        {
+            "name": name,
+            "kind": "m2",
+            "setting": "s.json",
+            "nodes": [{"name": f"{name}-1", "address": str(place)}],
+            **({"suspend": {"reason": "the racks are moving"}} if name == "held" else {}),
+        }
+        for name, place in zip(("held", "open"), free_addresses(2), strict=True)
+    ]
+    (fleet / "fleet.json").write_text(json.dumps({"clusters": clusters}))
+    (fleet / "s.json").write_text(setting("1"))
+    with Nodes() as served:
+        simulation = served.serve(fleet)
+        assert run(fleet, "--dry-run", "--detailed-exitcode") == 2
+        shown = capsys.readouterr().out
+        assert "waits: held: the fleet file suspends changes: the racks are moving [suspended]" in shown
+        assert "2 changes on 2 clusters; 1 cluster is held up for now." in shown
+        assert run(fleet, "--yes") == 5
+        assert [call.node for call in simulation.calls(changes=True)] == ["open-1"]
+        capsys.readouterr()
+        assert run(fleet, "--yes") == 3
+        assert [call.node for call in simulation.calls(changes=True)] == ["open-1"]
+    capsys.readouterr()
+    assert main(["history", "--format", "json", "--state", str(tmp_path / "state")]) == 0
+    assert [entry["exit_status"] for entry in json.loads(capsys.readouterr().out)] == [3, 0, 3]

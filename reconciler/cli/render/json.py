@@ -68,7 +68,7 @@ def written(value: object) -> str:
 
 
 def _violation(item: Violation) -> dict[str, Any]:
-    return {"code": item.code, "target": item.target, "message": item.message, "remedy": item.remedy}
+    return {name: getattr(item, name) for name in item.__dataclass_fields__}
 
 
 def _finding(finding: Finding) -> dict[str, Any]:

@@ -69,7 +69,8 @@ def _origin(plan: Plan) -> str:
 
 def _violations(view: View) -> Iterator[Piece]:
     if view.violations:
-        yield Piece("**Refused; nothing is done:**\n\n")
+        heading = "Refused; nothing is done:" if view.refused else "What is held up for now:"
+        yield Piece(f"**{heading}**\n\n")
     for violation in view.violations:
         remedy = f"\n  → {escaped(violation.remedy)}" if violation.remedy else ""
         yield Piece(f"- {escaped(violation.message)} ({code(violation.code)}){remedy}\n", Rank.LINE)

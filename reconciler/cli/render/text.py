@@ -62,7 +62,7 @@ def render_plan(view: View, *, layout: Layout = PLAIN) -> str:
     blocks += [list(_overridden(violation, override, layout)) for violation, override in view.overridden]
     blocks += [list(_violation(violation, layout)) for violation in view.violations]
     blocks.append(list(_findings(view.findings, layout, 0)))
-    tone = Tone.DANGER if view.violations else Tone.STRONG
+    tone = Tone.DANGER if view.refused else Tone.STRONG
     blocks.append(list(layout.wrapped(words.summary(plan, view.violations), 0, tone)))
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
 
@@ -157,8 +157,8 @@ def _warnings(warnings: Iterable[Problem], layout: Layout) -> Iterator[str]:
 
 
 def _violation(violation: Violation, layout: Layout) -> Iterator[str]:
-    text = f"refused: {clean(violation.message)} [{clean(violation.code)}]"
-    yield from layout.wrapped(text, 0, Tone.DANGER)
+    head, tone = ("waits", Tone.CHANGE) if violation.hold else ("refused", Tone.DANGER)
+    yield from layout.wrapped(f"{head}: {clean(violation.message)} [{clean(violation.code)}]", 0, tone)
     if violation.remedy:
         yield from layout.wrapped(f"→ {clean(violation.remedy)}", 2)
 

@@ -16,7 +16,7 @@ class View:
     """A plan and what is said of it.
 
     Args:
-        violations: why it is refused; empty where it may be applied.
+        violations: why it is refused, or what holds up which cluster; empty where it may be applied.
         overridden: violations that an override of the fleet file sets aside, each with that override.
         warnings: what is doubtful in the files.
         findings: what is to be said of the run itself, such as messages not delivered.
@@ -31,3 +31,8 @@ class View:
     findings: tuple[Finding, ...] = ()
     checked: tuple[Checked, ...] = ()
     faults: int = 1
+
+    @property
+    def refused(self) -> bool:
+        """Whether the plan as a whole must not be applied."""
+        return any(not violation.hold for violation in self.violations)

@@ -90,11 +90,18 @@ def pending(plan: Plan) -> str:
 def summary(plan: Plan, violations: Sequence[Violation] = ()) -> str:
     """The one sentence that a plan comes to."""
     trouble = _trouble(plan)
-    if violations:
-        return f"Refused for {plural(len(violations), 'reason')}, nothing is done: {pending(plan)}."
+    reasons = sum(not violation.hold for violation in violations)
+    if reasons:
+        return f"Refused for {plural(reasons, 'reason')}, nothing is done: {pending(plan)}."
     if not plan.empty:
-        return f"{'; '.join(filter(None, (pending(plan), trouble)))}."
+        return f"{'; '.join(filter(None, (pending(plan), _waiting(violations), trouble)))}."
     return f"No changes: {'; '.join(filter(None, (_as_desired(plan), trouble)))}."
+
+
+def _waiting(violations: Sequence[Violation]) -> str:
+    """How many clusters something holds up; empty where nothing does."""
+    held = len({violation.cluster for violation in violations if violation.hold})
+    return f"{plural(held, 'cluster is', 'clusters are')} held up for now" if held else ""
 
 
 def result(report: Report, remaining: Plan | None = None) -> str:
