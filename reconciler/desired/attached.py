@@ -64,6 +64,11 @@ class Attached:
                 self._tell(_named(cluster, path, place), path, *self._why_not(path))
         return found
 
+    def written(self) -> list[Document]:
+        """The fleet file and all settings and overlays that were read, each once, as they stand in files."""
+        read = {document.name: document for document in self._documents.values() if document is not None}
+        return list({self.fleet.name: self.fleet, **read}.values())
+
     def wrong(self) -> list[Problem]:
         """Everything wrong in the files and in where they are named."""
         return [*self.problems, *self.marker.problems, *self.layers.problems]

@@ -19,8 +19,11 @@ from reconciler.desired.clusters import Cluster, Clusters, Defaults
 from reconciler.desired.document import parse
 from reconciler.desired.fleetfile import FleetFile, find
 from reconciler.desired.lines import quoted
+from reconciler.desired.lint import Files as Written
+from reconciler.desired.lint import Remark, heard, idle, remarks
 from reconciler.desired.mismatch import mismatches, problems
 from reconciler.desired.nearest import nearest
+from reconciler.desired.overrides import idle as idle_overrides
 from reconciler.desired.once import repeated_clusters, repeated_nodes
 from reconciler.desired.references import misplaced
 from reconciler.errors import InputError
@@ -76,11 +79,11 @@ def load(snapshot: Snapshot, drivers: Drivers, vault: Vault | None = None) -> Fl
         vault: gives the values of secrets; without one they stay references, of unknown value.
 
     Raises:
-        InputError: with every problem of every file.
+        InputError: with every error of every file.
     """
     reading = read(snapshot, drivers, vault)
     if reading.fleet is None:
-        raise InputError(reading.problems)
+        raise InputError([each for each in reading.problems if each.severity is Severity.ERROR])
     return reading.fleet
 
 
@@ -118,7 +121,18 @@ def _lone(revision: Revision, attached: Attached, drivers: Drivers, raw: Mapping
         told = [replace(each, pointer="") if each.position.file == own else each for each in wrong]
         return Reading(None, _ordered(told, own))
     policies = {each.entry.name: each.policy for each in found}
-    return Reading(Fleet(revision, attached.fleet, tuple(desks), policies=policies), ())
+    warnings = _ordered(heard(_remarks(found, desks, drivers, attached), ()), attached.fleet.name)
+    return Reading(
+        Fleet(revision, attached.fleet, tuple(desks), warnings=warnings, policies=policies), warnings
+    )
+
+
+def _remarks(
+    clusters: Sequence[Cluster], desks: Sequence[Desk], drivers: Drivers, attached: Attached
+) -> list[Remark]:
+    """What lints say of the clusters that are right as far as the fleet file goes."""
+    whole = [desk for cluster, desk in zip(clusters, desks, strict=True) if cluster.whole]
+    return remarks(whole, drivers, Written(attached.written(), attached.known))
 
 
 def _fleet(revision: Revision, attached: Attached, drivers: Drivers) -> Reading:
@@ -135,7 +149,9 @@ def _fleet(revision: Revision, attached: Attached, drivers: Drivers) -> Reading:
     wrong += repeated_nodes(document, clusters)
     wrong += attached.wrong()
     wrong += misplaced(document)
-    warnings = _targets(document, top.overrides, clusters)
+    doubts, ignores = _remarks(clusters, desks, drivers, attached), top.lint.ignore
+    warnings = [*_targets(document, top.overrides, clusters), *heard(doubts, ignores)]
+    warnings += idle(doubts, ignores, document, drivers) if not wrong else ()
     ordered = _ordered([*wrong, *warnings], document.name)
     if wrong:
         return Reading(None, ordered)
@@ -171,20 +187,8 @@ def _desk(cluster: Cluster, revision: Revision, attached: Attached) -> Desk:
 
 
 def _targets(document: Document, overrides: Sequence[Override], clusters: Sequence[Cluster]) -> list[Problem]:
-    """Warnings of overrides for clusters that are not there."""
-    known = sorted({cluster.entry.name for cluster in clusters})
-    found = []
-    for index, override in enumerate(overrides):
-        name = override.target.partition("/")[0]
-        if not name or name in known:
-            continue
-        pointer = f"/overrides/{index}/target"
-        meant = nearest(name, known)
-        remedy = f"did you mean `{meant}`?" if meant else f"the clusters are {', '.join(known)}"
-        where = document.position(pointer)
-        message = f"the override is for {quoted(name)}, which is no cluster of this file"
-        found.append(Problem(where, pointer, Severity.WARNING, "unknown-target", message, remedy))
-    return found
+    """Warnings of overrides that do nothing."""
+    return idle_overrides(document, overrides, sorted({cluster.entry.name for cluster in clusters}))
 
 
 def _ordered(found: Sequence[Problem], first: str) -> tuple[Problem, ...]:

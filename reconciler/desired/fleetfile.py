@@ -9,6 +9,7 @@ from pydantic import Field
 
 from reconciler.core.calendar import Freeze, Suspend, Window
 from reconciler.core.conduct import Conduct
+from reconciler.core.lint import Lint
 from reconciler.core.policy import Override, Policy
 from reconciler.core.ports import Driver
 from reconciler.core.problem import Position, Problem, Severity
@@ -27,12 +28,12 @@ class FleetFile(Strict):
         default=None, description="`commit` stamps the commit's short id into the settings of every cluster."
     )
     feedback: FeedbackEntry | None = Field(default=None, description="Where messages about changes go.")
-    policy: Policy | None = Field(default=None, description="Limits of clusters that have none of their own.")
     management: tuple[Address, ...] = Field(
         default=(),
         description="Addresses of the management hosts as the nodes see them, of clusters that name none.",
         examples=[["192.0.2.7"]],
     )
+    policy: Policy | None = Field(default=None, description="Limits of clusters that have none of their own.")
     rollout: Rollout | None = Field(
         default=None, description="Waves and their gates, of clusters that say nothing else."
     )
@@ -42,6 +43,7 @@ class FleetFile(Strict):
     freeze: tuple[Freeze, ...] = Field(default=(), description="When nothing is changed in any cluster.")
     suspend: Suspend | None = Field(default=None, description="Nothing is changed in any cluster.")
     overrides: tuple[Override, ...] = Field(default=(), description="Guards set aside for a while.")
+    lint: Lint = Field(default_factory=Lint, description="What is said of lints.")
     clusters: list[Any] = Field(description="The clusters, at least one.")
 
     def conduct(self) -> Conduct:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from reconciler.core.guard import Guard
+from reconciler.core.lint import Claim
 from reconciler.core.observation import Observation, Observed, Present
 from reconciler.core.plan import ClusterPlan, Payload, Step
 from reconciler.core.ports import Desk, Document, Done, Wire
+from reconciler.core.problem import Problem
 from reconciler.core.reports import Report
 from reconciler.core.spec import ClusterEntry
 from reconciler.core.verdict import Verdict
-from reconciler.drivers.m2 import desire, judge, lone, planner, reports
+from reconciler.drivers.m2 import desire, judge, lints, lone, planner, reports
 from reconciler.drivers.m2.back import back
 from reconciler.drivers.m2.canonical import fingerprint
 from reconciler.drivers.m2.client import Client
@@ -50,6 +52,7 @@ class M2Driver:
     entry: type[ClusterEntry] = M2Cluster
     guards: tuple[Guard, ...] = GUARDS
     lone_file = "setting.json"
+    lint_codes = lints.CODES
 
     def alone(self, document: Document) -> dict[str, Any]:
         """The cluster that a lone `setting.json` stands for.
@@ -87,6 +90,14 @@ class M2Driver:
     def plan(self, desired: Desired, observed: Observed[Loaded]) -> ClusterPlan:
         """One step for each node that differs; see `planner.plan`."""
         return planner.plan(desired, observed)
+
+    def lint(self, desk: Desk) -> Iterator[Problem]:
+        """What is doubtful in the cluster's settings; see `lints.lint`."""
+        return lints.lint(desk)
+
+    def claims(self, desk: Desk) -> Iterator[Claim]:
+        """The members that the settings name."""
+        return lints.claims(desk)
 
     async def look(self, step: Step, wire: Wire) -> Observed[Loaded]:
         """Ask the step's node."""

@@ -8,13 +8,14 @@ from datetime import UTC, date, datetime
 from typing import Any, Final
 
 from reconciler.core.guard import Guard
+from reconciler.core.lint import Claim
 from reconciler.core.observation import Observation, Observed, Unauthorized, Unreachable
 from reconciler.core.plan import ClusterPlan, Payload, Step
 from reconciler.core.ports import Desk, Document, Done, Wire
 from reconciler.core.problem import Problem, Severity
 from reconciler.core.spec import ClusterEntry
 from reconciler.core.verdict import Verdict
-from reconciler.drivers.sora import command, judge, planner, rehearsal
+from reconciler.drivers.sora import command, judge, lints, planner, rehearsal
 from reconciler.drivers.sora.client import Client
 from reconciler.drivers.sora.cluster import State
 from reconciler.drivers.sora.guards import GUARDS
@@ -46,6 +47,7 @@ class SoraDriver:
     entry: type[ClusterEntry] = SoraCluster
     guards: tuple[Guard, ...] = GUARDS
     lone_file = ""
+    lint_codes = lints.CODES
 
     def __init__(
         self,
@@ -111,6 +113,14 @@ class SoraDriver:
     ) -> tuple[rehearsal.SoraPlay, State] | None:
         """The cluster for the model checker; see `rehearsal.begun`."""
         return rehearsal.begun(desired, observed)
+
+    def lint(self, desk: Desk) -> Iterator[Problem]:
+        """What is doubtful in the cluster's entry; see `lints.lint`."""
+        return lints.lint(desk)
+
+    def claims(self, desk: Desk) -> Iterator[Claim]:  # noqa: ARG002  (the contract's parameter)
+        """None beyond its nodes, which stand in the fleet file, where none may stand twice."""
+        return iter(())
 
     async def look(self, step: Step, wire: Wire) -> Observed[NodeView]:
         """Ask the step's witnesses for their own views."""

@@ -25,12 +25,6 @@ ModeName: TypeAlias = Literal["normal", "block_new_session", "block_new_connecti
 def _node_name(text: str) -> str:
     if NODE_NAME.fullmatch(text):
         return text
-    host = text.rpartition("@")[2]
-    if "@" in text and "." not in host:
-        raise PydanticCustomError(
-            "sora-node-name",
-            "what stands behind the @ needs a dot: without it nodes cannot talk to each other",
-        )
     raise PydanticCustomError(
         "sora-node-name",
         "a node name is letters, digits, - or _, then @, then a domain name or an IP address",
@@ -62,7 +56,15 @@ SoraName = Annotated[
 ApiUrl = Annotated[
     str, AfterValidator(_api_url), Field(max_length=2000, json_schema_extra={"pattern": API_URL.pattern})
 ]
-Argument = Annotated[str, AfterValidator(_argument), Field(min_length=1, max_length=4096)]
+Argument = Annotated[
+    str,
+    AfterValidator(_argument),
+    Field(
+        min_length=1,
+        max_length=4096,
+        json_schema_extra={"not": {"pattern": r"\{(?!(?:node|host)\})[^{}]*\}"}},
+    ),
+]
 Command = Annotated[tuple[Argument, ...], Field(min_length=1, max_length=100)]
 
 
@@ -111,14 +113,14 @@ class SoraCluster(ClusterEntry):
         le=86_400,
         description="Seconds for the channels of a node to move away before it is stopped; 0 = do not wait.",
     )
-    initialise: Flag = Field(
-        default=False,
     connections: Annotated[Whole, Field(ge=1)] | None = Field(
         default=None,
         description="Connections that the cluster has to carry at its busiest. A node is not stopped where "
         "the licences of the others, after one further failure, do not allow as many.",
         examples=[300],
     )
+    initialise: Flag = Field(
+        default=False,
         description="The explicit word that these nodes were never in a cluster, for where their own "
         "answers do not tell. Without effect on a live cluster.",
     )

@@ -8,6 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from reconciler.cli.fleet_reference import fleet_reference
+from reconciler.cli.lint_reference import lint_reference
 from reconciler.cli.reference import reference
 from reconciler.cli.setting_reference import setting_reference
 from reconciler.desired.document import parse
@@ -23,6 +24,7 @@ DOCS = Path(__file__).parents[3] / "docs"
     [
         ("cli.md", reference, "reference"),
         ("fleet-file.md", fleet_reference, "fleet_reference"),
+        ("lints.md", lint_reference, "lint_reference"),
         ("setting.md", setting_reference, "setting_reference"),
     ],
 )

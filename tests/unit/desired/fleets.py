@@ -94,8 +94,9 @@ def told(files, drivers=DRIVERS):
 
 
 def words(files, drivers=DRIVERS):
-    """Message and remedy of the only problem."""
-    (problem,) = read(Snapshot(REVISION, Memory(files)), drivers).problems
+    """Message and remedy of the only problem, or of the only error beside warnings."""
+    problems = read(Snapshot(REVISION, Memory(files)), drivers).problems
+    (problem,) = [each for each in problems if each.severity is Severity.ERROR] or problems
     return problem.message, problem.remedy
 
 

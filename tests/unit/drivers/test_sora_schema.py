@@ -16,7 +16,7 @@ def cluster(**more):
     return SoraCluster.model_validate({"name": "live", "kind": "sora", "nodes": [NODE], **more})
 
 
-@pytest.mark.parametrize("name", ["node-01@192.0.2.5", "_x-Y_9@sora-01.example.com", "a@b.c"])
+@pytest.mark.parametrize("name", ["node-01@192.0.2.5", "_x-Y_9@sora-01.example.com", "a@b.c", "node-01@sora"])
 def test_names_as_in_the_documents(name):
     assert SoraNode.model_validate({**NODE, "name": name}).name == name
 
@@ -24,11 +24,12 @@ def test_names_as_in_the_documents(name):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("node-01@sora", "needs a dot"),
         ("node-01", "then @"),
         ("@192.0.2.5", "then @"),
         ("node 1@192.0.2.5", "then @"),
         ("node@-o.x", "then @"),
+        ("node@o.", "then @"),
+        ("node@", "then @"),
         ("a@b@c.d", "then @"),
         ("a@b.c\n", "then @"),
     ],

@@ -1,0 +1,52 @@
+"""What is doubtful, though not wrong, in the settings of an M2 cluster; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+from reconciler.core.ports import Desk
+from reconciler.core.problem import Position, Problem
+from reconciler.drivers.m2.fault import Fault, mapping, positioned
+from reconciler.drivers.m2.lints import access, groups, members, server
+from reconciler.drivers.m2.rules import MANAGEMENT
+
+CODES: Final = access.CODES | groups.CODES | server.CODES | members.CODES
+
+claims = members.claims
+
+Rule = Callable[[Mapping[str, Any]], Iterator[Fault]]
+
+_RULES: Final[tuple[tuple[Rule, tuple[str, ...]], ...]] = (
+    (access.faults, ("api", "roles")),
+    (groups.faults, ("cluster",)),
+    (server.faults, ("server",)),
+)
+"""Each with the keys of `env.management` that it looks at."""
+
+
+def lint(desk: Desk) -> Iterator[Problem]:
+    """Warnings about a cluster's settings, each place once however many nodes get it.
+
+    Settings that come from one base share what no overlay changes, and that is looked at once.
+    """
+    told: set[tuple[Position, str, str]] = set()
+    known: dict[tuple[int, ...], list[Fault]] = {}
+    for document in {id(document): document for document in desk.documents.values()}.values():
+        found = _faults(mapping(document.value, *MANAGEMENT), known)
+        for problem in positioned(document, found) if found else ():
+            key = (problem.position, problem.code, problem.message)
+            if key not in told:
+                told.add(key)
+                yield problem
+    yield from members.left_out(desk)
+
+
+def _faults(management: Mapping[str, Any], known: dict[tuple[int, ...], list[Fault]]) -> list[Fault]:
+    found: list[Fault] = []
+    for number, (rule, keys) in enumerate(_RULES):
+        same = (number, *(id(management.get(key)) for key in keys))
+        if same not in known:
+            known[same] = list(rule(management))
+        found += known[same]
+    return found

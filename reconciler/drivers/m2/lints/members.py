@@ -1,0 +1,110 @@
+"""Lints of who stands in M2's own lists of nodes: propagation lists, and members of clusters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
+from typing import Any, Final
+
+from reconciler.core.lint import Claim
+from reconciler.core.plain import pointer
+from reconciler.core.ports import Desk, Document
+from reconciler.core.problem import Position, Problem, Severity
+from reconciler.drivers.m2.address import BadAddress, endpoint
+from reconciler.drivers.m2.fault import Path, items, mapping
+from reconciler.drivers.m2.features import NODELIST
+from reconciler.drivers.m2.rules import MANAGEMENT, MEMBERS
+from reconciler.drivers.m2.schema import M2Cluster
+
+CODES: Final = frozenset({"propagation-without-self"})
+
+_DISCOVER: Final[Path] = (*MANAGEMENT, "cluster", "discover")
+_PORT: Final = 9900
+_MOST_NAMED: Final = 3
+
+
+def left_out(desk: Desk) -> Iterator[Problem]:
+    """Nodes that are not in the propagation list of their own setting, gathered by the list's place.
+
+    A node whose address is a name, or one of this host's own, may be in the list under another address.
+    """
+    assert isinstance(desk.entry, M2Cluster)
+    known: dict[int, frozenset[str]] = {}
+    missing: dict[Position, list[str]] = {}
+    for node in desk.entry.nodes:
+        document = desk.documents.get(node.name)
+        hosts = _propagated(document, known) if document is not None else None
+        own = _host(node.address)
+        if document is not None and hosts is not None and _tells(own) and own not in hosts:
+            missing.setdefault(document.position(pointer(NODELIST)), []).append(f"{node.name} ({own})")
+    for position, nodes in missing.items():
+        shown = ", ".join(nodes[:_MOST_NAMED])
+        more = f" and {len(nodes) - _MOST_NAMED} more" if len(nodes) > _MOST_NAMED else ""
+        said = f"{shown}{more} propagates purges by a list in which it does not stand itself"
+        if len(nodes) > 1:
+            said = f"{shown}{more} propagate purges by a list in which they do not stand themselves"
+        remedy = "list every node of the group, the own one too: it is left out when it passes a purge on"
+        yield Problem(position, pointer(NODELIST), Severity.WARNING, "propagation-without-self", said, remedy)
+
+
+def _propagated(document: Document, known: dict[int, frozenset[str]]) -> frozenset[str] | None:
+    """The hosts of an enabled propagation list; None where there is none."""
+    propagation: Mapping[str, Any] = mapping(document.value, *NODELIST[:-1])
+    listed = propagation.get("nodelist")
+    if propagation.get("enable") is not True or not isinstance(listed, list):
+        return None
+    if any(not isinstance(item, str) for item in listed):
+        return None
+    if id(listed) not in known:
+        known[id(listed)] = frozenset(_host(item) for item in listed)
+    return known[id(listed)]
+
+
+def claims(desk: Desk) -> Iterator[Claim]:
+    """The members that the settings of a cluster name, each with the port on which members talk."""
+    seen: set[str] = set()
+    looked: set[int] = set()
+    for document in {id(document): document for document in desk.documents.values()}.values():
+        discover: Mapping[str, Any] = mapping(document.value, *_DISCOVER)
+        if id(discover) in looked:
+            continue
+        looked.add(id(discover))
+        port = discover.get("port", _PORT)
+        for path, text in _members(document.value):
+            name = text if text.startswith("#") else _claimed(text, port)
+            if name and name not in seen:
+                seen.add(name)
+                yield Claim(name, document, pointer(path))
+
+
+def _members(value: Any) -> Iterator[tuple[Path, str]]:
+    for index, item in items(value, *MEMBERS):
+        if isinstance(item, str):
+            yield (*MEMBERS, index), item
+        for place, node in items(item, "nodes"):
+            if isinstance(node, str):
+                yield (*MEMBERS, index, "nodes", place), node
+
+
+def _claimed(text: str, port: Any) -> str:
+    """A member's address where the members talk; empty where it cannot be read."""
+    try:
+        found = endpoint(text)
+    except BadAddress:
+        return ""
+    return f"{found.host}:{found.port or port}"
+
+
+def _host(text: str) -> str:
+    try:
+        return endpoint(text).host
+    except BadAddress:
+        return ""
+
+
+def _tells(host: str) -> bool:
+    """Whether a node's address is one by which other nodes know it."""
+    try:
+        return not ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,78 @@
+"""Lints of `env.management.server`: backups of all nodes, and polls that overtake each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any, Final
+
+from reconciler.core.problem import Severity
+from reconciler.drivers.m2.fault import Fault, mapping
+from reconciler.drivers.m2.features import BACKUP, CRON_FIELDS, SERVER
+
+CODES: Final = frozenset({"backup-without-hostname", "poll-outruns-timeout"})
+
+POLLING: Final = frozenset({"apiPolling", "tgzPolling"})
+"""Types of feeds and feedbacks that ask, or tell, at intervals and wait for an answer."""
+
+_SIDES: Final = (("setting", "feed"), ("purge", "feed"), ("heartbeat", "feedback"))
+_BEGIN: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_MOST_FIRES: Final = 128
+_SPAN: Final = timedelta(days=1)
+
+
+def faults(management: Mapping[str, Any]) -> Iterator[Fault]:
+    """All lints of this kind in an `env.management`, of what is enabled."""
+    yield from _backup(mapping(management, "server", "events", "onSettingLoad", "backup"))
+    for feature, side in _SIDES:
+        part: Mapping[str, Any] = mapping(management, "server", "features", feature)
+        if part.get("enable") is True:
+            yield from _poll(feature, side, mapping(part, side))
+
+
+def _backup(backup: Mapping[str, Any]) -> Iterator[Fault]:
+    hostname = backup.get("hostname")
+    if backup.get("enable") is not True or (hostname is not None and str(hostname).strip()):
+        return
+    said = "the backup is enabled without a `hostname`, so every node that gets this setting uploads it"
+    path = (*BACKUP, "hostname" if "hostname" in backup else "enable")
+    remedy = "name the one node that is to do it"
+    yield Fault(path, "backup-without-hostname", said, remedy, Severity.WARNING)
+
+
+def _poll(feature: str, side: str, part: Mapping[str, Any]) -> Iterator[Fault]:
+    """Requests at intervals that begin anew before the last one has to be over."""
+    info: Mapping[str, Any] = mapping(part, "info")
+    schedule, timeout = info.get("schedule"), info.get("timeout")
+    if not isinstance(schedule, str) or str(part.get("type")) not in POLLING:
+        return
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+        return
+    gap = _shortest(schedule)
+    if 0 < gap < timeout:
+        said = f"it polls every {gap:g} s but waits {timeout:g} s for an answer, so that requests pile up"
+        path = (*SERVER, "features", feature, side, "info", "schedule")
+        remedy = f"poll at least {timeout:g} s apart, or wait for less than {gap:g} s"
+        yield Fault(path, "poll-outruns-timeout", said, remedy, Severity.WARNING)
+
+
+@lru_cache(maxsize=1024)
+def _shortest(schedule: str) -> float:
+    """The shortest time between two of a schedule's first moments, in seconds; 0 where it is none."""
+    from cronsim import CronSim, CronSimError  # noqa: PLC0415  (loaded only where a schedule stands)
+
+    if len(schedule.split()) != CRON_FIELDS:
+        return 0
+    try:
+        moments = CronSim(schedule.upper(), _BEGIN)
+        last = first = next(moments)
+        shortest = timedelta.max
+        for _ in range(_MOST_FIRES):
+            moment = next(moments)
+            shortest, last = min(shortest, moment - last), moment
+            if last - first > _SPAN:
+                break
+    except (CronSimError, StopIteration):
+        return 0
+    return shortest.total_seconds()

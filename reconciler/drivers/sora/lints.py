@@ -1,0 +1,48 @@
+"""What is doubtful, though not wrong, in the entry of a Sora cluster; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from reconciler.core.ports import Desk
+from reconciler.core.problem import Problem, Severity
+from reconciler.drivers.sora.schema import SoraCluster
+
+CODES: Final = frozenset({"small-cluster", "even-cluster", "node-name-without-dot"})
+
+SMALLEST: Final = 3
+"""Regular nodes of the smallest cluster that survives the loss of one."""
+
+
+def lint(desk: Desk) -> Iterator[Problem]:
+    """Warnings about one cluster: its size, and names by which its nodes cannot reach each other."""
+    assert isinstance(desk.entry, SoraCluster)
+    yield from _size(desk, len(desk.entry.regular))
+    for index, node in enumerate(desk.entry.nodes):
+        host = node.name.rpartition("@")[2]
+        if "." not in host:
+            said = f"what stands behind the @ of {node.name} has no dot, so other nodes cannot reach it"
+            remedy = f"write a full domain name or an IP address, such as {node.name}.example.com"
+            yield _warning(desk, f"nodes/{index}/name", "node-name-without-dot", said, remedy)
+
+
+def _size(desk: Desk, count: int) -> Iterator[Problem]:
+    if not count:  # an error of its own
+        return
+    lost = count - (count // 2 + 1)
+    if count < SMALLEST:
+        nodes = "1 regular node" if count == 1 else f"{count} regular nodes"
+        said = f"{desk.entry.name} has {nodes}: when one fails, so does the cluster"
+        yield _warning(desk, "nodes", "small-cluster", said, "name at least three regular nodes")
+    elif count % 2 == 0:
+        said = (
+            f"{desk.entry.name} has {count} regular nodes and survives the loss of {lost}, as {count - 1} do"
+        )
+        remedy = f"name {count + 1}, which survive the loss of {lost + 1}, or {count - 1}"
+        yield _warning(desk, "nodes", "even-cluster", said, remedy)
+
+
+def _warning(desk: Desk, place: str, code: str, message: str, remedy: str) -> Problem:
+    pointer = f"{desk.pointer}/{place}"
+    return Problem(desk.fleet.position(pointer), pointer, Severity.WARNING, code, message, remedy)

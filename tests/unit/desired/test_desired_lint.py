@@ -1,0 +1,224 @@
+"""Lints of a whole fleet: where they show, what spans clusters, and what the fleet file silences."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import pytest
+from fleets import REVISION, Memory
+
+from reconciler.core.ports import Snapshot
+from reconciler.core.problem import Severity
+from reconciler.desired.fleet import load, read
+from reconciler.drivers.registry import DRIVERS
+from reconciler.errors import InputError
+
+REASON = "meant so here"
+USER = {"name": "user", "permissions": {}}
+
+
+def setting(members: Sequence[str] = (), roles=(USER,), **server):
+    allowed = [{"addr": "192.0.2.1", "role": "user"}]
+    cluster = {"discover": {"members": list(members)}} if members else {}
+    management = {"api": {"allowList": allowed}, "roles": list(roles), "cluster": cluster, "server": server}
+    return json.dumps({"env": {"management": management}}, indent=1)
+
+
+IDLE = setting(roles=[USER, {"name": "idle", "permissions": {}}])
+
+
+def edge(name, file, *hosts, **more):
+    nodes = [{"name": f"{name}-{host.rpartition('.')[2]}", "address": host} for host in hosts]
+    return {"name": name, "kind": "m2", "setting": file, "nodes": nodes, **more}
+
+
+def reading(files, clusters, ignore=(), **top):
+    lint = {"lint": {"ignore": list(ignore)}} if ignore else {}
+    fleet = json.dumps({**lint, "clusters": clusters, **top}, indent=1)
+    return read(Snapshot(REVISION, Memory({"fleet.json": fleet, **files})), DRIVERS)
+
+
+def told(files, clusters, ignore=(), **top):
+    """(code, position's file, pointer) of every warning, of a fleet without errors."""
+    found = reading(files, clusters, ignore, **top)
+    assert found.fleet is not None
+    assert found.fleet.warnings == found.problems
+    assert all(each.severity is Severity.WARNING for each in found.problems)
+    return [(each.code, each.position.file, each.pointer) for each in found.problems]
+
+
+A = edge("a", "a.json", "10.0.0.1")
+B = edge("b", "b.json", "10.0.1.1")
+ROLE = "/env/management/roles/1/name"
+MEMBERS = '"cluster": {"discover": {"members": ["10.0.0.1"]}}'
+MEMBER = "/env/management/cluster/discover/members"
+
+
+def ignored(code, target=""):
+    return {"code": code, "reason": REASON, **({"target": target} if target else {})}
+
+
+def test_a_product_s_lints_are_the_fleet_s_warnings():
+    assert told({"a.json": IDLE}, [A]) == [("unused-role", "a.json", ROLE)]
+    assert told({"a.json": setting()}, [A]) == []
+
+
+def test_one_place_is_told_of_once_however_many_clusters_and_nodes_get_it():
+    clusters = [edge("a", "a.json", "10.0.0.1", "10.0.0.2"), edge("b", "a.json", "10.0.1.1")]
+    assert told({"a.json": IDLE}, clusters) == [("unused-role", "a.json", ROLE)]
+
+
+def test_a_lone_settings_file_is_looked_at():
+    found = read(
+        Snapshot(REVISION, Memory({"setting.json": IDLE.replace('"cluster": {}', MEMBERS)})), DRIVERS
+    )
+    assert found.fleet is not None
+    assert [(each.code, str(each.position)) for each in found.fleet.warnings] == [
+        ("unused-role", str(found.fleet.document.position(ROLE)))
+    ]
+    assert found.problems == found.fleet.warnings
+
+
+class TestSilencing:
+    @pytest.mark.parametrize("target", ["", "a", "edge/a.json", "edge/*.json", "**/*.json"])
+    def test_by_code_for_all_for_a_cluster_or_for_files(self, target):
+        cluster = edge("a", "edge/a.json", "10.0.0.1")
+        assert told({"edge/a.json": IDLE}, [cluster], [ignored("unused-role", target)]) == []
+
+    @pytest.mark.parametrize("target", ["b", "a-1", "a.yaml", "*.yaml", "other/a.json"])
+    def test_elsewhere_it_stays_and_the_entry_is_told_of(self, target):
+        assert told({"a.json": IDLE}, [A], [ignored("unused-role", target)]) == [
+            ("unused-ignore", "fleet.json", "/lint/ignore/0"),
+            ("unused-role", "a.json", ROLE),
+        ]
+
+    def test_for_one_of_the_clusters_that_share_a_file_it_stays_for_the_other(self):
+        clusters = [A, edge("b", "a.json", "10.0.1.1")]
+        assert told({"a.json": IDLE}, clusters, [ignored("unused-role", "a")]) == [
+            ("unused-role", "a.json", ROLE)
+        ]
+
+    def test_an_entry_for_another_lint_silences_nothing(self):
+        assert told({"a.json": IDLE}, [A], [ignored("wide-entry")]) == [
+            ("unused-ignore", "fleet.json", "/lint/ignore/0"),
+            ("unused-role", "a.json", ROLE),
+        ]
+
+    def test_a_code_that_is_none_is_told_the_nearest(self):
+        found = reading({"a.json": IDLE}, [A], [ignored("unused-roles")])
+        (unknown, _) = found.problems
+        assert (unknown.code, unknown.pointer) == ("unknown-lint", "/lint/ignore/0/code")
+        assert unknown.position == found.fleet.document.position(unknown.pointer)
+        assert unknown.remedy == "did you mean `unused-role`?"
+
+    def test_a_code_like_no_other_is_told_them_all(self):
+        (unknown, _) = reading({"a.json": IDLE}, [A], [ignored("zzz")]).problems
+        assert "backup-without-hostname, clear-secret" in unknown.remedy
+
+    def test_a_reason_is_needed(self):
+        (error, _) = reading({"a.json": IDLE}, [A], [{"code": "unused-role"}]).problems
+        assert (error.severity, error.pointer) == (Severity.ERROR, "/lint/ignore/0")
+
+
+class TestWithErrors:
+    def test_what_is_doubtful_is_told_beside_what_is_wrong(self):
+        found = reading({"a.json": IDLE}, [A, {**A, "name": "c"}])
+        assert [each.code for each in found.problems] == ["duplicate-node", "unused-role"]
+
+    def test_but_not_of_a_cluster_of_which_something_was_left_out(self):
+        nodes = [{"name": f"n{n}@192.0.2.{n}", "api": f"http://192.0.2.{n}/"} for n in (1, 2, 3)]
+        nodes[2]["api"] = "nowhere"
+        found = reading({}, [{"name": "live", "kind": "sora", "nodes": nodes}])
+        assert [each.severity for each in found.problems] == [Severity.ERROR]
+
+    def test_an_entry_that_may_have_had_something_to_silence_is_not_told_of(self):
+        found = reading({}, [A], [ignored("unused-role")])
+        assert [each.code for each in found.problems] == ["no-such-file"]
+
+    def test_loading_fails_with_the_errors_alone(self):
+        fleet = json.dumps({"clusters": [A, {**A, "name": "c"}]})
+        with pytest.raises(InputError) as caught:
+            load(Snapshot(REVISION, Memory({"fleet.json": fleet, "a.json": IDLE})), DRIVERS)
+        assert [each.code for each in caught.value.problems] == ["duplicate-node"]
+
+
+class TestMembersOfTwoClusters:
+    def test_an_address_in_the_settings_of_both(self):
+        files = {"a.json": setting(["10.0.0.1", "10.0.0.2"]), "b.json": setting(["10.0.1.1", "10.0.0.2"])}
+        found = reading(files, [A, B])
+        (shared,) = found.problems
+        assert (shared.code, shared.pointer) == ("shared-member", f"{MEMBER}/1")
+        assert shared.position == found.fleet.desks[1].documents["b-1"].position(f"{MEMBER}/1")
+        there = found.fleet.desks[0].documents["a-1"].position(f"{MEMBER}/1")
+        assert shared.message == (
+            f"10.0.0.2:9900 is a member of two clusters, `b` and `a` (there at {there})"
+        )
+
+    def test_several_are_one_warning(self):
+        files = {"a.json": setting(["10.0.0.1", "10.0.0.2", "10.0.0.3"])}
+        (shared,) = reading(files, [A, edge("b", "a.json", "10.0.1.1")]).problems
+        assert "10.0.0.1:9900 and 2 more are members of two clusters" in shared.message
+        assert "by the same line" in shared.message
+
+    def test_members_of_one_cluster_by_two_files(self):
+        files = {"a.json": setting(["10.0.0.1"]), "b.json": setting(["10.0.0.1"])}
+        nodes = [*A["nodes"], {"name": "n", "address": "10.0.0.9", "setting": "b.json"}]
+        assert told(files, [{**A, "nodes": nodes}]) == []
+
+    def test_other_addresses(self):
+        files = {"a.json": setting(["10.0.0.1"]), "b.json": setting(["10.0.0.1:9901"])}
+        assert told(files, [A, B]) == []
+
+    def test_silenced_for_either_cluster(self):
+        files = {"a.json": setting(["10.0.0.1"]), "b.json": setting(["10.0.0.1"])}
+        for name in ("a", "b"):
+            assert told(files, [A, B], [ignored("shared-member", name)]) == []
+
+
+CONNECTION = {"name": "aws", "type": "awssdk3", "info": {"secretAccessKey": "hunter2"}}
+CLEAR = "/env/management/server/connection/0/info/secretAccessKey"
+
+
+class TestSecretsInClear:
+    def test_in_settings(self):
+        assert told({"a.json": setting(connection=[CONNECTION])}, [A]) == [("clear-secret", "a.json", CLEAR)]
+
+    def test_in_an_overlay_though_a_later_one_replaces_it(self):
+        over = [{"merge": {"env": {"password": "hunter2"}}}, {"merge": {"env": {"password": "${env:PW}"}}}]
+        assert told({"a.json": setting()}, [{**A, "overlays": over}]) == [
+            ("clear-secret", "fleet.json", "/clusters/0/overlays/0/merge/env/password")
+        ]
+
+    def test_in_the_fleet_file(self):
+        feedback = {"url": "http://m2:hunter2@127.0.0.1/"}
+        assert told({"a.json": setting()}, [A], feedback=feedback) == [
+            ("clear-secret", "fleet.json", "/feedback/url")
+        ]
+
+    def test_in_a_resource_but_not_in_one_that_was_encrypted(self):
+        key = "-----BEGIN PRIVATE KEY-----\n"
+        clusters = [{**A, "resources": ["certs/*"]}]
+        assert told({"a.json": setting(), "certs/k.pem": key}, clusters) == [
+            ("clear-secret", "certs/k.pem", "")
+        ]
+
+        class Opens:
+            def opened(self, name, data):
+                return key.encode()
+
+        files = {
+            "fleet.json": json.dumps({"clusters": clusters}),
+            "a.json": setting(),
+            "certs/k.pem.age": "x",
+        }
+        found = read(Snapshot(REVISION, Memory(files)), DRIVERS, Opens())
+        assert found.fleet.desks[0].resources == {"certs/k.pem": key.encode()}
+        assert found.problems == ()
+
+    @pytest.mark.parametrize("target", ["a", "site.json"])
+    def test_silenced_for_a_cluster_that_uses_the_file_or_for_the_file(self, target):
+        files = {"a.json": setting(), "site.json": '{"password": "hunter2"}'}
+        clusters = [{**A, "overlays": ["./site.json"]}]
+        assert told(files, clusters) == [("clear-secret", "site.json", "/password")]
+        assert told(files, clusters, [ignored("clear-secret", target)]) == []

@@ -1,0 +1,73 @@
+"""Sora's lints: the size of a cluster, and names by which nodes do not reach each other."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from reconciler.core.lint import Lints
+from reconciler.core.plan import Revision
+from reconciler.core.ports import Desk
+from reconciler.core.problem import Severity
+from reconciler.desired.document import parse
+from reconciler.drivers.sora import lints
+from reconciler.drivers.sora.driver import DRIVER
+from reconciler.drivers.sora.schema import SoraCluster
+
+
+def told(regular, temporary=0, **first):
+    count = regular + temporary
+    nodes = [
+        {"name": f"n{number}@192.0.2.{number}", "api": f"http://192.0.2.{number}:3000/"}
+        | ({"temporary": True} if number > regular else {})
+        for number in range(1, count + 1)
+    ]
+    nodes[0] |= first
+    entry = {"name": "live", "kind": "sora", "nodes": nodes}
+    fleet = parse("fleet.json", json.dumps({"clusters": [entry]}, indent=1).encode())
+    desk = Desk(SoraCluster.model_validate(entry), fleet, "/clusters/0", Revision("m", "0", "0"))
+    found = list(DRIVER.lint(desk))
+    for problem in found:
+        assert problem.severity is Severity.WARNING
+        assert problem.code in lints.CODES
+        assert problem.position == fleet.position(problem.pointer)
+        assert problem.position.line > 1
+    return [(problem.code, problem.pointer, problem.message) for problem in found]
+
+
+def test_the_driver_has_them_as_the_contract_says():
+    assert isinstance(DRIVER, Lints)
+    assert DRIVER.lint_codes == lints.CODES
+
+
+@pytest.mark.parametrize(("count", "words"), [(1, "1 regular node:"), (2, "2 regular nodes:")])
+def test_one_and_two_regular_nodes_are_too_few(count, words):
+    ((code, pointer, message),) = told(count)
+    assert (code, pointer) == ("small-cluster", "/clusters/0/nodes")
+    assert words in message
+
+
+@pytest.mark.parametrize(("count", "lost"), [(4, 1), (6, 2)])
+def test_an_even_number_holds_no_more_than_one_less(count, lost):
+    ((code, pointer, message),) = told(count)
+    assert (code, pointer) == ("even-cluster", "/clusters/0/nodes")
+    assert f"survives the loss of {lost}, as {count - 1} do" in message
+
+
+@pytest.mark.parametrize("count", [3, 5, 7])
+def test_an_odd_number_of_three_or_more_is_right(count):
+    assert told(count) == []
+
+
+def test_temporary_nodes_do_not_count():
+    assert told(3, 1) == []
+    assert [code for code, *_ in told(2, 1)] == ["small-cluster"]
+    assert told(0, 2) == []  # an error, which the driver tells
+
+
+def test_a_name_needs_a_dot_behind_the_at():
+    ((code, pointer, message),) = told(3, name="n1@sora")
+    assert (code, pointer) == ("node-name-without-dot", "/clusters/0/nodes/0/name")
+    assert "n1@sora" in message
+    assert told(3, name="n1@sora.example") == []
