@@ -23,6 +23,7 @@ DEFAULT = Command("reconciler.cli.run", "plan, and after a confirmation apply")
 COMMANDS: Mapping[str, Command] = {
     "history": Command("reconciler.cli.history", "what earlier runs did, or one run in full"),
     "status": Command("reconciler.cli.status", "what each node shows, which revision it runs and since when"),
+    "apply": Command("reconciler.cli.apply", "apply exactly the plan in a file, or nothing of it"),
     "approve": Command("reconciler.cli.approve", "let a plan that waits for an approval be applied, once"),
     "suspend": Command("reconciler.cli.suspend", "let nothing be changed, in one cluster or in all"),
     "resume": Command("reconciler.cli.resume", "let changes be made again"),

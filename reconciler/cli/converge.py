@@ -25,6 +25,7 @@ from reconciler.cli.render.clean import plural
 from reconciler.cli.terminal import Terminal
 from reconciler.core.outcome import Report
 from reconciler.core.plan import Plan
+from reconciler.desired.fleet import Fleet
 from reconciler.drivers.registry import DRIVERS
 from reconciler.drivers.wire import HttpWire
 from reconciler.engine.apply import Occasion, apply
@@ -47,17 +48,17 @@ def converge(order: Order, terminal: Terminal) -> int:
         ReconcilerError: the source, the files or the state cannot be used, or nobody can be asked.
     """
     with Store.open(order.state) as store:
-        seen = finish(_resumed(order, terminal, store))
+        seen = finish(_surveyed(order, terminal, store))
         open_ones = seen.released()
         if seen.refused or open_ones.plan.empty:
-            return _nothing_to_apply(order, terminal, seen, store)
+            return nothing_to_apply(order, terminal, seen, store)
         if order.format is Format.TEXT or not order.yes:
             terminal.remark(text.render_plan(view_of(seen), layout=terminal.layout) + "\n")
         if not order.yes and not _agreed(open_ones.plan, terminal):
             terminal.remark("Nothing was done.\n")
             return 1
-        report, remaining = finish(_apply_and_look(order, terminal, seen, store))
-        _show_run(seen, report, remaining, order.format, terminal)
+        report, remaining = finish(apply_and_look(order, terminal, seen, store))
+        show_run(seen, report, remaining, order.format, terminal)
         return applied_status(report, remaining)
 
 
@@ -69,11 +70,11 @@ def applied_status(report: Report, remaining: Plan) -> int:
     return status
 
 
-def _nothing_to_apply(order: Order, terminal: Terminal, seen: Survey, store: Store) -> int:
+def nothing_to_apply(order: Order, terminal: Terminal, seen: Survey, store: Store) -> int:
     """A refusal goes into the history; where all is as desired, messages left over are delivered."""
     report = Report("", seen.plan)
     with suppress(GuardRefusal):  # the plan below shows the verdicts
-        report = finish(_apply(order, terminal, seen, store))
+        report = finish(apply_survey(order, terminal, seen, store))
     if order.format is Format.JSON:
         terminal.say(as_json.render_run(view_of(seen), report, None))
     else:
@@ -90,9 +91,12 @@ def _agreed(plan: Plan, terminal: Terminal) -> bool:
     return terminal.confirm(f"Apply {words.pending(plan)}?")
 
 
-async def _resumed(order: Order, terminal: Terminal, store: Store) -> Survey:
+async def _surveyed(order: Order, terminal: Terminal, store: Store) -> Survey:
+    return await resumed(await fleet_of(order), order, terminal, store)
+
+
+async def resumed(fleet: Fleet, order: Order, terminal: Terminal, store: Store) -> Survey:
     """Settle what a killed run left, then look."""
-    fleet = await fleet_of(order)
     async with HttpWire() as wire:
         settled = await resume(store, DRIVERS, wire, feedback=fleet.feedback)
     if settled:
@@ -104,7 +108,12 @@ async def _resumed(order: Order, terminal: Terminal, store: Store) -> Survey:
     return await looked(fleet, order, terminal, await store.recall())
 
 
-async def _apply(order: Order, terminal: Terminal, seen: Survey, store: Store) -> Report:
+async def apply_survey(order: Order, terminal: Terminal, seen: Survey, store: Store) -> Report:
+    """Apply a survey's plan, with what is under way shown on the terminal.
+
+    Raises:
+        GuardRefusal: a verdict stands against it; the history has it.
+    """
     steps = len(list(seen.plan.steps()))
     async with HttpWire() as wire:
         with watching(terminal, steps) as listener, stopping(lambda: terminal.remark(_STOPPING)) as stop:
@@ -119,16 +128,17 @@ async def _apply(order: Order, terminal: Terminal, seen: Survey, store: Store) -
             )
 
 
-async def _apply_and_look(
-    order: Order, terminal: Terminal, seen: Survey, store: Store
-) -> tuple[Report, Plan]:
+async def apply_and_look(order: Order, terminal: Terminal, seen: Survey, store: Store) -> tuple[Report, Plan]:
     """Apply, then survey the same desired state again."""
-    report = await _apply(order, terminal, seen, store)
+    report = await apply_survey(order, terminal, seen, store)
     again = await looked(seen.fleet, order, terminal, await store.recall())
     return report, again.plan
 
 
-def _show_run(seen: Survey, report: Report, remaining: Plan, form: Format, terminal: Terminal) -> None:
+def show_run(
+    seen: Survey, report: Report, remaining: Plan | None, form: Format, terminal: Terminal
+) -> None:
+    """Write what became of a run, in the form asked for; without `remaining` where nothing was done."""
     view = view_of(seen)
     match form:
         case Format.TEXT:

@@ -13,10 +13,12 @@ from reconciler.cli.progress import watching
 from reconciler.cli.render.view import View
 from reconciler.cli.terminal import Terminal
 from reconciler.core.plan import Plan
+from reconciler.core.ports import Source
 from reconciler.core.problem import Severity
 from reconciler.desired.fleet import Fleet, load
 from reconciler.drivers.registry import DRIVERS
 from reconciler.drivers.wire import HttpWire
+from reconciler.engine.planfile import Notes
 from reconciler.engine.survey import Survey, survey
 from reconciler.sources.locate import locate
 from reconciler.sources.vault import LocalVault
@@ -45,30 +47,42 @@ class Order:
     detailed_exitcode: bool = False
     check: bool = False
     trigger: str = "command"
+    out: Path | None = None
 
 
 def dry_run(order: Order, terminal: Terminal) -> int:
     """Plan and show it; gives the exit status.
 
-    The store is not opened where there is none.
+    The store is not opened where there is none. With `out` the plan is written there too, refused or not.
 
     Raises:
         ReconcilerError: the source, the files or the state cannot be used.
     """
-    found = planned(order, terminal)
+    notes = Notes()
+    found = planned(order, terminal, notes)
     show_plan(_with_check(view_of(found), found) if order.check else view_of(found), order.format, terminal)
+    if order.out is not None:
+        from reconciler.cli.planfiles import keep  # noqa: PLC0415  (only where it is asked for)
+
+        keep(order.out, found, order, notes)
+        terminal.remark(f"The plan is in {order.out}; `reconcile apply {order.out}` applies exactly it.\n")
     return planned_status(found, detailed=order.detailed_exitcode)
 
 
-def planned(order: Order, terminal: Terminal) -> Survey:
+def planned(order: Order, terminal: Terminal, notes: Notes | None = None) -> Survey:
     """Read everything and plan, with no way to write; the store is not opened where there is none.
+
+    Args:
+        order: what to plan.
+        terminal: where progress is shown.
+        notes: is told which files were read.
 
     Raises:
         ReconcilerError: the source, the files or the state cannot be used.
     """
 
     async def seen() -> Survey:
-        return await looked(await fleet_of(order), order, terminal, await _recalled(order.state))
+        return await looked(await fleet_of(order, notes), order, terminal, await _recalled(order.state))
 
     return finish(seen())
 
@@ -96,15 +110,24 @@ def planned_status(seen: Survey, *, detailed: bool) -> int:
     return PENDING if detailed and not seen.plan.empty else 0
 
 
-async def fleet_of(order: Order) -> Fleet:
-    """The fleet that the order's source describes now.
+async def fleet_of(order: Order, notes: Notes | None = None) -> Fleet:
+    """The fleet that the order's source describes now; `notes` is told which files were read.
 
     Raises:
         ReconcilerError: the source or its files cannot be used.
     """
+    snapshot = await source_of(order).snapshot()
+    return load(notes.over(snapshot) if notes else snapshot, DRIVERS, LocalVault())
+
+
+def source_of(order: Order) -> Source:
+    """The source that an order names.
+
+    Raises:
+        ReconcilerError: it names none, or an option does not fit it.
+    """
     cache = order.state / "sources"
-    source = locate(order.source, ref=order.ref, path=order.path, sha256=order.sha256, cache=cache)
-    return load(await source.snapshot(), DRIVERS, LocalVault())
+    return locate(order.source, ref=order.ref, path=order.path, sha256=order.sha256, cache=cache)
 
 
 async def looked(fleet: Fleet, order: Order, terminal: Terminal, memory: Memory) -> Survey:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -61,6 +62,10 @@ def run(
             show_default=False,
         ),
     ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="With --dry-run: write the plan there, for `reconcile apply`."),
+    ] = None,
     no_color: NoColor = False,
     version: Annotated[bool, typer.Option("--version", help="Show the program's version.")] = False,
 ) -> int:
@@ -78,6 +83,9 @@ def run(
         raise UsageError(
             "--detailed-exitcode works only with --dry-run", remedy="add --dry-run, or leave it out"
         )
+
+    if out is not None and not dry_run:
+        raise UsageError("--out works only with --dry-run", remedy="add --dry-run, or leave it out")
 
     if check and not (dry_run and format is Format.MARKDOWN):
         raise UsageError(
@@ -98,6 +106,7 @@ def run(
         state=state_folder(state),
         detailed_exitcode=detailed_exitcode,
         check=format is Format.MARKDOWN and check is not False,
+        out=out,
     )
     terminal = Terminal.here(no_color=no_color, for_people=format is Format.TEXT)
     if dry_run:

@@ -87,6 +87,17 @@ class Step:
     settle: float = 10.0
     wave: int = 0
 
+    def plain(self) -> dict[str, Any]:
+        """The step as plain JSON with secrets masked."""
+        apart = ("inverse", "changes", "after", "arguments", *(() if self.wave else ("wave",)))
+        return {
+            **_fields(self, without=apart),
+            "arguments": mask(self.arguments),
+            "inverse": mask(_fields(self.inverse)),
+            "changes": [mask(_fields(change)) for change in self.changes],
+            "after": list(self.after),
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -198,7 +209,7 @@ class Plan:
             "clusters": [
                 {
                     **_fields(cluster, without=("payloads", "steps", "findings")),
-                    "steps": [_step(step) for step in cluster.steps],
+                    "steps": [step.plain() for step in cluster.steps],
                     "findings": [_fields(finding) for finding in cluster.findings],
                 }
                 for cluster in self.clusters
@@ -245,17 +256,6 @@ def _load_step(value: Mapping[str, Any]) -> Step:
         "after": tuple(value["after"]),
     }
     return Step(**{**value, **typed})
-
-
-def _step(step: Step) -> dict[str, Any]:
-    apart = ("inverse", "changes", "after", "arguments", *(() if step.wave else ("wave",)))
-    return {
-        **_fields(step, without=apart),
-        "arguments": mask(step.arguments),
-        "inverse": mask(_fields(step.inverse)),
-        "changes": [mask(_fields(change)) for change in step.changes],
-        "after": list(step.after),
-    }
 
 
 def _fields(value: Any, *, without: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -122,7 +122,7 @@ class _Run:
             await Settling(journal, self.drivers, self.wire, feedback, clock).settle(held.keys())
             cases = [case for case in cases if case.plan.cluster in held]
             hearings = [await locks.enter_async_context(self._hearing(case)) for case in cases]
-            record = await self.ledger.begin(self.occasion.trigger, plan)
+            record = await self.ledger.begin(self.occasion.trigger, plan, self.survey.stale)
             for cluster in plan.clusters:
                 if cluster.cluster in busy:
                     await record.skip([(step, busy[cluster.cluster]) for step in cluster.steps])

@@ -12,7 +12,7 @@ from reconciler.core.plan import Payload, Step, refuse_unknown
 from reconciler.core.ports import Done, Driver, Wire
 from reconciler.core.secret import scrubbed, secrets
 from reconciler.core.verdict import Standing, Verdict
-from reconciler.engine.sight import until_clear, until_done
+from reconciler.engine.sight import standing, until_clear, until_done
 from reconciler.errors import NodeError, NodeRefused, NodeUnreachable, ReconcilerError, SecretError
 from reconciler.store.records import Ending
 
@@ -80,6 +80,14 @@ async def perform(step: Step, bench: Bench) -> Ending:
         answer=scrubbed(done.words if done else str(error), known),
         facts=done.facts if done else {},
     )
+
+
+async def passed_over(step: Step, bench: Bench, why: str) -> Ending:
+    """The end of a step that must not be performed: found where its effect is there already, else changed."""
+    verdict = await standing(step, bench.driver, bench.wire)
+    if verdict.standing is Standing.DONE:
+        return Ending(Outcome(step, State.FOUND, verdict.reason))
+    return Ending(Outcome(step, State.CHANGED, why))
 
 
 def _clear_texts(payload: Payload) -> set[str]:

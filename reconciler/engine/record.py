@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from reconciler.core.instant import Clock
@@ -11,7 +11,7 @@ from reconciler.core.plan import Plan, Revision, Step
 from reconciler.engine.journal import Journal
 from reconciler.engine.letters import Letters
 from reconciler.engine.listener import Listener
-from reconciler.engine.perform import Bench, perform
+from reconciler.engine.perform import Bench, passed_over, perform
 from reconciler.engine.schedule import Skipped
 from reconciler.feedback.sink import Courier
 from reconciler.store.records import Ending, Opening
@@ -31,10 +31,10 @@ class Ledger:
     clock: Clock
     wanted: bool
 
-    async def begin(self, trigger: str, plan: Plan) -> Record:
-        """Write down a new run with all its steps open."""
+    async def begin(self, trigger: str, plan: Plan, stale: Mapping[str, str] | None = None) -> Record:
+        """Write down a new run with all its steps open; `stale` ones must not be performed."""
         run = await self.journal.begin(Opening(trigger, plan))
-        return Record(self, run, plan.revision)
+        return Record(self, run, plan.revision, stale or {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,7 @@ class Record:
     ledger: Ledger
     run: str
     revision: Revision
+    stale: Mapping[str, str] = field(default_factory=dict)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
 
     async def intend(self, step: Step) -> None:
@@ -53,7 +54,8 @@ class Record:
     async def take_up(self, step: Step, bench: Bench) -> State:
         """Perform one step and write down how it ended."""
         self.ledger.listener.started(step)
-        ending = await perform(step, bench)
+        why = self.stale.get(step.id, "")
+        ending = await passed_over(step, bench, why) if why else await perform(step, bench)
         await self.conclude([ending])
         return ending.outcome.state
 

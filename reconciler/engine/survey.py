@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from reconciler import __version__
 from reconciler.core import holds
-from reconciler.core.guard import Case, Violation, judged, verdicts
+from reconciler.core.guard import Case, Judged, Violation, judged, verdicts
 from reconciler.core.limits import GUARDS
 from reconciler.core.plan import Plan
 from reconciler.core.policy import Override
@@ -42,6 +43,7 @@ class Survey:
             hold leaves its own cluster as it is.
         overridden: verdicts that an override of the fleet file sets aside, with the override.
         node: the one node that the survey was narrowed to; empty for whole clusters.
+        stale: step -> why it must not be performed: of a plan file, what no longer fits the nodes.
     """
 
     fleet: Fleet
@@ -50,6 +52,7 @@ class Survey:
     violations: tuple[Violation, ...]
     overridden: tuple[tuple[Violation, Override], ...] = ()
     node: str = ""
+    stale: Mapping[str, str] = field(default_factory=dict)
 
 
     @property
@@ -111,14 +114,19 @@ async def survey(
     cases = await together([_case(fleet, aim, wire, memory, listener) for aim in aims])
     plan = Plan(fleet.revision, __version__, tuple(case.plan for case in cases))
     listener.planned(plan)
-    found = [
-        violation
-        for aim, case in zip(aims, cases, strict=True)
-        for violation in verdicts(case, (*GUARDS, *holds.GUARDS, *aim.driver.guards))
-    ]
-    sorted_out = judged(found, fleet.overrides, memory.at.date())
+    sorted_out = weighed(fleet, cases, drivers)
     node = aims[0].node if aims else ""
     return Survey(fleet, plan, tuple(cases), sorted_out.standing, sorted_out.overridden, node)
+
+
+def weighed(fleet: Fleet, cases: Iterable[Case], drivers: Drivers) -> Judged:
+    """The verdicts of all guards on all cases, sorted out by the fleet file's overrides; pure."""
+    found: list[Violation] = []
+    at: list[datetime] = []
+    for case in cases:
+        found += verdicts(case, (*GUARDS, *holds.GUARDS, *drivers[case.plan.kind].guards))
+        at += [case.at] if case.at else []
+    return judged(found, fleet.overrides, max(at).date()) if at else Judged(tuple(found))
 
 
 def _desired(fleet: Fleet, drivers: Drivers, memory: Memory) -> list[_Aim]:

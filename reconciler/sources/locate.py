@@ -21,6 +21,7 @@ from reconciler.sources.worktree import top_of
 ARCHIVE = re.compile(r"\.(tar|tgz|tar\.(gz|zst|xz|bz2)|txz|tbz2?|tzst|zip)$", re.IGNORECASE)
 SCHEMES = ("https", "http", "ssh", "git+ssh", "ssh+git", "git+https", "git+http", "file", "git+file")
 DIGEST = re.compile(r"[0-9a-f]{64}")
+COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,31 @@ def locate(text: str, *, ref: str = "", path: str = "", sha256: str = "", cache:
     if not place.exists() and ALIKE_SCP.fullmatch(text):
         return wish.git(address(text))
     return _local(place, wish)
+
+
+def pinned(text: str, revision: str, *, ref: str = "", path: str = "", cache: Path) -> Source:
+    """The source that a text names, at exactly a revision that it gave before.
+
+    A commit is read as it was committed, also that of a folder. A folder whose files are no commit's
+    stays what it is, so that whoever asks compares the revision that it gives.
+
+    Args:
+        text: as for `locate`.
+        revision: the full id.
+        ref: as it was when the source gave the revision.
+        path: as it was then.
+        cache: as for `locate`.
+
+    Raises:
+        UsageError: as for `locate`.
+        SourceError: there is no such folder or file.
+    """
+    source = locate(text, ref=ref, path=path, cache=cache)
+    if COMMIT.fullmatch(revision):
+        return locate(text, ref=revision, path=path, cache=cache)
+    if isinstance(source, FolderSource):
+        return source
+    return locate(text, path=path, sha256=revision, cache=cache)
 
 
 def _remote(text: str, wish: _Wish) -> Source:

@@ -53,7 +53,7 @@ class Stage:
             monkeypatch.setattr(module, "HttpWire", NoWire)
             monkeypatch.setattr(module, "fleet_of", self._fleet)
 
-    async def _fleet(self, order):
+    async def _fleet(self, order, notes=None):
         return support.fleet(cluster("hall", self.wanted, **self.options))
 
     def run(self, *, dry_run=False, **order) -> int:

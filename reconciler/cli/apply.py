@@ -1,0 +1,140 @@
+"""`reconcile apply`: do exactly what stands in a plan file, as far as the world is still as it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reconciler.cli.options import STATUSES, Format, NoColor, State, columns, new_app, state_folder
+from reconciler.errors import SourceError, SourceUnreachable, UsageError, WorldChanged
+
+if TYPE_CHECKING:
+    from reconciler.cli.look import Order
+    from reconciler.cli.terminal import Terminal
+    from reconciler.core.outcome import Report
+    from reconciler.core.planfile import PlanFile
+    from reconciler.desired.fleet import Fleet
+    from reconciler.engine.survey import Survey
+
+app = new_app()
+
+EPILOG = f"""\b
+Exit status:
+{columns({str(number): STATUSES[number] for number in (0, 1, 3, 4, 5)})}"""
+
+
+@app.command(epilog=EPILOG)
+def apply(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `reconcile --dry-run --out` wrote.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE", help="Where to read the revision, if not where the plan was made from."
+        ),
+    ] = "",
+    *,
+    format: Annotated[  # noqa: A002  (the option's name)
+        Format, typer.Option("--format", help="How to write the plan and the report.")
+    ] = Format.TEXT,
+    state: State = None,
+    no_color: NoColor = False,
+) -> int:
+    """Apply exactly the plan in FILE; nobody is asked, for the file is what was looked at.
+
+    Reads the same revision again and all nodes. A step whose node has changed since is not done, nor what
+    comes after it; what is planned now for such nodes is shown. Guards judge anew.
+    """
+    from reconciler.cli.look import Order  # noqa: PLC0415  (--help stays quick)
+    from reconciler.cli.planfiles import read  # noqa: PLC0415
+    from reconciler.cli.terminal import Terminal  # noqa: PLC0415
+    from reconciler.engine.planfile import fit_program  # noqa: PLC0415
+
+    found = read(file)
+    fit_program(found)
+    origin = found.origin
+    if not (source or origin.whole):
+        raise UsageError(
+            f"the address {origin.source} had a part that is kept out of plan files",
+            remedy=f"name all of it: `reconcile apply {file} SOURCE`",
+        )
+    order = Order(
+        source=source or origin.source,
+        ref=origin.ref,
+        path=origin.path,
+        only=origin.only,
+        format=format,
+        state=state_folder(state),
+        trigger="plan file",
+    )
+    return _applied(found, order, Terminal.here(no_color=no_color, for_people=format is Format.TEXT))
+
+
+def _applied(file: PlanFile, order: Order, terminal: Terminal) -> int:
+    from reconciler.cli.converge import (  # noqa: PLC0415
+        applied_status,
+        apply_and_look,
+        nothing_to_apply,
+        resumed,
+        show_run,
+    )
+    from reconciler.cli.look import finish, view_of  # noqa: PLC0415
+    from reconciler.cli.render.text import render_plan  # noqa: PLC0415
+    from reconciler.cli.render.view import View  # noqa: PLC0415
+    from reconciler.drivers.registry import DRIVERS  # noqa: PLC0415
+    from reconciler.engine.planfile import prepared, within  # noqa: PLC0415
+    from reconciler.store.sqlite import Store  # noqa: PLC0415
+
+    with Store.open(order.state) as store:
+
+        async def surveyed() -> Survey:
+            return await resumed(await _fleet(file, order), order, terminal, store)
+
+        ready = prepared(file, finish(surveyed()), DRIVERS)
+        seen = ready.survey
+        if seen.refused or seen.released().plan.empty:
+            return nothing_to_apply(order, terminal, seen, store)
+        if order.format is Format.TEXT:
+            terminal.remark(render_plan(view_of(seen), layout=terminal.layout) + "\n")
+        report, later = finish(apply_and_look(order, terminal, seen, store))
+        remaining = within(later, seen.plan)
+        show_run(seen, report, remaining if _acted(report) else None, order.format, terminal)
+        if not ready.anew.empty:
+            shown = render_plan(View(ready.anew), layout=terminal.layout)
+            terminal.remark(f"\nPlanned anew for what had changed; nothing of it was done:\n\n{shown}")
+        return report.exit_status or applied_status(report, remaining)
+
+
+def _acted(report: Report) -> bool:
+    return report.exit_status != WorldChanged.exit_status
+
+
+async def _fleet(file: PlanFile, order: Order) -> Fleet:
+    """The fleet at the plan's revision.
+
+    Raises:
+        WorldChanged: the source does not give that revision any more, or with other files or signer.
+        SourceUnreachable: it does not answer.
+    """
+    from dataclasses import replace  # noqa: PLC0415
+
+    from reconciler.desired.fleet import load  # noqa: PLC0415
+    from reconciler.drivers.registry import DRIVERS  # noqa: PLC0415
+    from reconciler.engine.planfile import OUTDATED, Notes, fit_files, fit_revision  # noqa: PLC0415
+    from reconciler.sources.locate import pinned  # noqa: PLC0415
+    from reconciler.sources.vault import LocalVault  # noqa: PLC0415
+
+    planned, cache = file.loaded().revision, order.state / "sources"
+    try:
+        source = pinned(order.source, planned.id, ref=order.ref, path=order.path, cache=cache)
+        snapshot = await source.snapshot()
+    except SourceUnreachable:
+        raise
+    except SourceError as error:
+        raise WorldChanged(f"{error.message} [{OUTDATED}]", remedy=error.remedy) from error
+    notes = Notes()
+    whole = replace(snapshot, revision=fit_revision(file, snapshot.revision))
+    fleet = load(notes.over(whole), DRIVERS, LocalVault())
+    fit_files(file, notes.digests)
+    return fleet

@@ -1,0 +1,69 @@
+"""Plan files on disk: written beside a dry run, read before they are applied."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reconciler.core.planfile import Origin, PlanFile, parsed
+from reconciler.engine.planfile import Notes, plan_file
+from reconciler.engine.survey import Survey
+from reconciler.errors import StateError, UsageError
+from reconciler.sources.address import shown
+
+if TYPE_CHECKING:
+    from reconciler.cli.look import Order
+
+LARGEST = 256 * 1024 * 1024
+"""Bytes that a plan file may have."""
+
+
+def keep(path: Path, seen: Survey, order: Order, notes: Notes) -> None:
+    """Write a survey's plan into a file that only this user can read; what was there is replaced.
+
+    Raises:
+        StateError: it cannot be written.
+    """
+    data = plan_file(seen, _origin(order), notes.digests, datetime.now(UTC)).written()
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+            Path(temporary).replace(path)
+        except OSError:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise StateError(
+            f"the plan file {path} cannot be written: {error.strerror}",
+            remedy="name another place with --out",
+        ) from error
+
+
+def read(path: Path) -> PlanFile:
+    """The plan file at a path.
+
+    Raises:
+        UsageError: it cannot be read, is none, or was changed since it was written.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST + 1)
+    except OSError as error:
+        raise UsageError(
+            f"the plan file {path} cannot be read: {error.strerror}", remedy="look at the path"
+        ) from error
+    if len(data) > LARGEST:
+        raise UsageError(f"the plan file {path} is larger than any plan", remedy="look at the path")
+    return parsed(data, str(path))
+
+
+def _origin(order: Order) -> Origin:
+    place = Path(order.source).expanduser()
+    source = str(place.resolve()) if place.exists() else order.source
+    bare = shown(source)
+    return Origin(source=bare, ref=order.ref, path=order.path, only=order.only, whole=bare == source)

@@ -1,0 +1,228 @@
+"""`--dry-run --out` and `reconcile apply` by the entry point, over simulated nodes and real HTTP."""
+
+import json
+import re
+import urllib.request
+
+import pytest
+from support_git import Repository, alone
+
+from reconciler.cli.main import main
+from reconciler.cli.stage import Nodes
+from reconciler.core.plain import fingerprint
+from reconciler.drivers.simulation.addresses import free_addresses
+
+FLEET = """version: commit
+policy: {{max_risky: 100%}}
+clusters:
+  - name: edge
+    kind: m2
+    setting: s.json
+    timeouts: {{settle: 5}}
+    nodes:
+      - {{name: n0, address: '{0}'}}
+      - {{name: n1, address: '{1}'}}
+  - name: live
+    kind: sora
+    initialise: true
+    timeouts: {{settle: 5}}
+    nodes:
+      - {{name: l0@127.0.0.1, api: 'http://{2}/'}}
+      - {{name: l1@127.0.0.1, api: 'http://{3}/'}}
+      - {{name: l2@127.0.0.1, api: 'http://{4}/'}}
+"""
+
+
+def setting(*hostings, **more):
+    management = {
+        "api": {"allowList": [{"role": "admin", "addr": "127.0.0.1"}]},
+        "roles": [{"name": "admin", "permissions": {"enableSetting": True, "enableGet": True}}],
+    }
+    hosting = [{"name": name, "listen": "*:80"} for name in hostings]
+    return json.dumps({"env": {"management": management}, "hosting": hosting, **more})
+
+
+class Site:
+    """A repository, its nodes, a plan file, and a way to run the program."""
+
+    def __init__(self, folder, nodes, capsys):
+        places = [str(place) for place in free_addresses(5)]
+        self.files = {"fleet.yaml": FLEET.format(*places), "s.json": setting("a.example")}
+        self.repository = Repository.make(folder / "repo", self.files)
+        self.simulation = nodes.serve(self.repository.folder)
+        self.folder, self.nodes, self.capsys = folder, nodes, capsys
+        self.plan = folder / "plan.json"
+
+    def run(self, *arguments, status=0):
+        self.capsys.readouterr()
+        given = main([*map(str, arguments), "--state", str(self.folder / "state")])
+        out, error = self.capsys.readouterr()
+        assert given == status, out + error
+        return out + error
+
+    def planned(self, *more, status=0):
+        return self.run(self.repository.folder, "--dry-run", "--out", self.plan, *more, status=status)
+
+    def fault(self, node, kind, argument=None, **more):
+        self.nodes._done(self.simulation.fault(node, kind, argument, **more))
+
+    @property
+    def changed(self):
+        return [call.node for call in self.simulation.calls(changes=True)]
+
+    def edit(self, change):
+        """Change the file, and give it the digest that fits again."""
+        value = json.loads(self.plan.read_text())
+        change(value)
+        value["digest"] = fingerprint({key: item for key, item in value.items() if key != "digest"})
+        self.plan.write_text(json.dumps(value))
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch, capsys):
+    alone(monkeypatch, tmp_path)
+    with Nodes() as nodes:
+        yield Site(tmp_path, nodes, capsys)
+
+
+def drift(site, node):
+    """Somebody else uploads another setting to a node."""
+    (address,) = re.findall(rf"name: {node}, address: '([^']+)'", site.files["fleet.yaml"])
+    body = setting("other.example").encode()
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"http://{address}/setting/upload", body, headers)
+    urllib.request.urlopen(request, timeout=10).close()
+
+
+def test_a_plan_file_is_applied_as_it_stands_though_the_branch_has_moved_on(site):
+    told = site.planned()
+    assert "`reconcile apply" in told
+    assert site.plan.stat().st_mode & 0o077 == 0
+    value = json.loads(site.plan.read_text())
+    planned = value["plan"]["revision"]["id"]
+    assert sorted(value["observed"]) == ["edge", "live"]
+    assert sorted(value["files"]) == ["fleet.yaml", "s.json"]
+    assert site.changed == []
+
+    site.repository.commit({"README": "nothing of the fleet\n"})
+    told = site.run("apply", site.plan)
+    assert "verified: no changes." in told
+    assert sorted(set(site.changed)) == ["l0@127.0.0.1", "n0", "n1"]
+    newest = json.loads(site.run("history", "--format", "json"))[0]
+    assert (newest["trigger"], newest["revision"]) == ("plan file", planned)
+    assert newest["digest"] == fingerprint(value["plan"])
+
+    before = len(site.changed)
+    site.run("apply", site.plan)
+    assert len(site.changed) == before
+
+
+def test_a_step_whose_node_has_changed_is_left_out_and_planned_anew(site):
+    site.planned()
+    drift(site, "n1")
+    before = len(site.changed)
+    told = site.run("apply", site.plan, status=5)
+    assert "n1 has changed since the plan was made" in told
+    anew = told.partition("Planned anew")[2]
+    assert "n1" in anew
+    assert "n0" not in anew
+    assert "upload" in anew
+    assert sorted(site.changed[before:]) == ["l0@127.0.0.1", "n0"]
+
+
+def test_where_every_node_has_changed_nothing_is_done(site):
+    site.planned("--only", "edge")
+    drift(site, "n0")
+    drift(site, "n1")
+    before = len(site.changed)
+    told = site.run("apply", site.plan, status=4)
+    assert "2 world changed" in site.run("history")
+    assert "Planned anew" in told
+    assert len(site.changed) == before
+
+
+def test_a_sora_cluster_is_one_unit(site):
+    site.planned("--only", "live")
+    site.fault("l2@127.0.0.1", "killed")
+    told = site.run("apply", site.plan, status=4)
+    assert "the membership of live is decided as a whole, and l2@127.0.0.1 answered" in told
+    assert site.changed == []
+
+
+def test_a_file_that_was_edited_is_refused(site):
+    site.planned()
+    text = site.plan.read_text()
+    site.plan.write_text(text.replace('"settle": 5.0', '"settle": 6.0', 1))
+    assert "[plan-edited]" in site.run("apply", site.plan, status=1)
+    twice = text.replace('"format":', '"format": "reconcile-plan", "format":', 1)
+    site.plan.write_text(twice)
+    assert "is not plain JSON" in site.run("apply", site.plan, status=1)
+    site.plan.write_text("{}")
+    assert "is no plan file" in site.run("apply", site.plan, status=1)
+    assert site.changed == []
+
+
+def test_an_edited_file_whose_digest_fits_still_cannot_do_anything_else(site):
+    site.planned("--only", "edge")
+
+    def forge(value):
+        step = value["plan"]["clusters"][0]["steps"][0]
+        step["arguments"]["after"] = "0" * 64
+
+    site.edit(forge)
+    told = site.run("apply", site.plan, status=5)
+    assert "n0 would no longer be changed just so" in told
+    assert site.changed == ["n1"]
+
+
+def test_another_version_another_commit_and_other_files_are_refused(site):
+    site.planned()
+    text = site.plan.read_text()
+    site.edit(lambda value: value["plan"].update(program="0.0.1"))
+    assert "version 0.0.1 of this program made the plan" in site.run("apply", site.plan, status=4)
+    site.plan.write_text(text)
+    other = Repository.make(site.folder / "other", {"fleet.yaml": "of another fleet"})
+    told = site.run("apply", site.plan, str(other.folder / ".git"), status=4)
+    assert "[plan-outdated]" in told
+    site.repository.write({"s.json": setting("b.example")})
+    site.planned()
+    site.repository.write({"s.json": setting("c.example")})
+    told = site.run("apply", site.plan, status=4)
+    assert "the plan was made from revision" in told
+    assert site.changed == []
+
+
+def test_guards_judge_anew_and_an_approval_of_the_plan_counts(site):
+    policy = "policy: {approve: [high, restart, membership], max_risky: 100%}"
+    fleet = site.files["fleet.yaml"].replace("policy: {max_risky: 100%}", policy)
+    site.repository.commit({"fleet.yaml": fleet})
+    told = site.planned()
+    assert "[approval-needed]" in told
+    assert "[approval-needed]" in site.run("apply", site.plan, status=5)
+    assert sorted(site.changed) == ["n0", "n1"]
+    told = site.planned("--only", "live")
+    (digest,) = set(re.findall(r"this plan's id is ([0-9a-f]{12})", told))
+    site.run("approve", digest, "--by", "kim")
+    site.run("apply", site.plan)
+    assert site.changed[2:] == ["l0@127.0.0.1"]
+
+
+def test_no_secret_is_in_the_file_and_its_value_is_taken_at_the_last_moment(site, monkeypatch):
+    monkeypatch.setenv("PLANTED", "planted-one")
+    site.repository.commit({"s.json": setting("a.example", custom={"key": "${env:PLANTED}"})})
+    site.planned("--only", "edge")
+    assert "planted" not in site.plan.read_text()
+    monkeypatch.setenv("PLANTED", "planted-two")
+    told = site.run("apply", site.plan, status=4)
+    assert "would no longer be changed just so" in told
+    assert site.changed == []
+    monkeypatch.setenv("PLANTED", "planted-one")
+    site.run("apply", site.plan)
+    assert sorted(site.changed) == ["n0", "n1"]
+
+
+def test_an_address_with_a_secret_in_it_has_to_be_named_again(site):
+    site.planned()
+    site.edit(lambda value: value["origin"].update(whole=False))
+    assert "name all of it" in site.run("apply", site.plan, status=1)
+    assert "--out works only with --dry-run" in site.run("--out", "x", status=1)

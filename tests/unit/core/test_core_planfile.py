@@ -1,0 +1,84 @@
+"""The plan file's form, and the prints of what nodes showed."""
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+
+import pytest
+
+from reconciler.core.observation import Absent, Observed, Present, Stale, Unauthorized, Unreachable
+from reconciler.core.planfile import Origin, PlanFile, parsed
+from reconciler.core.prints import print_of, prints
+from reconciler.core.secret import Secret
+from reconciler.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Shown:
+    value: object
+    seen_on: date = field(default=date(2026, 1, 1), compare=False)
+
+
+def test_a_print_is_equal_exactly_when_what_is_compared_is():
+    one = print_of(Present(Shown({"b": 1, "a": (date(2026, 1, 1), {"x", "y"})})))
+    assert one == print_of(Present(Shown({"a": [date(2026, 1, 1), {"y", "x"}], "b": 1}, date(2027, 1, 1))))
+    others = [
+        Present(Shown({"b": 2})),
+        Present(Shown(Secret("s1"))),
+        Present(Shown(Secret("s2"))),
+        Stale(Shown({"b": 2}), "behind"),
+        Absent("404"),
+        Unreachable("timed out"),
+        Unauthorized("401"),
+    ]
+    assert len({one, *map(print_of, others)}) == len(others) + 1
+
+
+def test_why_a_node_was_silent_does_not_count_and_nodes_are_sorted():
+    first = prints(Observed({"b": Unreachable("timed out"), "a": Stale(1, "one reason")}))
+    assert first == prints(Observed({"a": Stale(1, "another"), "b": Unreachable("refused")}))
+    assert list(first) == ["a", "b"]
+
+
+PLAN = {"revision": {"source": "s", "id": "i", "short": "i", "title": ""}, "program": "1", "clusters": []}
+
+
+def written(**more):
+    moment = datetime(2026, 11, 21, tzinfo=UTC)
+    plain = {"made": moment, "origin": Origin(source="/r"), "files": {}, "observed": {}, "plan": PLAN, **more}
+    return PlanFile(**plain).sealed().written()
+
+
+def test_what_is_written_is_read_back():
+    found = parsed(written(observed={"c": {"n": "absent"}}), "plan.json")
+    assert found.observed == {"c": {"n": "absent"}}
+    assert found.loaded().revision.id == "i"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('"absent"', '"unreachable"', "its digest does not fit"),
+        ('"digest": "', '"digest": "0', "its digest does not fit"),
+        ('"version": 1', '"version": 2', "of version 2, and only version 1 is known"),
+        ('"format": "reconcile-plan"', '"format": "other"', "is no plan file: format"),
+        ('"origin"', '"orogin"', "is no plan file: origin"),
+        ('"files": {}', '"files": {}, "files": {}', "not plain JSON"),
+        ("{", "[", "not plain JSON"),
+    ],
+)
+def test_whatever_is_changed_is_refused(old, new, said):
+    data = written(observed={"c": {"n": "absent"}}).decode()
+    with pytest.raises(UsageError, match=said):
+        parsed(data.replace(old, new, 1).encode(), "plan.json")
+
+
+def test_a_plan_that_is_none_is_refused_though_the_digest_fits():
+    found = parsed(written(plan={"clusters": 1}), "plan.json")
+    with pytest.raises(UsageError, match="not whole"):
+        found.loaded()
+
+
+def test_spacing_and_the_order_of_keys_do_not_count():
+    value = json.loads(written())
+    parsed(json.dumps(dict(reversed(value.items()))).encode(), "plan.json")
