@@ -153,8 +153,8 @@ def prepared(file: PlanFile, fresh: Survey, drivers: Drivers) -> Prepared:
         fresh,
         plan=plan,
         cases=tuple(cases),
-        violations=judged.standing,
-        overridden=judged.overridden,
+        violations=(*judged.standing, *(one for one in fresh.violations if one.cluster not in now)),
+        overridden=(*judged.overridden, *(one for one in fresh.overridden if one[0].cluster not in now)),
         stale={step: why for one in held for step, why in one.stale.items()},
     )
     return Prepared(survey, replace(fresh.plan, clusters=tuple(one.anew() for one in held)))
