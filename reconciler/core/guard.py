@@ -59,6 +59,7 @@ class Past:
 
     Args:
         nodes: how many nodes the last applied desired state named; 0 where nothing was applied.
+        source: where that desired state was read; empty where it is not known.
         changed: (node, hours ago) of every change that is still in somebody's window.
         suspended: suspensions by command that hold for it.
         rejected: revision -> why it failed its gates here.
@@ -70,6 +71,7 @@ class Past:
     suspended: tuple[Suspension, ...] = ()
     rejected: Mapping[str, str] = field(default_factory=dict)
     approved: frozenset[str] = frozenset()
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)

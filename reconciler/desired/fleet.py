@@ -18,13 +18,11 @@ from reconciler.desired.attached import Attached, vanished
 from reconciler.desired.clusters import Cluster, Clusters, Defaults
 from reconciler.desired.document import parse
 from reconciler.desired.fleetfile import FleetFile, find
-from reconciler.desired.lines import quoted
 from reconciler.desired.lint import Files as Written
 from reconciler.desired.lint import Remark, heard, idle, remarks
 from reconciler.desired.mismatch import mismatches, problems
-from reconciler.desired.nearest import nearest
-from reconciler.desired.overrides import idle as idle_overrides
 from reconciler.desired.once import repeated_clusters, repeated_nodes
+from reconciler.desired.overrides import idle as idle_overrides
 from reconciler.desired.references import misplaced
 from reconciler.errors import InputError
 

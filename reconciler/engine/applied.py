@@ -10,7 +10,8 @@ from reconciler.core.outcome import SUCCESSES, Outcome
 from reconciler.core.plan import Effect
 from reconciler.core.problem import Severity
 from reconciler.engine.survey import Survey
-from reconciler.store.facts import NODES, REVISION
+from reconciler.engine.vanished import forgotten
+from reconciler.store.facts import NODES, REVISION, SOURCE
 from reconciler.store.orders import ASKED
 
 Facts = Mapping[str, Mapping[str, str]]
@@ -28,10 +29,11 @@ def learnt(survey: Survey, outcomes: Iterable[Outcome]) -> dict[str, Facts]:
     ended: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
         ended.setdefault(outcome.step.cluster, []).append(outcome)
-    return {
+    known = {
         case.plan.cluster: _of_cluster(survey, case, ended.get(case.plan.cluster, []))
         for case in survey.cases
     }
+    return {**known, **forgotten(survey)}
 
 
 def _of_cluster(survey: Survey, case: Case, outcomes: list[Outcome]) -> Facts:
@@ -39,7 +41,7 @@ def _of_cluster(survey: Survey, case: Case, outcomes: list[Outcome]) -> Facts:
     failed = {outcome.step.node for outcome in outcomes if outcome.state not in SUCCESSES}
     untouched = bool(outcomes) and not any(outcome.state in SUCCESSES for outcome in outcomes)
     if not survey.node and not untouched:
-        facts[""] = {NODES: str(case.plan.nodes), ASKED: ""}
+        facts[""] = {NODES: str(case.plan.nodes), SOURCE: survey.plan.revision.source, ASKED: ""}
     if failed and any(step.effect is Effect.MEMBERSHIP for step in case.plan.steps):
         return facts
     touched = {step.node for step in case.plan.steps}

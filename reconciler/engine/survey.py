@@ -17,8 +17,10 @@ from reconciler.core.policy import Override
 from reconciler.core.ports import Desk, Driver, Wire
 from reconciler.core.problem import Problem
 from reconciler.core.waves import staged
+from reconciler.desired.overrides import expired
 from reconciler.engine.listener import SILENT, Listener
 from reconciler.engine.together import together
+from reconciler.engine.vanished import vanished
 from reconciler.errors import InputError, UsageError
 from reconciler.store.records import Memory
 
@@ -116,7 +118,21 @@ async def survey(
     listener.planned(plan)
     sorted_out = weighed(fleet, cases, drivers)
     node = aims[0].node if aims else ""
-    return Survey(fleet, plan, tuple(cases), sorted_out.standing, sorted_out.overridden, node)
+    found = Survey(fleet, plan, tuple(cases), sorted_out.standing, sorted_out.overridden, node)
+    return _fleetwide(found, memory, whole=not only)
+
+
+def _fleetwide(found: Survey, memory: Memory, *, whole: bool) -> Survey:
+    """The survey with what concerns no single cluster: clusters that are gone, overrides that have ended."""
+    fleet, today = found.fleet, memory.at.date()
+    gone = judged(vanished(fleet, memory) if whole else (), fleet.overrides, today)
+    ended = expired(fleet.document, fleet.overrides, today)
+    return replace(
+        found,
+        fleet=replace(fleet, warnings=(*fleet.warnings, *ended)),
+        violations=(*found.violations, *gone.standing),
+        overridden=(*found.overridden, *gone.overridden),
+    )
 
 
 def weighed(fleet: Fleet, cases: Iterable[Case], drivers: Drivers) -> Judged:

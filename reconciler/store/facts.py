@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from reconciler.core.guard import Past
@@ -17,6 +18,9 @@ REVISION = "revision"
 
 NODES = "nodes"
 """Fact of a cluster, under the empty node name: how many nodes its last applied desired state named."""
+
+SOURCE = "source"
+"""Fact of a cluster, under the empty node name: where its last applied desired state was read."""
 
 WINDOW = timedelta(days=31)
 """How long a change counts for budgets: the longest window that a policy may name."""
@@ -45,17 +49,23 @@ def recall(connection: sqlite3.Connection, now: datetime) -> Memory:
     """All facts of nodes, and the past of every cluster."""
     facts: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
     counts: dict[str, int] = {}
+    sources: dict[str, str] = {}
     for row in connection.execute("SELECT cluster, node, key, value FROM fact"):
         if row["node"]:
             facts[row["cluster"]][row["node"]][row["key"]] = row["value"]
         elif row["key"] == NODES:
             counts[row["cluster"]] = int(row["value"])
+        elif row["key"] == SOURCE:
+            sources[row["cluster"]] = row["value"]
     changed, standing = _changed(connection, now), orders(connection)
     named = {one.cluster for one in standing.suspensions} | {one.cluster for one in standing.rejections}
     return Memory(
         facts={cluster: dict(nodes) for cluster, nodes in facts.items()},
         past={
-            cluster: _past(cluster, counts.get(cluster, 0), changed.get(cluster, []), standing)
+            cluster: replace(
+                _past(cluster, counts.get(cluster, 0), changed.get(cluster, []), standing),
+                source=sources.get(cluster, ""),
+            )
             for cluster in sorted((counts.keys() | changed.keys() | named) - {""})
         },
         everywhere=Past(

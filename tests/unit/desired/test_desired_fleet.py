@@ -107,6 +107,31 @@ def test_an_override_for_a_cluster_that_is_not_there_is_a_warning():
     )
 
 
+@pytest.mark.parametrize(
+    ("written", "remedy"),
+    [
+        ("blast-radios", "did you mean `blast-radius`?"),
+        ("gate-failed", None),
+        ("zzzz", None),
+        ("blast-radius", ""),
+        ("quorum", ""),
+        ("outside-window", ""),
+    ],
+)
+def test_an_override_of_a_guard_that_is_not_there_is_a_warning(written, remedy):
+    """What is no refusal cannot be set aside, though it has a code and a page."""
+    found = fleet({**FILES, "fleet.yaml": FLEET.replace("guard: blast-radius", f"guard: {written}")})
+    told = [(str(one.position), one.code) for one in found.warnings]
+    assert told == ([] if remedy == "" else [("fleet.yaml:6:13", "unknown-guard")])
+    if remedy:
+        assert found.warnings[0].remedy == remedy
+
+
+def test_an_override_for_a_cluster_that_is_gone_may_name_it():
+    gone = FLEET.replace("guard: blast-radius, target: hall/l1", "guard: cluster-vanished, target: attic")
+    assert fleet({**FILES, "fleet.yaml": gone}).warnings == ()
+
+
 @pytest.mark.parametrize("name", ["fleet.yaml", "fleet.yml", "fleet.json"])
 def test_the_three_names_of_the_fleet_file(name):
     value = {"clusters": [{"name": "a", "kind": "bell", "nodes": [{"name": "b", "api": "c"}]}]}

@@ -1,0 +1,65 @@
+"""Overrides that do nothing: for a guard or a cluster that is not there, or of a day gone by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import date
+
+from reconciler.core.policy import Override
+from reconciler.core.ports import Document
+from reconciler.core.problem import Problem, Severity
+from reconciler.desired.lines import quoted
+from reconciler.desired.nearest import nearest
+from reconciler.explanations import guards
+
+VANISHED = "cluster-vanished"
+"""The guard whose target is a cluster that the file no longer names."""
+
+
+def idle(document: Document, overrides: Sequence[Override], clusters: Sequence[str]) -> list[Problem]:
+    """Warnings of overrides that name no known guard, or no cluster of the file.
+
+    Args:
+        document: the fleet file.
+        overrides: its overrides, in its order.
+        clusters: names of its clusters, sorted.
+    """
+    return [*_unknown(document, overrides), *_elsewhere(document, overrides, clusters)]
+
+
+def expired(document: Document, overrides: Sequence[Override], today: date) -> list[Problem]:
+    """Warnings of overrides that hold no more."""
+    found = []
+    for index, override in enumerate(overrides):
+        if override.until < today:
+            message = f"the override of {quoted(override.guard)} ended with {override.until}: it does nothing"
+            remedy = "remove it; where it is still needed, write a later day, and why"
+            found.append(_warning(document, f"/overrides/{index}/until", "expired-override", message, remedy))
+    return found
+
+
+def _unknown(document: Document, overrides: Sequence[Override]) -> Iterator[Problem]:
+    known = guards() if overrides else ()
+    for index, override in enumerate(overrides):
+        if override.guard not in known:
+            meant = nearest(override.guard, known)
+            message = f"{quoted(override.guard)} is the code of no guard, so the override does nothing"
+            remedy = f"did you mean `{meant}`?" if meant else f"the guards are {', '.join(known)}"
+            yield _warning(document, f"/overrides/{index}/guard", "unknown-guard", message, remedy)
+
+
+def _elsewhere(
+    document: Document, overrides: Sequence[Override], clusters: Sequence[str]
+) -> Iterator[Problem]:
+    for index, override in enumerate(overrides):
+        name = override.target.partition("/")[0]
+        if not name or name in clusters or override.guard == VANISHED:
+            continue
+        meant = nearest(name, clusters)
+        message = f"the override is for {quoted(name)}, which is no cluster of this file"
+        remedy = f"did you mean `{meant}`?" if meant else f"the clusters are {', '.join(clusters)}"
+        yield _warning(document, f"/overrides/{index}/target", "unknown-target", message, remedy)
+
+
+def _warning(document: Document, pointer: str, code: str, message: str, remedy: str) -> Problem:
+    return Problem(document.position(pointer), pointer, Severity.WARNING, code, message, remedy)

@@ -1,0 +1,108 @@
+"""Clusters that a source stops naming: told once, forgotten with an override, nobody else's business."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from support_driver import NOON, REVISION, FakeDriver, NoWire, World, cluster, fleet
+
+from reconciler.core.guard import Past
+from reconciler.core.plan import Revision
+from reconciler.core.policy import Override, Policy
+from reconciler.engine.apply import apply
+from reconciler.engine.survey import survey
+from reconciler.errors import GuardRefusal
+from reconciler.store.records import Memory
+from reconciler.store.sqlite import Store
+
+ALPHA, BETA = cluster("alpha", {"a1": "new"}), cluster("beta", {"b1": "new"})
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store.open(tmp_path, clock=lambda: NOON) as opened:
+        yield opened
+
+
+def override(days=1, target="beta"):
+    until = NOON.date() + timedelta(days=days)
+    return Override(guard="cluster-vanished", target=target, until=until, reason="it is taken down")
+
+
+async def look(store, *clusters, **more):
+    only = more.pop("only", "")
+    driver = FakeDriver(World({"a1": "old", "b1": "old"}))
+    drivers = {"fake": driver}
+    recalled = await store.recall()
+    seen = await survey(
+        fleet(*clusters, **more), drivers=drivers, wire=NoWire(), recalled=recalled, only=only
+    )
+    return seen, drivers
+
+
+async def make(store, *clusters, **more):
+    seen, drivers = await look(store, *clusters, **more)
+    return await apply(seen, drivers=drivers, wire=NoWire(), journal=store)
+
+
+def codes(seen):
+    return [(one.code, one.target) for one in seen.violations]
+
+
+async def test_a_cluster_that_is_not_named_any_more_refuses_the_whole_plan(store):
+    await make(store, ALPHA, BETA)
+    seen, _ = await look(store, ALPHA)
+    assert codes(seen) == [("cluster-vanished", "beta")]
+    assert "/repo with 1 nodes" in seen.violations[0].message
+    with pytest.raises(GuardRefusal):
+        await make(store, ALPHA)
+
+
+async def test_an_override_lets_it_go_for_good(store):
+    await make(store, ALPHA, BETA)
+    assert codes((await look(store, ALPHA, overrides=(override(-1),)))[0]) == [("cluster-vanished", "beta")]
+    assert codes((await look(store, ALPHA, overrides=(override(target="alpha"),)))[0]) != []
+    await make(store, ALPHA, overrides=(override(),))
+    assert codes((await look(store, ALPHA))[0]) == []
+
+
+async def test_what_another_source_applied_is_not_missed(store):
+    await make(store, ALPHA, BETA)
+    other = Revision("/other", "1" * 40, "1111111")
+    seen, _ = await look(store, ALPHA, revision=other)
+    assert codes(seen) == []
+    await make(store, BETA, revision=other)
+    assert codes((await look(store, ALPHA))[0]) == []
+
+
+async def test_a_run_over_one_cluster_does_not_ask(store):
+    await make(store, ALPHA, BETA)
+    seen, _ = await look(store, ALPHA, only="alpha")
+    assert codes(seen) == []
+
+
+async def test_a_pass_of_watch_over_one_cluster_knows_the_others_of_its_file(store):
+    """The process gives each pass the desk of one cluster, and the policies of all."""
+    await make(store, ALPHA, BETA)
+    policies = {"alpha": Policy(), "beta": Policy()}
+    whole = fleet(ALPHA, BETA, policies=policies)
+    part = replace(whole, desks=whole.desks[:1])
+    drivers = {"fake": FakeDriver(World({"a1": "old"}))}
+    seen = await survey(part, drivers=drivers, wire=NoWire(), recalled=await store.recall())
+    assert codes(seen) == []
+
+
+async def test_a_cluster_known_without_its_source_is_left_alone():
+    """A store that an earlier version of the program wrote does not tell sources."""
+    memory = Memory(past={"beta": Past(nodes=3)}, at=NOON)
+    drivers = {"fake": FakeDriver(World({"a1": "old"}))}
+    seen = await survey(fleet(ALPHA), drivers=drivers, wire=NoWire(), recalled=memory)
+    assert REVISION.source == "/repo"
+    assert codes(seen) == []
+
+
+async def test_an_override_that_has_ended_is_said(store):
+    seen, _ = await look(store, ALPHA, overrides=(override(-1), override(0)))
+    assert [(one.code, one.pointer) for one in seen.fleet.warnings] == [
+        ("expired-override", "/overrides/0/until")
+    ]
