@@ -105,8 +105,11 @@ class Intake:
             trigger=trigger,
             source=revision.source,
         )
-        for warning in fleet.warnings:
+        for warning in fleet.warnings[:PROBLEMS]:
             self._around.log.warning("desired state", revision=revision.short, words=str(warning))
+        if len(fleet.warnings) > PROBLEMS:
+            words = f"{len(fleet.warnings)} warnings in all: `reconcile validate` shows them"
+            self._around.log.warning("desired state", revision=revision.short, words=words)
         self._reading.publish(fleet, trigger)
         return True
 

@@ -83,10 +83,13 @@ def _violations(view: View) -> Iterator[Piece]:
 
 
 def _warnings(warnings: Sequence[Problem]) -> Iterator[Piece]:
-    for problem in warnings:
+    shown, rest = words.few(warnings)
+    for problem in shown:
         remedy = f" → {escaped(problem.remedy)}" if problem.remedy else ""
         where, what = code(str(problem.position)), escaped(problem.message)
         yield Piece(f"- {problem.severity}: {where}: {what}{remedy} ({code(problem.code)})\n", Rank.LINE)
+    if rest:
+        yield Piece(f"- {rest}\n")
     if warnings:
         yield Piece("\n")
 

@@ -147,13 +147,15 @@ def _findings(findings: Iterable[Finding], layout: Layout, indent: int) -> Itera
             yield from layout.wrapped(f"→ {note.remedy}", indent + 2)
 
 
-def _warnings(warnings: Iterable[Problem], layout: Layout) -> Iterator[str]:
-    for problem in warnings:
+def _warnings(warnings: Sequence[Problem], layout: Layout) -> Iterator[str]:
+    shown, rest = words.few(warnings)
+    for problem in shown:
         where, message = clean(str(problem.position)), clean(problem.message)
         tone = _SEVERITIES[problem.severity]
         yield from layout.wrapped(f"{problem.severity}: {where}: {message} [{clean(problem.code)}]", 0, tone)
         if problem.remedy:
             yield from layout.wrapped(f"→ {clean(problem.remedy)}", 2)
+    yield from layout.wrapped(rest, 0, Tone.CHANGE)
 
 
 def _violation(violation: Violation, layout: Layout) -> Iterator[str]:

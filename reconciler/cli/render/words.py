@@ -9,7 +9,7 @@ from reconciler.cli.render.clean import clean, plural
 from reconciler.core.guard import Violation
 from reconciler.core.outcome import Report, State
 from reconciler.core.plan import ClusterPlan, Effect, Plan, Revision, Risk, Step
-from reconciler.core.problem import Severity
+from reconciler.core.problem import Problem, Severity
 
 EFFECTS = {
     Effect.NONE: "nothing on the node changes",
@@ -27,6 +27,17 @@ STATES = {
     State.WAITING: "waiting",
     State.SKIPPED: "not done",
 }
+
+
+_FEW = 4
+
+
+def few(warnings: Sequence[Problem]) -> tuple[Sequence[Problem], str]:
+    """The warnings to show with a plan, and one sentence for the others; empty where there are none."""
+    if len(warnings) <= _FEW:
+        return warnings, ""
+    shown = warnings[: _FEW - 1]
+    return shown, f"{len(warnings) - len(shown):,} more warnings: `reconcile validate` shows them all"
 
 
 def final(step: Step) -> bool:

@@ -114,6 +114,19 @@ def test_a_terminal_gets_no_line_that_it_would_break_itself():
     assert '"key 19": "some words"' in " ".join(told.split())
 
 
+@pytest.mark.parametrize("render", [text.render_plan, markdown.render_plan])
+def test_a_plan_shows_a_few_warnings_and_counts_the_others(render):
+    def told(count):
+        warnings = tuple(replace(FULL.warnings[0], code=f"lint-{number}") for number in range(count))
+        return render(replace(FULL, warnings=warnings))
+
+    assert [f"lint-{number}" in told(4) for number in range(4)] == [True] * 4
+    assert "reconcile validate" not in told(4)
+    assert [f"lint-{number}" in told(12) for number in range(12)] == [True] * 3 + [False] * 9
+    assert "9 more warnings: `reconcile validate` shows them all" in told(12)
+    assert len(told(5_000).splitlines()) == len(told(12).splitlines())
+
+
 def test_a_thousand_equal_changes_are_one_paragraph():
     cluster = replace(EDGE, steps=tuple(upload(number) for number in range(1, 1001)), findings=())
     told = text.render_plan(View(Plan(REVISION, "1", (cluster,))))

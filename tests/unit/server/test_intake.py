@@ -127,3 +127,22 @@ async def test_a_source_that_is_away_at_the_start_is_asked_again():
 async def test_stopping_does_not_wait_for_the_poll():
     async with Site("a").running() as site:
         await until(lambda: site.source.looks == 1)
+
+
+@pytest.mark.parametrize(("count", "last"), [(20, "doubt 20"), (21, "21 warnings in all: `rec")])
+async def test_many_warnings_of_one_revision_are_counted(count, last):
+    doubts = tuple(
+        Problem(Position("a.json", line, 1), "", Severity.WARNING, "lint", f"doubt {line}")
+        for line in range(1, count + 1)
+    )
+    site = Site("a")
+
+    def doubtful(snapshot):
+        return SimpleNamespace(**{**vars(load(snapshot)), "warnings": doubts})
+
+    site.intake = Intake(Reading(site.source, doubtful, site.publish, FOREVER), site.rig.around)
+    async with site.running():
+        await until(lambda: site.published)
+    told = [line["words"] for line in site.rig.lines("desired state")]
+    assert len(told) == count
+    assert last in told[-1]
