@@ -51,6 +51,11 @@ class Fleet:
     policies: Mapping[str, Policy] = field(default_factory=dict)
     conducts: Mapping[str, Conduct] = field(default_factory=dict)
 
+    @property
+    def clusters(self) -> frozenset[str]:
+        """Names of all clusters of the file, of those too whose desks were taken out to look at a part."""
+        return frozenset((*(desk.entry.name for desk in self.desks), *self.policies, *self.conducts))
+
     def policy(self, cluster: str) -> Policy:
         """The limits of one cluster."""
         return self.policies.get(cluster) or Policy()

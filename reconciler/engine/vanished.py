@@ -21,7 +21,6 @@ def vanished(fleet: Fleet, memory: Memory) -> tuple[Violation, ...]:
     Its nodes would keep what they have, and nobody would look after them. A store may serve several
     fleets: a cluster counts for the source it was applied from last, and not for others.
     """
-    named = {desk.entry.name for desk in fleet.desks} | fleet.policies.keys()
     source = fleet.revision.source
     gone = [(name, past.nodes) for name, past in sorted(memory.past.items()) if past.source == source]
     return tuple(
@@ -33,7 +32,7 @@ def vanished(fleet: Fleet, memory: Memory) -> tuple[Violation, ...]:
             "put it back; if it is meant to go, set an override for this cluster in the fleet file",
         )
         for name, count in gone
-        if count and name not in named
+        if count and name not in fleet.clusters
     )
 
 

@@ -8,7 +8,7 @@ from support_driver import NOON, REVISION, FakeDriver, NoWire, World, cluster, f
 
 from reconciler.core.guard import Past
 from reconciler.core.plan import Revision
-from reconciler.core.policy import Override, Policy
+from reconciler.core.policy import Override
 from reconciler.engine.apply import apply
 from reconciler.engine.survey import survey
 from reconciler.errors import GuardRefusal
@@ -82,10 +82,9 @@ async def test_a_run_over_one_cluster_does_not_ask(store):
 
 
 async def test_a_pass_of_watch_over_one_cluster_knows_the_others_of_its_file(store):
-    """The process gives each pass the desk of one cluster, and the policies of all."""
+    """The process gives each pass the desk of one cluster out of the whole fleet."""
     await make(store, ALPHA, BETA)
-    policies = {"alpha": Policy(), "beta": Policy()}
-    whole = fleet(ALPHA, BETA, policies=policies)
+    whole = fleet(ALPHA, BETA)
     part = replace(whole, desks=whole.desks[:1])
     drivers = {"fake": FakeDriver(World({"a1": "old"}))}
     seen = await survey(part, drivers=drivers, wire=NoWire(), recalled=await store.recall())
