@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reconciler.cli.options import NoColor, State, new_app, state_folder
+from reconciler.core.editors import delivered
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def rendering(fleet: Fleet, node: str, *, explain: bool) -> str:
     if len({id(share.document) for share in chosen}) > 1:
         return _listed(chosen)
     document = chosen[0].document
-    return _explained(document) if explain else _json(document.value)
+    return _explained(document) if explain else _json(delivered(document.value))
 
 
 def _shares(fleet: Fleet) -> Iterator[Share]:
@@ -140,7 +141,7 @@ def _explained(document: Document) -> str:
     from reconciler.core.plain import pointer  # noqa: PLC0415
 
     lines = []
-    for path, value in _leaves(document.value, ()):
+    for path, value in _leaves(delivered(document.value), ()):
         place = pointer(path)
         at = document.position(place)
         where = f"{at.file}:{at.line}" if at.line else at.file

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
 from reconciler.core.spec import ClusterEntry, Name, NodeEntry
 from reconciler.core.strict import Strict
 
+_ONE_OF_BOTH: dict[str, Any] = {
+    "oneOf": [
+        {"properties": {"merge": {"type": "object"}}, "required": ["merge"]},
+        {"properties": {"patch": {"type": "array"}}, "required": ["patch"]},
+    ]
+}
+
 
 class Inline(Strict):
     """An overlay that stands in the fleet file itself."""
+
+    model_config = ConfigDict(json_schema_extra=_ONE_OF_BOTH)
 
     merge: dict[str, Any] | None = Field(
         default=None,

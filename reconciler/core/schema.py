@@ -92,8 +92,9 @@ def either(key: str, choices: Mapping[str, Schema]) -> list[Schema]:
 
 def finished(schema: Mapping[str, Any], title: Title) -> Schema:
     """A whole schema under its title."""
-    own = {key: value for key, value in schema.items() if key not in {"title", "description", "$schema"}}
-    exact: Schema = _exact({**title.head(), **own})
+    apart = ("$schema", "title", "description", "$defs")
+    own = {key: value for key, value in schema.items() if key not in apart}
+    exact: Schema = _exact({**title.head(), **own, "$defs": schema.get("$defs", {})})
     return exact
 
 

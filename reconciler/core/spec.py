@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 
 from reconciler.core.calendar import Freeze, Suspend, Window
+from reconciler.core.forms import IPV4, IPV6
 from reconciler.core.rollout import Rollout
 from reconciler.core.strict import Number, Strict, Whole
 
@@ -19,12 +20,14 @@ Seconds = Annotated[Number, Field(gt=0, le=86_400)]
 
 def _address(text: str) -> str:
     try:
-        return str(ip_address(text))
+        return str(ip_address(text.replace("%", " ")))
     except ValueError:
         raise ValueError("this is no IP address, such as 192.0.2.7 or 2001:db8::7") from None
 
 
-Address = Annotated[str, AfterValidator(_address)]
+Address = Annotated[
+    str, AfterValidator(_address), Field(json_schema_extra={"pattern": f"^(?:{IPV4}|{IPV6})$"})
+]
 """One IP address, in its one canonical form."""
 
 

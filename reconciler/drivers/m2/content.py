@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import orjson
 
+from reconciler.core.editors import delivered
 from reconciler.core.plain import encode
 from reconciler.drivers.m2 import canonical
 from reconciler.drivers.m2.schema import Content
@@ -45,7 +46,11 @@ class Contents:
         return self._bodies[key]
 
     def of(self, document: Mapping[str, Any]) -> Content:
-        """A setting with its meaning; equal sections share their values."""
+        """A setting with its meaning, wanted or shown; equal sections share their values.
+
+        What the file says to editors is left out here: it is neither delivered nor compared.
+        """
+        document = delivered(document)
         found = {key: self._section(key, document.get(key, {})) for key in canonical.keys(document)}
         prints = {key: found[key][2] for key in sorted(found)}
         return Content(

@@ -8,28 +8,27 @@ from __future__ import annotations
 from ipaddress import ip_network
 from typing import Final
 
-_BYTE = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
-_V4 = f"(?:{_BYTE}\\.){{3}}{_BYTE}"
-_V6 = "[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*"
+from reconciler.core.forms import BYTE, IPV4, IPV6
+
 _MASKS = "|".join(str(ip_network(f"0.0.0.0/{length}").netmask).replace(".", r"\.") for length in range(33))
 _PORT = "0*(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 _LABEL = "[0-9A-Za-z_][0-9A-Za-z_-]{0,62}"
 _NAME = rf"(?![0-9.]+(?::|$))(?=[^:]{{1,253}}(?::|$)){_LABEL}(?:\.{_LABEL})*\.?"
-_HOST = f"(?:{_V4}|{_NAME})"
+_HOST = f"(?:{IPV4}|{_NAME})"
 _REFERENCE = r"[^$]*\$\{(?:env|file|age):[^}]+\}[\s\S]*"
 
 CLOUD: Final = r"#(?:aws|oci):(?:vm|vip):tag=[^#]+(?:#(?::[0-9]{1,5})?)?"
 """A cloud expression, which stands for the addresses that a cloud tells."""
 
 ADDR: Final = (
-    f"^(?:{_V4}(?:-{_BYTE}|/0*(?:[0-9]|[12][0-9]|3[0-2])|/(?:{_MASKS}))?|{_V6}(?:/[0-9]+)?|{_REFERENCE})$"
+    f"^(?:{IPV4}(?:-{BYTE}|/0*(?:[0-9]|[12][0-9]|3[0-2])|/(?:{_MASKS}))?|{IPV6}(?:/[0-9]+)?|{_REFERENCE})$"
 )
 """`addr` of an allowList."""
 
-MEMBER: Final = f"^(?:{CLOUD}|{_HOST}(?::{_PORT})?|\\[{_V6}\\](?::{_PORT})?|{_V6}|{_REFERENCE})$"
+MEMBER: Final = f"^(?:{CLOUD}|{_HOST}(?::{_PORT})?|\\[{IPV6}\\](?::{_PORT})?|{IPV6}|{_REFERENCE})$"
 """A member of a cluster."""
 
-LISTEN: Final = f"^(?:(?:\\*|{_HOST}|\\[{_V6}\\]):{_PORT}|{_REFERENCE})$"
+LISTEN: Final = f"^(?:(?:\\*|{_HOST}|\\[{IPV6}\\]):{_PORT}|{_REFERENCE})$"
 """Where something listens."""
 
 BEYOND: Final = (

@@ -44,6 +44,7 @@ class M2Node(OverlaidNode):
 class M2Cluster(OverlaidCluster):
     """A cluster of M2 nodes."""
 
+    kind: Literal["m2"] = Field(description="The product that its nodes run.")
     setting: str = Field(
         default="",
         description="Settings file of the nodes, beside the fleet file.",

@@ -9,26 +9,47 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from reconciler.core.plain import parts
 from reconciler.core.problem import Position, Problem, Severity
+from reconciler.core.schema import Schema, Title, schema_of
+from reconciler.core.strict import Whole
 from reconciler.errors import InputError
 
 Scalar = bool | int | str
-Port = Annotated[int, Field(ge=1, le=65_535)]
-NodeName = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_\-]+@[^@\s]*\.[^@\s]*$")]
+Port = Annotated[Whole, Field(ge=1, le=65_535)]
+NodeName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[0-9A-Za-z_\-]+@[0-9A-Za-z][0-9A-Za-z\-]*(\.[0-9A-Za-z\-]+)+$"),
+]
 
 _LINE = re.compile(r"^\s*(?P<key>[0-9A-Za-z_.\-]+)\s*=\s*(?P<value>.*?)\s*$")
 _INTEGER = re.compile(r"^-?(0|[1-9]\d{0,17})$")
+
+_REQUIRED = ("node_name", "external_signaling_url", "external_api_url")
+_CLUSTERED: dict[str, Any] = {
+    "if": {"properties": {"cluster": {"const": True}}, "required": ["cluster"]},
+    "then": {"properties": {key: {"type": "string"} for key in _REQUIRED}, "required": list(_REQUIRED)},
+}
+"""What a schema says of a clustered node, as `_whole` does."""
+
+CONF: Final = Title(
+    "sora-conf",
+    "sora.conf as JSON",
+    "The keys of a sora.conf that the clustering documents describe; every other key passes through.",
+    beyond=("cluster_listen_min_port is not above cluster_listen_max_port",),
+)
 
 
 class SoraConf(BaseModel):
     """The keys that the clustering documents describe; every other key passes through."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True, title="sora.conf")
+    model_config = ConfigDict(
+        extra="allow", frozen=True, strict=True, title="sora.conf", json_schema_extra=_CLUSTERED
+    )
 
     cluster: bool = Field(default=False, description="Use the cluster feature.")
     node_name: NodeName | None = Field(
@@ -48,7 +69,7 @@ class SoraConf(BaseModel):
     )
     cluster_relay: bool = Field(default=True, description="Relay media between nodes.")
     default_cluster_affinity: bool = Field(default=True, description="Gather a session on one node.")
-    cluster_affinity_threshold: int | None = Field(
+    cluster_affinity_threshold: Whole | None = Field(
         default=None, ge=1, description="Connections of a session on a node above which others are used."
     )
     cluster_temporary_node: bool = Field(default=False, description="Erased from the cluster when stopped.")
@@ -63,13 +84,17 @@ class SoraConf(BaseModel):
 
     @model_validator(mode="after")
     def _whole(self) -> SoraConf:
-        required = ("node_name", "external_signaling_url", "external_api_url")
-        missing = [key for key in required if self.cluster and getattr(self, key) is None]
+        missing = [key for key in _REQUIRED if self.cluster and getattr(self, key) is None]
         if missing:
             raise ValueError(f"a clustered node needs {', '.join(missing)}")
         if self.cluster_listen_min_port > self.cluster_listen_max_port:
             raise ValueError("cluster_listen_min_port is above cluster_listen_max_port")
         return self
+
+
+def conf_schema() -> Schema:
+    """The schema of a sora.conf's keys."""
+    return schema_of(SoraConf, CONF)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,39 @@
+"""The one table of JSON Schemas that the program writes: a name, and what makes it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
+
+from reconciler.cli.render.shape import plan_schema
+from reconciler.core.schema import Schema
+from reconciler.desired.schemas import fleet_schema
+from reconciler.drivers.m2.schemas import setting_schema
+from reconciler.drivers.registry import DRIVERS
+from reconciler.drivers.sora.conf import conf_schema
+from reconciler.feedback.schema import KINDS, message_schema
+
+SUFFIX = ".schema.json"
+
+SCHEMAS: Mapping[str, Callable[[], Schema]] = MappingProxyType(
+    {
+        "fleet": partial(fleet_schema, DRIVERS),
+        "setting": setting_schema,
+        "sora-conf": conf_schema,
+        "plan": plan_schema,
+        **{kind: partial(message_schema, kind) for kind in KINDS},
+    }
+)
+"""Name -> what makes the schema; the name is that of its file before `.schema.json`."""
+
+
+def text_of(name: str) -> str:
+    """A schema as the text of its file."""
+    return json.dumps(SCHEMAS[name](), indent=2, ensure_ascii=False) + "\n"
+
+
+def title_of(name: str) -> str:
+    """What a schema is of."""
+    return str(SCHEMAS[name]()["title"])

@@ -1,0 +1,188 @@
+"""A document that breaks the models breaks its schema, and the other way round.
+
+What no schema can say is named here by the code or the words of the program, and in the schema's own
+description: a document with nothing else wrong may pass its schema or not.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from functools import cache
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+from memory_files import problems_of
+from pydantic import ValidationError
+from support_schemas import Maker, broken
+
+from reconciler.cli.documents import SCHEMAS
+from reconciler.cli.render.shape import Output
+from reconciler.core.problem import Severity
+from reconciler.desired.document import parse
+from reconciler.drivers.m2 import check
+from reconciler.drivers.sora.conf import SoraConf
+from reconciler.feedback.schema import KINDS, checked
+
+ROOT = Path(__file__).parents[2]
+BEYOND = {
+    "setting": {"unknown-role", "unknown-connection", "wrong-connection-type", "duplicate-name"},
+    "fleet": {
+        "duplicate-cluster",
+        "duplicate-node",
+        "unknown-node",
+        "no-such-file",
+        "path-outside",
+        "encrypted-settings",
+        "bad-overlay",
+        "bad-patch",
+        "patch-path",
+        "patch-test-failed",
+        "no time zone of this name",
+        "it ends before it begins",
+    },
+    "sora-conf": {"cluster_listen_min_port is above cluster_listen_max_port"},
+}
+"""Name of a schema -> codes or words of what only the program checks, as far as changes here lead to it."""
+
+API = ("env", "management", "api")
+SERVER = ("env", "management", "server")
+CLUSTER = ("env", "management", "cluster")
+EDGE = ("clusters", 0)
+POLL = (*SERVER, "features", "setting", "feed", "info", "schedule")
+ONLY_THE_PROGRAM = [
+    ("setting", (*API, "defaultRole"), "nobody", "roles and connections that are named are there"),
+    ("setting", (*SERVER, "events", "onSettingLoad", "backup", "connect"), "myKafka", "of the fitting type"),
+    ("setting", (*SERVER, "connection", 1, "name"), "myKafka", "roles and connections have different names"),
+    ("setting", (*API, "allowList", 0, "addr"), "10.0.0.9-1", "a range of addresses runs forwards"),
+    ("setting", (*API, "allowList", 0, "addr"), "10.0.0.1/8", "a network begins with its first address"),
+    ("setting", (*CLUSTER, "stats", "listen"), "[1::2::3]:80", "IPv6 is well formed"),
+    ("setting", POLL, "0 0 0 31 2 *", "a cron's ranges run forwards and its day comes in its months"),
+    ("setting", POLL, "9-1 * * * * *", "a cron's ranges run forwards and its day comes in its months"),
+    ("fleet", (*EDGE, "nodes", 1, "name"), "edge-01", "clusters and nodes have different names"),
+    ("fleet", (*EDGE, "groups", 0, "nodes"), ["x"], "nodes, files, addresses and settings that are named"),
+    ("fleet", (*EDGE, "setting"), "y.json", "nodes, files, addresses and settings that are named"),
+    ("fleet", (*EDGE, "overlays", 2, "patch", 0, "path"), "/a/b", "a JSON Patch fits what it is laid over"),
+    ("fleet", ("windows", 0, "timezone"), "Europe/Atlantis", "days and time zones exist"),
+    ("fleet", ("overrides", 0, "until"), "2026-02-30", "days and time zones exist"),
+    ("fleet", ("freeze", 0, "until"), "2026-12-01", "a freeze ends after it begins"),
+    ("fleet", ("rollout", "soak"), "9999d", "a span is at most a year"),
+    ("fleet", ("windows", 0, "cron"), "0 2 31 2 *", "its day comes in its months"),
+    ("fleet", (*EDGE, "resources"), ["${env:X}"], "references to secrets stand in overlays only"),
+    ("sora-conf", ("cluster_listen_min_port",), 50_000, "cluster_listen_min_port is not above"),
+]
+"""Schema, place and value of what only the program refuses, and how the schema's description says so."""
+
+
+def changed(document, path, value):
+    *parents, last = path
+    holder = document
+    for key in parents:
+        holder = holder[key]
+    holder[last] = value
+    return document
+
+
+def setting_faults(document):
+    file = parse("setting.json", json.dumps(document).encode())
+    return [problem.code for problem in check.problems_of(file) if problem.severity is Severity.ERROR]
+
+
+def fleet_faults(document):
+    files = {"fleet.json": json.dumps(document), "setting.json": "{}", "x": "{}"}
+    return [
+        next((word for word in BEYOND["fleet"] if word in problem.message), problem.code)
+        for problem in problems_of(files)
+        if problem.severity is Severity.ERROR
+    ]
+
+
+def modelled(validate):
+    def faults(document):
+        try:
+            validate(document)
+        except ValidationError as error:
+            return [each["msg"].removeprefix("Value error, ") for each in error.errors()]
+        return []
+
+    return faults
+
+
+FAULTS = {
+    "setting": setting_faults,
+    "fleet": fleet_faults,
+    "sora-conf": modelled(SoraConf.model_validate),
+    "plan": modelled(lambda document: Output.model_validate_json(json.dumps(document))),
+    **{kind: modelled(lambda document, kind=kind: checked(kind, document)) for kind in KINDS},
+}
+"""Name of a schema -> what the program says is wrong with a document, as codes or words."""
+
+
+@cache
+def validator(name):
+    return Draft202012Validator(SCHEMAS[name]())
+
+
+def bases(name):
+    """Right documents to begin with, in which every part of the schema stands somewhere."""
+    cases = ROOT / "tests/cases"
+    found = sorted((cases / "schemas").glob(f"{name}.*json"))
+    if name == "setting":
+        found = [ROOT / "setting.json.example"]
+    if name == "plan":
+        found = [cases / "render" / each for each in ("plan-refused.json", "plan-nothing.json", "run.json")]
+    return [json.loads(path.read_text(encoding="utf-8")) for path in found]
+
+
+def agree(name, document):
+    found = set(FAULTS[name](document))
+    valid = validator(name).is_valid(document)
+    beyond = BEYOND.get(name, set())
+    said = [error.message[:200] for error in validator(name).iter_errors(document)]
+    shown = json.dumps(document, ensure_ascii=False)
+    if found - beyond:
+        assert not valid, f"only the models refuse {shown}: {sorted(found)}"
+    elif not found:
+        assert valid, f"only the schema refuses {shown}: {said}"
+    return valid
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_right_documents_are_right_for_both(name):
+    assert bases(name)
+    assert all(agree(name, document) for document in bases(name))
+
+
+@pytest.mark.parametrize(("name", "path", "value", "said"), ONLY_THE_PROGRAM)
+def test_what_no_schema_can_say_is_in_its_description(name, path, value, said):
+    document = changed(bases(name)[-1], path, value)
+    assert FAULTS[name](document)
+    assert validator(name).is_valid(document)
+    assert said in SCHEMAS[name]()["description"]
+
+
+def test_no_schema_keeps_silent_about_what_is_left_out():
+    told = {name for name in SCHEMAS if "The program checks besides" in SCHEMAS[name]()["description"]}
+    assert told == set(BEYOND)
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_one_change_of_a_right_document_is_judged_alike(name, seed):
+    rng = random.Random(seed)
+    for _ in range(8):
+        document = broken(rng.choice(bases(name)), rng)
+        agree(name, document)
+        agree(name, broken(document, rng))
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_any_document_is_judged_alike(name, seed):
+    rng = random.Random(seed)
+    agree(name, Maker(SCHEMAS[name](), rng).whole())
