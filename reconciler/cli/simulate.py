@@ -56,6 +56,19 @@ def simulate(
             help="How nodes behave where their documents are silent; may stand repeatedly.",
         ),
     ] = None,
+    faults: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="SCENARIO",
+            help="Run the reconciler against the nodes while what this file says goes wrong, and judge it.",
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="With --faults: what is drawn is drawn from this.")
+    ] = None,
+    runs: Annotated[
+        int, typer.Option(metavar="N", min=1, help="With --faults: how many schedules to draw.")
+    ] = 1,
     control: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Take faults at run time here, over HTTP.")
     ] = "",
@@ -83,7 +96,17 @@ def simulate(
     The nodes speak their products' own wire format, keep to their products' rules and forget everything
     when they are stopped. Only addresses of this machine (127.0.0.0/8, ::1, localhost) are served, and
     only to such addresses do nodes send the heartbeats and feedbacks that their settings ask for.
+
+    With --faults the nodes are served for trials only: the reconciler is run against them while what the
+    scenario says goes wrong. The exit status is 0 where every invariant held, else 1. FOLDER is then the
+    fleet in the place of the one that the scenario names.
     """
+    if faults is not None:
+        from reconciler.cli.terminal import Terminal  # noqa: PLC0415  (--help stays quick)
+        from reconciler.cli.trials import play  # noqa: PLC0415
+
+        fleet = None if folder == Path() else folder
+        return play(faults, fleet, seed=seed, runs=runs, terminal=Terminal.here())
     if write:
         _write(folder, made_up(kind, nodes, _address("--first", first)))
         typer.echo(f"wrote {plural(nodes, 'node')} to {folder}; serve them with: reconcile simulate {folder}")

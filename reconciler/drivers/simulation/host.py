@@ -15,7 +15,7 @@ from reconciler.drivers.simulation.addresses import Address, on_loopback, raise_
 from reconciler.drivers.simulation.faults import AMONG_NODES, AT_ONCE, Fault, Kind, fault_of
 from reconciler.drivers.simulation.place import Around, Place, among, opened, plainly, replied, started
 from reconciler.drivers.simulation.products import serve
-from reconciler.drivers.simulation.served import Reply, Request, Served
+from reconciler.drivers.simulation.served import Joined, Reply, Request, Served
 from reconciler.drivers.simulation.serving import Listener
 from reconciler.errors import UsageError
 
@@ -52,6 +52,30 @@ class Call:
     fault: str = ""
 
 
+class Watcher(Protocol):
+    """Told of every request; must not block and must not raise."""
+
+    def arrived(self, node: str, request: Request, *, change: bool) -> None:
+        """A request has come, and has met no fault yet; faults given now are met by it."""
+
+    def answered(self, call: Call) -> None:
+        """It was answered, or dropped."""
+
+
+class Nobody:
+    """A watcher that looks away."""
+
+    def arrived(self, node: str, request: Request, *, change: bool) -> None:
+        """Nothing."""
+
+    def answered(self, call: Call) -> None:
+        """Nothing."""
+
+
+NOBODY: Final = Nobody()
+"""For whoever does not watch."""
+
+
 class Simulation:
     """All nodes of a fleet, served while it is entered; an asynchronous context manager.
 
@@ -62,6 +86,7 @@ class Simulation:
         fresh: nodes that know nothing yet although the others have converged: fresh from the
             factory, or in no cluster.
         around: sees every change before and after it, for whoever watches over the nodes.
+        watcher: is told of every request.
 
     Raises:
         UsageError: a cluster's kind cannot be simulated, or a node's address is not on loopback.
@@ -75,7 +100,9 @@ class Simulation:
         choices: Mapping[str, Any] | None = None,
         fresh: Collection[str] = (),
         around: Around = plainly,
+        watcher: Watcher = NOBODY,
     ) -> None:
+        self._watcher = watcher
         self._calls: deque[Call] = deque(maxlen=REMEMBERED)
         self._served: dict[str, Served] = {}
         self._places: dict[str, Place] = {}
@@ -168,13 +195,9 @@ class Simulation:
         Raises:
             UsageError: there is no such node.
         """
+        if self.lay(name, fault):
+            return
         for place in self._named(name):
-            if fault.kind not in AT_ONCE:
-                place.pending.add(fault)
-                continue
-            if fault.kind in AMONG_NODES:
-                among(place, fault.kind)
-                continue
             if fault.kind is not Kind.STARTED:
                 await place.listener.close()
                 place.served.world.kill(place.node)
@@ -184,6 +207,29 @@ class Simulation:
                 task.add_done_callback(self._restarts.discard)
             elif fault.kind is not Kind.KILLED:
                 await started(place)
+
+    def lay(self, name: str, fault: Fault) -> bool:
+        """Do what `add` does where it needs no waiting; gives whether it did.
+
+        Raises:
+            UsageError: there is no such node.
+        """
+        if fault.kind in AT_ONCE - AMONG_NODES:
+            return False
+        for place in self._named(name):
+            if fault.kind in AMONG_NODES:
+                among(place, fault.kind)
+            else:
+                place.pending.add(fault)
+        return True
+
+    def joined(self, node: str) -> bool:
+        """Whether the node's product is one whose nodes talk to each other.
+
+        Raises:
+            UsageError: there is no such node.
+        """
+        return all(isinstance(place.served.world, Joined) for place in self._named(node))
 
     def clear(self) -> None:
         """Take away all faults that still wait; a killed node stays down."""
@@ -204,10 +250,13 @@ class Simulation:
     def _ask(self, node: str, request: Request) -> tuple[Fault | None, Reply]:
         place = self._places[node]
         change = place.served.changes(request)
+        self._watcher.arrived(node, request, change=change)
         fault = place.pending.take(change=change)
         reply = replied(place, request, fault, change=change)
         said = str(fault.kind) if fault else ""
-        self._calls.append(Call(node, place.served.asked(request), change, reply[0], said))
+        call = Call(node, place.served.asked(request), change, reply[0], said)
+        self._calls.append(call)
+        self._watcher.answered(call)
         return fault, reply
 
 

@@ -22,7 +22,7 @@ class M2Served:
     def __init__(self, desk: Desk, *, converged: bool, choices: Any, fresh: Collection[str]) -> None:
         shown: dict[int, Any] = {}
         for document in desk.documents.values():
-            shown.setdefault(id(document), _stamped(reveal(document.value), desk))
+            shown.setdefault(id(document), stamped(reveal(document.value), desk))
         documents = {node: shown[id(document)] for node, document in desk.documents.items()}
         given = {} if choices is None else {"choices": choices}
         self.world = M2World.from_entry(
@@ -66,7 +66,7 @@ class M2Served:
         return self.world.moved(node)
 
 
-def _stamped(document: Any, desk: Desk) -> Any:
+def stamped(document: Any, desk: Desk) -> Any:
     """The document as an upload delivers it: where the fleet file asks for it, with the commit's id.
 
     What a node takes from its disk or its own git repository is what lies there, without it.

@@ -1,0 +1,79 @@
+"""From a scenario file to the stage of its trials: the fleets it names, made harmless and checked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from reconciler.desired.fleet import Fleet, load
+from reconciler.drivers.registry import DRIVERS
+from reconciler.drivers.simulation.choosing import chosen
+from reconciler.drivers.simulation.witnesses import harmless
+from reconciler.errors import UsageError
+from reconciler.sources.folder import FolderSource
+from reconciler.sources.vault import LocalVault
+from reconciler.trials.scenario import Script
+from reconciler.trials.trial import Stage
+
+
+def staged(script: Script, folder: Path | None = None) -> Stage:
+    """The stage of a scenario.
+
+    Args:
+        script: the scenario.
+        folder: where the fleet file is, in the place of what the scenario says.
+
+    Raises:
+        SourceError: a folder cannot be read.
+        InputError: a fleet file, or the scenario against it, is wrong.
+    """
+    scenario, before = script.scenario, script.scenario.before
+    fleet = fleet_in(folder or script.folder(scenario.fleet))
+    machines = fleet_in(script.folder(before.fleet)) if before.fleet else fleet
+    try:
+        choices = chosen(scenario.choices)
+    except UsageError as error:
+        raise script.wrong("/choices", error.message, error.remedy) from error
+    stage = Stage(
+        fleet,
+        machines,
+        converged=before.converged,
+        fresh=before.fresh,
+        down=before.down,
+        choices=choices,
+        runs=1 + scenario.reruns,
+        invariants=scenario.invariants,
+    )
+    _check(script, stage)
+    return stage
+
+
+def fleet_in(folder: Path) -> Fleet:
+    """The fleet in a folder, without anything that reaches beyond this machine's simulated nodes."""
+    snapshot = asyncio.run(FolderSource(folder).snapshot())
+    fleet = load(snapshot, DRIVERS, LocalVault())
+    return replace(fleet, feedback=None, desks=tuple(harmless(desk) for desk in fleet.desks))
+
+
+def _check(script: Script, stage: Stage) -> None:
+    """The nodes that the scenario and the fleet name are among the machines."""
+    served = stage.clusters
+    for pointer, names in (("/before/fresh", stage.fresh), ("/before/down", stage.down)):
+        for index, name in enumerate(names):
+            _known(script, f"{pointer}/{index}", name, served)
+    for desk in stage.fleet.desks:
+        for node in desk.entry.members():
+            if served.get(node.name) != desk.entry.name:
+                raise script.wrong(
+                    "/before/fleet",
+                    f"{node.name} of {desk.entry.name} is in the fleet file, and is none of the nodes before",
+                    "name it in the fleet file of `before` too, and in `fresh` if it knows nothing yet",
+                )
+
+
+def _known(script: Script, pointer: str, name: str, served: Iterable[str]) -> None:
+    if name not in set(served):
+        known = ", ".join(sorted(served))
+        raise script.wrong(pointer, f"there is no node {name!r}", f"the nodes are {known}")

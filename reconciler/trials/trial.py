@@ -1,0 +1,178 @@
+"""One trial: a simulated fleet, a schedule of faults, the reconciler run again and again, a judgement."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any, Final
+
+from reconciler.core.instant import Clock
+from reconciler.desired.fleet import Fleet
+from reconciler.drivers.simulation.faults import Fault, Kind
+from reconciler.drivers.simulation.host import Simulation
+from reconciler.drivers.simulation.witnesses import witness
+from reconciler.engine.survey import Drivers
+from reconciler.store.sqlite import Store
+from reconciler.trials.clock import Stamps, leaping
+from reconciler.trials.judge import Breach, Evidence, judged
+from reconciler.trials.record import Recorder
+from reconciler.trials.runs import InProcess, Pen, Ran, Reconciler
+from reconciler.trials.scenario import Invariant
+from reconciler.trials.schedule import Cast, Schedule
+from reconciler.trials.strikes import Strikes
+
+LEFT: Final = 8
+"""Runs that the reconciler gets to converge once the faults are over."""
+
+_MEMORY: Final = Path("/dev/shm")  # noqa: S108  (a folder is made in it, with a name of its own)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What a trial is played on.
+
+    Args:
+        fleet: what the nodes are to become.
+        machines: the nodes as they are before.
+        converged: whether they are as `machines` says.
+        fresh: nodes that know nothing all the same.
+        down: nodes that are down for good.
+        runs: how often the reconciler is run while faults last.
+        invariants: what has to hold.
+    """
+
+    fleet: Fleet
+    machines: Fleet
+    converged: bool = False
+    fresh: tuple[str, ...] = ()
+    down: tuple[str, ...] = ()
+    choices: Mapping[str, Any] | None = None
+    runs: int = 2
+    invariants: tuple[Invariant, ...] = tuple(Invariant)
+
+    @property
+    def clusters(self) -> dict[str, str]:
+        """Node -> its cluster."""
+        return {node.name: desk.entry.name for desk in self.machines.desks for node in desk.entry.members()}
+
+    def cast(self) -> Cast:
+        """Who can be struck."""
+        nodes = {node: cluster for node, cluster in self.clusters.items() if node not in self.down}
+        return Cast(nodes, {desk.entry.name for desk in self.machines.desks if desk.entry.kind == "sora"})
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What came of one trial.
+
+    Args:
+        breaches: of the invariants that the stage asks for; empty where it passed.
+        story: all that happened, in order.
+        changes: requests that may change something.
+        died: how often the reconciler died.
+    """
+
+    schedule: Schedule
+    breaches: tuple[Breach, ...]
+    story: tuple[str, ...]
+    runs: int
+    requests: int
+    changes: int
+    died: int
+
+
+def tried(stage: Stage, schedule: Schedule, drivers: Drivers) -> Verdict:
+    """Play one schedule, under a clock that leaps; the same arguments give the same verdict.
+
+    Raises:
+        UsageError: the nodes cannot be served.
+    """
+    return leaping(_in_process(stage, schedule, drivers))
+
+
+async def _in_process(stage: Stage, schedule: Schedule, drivers: Drivers) -> Verdict:
+    clock, pen = Stamps(), Pen({death.write: death.after for death in schedule.deaths})
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(scratch()))
+        names = (f"trial-{number:03}" for number in count(1))
+        runner = InProcess(stage.fleet, drivers, folder, clock, pen, names)
+        return await Trial(stage, schedule, clock, folder).play(runner, pen)
+
+
+def scratch() -> tempfile.TemporaryDirectory[str]:
+    """A folder for a journal, in memory where the system has such a place."""
+    place = str(_MEMORY) if _MEMORY.is_dir() else None
+    return tempfile.TemporaryDirectory(prefix="reconcile-trial-", dir=place)
+
+
+@dataclass(slots=True)
+class Trial:
+    """One trial under way."""
+
+    stage: Stage
+    schedule: Schedule
+    clock: Clock
+    folder: Path
+
+    async def play(self, reconciler: Reconciler, pen: Pen) -> Verdict:
+        """Serve the nodes, strike, run, end the faults, run until all is calm, judge."""
+        stage, recorder = self.stage, Recorder(self.clock, self.stage.clusters)
+        simulation = Simulation(
+            stage.machines,
+            converged=stage.converged,
+            fresh=stage.fresh,
+            choices=stage.choices,
+            around=recorder.around,
+            watcher=recorder,
+        )
+        desks = {desk.entry.name: desk for desk in (*stage.machines.desks, *stage.fleet.desks)}
+        recorder.begin({name: witness(desks[name], simulation.world(name)) for name in simulation.clusters})
+        strikes = Strikes(self.schedule, simulation, recorder, stage.down)
+        pen.written, pen.intended = strikes.written, strikes.intended
+        async with simulation:
+            await strikes.begin()
+            ran = [
+                await self._run(number, reconciler, strikes, simulation)
+                for number in range(1, stage.runs + 1)
+            ]
+            await strikes.end()
+            for number in range(stage.runs + 1, stage.runs + LEFT + 1):
+                ran.append(await self._run(number, reconciler, strikes, simulation))
+                if ran[-1].calm and not any(one.unlike() for one in recorder.witnesses.values()):
+                    break
+            return await self._verdict(recorder, ran)
+
+    async def _run(
+        self, number: int, reconciler: Reconciler, strikes: Strikes, simulation: Simulation
+    ) -> Ran:
+        await strikes.run(number)
+        recorder = strikes.recorder
+        recorder.note(f"run {number} of the reconciler begins")
+        ran = await reconciler.run()
+        recorder.note(f"run {number} ends: {ran.words}")
+        for node in ran.stops:
+            recorder.note(f"a person stops {node}, as the run asks")
+            await simulation.add(node, Fault(Kind.KILLED))
+        recorder.look()
+        return ran
+
+    async def _verdict(self, recorder: Recorder, ran: Sequence[Ran]) -> Verdict:
+        with Store.open(self.folder, clock=self.clock) as store:
+            lines = await store.runs(1000)
+            history = [await store.run(line.id) for line in reversed(lines)]
+        crashes = [one.crash for one in ran if one.crash]
+        breaches = judged(Evidence(recorder, history, self.clock(), crashes))
+        story = [words for _, words in sorted(recorder.events, key=lambda event: event[0])]
+        return Verdict(
+            schedule=self.schedule,
+            breaches=tuple(one for one in breaches if one.invariant in self.stage.invariants),
+            story=tuple(story),
+            runs=len(ran),
+            requests=len(recorder.asked),
+            changes=sum(asked.call.change for asked in recorder.asked),
+            died=sum(one.died for one in ran),
+        )

@@ -1,0 +1,215 @@
+"""Trials: the real engine over real HTTP against simulated nodes, judged by the nodes' own record."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from reconciler.drivers.m2.driver import M2Driver
+from reconciler.drivers.registry import DRIVERS
+from reconciler.drivers.simulation.addresses import free_addresses
+from reconciler.drivers.sora.driver import SoraDriver
+from reconciler.errors import InputError, NodeUnreachable
+from reconciler.trials.scenario import Invariant, read
+from reconciler.trials.schedule import drawn
+from reconciler.trials.staging import staged
+from reconciler.trials.trial import tried
+
+SORA = [f"node-0{number}@sora-0{number}.example.com" for number in range(1, 6)]
+
+
+def setting(version, mode):
+    permissions = {"enableSetting": True, "enableGet": True}
+    management = {
+        "api": {"allowList": [{"role": "admin", "addr": "127.0.0.1"}]},
+        "roles": [{"name": "admin", "permissions": permissions}],
+        "cluster": {"balance": {"mode": mode}},
+    }
+    return {"meta": {"version": version}, "env": {"management": management}}
+
+
+@pytest.fixture
+def scene(tmp_path):
+    """Writes a fleet of two M2 nodes and up to five Sora nodes, and scenarios for it."""
+    places = [str(place) for place in free_addresses(7)]
+
+    def write(scenario, *, sora=3, folder="fleet", version="2"):
+        edge = [{"name": f"edge-0{one + 1}", "address": places[one]} for one in range(2)]
+        live = [{"name": SORA[one], "api": f"http://{places[2 + one]}/"} for one in range(sora)]
+        clusters = [
+            {"name": "edge", "kind": "m2", "setting": "s.json", "concurrency": 1, "nodes": edge},
+            {"name": "live", "kind": "sora", "stop": ["touch", str(tmp_path / "ran")], "nodes": live},
+        ]
+        clusters[0]["timeouts"] = clusters[1]["timeouts"] = {"settle": 20}
+        (tmp_path / folder).mkdir(exist_ok=True)
+        fleet = {"feedback": {"url": "http://192.0.2.1/never"}, "clusters": clusters}
+        (tmp_path / folder / "fleet.json").write_text(json.dumps(fleet))
+        (tmp_path / folder / "s.json").write_text(json.dumps(setting(version, "rr")))
+        path = tmp_path / "scenario.yaml"
+        path.write_text(scenario)
+        return read(path)
+
+    return write
+
+
+def play(script, seed=1, drivers=DRIVERS):
+    stage = staged(script)
+    return tried(stage, drawn(script, stage.cast(), seed), drivers)
+
+
+def said(verdict):
+    return [str(breach) for breach in verdict.breaches]
+
+
+FAULTS = {
+    "a lost answer": "{fault: lost, node: edge-01}",
+    "a lost answer of an initialisation": "{fault: lost, node: live}",
+    "a change that comes twice": "{fault: duplicate, node: live}",
+    "a stale node": "{fault: stale, node: edge-01, at: {change: 1}, count: 4}",
+    "a node that never answers": "{fault: silent, node: edge-02, count: 3}",
+    "a slow node": "{fault: slow, node: edge-02, argument: 25, count: 2}",
+    "a node that is cut off": f"{{fault: isolated, node: {SORA[1]}, at: {{change: 1, to: live}}}}",
+    "a restart in the middle": "{fault: restarted, node: edge-01, argument: 5, at: {change: 1}}",
+    "a node that goes down": f"{{fault: killed, node: {SORA[2]}, at: {{step: edge/edge-01/upload}}}}",
+    "garbage late in a run": "{fault: garbage, node: edge, at: {journal: 4}, count: 2}",
+    "errors after a while": "{fault: error, node: live, at: {after: 1s}, argument: 503, count: 3}",
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_every_invariant_holds_under_one_fault(scene, fault):
+    verdict = play(scene(f"name: x\nfleet: fleet\nfaults: [{fault}]\n"))
+    assert said(verdict) == [], "\n".join(verdict.story)
+    assert any("fault: " in line for line in verdict.story), verdict.story
+    assert verdict.changes >= 3
+
+
+def test_waiting_costs_nothing_and_takes_its_time(scene):
+    """The node shows old answers for good, so that the whole settle time passes, by the trial's clock."""
+    fault = "{fault: stale, node: edge-01, at: {change: 1}, count: null}"
+    verdict = play(scene(f"name: x\nfleet: fleet\nfaults: [{fault}]\n"))
+    assert said(verdict) == [], "\n".join(verdict.story)
+    assert any("1 failed" in line for line in verdict.story), verdict.story
+
+
+def test_a_cluster_grows_and_a_dead_node_is_replaced(scene, tmp_path):
+    before = f"{{fleet: before, converged: true, fresh: [{SORA[3]}], down: [{SORA[1]}]}}"
+    scene("name: before", sora=4, folder="before", version="1")
+    script = scene(f"name: x\nfleet: fleet\nbefore: {before}\n", sora=4)
+    fleet = tmp_path / "fleet/fleet.json"
+    plain = json.loads(fleet.read_text())
+    plain["clusters"][1]["nodes"] = [
+        node for node in plain["clusters"][1]["nodes"] if node["name"] != SORA[1]
+    ]
+    fleet.write_text(json.dumps(plain))
+    verdict = play(script)
+    assert said(verdict) == [], "\n".join(verdict.story)
+    asked = "\n".join(verdict.story)
+    assert "RegisterClusterNode: changes it" in asked
+    assert "PurgeClusterNode: changes it" in asked
+
+
+def test_a_node_that_is_to_be_stopped_is_stopped_by_a_person_and_no_command_is_run(scene, tmp_path):
+    scene("name: before", sora=5, folder="before", version="2")
+    verdict = play(scene("name: x\nfleet: fleet\nbefore: {fleet: before, converged: true}\n", sora=4))
+    assert said(verdict) == [], "\n".join(verdict.story)
+    assert f"a person stops {SORA[4]}, as the run asks" in verdict.story
+    assert not (tmp_path / "ran").exists()
+
+
+RANDOM = "name: x\nfleet: fleet\nrandom: {faults: 4, kills: 2}\n"
+
+
+def test_a_seed_gives_the_same_schedule_and_the_same_course(scene):
+    script = scene(RANDOM)
+    one, two = play(script, seed=7), play(script, seed=7)
+    assert list(one.schedule.lines()) == list(two.schedule.lines())
+    assert one.story == two.story
+    assert list(play(script, seed=8).schedule.lines()) != list(one.schedule.lines())
+
+
+def test_random_schedules_hold(scene):
+    script = scene(RANDOM)
+    verdicts = [play(script, seed=seed) for seed in range(30)]
+    assert [said(verdict) for verdict in verdicts if verdict.breaches] == []
+    assert sum(verdict.died for verdict in verdicts) > 10
+
+
+class SendsAgain(M2Driver):
+    """A defect: no answer is taken for no effect."""
+
+    async def act(self, step, wire, payloads):
+        try:
+            return await super().act(step, wire, payloads)
+        except NodeUnreachable:
+            return await super().act(step, wire, payloads)
+
+
+class BelievesTheAnswer(M2Driver):
+    """A defect: what does not show is said to be done, once it was sent."""
+
+    sent = False
+
+    async def act(self, step, wire, payloads):
+        self.sent = True
+        return await super().act(step, wire, payloads)
+
+    def judge(self, step, seen):
+        verdict = super().judge(step, seen)
+        return replace(verdict, standing="done") if self.sent else verdict
+
+
+class Forgets(SoraDriver):
+    """A defect: nodes that show the membership are said not to."""
+
+    def judge(self, step, seen):
+        verdict = super().judge(step, seen)
+        return replace(verdict, standing="changed") if verdict.standing == "done" else verdict
+
+
+DEFECTS = {
+    "send again": (SendsAgain, "m2", Invariant.ONCE),
+    "believe the answer": (BelievesTheAnswer, "m2", Invariant.HISTORY_TRUE),
+    "deny what shows": (Forgets, "sora", Invariant.HISTORY_TRUE),
+}
+
+
+@pytest.mark.parametrize(("defect", "kind", "invariant"), DEFECTS.values(), ids=DEFECTS)
+def test_random_schedules_find_a_planted_defect(scene, defect, kind, invariant):
+    script = scene("name: x\nfleet: fleet\nrandom: {faults: 4, kills: 0, kinds: [lost, cut, error]}\n")
+    found = set()
+    for seed in range(30):
+        verdict = play(script, seed=seed, drivers={**DRIVERS, kind: defect()})
+        found |= {breach.invariant for breach in verdict.breaches}
+    assert invariant in found
+
+
+def test_an_invariant_that_is_not_asked_for_is_not_judged(scene):
+    fault = f"{{fault: killed, node: {SORA[0]}, at: {{run: 2}}}}"
+    down = scene(f"name: x\nfleet: fleet\nbefore: {{down: [edge-01]}}\nfaults: [{fault}]\n")
+    assert [breach.invariant for breach in play(down).breaches] == [Invariant.CONVERGED]
+    asked = scene("name: x\nfleet: fleet\nbefore: {down: [edge-01]}\ninvariants: [once, majority]\n")
+    assert play(asked).breaches == ()
+
+
+BAD = {
+    "faults: [{fault: lots, node: edge-01}]": (3, "did you mean `lost`?"),
+    "faults: [{fault: lost, node: edge-09}]": (3, "there is no node or cluster 'edge-09'"),
+    "faults: [{fault: lost, node: edge-01, at: {change: 1, run: 2}}]": (3, "one of request, change"),
+    "faults: [{fault: halfway, node: edge-01}]": (3, "do not talk to each other"),
+    "faults: [{fault: error, argument: 200, node: edge-01}]": (3, "makes no sense"),
+    "faults: [{fault: sigkill}]": (3, "sigkill takes"),
+    "faults:\n- {fault: lost, node: edge-01, at: {journal: every}}": (4, "for sigkill alone"),
+    "before: {down: [edge-07]}": (3, "there is no node 'edge-07'"),
+    "choices: [m2.lateness=3]": (3, "no choice 'lateness'"),
+    "sead: 3": (3, "did you mean `seed`?"),
+}
+
+
+@pytest.mark.parametrize(("text", "line", "words"), [(text, *rest) for text, rest in BAD.items()], ids=BAD)
+def test_a_mistake_is_named_with_its_place(scene, text, line, words):
+    with pytest.raises(InputError) as raised:
+        play(scene(f"name: x\nfleet: fleet\n{text}\n"))
+    (problem,) = raised.value.problems
+    assert (problem.position.line, problem.position.file.rpartition("/")[2]) == (line, "scenario.yaml")
+    assert words in f"{problem.message} {problem.remedy}"
