@@ -1,0 +1,122 @@
+"""Cases for guards: M2 nodes and Sora clusters with a plan, and what a machine sees come of some of them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+
+from sora_kit import agreeing, entry, full, planned, seen
+from support_driver import NOON
+from support_m2_wire import REVISION, desk, loaded, setting, world
+
+from reconciler.core.calendar import Freeze
+from reconciler.core.guard import Case
+from reconciler.core.observation import Absent, Observed, Present
+from reconciler.core.policy import Policy
+from reconciler.drivers.m2.driver import DRIVER
+from reconciler.drivers.sora import machine
+from reconciler.drivers.sora.cluster import majority
+from reconciler.drivers.sora.picture import picture_of, state_of
+from reconciler.drivers.sora.schema import SoraDesired
+
+
+def edge(wanted=None, shown=None, *, nodes=("n1", "n2", "n3"), domain=(), **more):
+    """A change of M2 nodes from one setting to another."""
+    given = {key: more.pop(key) for key in ("management", "concurrency", "deliver") if key in more}
+    where = desk(wanted or setting(meta__version="B"), nodes=nodes, **given)
+    if domain:
+        places = dict(zip(nodes, domain, strict=True))
+        own = [node.model_copy(update={"domain": places[node.name]}) for node in where.entry.nodes]
+        where = replace(where, entry=where.entry.model_copy(update={"nodes": tuple(own)}))
+    desired = DRIVER.desire(where)
+    observed = Observed({node: Present(loaded(shown, caller="127.0.0.1")) for node in nodes})
+    plan = DRIVER.plan(desired, observed)
+    return Case(plan, where.entry, desired, observed, revision=REVISION, at=NOON, **more)
+
+
+def live(words, answers, other=None, *, change=lambda steps: steps, limits=None, **more):
+    """A plan for Sora nodes, perhaps one made from other answers than it meets, or changed by somebody."""
+    wanted = entry(words, stop=("stop", "{node}"), drain=0, **more)
+    observed = seen(answers, limits=limits)
+    plan = planned(wanted, seen(other or answers, limits=limits))
+    plan = replace(plan, steps=tuple(change(plan.steps)))
+    return Case(plan, wanted, SoraDesired(wanted), observed, revision=REVISION, at=NOON)
+
+
+API = "env__management__api__allowList"
+ADMIN = {"role": "admin", "addr": "127.0.0.1"}
+OTHERS = setting(**{API: [{"role": "admin", "addr": "10.0.0.1"}]})
+NOBODY = setting(env__management__roles=[{"name": "admin"}, {"name": "user"}])
+KEPT = setting(**{API: [ADMIN]})
+FREE = Policy(max_risky="100%", max_cache_lost="100%", max_domains="100%")
+WITHOUT = setting(hosting=[])
+FIVE, BLANK = agreeing("a b c d e", *"abcde"), {"a": "", "b": "", "c": ""}
+
+
+def fed(url):
+    feed = {"type": "apiPolling", "info": {"url": url, "schedule": "0 * * * * *"}}
+    features = {"setting": {"enable": True, "feed": feed}}
+    return setting(env__management__server={"enable": True, "features": features})
+
+
+def ring(port, version="A"):
+    told = {"meta": {"enable": True}, "discover": {"port": port}}
+    return setting(meta__version=version, env__management__cluster=told)
+
+
+def hasty(steps):
+    return [replace(step, after=()) for step in steps]
+
+
+def locked_out():
+    """Whether a node that has this setting turns this host away, by the simulated node's own word."""
+    nodes = world(KEPT)
+    body = json.dumps(OTHERS).encode()
+    told = {"content-type": "application/json", "content-length": str(len(body))}
+    assert (
+        nodes.answer("edge-01", "POST", "/setting/upload", headers=told, body=body, peer="127.0.0.1")[0]
+        == 200
+    )
+    status, *_ = nodes.answer(
+        "edge-01", "GET", "/setting/setting.json", headers={}, body=b"", peer="127.0.0.1"
+    )
+    return status == 401
+
+
+def lost_by_half_a_registration():
+    """Whether the majority is gone once a registration fails halfway, by the state machine."""
+    picture = picture_of(seen(WEAK), regular=[full(one) for one in "abc"])
+    roster, state = state_of(picture, [full("d")], ())
+    half = machine.register(state, roster.at(full("d")), roster.at(full("a")), half=True)
+    return majority(state) and not majority(half)
+
+
+def lost_by_one_more_failure():
+    """Whether the majority is gone once the stopped node and one more are, by the state machine."""
+    picture = picture_of(seen(agreeing("a b c d", *"abcd")))
+    roster, state = state_of(picture, (), ())
+    stopped = machine.stop(state, roster.at(full("d")))
+    return majority(stopped) and not majority(machine.stop(stopped, roster.at(full("a"))))
+
+
+WEAK = agreeing("a b c!", *"ab", c=None, d="")
+HEALTHY = agreeing("a b c", *"abc", d="")
+DEAD = agreeing("a b c d!", *"abc", d=None)
+
+
+def replaced(policy, **more):
+    return policy.model_copy(update=more)
+
+
+def freeze(days):
+    day = (NOON + timedelta(days=days)).date().isoformat()
+    return Freeze.model_validate({"from": day, "until": day, "reason": "holidays"})
+
+
+def unread(wanted):
+    """The first setting of a node, which shows nothing that this host could lose."""
+    where = desk(wanted, nodes=("n1",))
+    desired = DRIVER.desire(where)
+    observed = Observed({"n1": Absent("404")})
+    return Case(DRIVER.plan(desired, observed), where.entry, desired, observed, revision=REVISION, at=NOON)
