@@ -14,6 +14,7 @@ from reconciler.core.observation import Absent, Observation, Present, Stale, Una
 from reconciler.core.plan import Finding, Revision, Step
 from reconciler.core.problem import Severity
 from reconciler.engine.survey import Survey
+from reconciler.engine.vanished import CODE as GONE
 from reconciler.store.orders import Orders, Request
 from reconciler.store.records import Applied, RunLine
 
@@ -80,16 +81,22 @@ class ClusterStatus:
 
 @dataclass(frozen=True, slots=True)
 class FleetStatus:
-    """All clusters; `last` is the newest run of this management host."""
+    """All clusters.
+
+    Args:
+        last: the newest run of this management host.
+        gone: clusters that the fleet file no longer names, each as the verdict about it.
+    """
 
     revision: Revision
     clusters: tuple[ClusterStatus, ...]
     last: RunLine | None = None
+    gone: tuple[Violation, ...] = ()
 
     @property
     def converged(self) -> bool:
-        """Whether every cluster is."""
-        return all(cluster.converged for cluster in self.clusters)
+        """Whether every cluster is, and none is left behind."""
+        return not self.gone and all(cluster.converged for cluster in self.clusters)
 
 
 def status(
@@ -107,6 +114,7 @@ def status(
         seen.plan.revision,
         tuple(_cluster(seen, case, applied.get(case.plan.cluster, {}), orders) for case in seen.cases),
         last,
+        tuple(violation for violation in seen.violations if violation.code == GONE),
     )
 
 

@@ -149,6 +149,10 @@ def test_a_cluster_that_the_file_loses_is_refused_until_it_is_let_go(fleet, caps
     assert fleet.run("--yes") == 3
     said = capsys.readouterr()
     assert "lab: the fleet file no longer names this cluster" in said.out + said.err
+    assert fleet.run("status", "--detailed-exitcode") == 2
+    assert "Not converged: 2 as desired, 1 cluster no longer named." in capsys.readouterr().out
+    assert fleet.run("status", "--format", "json") == 0
+    assert [one["target"] for one in json.loads(capsys.readouterr().out)["vanished"]] == ["lab"]
     assert fleet.run("--yes", "--only", "edge") == 0
     fleet.write(names=("edge",), overrides=[override("cluster-vanished", "lab")])
     assert fleet.run("--yes") == 0

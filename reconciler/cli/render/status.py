@@ -29,6 +29,8 @@ def render_status(status: FleetStatus, *, layout: Layout = PLAIN) -> str:
     """The state of each node, what it runs and since when, and what holds up changes."""
     blocks = [[layout.paint(f"Status against {words.origin(status.revision)}", Tone.STRONG)]]
     blocks += [list(_cluster(cluster, status.revision, layout)) for cluster in status.clusters]
+    if status.gone:
+        blocks.append([line for violation in status.gone for line in _held(violation, layout)])
     if status.last is not None:
         last = status.last
         blocks.append([f"Last run {last.id}, {_when(last.started)}: {result(last)}"])
@@ -45,6 +47,7 @@ def status_plain(status: FleetStatus) -> str:
             "revision": status.revision.plain(),
             "converged": status.converged,
             "clusters": [_plain(cluster) for cluster in status.clusters],
+            "vanished": [_violation(one) for one in status.gone],
             "last_run": last
             and {"id": last.id, "started": stamp(last.started), "exit_status": last.exit_status},
         }
@@ -104,6 +107,8 @@ def _summary(status: FleetStatus) -> str:
         number = sum(node.state is state for node in nodes)
         if number:
             told.append(f"{number:,} {state.value}")
+    if status.gone:
+        told.append(f"{plural(len(status.gone), 'cluster')} no longer named")
     return f"Not converged: {', '.join(told)}."
 
 
