@@ -279,7 +279,7 @@ class TestRemoval:
 
         cluster = entry("a", stop=("ssh", "{host}", "stop", "{node}"))
         assert command_of(cluster, "x@h.example") == ("ssh", "h.example", "stop", "x@h.example")
-        for name in ("x@$(reboot)", "x", "x@-oProxyCommand=sh.x", "-x@h.example", "x@h", "x@h.e;f"):
+        for name in ("x@$(reboot)", "x", "x@-oProxyCommand=sh.x", "-x@h.example", "x@h.", "x@h;f", "x@h.e;f"):
             assert command_of(cluster, name) == ()
 
     def test_without_draining_where_the_fleet_file_says_so(self):
