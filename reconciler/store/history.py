@@ -6,6 +6,8 @@ import json
 import sqlite3
 import zlib
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from datetime import datetime
 from difflib import get_close_matches
 from typing import Any
@@ -15,6 +17,14 @@ from reconciler.core.instant import moment
 from reconciler.core.outcome import State
 from reconciler.errors import UsageError
 from reconciler.store.records import Entry, Message, RunLine, RunRecord
+
+_UNKNOWN = """
+    SELECT mine.run, mine.id FROM step AS mine WHERE mine.state = 'unknown' AND mine.intended IS NOT NULL
+    AND NOT EXISTS (
+        SELECT 1 FROM step AS later
+        WHERE later.run > mine.run AND later.cluster = mine.cluster AND later.node = mine.node
+        AND (later.intended IS NOT NULL OR later.state = 'found')
+    )"""
 
 _SHOWN = 5
 """Ids that an error message names."""
@@ -48,19 +58,28 @@ def record(connection: sqlite3.Connection, text: str) -> RunRecord:
 
 
 def unsettled(connection: sqlite3.Connection) -> tuple[RunRecord, ...]:
-    """Runs that did not finish, and runs with a step whose end is unknown and that no later run took up.
+    """Runs that did not finish, and of those that did the steps whose end is unknown still.
 
-    Oldest first. A run that goes on right now is among them: only its clusters' locks tell.
+    Oldest first. A step is unknown no more once a later run sent something for its node, or found it as
+    desired: what shows then says nothing about this one. A run that goes on right now is among them: only
+    its clusters' locks tell.
     """
+    left: dict[int, set[str]] = {}
+    for number, step in connection.execute(_UNKNOWN):
+        left.setdefault(number, set()).add(step)
+    marks = ", ".join("?" * len(left))
     rows = connection.execute(
-        """SELECT * FROM run WHERE finished IS NULL OR number IN (
-            SELECT run FROM step AS mine WHERE mine.state = 'unknown' AND mine.intended IS NOT NULL
-            AND NOT EXISTS (
-                SELECT 1 FROM step AS later WHERE later.cluster = mine.cluster AND later.run > mine.run
-            )
-        ) ORDER BY number"""
+        f"SELECT * FROM run WHERE finished IS NULL OR number IN ({marks}) ORDER BY number",  # noqa: S608
+        tuple(left),
     ).fetchall()
-    return tuple(_record(connection, row) for row in rows)
+    records = [(row["number"], _record(connection, row)) for row in rows]
+    return tuple(
+        record if record.line.finished is None else _only(record, left[number]) for number, record in records
+    )
+
+
+def _only(record: RunRecord, steps: AbstractSet[str]) -> RunRecord:
+    return replace(record, entries=tuple(entry for entry in record.entries if entry.step.id in steps))
 
 
 def _record(connection: sqlite3.Connection, row: sqlite3.Row) -> RunRecord:

@@ -130,6 +130,22 @@ async def test_unsettled_are_open_runs_and_unknown_ends_that_nobody_took_up(stor
     assert await store.unsettled() == ()
 
 
+async def test_a_step_stays_unknown_while_later_runs_only_do_other_nodes(store):
+    plan = plan_of(a="1", b="2")
+    first, second = plan.steps()
+    run = await store.begin(Opening("command", plan))
+    for step in plan.steps():
+        await store.intend(run, step)
+    await store.conclude(run, [Ending(Outcome(step, State.UNKNOWN)) for step in plan.steps()])
+    await store.finish(run, 5)
+    again = await store.begin(Opening("command", plan))
+    await store.intend(again, second)
+    await store.conclude(again, [Ending(Outcome(first, State.SKIPPED)), Ending(Outcome(second, State.DONE))])
+    await store.finish(again, 5)
+    (left,) = await store.unsettled()
+    assert (left.line.id, [entry.step for entry in left.entries]) == (run, [first])
+
+
 async def test_an_unknown_step_that_was_never_sent_is_settled(store):
     plan = plan_of(a="1")
     (step,) = plan.steps()
