@@ -4,7 +4,8 @@
     ├── InputError            a person mends a file (a list of positions and messages)
     ├── UsageError            a person mends the command line
     ├── SourceError           a person mends the source: a ref, a key, an archive
-    │   └── SourceUnreachable   a retry may help: the source did not answer
+    │   ├── SourceUnreachable   a retry may help: the source did not answer
+    │   └── Untrusted           a person looks at a signature: nothing was used
     ├── NodeError             one call to one node failed
     │   ├── NodeUnreachable     a retry may help: no answer, or not a whole one
     │   ├── NodeUnauthorized    a person mends the permission
@@ -62,6 +63,12 @@ class SourceError(ReconcilerError):
 
 class SourceUnreachable(SourceError):
     """The source did not answer; what was applied stays, and the next try may succeed."""
+
+
+class Untrusted(SourceError):
+    """The revision is not signed by anybody whose signature counts on this host."""
+
+    exit_status = 3
 
 
 class NodeError(ReconcilerError):

@@ -7,8 +7,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reconciler.cli.options import STATUSES, Format, NoColor, State, columns, new_app, state_folder
-from reconciler.errors import SourceError, SourceUnreachable, UsageError, WorldChanged
+from reconciler.cli.options import (
+    STATUSES,
+    AllowedSigners,
+    Format,
+    NoColor,
+    RequireSigned,
+    RevokedSigners,
+    State,
+    columns,
+    new_app,
+    state_folder,
+    trust_of,
+)
+from reconciler.errors import SourceError, SourceUnreachable, Untrusted, UsageError, WorldChanged
 
 if TYPE_CHECKING:
     from reconciler.cli.look import Order
@@ -39,6 +51,9 @@ def apply(
         Format, typer.Option("--format", help="How to write the plan and the report.")
     ] = Format.TEXT,
     state: State = None,
+    require_signed: RequireSigned = None,
+    allowed_signers: AllowedSigners = None,
+    revoked_signers: RevokedSigners = None,
     no_color: NoColor = False,
 ) -> int:
     """Apply exactly the plan in FILE; nobody is asked, for the file is what was looked at.
@@ -67,6 +82,7 @@ def apply(
         format=format,
         state=state_folder(state),
         trigger="plan file",
+        trust=trust_of(require_signed, allowed_signers, revoked_signers),
     )
     return _applied(found, order, Terminal.here(no_color=no_color, for_people=format is Format.TEXT))
 
@@ -127,9 +143,11 @@ async def _fleet(file: PlanFile, order: Order) -> Fleet:
 
     planned, cache = file.loaded().revision, order.state / "sources"
     try:
-        source = pinned(order.source, planned.id, ref=order.ref, path=order.path, cache=cache)
+        source = pinned(
+            order.source, planned.id, ref=order.ref, path=order.path, cache=cache, trust=order.trust
+        )
         snapshot = await source.snapshot()
-    except SourceUnreachable:
+    except (SourceUnreachable, Untrusted):
         raise
     except SourceError as error:
         raise WorldChanged(f"{error.message} [{OUTDATED}]", remedy=error.remedy) from error

@@ -21,6 +21,7 @@ from reconciler.drivers.wire import HttpWire
 from reconciler.engine.planfile import Notes
 from reconciler.engine.survey import Survey, survey
 from reconciler.sources.locate import locate
+from reconciler.sources.trust import Trust
 from reconciler.sources.vault import LocalVault
 from reconciler.store.records import Memory
 
@@ -48,6 +49,7 @@ class Order:
     check: bool = False
     trigger: str = "command"
     out: Path | None = None
+    trust: Trust | None = None
 
 
 def dry_run(order: Order, terminal: Terminal) -> int:
@@ -127,7 +129,14 @@ def source_of(order: Order) -> Source:
         ReconcilerError: it names none, or an option does not fit it.
     """
     cache = order.state / "sources"
-    return locate(order.source, ref=order.ref, path=order.path, sha256=order.sha256, cache=cache)
+    return locate(
+        order.source,
+        ref=order.ref,
+        path=order.path,
+        sha256=order.sha256,
+        cache=cache,
+        trust=order.trust,
+    )
 
 
 async def looked(fleet: Fleet, order: Order, terminal: Terminal, memory: Memory) -> Survey:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from reconciler.errors import UsageError
+
+if TYPE_CHECKING:
+    from reconciler.sources.trust import Trust
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 """How every command shows its help."""
@@ -25,6 +30,9 @@ STATUSES = {
 ENVIRONMENT = {
     "NO_COLOR": "no colours, like --no-color",
     "XDG_STATE_HOME": "parent of the state directory; ~/.local/state where unset",
+    "RECONCILE_REQUIRE_SIGNED": "gpg or ssh, like --require-signed",
+    "RECONCILE_ALLOWED_SIGNERS": "whose signatures count, like --allowed-signers",
+    "RECONCILE_REVOKED_SIGNERS": "whose no longer do, like --revoked-signers",
     "RECONCILE_AGE_IDENTITY": "age identities that open ${age:…} values and .age files, one a line",
     "RECONCILE_AGE_IDENTITY_FILE": "a file of such identities, instead",
     "RECONCILE_DEBUG": "1 shows tracebacks with errors",
@@ -49,6 +57,73 @@ class Shape(StrEnum):
 
 State = Annotated[Path | None, typer.Option(metavar="DIR", help="Where the journal and the history are.")]
 NoColor = Annotated[bool, typer.Option("--no-color", help="No colours.")]
+
+
+class Signing(StrEnum):
+    """How revisions are signed."""
+
+    GPG = "gpg"
+    SSH = "ssh"
+
+
+RequireSigned = Annotated[
+    Signing | None,
+    typer.Option(
+        "--require-signed",
+        envvar="RECONCILE_REQUIRE_SIGNED",
+        help="Take only what is signed so: a commit, its tag, or a tarball beside its signature.",
+        show_default=False,
+        show_envvar=False,
+    ),
+]
+AllowedSigners = Annotated[
+    Path | None,
+    typer.Option(
+        "--allowed-signers",
+        metavar="FILE",
+        envvar="RECONCILE_ALLOWED_SIGNERS",
+        help="Whose signatures count: allowed signers as ssh-keygen reads them, or exported gpg keys.",
+        show_envvar=False,
+    ),
+]
+RevokedSigners = Annotated[
+    Path | None,
+    typer.Option(
+        "--revoked-signers",
+        metavar="FILE",
+        envvar="RECONCILE_REVOKED_SIGNERS",
+        help="For ssh: keys that count no longer, a KRL or public keys.",
+        show_envvar=False,
+    ),
+]
+
+
+def trust_of(required: Signing | None, allowed: Path | None, revoked: Path | None) -> Trust | None:
+    """Whose signature every revision has to have; none where the options ask for none.
+
+    Raises:
+        UsageError: one option lacks another, or a file is not there.
+    """
+    if required is None:
+        if allowed or revoked:
+            raise UsageError(
+                "signers are named, but no signature is asked for", remedy="add --require-signed ssh, or gpg"
+            )
+        return None
+    if allowed is None:
+        raise UsageError(
+            "--require-signed needs to know whose signatures count", remedy="name a file: --allowed-signers"
+        )
+    if revoked and required is Signing.GPG:
+        raise UsageError(
+            "--revoked-signers is for ssh", remedy="import the revocation and export the gpg key again"
+        )
+    for option, file in (("--allowed-signers", allowed), ("--revoked-signers", revoked)):
+        if file is not None and not file.is_file():
+            raise UsageError(f"{option}: there is no file {file}", remedy="look at the path")
+    from reconciler.sources.trust import Trust  # noqa: PLC0415  (--help stays quick)
+
+    return Trust(required.value, allowed.absolute(), revoked.absolute() if revoked else None)
 
 
 def new_app() -> typer.Typer:

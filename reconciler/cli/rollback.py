@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reconciler.cli.options import Format, NoColor, State, new_app, state_folder
+from reconciler.cli.options import (
+    AllowedSigners,
+    Format,
+    NoColor,
+    RequireSigned,
+    RevokedSigners,
+    State,
+    new_app,
+    state_folder,
+    trust_of,
+)
 from reconciler.errors import StateError, UsageError
 
 if TYPE_CHECKING:
@@ -37,6 +47,9 @@ def rollback(
     ] = Format.TEXT,
     only: Annotated[str, typer.Option(metavar="NAME", help="Only this cluster, or only this node.")] = "",
     state: State = None,
+    require_signed: RequireSigned = None,
+    allowed_signers: AllowedSigners = None,
+    revoked_signers: RevokedSigners = None,
     no_color: NoColor = False,
 ) -> int:
     """Go back to an earlier revision: the same plan, guards, question and journal as any change.
@@ -58,6 +71,7 @@ def rollback(
         format=format,
         state=folder,
         trigger="rollback",
+        trust=trust_of(require_signed, allowed_signers, revoked_signers),
     )
     return converge(order, Terminal.here(no_color=no_color, for_people=format is Format.TEXT))
 

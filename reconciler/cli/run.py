@@ -11,12 +11,16 @@ from reconciler.cli.commands import COMMANDS
 from reconciler.cli.options import (
     ENVIRONMENT,
     STATUSES,
+    AllowedSigners,
     Format,
     NoColor,
+    RequireSigned,
+    RevokedSigners,
     State,
     columns,
     new_app,
     state_folder,
+    trust_of,
 )
 from reconciler.errors import UsageError
 
@@ -66,6 +70,9 @@ def run(
         Path | None,
         typer.Option(metavar="FILE", help="With --dry-run: write the plan there, for `reconcile apply`."),
     ] = None,
+    require_signed: RequireSigned = None,
+    allowed_signers: AllowedSigners = None,
+    revoked_signers: RevokedSigners = None,
     no_color: NoColor = False,
     version: Annotated[bool, typer.Option("--version", help="Show the program's version.")] = False,
 ) -> int:
@@ -107,6 +114,7 @@ def run(
         detailed_exitcode=detailed_exitcode,
         check=format is Format.MARKDOWN and check is not False,
         out=out,
+        trust=trust_of(require_signed, allowed_signers, revoked_signers),
     )
     terminal = Terminal.here(no_color=no_color, for_people=format is Format.TEXT)
     if dry_run:

@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reconciler.cli.options import NoColor, Shape, State, new_app, state_folder
+from reconciler.cli.options import (
+    AllowedSigners,
+    NoColor,
+    RequireSigned,
+    RevokedSigners,
+    Shape,
+    State,
+    new_app,
+    state_folder,
+    trust_of,
+)
 
 if TYPE_CHECKING:
     from reconciler.cli.look import Order
@@ -33,6 +43,9 @@ def status(
     detailed_exitcode: Annotated[
         bool, typer.Option("--detailed-exitcode", help="Exit 2 where a node is not as desired.")
     ] = False,
+    require_signed: RequireSigned = None,
+    allowed_signers: AllowedSigners = None,
+    revoked_signers: RevokedSigners = None,
     no_color: NoColor = False,
 ) -> int:
     """Show how each node stands against SOURCE, by its own answer.
@@ -47,7 +60,15 @@ def status(
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
 
     terminal = Terminal.here(no_color=no_color, for_people=format is Shape.TEXT)
-    order = Order(source=source, ref=ref, path=path, sha256=sha256, only=only, state=state_folder(state))
+    order = Order(
+        source=source,
+        ref=ref,
+        path=path,
+        sha256=sha256,
+        only=only,
+        state=state_folder(state),
+        trust=trust_of(require_signed, allowed_signers, revoked_signers),
+    )
     found = asyncio.run(_status(order, terminal))
     terminal.say(
         status_plain(found) if format is Shape.JSON else render_status(found, layout=terminal.layout)

@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from reconciler.cli.options import STATUSES, State, columns, new_app, state_folder
+from reconciler.cli.options import (
+    STATUSES,
+    AllowedSigners,
+    RequireSigned,
+    RevokedSigners,
+    State,
+    columns,
+    new_app,
+    state_folder,
+    trust_of,
+)
 
 app = new_app()
 
@@ -77,6 +87,9 @@ def watch(
         ),
     ] = None,
     state: State = None,
+    require_signed: RequireSigned = None,
+    allowed_signers: AllowedSigners = None,
+    revoked_signers: RevokedSigners = None,
 ) -> int:
     """Keep a fleet's nodes as their desired state says, until told to stop.
 
@@ -102,5 +115,6 @@ def watch(
         log_format=log_format.value if log_format else "",
         grace=options.duration(grace, name="--grace"),
         secret=options.secret(os.environ),
+        trust=trust_of(require_signed, allowed_signers, revoked_signers),
     )
     return begin.watch(chosen, sys.stderr)

@@ -54,6 +54,7 @@ def watch(options: Options, stream: TextIO) -> int:
         path=options.path,
         sha256=options.sha256,
         cache=options.state / CACHE,
+        trust=options.trust,
     )
     with ExitStack() as stack:
         store = None if options.dry_run else stack.enter_context(Store.open(options.state))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.errors import UsageError
+from reconciler.sources.trust import Trust
 
 SECRET = "RECONCILE_WEBHOOK_SECRET"  # noqa: S105  (the variable's name)
 SECRET_FILE = "RECONCILE_WEBHOOK_SECRET_FILE"  # noqa: S105  (the variable's name)
@@ -43,6 +44,7 @@ class Options:
         log_format: `console`, `json`, or empty to decide by what stderr is.
         grace: seconds that running steps have to finish once the watch is told to stop.
         secret: shared with the forge, empty where the webhook is not wanted.
+        trust: whose signature every revision has to have; None where none is asked.
     """
 
     source: str
@@ -58,6 +60,7 @@ class Options:
     log_format: str = ""
     grace: float = 90.0
     secret: str = ""
+    trust: Trust | None = None
 
 
 def duration(text: str, *, name: str, least: float = 0.1, most: float = 30 * DAY) -> float:

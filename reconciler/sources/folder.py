@@ -13,6 +13,8 @@ from reconciler.sources import worktree
 from reconciler.sources.layout import Layout
 from reconciler.sources.limits import LIMITS, Limits
 from reconciler.sources.scan import Digests, FolderFiles, scan
+from reconciler.sources.trust import UNSIGNED, Signer, Trust, refusal, signed
+from reconciler.sources.vouch import git_signer
 from reconciler.sources.worktree import Standing
 
 SHORT = 12
@@ -27,11 +29,18 @@ class FolderSource:
     Inside a git working tree the revision is the commit that is checked out, and with changes that are
     not committed `COMMIT+DIGEST`, the digest being that of the files; what git ignores is left out, so
     that the folder shows what the commit will. Elsewhere the revision is the digest of the files.
+
+    Args:
+        folder: where it is.
+        limits: bounds on what is read.
+        trust: whose signature the commit has to have, whose files have to be exactly these; None where
+            none is asked.
     """
 
-    def __init__(self, folder: Path, *, limits: Limits = LIMITS) -> None:
+    def __init__(self, folder: Path, *, limits: Limits = LIMITS, trust: Trust | None = None) -> None:
         self.folder = folder.resolve()
         self.limits = limits
+        self._trust = trust
         self._digests = Digests(limits)
         self._title = ("", "")
         self._last: Snapshot | None = None
@@ -42,6 +51,7 @@ class FolderSource:
         Raises:
             SourceError: the folder cannot be read or holds too much, or git refuses to look at it.
             SourceUnreachable: it was being changed all the while.
+            Untrusted: a signature is asked for, and there is none that counts for these files.
         """
         if not self.folder.is_dir():
             raise SourceError(f"there is no folder {self.folder}", remedy="Look at the path.")
@@ -54,7 +64,8 @@ class FolderSource:
             revision = await self._revision(before, layout)
             if self._last and self._same(self._last, revision, layout):
                 return self._last
-            self._last = Snapshot(revision, FolderFiles(layout, self.limits))
+            signer = await self._signer(self._trust, before, layout) if self._trust else None
+            self._last = signed(Snapshot(revision, FolderFiles(layout, self.limits)), signer)
             return self._last
         raise SourceUnreachable(f"{self.folder} is being changed all the while", remedy="Try again.")
 
@@ -81,10 +92,23 @@ class FolderSource:
             title=f"{title} {UNCOMMITTED}",
         )
 
+    async def _signer(self, trust: Trust, standing: Standing | None, layout: Layout) -> Signer:
+        """Who signed the commit that has exactly these files."""
+        what = str(self.folder)
+        if standing is None:
+            raise refusal(UNSIGNED, what, "is a folder that no commit has, so that nobody signed it")
+        if not standing.clean:
+            raise refusal(UNSIGNED, what, "has changes that are not committed, and nobody signed them")
+        commit = standing.commit
+        signer = await git_signer(str(self.folder), commit, commit, trust, where=what)
+        if strays := await worktree.strays(self.folder, commit, layout):
+            raise refusal(UNSIGNED, what, f"has files that are not the commit's: {', '.join(strays[:3])}")
+        return signer
+
     @staticmethod
     def _same(last: Snapshot, revision: Revision, layout: Layout) -> bool:
         return (
-            last.revision == revision
+            last.revision.id == revision.id
             and isinstance(last.files, FolderFiles)
             and last.files.layout.files == layout.files
             and last.files.layout.links == layout.links

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from reconciler.core.ports import Snapshot
+from reconciler.errors import Untrusted
 from reconciler.sources import git_errors, git_tree
 from reconciler.sources.address import Address
 from reconciler.sources.git_access import access
@@ -18,6 +19,8 @@ from reconciler.sources.git_refs import checked
 from reconciler.sources.git_tree import Damaged, Place
 from reconciler.sources.limits import LIMITS, Limits
 from reconciler.sources.lock import locked
+from reconciler.sources.trust import Signer, Trust, signed
+from reconciler.sources.vouch import git_signer
 
 
 class GitSource:
@@ -30,6 +33,7 @@ class GitSource:
         cache: where copies are kept, one folder for each address.
         limits: bounds on what is read.
         seconds: for one git command, and for waiting until another process has fetched.
+        trust: whose signature a commit, or the tag that `ref` names, has to have; None where none is asked.
     """
 
     def __init__(
@@ -41,13 +45,16 @@ class GitSource:
         cache: Path,
         limits: Limits = LIMITS,
         seconds: float = SECONDS,
+        trust: Trust | None = None,
     ) -> None:
         self.place = place
         self.ref = checked(ref) if ref else ""
         self.seconds = seconds
         self._looked_at = Place(place.shown, path, limits)
         self._folder = cache / "git" / hashlib.sha256(place.url.encode()).hexdigest()[:32]
-        self._last: Snapshot | None = None
+        self._trust = trust
+        self._last: tuple[str, Snapshot] | None = None
+        self._refused: dict[str, Untrusted] = {}
 
     async def snapshot(self) -> Snapshot:
         """The files at the ref as the repository has it now.
@@ -55,6 +62,7 @@ class GitSource:
         Raises:
             SourceError: the repository refuses, or has no such ref or folder.
             SourceUnreachable: it does not answer.
+            Untrusted: a signature is asked for, and there is none that counts.
             StateError: the cache cannot be used.
         """
         async with locked(self._folder.with_suffix(".lock"), seconds=self.seconds):
@@ -64,9 +72,9 @@ class GitSource:
                 self._last = await self._fetched(copy)
             except GitFailed as failed:
                 raise git_errors.translated(failed.words, self.place) from failed
-        return self._last
+        return self._last[1]
 
-    async def _fetched(self, copy: Copy) -> Snapshot:
+    async def _fetched(self, copy: Copy) -> tuple[str, Snapshot]:
         """The snapshot, if need be from a new copy: a power cut may have damaged the old."""
         try:
             return await self._read(copy)
@@ -78,8 +86,22 @@ class GitSource:
             await copy.clear()
         return await self._read(copy)
 
-    async def _read(self, copy: Copy) -> Snapshot:
-        commit = await copy.commit(self.ref)
-        if self._last and self._last.revision.id == commit:
+    async def _read(self, copy: Copy) -> tuple[str, Snapshot]:
+        commit, named = await copy.commit(self.ref)
+        if self._last and (self._last[0], self._last[1].revision.id) == (named, commit):
             return self._last
-        return await asyncio.to_thread(git_tree.snapshot, copy.open(), commit, self._looked_at)
+        signer = await self._signer(commit, named) if self._trust else None
+        found = await asyncio.to_thread(git_tree.snapshot, copy.open(), commit, self._looked_at)
+        return named, signed(found, signer)
+
+    async def _signer(self, commit: str, named: str) -> Signer:
+        """Who signed it; a refusal is remembered until other signers are allowed."""
+        assert self._trust is not None
+        key = f"{named} {await asyncio.to_thread(self._trust.mark)}"
+        if key in self._refused:
+            raise self._refused[key]
+        try:
+            return await git_signer(str(self._folder), commit, named, self._trust, where=self.place.shown)
+        except Untrusted as refusal:
+            self._refused[key] = refusal
+            raise

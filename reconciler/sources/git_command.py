@@ -75,7 +75,15 @@ class Git:
     seconds: float = SECONDS
 
     async def run(self, *arguments: str, folder: str) -> bytes:
-        """Standard output of one git command.
+        """Standard output of one git command; see `_ended_well`."""
+        return (await self._ended_well(arguments, folder))[0]
+
+    async def told(self, *arguments: str, folder: str) -> str:
+        """What one git command wrote to standard error; see `_ended_well`."""
+        return (await self._ended_well(arguments, folder))[1].decode("utf-8", "replace")
+
+    async def _ended_well(self, arguments: Sequence[str], folder: str) -> tuple[bytes, bytes]:
+        """What one git command wrote to standard output and to standard error.
 
         Args:
             arguments: the command, without `git`; anything secret goes into `config` or `variables`.
@@ -112,7 +120,7 @@ class Git:
             await _ended(running)
         if running.returncode:
             raise GitFailed(complaint.decode("utf-8", "replace"))
-        return output
+        return output, complaint
 
     def _environment(self) -> dict[str, str]:
         kept = {key: value for key, value in self.environment.items() if key not in FOREIGN}

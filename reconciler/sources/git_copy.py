@@ -38,8 +38,10 @@ class Copy:
     place: Address
     git: Git
 
-    async def commit(self, ref: str) -> str:
-        """The full id of the commit that a ref means now; its files are here afterwards.
+    async def commit(self, ref: str) -> tuple[str, str]:
+        """The full id of the commit that a ref means now, and of what the ref names: it, or its tag.
+
+        The commit's files are here afterwards.
 
         Args:
             ref: a branch, a tag, a commit id; empty for the default branch.
@@ -52,7 +54,7 @@ class Copy:
         id_ = ref.lower()
         full = len(id_) == git_refs.FULL and git_refs.COMMIT_ID.fullmatch(id_)
         if full and (known := self._known(id_)):
-            return known  # an id cannot come to mean anything else: no need to ask
+            return known, id_  # an id cannot come to mean anything else: no need to ask
         refs = git_refs.listed((await self._run("ls-remote", "--symref", "--", self.place.url)).decode())
         found = git_refs.wanted(refs, ref, where=self.place.shown)
         if found is not None:
@@ -61,7 +63,7 @@ class Copy:
         commit = await (self._exact(id_, head=head) if full else self._abbreviated(id_, head=head))
         if commit is None:
             raise git_refs.unknown(refs, ref, where=self.place.shown)
-        return commit
+        return commit, id_ if full else commit
 
     def open(self) -> pygit2.Repository:
         """The repository, for reading.
@@ -87,7 +89,7 @@ class Copy:
             ) from error
         await self._run("init", "--quiet", "--bare", "--template=")
 
-    async def _at(self, ref: Ref) -> str:
+    async def _at(self, ref: Ref) -> tuple[str, str]:
         local = f"refs/sources/{hashlib.sha256(ref.name.encode()).hexdigest()[:16]}"
         repository = self.open()
         there = repository.references.get(local)
@@ -98,7 +100,7 @@ class Copy:
         if fetched is None:
             raise git_tree.Damaged(self.place.shown, str(self.folder))
         target = git_tree.stored(repository, fetched.target, where=self.place.shown)
-        return self._peeled(target, ref.name)
+        return self._peeled(target, ref.name), str(fetched.target)
 
     async def _exact(self, id_: str, *, head: bool) -> str | None:
         """A commit by its full id: asked for alone, and where a server will not, with everything."""

@@ -15,6 +15,7 @@ from reconciler.sources.folder import FolderSource
 from reconciler.sources.git import GitSource
 from reconciler.sources.layout import clean
 from reconciler.sources.tarball import Packing, TarballFile, TarballUrl
+from reconciler.sources.trust import Trust
 from reconciler.sources.undecided import UndecidedSource
 from reconciler.sources.worktree import top_of
 
@@ -32,22 +33,23 @@ class _Wish:
     path: str
     sha256: str
     cache: Path
+    trust: Trust | None = None
 
     def git(self, place: Address, *, below: str = "") -> Source:
         self.without(kind="git repository", sha256=self.sha256)
         path = "/".join(part for part in (below, self.path) if part)
-        return GitSource(place, ref=self.ref, path=path, cache=self.cache)
+        return GitSource(place, ref=self.ref, path=path, cache=self.cache, trust=self.trust)
 
     def tarball(self, file: Path | Address) -> Source:
         self.without(kind="tarball", ref=self.ref)
-        packing = Packing(self.path, self.sha256)
+        packing = Packing(self.path, self.sha256, trust=self.trust)
         if isinstance(file, Path):
             return TarballFile(file, packing)
         return TarballUrl(file, packing, cache=self.cache)
 
     def folder(self, folder: Path) -> Source:
         self.without(kind="folder", sha256=self.sha256)
-        return FolderSource(folder / self.path)
+        return FolderSource(folder / self.path, trust=self.trust)
 
     @staticmethod
     def without(*, kind: str, **options: str) -> None:
@@ -60,7 +62,9 @@ class _Wish:
                 )
 
 
-def locate(text: str, *, ref: str = "", path: str = "", sha256: str = "", cache: Path) -> Source:
+def locate(
+    text: str, *, ref: str = "", path: str = "", sha256: str = "", cache: Path, trust: Trust | None = None
+) -> Source:
     """The source that a text names; nothing is read or asked yet, but for looking at local paths.
 
     Args:
@@ -72,12 +76,13 @@ def locate(text: str, *, ref: str = "", path: str = "", sha256: str = "", cache:
         path: folder within the source.
         sha256: digest that a tarball must have, in hexadecimal, with or without `sha256:`.
         cache: where copies are kept; made when needed.
+        trust: whose signature every revision has to have; None where none is asked.
 
     Raises:
         UsageError: the text is no kind of source, or an option does not fit it.
         SourceError: there is no such folder or file.
     """
-    wish = _Wish(ref.strip(), _folder_name(path), _digest(sha256), cache)
+    wish = _Wish(ref.strip(), _folder_name(path), _digest(sha256), cache, trust)
     if "://" in text:
         return _remote(text, wish)
     place = Path(text or ".").expanduser()
@@ -86,7 +91,9 @@ def locate(text: str, *, ref: str = "", path: str = "", sha256: str = "", cache:
     return _local(place, wish)
 
 
-def pinned(text: str, revision: str, *, ref: str = "", path: str = "", cache: Path) -> Source:
+def pinned(
+    text: str, revision: str, *, ref: str = "", path: str = "", cache: Path, trust: Trust | None = None
+) -> Source:
     """The source that a text names, at exactly a revision that it gave before.
 
     A commit is read as it was committed, also that of a folder. A folder whose files are no commit's
@@ -98,17 +105,18 @@ def pinned(text: str, revision: str, *, ref: str = "", path: str = "", cache: Pa
         ref: as it was when the source gave the revision.
         path: as it was then.
         cache: as for `locate`.
+        trust: as for `locate`.
 
     Raises:
         UsageError: as for `locate`.
         SourceError: there is no such folder or file.
     """
-    source = locate(text, ref=ref, path=path, cache=cache)
+    source = locate(text, ref=ref, path=path, cache=cache, trust=trust)
     if COMMIT.fullmatch(revision):
-        return locate(text, ref=revision, path=path, cache=cache)
+        return locate(text, ref=revision, path=path, cache=cache, trust=trust)
     if isinstance(source, FolderSource):
         return source
-    return locate(text, path=path, sha256=revision, cache=cache)
+    return locate(text, path=path, sha256=revision, cache=cache, trust=trust)
 
 
 def _remote(text: str, wish: _Wish) -> Source:

@@ -5,21 +5,25 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reconciler.core.plan import Revision
 from reconciler.core.ports import Snapshot
-from reconciler.errors import SourceError
+from reconciler.errors import SourceError, SourceUnreachable
 from reconciler.sources import remembered
 from reconciler.sources.address import Address
 from reconciler.sources.credential import token
 from reconciler.sources.download import TOKEN, WHOLE, download
 from reconciler.sources.limits import LIMITS, Limits, size
 from reconciler.sources.text import line
+from reconciler.sources.trust import UNSIGNED, Signer, Trust, refusal, signed
 from reconciler.sources.unpack import unpack
+from reconciler.sources.vouch import file_signer
 
 SHORT = 12
+LARGEST_SIGNATURE = 64 * 1024
+"""Bytes that a detached signature may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +34,38 @@ class Packing:
         path: the folder in it to look at; empty for its root.
         sha256: the digest it must have, 64 hexadecimal digits; empty for any.
         limits: bounds on its size, packed and unpacked.
+        trust: whose detached signature has to be beside it; None where none is asked.
     """
 
     path: str = ""
     sha256: str = ""
     limits: Limits = LIMITS
+    trust: Trust | None = None
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """How the names of signature files end, the likeliest first."""
+        if self.trust is None:
+            return ()
+        return (".asc", ".sig") if self.trust.kind == "gpg" else (".sig",)
+
+    async def signer(self, data: bytes, signature: bytes | None, *, where: str) -> Signer | None:
+        """Who signed the archive; none where nobody asks.
+
+        Args:
+            data: the archive.
+            signature: what stands in the file beside it; None where there is no such file.
+            where: the archive, for messages.
+
+        Raises:
+            Untrusted: nobody whose signature counts did.
+        """
+        if self.trust is None:
+            return None
+        if signature is None:
+            beside = " and no ".join(self.beside)
+            raise refusal(UNSIGNED, where, f"is not signed: there is no {beside} beside it")
+        return await file_signer(data, signature, self.trust, what=where)
 
     def snapshot(self, data: bytes, *, where: str, title: str) -> Snapshot:
         """The files in an archive's bytes, once they have the expected digest.
@@ -66,16 +97,40 @@ class TarballFile:
 
         Raises:
             SourceError: it cannot be read, or must not be unpacked.
+            Untrusted: a signature is asked for, and there is none that counts.
         """
-        return await asyncio.to_thread(self._snapshot)
+        mark, data = await asyncio.to_thread(self._read)
+        if data is None:
+            assert self._last is not None  # only then nothing is read
+            return self._last[1]
+        signature = await asyncio.to_thread(self._signature)
+        signer = await self.packing.signer(data, signature, where=str(self.file))
+        if self._last and self._last[1].revision.id == hashlib.sha256(data).hexdigest():
+            found = self._last[1]
+        else:
+            found = await asyncio.to_thread(
+                self.packing.snapshot, data, where=str(self.file), title=self.file.name
+            )
+        self._last = (mark, signed(found, signer))
+        return self._last[1]
 
-    def _snapshot(self) -> Snapshot:
+    def _signature(self) -> bytes | None:
+        """What stands in the signature file beside it; none where there is no such file."""
+        for end in self.packing.beside:
+            place = self.file.with_name(self.file.name + end)
+            if place.is_file():
+                with place.open("rb") as opened:
+                    return opened.read(LARGEST_SIGNATURE)
+        return None
+
+    def _read(self) -> tuple[tuple[int, ...], bytes | None]:
+        """The mark of the file and its bytes; no bytes where they are still those of the last look."""
         try:
             with self.file.open("rb") as opened:
                 stat = os.fstat(opened.fileno())
                 mark = (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
                 if self._last and self._last[0] == mark:
-                    return self._last[1]
+                    return mark, None
                 most = self.packing.limits.download_bytes
                 data = opened.read(most + 1)
         except OSError as error:
@@ -85,12 +140,7 @@ class TarballFile:
             ) from error
         if len(data) > most:
             raise SourceError(f"the tarball {self.file} is larger than {size(most)}", remedy="Pack less.")
-        if self._last and self._last[1].revision.id == hashlib.sha256(data).hexdigest():
-            found = self._last[1]
-        else:
-            found = self.packing.snapshot(data, where=str(self.file), title=self.file.name)
-        self._last = (mark, found)
-        return found
+        return mark, data
 
 
 class TarballUrl:
@@ -114,10 +164,11 @@ class TarballUrl:
             SourceError: the server refuses, or the archive must not be unpacked.
             SourceUnreachable: no answer, or not a whole one.
             StateError: the cache cannot be used.
+            Untrusted: a signature is asked for, and there is none that counts.
         """
         known = self._last[0] if self._last else await asyncio.to_thread(remembered.recall, self._kept)
         if known and self.packing.sha256 and known.sha256 == self.packing.sha256:
-            return await asyncio.to_thread(self._snapshot, known)
+            return await self._snapshot(known)
         fetched = await download(
             self.place,
             token=token(os.environ, TOKEN),
@@ -128,18 +179,54 @@ class TarballUrl:
         )
         if fetched.body is None:
             assert known is not None  # only what is known is asked for by its ETag or date
-            return await asyncio.to_thread(self._snapshot, known)
+            return await self._snapshot(known)
         fresh = remembered.Remembered(fetched.body, fetched.etag, fetched.modified)
-        found = await asyncio.to_thread(self._snapshot, fresh)
+        found = await self._snapshot(fresh)
         if fresh != known:
             await asyncio.to_thread(remembered.remember, self._kept, fresh)
         return found
 
-    def _snapshot(self, answer: remembered.Remembered) -> Snapshot:
+    async def _snapshot(self, answer: remembered.Remembered) -> Snapshot:
         if self._last and self._last[0].body == answer.body:
             found = self._last[1]
         else:
-            title = self.place.shown.rstrip("/").rpartition("/")[2]
-            found = self.packing.snapshot(answer.body, where=self.place.shown, title=title)
+            where = self.place.shown
+            signature = await self._signature() if self.packing.trust else None
+            signer = await self.packing.signer(answer.body, signature, where=where)
+            title = where.rstrip("/").rpartition("/")[2]
+            made = await asyncio.to_thread(self.packing.snapshot, answer.body, where=where, title=title)
+            found = signed(made, signer)
         self._last = (answer, found)
         return found
+
+    async def _signature(self) -> bytes | None:
+        """What the server has beside the archive; none where it has nothing.
+
+        Raises:
+            SourceUnreachable: no answer.
+        """
+        limits = replace(self.packing.limits, download_bytes=LARGEST_SIGNATURE)
+        for end in self.packing.beside:
+            try:
+                found = await download(
+                    beside(self.place, end),
+                    token=token(os.environ, TOKEN),
+                    limits=limits,
+                    seconds=self.seconds,
+                )
+            except SourceUnreachable:
+                raise
+            except SourceError:
+                continue
+            return found.body
+        return None
+
+
+def beside(place: Address, end: str) -> Address:
+    """Where the file lies whose name is that of an archive with an ending more."""
+
+    def longer(url: str) -> str:
+        path, mark, query = url.partition("?")
+        return f"{path}{end}{mark}{query}"
+
+    return replace(place, url=longer(place.url), shown=longer(place.shown))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +13,8 @@ from reconciler.errors import SourceError
 from reconciler.sources import git_errors
 from reconciler.sources.address import Address
 from reconciler.sources.git_command import Git, GitFailed
+from reconciler.sources.layout import Layout
+from reconciler.sources.scan import read as read_file
 from reconciler.sources.text import line, name
 
 
@@ -71,6 +76,39 @@ def read(output: bytes, below: str) -> Standing | None:
         elif row and not row.startswith("# "):
             clean = False
     return None if commit in ("", "(initial)") else Standing(commit, clean, frozenset(ignored))
+
+
+async def strays(folder: Path, commit: str, layout: Layout) -> list[str]:
+    """Paths that a folder has otherwise than a commit has them, sorted; read anew, whatever git remembers.
+
+    Args:
+        folder: below the top of the working tree.
+        commit: the full id.
+        layout: what lies in the folder.
+
+    Raises:
+        SourceError: the commit or a file cannot be read.
+    """
+    try:
+        output = await Git(os.environ).run("ls-tree", "-r", "-z", commit, ".", folder=str(folder))
+    except GitFailed as failed:
+        raise SourceError(f"{folder}: the commit {commit} cannot be read: {line(failed.words)}") from failed
+    rows = (row.split("\t", 1) for row in map(name, output.split(b"\0")) if row)
+    committed = {path: head.split()[2] for head, path in rows}
+    here = await asyncio.to_thread(_blobs, layout)
+    return sorted(path for path in here if committed.get(path) != here[path])
+
+
+def _blobs(layout: Layout) -> dict[str, str]:
+    """Path -> the id that git would give to what lies there."""
+    links = {path: target.encode() for path, target in layout.links.items()}
+    return {path: _blob(data) for path, data in links.items()} | {
+        path: _blob(read_file(found)) for path, found in layout.files.items()
+    }
+
+
+def _blob(data: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0%s" % (len(data), data), usedforsecurity=False).hexdigest()
 
 
 async def title(folder: Path, commit: str, environment: Mapping[str, str]) -> str:

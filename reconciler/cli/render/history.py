@@ -40,7 +40,10 @@ def render_runs(runs: Sequence[RunLine], *, layout: Layout = PLAIN) -> str:
 
 def render_run(record: RunRecord, *, layout: Layout = PLAIN) -> str:
     """One run with its steps, how each ended and why, and the messages that were made of them."""
-    blocks = [list(_head(record.line, layout))]
+    head = list(_head(record.line, layout))
+    if record.plan.revision.signer:
+        head.insert(2, f"  signed by {clean(record.plan.revision.signer)}")
+    blocks = [head]
     blocks += [
         list(_cluster(name, [entry for entry in record.entries if entry.step.cluster == name], layout))
         for name in dict.fromkeys(entry.step.cluster for entry in record.entries)
