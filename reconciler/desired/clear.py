@@ -36,6 +36,15 @@ _TOKEN: Final = re.compile(
 )
 _PASSWORD_IN_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s:@]*:[^/?#\s@]+@")
 _KEY_LIKE: Final = re.compile(r"(?=.*[0-9])(?=.*[a-zA-Z])[A-Za-z0-9+/_=-]{32,}")
+_STEMS: Final = ("pass", "secret", "key", "token", "credential")
+"""Without one of these a file has no key that sounds secret."""
+
+_MARKS: Final = (
+    *("PRIVATE KEY", "AKIA", "ASIA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-"),
+    *("xox", "AIza", "_live_", "AGE-SECRET-KEY-", "eyJ"),
+)
+"""Without one of these, or an @, a file has no value that is secret whatever its key is."""
+
 _SHORTEST: Final = 14
 """Characters that the shortest token or address with a password has."""
 
@@ -45,7 +54,11 @@ _VARIED: Final = 14
 
 def in_document(document: Document) -> Iterator[Problem]:
     """Warnings about the values of one file as it was written; what is a reference is none of them."""
-    for path, what in _walk(document.value, (), ""):
+    text = getattr(document, "text", None)
+    shaped = text is None or _marked(text)
+    if not shaped and not any(stem in text.lower() for stem in _STEMS):
+        return
+    for path, what in _walk(document.value, shaped=shaped):
         place = pointer_of(path)
         said = f"{what} stands here in clear"
         yield Problem(document.position(place), place, Severity.WARNING, CODE, said, REMEDY)
@@ -65,27 +78,35 @@ def in_resource(path: str, data: bytes) -> Iterator[Problem]:
         yield Problem(Position(path, line, column), "", Severity.WARNING, CODE, said, remedy)
 
 
-def _walk(value: Any, path: tuple[str | int, ...], key: str) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """(path, what) of the texts in a value that look secret; `key` is the name that a list's items have."""
-    if isinstance(value, str):
-        if what := _secret(key, value):
-            yield path, what
-    elif isinstance(value, Mapping):
-        patched = _patched(value)
-        for name, item in value.items():
-            if isinstance(item, str | list | dict):
-                yield from _walk(item, (*path, name), patched if patched and name == "value" else name)
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            if isinstance(item, str | list | dict):
-                yield from _walk(item, (*path, index), key)
+def _walk(value: Any, *, shaped: bool) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """(path, what) of the texts in a value that look secret, in no order; `shaped`: whatever their key is.
+
+    A parsed file holds plain types and nothing derived from them, and it is the exact type that is quick.
+    """
+    rest: list[tuple[Any, tuple[str | int, ...], str]] = [(value, (), "")]
+    while rest:
+        part, path, key = rest.pop()
+        members: Any = part.items() if type(part) is dict else enumerate(part) if type(part) is list else ()
+        for name, item in members:
+            kind = type(item)
+            if kind is not str and kind is not dict and kind is not list:
+                continue
+            own = key if type(part) is list else _patched(part) if name == "value" else name
+            if kind is not str:
+                rest.append((item, (*path, name), own))
+            elif (shaped or _tells(own)) and (what := _secret(own, item)):
+                yield (*path, name), what
+
+
+def _marked(text: str) -> bool:
+    return ("@" in text and "://" in text) or any(mark in text for mark in _MARKS)
 
 
 def _patched(value: Mapping[str, Any]) -> str:
-    """The key that an operation of a JSON Patch gives a value to; empty where the object is none."""
+    """The key that an operation of a JSON Patch gives its `value` to; that word where the object is none."""
     place = value.get("path")
-    if not isinstance(place, str) or "op" not in value or "value" not in value:
-        return ""
+    if not isinstance(place, str) or "op" not in value:
+        return "value"
     return next((part for part in reversed(parts(place)) if part != "-" and not part.isdigit()), "")
 
 
@@ -95,7 +116,7 @@ def _secret(key: str, text: str) -> str:
     if not named and len(text) < _SHORTEST:
         return ""
     shapes = (
-        (named or (key.lower().endswith("key") and _random(text)), f"the value of `{key}`"),
+        (named or (_tells(key) and _random(text)), f"the value of `{key}`"),
         (_PRIVATE.search(text), "a private key"),
         (_TOKEN.search(text), "what looks like an access token"),
         (_PASSWORD_IN_URL.match(text), "a password in an address"),
@@ -107,6 +128,12 @@ def _secret(key: str, text: str) -> str:
 def _random(text: str) -> bool:
     """Whether a text is so long and varied that nobody made it up."""
     return len(set(text)) >= _VARIED and _KEY_LIKE.fullmatch(text) is not None
+
+
+@lru_cache(maxsize=4096)
+def _tells(key: str) -> bool:
+    """Whether what stands under a key may be secret for the key's sake."""
+    return _sounds(key) or key.lower().endswith("key")
 
 
 @lru_cache(maxsize=4096)

@@ -76,6 +76,23 @@ def test_values_that_are_secret_under_any_key(value, what):
 
 
 @pytest.mark.parametrize(
+    "start",
+    ["gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "xoxb-", "AIza", "sk_live_", "rk_live_"],
+)
+def test_tokens_of_known_forms(start):
+    assert told({"note": f"{start}{RANDOM}{RANDOM}"}) == [
+        ("/note", "what looks like an access token stands here in clear")
+    ]
+    assert told({"note": f"x{start}{RANDOM}{RANDOM}"}) == []
+    assert told({"note": f"{start}Abcd"}) == []
+
+
+def test_an_identity_of_age():
+    identity = f"AGE-SECRET-KEY-1{RANDOM.upper()}{'Q' * 26}"
+    assert told({"note": identity}) == [("/note", "what looks like an access token stands here in clear")]
+
+
+@pytest.mark.parametrize(
     "value",
     [
         "https://example.com/a:b@c", "https://m2@example.com/", "https://m2:${env:PW}@example.com/",
