@@ -12,18 +12,23 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import NamedTuple
 
 from reconciler.core.explore import explore
-from reconciler.core.rehearsal import Moment, Rehearsal
+from reconciler.core.ground import Ground
+from reconciler.core.guard import Case, Guard, verdicts
+from reconciler.core.observation import Observed
+from reconciler.core.plan import ClusterPlan
+from reconciler.core.rehearsal import Rehearsal
 from reconciler.drivers.sora import machine
 from reconciler.drivers.sora.choices import Choices, Listing, Minority, Permit, Repeat
 from reconciler.drivers.sora.cluster import State, formed, fresh
+from reconciler.drivers.sora.guards import GUARDS
 from reconciler.drivers.sora.membership import Roster
 from reconciler.drivers.sora.rehearsal import SoraPlay
-from reconciler.drivers.sora.schema import SoraCluster, SoraDesired
+from reconciler.drivers.sora.schema import NodeView, SoraCluster, SoraDesired
 
 LITERAL = Choices(purge_cut_off=Permit.REFUSE)
 BEHAVIOURS = {
@@ -93,6 +98,16 @@ def desired(commit: Commit) -> SoraDesired:
     return SoraDesired(SoraCluster.model_validate(entry))
 
 
+def ground(commit: Commit, choices: Choices, guards: Sequence[Guard] = GUARDS) -> Ground[State]:
+    """A commit to be played, judged by these guards."""
+    wanted = desired(commit)
+
+    def weigh(plan: ClusterPlan, observed: Observed[NodeView]) -> bool:
+        return not verdicts(Case(plan, wanted.entry, wanted, observed), guards)
+
+    return Ground(SoraPlay(wanted, Roster(tuple(names(commit.world))), choices), weigh)
+
+
 def main() -> None:
     """A row for each size, the total at the end."""
     faults, passes = [*map(int, sys.argv[1:]), *(2, 2)[len(sys.argv) - 1 :]][:2]
@@ -100,9 +115,9 @@ def main() -> None:
     for regular, temporary in product((3, 4, 5), (0, 1, 2)):
         seen, started = 0, time.perf_counter()
         for commit, (behaviour, choices) in product(commits(regular, temporary), BEHAVIOURS.items()):
-            play = SoraPlay(desired(commit), Roster(tuple(names(commit.world))), choices)
-            start: Moment[State] = Moment(commit.world, faults=faults, passes=passes)
-            result = explore([start], Rehearsal(play).moves)
+            rehearsal = Rehearsal(ground(commit, choices))
+            start = rehearsal.begin(commit.world, faults=faults, passes=passes)
+            result = explore([start], rehearsal.moves)
             seen += result.states
             if result.broken:
                 print(f"{regular}+{temporary}, {commit.story}, {behaviour}: {result.broken}")

@@ -9,8 +9,8 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 from reconciler.core.guard import Guard
 from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan, Payload, Revision, Step
+from reconciler.core.play import Stage
 from reconciler.core.problem import Position
-from reconciler.core.rehearsal import Play
 from reconciler.core.reports import Report
 from reconciler.core.spec import ClusterEntry
 from reconciler.core.verdict import Verdict
@@ -264,10 +264,13 @@ class Reports(Protocol):
 class Rehearses(Protocol):
     """What a driver also has whose product the model checker can play."""
 
-    def play(self, desired: Any, observed: Observed[Any]) -> tuple[Play[Any], Any] | None:
-        """The product's play and the world it begins in; none where the answers show no whole world. Pure.
+    def stages(
+        self, desired: Any, observed: Observed[Any], plan: ClusterPlan
+    ) -> tuple[Stage[Any], ...] | str:
+        """What the model checker walks for a plan, or why it cannot, without a final stop. Pure.
 
         Args:
-            desired: the cluster's desired state, which every pass of the play plans for.
+            desired: the cluster's desired state, which every pass of a play plans for.
             observed: what the nodes showed.
+            plan: what was made of the two; it has steps.
         """

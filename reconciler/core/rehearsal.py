@@ -13,43 +13,16 @@ executor settles it or begins another pass, for which it waits.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from reconciler.core.explore import Move
+from reconciler.core.ground import Ground
 from reconciler.core.plan import ClusterPlan, Step
 from reconciler.core.verdict import Standing
 
 W = TypeVar("W", bound=Hashable)
-
-
-class Play(Protocol[W]):
-    """What a product supplies; W is its world: all nodes at one moment, frozen. All of it is pure."""
-
-    def faults(self, world: W) -> Iterable[tuple[str, W]]:
-        """What may go wrong, one thing each: a sentence, and the world after it."""
-
-    def returns(self, world: W) -> Iterable[tuple[str, W]]:
-        """What may come back by itself, at no cost."""
-
-    def plan(self, world: W) -> ClusterPlan:
-        """What a pass that begins now would apply; without steps where a guard refuses."""
-
-    def standing(self, world: W, step: Step) -> Standing:
-        """How the step stands, judged from what the nodes answer in this world."""
-
-    def performed(self, world: W, step: Step) -> W:
-        """What the step's call makes of the world; the same where the cluster refuses it."""
-
-    def halves(self, world: W, step: Step) -> Iterable[tuple[str, W]]:
-        """Ways in which the call may fail halfway; each counts as a fault."""
-
-    def broken(self, before: W, step: Step, after: W) -> str:
-        """The invariant that this call breaks, a sentence; empty where all hold."""
-
-    def effective(self, world: W, step: Step) -> bool:
-        """Whether the step's effect is there, by the world itself and not by anybody's answer."""
 
 
 class Phase(IntEnum):
@@ -65,21 +38,21 @@ class Phase(IntEnum):
 OPEN = frozenset({Phase.INTENT, Phase.SENT})
 
 
-class Moment(NamedTuple, Generic[W]):
-    """Everything at one moment.
+class Moment(NamedTuple):
+    """Everything at one moment; worlds, plans and steps by the numbers that the ground gave them.
 
     Args:
-        plan: index of the plan under way; -1 between two passes.
+        plan: the plan under way; -1 between two passes.
         phases: how far its steps are.
         running: whether the executor lives.
         faults: how many faults may still happen.
         struck: whether one, or a return, has happened since the reading that a call under way rests on.
         crashes: how often the executor may still be killed.
         passes: how many further passes it may begin.
-        late: 1 + index of a step whose call may still take effect; 0 for none.
+        late: 1 + number of a step whose call may still take effect; 0 for none.
     """
 
-    world: W
+    world: int
     plan: int = -1
     phases: tuple[Phase, ...] = ()
     running: bool = True
@@ -90,22 +63,21 @@ class Moment(NamedTuple, Generic[W]):
     late: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Rehearsal(Generic[W]):
-    """The moves of one play; it remembers plans and judgements, which are the same for the same world."""
+    """The moves of one play."""
 
-    play: Play[W]
-    _plans: list[ClusterPlan] = field(init=False, default_factory=list)
-    _steps: list[Step] = field(init=False, default_factory=list)
-    _first: list[int] = field(init=False, default_factory=list)
-    _plan_of: dict[W, int] = field(init=False, default_factory=dict)
-    _standings: dict[tuple[W, int], Standing] = field(init=False, default_factory=dict)
+    ground: Ground[W]
 
-    def under(self, plan: ClusterPlan, moment: Moment[W]) -> Moment[W]:
+    def begin(self, world: W, *, faults: int = 1, crashes: int = 1, passes: int = 2) -> Moment:
+        """The moment before a pass."""
+        return Moment(self.ground.number(world), faults=faults, crashes=crashes, passes=passes)
+
+    def under(self, plan: ClusterPlan, moment: Moment) -> Moment:
         """The moment in which the executor takes up a given plan."""
-        return moment._replace(plan=self._kept(plan), phases=(Phase.PENDING,) * len(plan.steps))
+        return moment._replace(plan=self.ground.kept(plan), phases=(Phase.PENDING,) * len(plan.steps))
 
-    def moves(self, moment: Moment[W]) -> Iterator[Move[Moment[W]]]:
+    def moves(self, moment: Moment) -> Iterator[Move[Moment]]:
         """Whatever can happen next, each with the invariant that it breaks, if any."""
         yield from self._surroundings(moment)
         if moment.late:
@@ -119,128 +91,135 @@ class Rehearsal(Generic[W]):
         else:
             yield from self._planned(moment)
 
-    def _stuck(self, moment: Moment[W]) -> Iterator[Move[Moment[W]]]:
+    def _stuck(self, moment: Moment) -> Iterator[Move[Moment]]:
         """A call that was given up takes effect after all, or never."""
-        step, freed = self._steps[moment.late - 1], moment._replace(late=0)
-        world = self.play.performed(moment.world, step)
-        broken = self.play.broken(moment.world, step, world)
-        yield Move(f"the stuck call of {step.id} takes effect", freed._replace(world=world), broken)
-        yield Move(f"the stuck call of {step.id} is lost", freed)
+        number, freed = moment.late - 1, moment._replace(late=0)
+        call, name = self.ground.called(moment.world, number), self.ground.steps[number].id
+        yield Move(f"the stuck call of {name} takes effect", freed._replace(world=call.world), call.broken)
+        yield Move(f"the stuck call of {name} is lost", freed)
 
-    def _surroundings(self, moment: Moment[W]) -> Iterator[Move[Moment[W]]]:
+    def _surroundings(self, moment: Moment) -> Iterator[Move[Moment]]:
         """Faults, and what comes back by itself."""
-        resting = any(phase in OPEN for phase in moment.phases)
+        resting = not OPEN.isdisjoint(moment.phases)
         if resting and moment.struck:
             return
+        faults, returns = self.ground.around(moment.world)
         if moment.faults:
-            for story, world in self.play.faults(moment.world):
-                yield Move(story, moment._replace(world=world, faults=moment.faults - 1, struck=resting))
-        for story, world in self.play.returns(moment.world):
-            yield Move(story, moment._replace(world=world, struck=resting))
+            for fault in faults:
+                after = moment._replace(world=fault.world, faults=moment.faults - 1, struck=resting)
+                yield Move(fault.story, after)
+        for back in returns:
+            yield Move(back.story, moment._replace(world=back.world, struck=resting))
 
-    def _planned(self, moment: Moment[W]) -> Iterator[Move[Moment[W]]]:
+    def _planned(self, moment: Moment) -> Iterator[Move[Moment]]:
         if not moment.passes:
             return
-        index = self._plan(moment.world)
-        steps = self._plans[index].steps
+        index = self.ground.planned(moment.world)
+        steps = self.ground.plans[index].steps
         if steps:
             begun = moment._replace(
                 plan=index, phases=(Phase.PENDING,) * len(steps), passes=moment.passes - 1, struck=False
             )
             yield Move("the reconciler reads all nodes and plans", begun)
 
-    def _executed(self, moment: Moment[W]) -> Iterator[Move[Moment[W]]]:
-        plan = self._plans[moment.plan]
-        if all(phase >= Phase.SUCCEEDED for phase in moment.phases):
-            yield Move("the run ends", moment._replace(plan=-1, phases=()))
+    def _executed(self, moment: Moment) -> Iterator[Move[Moment]]:
+        plan, phases = self.ground.plans[moment.plan], moment.phases
+        if all(phase >= Phase.SUCCEEDED for phase in phases):
+            whole = Phase.ENDED not in phases
+            broken = self.ground.play.left(self.ground.worlds[moment.world]) if whole else ""
+            yield Move("the run ends", moment._replace(plan=-1, phases=()), broken)
             return
         if moment.crashes:
             killed = moment._replace(running=False, crashes=moment.crashes - 1)
             yield Move("the reconciler is killed", killed)
-        under_way = sum(phase in OPEN for phase in moment.phases)
-        places = {step.id: place for place, step in enumerate(plan.steps)}
-        for place, step in enumerate(plan.steps):
-            phase = moment.phases[place]
-            before = [moment.phases[places[name]] for name in step.after]
-            if phase is Phase.PENDING and Phase.ENDED in before:
-                yield Move(f"{step.id} is skipped", _at(moment, place, Phase.ENDED))
-            elif phase is Phase.PENDING and under_way < plan.concurrency:
-                if all(one is Phase.SUCCEEDED for one in before):
+        free = self._free(moment)
+        for place, after in enumerate(self.ground.before[moment.plan]):
+            step = plan.steps[place]
+            match phases[place]:
+                case Phase.PENDING if any(phases[one] is Phase.ENDED for one in after):
+                    yield Move(f"{step.id} is skipped", _at(moment, place, Phase.ENDED))
+                case Phase.PENDING if free and self._may_follow(phases[one] for one in after):
                     yield self._looked(moment, place, step)
-            elif phase is Phase.INTENT:
-                yield from self._sent(moment, place, step)
-            elif phase is Phase.SENT:
-                yield self._concluded(moment, place, step)
+                case Phase.INTENT:
+                    yield from self._sent(moment, place, step)
+                case Phase.SENT:
+                    yield self._concluded(moment, place, step)
 
-    def _looked(self, moment: Moment[W], place: int, step: Step) -> Move[Moment[W]]:
+    def _free(self, moment: Moment) -> bool:
+        """Whether one more step may be under way."""
+        under_way = sum(phase in OPEN for phase in moment.phases)
+        return under_way < self.ground.plans[moment.plan].concurrency
+
+    def _may_follow(self, before: Iterable[Phase]) -> bool:
+        """Whether a step may begin, given how far those are that it comes after."""
+        return all(phase is Phase.SUCCEEDED for phase in before)
+
+    def _looked(self, moment: Moment, place: int, step: Step) -> Move[Moment]:
         standing = self._standing(moment, place)
         looked = moment._replace(struck=False)
         if standing is Standing.READY and not step.waits_for_person:
-            return Move(
-                f"{step.id}: the nodes show that it may start; the intent is written",
-                _at(looked, place, Phase.INTENT),
-            )
+            begun = _at(looked, place, Phase.INTENT)
+            story = f"{step.id}: the nodes show that it may start; the intent is written"
+            return Move(story, begun, self._against(begun, place, step))
         if standing is Standing.DONE:
             return Move(f"{step.id} is found done", _at(looked, place, Phase.SUCCEEDED))
         return Move(f"{step.id} is not performed ({standing})", _at(looked, place, Phase.ENDED))
 
-    def _sent(self, moment: Moment[W], place: int, step: Step) -> Iterator[Move[Moment[W]]]:
-        sent = _at(moment, place, Phase.SENT)
-        world = self.play.performed(moment.world, step)
-        yield Move(
-            f"{step.id} is called", sent._replace(world=world), self.play.broken(moment.world, step, world)
-        )
+    def _against(self, moment: Moment, place: int, step: Step) -> str:
+        """Why a step that has just begun must not have: by the plan's own word, or by the world itself."""
+        plan, phases = self.ground.plans[moment.plan], moment.phases
+        if sum(phase in OPEN for phase in phases) > plan.concurrency:
+            return f"{step.id} begins while as many others as may, {plan.concurrency}, are under way"
+        for one in self.ground.before[moment.plan][place]:
+            if phases[one] is not Phase.SUCCEEDED:
+                return f"{step.id} begins before {plan.steps[one].id}, which it comes after, is done"
+        return self.ground.play.against(self.ground.worlds[moment.world], step)
+
+    def _sent(self, moment: Moment, place: int, step: Step) -> Iterator[Move[Moment]]:
+        number, sent = self.ground.first[moment.plan] + place, _at(moment, place, Phase.SENT)
+        known = moment.phases[place] is Phase.INTENT
+        blind = "" if known else f"{step.id} is called, and the journal does not know of it"
+        call = self.ground.called(moment.world, number)
+        yield Move(call.story, sent._replace(world=call.world), blind or call.broken)
         if not moment.faults or moment.struck:
             return
         hit = sent._replace(faults=moment.faults - 1, struck=True)
         if not moment.late:
-            late = 1 + self._first[moment.plan] + place
-            yield Move(f"{step.id} is called and gets stuck on its way", hit._replace(late=late))
-        for story, half in self.play.halves(moment.world, step):
-            broken = self.play.broken(moment.world, step, half)
-            yield Move(story, hit._replace(world=half), broken)
+            yield Move(f"{step.id} is called and gets stuck on its way", hit._replace(late=1 + number))
+        for half in self.ground.halves(moment.world, number):
+            yield Move(half.story, hit._replace(world=half.world), half.broken)
 
-    def _concluded(self, moment: Moment[W], place: int, step: Step) -> Move[Moment[W]]:
-        done = self._standing(moment, place) is Standing.DONE
+    def _concluded(self, moment: Moment, place: int, step: Step) -> Move[Moment]:
+        done = self._recorded(moment, place)
         ended = _at(moment._replace(struck=False), place, Phase.SUCCEEDED if done else Phase.ENDED)
-        lie = done and not self.play.effective(moment.world, step)
-        broken = f"the journal says that {step.id} is done, and it is not" if lie else ""
+        broken = self._lie(moment, place) if done else ""
         return Move(f"{step.id} is recorded as {'done' if done else 'not done'}", ended, broken)
 
-    def _resumed(self, moment: Moment[W]) -> Move[Moment[W]]:
+    def _resumed(self, moment: Moment) -> Move[Moment]:
         """A new process settles what was open by reading; the next pass plans anew."""
         fresh = moment._replace(running=True, plan=-1, phases=(), struck=False)
-        lies = [
-            self._steps[self._first[moment.plan] + place].id
+        lies = (
+            self._lie(moment, place)
             for place, phase in enumerate(moment.phases)
-            if phase in OPEN
-            and self._standing(moment, place) is Standing.DONE
-            and not self.play.effective(moment.world, self._plans[moment.plan].steps[place])
-        ]
-        broken = f"the journal says that {lies[0]} is done, and it is not" if lies else ""
+            if phase in OPEN and self._recorded(moment, place)
+        )
+        broken = next(filter(None, lies), "")
         return Move("the reconciler is started again and settles what was open by reading", fresh, broken)
 
-    def _standing(self, moment: Moment[W], place: int) -> Standing:
-        index = self._first[moment.plan] + place
-        key = (moment.world, index)
-        if key not in self._standings:
-            self._standings[key] = self.play.standing(moment.world, self._steps[index])
-        return self._standings[key]
+    def _recorded(self, moment: Moment, place: int) -> bool:
+        """Whether the journal calls a step done that was called: where a reading shows it, and only then."""
+        return self._standing(moment, place) is Standing.DONE
 
-    def _plan(self, world: W) -> int:
-        if world not in self._plan_of:
-            self._plan_of[world] = self._kept(self.play.plan(world))
-        return self._plan_of[world]
+    def _lie(self, moment: Moment, place: int) -> str:
+        """What is wrong about a journal that says that a step is done."""
+        step = self.ground.plans[moment.plan].steps[place]
+        if self.ground.play.effective(self.ground.worlds[moment.world], step):
+            return ""
+        return f"the journal says that {step.id} is done, and it is not"
 
-    def _kept(self, plan: ClusterPlan) -> int:
-        for index, kept in enumerate(self._plans):
-            if kept.steps == plan.steps:
-                return index
-        self._plans.append(plan)
-        self._first.append(len(self._steps))
-        self._steps += plan.steps
-        return len(self._plans) - 1
+    def _standing(self, moment: Moment, place: int) -> Standing:
+        return self.ground.standing(moment.world, self.ground.first[moment.plan] + place)
 
 
-def _at(moment: Moment[W], place: int, phase: Phase) -> Moment[W]:
+def _at(moment: Moment, place: int, phase: Phase) -> Moment:
     return moment._replace(phases=(*moment.phases[:place], phase, *moment.phases[place + 1 :]))

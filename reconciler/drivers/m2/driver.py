@@ -14,12 +14,13 @@ from reconciler.core.guard import Guard
 from reconciler.core.lint import Claim
 from reconciler.core.observation import Observation, Observed, Present
 from reconciler.core.plan import ClusterPlan, Payload, Step
+from reconciler.core.play import Stage
 from reconciler.core.ports import Desk, Document, Done, Wire
 from reconciler.core.problem import Problem
 from reconciler.core.reports import Report
 from reconciler.core.spec import ClusterEntry
 from reconciler.core.verdict import Verdict
-from reconciler.drivers.m2 import desire, judge, lints, lone, planner, reports
+from reconciler.drivers.m2 import desire, judge, lints, lone, planner, reports, stages
 from reconciler.drivers.m2.back import back
 from reconciler.drivers.m2.canonical import fingerprint
 from reconciler.drivers.m2.client import Client
@@ -29,6 +30,7 @@ from reconciler.drivers.m2.findings import FILES_FACT
 from reconciler.drivers.m2.guards import GUARDS
 from reconciler.drivers.m2.judge import RETURNING
 from reconciler.drivers.m2.schema import Desired, Loaded, M2Cluster, Target
+from reconciler.drivers.m2.seats import World
 
 AT_ONCE: Final = 128
 """Nodes that are read at the same time."""
@@ -133,6 +135,12 @@ class M2Driver:
         """Deliver what the node showed before; see `back.back`."""
         answer = observed.nodes.get(step.node)
         return back(step, answer.value, payloads) if isinstance(answer, Present) else None
+
+    def stages(
+        self, desired: Desired, observed: Observed[Loaded], plan: ClusterPlan
+    ) -> tuple[Stage[World], ...] | str:
+        """Nodes that stand for all, for the model checker; see `stages.stages`."""
+        return stages.stages(desired, observed, plan)
 
     async def health(
         self, desired: Desired, nodes: Sequence[str], wire: Wire

@@ -11,7 +11,7 @@ from reconciler.core.observation import Absent, Present
 from reconciler.core.policy import amount_of
 from reconciler.drivers.m2.callers import callers, said_of_access
 from reconciler.drivers.m2.hearing import Origin, origins
-from reconciler.drivers.m2.impact import NEEDED, able, hostings_lost
+from reconciler.drivers.m2.impact import NEEDED, able, hostings_lost, moved
 from reconciler.drivers.m2.schema import Deliver, Desired, Loaded, Target
 from reconciler.drivers.m2.uniform import splitting_cluster
 from reconciler.drivers.m2.unknown import supposed
@@ -57,6 +57,25 @@ def locking_out_this_host(case: Case) -> Iterator[Violation]:
                 f"{target.node}: {why}",
                 "keep an entry for this host in the allowList, before any other that holds its address, "
                 f"with a role that has {NEEDED}",
+            )
+
+
+def moving_out_of_sight(case: Case) -> Iterator[Violation]:
+    """A node whose API moves to another port, perhaps at its next restart, is then looked for there."""
+    for target in _changed(case):
+        answer = case.observed.nodes.get(target.node)
+        there = (
+            moved(answer.value.base, answer.value.content, target.content)
+            if isinstance(answer, Present)
+            else ""
+        )
+        if there and there not in target.bases:
+            yield Violation(
+                "lock-out",
+                f"{case.plan.cluster}/{target.node}",
+                f"{target.node}: its API moves to {there}, perhaps at its next restart, "
+                f"and the fleet file looks for it at {target.bases[0]} alone",
+                "leave the port out of its address in the fleet file, so that the one of its setting counts",
             )
 
 
@@ -130,6 +149,7 @@ def deleting_hostings(case: Case) -> Iterator[Violation]:
 GUARDS: tuple[Guard, ...] = (
     locking_out_everybody,
     locking_out_this_host,
+    moving_out_of_sight,
     detaching_from_feed,
     splitting_cluster,
     deleting_hostings,

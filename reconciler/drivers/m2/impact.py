@@ -69,6 +69,17 @@ def impact(before: Content | None, after: Content, changes: tuple[Change, ...]) 
     )
 
 
+def moved(base: str, before: Content, after: Content) -> str:
+    """Where a node that answers at `base` may answer after a change; empty where it stays.
+
+    An address whose port is not the one that the setting says is translated on the way, and stays.
+    """
+    path = ("env", "management", "api", "port")
+    old, new = at(before.canonical, path), at(after.canonical, path)
+    front, _, port = base.rpartition(":")
+    return f"{front}:{new}" if old != new and port == str(old) else ""
+
+
 def waits(current: Content, asked: Content) -> tuple[str, ...]:
     """The restart-only fields, by the product's dotted names, that differ; all of them stand in `env`."""
     if current.prints.get("env") == asked.prints.get("env"):

@@ -13,7 +13,7 @@ from reconciler.core.secret import mask
 from reconciler.drivers.m2 import findings
 from reconciler.drivers.m2.changes import differences
 from reconciler.drivers.m2.fault import at
-from reconciler.drivers.m2.impact import impact, inverse
+from reconciler.drivers.m2.impact import impact, inverse, moved
 from reconciler.drivers.m2.judge import carries
 from reconciler.drivers.m2.schema import Deliver, Desired, Loaded, Target
 from reconciler.drivers.m2.unknown import supposed
@@ -117,19 +117,11 @@ def _arguments(
 
 
 def _bases(target: Target, loaded: Loaded | None) -> list[str]:
-    """Where the node may answer, the likeliest first: where it did, then where the step may move it.
-
-    An address whose port is not the one that the setting says is translated on the way, and stays.
-    """
+    """Where the node may answer, the likeliest first: where it did, then where the step may move it."""
     if loaded is None or not loaded.base:
         return [*target.bases]
-    bases = [loaded.base, *target.bases]
-    path = ("env", "management", "api", "port")
-    old, new = at(loaded.content.canonical, path), at(target.content.canonical, path)
-    front, _, port = loaded.base.rpartition(":")
-    if old != new and port == str(old):
-        bases.append(f"{front}:{new}")
-    return list(dict.fromkeys(bases))
+    then = moved(loaded.base, loaded.content, target.content)
+    return list(dict.fromkeys([loaded.base, *target.bases, *filter(None, [then])]))
 
 
 def _part_name(loaded: Loaded | None) -> str:

@@ -11,6 +11,7 @@ from reconciler.core.guard import Guard
 from reconciler.core.lint import Claim
 from reconciler.core.observation import Observation, Observed, Unauthorized, Unreachable
 from reconciler.core.plan import ClusterPlan, Payload, Step
+from reconciler.core.play import Stage
 from reconciler.core.ports import Desk, Document, Done, Wire
 from reconciler.core.problem import Problem, Severity
 from reconciler.core.spec import ClusterEntry
@@ -108,11 +109,11 @@ class SoraDriver:
         """The steps from observed to desired; see `planner.plan`."""
         return planner.plan(desired, observed)
 
-    def play(
-        self, desired: SoraDesired, observed: Observed[NodeView]
-    ) -> tuple[rehearsal.SoraPlay, State] | None:
-        """The cluster for the model checker; see `rehearsal.begun`."""
-        return rehearsal.begun(desired, observed)
+    def stages(
+        self, desired: SoraDesired, observed: Observed[NodeView], plan: ClusterPlan
+    ) -> tuple[Stage[State], ...] | str:
+        """The cluster for the model checker; see `rehearsal.stages`."""
+        return rehearsal.stages(desired, observed, plan)
 
     def lint(self, desk: Desk) -> Iterator[Problem]:
         """What is doubtful in the cluster's entry; see `lints.lint`."""

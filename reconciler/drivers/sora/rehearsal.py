@@ -7,17 +7,16 @@ stopped node is not started while it is cut off.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from reconciler.core.guard import Case, Guard, verdicts
 from reconciler.core.observation import Observation, Observed, Unreachable
 from reconciler.core.plan import ClusterPlan, Step
+from reconciler.core.play import Stage
 from reconciler.core.verdict import Standing
 from reconciler.drivers.sora import machine, planner
 from reconciler.drivers.sora.choices import DEFAULTS, Choices, Permit
 from reconciler.drivers.sora.cluster import Mode, State, groups, leading, majority
-from reconciler.drivers.sora.guards import GUARDS
 from reconciler.drivers.sora.judge import judge
 from reconciler.drivers.sora.membership import Roster
 from reconciler.drivers.sora.picture import judged_view, names_of, picture_of, state_of
@@ -27,11 +26,13 @@ DOCUMENTED = Choices(purge_cut_off=Permit.REFUSE)
 """What Sora's documents say: a node that runs is never purged, cut off or not."""
 
 
-def begun(desired: SoraDesired, observed: Observed[NodeView]) -> tuple[SoraPlay, State] | None:
-    """The play and the world that the nodes' answers show; none where their members disagree."""
+def stages(
+    desired: SoraDesired, observed: Observed[NodeView], plan: ClusterPlan
+) -> tuple[Stage[State], ...] | str:
+    """The world that the nodes' answers show, or why they show none."""
     picture = picture_of(observed, regular=desired.entry.regular)
     if picture.disputed or len(picture.told) > 1:
-        return None
+        return "the nodes' answers do not show one whole cluster"
     names = sorted({*observed.nodes, *(node.name for node in desired.entry.nodes)})
     temporary = {node.name for node in desired.entry.nodes if node.temporary}
     roster, world = state_of(picture, names, temporary)
@@ -39,24 +40,22 @@ def begun(desired: SoraDesired, observed: Observed[NodeView]) -> tuple[SoraPlay,
     modes = {name: Mode(row.mode) for name, row in shown.items() if row and row.mode in set(Mode)}
     pairs = zip(roster.names, world, strict=True)
     moded = tuple(node._replace(mode=modes.get(name, node.mode)) for name, node in pairs)
-    return SoraPlay(desired, roster, DOCUMENTED), moded
+    return (Stage(SoraPlay(desired, roster, DOCUMENTED), (moded,), desired, plan),)
 
 
 @dataclass(slots=True)
 class SoraPlay:
-    """One cluster under one desired state; see `core.rehearsal.Play`.
+    """One cluster under one desired state; see `core.play.Play`.
 
     Args:
         desired: what every pass plans for.
         roster: the names of the world's nodes, by number.
         choices: how the cluster behaves where Sora's pages are silent.
-        guards: what keeps a plan from being applied.
     """
 
     desired: SoraDesired
     roster: Roster
     choices: Choices = DEFAULTS
-    guards: Sequence[Guard] = GUARDS
     _answers: dict[State, dict[str, Observation[NodeView]]] = field(init=False, default_factory=dict)
 
     def faults(self, world: State) -> Iterator[tuple[str, State]]:
@@ -77,12 +76,8 @@ class SoraPlay:
                 yield f"{self.roster.names[number]} is started", machine.start(world, number)
 
     def plan(self, world: State) -> ClusterPlan:
-        """What a pass that begins now would apply; without steps where a guard refuses."""
-        observed = self.observed(world)
-        plan = planner.plan(self.desired, observed)
-        if verdicts(Case(plan, self.desired.entry, self.desired, observed), self.guards):
-            return ClusterPlan(plan.cluster, plan.kind, plan.nodes, plan.unchanged)
-        return plan
+        """What a pass that begins now would plan."""
+        return planner.plan(self.desired, self.observed(world))
 
     def standing(self, world: State, step: Step) -> Standing:
         """How the step stands, judged from its witnesses' answers."""
@@ -115,6 +110,14 @@ class SoraPlay:
             half = machine.register(world, node, contact, self.choices, half=True)
             if not isinstance(half, machine.Refusal):
                 yield f"{step.id} is called and fails halfway", half
+
+    def against(self, world: State, step: Step) -> str:  # noqa: ARG002  (see Play)
+        """What a call does is judged by what comes of it."""
+        return ""
+
+    def left(self, world: State) -> str:  # noqa: ARG002  (see Play)
+        """Every step leaves a cluster that another pass can go on with."""
+        return ""
 
     def broken(self, before: State, step: Step, after: State) -> str:
         """The majority, one init only, and no purge of what runs."""

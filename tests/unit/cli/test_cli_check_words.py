@@ -1,6 +1,7 @@
 """The model checker over a plan that loses the majority: the shortest story, in words and as JSON."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,7 +12,7 @@ from reconciler.drivers.sora import planner
 from reconciler.drivers.sora.cluster import formed
 from reconciler.drivers.sora.driver import SoraDriver
 from reconciler.drivers.sora.membership import Roster
-from reconciler.drivers.sora.rehearsal import SoraPlay, begun
+from reconciler.drivers.sora.rehearsal import SoraPlay, stages
 from reconciler.drivers.sora.schema import SoraCluster, SoraDesired
 from reconciler.engine.check import check
 from reconciler.engine.survey import Survey
@@ -27,7 +28,8 @@ def survey(*violations, wanted=3):
     observed = SoraPlay(desired, Roster(NAMES)).observed(formed([False] * 4))
     plan = planner.plan(desired, observed)
     case = Case(plan, entry, desired, observed)
-    return Survey(None, Plan(Revision("s", "r", "r"), "1", (plan,)), (case,), violations)
+    fleet = SimpleNamespace(overrides=())
+    return Survey(fleet, Plan(Revision("s", "r", "r"), "1", (plan,)), (case,), violations)
 
 
 DRIVERS = {"sora": SoraDriver()}
@@ -65,6 +67,8 @@ def test_the_world_that_the_answers_show_is_the_world(side):
     world[2] = world[2]._replace(up=side == 0)
     seen = survey(wanted=4)
     desired = seen.cases[0].desired
-    play, shown = begun(desired, SoraPlay(desired, Roster(NAMES)).observed(tuple(world)))
-    assert play.roster.names == NAMES
+    shows = SoraPlay(desired, Roster(NAMES)).observed(tuple(world))
+    (stage,) = stages(desired, shows, seen.plan.clusters[0])
+    assert stage.play.roster.names == NAMES
+    (shown,) = stage.worlds
     assert [(node.up, node.temporary) for node in shown] == [(node.up, node.temporary) for node in world]

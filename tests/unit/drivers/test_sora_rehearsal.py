@@ -3,7 +3,9 @@
 import pytest
 
 from reconciler.core.explore import explore
-from reconciler.core.rehearsal import Moment, Rehearsal
+from reconciler.core.ground import Ground
+from reconciler.core.guard import Case, verdicts
+from reconciler.core.rehearsal import Rehearsal
 from reconciler.drivers.sora import machine
 from reconciler.drivers.sora.choices import Choices, Permit
 from reconciler.drivers.sora.cluster import formed, fresh
@@ -35,8 +37,13 @@ def entry(*numbers: int, temporary: tuple[int, ...] = ()) -> SoraCluster:
 
 def explored(world, desired: SoraCluster, *, faults: int = 1, guards=GUARDS, choices=LITERAL):
     roster = Roster(tuple(NAMES[: len(world)]))
-    play = SoraPlay(SoraDesired(desired), roster, choices, guards)
-    return explore([Moment(world, faults=faults)], Rehearsal(play).moves)
+    wanted = SoraDesired(desired)
+
+    def weigh(plan, observed):
+        return not verdicts(Case(plan, desired, wanted, observed), guards)
+
+    rehearsal = Rehearsal(Ground(SoraPlay(wanted, roster, choices), weigh))
+    return explore([rehearsal.begin(world, faults=faults)], rehearsal.moves)
 
 
 @pytest.mark.parametrize("faults", [0, 1, 2])
