@@ -3,7 +3,7 @@
 What is not known is left out, never guessed: `node.licenseId`, `node.productVer` and
 `result.lastModified` unless a step's arguments name them; `setting` is always null, because the
 reconciler does not send settings around. Of the two keys `version` in the documented example the
-applied `meta.version` is kept (facts: M2, "Central server").
+applied `meta.version` is kept (facts: M2, "Central server"). `schema` has the format.
 
 A product names what it knows in these optional arguments of its steps:
 

@@ -25,9 +25,20 @@ from reconciler.core.problem import Severity
 from reconciler.desired.document import parse
 from reconciler.drivers.m2 import check
 from reconciler.drivers.sora.conf import SoraConf
+from reconciler.errors import InputError
 from reconciler.feedback.schema import KINDS, checked
 
 ROOT = Path(__file__).parents[2]
+MESSAGES = {
+    "message-setting-feed": "setting.feed",
+    "message-setting-checkout": "setting.feed",
+    "message-setting-feedback": "setting.feedback",
+    "message-purge-feed": "purge.feed",
+    "message-purge-feedback": "purge.feedback",
+    "message-heartbeat": "heartbeat.feedback",
+    "message-nodelist-feedback": "nodelist.feedback",
+}
+CORPUS = sorted((ROOT / "tests/cases/corpus").glob("*/*.json"))
 BEYOND = {
     "setting": {"unknown-role", "unknown-connection", "wrong-connection-type", "duplicate-name"},
     "fleet": {
@@ -154,6 +165,16 @@ def agree(name, document):
 def test_right_documents_are_right_for_both(name):
     assert bases(name)
     assert all(agree(name, document) for document in bases(name))
+
+
+@pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.name)
+def test_the_corpus_is_judged_alike(path):
+    try:
+        document = parse(path.name, path.read_bytes()).value
+    except InputError:
+        return
+    name = MESSAGES.get(path.stem, "setting")
+    assert agree(name, document) or path.parent.name == "invalid"
 
 
 @pytest.mark.parametrize(("name", "path", "value", "said"), ONLY_THE_PROGRAM)

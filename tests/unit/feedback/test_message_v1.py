@@ -9,6 +9,7 @@ from support_driver import REVISION, FakeDriver, Wish, World, cluster
 from reconciler.core.observation import Observed, Present
 from reconciler.core.outcome import Outcome, State
 from reconciler.feedback.message import identity, is_told, message
+from reconciler.feedback.schema import checked
 
 NOW = datetime(2026, 11, 21, 3, 44, 55, 120_000, tzinfo=UTC)
 (BARE,) = FakeDriver(World()).plan(Wish(cluster("c", {"n": "new"})), Observed({"n": Present("old")})).steps
@@ -18,7 +19,9 @@ STEP = replace(BARE, node="edge-01", action="upload", arguments={"payload": "d",
 def told(state: State = State.DONE, reason: str = "", *, action="upload", restart=(), **arguments):
     step = replace(STEP, action=action, arguments={**STEP.arguments, **arguments})
     outcome = Outcome(step, state, reason, waiting_for_restart=restart)
-    return message(outcome, run="run-1", revision=REVISION, now=NOW)
+    found = message(outcome, run="run-1", revision=REVISION, now=NOW)
+    checked("setting.feedback", found)
+    return found
 
 
 def test_a_success_as_a_whole():
@@ -50,6 +53,16 @@ def test_a_success_as_a_whole():
         ],
         "setting": None,
     }
+
+
+@pytest.mark.parametrize("state", list(State))
+@pytest.mark.parametrize("version", [10, "A", 1.5, None])
+def test_every_message_fits_the_format(state, version):
+    found = told(
+        state, "why", setting_version=version, product_version="2.8.1", restart=("env.rt.properties",)
+    )
+    again = checked("setting.feedback", found).model_dump(mode="json", by_alias=True, exclude_unset=True)
+    assert again == found
 
 
 def test_a_failure_gives_its_reason_and_does_not_claim_the_version():

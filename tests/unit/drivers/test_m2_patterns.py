@@ -1,0 +1,99 @@
+"""The patterns of addresses in a schema take what the program takes, save for what they cannot say."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.drivers.m2 import patterns, rules
+from reconciler.drivers.m2.address import BadAddress, span
+
+PIECES = st.sampled_from(
+    [
+        *(
+            "0",
+            "1",
+            "10",
+            "255",
+            "256",
+            "01",
+            ".",
+            "-",
+            "/",
+            ":",
+            "::",
+            "[",
+            "]",
+            "*",
+            "%",
+            " ",
+            "#",
+            "24",
+            "33",
+        ),
+        *("255.255.0.0", "0.0.255.255", "10.0.0.0", "192.168.1.1", "a", "host", "_x", "65535", "65536"),
+        *("ä", "\u212a", "\n"),
+    ]
+)
+TEXTS = st.lists(PIECES, max_size=6).map("".join)
+
+
+def fits(pattern, text):
+    return bool(re.search(pattern.removesuffix("$") + r"\Z", text))
+
+
+def address_of_list(text):
+    try:
+        span(text)
+    except BadAddress as error:
+        return str(error)
+    return ""
+
+
+def member(text):
+    return "; ".join(fault.message for fault in rules._member((), text) if fault.severity == "error")
+
+
+def listen(text):
+    document = {"env": {"management": {"cluster": {"stats": {"listen": text}}}}}
+    return "; ".join(fault.message for fault in rules._stats(document))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "judge", "relations"),
+    [
+        (patterns.ADDR, address_of_list, ("runs backwards", "is not the start of its network")),
+        (patterns.MEMBER, member, ()),
+        (patterns.LISTEN, listen, ()),
+    ],
+)
+@given(text=TEXTS)
+def test_pattern_and_program_agree(pattern, judge, relations, text):
+    wrong = judge(text)
+    if not wrong:
+        assert fits(pattern, text)
+    elif fits(pattern, text):
+        assert text.count(":") > 1 or any(words in wrong for words in relations)
+
+
+@pytest.mark.parametrize("pattern", [patterns.ADDR, patterns.MEMBER, patterns.LISTEN])
+def test_a_reference_to_a_secret_has_no_form_yet(pattern):
+    assert fits(pattern, "${env:OFFICE}")
+    assert not fits(pattern, "${OFFICE}")
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("setting", True),
+        ("setting;api;", True),
+        ("api;setting", True),
+        ("", True),
+        ("setting,api", False),
+        ("mail", False),
+        ("settingapi", False),
+    ],
+)
+def test_joined_types(text, wanted):
+    assert fits(patterns.joined(["setting", "api"]), text) is wanted
