@@ -54,8 +54,8 @@ _VARIED: Final = 14
 
 def in_document(document: Document) -> Iterator[Problem]:
     """Warnings about the values of one file as it was written; what is a reference is none of them."""
-    text = getattr(document, "text", None)
-    shaped = text is None or _marked(text)
+    text: str = getattr(document, "text", "")
+    shaped = not text or _marked(text)
     if not shaped and not any(stem in text.lower() for stem in _STEMS):
         return
     for path, what in _walk(document.value, shaped=shaped):
