@@ -16,6 +16,9 @@ from reconciler.errors import InputError
 
 YAML_SUFFIXES = frozenset({".yaml", ".yml"})
 
+_FEW = 30
+"""Places that are looked for one by one take less time than all of them at once."""
+
 
 @dataclass(eq=False)
 class Document:
@@ -29,19 +32,28 @@ class Document:
         value: the plain value.
         text: the file's characters, which positions count.
         place: where everything stands, if that is known already.
+        asked: how many places were asked for while that was not known.
     """
 
     name: str
     value: Any
     text: str = field(repr=False)
     place: Place | None = field(default=None, repr=False)
+    asked: int = field(default=0, repr=False)
 
     def position(self, pointer: str, *, key: bool = False) -> Position:
         """Where the value (or its key) at a JSON pointer stands, or else its nearest parent."""
+        place, found = self._nearest(parts(pointer))
+        return self._lines.at(place.key if key and found else place.start)
+
+    def _nearest(self, path: tuple[str, ...]) -> tuple[Place, bool]:
+        """The place of a value, or of its nearest parent; all places are found out once many are wanted."""
+        self.asked += 1
+        if self.place is None and self.asked <= _FEW:
+            return jsontext.place(self.text, path)
         if self.place is None:
             self.place = jsontext.places(self.name, self.text)
-        place, found = self.place.nearest(parts(pointer))
-        return self._lines.at(place.key if key and found else place.start)
+        return self.place.nearest(path)
 
     @cached_property
     def _lines(self) -> Lines:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Iterable
+from json.decoder import scanstring
 from typing import Any, NoReturn
 
 from reconciler.desired.jsonscan import scan
 from reconciler.desired.jsonstack import DEEPEST
-from reconciler.desired.places import Place
+from reconciler.desired.places import INDEX, Place
 from reconciler.errors import InputError
 
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _TEXT = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
+_BLANK = re.compile(r"[ \t\n\r]*")
 _HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -43,6 +46,46 @@ def places(name: str, text: str) -> Place:
     return scan(name, text).place
 
 
+def place(text: str, path: Iterable[str]) -> tuple[Place, bool]:
+    """Where one value of a text stands that `read` takes, like `Place.nearest` but without all the others.
+
+    What stands before it is skipped at the speed of C, so that a few places are had at a small part of
+    what `places` costs.
+    """
+    start = _behind_blank(text, 0)
+    found = Place(start, start)
+    for part in path:
+        child = _child(text, found.start, part)
+        if child is None:
+            return found, False
+        found = child
+    return found, True
+
+
+def _child(text: str, start: int, part: str) -> Place | None:
+    """The place of a member or item of the object or array that starts at an offset."""
+    if text[start] not in "{[" or (text[start] == "[" and not INDEX.fullmatch(part)):
+        return None
+    index = 0
+    at = _behind_blank(text, start + 1)
+    while text[at] not in "}]":
+        key, name = at, str(index)
+        if text[start] == "{":
+            name, at = scanstring(text, at + 1)
+            at = _behind_blank(text, _behind_blank(text, at) + 1)
+        if name == part:
+            return Place(at, key)
+        _, at = _SKIPPER.scan_once(text, at)
+        at = _behind_blank(text, at)
+        at, index = _behind_blank(text, at + 1) if text[at] == "," else at, index + 1
+    return None
+
+
+def _behind_blank(text: str, start: int) -> int:
+    found = _BLANK.match(text, start)
+    return found.end() if found else start
+
+
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
@@ -61,6 +104,7 @@ def _constant(words: str) -> NoReturn:
     raise _Doubtful(words)
 
 
+_SKIPPER = json.JSONDecoder()
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float, parse_constant=_constant)
 
 

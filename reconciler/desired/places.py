@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-_INDEX = re.compile(r"0|[1-9][0-9]{0,9}")
+INDEX = re.compile(r"0|[1-9][0-9]{0,9}")
+"""What a part of a JSON pointer is where it means an item of an array."""
 
 
 @dataclass(slots=True, eq=False)
@@ -29,7 +30,7 @@ class Place:
         """The place of a member or an item, or nothing where there is none."""
         if self.members is not None:
             return self.members.get(part)
-        if self.items is None or not _INDEX.fullmatch(part) or int(part) >= len(self.items):
+        if self.items is None or not INDEX.fullmatch(part) or int(part) >= len(self.items):
             return None
         return self.items[int(part)]
 

@@ -53,6 +53,22 @@ def walk(value, path=()):
             yield from walk(inner, (*path, index))
 
 
+def spot(found):
+    place, exact = found
+    return place.start, place.key, exact
+
+
+@QUICK
+@given(values, indents, escapes, st.lists(texts | st.integers(-1, 5), max_size=2))
+def test_one_place_alone_is_the_place_among_all(value, indent, escape, astray):
+    text = f" {json.dumps(value, indent=indent, ensure_ascii=escape)}\n"
+    tree = jsontext.places("a.json", text)
+    for path, _ in walk(jsontext.read("a.json", text)):
+        for wanted in (path, (*path, *astray)):
+            names = [str(part) for part in wanted]
+            assert spot(jsontext.place(text, names)) == spot(tree.nearest(names))
+
+
 def same(left, right):
     """Equality that tells 1 from 1.0 and from true."""
     return json.dumps(left) == json.dumps(right)
