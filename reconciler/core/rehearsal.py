@@ -103,13 +103,14 @@ class Rehearsal(Generic[W]):
         resting = not OPEN.isdisjoint(moment.phases)
         if resting and moment.struck:
             return
+        _, plan, phases, running, left, _, crashes, passes, late = moment  # twice as fast as `_replace`
         faults, returns = self.ground.around(moment.world)
-        if moment.faults:
-            for fault in faults:
-                after = moment._replace(world=fault.world, faults=moment.faults - 1, struck=resting)
-                yield Move(fault.story, after)
+        for fault in faults if left else ():
+            fewer = Moment(fault.world, plan, phases, running, left - 1, resting, crashes, passes, late)
+            yield Move(fault.story, fewer)
         for back in returns:
-            yield Move(back.story, moment._replace(world=back.world, struck=resting))
+            same = Moment(back.world, plan, phases, running, left, resting, crashes, passes, late)
+            yield Move(back.story, same)
 
     def _planned(self, moment: Moment) -> Iterator[Move[Moment]]:
         if not moment.passes:

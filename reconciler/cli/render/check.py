@@ -33,11 +33,12 @@ def sentence(one: Checked, faults: int) -> str:
         return f"not explored: {one.reason}"
     bounds = f"up to {plural(faults, 'fault')} and one kill of the reconciler"
     states = plural(one.explored.states, "state")
+    part = f"; {one.words}" if one.words else ""
     if one.explored.broken:
         return f"broken after {plural(len(one.explored.story), 'move')}: {one.explored.broken}"
     if not one.explored.complete:
-        return f"no violation in {states}, {bounds}; not exhaustive, the bound on states was reached"
-    return f"all invariants hold in all {states}, {bounds}"
+        return f"no violation in {states}, {bounds}; not exhaustive, the bound on states was reached{part}"
+    return f"all invariants hold in all {states}, {bounds}{part}"
 
 
 def _lines(one: Checked, faults: int) -> Iterator[str]:
@@ -56,5 +57,6 @@ def _plain(one: Checked) -> dict[str, Any]:
         "states": found.states,
         "complete": found.complete,
         "broken": found.broken,
+        "stands_for": one.words,
         "story": list(found.story),
     }

@@ -119,8 +119,10 @@ class M2Play:
         if isinstance(result, machine.Refused):
             return world
         number = self.shapes.number(result.node, self.desired.resources or shape.held)
-        again = seat.ours and number == seat.shape
-        return seated(world, place, seat._replace(shape=number, ours=True, again=again))
+        content = self.shapes.loaded(number)
+        ours = content is not None and content.fingerprint == step.arguments["after"]
+        again = ours and seat.ours and number == seat.shape
+        return seated(world, place, seat._replace(shape=number, ours=ours, again=again))
 
     def halves(self, world: World, step: Step) -> Iterator[tuple[str, World]]:  # noqa: ARG002  (see Play)
         """A node takes a setting whole or not at all."""

@@ -8,7 +8,7 @@ because nodes have to do with each other in pairs only.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from itertools import combinations, product
 from typing import Any, Final
@@ -25,7 +25,7 @@ from reconciler.drivers.m2.hearing import ring
 from reconciler.drivers.m2.impact import NEEDED, able, waits
 from reconciler.drivers.m2.judge import carries
 from reconciler.drivers.m2.rehearsal import M2Play
-from reconciler.drivers.m2.schema import Deliver, Desired, Loaded, Target
+from reconciler.drivers.m2.schema import Content, Deliver, Desired, Loaded, Target
 from reconciler.drivers.m2.seats import Player, Seat, World
 from reconciler.drivers.m2.shapes import Shapes
 
@@ -53,8 +53,9 @@ def stages(desired: Desired, observed: Observed[Loaded], plan: ClusterPlan) -> t
     if len(read) <= FEW and len(read) == len(desired.targets) == len(desired.entry.nodes):
         return (_stage(desired, observed, plan, read, ""),)
     kinds: dict[tuple[Any, ...], list[Target]] = {}
+    tell = _Kinds(desired)
     for target in read:
-        kind = _kind(desired, target, observed, steps.get(target.node))
+        kind = tell.of(target, _loaded(observed, target), steps.get(target.node))
         if kind is not None:
             kinds.setdefault(kind, []).append(target)
     chosen = list(_chosen(list(kinds.values()), steps.keys()))
@@ -84,65 +85,77 @@ def _chosen(kinds: Sequence[Sequence[Target]], planned: Iterable[str]) -> Iterat
             yield [one[0], other[0]]
 
 
-def _kind(
-    desired: Desired, target: Target, observed: Observed[Loaded], step: Step | None
-) -> tuple[Any, ...] | None:
-    """All that decides what may become of a node; none where it neither changes nor is in a cluster."""
-    answer = observed.nodes[target.node]
-    loaded = answer.value if isinstance(answer, Present) else None
-    before, after = loaded.content if loaded else None, target.content
-    rings = tuple(
-        (one.port, one.base, one.members) if one else None
-        for one in (ring(content.canonical) if content else None for content in (before, after))
-    )
-    if step is None and rings[0] is None:
-        return None
-    player = _player(desired, target, loaded)
-    ports = tuple(
-        machine.lookup(content.canonical, _PORT) if content else None for content in (before, after)
-    )
-    return (
-        step is None,
-        loaded is None,
-        rings,
-        ports[0] == ports[1],
-        player.direct,
-        tuple(_powers(content, player.hosts) for content in (before, after)),
-        bool(waits(before, after)) if before else False,
-        bool(loaded and loaded.waiting),
-        carries(loaded.held if loaded else None, desired.resources),
-        step.wave if step else 0,
-    )
+@dataclass(slots=True)
+class _Kinds:
+    """Tells nodes apart by all that decides what may become of them; what settings share is weighed once."""
+
+    desired: Desired
+    _known: dict[tuple[Any, ...], tuple[Any, ...]] = field(init=False, default_factory=dict)
+
+    def of(self, target: Target, loaded: Loaded | None, step: Step | None) -> tuple[Any, ...] | None:
+        """The kind of a node; none where it neither changes nor is in a cluster."""
+        before, after = loaded.content if loaded else None, target.content
+        envs = tuple(content.prints.get("env") if content else "" for content in (before, after))
+        key = (loaded is None, *envs, loaded.caller if loaded else "")
+        if key not in self._known:
+            self._known[key] = self._traits(before, after, _hosts(self.desired, loaded))
+        rings = self._known[key][0]
+        if step is None and rings[0] is None:
+            return None
+        return (
+            step is None,
+            loaded is None,
+            _direct(target, loaded),
+            bool(loaded and loaded.waiting),
+            carries(loaded.held if loaded else None, self.desired.resources),
+            step.wave if step else 0,
+            *self._known[key],
+        )
+
+    def _traits(self, before: Content | None, after: Content, hosts: tuple[str, ...]) -> tuple[Any, ...]:
+        both = (before, after)
+        rings = (ring(content.canonical) if content else None for content in both)
+        ports = {machine.lookup(content.canonical, _PORT) for content in both if content}
+        return (
+            tuple((one.port, one.base, one.members) if one else None for one in rings),
+            len(ports) > 1,
+            tuple(_powers(content, hosts) for content in both),
+            bool(waits(before, after)) if before else False,
+        )
 
 
-def _powers(content: Any, hosts: tuple[str, ...]) -> tuple[Any, ...]:
+def _powers(content: Content | None, hosts: tuple[str, ...]) -> tuple[Any, ...]:
     """What a setting lets the hosts do under every rule, and whether it lets anybody."""
     said = said_of_access(content) if content else None
-    rights = tuple(
-        tuple(permission in rights for permission in (NEEDED, READ_MORE))
-        for rights in (
-            access(said, host, Choices(match=match, open_without_list=free)).permissions
-            for host, match, free in product(hosts, Match, (True, False))
-        )
-    )
-    return bool(able(said or {})), rights
+    ways = (Choices(match=match, open_without_list=free) for match, free in product(Match, (True, False)))
+    rights = [access(said, host, way).permissions for way in ways for host in hosts]
+    return bool(able(said or {})), tuple((NEEDED in own, READ_MORE in own) for own in rights)
 
 
-def _player(desired: Desired, target: Target, loaded: Loaded | None) -> Player:
-    """A node with the hosts that manage it: the known ones, or else one address for each that may."""
-    known = callers(
-        loaded.content if loaded else None, desired.entry.management, loaded.caller if loaded else ""
-    )
-    hosts: tuple[str, ...] = known.addresses if known.rules else ()
-    if loaded is not None and not hosts:
-        spans = able(said_of_access(loaded.content))
-        hosts = tuple(
-            str(ip_address(span.low.to_bytes(4 if span.version == 4 else 16, "big")))  # noqa: PLR2004
-            for span in spans[:FEW]
-        )
-    at = loaded.base if loaded and loaded.base else target.bases[0]
+def _hosts(desired: Desired, loaded: Loaded | None) -> tuple[str, ...]:
+    """The hosts that manage a node: the known ones, or else one address for each entry that may."""
+    before, caller = (loaded.content, loaded.caller) if loaded else (None, "")
+    known = callers(before, desired.entry.management, caller)
+    if known.rules or before is None:
+        return known.addresses
+    lowest = ((span.version, span.low) for span in able(said_of_access(before))[:FEW])
+    return tuple(str(ip_address(low.to_bytes(4 if version == 4 else 16, "big"))) for version, low in lowest)  # noqa: PLR2004
+
+
+def _at(target: Target, loaded: Loaded | None) -> str:
+    """Where a node answers."""
+    return loaded.base if loaded and loaded.base else target.bases[0]
+
+
+def _direct(target: Target, loaded: Loaded | None) -> bool:
+    """Whether the port at which a node answers is its own, and not translated on the way."""
     port = machine.lookup(loaded.content.canonical, _PORT) if loaded else None
-    return Player(target, hosts, urlsplit(at).port == port, loaded.caller if loaded else "")
+    return urlsplit(_at(target, loaded)).port == port
+
+
+def _loaded(observed: Observed[Loaded], target: Target) -> Loaded | None:
+    answer = observed.nodes[target.node]
+    return answer.value if isinstance(answer, Present) else None
 
 
 def _stage(
@@ -153,31 +166,25 @@ def _stage(
     words: str,
 ) -> Stage[World]:
     """A play of some nodes, with as much at once as fits: all where all is, otherwise one less."""
+    shapes, seats, players, backups = Shapes(), [], [], True
+    for target in targets:
+        loaded = _loaded(observed, target)
+        told = loaded.caller if loaded else ""
+        players.append(Player(target, _hosts(desired, loaded), _direct(target, loaded), told))
+        seats.append(Seat(shapes.begun(loaded, _delivered(desired, target, shapes)), _at(target, loaded)))
+        here = loaded is not None and loaded.shows(target.content.fingerprint)
+        backups = backups and not (here and loaded is not None and loaded.held is None)
     names = {target.node for target in targets}
-    steps = tuple(step for step in plan.steps if step.node in names)
     fits = len(plan.steps) <= plan.concurrency
     at_once = len(targets) if fits else max(1, min(plan.concurrency, len(targets) - 1))
     nodes = tuple(node for node in desired.entry.nodes if node.name in names)
     entry = desired.entry.model_copy(update={"nodes": nodes, "concurrency": at_once})
     part = replace(desired, entry=entry, targets=tuple(targets), notes=())
-    shapes = Shapes()
-    seats, players = [], []
-    for target in targets:
-        answer = observed.nodes[target.node]
-        loaded = answer.value if isinstance(answer, Present) else None
-        players.append(_player(desired, target, loaded))
-        at = loaded.base if loaded and loaded.base else target.bases[0]
-        seats.append(Seat(shapes.begun(loaded, _delivered(desired, target, shapes)), at))
-    answers = [observed.nodes[target.node] for target in targets]
     rules = tuple(_rules(players, seats, shapes)) or (DEFAULTS,)
-    backups = all(
-        not (isinstance(one, Present) and one.value.shows(target.content.fingerprint))
-        or one.value.held is not None
-        for one, target in zip(answers, targets, strict=True)
-    )
     play = M2Play(part, tuple(players), rules, shapes, backups=backups)
     worlds = tuple(World(number, tuple(seats)) for number in range(len(rules)))
     play.whole = not play.apart(worlds[0])
+    steps = tuple(step for step in plan.steps if step.node in names)
     reduced = replace(plan, steps=steps, nodes=len(nodes), unchanged=0, findings=(), concurrency=at_once)
     return Stage(play, worlds, part, reduced, words)
 
