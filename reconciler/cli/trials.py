@@ -9,6 +9,7 @@ from pathlib import Path
 from reconciler.cli.render.clean import clean, plural
 from reconciler.cli.terminal import Terminal
 from reconciler.drivers.registry import DRIVERS
+from reconciler.trials.apart import tried_apart
 from reconciler.trials.scenario import CLAIMS, Script, read
 from reconciler.trials.schedule import drawn
 from reconciler.trials.staging import staged
@@ -66,9 +67,17 @@ def play(path: Path, fleet: Path | None, *, seed: int | None, runs: int, termina
         schedule = drawn(script, stage.cast(), one)
         if number == 1:
             terminal.say("".join(f"  {clean(line)}\n" for line in schedule.lines()))
-        tally.add(tried(stage, schedule, DRIVERS))
-    terminal.say("".join(f"{clean(line)}\n" for line in _report(path, tally)))
+        if script.scenario.kills:
+            tried_apart(script, stage, one, tally.add)
+        else:
+            tally.add(tried(stage, schedule, DRIVERS))
+    terminal.say("".join(f"{_clean(line)}\n" for line in _report(path, tally)))
     return 1 if tally.failed else 0
+
+
+def _clean(line: str) -> str:
+    """The line, which keeps its indent."""
+    return " " * (len(line) - len(line.lstrip(" "))) + clean(line)
 
 
 def _head(script: Script, stage: Stage, seed: int, number: int) -> Iterator[str]:

@@ -27,7 +27,7 @@ What = StrEnum("What", {**_KINDS, "SIGKILL": SIGKILL})  # type: ignore[misc]
 
 MEANINGS: Final[Mapping[str, str]] = {
     **{str(kind): meaning for kind, meaning in MEANING.items()},
-    SIGKILL: "kills the reconciler's process at a write of its journal; it is then run again",
+    SIGKILL: "kills the reconciler's process at a write of its journal, or when a change has come to a node",
 }
 """Every fault in one line, for the help."""
 
@@ -123,10 +123,10 @@ class FaultEntry(Strict):
 
     @model_validator(mode="after")
     def _sound(self) -> FaultEntry:
-        point = self.at.journal if self.at else None
-        if self.kills and (point is None or self.node):
-            raise ValueError("sigkill takes `at: {journal: …}` and no node")
-        if not self.kills and point == "every":
+        at = self.at or At(run=1)
+        if self.kills and (self.node or at.to or not (at.journal or at.change)):
+            raise ValueError("sigkill takes `at: {journal: …}` or `at: {change: …}`, and no node")
+        if not self.kills and at.journal == "every":
             raise ValueError("`journal: every` is for sigkill alone")
         return self
 
@@ -231,6 +231,10 @@ def _scenario(document: Document, value: Any) -> Scenario:
         raise InputError(problems(mismatches(error, Scenario, value), document, "")) from error
     if not scenario.kills:
         return scenario
+    if scenario.random is not None:
+        message = "`random` draws the reconciler's deaths itself, and does not go together with sigkill"
+        where = document.position("/random")
+        raise InputError([Problem(where, "/random", Severity.ERROR, "bad-scenario", message)])
     for index, entry in enumerate(scenario.faults):
         if not entry.kills and entry.at and (entry.at.step or entry.at.journal):
             pointer = f"/faults/{index}/at"

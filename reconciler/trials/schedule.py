@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -66,16 +66,23 @@ class Death:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """All that goes wrong in one trial."""
+    """All that goes wrong in one trial.
+
+    Args:
+        shots: numbers of the changes with whose arrival at a node the reconciler is killed.
+    """
 
     seed: int
     blows: tuple[Blow, ...] = ()
     deaths: tuple[Death, ...] = ()
+    shots: tuple[int, ...] = ()
 
     def lines(self) -> Iterator[str]:
         """In words, one line each."""
         yield from map(str, self.blows)
         yield from map(str, self.deaths)
+        for change in self.shots:
+            yield f"the reconciler is killed when change {change} comes to a node"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +111,24 @@ def drawn(script: Script, cast: Cast, seed: int) -> Schedule:
         if not entry.kills
     ]
     more = script.scenario.random
-    if more is None:
-        return Schedule(seed, tuple(blows))
+    if script.scenario.kills or more is None:
+        return Schedule(seed, tuple(blows), *_killed(script.scenario.kills))
     blows += [_blow(more, cast, chance) for _ in range(chance.randint(0, more.faults))]
     deaths = [
         Death(chance.randint(1, 14), chance.random() < 0.5)  # noqa: PLR2004  (either side)
         for _ in range(chance.randint(0, more.kills))
     ]
     return Schedule(seed, tuple(blows), tuple(sorted(deaths, key=lambda death: death.write)))
+
+
+def _killed(entries: Iterable[FaultEntry]) -> tuple[tuple[Death, ...], tuple[int, ...]]:
+    """The deaths at one write each, and the shots; `journal: every` is many schedules."""
+    moments = [entry.at.moment for entry in entries if entry.at is not None]
+    deaths = [
+        Death(number, after=True) for kind, number in moments if kind == "journal" and number != "every"
+    ]
+    shots = [number for kind, number in moments if kind == "change"]
+    return tuple(sorted(deaths, key=lambda death: death.write)), tuple(shots)
 
 
 def _written(script: Script, index: int, entry: FaultEntry, cast: Cast, chance: random.Random) -> Blow:

@@ -30,7 +30,8 @@ def staged(script: Script, folder: Path | None = None) -> Stage:
         InputError: a fleet file, or the scenario against it, is wrong.
     """
     scenario, before = script.scenario, script.scenario.before
-    fleet = fleet_in(folder or script.folder(scenario.fleet))
+    place = folder or script.folder(scenario.fleet)
+    fleet = fleet_in(place)
     machines = fleet_in(script.folder(before.fleet)) if before.fleet else fleet
     try:
         choices = chosen(scenario.choices)
@@ -45,6 +46,7 @@ def staged(script: Script, folder: Path | None = None) -> Stage:
         choices=choices,
         runs=1 + scenario.reruns,
         invariants=scenario.invariants,
+        folder=place,
     )
     _check(script, stage)
     return stage

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Collection
-from typing import Final
+from collections.abc import Callable, Collection
 
 from reconciler.drivers.simulation.faults import Fault, Kind
 from reconciler.drivers.simulation.host import Simulation
 from reconciler.trials.record import Recorder
 from reconciler.trials.schedule import Blow, Schedule
-
-BETWEEN: Final = 1.0
-"""Seconds between two runs of the reconciler, by the trial's clock."""
 
 
 class Strikes:
@@ -33,6 +29,7 @@ class Strikes:
         self._counts: Counter[tuple[str, str]] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         recorder.struck = self.requested
+        self.changing: Callable[[], None] = lambda: None
 
     async def begin(self) -> None:
         """Take the nodes down that are down for good, and wind up what comes after a while."""
@@ -46,10 +43,12 @@ class Strikes:
         """The so-manieth run of the reconciler is about to begin."""
         for blow in self._due("run", number):
             self._now(blow)
-        await asyncio.sleep(BETWEEN)
+        await asyncio.sleep(0)
 
     def requested(self, node: str, change: bool) -> None:  # noqa: FBT001  (a callback)
         """A request has come to a node."""
+        if change:
+            self.changing()
         kinds = ("request", "change") if change else ("request",)
         for kind in kinds:
             for name in (node, self.recorder.clusters[node]):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count
@@ -43,6 +44,7 @@ class Stage:
         down: nodes that are down for good.
         runs: how often the reconciler is run while faults last.
         invariants: what has to hold.
+        folder: where the fleet file of `fleet` is.
     """
 
     fleet: Fleet
@@ -53,6 +55,7 @@ class Stage:
     choices: Mapping[str, Any] | None = None
     runs: int = 2
     invariants: tuple[Invariant, ...] = tuple(Invariant)
+    folder: Path = Path()
 
     @property
     def clusters(self) -> dict[str, str]:
@@ -111,12 +114,21 @@ def scratch() -> tempfile.TemporaryDirectory[str]:
 
 @dataclass(slots=True)
 class Trial:
-    """One trial under way."""
+    """One trial under way.
+
+    Args:
+        clock: stamps everything.
+        folder: where the journal is.
+        pause: seconds between two runs of the reconciler.
+        changing: told when a change has come to a node, before it is performed.
+    """
 
     stage: Stage
     schedule: Schedule
     clock: Clock
     folder: Path
+    pause: float = 1.0
+    changing: Callable[[], None] = lambda: None
 
     async def play(self, reconciler: Reconciler, pen: Pen) -> Verdict:
         """Serve the nodes, strike, run, end the faults, run until all is calm, judge."""
@@ -132,6 +144,7 @@ class Trial:
         desks = {desk.entry.name: desk for desk in (*stage.machines.desks, *stage.fleet.desks)}
         recorder.begin({name: witness(desks[name], simulation.world(name)) for name in simulation.clusters})
         strikes = Strikes(self.schedule, simulation, recorder, stage.down)
+        strikes.changing = self.changing
         pen.written, pen.intended = strikes.written, strikes.intended
         async with simulation:
             await strikes.begin()
@@ -150,6 +163,7 @@ class Trial:
         self, number: int, reconciler: Reconciler, strikes: Strikes, simulation: Simulation
     ) -> Ran:
         await strikes.run(number)
+        await asyncio.sleep(self.pause)
         recorder = strikes.recorder
         recorder.note(f"run {number} of the reconciler begins")
         ran = await reconciler.run()

@@ -1,0 +1,139 @@
+"""The reconciler's process is killed at every write of its journal, over HTTP with the real drivers."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from reconciler.drivers.simulation.addresses import free_addresses
+from reconciler.trials.apart import tried_apart
+from reconciler.trials.scenario import read
+from reconciler.trials.staging import staged
+
+EVERY = "faults: [{fault: sigkill, at: {journal: every}}]"
+
+
+@pytest.fixture
+def scenario(tmp_path):
+    """Writes a fleet of one M2 node and three Sora nodes, and a scenario for it; gives its path."""
+    places = [str(place) for place in free_addresses(4)]
+    edge = [{"name": "edge-01", "address": places[0]}]
+    live = [{"name": f"n{one}@s{one}.example.com", "api": f"http://{places[one]}/"} for one in range(1, 4)]
+    clusters = [
+        {"name": "edge", "kind": "m2", "setting": "s.json", "concurrency": 1, "nodes": edge},
+        {"name": "live", "kind": "sora", "nodes": live},
+    ]
+    (tmp_path / "fleet.json").write_text(json.dumps({"clusters": clusters}))
+    permissions = {"enableSetting": True, "enableGet": True}
+    management = {
+        "api": {"allowList": [{"role": "admin", "addr": "127.0.0.1"}]},
+        "roles": [{"name": "admin", "permissions": permissions}],
+    }
+    (tmp_path / "s.json").write_text(json.dumps({"env": {"management": management}}))
+
+    def write(text):
+        path = tmp_path / "scenario.yaml"
+        path.write_text(f"name: Killed\nreruns: 0\n{text}\n")
+        return path
+
+    return write
+
+
+def played(path):
+    script = read(path)
+    verdicts = []
+    tried_apart(script, staged(script), 1, verdicts.append)
+    return verdicts
+
+
+def test_nothing_is_done_twice_or_lost_wherever_the_process_is_killed(scenario):
+    verdicts = played(scenario(EVERY))
+    assert [str(breach) for verdict in verdicts for breach in verdict.breaches] == []
+    assert len(verdicts) >= 2 * (1 + 2 + 2 + 1)  # the run, two intents, two outcomes, the end: each side
+    assert {verdict.died for verdict in verdicts} == {1}
+    assert {verdict.changes for verdict in verdicts} == {2}
+    assert {verdict.runs for verdict in verdicts} >= {3}
+
+
+def test_the_process_is_killed_when_a_change_has_come(scenario):
+    (verdict,) = played(scenario("faults: [{fault: sigkill, at: {change: 2}}]"))
+    assert verdict.breaches == ()
+    assert verdict.died == 1
+    assert verdict.changes == 2
+
+
+def test_two_deaths_and_a_fault_of_a_node_in_one_schedule(scenario):
+    faults = (
+        "{fault: sigkill, at: {journal: 3}}, {fault: sigkill, at: {journal: 5}}, {fault: lost, node: edge-01}"
+    )
+    (verdict,) = played(scenario(f"faults: [{faults}]"))
+    assert verdict.breaches == ()
+    assert verdict.died == 2
+
+
+def test_a_killed_process_is_really_killed(scenario):
+    """The program that runs the reconciler is asked as `Nursery` asks it, and its copy looked after."""
+    path = scenario(EVERY)
+    with subprocess.Popen(
+        [sys.executable, "-m", "reconciler.trials.child"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as program:
+        asked = {
+            "fleet": str(path.parent),
+            "state": str(path.parent / "state"),
+            "deaths": {"1": True},
+            "writes": 0,
+        }
+        program.stdin.write(json.dumps(asked) + "\n")
+        program.stdin.flush()
+        assert json.loads(program.stdout.readline()) > 0
+        assert json.loads(program.stdout.readline()) is None
+        program.stdin.close()
+        assert program.wait(timeout=30) == 0
+
+
+def reconcile(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "reconciler.cli.main", "simulate", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_the_command_says_that_everything_held(scenario):
+    done = reconcile("--faults", scenario("random: {faults: 2}"), "--runs", "3", "--seed", "5")
+    assert done.returncode == 0, done.stderr
+    head, report = done.stdout.splitlines()
+    assert head == "Killed: 4 nodes of 2 clusters, seeds 5 to 7"
+    assert report.startswith("passed: 3 schedules, ")
+
+
+def test_the_command_tells_the_story_of_what_did_not_hold(scenario):
+    path = scenario("before: {down: [edge-01]}")
+    done = reconcile("--faults", path)
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    assert "failed: 1 of 1 schedule" in done.stdout
+    assert "  edge-01 has another setting than the fleet file gives it [converged]" in lines
+    assert f"to see it again: reconcile simulate --faults {path} --seed 1" in lines
+    assert any(line.startswith("  run 9 ends: ") for line in lines)
+
+
+def test_the_command_names_the_place_of_a_mistake(scenario):
+    path = scenario("faults:\n- {fault: killd, node: edge-01}")
+    done = reconcile("--faults", path)
+    assert done.returncode == 1
+    assert f"error: {path}:4:11: `fault` is `killd`" in done.stderr, done.stderr
+    assert "did you mean `killed`?" in done.stderr
+
+
+def test_faults_with_another_fleet(scenario, tmp_path):
+    path = scenario("fleet: nowhere")
+    assert "nowhere" in reconcile("--faults", path).stderr
+    done = reconcile(tmp_path, "--faults", path)
+    assert done.returncode == 0, done.stdout
