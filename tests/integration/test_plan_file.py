@@ -201,7 +201,7 @@ def test_guards_judge_anew_and_an_approval_of_the_plan_counts(site):
     assert "[approval-needed]" in site.run("apply", site.plan, status=5)
     assert sorted(site.changed) == ["n0", "n1"]
     told = site.planned("--only", "live")
-    (digest,) = set(re.findall(r"this plan's id is ([0-9a-f]{12})", told))
+    (digest,) = set(re.findall(r"this\s+plan's\s+id\s+is\s+([0-9a-f]{12})", told))
     site.run("approve", digest, "--by", "kim")
     site.run("apply", site.plan)
     assert site.changed[2:] == ["l0@127.0.0.1"]
