@@ -21,16 +21,21 @@ from reconciler.drivers.sora.picture import picture_of, state_of
 from reconciler.drivers.sora.schema import SoraDesired
 
 
-def edge(wanted=None, shown=None, *, nodes=("n1", "n2", "n3"), domain=(), **more):
-    """A change of M2 nodes from one setting to another."""
+def edge(wanted=None, shown=None, *, nodes=("n1", "n2", "n3"), domain=(), port="", **more):
+    """A change of M2 nodes from one setting to another; `port` stands in their addresses."""
     given = {key: more.pop(key) for key in ("management", "concurrency", "deliver") if key in more}
     where = desk(wanted or setting(meta__version="B"), nodes=nodes, **given)
-    if domain:
-        places = dict(zip(nodes, domain, strict=True))
-        own = [node.model_copy(update={"domain": places[node.name]}) for node in where.entry.nodes]
-        where = replace(where, entry=where.entry.model_copy(update={"nodes": tuple(own)}))
+    places = dict(zip(nodes, domain or [""] * len(nodes), strict=True))
+    own = [
+        node.model_copy(update={"domain": places[node.name], "address": f"{node.address}{port}"})
+        for node in where.entry.nodes
+    ]
+    where = replace(where, entry=where.entry.model_copy(update={"nodes": tuple(own)}))
     desired = DRIVER.desire(where)
-    observed = Observed({node: Present(loaded(shown, caller="127.0.0.1")) for node in nodes})
+    answers = {
+        node: loaded(shown, caller="127.0.0.1", base=f"http://{node}.example.com:10040") for node in nodes
+    }
+    observed = Observed({node: Present(answer) for node, answer in answers.items()})
     plan = DRIVER.plan(desired, observed)
     return Case(plan, where.entry, desired, observed, revision=REVISION, at=NOON, **more)
 

@@ -157,6 +157,13 @@ SCENARIOS = [
         locked_out,
     ),
     Scenario(
+        "lock-out",
+        m2,
+        "moving_out_of_sight",
+        lambda: edge(setting(env__management__api__port=10041), policy=FREE, port=":10040"),
+        lambda: edge(setting(env__management__api__port=10041), policy=FREE),
+    ),
+    Scenario(
         "lock-out-all",
         m2,
         "locking_out_everybody",
@@ -251,7 +258,7 @@ def silent(_: Case):
     return ()
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.code)
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.guard)
 def test_exactly_one_guard_stands_in_the_way(scenario, monkeypatch):
     case = scenario.refused()
     own = getattr(scenario.module, scenario.guard)
@@ -261,7 +268,7 @@ def test_exactly_one_guard_stands_in_the_way(scenario, monkeypatch):
     assert codes(case, [one for one in guards_of(case) if one is not own]) == set()
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.code)
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.guard)
 def test_what_is_near_passes_every_guard(scenario):
     case = scenario.passes()
     assert verdicts(case, guards_of(case)) == ()
