@@ -9,6 +9,7 @@ from reconciler.core.problem import Severity
 from reconciler.desired.document import parse
 from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import InputError
+from reconciler.feedback.schema import checked
 
 CORPUS = Path(__file__).parents[1] / "cases/corpus"
 VALID = sorted((CORPUS / "valid").glob("*.json"))
@@ -21,22 +22,29 @@ clusters:
 
 def errors_of(path):
     """What a reader of the file is told, one line each."""
-    if path.name.startswith("message"):
-        try:
-            parse(path.name, path.read_bytes())
-        except InputError as error:
-            return [str(problem) for problem in error.problems]
-        return []
-    return [str(problem) for problem in _found(path) if problem.severity is Severity.ERROR]
+    found = _message(path) if path.name.startswith("message") else _setting(path)
+    return [str(problem) for problem in found if problem.severity is Severity.ERROR]
 
 
-def _found(path):
+def _setting(path):
     files = {"fleet.yaml": FLEET.replace("NAME", path.name), path.name: path.read_bytes()}
     try:
         (desk,) = fleet_of(files).desks
         DRIVERS["m2"].desire(desk)
     except InputError as error:
         return error.problems
+    return ()
+
+
+def _message(path):
+    """Of `message-KIND.json` or `message-KIND--VARIANT.json`; `message.json` is the form of all kinds."""
+    try:
+        document = parse(path.name, path.read_bytes())
+    except InputError as error:
+        return error.problems
+    kind = path.stem.removeprefix("message").removeprefix("-").partition("--")[0]
+    if kind:
+        assert checked(kind, document.value)
     return ()
 
 
