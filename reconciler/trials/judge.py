@@ -123,19 +123,27 @@ def _steps(evidence: Evidence) -> Iterator[Breach]:
         if record.line.finished is None:
             yield Breach(Invariant.NOTHING_LOST, f"run {record.line.id} has no end in the history")
         for entry in record.entries:
-            words = _open(entry) or ""
-            if words:
+            if words := _open(entry, record, evidence.history):
                 yield Breach(Invariant.NOTHING_LOST, f"{entry.step.id} of run {record.line.id} {words}")
             elif said := _untrue(evidence, entry, record.line.started):
                 yield Breach(Invariant.HISTORY_TRUE, f"{entry.step.id} of run {record.line.id}: {said}")
 
 
-def _open(entry: Entry) -> str:
+def _open(entry: Entry, record: RunRecord, history: Sequence[RunRecord]) -> str:
+    """What the history does not tell of a step; a step that a later run took up may stay unknown."""
     if entry.state is None:
         return "has no outcome in the history"
-    if entry.state is State.UNKNOWN:
-        return "is still unknown, though all nodes answer again"
-    return ""
+    if entry.state is not State.UNKNOWN:
+        return ""
+    step = entry.step
+    later = history[history.index(record) + 1 :]
+    taken_up = any(
+        (one.step.cluster, one.step.node) == (step.cluster, step.node)
+        and (one.intended or one.state is State.FOUND)
+        for other in later
+        for one in other.entries
+    )
+    return "" if taken_up else "is still unknown, though all nodes answer again"
 
 
 def _untrue(evidence: Evidence, entry: Entry, started: datetime) -> str:

@@ -25,7 +25,7 @@ class Strikes:
         self._waiting = list(schedule.blows)
         self._simulation = simulation
         self.recorder = recorder
-        self._down = frozenset(down)
+        self._down = set(down)
         self._counts: Counter[tuple[str, str]] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         recorder.struck = self.requested
@@ -38,6 +38,12 @@ class Strikes:
         for blow in [blow for blow in self._waiting if blow.when.kind == "after"]:
             self._waiting.remove(blow)
             self._later(self._after(blow))
+
+    async def stop(self, node: str) -> None:
+        """A person stops a node, for good."""
+        self._down.add(node)
+        await self._simulation.add(node, Fault(Kind.KILLED))
+        self.recorder.look()
 
     async def run(self, number: int) -> None:
         """The so-manieth run of the reconciler is about to begin."""

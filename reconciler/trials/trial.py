@@ -13,7 +13,6 @@ from typing import Any, Final
 
 from reconciler.core.instant import Clock
 from reconciler.desired.fleet import Fleet
-from reconciler.drivers.simulation.faults import Fault, Kind
 from reconciler.drivers.simulation.host import Simulation
 from reconciler.drivers.simulation.witnesses import witness
 from reconciler.engine.survey import Drivers
@@ -148,20 +147,15 @@ class Trial:
         pen.written, pen.intended = strikes.written, strikes.intended
         async with simulation:
             await strikes.begin()
-            ran = [
-                await self._run(number, reconciler, strikes, simulation)
-                for number in range(1, stage.runs + 1)
-            ]
+            ran = [await self._run(number, reconciler, strikes) for number in range(1, stage.runs + 1)]
             await strikes.end()
             for number in range(stage.runs + 1, stage.runs + LEFT + 1):
-                ran.append(await self._run(number, reconciler, strikes, simulation))
+                ran.append(await self._run(number, reconciler, strikes))
                 if ran[-1].calm and not any(one.unlike() for one in recorder.witnesses.values()):
                     break
             return await self._verdict(recorder, ran)
 
-    async def _run(
-        self, number: int, reconciler: Reconciler, strikes: Strikes, simulation: Simulation
-    ) -> Ran:
+    async def _run(self, number: int, reconciler: Reconciler, strikes: Strikes) -> Ran:
         await strikes.run(number)
         await asyncio.sleep(self.pause)
         recorder = strikes.recorder
@@ -170,7 +164,7 @@ class Trial:
         recorder.note(f"run {number} ends: {ran.words}")
         for node in ran.stops:
             recorder.note(f"a person stops {node}, as the run asks")
-            await simulation.add(node, Fault(Kind.KILLED))
+            await strikes.stop(node)
         recorder.look()
         return ran
 
