@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from reconciler.cli.look import Order
     from reconciler.cli.terminal import Terminal
     from reconciler.core.outcome import Report
+    from reconciler.core.plan import Revision
     from reconciler.core.planfile import PlanFile
+    from reconciler.core.ports import Source
     from reconciler.desired.fleet import Fleet
     from reconciler.engine.survey import Survey
 
@@ -126,6 +128,35 @@ def _acted(report: Report) -> bool:
     return report.exit_status != WorldChanged.exit_status
 
 
+async def _not_withdrawn(planned: Revision, order: Order, source: Source) -> None:
+    """Nothing, where the branch that the plan was made from still has its commit.
+
+    Raises:
+        WorldChanged: the branch was rewritten without it, or is gone.
+        SourceUnreachable: the source does not answer.
+    """
+    from reconciler.core.descent import Dated, base  # noqa: PLC0415
+    from reconciler.engine.planfile import OUTDATED  # noqa: PLC0415
+    from reconciler.sources.locate import COMMIT, locate  # noqa: PLC0415
+
+    if not (isinstance(source, Dated) and COMMIT.fullmatch(planned.id)):
+        return
+    try:
+        branch = locate(order.source, ref=order.ref, path=order.path, cache=order.state / "sources")
+        tip = (await branch.snapshot()).revision.id
+    except SourceUnreachable:
+        raise
+    except SourceError as error:
+        raise WorldChanged(f"{error.message} [{OUTDATED}]", remedy=error.remedy) from error
+    before = await source.ancestors(base(tip)) if base(tip) != planned.id else None
+    if before is not None and planned.id not in before:
+        raise WorldChanged(
+            f"{order.source} no longer has revision {planned.short}, from which the plan was made: "
+            f"{order.ref or 'its branch'} was rewritten [{OUTDATED}]",
+            remedy="find out why it was withdrawn, then make a plan anew",
+        )
+
+
 async def _fleet(file: PlanFile, order: Order) -> Fleet:
     """The fleet at the plan's revision.
 
@@ -151,6 +182,7 @@ async def _fleet(file: PlanFile, order: Order) -> Fleet:
         raise
     except SourceError as error:
         raise WorldChanged(f"{error.message} [{OUTDATED}]", remedy=error.remedy) from error
+    await _not_withdrawn(planned, order, source)
     notes = Notes()
     whole = replace(snapshot, revision=fit_revision(file, snapshot.revision))
     fleet = load(notes.over(whole), DRIVERS, LocalVault())

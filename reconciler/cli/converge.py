@@ -135,9 +135,7 @@ async def apply_and_look(order: Order, terminal: Terminal, seen: Survey, store: 
     return report, again.plan
 
 
-def show_run(
-    seen: Survey, report: Report, remaining: Plan | None, form: Format, terminal: Terminal
-) -> None:
+def show_run(seen: Survey, report: Report, remaining: Plan | None, form: Format, terminal: Terminal) -> None:
     """Write what became of a run, in the form asked for; without `remaining` where nothing was done."""
     view = view_of(seen)
     match form:

@@ -18,12 +18,14 @@ class Conduct:
         windows: when changes may be made; none means at any time.
         freezes: when nothing is changed, whatever the windows say.
         suspend: nothing is changed at all.
+        require_signed: how a revision has to be signed, `gpg` or `ssh`; empty where it need not be.
     """
 
     rollout: Rollout | None = None
     windows: tuple[Window, ...] = ()
     freezes: tuple[Freeze, ...] = ()
     suspend: Suspend | None = None
+    require_signed: str = ""
 
     def of(self, entry: ClusterEntry) -> Conduct:
         """The conduct of one cluster, where this is the fleet's own.
@@ -36,6 +38,7 @@ class Conduct:
             windows=self.windows if entry.windows is None else entry.windows,
             freezes=(*self.freezes, *entry.freeze),
             suspend=self.suspend or entry.suspend,
+            require_signed=self.require_signed,
         )
 
 

@@ -8,6 +8,7 @@ from datetime import date, datetime
 from typing import Any
 
 from reconciler.core.conduct import Conduct
+from reconciler.core.descent import Descent
 from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan, Revision
 from reconciler.core.policy import Override, Policy
@@ -64,6 +65,8 @@ class Past:
         suspended: suspensions by command that hold for it.
         rejected: revision -> why it failed its gates here.
         approved: digests of plans that somebody approved.
+        applied: the revision that was applied last; none where none was.
+        descent: how the revision of this pass stands to it.
     """
 
     nodes: int = 0
@@ -71,6 +74,8 @@ class Past:
     suspended: tuple[Suspension, ...] = ()
     rejected: Mapping[str, str] = field(default_factory=dict)
     approved: frozenset[str] = frozenset()
+    applied: Revision | None = None
+    descent: Descent = Descent.UNKNOWN
     source: str = ""
 
 

@@ -232,6 +232,20 @@ class Undoes(Protocol):
 
 
 @runtime_checkable
+class Stamps(Protocol):
+    """What a driver also has whose nodes may tell which revision they run. All of it is pure."""
+
+    def stamped(self, entry: ClusterEntry) -> bool:
+        """Whether what is delivered to this cluster carries the revision."""
+
+    def stamps(self, desired: Any, observed: Observed[Any]) -> Mapping[str, str]:
+        """Node -> the stamp that it shows, by its own answer; nodes that show none are left out."""
+
+    def without(self, desired: Any, nodes: frozenset[str]) -> Any:
+        """The same desired state, hands off these nodes."""
+
+
+@runtime_checkable
 class Measures(Protocol):
     """What a driver also has whose product has metrics to compare nodes by."""
 

@@ -42,13 +42,18 @@ class FleetFile(Strict):
     )
     freeze: tuple[Freeze, ...] = Field(default=(), description="When nothing is changed in any cluster.")
     suspend: Suspend | None = Field(default=None, description="Nothing is changed in any cluster.")
+    require_signed: Literal["gpg", "ssh"] | None = Field(
+        default=None,
+        description="Nothing is changed unless the management host has checked such a signature of the "
+        "revision. Whose signatures count, only the host is told.",
+    )
     overrides: tuple[Override, ...] = Field(default=(), description="Guards set aside for a while.")
     lint: Lint = Field(default_factory=Lint, description="What is said of lints.")
     clusters: list[Any] = Field(description="The clusters, at least one.")
 
     def conduct(self) -> Conduct:
         """When and how clusters may be changed that say nothing else."""
-        return Conduct(self.rollout, self.windows, self.freeze, self.suspend)
+        return Conduct(self.rollout, self.windows, self.freeze, self.suspend, self.require_signed or "")
 
 
 def find(names: Sequence[str], drivers: Mapping[str, Driver[Any, Any]]) -> tuple[str, str]:

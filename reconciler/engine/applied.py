@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 
+from reconciler.core.descent import BACK
 from reconciler.core.guard import Case
 from reconciler.core.observation import Present
 from reconciler.core.outcome import SUCCESSES, Outcome
@@ -11,7 +13,7 @@ from reconciler.core.plan import Effect
 from reconciler.core.problem import Severity
 from reconciler.engine.survey import Survey
 from reconciler.engine.vanished import forgotten
-from reconciler.store.facts import NODES, REVISION, SOURCE
+from reconciler.store.facts import APPLIED, NODES, REVISION, SOURCE
 from reconciler.store.orders import ASKED
 
 Facts = Mapping[str, Mapping[str, str]]
@@ -36,12 +38,21 @@ def learnt(survey: Survey, outcomes: Iterable[Outcome]) -> dict[str, Facts]:
     return {**known, **forgotten(survey)}
 
 
+def _moved(survey: Survey, case: Case, outcomes: list[Outcome]) -> bool:
+    """Whether the cluster has come to the plan's revision, be it in part."""
+    if outcomes:
+        return any(outcome.state in SUCCESSES for outcome in outcomes)
+    return not survey.node and case.past.descent not in BACK
+
+
 def _of_cluster(survey: Survey, case: Case, outcomes: list[Outcome]) -> Facts:
     facts: dict[str, Mapping[str, str]] = {}
     failed = {outcome.step.node for outcome in outcomes if outcome.state not in SUCCESSES}
     untouched = bool(outcomes) and not any(outcome.state in SUCCESSES for outcome in outcomes)
     if not survey.node and not untouched:
         facts[""] = {NODES: str(case.plan.nodes), SOURCE: survey.plan.revision.source, ASKED: ""}
+    if _moved(survey, case, outcomes):
+        facts[""] = {**facts.get("", {}), APPLIED: json.dumps(survey.plan.revision.plain(), sort_keys=True)}
     if failed and any(step.effect is Effect.MEMBERSHIP for step in case.plan.steps):
         return facts
     touched = {step.node for step in case.plan.steps}

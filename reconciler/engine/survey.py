@@ -9,15 +9,17 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from reconciler import __version__
-from reconciler.core import holds
+from reconciler.core import holds, provenance
 from reconciler.core.guard import Case, Judged, Violation, judged, verdicts
 from reconciler.core.limits import GUARDS
-from reconciler.core.plan import Plan
+from reconciler.core.observation import Observed
+from reconciler.core.plan import Finding, Plan
 from reconciler.core.policy import Override
-from reconciler.core.ports import Desk, Driver, Wire
+from reconciler.core.ports import Desk, Driver, Stamps, Wire
 from reconciler.core.problem import Problem
 from reconciler.core.waves import staged
 from reconciler.desired.overrides import expired
+from reconciler.engine.foreign import foreign
 from reconciler.engine.listener import SILENT, Listener
 from reconciler.engine.together import together
 from reconciler.engine.vanished import vanished
@@ -55,7 +57,6 @@ class Survey:
     overridden: tuple[tuple[Violation, Override], ...] = ()
     node: str = ""
     stale: Mapping[str, str] = field(default_factory=dict)
-
 
     @property
     def refused(self) -> bool:
@@ -140,7 +141,7 @@ def weighed(fleet: Fleet, cases: Iterable[Case], drivers: Drivers) -> Judged:
     found: list[Violation] = []
     at: list[datetime] = []
     for case in cases:
-        found += verdicts(case, (*GUARDS, *holds.GUARDS, *drivers[case.plan.kind].guards))
+        found += verdicts(case, (*GUARDS, *holds.GUARDS, *provenance.GUARDS, *drivers[case.plan.kind].guards))
         at += [case.at] if case.at else []
     return judged(found, fleet.overrides, max(at).date()) if at else Judged(tuple(found))
 
@@ -167,11 +168,14 @@ async def _case(fleet: Fleet, aim: _Aim, wire: Wire, memory: Memory, listener: L
     observed = await aim.driver.observe(aim.desired, wire)
     listener.observed(entry.name, observed)
     policy, conduct = fleet.policy(entry.name), fleet.conduct(entry.name)
-    plan = staged(aim.driver.plan(aim.desired, observed), entry, conduct.rollout)
+    desired, strange = _hands_off(fleet, aim, observed, memory)
+    planned = aim.driver.plan(desired, observed)
+    planned = replace(planned, findings=(*planned.findings, *strange)) if strange else planned
+    plan = staged(planned, entry, conduct.rollout)
     return Case(
         plan=plan,
         entry=entry,
-        desired=aim.desired,
+        desired=desired,
         observed=observed,
         policy=policy,
         past=memory.of(entry.name),
@@ -180,6 +184,19 @@ async def _case(fleet: Fleet, aim: _Aim, wire: Wire, memory: Memory, listener: L
         at=memory.at,
         digest=holds.digest_of(plan, fleet.revision, __version__) if policy.approve else "",
     )
+
+
+def _hands_off(
+    fleet: Fleet, aim: _Aim, observed: Observed[Any], memory: Memory
+) -> tuple[Any, tuple[Finding, ...]]:
+    """What is desired of the nodes that nobody else has changed, and what is said of the others."""
+    entry, driver = aim.desk.entry, aim.driver
+    if not isinstance(driver, Stamps) or not driver.stamped(entry):
+        return aim.desired, ()
+    stamps = driver.stamps(aim.desired, observed)
+    found = tuple(foreign(fleet, entry.name, stamps, memory))
+    nodes = frozenset(finding.target.partition("/")[2] for finding in found)
+    return (driver.without(aim.desired, nodes) if nodes else aim.desired), found
 
 
 def _narrowed(aims: list[_Aim], only: str) -> list[_Aim]:

@@ -16,6 +16,7 @@ from reconciler.desired.fleet import Fleet, load
 from reconciler.drivers.registry import DRIVERS
 from reconciler.drivers.wire import HttpWire
 from reconciler.engine.survey import Drivers
+from reconciler.engine.trace import traced
 from reconciler.errors import InputError
 from reconciler.server.logs import open_log
 from reconciler.server.options import Options
@@ -58,7 +59,11 @@ def watch(options: Options, stream: TextIO) -> int:
     )
     with ExitStack() as stack:
         store = None if options.dry_run else stack.enter_context(Store.open(options.state))
-        looking = Looking(DRIVERS, HttpWire, _recall(options, store), options.only)
+
+        async def trace(memory: Memory, fleet: Fleet) -> Memory:
+            return await traced(memory, fleet, source, drivers=DRIVERS)
+
+        looking = Looking(DRIVERS, HttpWire, _recall(options, store), options.only, trace)
         perform = looking if store is None else Keeping(looking, store, log)
 
         def read(snapshot: Snapshot) -> Fleet:

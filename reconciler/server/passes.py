@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 from reconciler.core.plan import Finding
 from reconciler.core.ports import Wire
 from reconciler.core.problem import Severity
+from reconciler.desired.fleet import Fleet
 from reconciler.engine.apply import Occasion, apply
 from reconciler.engine.ears import Ears
 from reconciler.engine.journal import Journal
@@ -30,6 +31,14 @@ Wires = Callable[[], AbstractAsyncContextManager[Wire]]
 Recall = Callable[[], Awaitable[Memory]]
 """Gives what earlier runs left."""
 
+Trace = Callable[[Memory, Fleet], Awaitable[Memory]]
+"""Fills in how a fleet's revision stands to what is remembered."""
+
+
+async def _untraced(memory: Memory, fleet: Fleet) -> Memory:  # noqa: ARG001  (the form of a trace)
+    return memory
+
+
 HALTED = Turn(Result.STOPPED, words="stopped before the plan was made")
 
 
@@ -40,12 +49,14 @@ class Looking:
     Args:
         wires: makes the way to the nodes, one for each pass, so that no cluster waits for another's calls.
         only: a cluster or a node to keep to; empty for all.
+        trace: fills in how the fleet's revision stands to what is remembered.
     """
 
     drivers: Drivers
     wires: Wires
     recall: Recall
     only: str = ""
+    trace: Trace = _untraced
 
     async def __call__(self, job: Job) -> Turn:
         """The drift of one cluster."""
@@ -63,7 +74,7 @@ class Looking:
             replace(job.fleet, desks=desks),
             drivers=self.drivers,
             wire=wire,
-            recalled=await self.recall(),
+            recalled=await self.trace(await self.recall(), job.fleet),
             only=self.only,
             listener=job.listener,
         )

@@ -69,6 +69,10 @@ class FolderSource:
             return self._last
         raise SourceUnreachable(f"{self.folder} is being changed all the while", remedy="Try again.")
 
+    async def ancestors(self, revision: str) -> frozenset[str] | None:
+        """Ids of a commit and of all that it descends from; None where that is not known here."""
+        return await worktree.history(self.folder, revision) if worktree.top_of(self.folder) else None
+
     async def _standing(self) -> Standing | None:
         top = worktree.top_of(self.folder)
         return await worktree.standing(self.folder, top, os.environ) if top else None

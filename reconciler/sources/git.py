@@ -22,6 +22,9 @@ from reconciler.sources.lock import locked
 from reconciler.sources.trust import Signer, Trust, signed
 from reconciler.sources.vouch import git_signer
 
+HISTORIES = 4
+"""Commits whose ancestors are remembered."""
+
 
 class GitSource:
     """The files of a repository at a ref; implements `core.ports.Source`.
@@ -55,6 +58,7 @@ class GitSource:
         self._trust = trust
         self._last: tuple[str, Snapshot] | None = None
         self._refused: dict[str, Untrusted] = {}
+        self._histories: dict[str, frozenset[str]] = {}
 
     async def snapshot(self) -> Snapshot:
         """The files at the ref as the repository has it now.
@@ -73,6 +77,28 @@ class GitSource:
             except GitFailed as failed:
                 raise git_errors.translated(failed.words, self.place) from failed
         return self._last[1]
+
+    async def ancestors(self, revision: str) -> frozenset[str] | None:
+        """Ids of a commit and of all that it descends from; None where the repository does not know it.
+
+        Raises:
+            SourceError: the repository refuses.
+            SourceUnreachable: it does not answer.
+            StateError: the cache cannot be used.
+        """
+        if revision not in self._histories:
+            async with locked(self._folder.with_suffix(".lock"), seconds=self.seconds):
+                try:
+                    git = await access(self.place, os.environ, folder=str(self._folder.parent))
+                    copy = Copy(self._folder, self.place, replace(git, seconds=self.seconds))
+                    found = await copy.history(revision)
+                except GitFailed as failed:
+                    raise git_errors.translated(failed.words, self.place) from failed
+            if found is None:
+                return None
+            kept = list(self._histories.items())[-HISTORIES:]
+            self._histories = {**dict(kept), revision: found}
+        return self._histories[revision]
 
     async def _fetched(self, copy: Copy) -> tuple[str, Snapshot]:
         """The snapshot, if need be from a new copy: a power cut may have damaged the old."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,6 +65,27 @@ class Copy:
         if commit is None:
             raise git_refs.unknown(refs, ref, where=self.place.shown)
         return commit, id_ if full else commit
+
+    async def history(self, commit: str) -> frozenset[str] | None:
+        """Ids of a commit and of all that it descends from, fetched as far as need be; None if not there.
+
+        Raises:
+            SourceUnreachable: the remote does not answer.
+        """
+        await self._prepare()
+        if self._known(commit) is None:
+            return None
+        if not self._complete:
+            refs = git_refs.listed((await self._run("ls-remote", "--symref", "--", self.place.url)).decode())
+            await self._everything(head="HEAD" in refs.ids)
+        if (self.folder / "shallow").is_file():  # it is on no branch and no tag
+            with suppress(GitFailed):
+                spec = f"+{commit}:refs/sources/{commit}"
+                await self._run(*FETCH, "--unshallow", "--", self.place.url, spec)
+        found = (await self._run("rev-list", commit)).decode().split()
+        shallow = self.folder / "shallow"
+        cut = set(shallow.read_text().split()) if shallow.is_file() else set()
+        return None if cut & set(found) else frozenset(found)
 
     def open(self) -> pygit2.Repository:
         """The repository, for reading.

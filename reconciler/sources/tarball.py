@@ -87,6 +87,9 @@ class Packing:
 class TarballFile:
     """A tarball on disk; implements `core.ports.Source`."""
 
+    dated_by_use = True
+    """Nothing tells which of two came first, but which of them was applied before."""
+
     def __init__(self, file: Path, packing: Packing) -> None:
         self.file = file
         self.packing = packing
@@ -149,6 +152,9 @@ class TarballUrl:
     The last answer is kept in `cache` and asked for again only if it has changed. With a pinned
     digest the kept bytes are enough: they cannot be others.
     """
+
+    dated_by_use = True
+    """As of `TarballFile`."""
 
     def __init__(self, place: Address, packing: Packing, *, cache: Path, seconds: float = WHOLE) -> None:
         self.place = place

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+from reconciler.core.descent import Dated
 from reconciler.core.ports import Snapshot, Source
 from reconciler.sources.address import Address
 from reconciler.sources.credential import token
@@ -39,9 +40,26 @@ class UndecidedSource:
             SourceError: it is neither, or refuses.
             SourceUnreachable: no answer.
         """
+        return await (await self._found()).snapshot()
+
+    async def ancestors(self, revision: str) -> frozenset[str] | None:
+        """Ids of a commit and of all that it descends from; None for a tarball.
+
+        Raises:
+            SourceError: it is neither, or refuses.
+        """
+        source = await self._found()
+        return await source.ancestors(revision) if isinstance(source, Dated) else None
+
+    @property
+    def dated_by_use(self) -> bool:
+        """Whether it turned out to be a tarball."""
+        return bool(getattr(self._decided, "dated_by_use", False))
+
+    async def _found(self) -> Source:
         if self._decided is None:
             self._decided = self._tarball() if await self._answers_archive() else self._git()
-        return await self._decided.snapshot()
+        return self._decided
 
     async def _answers_archive(self) -> bool:
         async with answer(self.place, token=token(os.environ, TOKEN), headers={}) as response:

@@ -78,6 +78,18 @@ def read(output: bytes, below: str) -> Standing | None:
     return None if commit in ("", "(initial)") else Standing(commit, clean, frozenset(ignored))
 
 
+async def history(folder: Path, commit: str) -> frozenset[str] | None:
+    """Ids of a commit and of all that it descends from; None where the clone lacks it, or its beginning."""
+    git = Git(os.environ)
+    try:
+        if (await git.run("rev-parse", "--is-shallow-repository", folder=str(folder))).strip() == b"true":
+            return None
+        found = await git.run("rev-list", commit, "--", folder=str(folder))
+    except GitFailed:  # its way to say that there is no such commit
+        return None
+    return frozenset(found.decode().split())
+
+
 async def strays(folder: Path, commit: str, layout: Layout) -> list[str]:
     """Paths that a folder has otherwise than a commit has them, sorted; read anew, whatever git remembers.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections import defaultdict
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from datetime import datetime, timedelta
 
 from reconciler.core.guard import Past
 from reconciler.core.instant import moment, stamp
+from reconciler.core.plan import Revision
 from reconciler.store.orders import Orders, orders
 from reconciler.store.records import Applied, Memory
 
@@ -21,6 +23,9 @@ NODES = "nodes"
 
 SOURCE = "source"
 """Fact of a cluster, under the empty node name: where its last applied desired state was read."""
+
+APPLIED = "applied"
+"""Fact of a cluster, under the empty node name: the revision that was applied last, as JSON."""
 
 WINDOW = timedelta(days=31)
 """How long a change counts for budgets: the longest window that a policy may name."""
@@ -50,6 +55,7 @@ def recall(connection: sqlite3.Connection, now: datetime) -> Memory:
     facts: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
     counts: dict[str, int] = {}
     sources: dict[str, str] = {}
+    revisions: dict[str, Revision] = {}
     for row in connection.execute("SELECT cluster, node, key, value FROM fact"):
         if row["node"]:
             facts[row["cluster"]][row["node"]][row["key"]] = row["value"]
@@ -57,6 +63,8 @@ def recall(connection: sqlite3.Connection, now: datetime) -> Memory:
             counts[row["cluster"]] = int(row["value"])
         elif row["key"] == SOURCE:
             sources[row["cluster"]] = row["value"]
+        elif row["key"] == APPLIED:
+            revisions[row["cluster"]] = Revision(**json.loads(row["value"]))
     changed, standing = _changed(connection, now), orders(connection)
     named = {one.cluster for one in standing.suspensions} | {one.cluster for one in standing.rejections}
     return Memory(
@@ -65,15 +73,24 @@ def recall(connection: sqlite3.Connection, now: datetime) -> Memory:
             cluster: replace(
                 _past(cluster, counts.get(cluster, 0), changed.get(cluster, []), standing),
                 source=sources.get(cluster, ""),
+                applied=revisions.get(cluster),
             )
-            for cluster in sorted((counts.keys() | changed.keys() | named) - {""})
+            for cluster in sorted((counts.keys() | changed.keys() | revisions.keys() | named) - {""})
         },
         everywhere=Past(
             suspended=tuple(one for one in standing.suspensions if not one.cluster),
             approved=frozenset(one.digest for one in standing.approvals),
         ),
         at=now,
+        acted=_acted(connection),
     )
+
+
+def _acted(connection: sqlite3.Connection) -> tuple[tuple[str, str], ...]:
+    rows = connection.execute(
+        "SELECT revision, short, max(number) AS last FROM run WHERE acted GROUP BY revision ORDER BY last"
+    )
+    return tuple((row["revision"], row["short"]) for row in rows)
 
 
 def _past(cluster: str, nodes: int, changed: list[tuple[str, float]], standing: Orders) -> Past:

@@ -148,12 +148,17 @@ class Memory:
         past: cluster -> what guards need to know of earlier runs.
         everywhere: what holds for every cluster: the fleet's suspension, and all approvals.
         at: when it was recalled; expiries are judged by it.
+        acted: (id, short) of the revisions that runs here have applied, the latest last.
+        lineage: short ids of the revision of this pass and of all that it descends from; None where that
+            was not asked, or is not known.
     """
 
     facts: Mapping[str, Mapping[str, Mapping[str, str]]] = field(default_factory=dict)
     past: Mapping[str, Past] = field(default_factory=dict)
     everywhere: Past = field(default_factory=Past)
     at: datetime = field(default_factory=utc_now)
+    acted: tuple[tuple[str, str], ...] = ()
+    lineage: frozenset[str] | None = None
 
     def of(self, cluster: str) -> Past:
         """What guards need to know of one cluster, with what holds everywhere."""

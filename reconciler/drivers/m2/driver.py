@@ -29,7 +29,7 @@ from reconciler.drivers.m2.desire import API_PORT, BASE_FACT
 from reconciler.drivers.m2.findings import FILES_FACT
 from reconciler.drivers.m2.guards import GUARDS
 from reconciler.drivers.m2.judge import RETURNING
-from reconciler.drivers.m2.schema import Desired, Loaded, M2Cluster, Target
+from reconciler.drivers.m2.schema import Deliver, Desired, Loaded, M2Cluster, Target
 from reconciler.drivers.m2.seats import World
 
 AT_ONCE: Final = 128
@@ -141,6 +141,21 @@ class M2Driver:
     ) -> tuple[Stage[World], ...] | str:
         """Nodes that stand for all, for the model checker; see `stages.stages`."""
         return stages.stages(desired, observed, plan)
+
+    def stamped(self, entry: ClusterEntry) -> bool:
+        """Whether `meta.version` carries the commit: `version: commit`, and the settings are uploaded."""
+        assert isinstance(entry, M2Cluster)
+        return entry.version is not None and entry.deliver is Deliver.UPLOAD
+
+    def stamps(self, desired: Desired, observed: Observed[Loaded]) -> Mapping[str, str]:
+        """The `meta.version` that each node shows."""
+        wanted = {target.node for target in desired.targets}
+        shown = {node: loaded.content.version for node, loaded in observed.present().items()}
+        return {node: version for node, version in shown.items() if version and node in wanted}
+
+    def without(self, desired: Desired, nodes: frozenset[str]) -> Desired:
+        """The same, hands off these nodes."""
+        return replace(desired, targets=tuple(one for one in desired.targets if one.node not in nodes))
 
     async def health(
         self, desired: Desired, nodes: Sequence[str], wire: Wire

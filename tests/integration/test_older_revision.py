@@ -1,0 +1,231 @@
+"""What was applied is not taken back unasked, and what somebody else wrote is left alone."""
+
+import json
+import re
+import tarfile
+import urllib.request
+
+import pytest
+from support_git import Repository, alone, git
+from support_signing import SSH_MISSING, SshPerson, signed_commit
+
+from reconciler.cli.main import main
+from reconciler.cli.stage import Nodes
+from reconciler.drivers.simulation.addresses import free_addresses
+
+FLEET = """version: commit
+policy: {{max_risky: 100%, max_cache_lost: 100%}}
+clusters:
+  - name: edge
+    kind: m2
+    setting: s.json
+    timeouts: {{settle: 5}}
+    nodes:
+      - {{name: n0, address: '{0}'}}
+      - {{name: n1, address: '{1}'}}
+"""
+
+
+def setting(*hostings, version=None):
+    management = {
+        "api": {"allowList": [{"role": "admin", "addr": "127.0.0.1"}]},
+        "roles": [{"name": "admin", "permissions": {"enableSetting": True, "enableGet": True}}],
+    }
+    hosting = [{"name": name, "listen": "*:80"} for name in hostings]
+    meta = {"meta": {"version": version}} if version else {}
+    return json.dumps({**meta, "env": {"management": management}, "hosting": hosting})
+
+
+class Site:
+    """A repository that is read by its `.git`, and its nodes."""
+
+    def __init__(self, folder, nodes, capsys):
+        self.fleet = FLEET.format(*(str(place) for place in free_addresses(2)))
+        self.repository = Repository.make(
+            folder / "repo", {"fleet.yaml": self.fleet, "s.json": setting("a.example")}
+        )
+        nodes.serve(self.repository.folder)
+        self.source = str(self.repository.folder / ".git")
+        self.folder, self.capsys = folder, capsys
+
+    def run(self, *arguments, status=0, state="state"):
+        self.capsys.readouterr()
+        given = main([*map(str, arguments), "--state", str(self.folder / state)])
+        out, error = self.capsys.readouterr()
+        assert given == status, out + error
+        return out + error
+
+    def apply(self, *more, status=0, **where):
+        return self.run(self.source, "--yes", *more, status=status, **where)
+
+    def commit(self, *hostings):
+        return self.repository.commit({"s.json": setting(*hostings)})
+
+    def write(self, node, version):
+        """Somebody else delivers a setting with another stamp."""
+        (address,) = re.findall(rf"name: {node}, address: '([^']+)'", self.fleet)
+        body = setting("b.example", version=version).encode()
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"http://{address}/setting/upload", body, headers)
+        urllib.request.urlopen(request, timeout=10).close()
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch, capsys):
+    alone(monkeypatch, tmp_path)
+    with Nodes() as nodes:
+        yield Site(tmp_path, nodes, capsys)
+
+
+def test_an_older_commit_is_refused_and_a_rollback_may(site):
+    first = site.repository.head
+    site.apply()
+    site.commit("b.example")
+    site.apply()
+    told = site.apply("--ref", first, status=3)
+    assert "is older than" in told
+    assert "[older-revision]" in told
+    assert "[older-revision]" in site.run(site.source, "--dry-run", "--ref", first, status=3)
+    site.run("rollback", first, site.source, "--yes")
+    site.apply()
+    assert "[older-revision]" in site.apply("--ref", first, status=3)
+
+
+def test_a_rewritten_branch_is_refused_until_an_override_says_so(site):
+    site.apply()
+    site.commit("b.example")
+    site.apply()
+    git(site.repository.folder, "reset", "--quiet", "--hard", "HEAD~1")
+    site.commit("c.example")
+    assert "does not descend from" in site.apply(status=3)
+    assert "does not descend from" in site.run(site.repository.folder, "--yes", status=3)
+    override = "overrides: [{guard: older-revision, until: 2999-01-01, reason: rewritten on purpose}]\n"
+    site.repository.commit({"fleet.yaml": site.fleet + override})
+    site.apply()
+    site.commit("d.example")
+    site.apply()
+
+
+def test_where_nodes_carry_stamps_a_copy_of_a_remote_has_its_history(site):
+    remote = f"file://{site.repository.folder}/.git"
+    for name in ("b.example", "c.example"):
+        site.commit(name)
+    site.run(remote, "--yes")
+    (copy,) = (site.folder / "state/sources/git").glob("*/HEAD")
+    assert not (copy.parent / "shallow").is_file()
+    assert git(copy.parent, "rev-list", "--count", "refs/sources/all/heads/main") == "3"
+
+
+def test_a_tarball_that_was_applied_before_another_is_older(site):
+    def packed(name, *hostings):
+        made = site.folder / name
+        (site.folder / "s.json").write_text(setting(*hostings))
+        (site.folder / "fleet.yaml").write_text(site.fleet)
+        with tarfile.open(made, "w") as archive:
+            for file in ("fleet.yaml", "s.json"):
+                archive.add(site.folder / file, file)
+        return made
+
+    one, two = packed("one.tar", "a.example"), packed("two.tar", "b.example")
+    site.run(one, "--yes")
+    site.run(two, "--yes")
+    assert "[older-revision]" in site.run(one, "--yes", status=3)
+    site.run(packed("three.tar", "c.example"), "--yes")
+
+
+def test_a_folder_without_git_has_no_order(site):
+    folder = site.folder / "plain"
+    folder.mkdir()
+    (folder / "fleet.yaml").write_text(site.fleet)
+    for name in ("a.example", "b.example", "a.example"):
+        (folder / "s.json").write_text(setting(name))
+        site.run(folder, "--yes")
+
+
+def test_a_plan_file_of_a_withdrawn_commit_is_refused(site):
+    site.commit("b.example")
+    plan = site.folder / "plan.json"
+    site.run(site.source, "--dry-run", "--out", plan)
+    git(site.repository.folder, "reset", "--quiet", "--hard", "HEAD~1")
+    assert "was rewritten [plan-outdated]" in site.run("apply", plan, status=4)
+    git(site.repository.folder, "branch", "--quiet", "-m", "other")
+    assert "[plan-outdated]" in site.run("apply", plan, status=4)
+
+
+def test_a_plan_file_older_than_what_was_applied_is_refused(site):
+    plan = site.folder / "plan.json"
+    site.run(site.source, "--dry-run", "--out", plan)
+    site.commit("b.example")
+    site.apply("--only", "n1")
+    told = site.run("apply", plan, status=3)
+    assert "[older-revision]" in told
+
+
+def test_what_another_host_wrote_from_a_newer_revision_is_left_alone(site):
+    first = site.repository.head
+    site.apply()
+    newer = site.commit("b.example")
+    site.apply(state="other", status=0)
+    third = site.run(site.source, "--ref", first, "--yes", state="third", status=1)
+    assert f"runs revision {newer[:12]}, which this host did not apply" in " ".join(third.split())
+    assert "[foreign-change]" in third
+    assert "upload" not in third
+    assert "No changes" in site.apply()
+
+
+def test_a_stamp_that_nobody_knows_is_left_alone_until_said(site):
+    site.apply()
+    site.write("n1", "0123456789ab")
+    site.commit("c.example")
+    told = site.apply(status=5)
+    assert re.search(r"n1 runs revision 0123456789ab", told)
+    assert "done          edge  upload  n0" in told
+    assert "upload  n1" not in told
+    aside = "{guard: foreign-change, target: edge/n1, until: 2999-01-01, reason: the old host is gone}"
+    override = f"overrides: [{aside}]\n"
+    site.repository.commit({"fleet.yaml": site.fleet + override})
+    site.apply()
+
+
+def test_a_version_that_is_no_stamp_is_nobody_elses(site):
+    site.apply()
+    site.write("n1", "2022-06-21-A")
+    site.apply()
+
+
+@pytest.mark.skipif(bool(SSH_MISSING), reason=SSH_MISSING or "-")
+def test_a_fleet_file_can_ask_for_signatures_and_the_host_says_whose(site, monkeypatch):
+    ada, bob = (SshPerson.make(site.folder, name) for name in ("ada", "bob"))
+    allowed = site.folder / "allowed"
+    allowed.write_text(ada.line())
+    signed_commit(site.repository, ada, {"fleet.yaml": f"require_signed: ssh\n{site.fleet}"})
+    assert "[signature-required]" in site.apply(status=3)
+    host = ("--require-signed", "ssh", "--allowed-signers", allowed)
+    plan = site.folder / "plan.json"
+    told = site.run(site.source, "--dry-run", "--out", plan, *host)
+    assert "signed by ada@example.org (ssh SHA256:" in " ".join(told.split())
+    assert "this host was not asked to check it" in site.run("apply", plan, status=4)
+    site.run("apply", plan, *host)
+    assert "signed by ada@example.org" in site.run("history", "show", newest(site))
+    signed_commit(site.repository, bob, {"s.json": setting("b.example")})
+    monkeypatch.setenv("RECONCILE_REQUIRE_SIGNED", "ssh")
+    monkeypatch.setenv("RECONCILE_ALLOWED_SIGNERS", str(allowed))
+    for command in ((), ("status",), ("--dry-run",)):
+        assert "[unknown-signer]" in site.run(*command, site.source, status=3)
+    allowed.write_text(ada.line() + bob.line())
+    site.apply()
+
+
+def newest(site):
+    return json.loads(site.run("history", "--format", "json"))[0]["id"]
+
+
+def test_options_of_signing_that_do_not_fit_each_other_are_refused(site):
+    here = site.folder / "repo/fleet.yaml"
+    for options, said in (
+        (("--allowed-signers", here), "no signature is asked for"),
+        (("--require-signed", "ssh"), "whose signatures count"),
+        (("--require-signed", "gpg", "--allowed-signers", here, "--revoked-signers", here), "is for ssh"),
+        (("--require-signed", "ssh", "--allowed-signers", "nowhere"), "there is no file nowhere"),
+    ):
+        assert said in site.run(site.source, "--dry-run", *options, status=1)
