@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -84,8 +85,16 @@ def _polled(url: Any) -> Origin | None:
         return None
     if not parts.hostname or port is None:
         return None
-    place = f"{parts.hostname}:{port}"
+    place = f"{_host(parts.hostname)}:{port}"
     return Origin("http", frozenset({place}), "", "a secret address" if isinstance(url, Secret) else place)
+
+
+def _host(text: str) -> str:
+    """An address in its one form, or a name as it stands."""
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        return text
 
 
 def _through(kind: str, places: Any, channel: Any) -> Origin | None:

@@ -112,6 +112,14 @@ def test_a_feed_may_move_to_a_named_management_host():
     assert "feed-detached" in found(there, shown, management=["192.0.2.8", "127.0.0.1"])
 
 
+def test_an_address_of_a_feed_may_be_written_in_any_form():
+    there = fed(polled("http://[2001:DB8:0::7]:9000/feed"))
+    shown = {"edge-01": fed(polled("http://[2001:db8::7]:9000/feed"))}
+    assert found(there, shown) == {}
+    assert "feed-detached" in found(there, {"edge-01": fed()})
+    assert "feed-detached" not in found(there, {"edge-01": fed()}, management=["2001:0db8::7", "127.0.0.1"])
+
+
 def test_a_feed_of_nodes_that_check_out_says_what_goes_with_it():
     wanted = fed(enable=False)
     assert (
