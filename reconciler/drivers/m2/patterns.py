@@ -15,6 +15,7 @@ _PORT = "0*(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0
 _LABEL = "[0-9A-Za-z_][0-9A-Za-z_-]{0,62}"
 _NAME = rf"(?![0-9.]+(?::|$))(?=[^:]{{1,253}}(?::|$)){_LABEL}(?:\.{_LABEL})*\.?"
 _HOST = f"(?:{IPV4}|{_NAME})"
+_SCOPED = f"{IPV6}(?:%[!-~]+)?"
 _REFERENCE = r"[^$]*\$\{(?:env|file|age):[^}]+\}[\s\S]*"
 
 CLOUD: Final = r"#(?:aws|oci):(?:vm|vip):tag=[^#]+(?:#(?::[0-9]{1,5})?)?"
@@ -25,10 +26,10 @@ ADDR: Final = (
 )
 """`addr` of an allowList."""
 
-MEMBER: Final = f"^(?:{CLOUD}|{_HOST}(?::{_PORT})?|\\[{IPV6}\\](?::{_PORT})?|{IPV6}|{_REFERENCE})$"
+MEMBER: Final = f"^(?:{CLOUD}|{_HOST}(?::{_PORT})?|\\[{_SCOPED}\\](?::{_PORT})?|{_SCOPED}|{_REFERENCE})$"
 """A member of a cluster."""
 
-LISTEN: Final = f"^(?:(?:\\*|{_HOST}|\\[{IPV6}\\]):{_PORT}|{_REFERENCE})$"
+LISTEN: Final = f"^(?:(?:\\*|{_HOST}|\\[{_SCOPED}\\]):{_PORT}|{_REFERENCE})$"
 """Where something listens."""
 
 BEYOND: Final = (
