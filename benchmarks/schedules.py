@@ -35,15 +35,18 @@ RANDOM = Scenario(name="random", random=Random(faults=5, kills=2))
 CHUNK = 50
 NODES = 5
 
+DOCUMENTED = ["sora.purge_cut_off=refuse"]
+"""As Sora's documents say, a node that runs is never purged, cut off or not."""
+
 CHOICES = (
-    [],
     [],
     ["m2.match=union", "m2.unlisted=closed"],
     ["m2.factory=false", "sora.list_uninitialised=error"],
     ["sora.list_after_purge=empty", "sora.list_without_majority=error"],
-    ["sora.purge_cut_off=refuse", "sora.repeated_init=reset"],
+    ["sora.repeated_init=reset", "sora.init_with_away=accept"],
+    ["sora.repeated_register=refuse", "sora.returned_register=refuse"],
 )
-"""What the products may do where their documents are silent; one is drawn for each trial."""
+"""What the products may do where their documents are silent; each trial has one of these."""
 
 
 class Files:
@@ -130,6 +133,7 @@ def stage(wanted: Fleet, machines: Fleet | None = None, **more: Any) -> Stage:
 def stages() -> tuple[tuple[str, Stage], ...]:
     """The fleets, and what a commit wants of them."""
     waves = {"rollout": {"canary": 1, "waves": 1, "soak": 5}}
+    back = {"rollout": {**waves["rollout"], "on_failure": "return"}}
     unless_rejected = tuple(one for one in Invariant if one is not Invariant.CONVERGED)
     four, five = (3,), (3, 4)
     return (
@@ -138,6 +142,10 @@ def stages() -> tuple[tuple[str, Stage], ...]:
         (
             "M2: in waves",
             stage(fleet("2", m2(3, **waves)), fleet("1", m2(3)), invariants=unless_rejected),
+        ),
+        (
+            "M2: in waves and back",
+            stage(fleet("2", m2(3, **back)), fleet("1", m2(3)), invariants=unless_rejected),
         ),
         ("Sora: a new cluster", stage(fleet("1", sora(range(3))))),
         ("Sora: five nodes at once", stage(fleet("1", sora(range(5))))),
@@ -173,7 +181,7 @@ def stages() -> tuple[tuple[str, Stage], ...]:
 def trial(seed: int) -> tuple[str, Verdict]:
     """The trial of a seed: which fleet it was, and what came of it."""
     name, ground = stages()[seed % len(stages())]
-    choices = chosen(CHOICES[seed // len(stages()) % len(CHOICES)])
+    choices = chosen([*DOCUMENTED, *CHOICES[seed // len(stages()) % len(CHOICES)]])
     ground = replace(ground, choices=choices)
     script = Script(RANDOM, Path(), ground.fleet.document)
     return name, tried(ground, drawn(script, ground.cast(), seed), DRIVERS)
