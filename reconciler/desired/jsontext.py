@@ -6,7 +6,6 @@ import json
 import math
 import re
 from collections.abc import Iterable
-from json.decoder import scanstring
 from typing import Any, NoReturn
 
 from reconciler.desired.jsonscan import scan
@@ -71,11 +70,11 @@ def _child(text: str, start: int, part: str) -> Place | None:
     while text[at] not in "}]":
         key, name = at, str(index)
         if text[start] == "{":
-            name, at = scanstring(text, at + 1)
+            name, at = _SKIPPER.raw_decode(text, at)
             at = _behind_blank(text, _behind_blank(text, at) + 1)
         if name == part:
             return Place(at, key)
-        _, at = _SKIPPER.scan_once(text, at)
+        _, at = _SKIPPER.raw_decode(text, at)
         at = _behind_blank(text, at)
         at, index = _behind_blank(text, at + 1) if text[at] == "," else at, index + 1
     return None
