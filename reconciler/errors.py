@@ -15,6 +15,7 @@
     ├── WorldChanged          a person plans again: the plan no longer fits
     └── StateError            a person mends the state directory
         └── ClusterBusy         a retry helps: another run is changing the cluster
+            └── Fenced            nobody: a later run has taken the cluster over from this one
 
 Command-line code turns them into a message and an exit status at one place, `reconciler.cli.main`.
 """
@@ -133,3 +134,7 @@ class StateError(ReconcilerError):
 
 class ClusterBusy(StateError):
     """Another run holds the cluster's lock; its end releases it, however it ends."""
+
+
+class Fenced(ClusterBusy):
+    """A later run has taken the cluster over while this one stood still; this one writes no more."""

@@ -27,6 +27,9 @@ SOURCE = "source"
 APPLIED = "applied"
 """Fact of a cluster, under the empty node name: the revision that was applied last, as JSON."""
 
+EPOCH = "epoch"
+"""Fact of a cluster, under no node name: the number of its latest holder; of the fleet, the highest."""
+
 WINDOW = timedelta(days=31)
 """How long a change counts for budgets: the longest window that a policy may name."""
 
@@ -48,6 +51,22 @@ def remember(
                 connection.execute(
                     "DELETE FROM fact WHERE cluster = ? AND node = ? AND key = ?", (cluster, node, key)
                 )
+
+
+def epoch(connection: sqlite3.Connection, cluster: str) -> int:
+    """The number of a cluster's latest holder; of the empty cluster, the highest that was given; else 0."""
+    row = connection.execute(
+        "SELECT value FROM fact WHERE cluster = ? AND node = '' AND key = ?", (cluster, EPOCH)
+    ).fetchone()
+    return int(row["value"]) if row else 0
+
+
+def next_epoch(connection: sqlite3.Connection, cluster: str, now: datetime) -> int:
+    """The number of a new holder of a cluster, higher than any before, written down as the latest."""
+    number = epoch(connection, "") + 1
+    for place in ("", cluster):
+        remember(connection, place, {"": {EPOCH: str(number)}}, now)
+    return number
 
 
 def recall(connection: sqlite3.Connection, now: datetime) -> Memory:

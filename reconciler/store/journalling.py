@@ -10,8 +10,8 @@ from datetime import datetime
 
 from reconciler.core.instant import stamp
 from reconciler.core.outcome import State
-from reconciler.core.plan import Plan
-from reconciler.errors import StateError
+from reconciler.core.plan import Plan, Step
+from reconciler.errors import Fenced, StateError
 from reconciler.store import facts
 from reconciler.store.records import Ending, Letter, Opening
 
@@ -55,16 +55,30 @@ def refuse(
     return run
 
 
-def intend(connection: sqlite3.Connection, run: str, step: str, now: datetime) -> None:
+def intend(connection: sqlite3.Connection, run: str, step: Step, now: datetime, epoch: int) -> None:
     """Write down that a step is about to be performed.
 
+    Args:
+        connection: in a transaction, so that nobody takes the cluster over between the look and the word.
+        run: which run performs it.
+        step: what is performed.
+        now: when.
+        epoch: the holder's, of the step's cluster; 0 where nobody holds it.
+
     Raises:
+        Fenced: a later holder has begun.
         StateError: the run is not in the journal, so nothing may be performed.
     """
+    if epoch and (latest := facts.epoch(connection, step.cluster)) != epoch:
+        raise Fenced(
+            f"cluster {step.cluster}: run {run} was taken over by a later one (epoch {latest}, its own is "
+            f"{epoch}); it writes no more [fenced]",
+            remedy="nothing is to be done for this run; see `reconcile history` for the later one",
+        )
     connection.execute("UPDATE run SET acted = 1 WHERE id = ?", (run,))
     changed = connection.execute(
         "UPDATE step SET intended = ? WHERE id = ? AND run = (SELECT number FROM run WHERE run.id = ?)",
-        (stamp(now), step, run),
+        (stamp(now), step.id, run),
     )
     if changed.rowcount != 1:
         raise StateError(

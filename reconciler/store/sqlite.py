@@ -51,6 +51,7 @@ class Store:
         self._clock = clock
         self._name = name
         self._database = Database(folder / FILE)
+        self._epochs: dict[str, int] = {}
 
     @classmethod
     def open(cls, folder: Path, *, clock: Clock = utc_now, name: Callable[[], str] | None = None) -> Self:
@@ -82,11 +83,18 @@ class Store:
     async def lock(self, cluster: str) -> AsyncIterator[None]:
         """Hold a cluster against every other run; the kernel releases it however this process ends.
 
+        Each holder has an epoch of its own, the highest so far. Should a lock file be removed under a
+        holder, the next one is later, and `intend` refuses the earlier one.
+
         Raises:
             ClusterBusy: another run holds it.
         """
         with holding(self._folder / "locks", cluster):
-            yield
+            self._epochs[cluster] = await self._database.write(facts.next_epoch, cluster, self._clock())
+            try:
+                yield
+            finally:
+                self._epochs.pop(cluster, None)
 
     async def begin(self, opening: Opening) -> str:
         """Write down a run with all its steps open; gives its id."""
@@ -97,8 +105,13 @@ class Store:
         return await self._database.write(journalling.refuse, opening, note, self._name, self._clock())
 
     async def intend(self, run: str, step: Step) -> None:
-        """Write down that a step is about to be performed."""
-        await self._database.write(journalling.intend, run, step.id, self._clock())
+        """Write down that a step is about to be performed.
+
+        Raises:
+            Fenced: a later run has taken the cluster over; nothing was written.
+        """
+        epoch = self._epochs.get(step.cluster, 0)
+        await self._database.write(journalling.intend, run, step, self._clock(), epoch)
 
     async def conclude(self, run: str, endings: Sequence[Ending]) -> None:
         """Write down outcomes, with their facts and messages, all in one transaction."""

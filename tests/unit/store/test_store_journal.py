@@ -9,7 +9,7 @@ from support_driver import NOON, REVISION, FakeDriver, Wish, World, cluster
 from reconciler.core.observation import Observed
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import Plan
-from reconciler.errors import ClusterBusy, StateError, UsageError
+from reconciler.errors import ClusterBusy, Fenced, StateError, UsageError
 from reconciler.store import journalling
 from reconciler.store.records import Ending, Letter, Opening
 from reconciler.store.sqlite import Store, run_id
@@ -314,3 +314,20 @@ async def test_a_failed_write_leaves_nothing_half_written(store):
         )
     assert await store.left() == 0
     assert [entry.state for entry in (await store.run(run)).entries] == [None, None]
+
+
+async def test_a_holder_whose_lock_was_taken_over_cannot_intend_any_more(tmp_path):
+    plan = plan_of(a="1")
+    (step,) = plan.steps()
+    with Store.open(tmp_path) as old, Store.open(tmp_path) as new:
+        run = await old.begin(Opening("command", plan))
+        async with old.lock(step.cluster):
+            await old.intend(run, step)
+            for file in (tmp_path / "locks").iterdir():
+                file.unlink()
+            async with new.lock(step.cluster):
+                with pytest.raises(Fenced, match=r"was taken over by a later one .* \[fenced\]"):
+                    await old.intend(run, step)
+                await new.intend(run, step)
+            with pytest.raises(Fenced):
+                await old.intend(run, step)

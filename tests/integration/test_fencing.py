@@ -1,0 +1,123 @@
+"""A run that was stopped in the middle and wakes up after a later one writes nothing any more."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+
+from reconciler.cli.main import main
+from reconciler.cli.stage import Nodes
+from reconciler.drivers.simulation.addresses import free_addresses
+from reconciler.store.sqlite import Store
+
+FLEET = """clusters:
+  - name: edge
+    kind: m2
+    setting: s.json
+    concurrency: 1
+    timeouts: {{settle: 5}}
+    nodes:
+      - {{name: n0, address: '{0}'}}
+      - {{name: n1, address: '{1}'}}
+"""
+
+
+def setting(version):
+    management = {
+        "api": {"allowList": [{"role": "admin", "addr": "127.0.0.1"}]},
+        "roles": [{"name": "admin", "permissions": {"enableSetting": True, "enableGet": True}}],
+    }
+    return json.dumps({"meta": {"version": version}, "env": {"management": management}})
+
+
+class Site:
+    """A folder of desired state, its nodes, and the state that two processes share."""
+
+    def __init__(self, folder, nodes):
+        self.fleet, self.state, self.nodes = folder / "fleet", folder / "state", nodes
+        self.fleet.mkdir()
+        self.places = [str(place) for place in free_addresses(2)]
+        (self.fleet / "fleet.yaml").write_text(FLEET.format(*self.places))
+        (self.fleet / "s.json").write_text(setting("1"))
+        self.simulation = nodes.serve(self.fleet, converged=True)
+
+    @property
+    def arguments(self):
+        return [str(self.fleet), "--yes", "--state", str(self.state)]
+
+    def start(self):
+        command = [sys.executable, "-m", "reconciler.cli.main", *self.arguments]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL}
+        return subprocess.Popen(command, text=True, **pipes)
+
+    def changes(self):
+        return [call.node for call in self.simulation.calls(changes=True)]
+
+    def give(self, node, version):
+        """Somebody delivers a setting to a node."""
+        place = self.places[int(node[1])]
+        headers = {"Content-Type": "application/json"}
+        body = setting(version).encode()
+        request = urllib.request.Request(f"http://{place}/setting/upload", body, headers)
+        urllib.request.urlopen(request, timeout=10).close()
+
+
+@pytest.fixture
+def site(tmp_path):
+    with Nodes() as nodes:
+        yield Site(tmp_path, nodes)
+
+
+def test_a_process_that_stood_still_finds_itself_fenced_before_its_next_write(site, capsys):
+    (site.fleet / "s.json").write_text(setting("2"))
+    site.nodes._done(site.simulation.fault("n0", "slow", 4, on="changes", count=1))
+    with site.start() as old:
+        try:
+            end = time.monotonic() + 30
+            while site.changes() != ["n0"] and time.monotonic() < end:
+                time.sleep(0.02)
+            old.send_signal(signal.SIGSTOP)
+            assert site.changes() == ["n0"]
+
+            assert main(site.arguments) == 1
+            assert "is being changed by process" in capsys.readouterr().err
+            for lock in (site.state / "locks").iterdir():
+                lock.unlink()
+            assert main(site.arguments) == 0
+            assert site.changes() == ["n0", "n1"]
+
+            site.give("n1", "1")  # as the old plan expects to find it
+            before = site.changes()
+            old.send_signal(signal.SIGCONT)
+            said, _ = old.communicate(timeout=30)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(old.pid, signal.SIGCONT)
+                old.kill()
+    assert old.returncode == 1
+    assert "was taken over by a later one" in said
+    assert "[fenced]" in said
+    assert site.changes() == before
+    assert re.search(r'"version": ?"1"', _shown(site.places[1]))
+
+
+def _shown(place):
+    with urllib.request.urlopen(f"http://{place}/setting/setting.json", timeout=10) as answer:
+        return answer.read().decode()
+
+
+async def test_epochs_only_ever_rise(tmp_path):
+    seen = []
+    for cluster in ("a", "b", "a"):
+        with Store.open(tmp_path) as store:
+            async with store.lock(cluster):
+                seen.append(store._epochs[cluster])
+            assert store._epochs == {}
+    assert seen == [1, 2, 3]
