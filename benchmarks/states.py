@@ -52,11 +52,13 @@ class Commit(NamedTuple):
     Args:
         world: nodes in the order: members, spare regular, temporary ones.
         wanted: numbers of the nodes that the fleet file names.
+        at_once: how many steps may be under way.
     """
 
     story: str
     world: State
     wanted: tuple[int, ...]
+    at_once: int = 1
 
 
 def commits(regular: int, temporary: int) -> Iterator[Commit]:
@@ -95,7 +97,7 @@ def desired(commit: Commit) -> SoraDesired:
         for number in commit.wanted
     ]
     entry = {"name": "live", "kind": "sora", "stop": ["stop", "{node}"], "nodes": nodes}
-    return SoraDesired(SoraCluster.model_validate(entry))
+    return SoraDesired(SoraCluster.model_validate({**entry, "concurrency": commit.at_once}))
 
 
 def ground(commit: Commit, choices: Choices, guards: Sequence[Guard] = GUARDS) -> Ground[State]:

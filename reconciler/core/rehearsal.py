@@ -163,7 +163,8 @@ class Rehearsal(Generic[W]):
             story = f"{step.id}: the nodes show that it may start; the intent is written"
             return Move(story, begun, self._against(begun, place, step))
         if standing is Standing.DONE:
-            return Move(f"{step.id} is found done", _at(looked, place, Phase.SUCCEEDED))
+            found = _at(looked, place, Phase.SUCCEEDED)
+            return Move(f"{step.id} is found done", found, self._lie(moment, place))
         return Move(f"{step.id} is not performed ({standing})", _at(looked, place, Phase.ENDED))
 
     def _against(self, moment: Moment, place: int, step: Step) -> str:

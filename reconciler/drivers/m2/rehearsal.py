@@ -61,10 +61,9 @@ class M2Play:
                     f"{player.name} is cut off from this host",
                     seated(world, place, seat._replace(far=True)),
                 )
-            foreign = self.shapes.foreign(seat.shape, player.target.content)
-            if foreign != seat.shape:
-                after = seat._replace(shape=foreign, ours=False, again=False)
-                yield f"somebody else changes the setting of {player.name}", seated(world, place, after)
+            for story, shape in self.shapes.foreign(seat.shape, player.target.content):
+                after = seat._replace(shape=shape, ours=False, again=False)
+                yield f"somebody else {story} {player.name}", seated(world, place, after)
 
     def returns(self, world: World) -> Iterator[tuple[str, World]]:
         """A stopped node is started, one that was cut off is reached again, one that waits is restarted."""

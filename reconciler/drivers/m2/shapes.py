@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import Any
@@ -116,14 +116,21 @@ class Shapes:
         node = self._all[number].node
         return self._content(encode(node.running), node.running) if node.running is not None else None
 
-    def foreign(self, number: int, wanted: Content) -> int:
-        """After somebody else changed the setting, in a part that matters to nobody here."""
+    def foreign(self, number: int, wanted: Content) -> Iterator[tuple[str, int]]:
+        """What somebody else may do: change a part that matters to nobody here, or deliver what is wanted."""
         shape = self._all[number]
         document = dict(shape.node.loaded.document if shape.node.loaded else reveal(wanted.document))
         meta = document.get("meta")
         document["meta"] = {**(meta if isinstance(meta, Mapping) else {}), "version": _ELSEWHERE}
-        taken = machine.upload(shape.node, machine.Package(encode(document)))
-        return number if isinstance(taken, machine.Refused) else self.number(taken.node, shape.held)
+        packages = {
+            "changes the setting of": machine.Package(encode(document)),
+            "delivers what is wanted to": self.package(wanted),
+        }
+        for story, package in packages.items():
+            taken = machine.upload(shape.node, package)
+            after = number if isinstance(taken, machine.Refused) else self.number(taken.node, shape.held)
+            if after != number:
+                yield story, after
 
     def restarted(self, number: int) -> int:
         """After a restart."""

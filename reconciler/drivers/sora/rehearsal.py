@@ -16,7 +16,7 @@ from reconciler.core.play import Stage
 from reconciler.core.verdict import Standing
 from reconciler.drivers.sora import machine, planner
 from reconciler.drivers.sora.choices import DEFAULTS, Choices, Permit
-from reconciler.drivers.sora.cluster import Mode, State, groups, leading, majority
+from reconciler.drivers.sora.cluster import Mode, State, groups, leading, majority, registered
 from reconciler.drivers.sora.judge import judge
 from reconciler.drivers.sora.membership import Roster
 from reconciler.drivers.sora.picture import judged_view, names_of, picture_of, state_of
@@ -24,6 +24,9 @@ from reconciler.drivers.sora.schema import NodeRow, NodeView, SoraDesired
 
 DOCUMENTED = Choices(purge_cut_off=Permit.REFUSE)
 """What Sora's documents say: a node that runs is never purged, cut off or not."""
+
+SMALLEST = 3
+"""Regular nodes that a cluster has at least where it is to survive a failure."""
 
 
 def stages(
@@ -120,7 +123,7 @@ class SoraPlay:
         return ""
 
     def broken(self, before: State, step: Step, after: State) -> str:
-        """The majority, one init only, and no purge of what runs."""
+        """The majority, one init only, no purge of what runs, and enough nodes for one to fail."""
         if majority(before) and not majority(after):
             return f"{step.id} loses a majority that was there"
         if after == before:
@@ -128,6 +131,8 @@ class SoraPlay:
         target = self.roster.at(step.node)
         if step.action == "purge" and (before[target].up or before[target].temporary):
             return f"{step.id} purges a node that runs, or a temporary one"
+        if step.action == "purge" and _few(after) and not _few(before):
+            return f"{step.id} leaves too few regular nodes for any of them to fail"
         if step.action == "init" and any(group.usable for group in groups(before)):
             return f"{step.id} initialises a second time"
         return ""
@@ -176,6 +181,11 @@ class SoraPlay:
         return NodeRow.model_validate(
             {"node_name": name, "connected": row.connected, "temporary_node": row.temporary, **told}
         )
+
+
+def _few(world: State) -> bool:
+    """Whether a cluster has fewer regular nodes than Sora's documents ask for."""
+    return registered(world).bit_count() < SMALLEST
 
 
 def _api(name: str) -> str:

@@ -1,0 +1,148 @@
+"""Faults in M2's guards and judgement, and in the model of the executor, each with its scene."""
+
+# ruff: noqa: SLF001  (faults are planted where they hurt, in private functions too)
+
+from __future__ import annotations
+
+import scenes
+from mutation import Mutant, edit
+from scenes import m2, regular, sora
+
+from reconciler.core.ground import Ground
+from reconciler.core.rehearsal import Rehearsal
+from reconciler.drivers.m2 import callers, uniform
+from reconciler.drivers.m2 import guards as m2_guards
+from reconciler.drivers.m2 import judge as m2_judge
+
+IN_CHAIN = sora(regular(6), range(5), at_once=2)
+"""Two steps may be under way, and one comes after the other."""
+PLAIN = m2(scenes.AFTER, scenes.BEFORE)
+TWO = m2(scenes.AFTER, scenes.BEFORE, nodes=2)
+SHUT = m2(scenes.SHUT, scenes.BEFORE)
+HIDDEN = m2(scenes.HIDDEN, scenes.setting(scenes.HERE))
+ROLLING = m2(scenes.PARTED, scenes.RINGED, nodes=3)
+PAIR = m2(scenes.PARTED, scenes.RINGED, nodes=2)
+AT_ONCE = m2(scenes.PARTED, scenes.RINGED, nodes=2, at_once=2)
+
+
+M2 = (
+    Mutant("guard lock-out", "gone", edit(m2_guards.locking_out_this_host, "if why:", "if False:"), SHUT),
+    Mutant(
+        "guard lock-out",
+        "turned round",
+        edit(callers.Callers.losing, "and not _may(after", "and _may(after"),
+        SHUT,
+    ),
+    Mutant(
+        "guard lock-out",
+        "knows one way of reading an allowList",
+        edit(callers.callers, "for rule in _RULES if", 'for rule in _RULES if rule.match == "union" and'),
+        HIDDEN,
+    ),
+    Mutant(
+        "guard lock-out",
+        "blind to an API that moves",
+        edit(m2_guards.moving_out_of_sight, "if there and there not in target.bases:", "if False:"),
+        m2(scenes.MOVED, scenes.setting(scenes.HERE), base=":10040"),
+    ),
+    Mutant(
+        "guard lock-out-all",
+        "gone",
+        edit(m2_guards.locking_out_everybody, "if not able(said_of_access(target.content)):", "if False:"),
+        m2(scenes.NOBODY, None),
+    ),
+    Mutant(
+        "guard uniformity",
+        "gone",
+        edit(uniform.splitting_cluster, "if left or (len(moving)", "if False and (len(moving)"),
+        ROLLING,
+    ),
+    Mutant(
+        "guard uniformity",
+        "off by one",
+        edit(uniform.splitting_cluster, "<= case.plan.concurrency", "<= case.plan.concurrency + 1"),
+        PAIR,
+    ),
+    Mutant(
+        "guard uniformity",
+        "blind to nodes that cannot be read",
+        edit(uniform.splitting_cluster, "if left or (len(moving)", "if (len(moving)"),
+        AT_ONCE,
+    ),
+    Mutant(
+        "judgement of a delivery",
+        "does not look what the node has now",
+        edit(m2_judge.judge, "if before == loaded.content.fingerprint or", "if True or"),
+        PLAIN,
+    ),
+    Mutant(
+        "judgement of a delivery",
+        "calls done whatever the node shows",
+        edit(m2_judge.judge, "if loaded.shows(after) and not waits:", "if True:"),
+        PLAIN,
+    ),
+)
+
+
+EXECUTOR = (
+    Mutant(
+        "executor: every pass is judged",
+        "gone",
+        edit(Ground.planned, "passed = not plan.steps or self.weigh", "passed = True or self.weigh"),
+        SHUT,
+    ),
+    Mutant(
+        "executor: intent before call",
+        "the call is made first",
+        edit(
+            Rehearsal._executed,
+            "yield self._looked(moment, place, step)",
+            "yield from self._sent(moment, place, step)",
+        ),
+        PLAIN,
+    ),
+    Mutant(
+        "executor: what is done is not done again",
+        "gone",
+        edit(
+            Rehearsal._looked,
+            "if standing is Standing.READY and",
+            "if standing in {Standing.READY, Standing.DONE} and",
+        ),
+        PLAIN,
+    ),
+    Mutant(
+        "executor: done is what a reading shows",
+        "the call's answer is believed",
+        edit(Rehearsal._recorded, "self._standing(moment, place) is Standing.DONE", "True"),
+        PLAIN,
+    ),
+    Mutant(
+        "executor: settling by reading",
+        "what was open is done again",
+        edit(
+            Rehearsal._resumed,
+            "plan=-1, phases=(), struck=False)",
+            "phases=tuple(Phase.INTENT if one in OPEN else one for one in moment.phases), struck=False)",
+        ),
+        PLAIN,
+    ),
+    Mutant(
+        "executor: settling waits for calls on their way",
+        "gone",
+        edit(Rehearsal.moves, "elif moment.late:", "elif False:"),
+        PLAIN,
+    ),
+    Mutant(
+        "executor: concurrency",
+        "off by one",
+        edit(Rehearsal._free, "under_way < ", "under_way <= "),
+        TWO,
+    ),
+    Mutant(
+        "executor: order of steps",
+        "a call is enough, no outcome is waited for",
+        edit(Rehearsal._may_follow, "phase is Phase.SUCCEEDED", "phase >= Phase.SENT"),
+        IN_CHAIN,
+    ),
+)

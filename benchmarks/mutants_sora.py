@@ -1,0 +1,184 @@
+"""Faults in Sora's guards, rules and judgements, each with the scene in which it shows."""
+
+# ruff: noqa: SLF001  (faults are planted where they hurt, in private functions too)
+
+from __future__ import annotations
+
+import scenes
+from mutation import Mutant, edit
+from scenes import regular, sora
+
+from reconciler.drivers.sora import founding, guards, judge, rules, tasks
+from reconciler.drivers.sora.chain import Chain
+
+RISKY = "planner and judgement"
+ANY_REGISTER = edit(rules.against_register, "if majority(half):", "if True:")
+ANY_STOP = edit(rules.against_stop, "if not majority(state):", 'return ""\n    if False:')
+NO_ORDER = edit(Chain._frame, 'self.steps[-1].id if self.steps else ""', '""')
+ANY_PURGE = edit(guards.purging_alive, 'step.action != "purge" or', "True or")
+NONE_TO_SPARE = edit(guards.sparing_nobody, "left < rules.SPARE", "False")
+ANY_MEMBERSHIP = edit(
+    judge._removable, "membership != before or not picture.agreed", "target not in membership.names"
+)
+CUT_OFF_IS_DEAD = edit(tasks._unwanted, "elif not picture.down(name):", "elif False:")
+PURGE_UNSEEN = edit(judge._purge, "if not picture.down(target):", "if False:")
+RASH_FOUNDING = edit(
+    founding.founding,
+    "return None, tuple(_lost(entry, picture)) or tuple(_unclear(entry, picture))",
+    "return {}, ()",
+)
+INIT_UNSEEN = edit(
+    judge._founded_on,
+    "if not (picture.blank(name) if word else isinstance(answer, Absent)):",
+    "if False:",
+)
+
+ONE_AWAY = sora(regular(4, outside=[3], down=[2]), (0, 1, 2, 3))
+THREE_OF_FOUR = sora(regular(4, down=[3]), (0, 1, 3))
+FOUR_TO_THREE = sora(regular(4), (0, 1, 2))
+FIVE_TO_THREE = sora(regular(5), range(3), at_once=2)
+THREE_TO_TWO = sora(regular(3, down=[2]), (0, 1))
+CUT_OFF = sora(scenes.cut_off(regular(5), 4), range(4), choices=scenes.PERMISSIVE)
+NEW_AND_OLD = sora(scenes.cut_off(regular(5, outside=[3, 4]), 0), (0, 3, 4), choices=scenes.PERMISSIVE)
+ONE_MORE = sora(regular(4, outside=[3]), range(4), faults=2)
+ONE_LESS = sora(regular(5), range(4), faults=2)
+DEAD = sora(regular(5, down=[4]), range(4), choices=scenes.PERMISSIVE)
+
+
+SORA = (
+    Mutant(
+        "guard quorum",
+        "gone",
+        edit(guards.losing_quorum, "or majority(outcome):", "or True:"),
+        ONE_AWAY,
+        (ANY_REGISTER,),
+        RISKY,
+    ),
+    Mutant(
+        "guard quorum",
+        "off by one",
+        edit(guards.losing_quorum, "or majority(outcome):", "or margin(outcome) >= -1:"),
+        ONE_AWAY,
+        (ANY_REGISTER,),
+        RISKY,
+    ),
+    Mutant(
+        "guard quorum",
+        "turned round",
+        edit(guards.losing_quorum, "or majority(outcome):", "or not majority(outcome):"),
+        THREE_OF_FOUR,
+        (ANY_STOP,),
+        RISKY,
+    ),
+    Mutant(
+        "guard quorum",
+        "blind to a call that fails halfway",
+        edit(guards.losing_quorum, "in (turn.result, turn.half):", "in (turn.result,):"),
+        ONE_AWAY,
+        (ANY_REGISTER,),
+        RISKY,
+    ),
+    Mutant(
+        "guard quorum-margin",
+        "gone",
+        NONE_TO_SPARE,
+        FOUR_TO_THREE,
+    ),
+    Mutant(
+        "guard quorum-margin",
+        "off by one",
+        edit(guards.sparing_nobody, "left < rules.SPARE", "left < rules.SPARE - 1"),
+        FOUR_TO_THREE,
+    ),
+    Mutant(
+        "guard quorum-margin",
+        "turned round",
+        edit(guards.sparing_nobody, "left < margin(turn.state)", "left > margin(turn.state)"),
+        FOUR_TO_THREE,
+    ),
+    Mutant(
+        "guard membership",
+        "blind to steps at the same time",
+        edit(
+            guards.changing_membership,
+            "if previous is not None and previous.id not in",
+            "if False and previous.id not in",
+        ),
+        FIVE_TO_THREE,
+        (NO_ORDER, ANY_PURGE, NONE_TO_SPARE, ANY_MEMBERSHIP),
+        "the planner's order, and the membership that each step expects",
+    ),
+    Mutant(
+        "guard cluster-size",
+        "gone",
+        edit(guards.shrinking_cluster, "if not wanted < min(now, SMALLEST):", "if True:"),
+        THREE_TO_TWO,
+    ),
+    Mutant(
+        "guard cluster-size",
+        "off by one",
+        edit(guards.shrinking_cluster, "wanted < min(now, SMALLEST)", "wanted < min(now, SMALLEST - 1)"),
+        THREE_TO_TWO,
+    ),
+    Mutant(
+        "guard purge-alive",
+        "gone",
+        ANY_PURGE,
+        CUT_OFF,
+        (CUT_OFF_IS_DEAD, PURGE_UNSEEN),
+        RISKY,
+    ),
+    Mutant(
+        "guard purge-alive",
+        "believes members, not the node",
+        edit(guards.purging_alive, "picture.down(step.node)", "picture.away(step.node)"),
+        CUT_OFF,
+        (CUT_OFF_IS_DEAD, PURGE_UNSEEN),
+        RISKY,
+    ),
+    Mutant(
+        "guard double-init",
+        "gone",
+        edit(guards._against_init, "if not entry.initialise or not picture.blank(name):", "if False:"),
+        NEW_AND_OLD,
+        (RASH_FOUNDING, INIT_UNSEEN),
+        RISKY,
+    ),
+    Mutant("rule of registering", "gone", ANY_REGISTER, ONE_MORE),
+    Mutant(
+        "rule of registering",
+        "blind to a call that fails halfway",
+        edit(
+            rules.against_register,
+            "half = machine.register(state, node, contact, half=True)",
+            "half = machine.register(state, node, contact)",
+        ),
+        ONE_MORE,
+    ),
+    Mutant("rule of stopping", "gone", ANY_STOP, ONE_LESS),
+    Mutant(
+        "rule of stopping",
+        "off by one",
+        edit(rules.against_stop, "min(spare, margin(state))", "min(spare, margin(state)) - 1"),
+        ONE_LESS,
+    ),
+    Mutant(
+        "judgement of stopping",
+        "does not look again",
+        edit(judge._removable, "if why else _READY", "if False else _READY"),
+        ONE_LESS,
+    ),
+    Mutant(
+        "judgement of registering",
+        "does not look again",
+        edit(judge._if_allowed, "if why else _READY", "if False else _READY"),
+        ONE_MORE,
+    ),
+    Mutant(
+        "judgement of registering",
+        "believes the members alone",
+        edit(judge._register, "if picture.connected(target) and target in picture.speakers:", "if True:"),
+        ONE_MORE,
+    ),
+    Mutant("judgement of purging", "does not look whether the node runs again", PURGE_UNSEEN, DEAD),
+)

@@ -1,0 +1,133 @@
+"""Clusters, commits and faults in which the planted faults of `mutants.py` have to show."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import states
+
+from reconciler.core.explore import Explored, explore
+from reconciler.core.ground import Ground
+from reconciler.core.guard import Case, verdicts
+from reconciler.core.observation import Absent, Observation, Observed, Present
+from reconciler.core.plan import ClusterPlan, Revision
+from reconciler.core.ports import Desk
+from reconciler.core.rehearsal import Rehearsal
+from reconciler.desired.document import parse
+from reconciler.drivers.m2 import guards as m2_guards
+from reconciler.drivers.m2.content import Contents
+from reconciler.drivers.m2.driver import DRIVER as M2
+from reconciler.drivers.m2.schema import Loaded, M2Cluster
+from reconciler.drivers.sora import machine
+from reconciler.drivers.sora.choices import Choices, Permit
+from reconciler.drivers.sora.cluster import State, formed, fresh
+
+MOST = 300_000
+"""States after which a scene is given up; none needs them."""
+
+PERMISSIVE = Choices(purge_cut_off=Permit.ACCEPT, init_with_away=Permit.ACCEPT)
+"""A cluster that purges a running node that is cut off, and is initialised though a node is away."""
+
+Scene: TypeAlias = Callable[[], Explored]
+
+
+def sora(
+    world: State,
+    wanted: Sequence[int],
+    *,
+    faults: int = 1,
+    choices: Choices = states.LITERAL,
+    at_once: int = 1,
+) -> Scene:
+    """A Sora cluster in which a commit names these nodes."""
+
+    def walked() -> Explored:
+        ground = states.ground(states.Commit("", world, tuple(wanted), at_once), choices)
+        rehearsal = Rehearsal(ground)
+        return explore([rehearsal.begin(world, faults=faults)], rehearsal.moves, most=MOST)
+
+    return walked
+
+
+def m2(
+    wanted: Mapping[str, Any],
+    shown: Mapping[str, Any] | None,
+    *,
+    nodes: int = 1,
+    faults: int = 1,
+    at_once: int = 1,
+    base: str = "",
+) -> Scene:
+    """Like M2 nodes that show one setting, none where `shown` is None, and are to have another."""
+
+    def walked() -> Explored:
+        names = [f"edge-{number}" for number in range(1, nodes + 1)]
+        listed = [{"name": name, "address": f"{name}.example.com{base}"} for name in names]
+        raw = {"name": "edge", "kind": "m2", "setting": "s", "concurrency": at_once, "nodes": listed}
+        file, fleet = parse("s", json.dumps(wanted).encode()), parse("f", json.dumps({}).encode())
+        entry = M2Cluster.model_validate(raw)
+        desired = M2.desire(Desk(entry, fleet, "", Revision("", "", ""), dict.fromkeys(names, file)))
+        observed = Observed({name: _shown(name, shown) for name in names})
+        (stage,) = M2.stages(desired, observed, M2.plan(desired, observed))
+
+        def weigh(plan: ClusterPlan, seen: Observed[Any]) -> bool:
+            return not verdicts(Case(plan, stage.desired.entry, stage.desired, seen), m2_guards.GUARDS)
+
+        rehearsal = Rehearsal(Ground(stage.play, weigh))
+        starts = [rehearsal.begin(world, faults=faults) for world in stage.worlds]
+        return explore(starts, rehearsal.moves, most=MOST)
+
+    return walked
+
+
+def _shown(name: str, document: Mapping[str, Any] | None) -> Observation[Loaded]:
+    if document is None:
+        return Absent("404")
+    return Present(Loaded(Contents().of(document), f"http://{name}.example.com:10040", (), caller="10.0.0.9"))
+
+
+def setting(
+    *addresses: str, version: str = "A", port: int = 10040, members: Sequence[str] = (), powers: bool = True
+) -> dict[str, Any]:
+    """A setting that lets these addresses in, in this order."""
+    cluster = {"meta": {"enable": bool(members)}, "discover": {"members": list(members)}}
+    roles = [
+        {"name": "admin", "permissions": {"enableSetting": powers}},
+        {"name": "user", "permissions": {"enableMetric": True}},
+    ]
+    entries = [
+        {"addr": text.lstrip("-"), "role": "user" if text.startswith("-") else "admin"} for text in addresses
+    ]
+    management = {"api": {"port": port, "allowList": entries}, "roles": roles, "cluster": cluster}
+    return {"meta": {"version": version}, "env": {"management": management}}
+
+
+HERE, ELSEWHERE, NET = "10.0.0.9", "10.0.0.1", "10.0.0.0/24"
+BEFORE = setting(HERE, ELSEWHERE)
+AFTER = setting(HERE, ELSEWHERE, version="B")
+SHUT = setting(ELSEWHERE)
+HIDDEN = setting(f"-{NET}", HERE)
+NOBODY = setting(f"-{NET}")
+MOVED = setting(HERE, port=10041)
+
+RINGED, PARTED = setting(HERE, members=["a", "b"]), setting(HERE, members=["a", "c"])
+
+
+def regular(count: int, *, outside: Sequence[int] = (), down: Sequence[int] = ()) -> State:
+    """A cluster of regular nodes, some of them not in it, some of them stopped."""
+    world = formed([False] * count, outside=sum(1 << one for one in outside))
+    for one in down:
+        world = machine.stop(world, one)
+    return world
+
+
+def cut_off(world: State, node: int) -> State:
+    """The same with one node that reaches no other."""
+    return machine.partition(world, [1 + node if one == node else 0 for one in range(len(world))])
+
+
+def new(count: int) -> State:
+    """Nodes that were never in a cluster."""
+    return fresh([False] * count)

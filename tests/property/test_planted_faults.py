@@ -1,0 +1,49 @@
+"""A fault planted into any guard, judgement or rule of the executor is found by the model checker."""
+
+import pytest
+from mutants import CATALOGUE
+from mutation import Edit, planted, tried
+
+from reconciler.drivers.m2 import callers
+from reconciler.drivers.m2 import guards as m2_guards
+from reconciler.drivers.sora import guards, rules
+
+
+@pytest.mark.parametrize("mutant", CATALOGUE, ids=lambda one: f"{one.what}, {one.fault}")
+def test_a_planted_fault_is_found_and_nothing_else(mutant):
+    result = tried(mutant)
+    assert not result.held.broken
+    assert result.held.complete
+    assert result.found.broken
+    assert result.found.story
+
+
+def test_what_another_layer_still_holds_is_said():
+    backed = {one.what for one in CATALOGUE if one.off}
+    assert backed == {"guard quorum", "guard membership", "guard purge-alive", "guard double-init"}
+    for one in CATALOGUE:
+        assert bool(one.off) == bool(one.backing)
+
+
+def test_every_guard_of_the_state_machines_has_a_mutant():
+    """Guards of policy are left out: what they hold is no state of a machine, but a word of the fleet file."""
+    policy = {guards.lacking_capacity, m2_guards.detaching_from_feed, m2_guards.deleting_hostings}
+    parts = {
+        guards.initialising_again: guards._against_init,
+        m2_guards.locking_out_this_host: callers.Callers.losing,
+    }
+    faulty = {one.edit.function for one in CATALOGUE}
+    for guard in {*guards.GUARDS, *m2_guards.GUARDS} - policy:
+        assert {guard, parts.get(guard)} & faulty
+
+
+def test_a_fault_is_planted_for_a_while_only():
+    whole = rules.against_purge.__code__
+    with planted(Edit(rules.against_purge, "majority(after)", "True")):
+        assert rules.against_purge.__code__ is not whole
+    assert rules.against_purge.__code__ is whole
+
+
+def test_a_text_that_does_not_stand_there_is_refused():
+    with pytest.raises(ValueError, match="exactly once"), planted(Edit(rules.against_purge, "nonsense", "")):
+        pass
