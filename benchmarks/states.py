@@ -24,7 +24,7 @@ from reconciler.core.plan import ClusterPlan
 from reconciler.core.rehearsal import Rehearsal
 from reconciler.drivers.sora import machine
 from reconciler.drivers.sora.choices import Choices, Listing, Minority, Permit, Repeat
-from reconciler.drivers.sora.cluster import State, formed, fresh
+from reconciler.drivers.sora.cluster import State, formed, fresh, registered
 from reconciler.drivers.sora.guards import GUARDS
 from reconciler.drivers.sora.membership import Roster
 from reconciler.drivers.sora.rehearsal import SoraPlay
@@ -107,7 +107,8 @@ def ground(commit: Commit, choices: Choices, guards: Sequence[Guard] = GUARDS) -
     def weigh(plan: ClusterPlan, observed: Observed[NodeView]) -> bool:
         return not verdicts(Case(plan, wanted.entry, wanted, observed), guards)
 
-    return Ground(SoraPlay(wanted, Roster(tuple(names(commit.world))), choices), weigh)
+    members = registered(commit.world).bit_count()
+    return Ground(SoraPlay(wanted, Roster(tuple(names(commit.world))), choices, members), weigh)
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ def test_what_another_layer_still_holds_is_said():
 
 
 def test_every_guard_of_the_state_machines_has_a_mutant():
-    """Guards of policy are left out: what they hold is no state of a machine, but a word of the fleet file."""
+    """Guards of policy are left out: they hold no state of a machine, but a word of the fleet file."""
     policy = {guards.lacking_capacity, m2_guards.detaching_from_feed, m2_guards.deleting_hostings}
     parts = {
         guards.initialising_again: guards._against_init,

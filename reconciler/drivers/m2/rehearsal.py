@@ -129,13 +129,14 @@ class M2Play:
 
     def against(self, world: World, step: Step) -> str:
         """A node that has not the setting any more that was planned from."""
-        seat, before = world.seats[self._places[step.node]], step.arguments["before"]
+        seat, arguments = world.seats[self._places[step.node]], step.arguments
         has = {
             content.fingerprint
             for content in (self.shapes.loaded(seat.shape), self.shapes.running(seat.shape))
             if content is not None
         } or {""}
-        if before in has:
+        bare = carries(self.shapes.shape(seat.shape).held, arguments["resources"]) is False
+        if arguments["before"] in has or (bare and arguments["after"] in has):
             return ""
         return f"{step.id} begins, and would overwrite what somebody else has changed meanwhile"
 

@@ -43,7 +43,8 @@ def stages(
     modes = {name: Mode(row.mode) for name, row in shown.items() if row and row.mode in set(Mode)}
     pairs = zip(roster.names, world, strict=True)
     moded = tuple(node._replace(mode=modes.get(name, node.mode)) for name, node in pairs)
-    return (Stage(SoraPlay(desired, roster, DOCUMENTED), (moded,), desired, plan),)
+    play = SoraPlay(desired, roster, DOCUMENTED, registered(moded).bit_count())
+    return (Stage(play, (moded,), desired, plan),)
 
 
 @dataclass(slots=True)
@@ -54,11 +55,13 @@ class SoraPlay:
         desired: what every pass plans for.
         roster: the names of the world's nodes, by number.
         choices: how the cluster behaves where Sora's pages are silent.
+        members: how many regular nodes were registered in the beginning.
     """
 
     desired: SoraDesired
     roster: Roster
     choices: Choices = DEFAULTS
+    members: int = 0
     _answers: dict[State, dict[str, Observation[NodeView]]] = field(init=False, default_factory=dict)
 
     def faults(self, world: State) -> Iterator[tuple[str, State]]:
@@ -118,12 +121,15 @@ class SoraPlay:
         """What a call does is judged by what comes of it."""
         return ""
 
-    def left(self, world: State) -> str:  # noqa: ARG002  (see Play)
-        """Every step leaves a cluster that another pass can go on with."""
-        return ""
+    def left(self, world: State) -> str:
+        """Fewer regular nodes than it takes for one to fail, where there were enough."""
+        count = registered(world).bit_count()
+        if count >= min(self.members, SMALLEST):
+            return ""
+        return f"the run leaves {count} regular nodes, of which none may fail"
 
     def broken(self, before: State, step: Step, after: State) -> str:
-        """The majority, one init only, no purge of what runs, and enough nodes for one to fail."""
+        """The majority, one init only, and no purge of what runs."""
         if majority(before) and not majority(after):
             return f"{step.id} loses a majority that was there"
         if after == before:
@@ -131,8 +137,6 @@ class SoraPlay:
         target = self.roster.at(step.node)
         if step.action == "purge" and (before[target].up or before[target].temporary):
             return f"{step.id} purges a node that runs, or a temporary one"
-        if step.action == "purge" and _few(after) and not _few(before):
-            return f"{step.id} leaves too few regular nodes for any of them to fail"
         if step.action == "init" and any(group.usable for group in groups(before)):
             return f"{step.id} initialises a second time"
         return ""
@@ -181,11 +185,6 @@ class SoraPlay:
         return NodeRow.model_validate(
             {"node_name": name, "connected": row.connected, "temporary_node": row.temporary, **told}
         )
-
-
-def _few(world: State) -> bool:
-    """Whether a cluster has fewer regular nodes than Sora's documents ask for."""
-    return registered(world).bit_count() < SMALLEST
 
 
 def _api(name: str) -> str:
