@@ -8,11 +8,11 @@ from pydantic import Field, WithJsonSchema
 
 from reconciler.core.strict import Whole
 from reconciler.drivers.m2 import patterns
-from reconciler.drivers.m2.clustered import Cluster, Group, GroupBalance
+from reconciler.drivers.m2.clustered import Cluster, Discover, Group, GroupBalance
 from reconciler.drivers.m2.hosting import Hosting, Network, Properties, Runtime
 from reconciler.drivers.m2.part import Part, Port, Seconds
 
-__all__ = ["Group", "GroupBalance", "Hosting", "Part", "Port", "Seconds", "SettingFile"]
+__all__ = ["Discover", "Group", "GroupBalance", "Hosting", "Part", "Port", "Seconds", "SettingFile"]
 
 Version = Annotated[Any, WithJsonSchema({"type": ["string", "number", "null"]})]
 

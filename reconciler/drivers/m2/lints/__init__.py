@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, Final
 
 from reconciler.core.ports import Desk
 from reconciler.core.problem import Position, Problem
 from reconciler.drivers.m2.fault import Fault, mapping, positioned
-from reconciler.drivers.m2.lints import access, groups, members, server
+from reconciler.drivers.m2.lints import access, groups, members, server, spelling
 from reconciler.drivers.m2.rules import MANAGEMENT
 
-CODES: Final = access.CODES | groups.CODES | server.CODES | members.CODES
+CODES: Final = access.CODES | groups.CODES | server.CODES | members.CODES | spelling.CODES
 
 claims = members.claims
 
@@ -21,6 +22,7 @@ _RULES: Final[tuple[tuple[Rule, tuple[str, ...]], ...]] = (
     (access.faults, ("api", "roles")),
     (groups.faults, ("cluster",)),
     (server.faults, ("server",)),
+    *((partial(spelling.faults, key=key), (key,)) for key in ("api", "roles", "server", "cluster")),
 )
 """Each with the keys of `env.management` that it looks at."""
 
@@ -33,7 +35,10 @@ def lint(desk: Desk) -> Iterator[Problem]:
     told: set[tuple[Position, str, str]] = set()
     known: dict[tuple[int, ...], list[Fault]] = {}
     for document in {id(document): document for document in desk.documents.values()}.values():
-        found = _faults(mapping(document.value, *MANAGEMENT), known)
+        found = [
+            *_faults(mapping(document.value, *MANAGEMENT), known),
+            *spelling.around(mapping(document.value)),
+        ]
         for problem in positioned(document, found) if found else ():
             key = (problem.position, problem.code, problem.message)
             if key not in told:

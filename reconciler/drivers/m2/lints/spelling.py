@@ -1,0 +1,97 @@
+"""The lint of keys that are not known: a slip of the pen turns a setting into one that nothing reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from functools import cache
+from typing import Any, Final, TypeAlias, get_args
+
+from reconciler.core.problem import Severity
+from reconciler.drivers.m2.fault import Fault, Path, mapping
+from reconciler.drivers.m2.feeds import CONNECTIONS, FEEDS
+from reconciler.drivers.m2.part import Part
+from reconciler.drivers.m2.rules import MANAGEMENT
+from reconciler.drivers.m2.setting import Discover, Group, Management, SettingFile
+
+CODES: Final = frozenset({"unfamiliar-key"})
+
+Fields: TypeAlias = Mapping[str, type[Part] | None]
+
+_NEAR: Final = 0.85
+"""How much a key is like a known one to be a slip, where the product has keys that are not known here."""
+
+_SOME: Final = 0.6
+"""The same where all keys are known."""
+
+
+def faults(management: Mapping[str, Any], key: str) -> Iterator[Fault]:
+    """Keys that are not known at any depth below one key of `env.management`, all of whose keys are."""
+    inner = _fields(Management)[key]
+    if inner is not None:
+        yield from _below(management.get(key), inner, (*MANAGEMENT, key))
+    if key == "server":
+        yield from _infos(mapping(management, key))
+
+
+def around(document: Mapping[str, Any]) -> Iterator[Fault]:
+    """Keys beside and above these, where the product is larger: those alone that are nearly a known one."""
+    yield from _strange(mapping(document, *MANAGEMENT), _fields(Management), MANAGEMENT, whole=True)
+    yield from _below(document, SettingFile, (), whole=False)
+
+
+def _below(value: Any, model: type[Part], path: Path, *, whole: bool = True) -> Iterator[Fault]:
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _below(item, model, (*path, index), whole=whole)
+    elif isinstance(value, Mapping):
+        yield from _within(value, _fields(model), path, whole=whole)
+
+
+def _within(value: Mapping[str, Any], fields: Fields, path: Path, *, whole: bool) -> Iterator[Fault]:
+    yield from _strange(value, fields, path, whole=whole)
+    for key, item in value.items():
+        inner = fields.get(key)
+        if inner is not None and inner is not Management:
+            yield from _below(item, inner, (*path, key), whole=whole)
+
+
+def _strange(value: Mapping[str, Any], known: Fields, path: Path, *, whole: bool) -> Iterator[Fault]:
+    """Keys of one object that are not known; where they are not all known, those that are nearly."""
+    for key in value:
+        if key in known:
+            continue
+        names = list(known) if whole else [name for name in known if name not in value]
+        near = get_close_matches(key, names, n=1, cutoff=_SOME if whole else _NEAR)
+        if near or whole:
+            remedy = f'did you mean "{near[0]}"?' if near else f"the keys here are {', '.join(known)}"
+            said = f"`{key}` is no key that is known here, and goes to the nodes as it stands"
+            yield Fault((*path, key), "unfamiliar-key", said, remedy, Severity.WARNING)
+
+
+def _infos(server: Mapping[str, Any]) -> Iterator[Fault]:
+    """Keys in the `info` of connections, by their type, and of feeds and feedbacks, of whichever type."""
+    path = (*MANAGEMENT, "server")
+    connections = server.get("connection")
+    for index, item in enumerate(connections if isinstance(connections, list) else ()):
+        shape = CONNECTIONS.get(str(mapping(item).get("type")))
+        if shape is not None:
+            info: Mapping[str, Any] = mapping(item, "info")
+            yield from _below(info, shape, (*path, "connection", index, "info"))
+    for side, types in FEEDS.items():
+        part: Mapping[str, Any] = mapping(server, "features", *side)
+        known = {key: inner for shape in types.values() for key, inner in _fields(shape).items()}
+        yield from _within(mapping(part, "info"), known, (*path, "features", *side, "info"), whole=True)
+
+
+@cache
+def _fields(model: type[Part]) -> Fields:
+    """The keys of a model, each with the model of what stands there, or of the items of its list."""
+    found = {field.alias or name: _inner(field.annotation) for name, field in model.model_fields.items()}
+    return {**found, "members": Group} if model is Discover else found
+
+
+def _inner(kind: Any) -> type[Part] | None:
+    if isinstance(kind, type) and issubclass(kind, Part):
+        return kind
+    return next((inner for each in get_args(kind) if (inner := _inner(each)) is not None), None)

@@ -1,0 +1,124 @@
+"""Keys of a setting.json that nothing reads: told wherever all keys are known, else where one is meant."""
+
+import copy
+import json
+
+import pytest
+from test_m2_lints import desk
+
+from reconciler.core.secret import Secret
+from reconciler.desired.document import parse
+from reconciler.drivers.m2 import lints
+
+API = ("env", "management", "api")
+SERVER = ("env", "management", "server")
+CLUSTER = ("env", "management", "cluster")
+WHOLE = {
+    "meta": {"version": 1, "setting": {"deploy": "shared"}},
+    "env": {
+        "management": {
+            "api": {"port": 10040, "allowList": [{"addr": "10.0.0.1"}]},
+            "roles": [{"name": "admin", "permissions": {"enableSetting": True}}],
+            "server": {
+                "enable": True,
+                "connection": [{"name": "k", "type": "kafka", "info": {"clientId": "c", "brokers": ["b:1"]}}],
+                "features": {
+                    "purge": {
+                        "feed": {
+                            "type": "apiPolling",
+                            "info": {"url": "https://m", "schedule": "0 * * * * *"},
+                        },
+                        "feedback": {"type": "kafkaPub", "info": {"connect": "k", "topic": "t"}},
+                    },
+                    "heartbeat": {},
+                    "nodelist": {
+                        "feedback": {"type": "setting;api;", "info": {"hosting": [{"name": "h"}], "url": "u"}}
+                    },
+                },
+                "events": {"onSettingLoad": {"backup": {"enable": False}}},
+            },
+            "cluster": {"discover": {"members": [{"nodes": ["10.0.0.1"], "balance": {"mode": "rr"}}]}},
+        }
+    },
+    "hosting": [{"name": "h", "mode": {"volatile": True}, "origin": {"address": ["1.1.1.1"]}}],
+}
+
+
+def told(document):
+    file = parse("setting.json", json.dumps(document, indent=1).encode())
+    return [problem for problem in lints.lint(desk(file)) if problem.code == "unfamiliar-key"]
+
+
+def with_key(path, key):
+    document = copy.deepcopy(WHOLE)
+    holder = document
+    for part in path:
+        holder = holder[part]
+    holder[key] = 1
+    return document
+
+
+def test_known_keys_are_known_at_every_depth():
+    assert told(WHOLE) == []
+    assert told({}) == []
+    assert told(json.loads(json.dumps(WHOLE).replace("kafkaPub", "nothing").replace("10.0.0.1", "x"))) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "key", "meant"),
+    [
+        ((*API,), "prot", "port"),
+        ((*API, "allowList", 0), "rule", "role"),
+        (("env", "management", "roles", 0, "permissions"), "enablePurges", "enablePurge"),
+        (("env", "management"), "clusters", "cluster"),
+        ((*SERVER, "connection", 0, "info"), "broker", "brokers"),
+        ((*SERVER, "features", "purge"), "workers", "workerCount"),
+        ((*SERVER, "features", "purge", "feed", "info"), "timout", "timeout"),
+        ((*SERVER, "features", "purge", "feedback", "info"), "later", ""),
+        ((*SERVER, "features", "nodelist", "feedback", "info"), "hostings", "hosting"),
+        ((*SERVER, "features", "nodelist", "feedback", "info", "hosting", 0), "fields", "field"),
+        ((*SERVER, "features", "heartbeat"), "feed", "feedback"),
+        ((*SERVER, "events", "onSettingLoad", "backup"), "hostnames", "hostname"),
+        ((*CLUSTER, "discover", "members", 0), "function", "functions"),
+        ((*CLUSTER, "discover", "members", 0, "balance"), "luaPath", ""),
+        (("hosting", 0), "enabled", "enable"),
+        ((), "function", "functions"),
+        (("env",), "networks", "network"),
+    ],
+)
+def test_a_slip_is_told_with_what_is_meant(path, key, meant):
+    (problem,) = told(with_key(path, key))
+    assert problem.pointer == "".join(f"/{part}" for part in (*path, key))
+    assert (problem.remedy == f'did you mean "{meant}"?') if meant else problem.remedy.startswith("the keys")
+
+
+@pytest.mark.parametrize(
+    ("path", "key"),
+    [
+        ((), "later"),
+        (("env",), "http3"),
+        (("meta",), "author"),
+        (("hosting", 0), "tls"),
+        (("hosting", 0, "mode"), "facade"),
+        ((*SERVER, "features", "nodelist", "feedback", "info"), "timeout"),
+    ],
+)
+def test_the_product_is_larger_than_what_is_known(path, key):
+    assert told(with_key(path, key)) == []
+
+
+@pytest.mark.parametrize(
+    "value", [None, 1, "x", [], [[]], {"env": {"management": {"server": []}}}, {"hosting": 1}]
+)
+def test_any_shape_is_looked_at(value):
+    assert told(value) == []
+
+
+def test_what_stands_at_a_strange_key_is_not_shown():
+    document = with_key(API, "pasword")
+    document["env"]["management"]["api"]["pasword"] = "hunter2-hunter2"
+    (problem,) = told(document)
+    assert "hunter2" not in f"{problem.message}{problem.remedy}"
+    file = parse("setting.json", b"{}")
+    kept = type("Kept", (), {"name": "s", "value": {"env": Secret("hunter2")}, "position": file.position})()
+    assert list(lints.lint(desk(kept))) == []
