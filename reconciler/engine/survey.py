@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from reconciler import __version__
 from reconciler.core import holds, provenance
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 Drivers: TypeAlias = Mapping[str, Driver[Any, Any]]
 """Kind -> product."""
+
+EVERYWHERE: Final = (*GUARDS, *holds.GUARDS, *provenance.GUARDS)
+"""The guards of every cluster, before those of its product."""
 
 _NEAREST = 3
 
@@ -141,7 +144,7 @@ def weighed(fleet: Fleet, cases: Iterable[Case], drivers: Drivers) -> Judged:
     found: list[Violation] = []
     at: list[datetime] = []
     for case in cases:
-        found += verdicts(case, (*GUARDS, *holds.GUARDS, *provenance.GUARDS, *drivers[case.plan.kind].guards))
+        found += verdicts(case, (*EVERYWHERE, *drivers[case.plan.kind].guards))
         at += [case.at] if case.at else []
     return judged(found, fleet.overrides, max(at).date()) if at else Judged(tuple(found))
 

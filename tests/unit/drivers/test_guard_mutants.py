@@ -39,9 +39,10 @@ from support_driver import NOON, FakeDriver, NoWire, World, cluster, fleet
 from support_driver import REVISION as FAKE_REVISION
 from support_m2_wire import REVISION, setting
 
-from reconciler.core import domains, holds, limits
+from reconciler.core import domains, holds, limits, provenance
 from reconciler.core.calendar import Window
 from reconciler.core.conduct import Conduct
+from reconciler.core.descent import Descent
 from reconciler.core.guard import Case, Guard, Past, Suspension, verdicts
 from reconciler.core.policy import Budget, Policy
 from reconciler.drivers.m2 import guards as m2
@@ -49,7 +50,7 @@ from reconciler.drivers.sora import guards as sora
 from reconciler.engine import survey as surveying
 from reconciler.store.records import Memory
 
-EVERYBODY = (*limits.GUARDS, *holds.GUARDS)
+EVERYBODY = surveying.EVERYWHERE
 PRODUCTS = {"m2": m2.GUARDS, "sora": sora.GUARDS}
 
 
@@ -135,6 +136,20 @@ SCENARIOS = [
         "rejected",
         lambda: edge(past=Past(rejected={REVISION.id: "its wave failed"})),
         lambda: edge(past=Past(rejected={"1" * 40: "its wave failed"})),
+    ),
+    Scenario(
+        "older-revision",
+        provenance,
+        "older_revision",
+        lambda: edge(past=Past(applied=FAKE_REVISION, descent=Descent.OLDER)),
+        lambda: edge(past=Past(applied=FAKE_REVISION, descent=Descent.NEWER)),
+    ),
+    Scenario(
+        "signature-required",
+        provenance,
+        "signature_required",
+        lambda: edge(conduct=Conduct(require_signed="ssh")),
+        lambda: edge(setting(), conduct=Conduct(require_signed="ssh")),
     ),
     Scenario(
         "approval-needed",

@@ -1,12 +1,14 @@
 """What licences allow after one more failure, by the documented figures, and the guard that asks."""
 
 import pytest
-from sora_kit import agreeing, entry, full, planned, seen
+from sora_kit import TODAY, WorldWire, agreeing, entry, full, planned, seen
 
 from reconciler.core.guard import Case, verdicts
 from reconciler.drivers.sora.capacity import Capacity, Carrier, after_failure
+from reconciler.drivers.sora.driver import SoraDriver
 from reconciler.drivers.sora.guards import GUARDS
 from reconciler.drivers.sora.schema import SoraDesired
+from reconciler.drivers.sora.simulator import SoraWorld
 
 STOP = {"stop": ("stop", "{node}"), "drain": 0}
 
@@ -79,3 +81,16 @@ def test_nothing_is_asked_where_nothing_is_stopped():
     cluster = entry("a b c d", connections=10_000, **STOP)
     assert found(cluster, agreeing("a b c", *"abc", d=""), {}) == {}
     assert found(cluster, agreeing("a b c d e!", *"abcd", e=None), {}) == {}
+
+
+@pytest.mark.parametrize(("needed", "refused"), [(1500, False), (1501, True)])
+async def test_licences_are_taken_from_the_nodes_own_answers(needed, refused):
+    """The simulated nodes have licences for 500 connections each."""
+    wanted = entry("a b c d", connections=needed, **STOP)
+    wire = WorldWire(SoraWorld.from_entry(entry("a b c d e"), converged=True))
+    driver = SoraDriver(today=lambda: TODAY)
+    desired = SoraDesired(wanted)
+    observed = await driver.observe(desired, wire)
+    plan = driver.plan(desired, observed)
+    found = verdicts(Case(plan, wanted, desired, observed), driver.guards)
+    assert [one.code for one in found] == (["capacity"] if refused else [])

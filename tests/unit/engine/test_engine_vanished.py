@@ -91,6 +91,21 @@ async def test_a_pass_of_watch_over_one_cluster_knows_the_others_of_its_file(sto
     assert codes(seen) == []
 
 
+async def test_such_a_pass_refuses_and_lets_go_as_well(store):
+    await make(store, ALPHA, BETA, cluster("gamma", {"c1": "new"}))
+    whole = fleet(ALPHA, BETA)
+    drivers = {"fake": FakeDriver(World({"a1": "new"}))}
+
+    async def look_at_alpha(**more):
+        part = replace(whole, desks=whole.desks[:1], **more)
+        return await survey(part, drivers=drivers, wire=NoWire(), recalled=await store.recall())
+
+    assert codes(await look_at_alpha()) == [("cluster-vanished", "gamma")]
+    seen = await look_at_alpha(overrides=(override(target="gamma"),))
+    await apply(seen, drivers=drivers, wire=NoWire(), journal=store)
+    assert codes(await look_at_alpha()) == []
+
+
 async def test_a_cluster_known_without_its_source_is_left_alone():
     """A store that an earlier version of the program wrote does not tell sources."""
     memory = Memory(past={"beta": Past(nodes=3)}, at=NOON)
