@@ -107,7 +107,7 @@ def _applied(file: PlanFile, order: Order, terminal: Terminal) -> int:
     with Store.open(order.state) as store:
 
         async def surveyed() -> Survey:
-            return await resumed(await _fleet(file, order), order, terminal, store)
+            return await resumed(await fleet_at(file, order), order, terminal, store)
 
         ready = prepared(file, finish(surveyed()), DRIVERS)
         seen = ready.survey
@@ -157,7 +157,7 @@ async def _not_withdrawn(planned: Revision, order: Order, source: Source) -> Non
         )
 
 
-async def _fleet(file: PlanFile, order: Order) -> Fleet:
+async def fleet_at(file: PlanFile, order: Order) -> Fleet:
     """The fleet at the plan's revision.
 
     Raises:

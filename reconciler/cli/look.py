@@ -75,20 +75,27 @@ def dry_run(order: Order, terminal: Terminal) -> int:
     return planned_status(found, detailed=order.detailed_exitcode)
 
 
-def planned(order: Order, terminal: Terminal, notes: Notes | None = None) -> Survey:
+def planned(
+    order: Order,
+    terminal: Terminal,
+    notes: Notes | None = None,
+    fleet: Coroutine[Any, Any, Fleet] | None = None,
+) -> Survey:
     """Read everything and plan, with no way to write; the store is not opened where there is none.
 
     Args:
         order: what to plan.
         terminal: where progress is shown.
         notes: is told which files were read.
+        fleet: gives the desired state, where that is not simply what the order's source describes now.
 
     Raises:
         ReconcilerError: the source, the files or the state cannot be used.
     """
 
     async def seen() -> Survey:
-        return await looked(await fleet_of(order, notes), order, terminal, await _recalled(order.state))
+        desired = await (fleet or fleet_of(order, notes))
+        return await looked(desired, order, terminal, await _recalled(order.state))
 
     return finish(seen())
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 LARGEST = 256 * 1024 * 1024
 """Bytes that a plan file may have."""
 
+_HEAD = 256
+"""Bytes within which a plan file says what it is."""
+
 
 def keep(path: Path, seen: Survey, order: Order, notes: Notes) -> None:
     """Write a survey's plan into a file that only this user can read; what was there is replaced.
@@ -60,6 +63,15 @@ def read(path: Path) -> PlanFile:
     if len(data) > LARGEST:
         raise UsageError(f"the plan file {path} is larger than any plan", remedy="look at the path")
     return parsed(data, str(path))
+
+
+def is_plan(place: str) -> bool:
+    """Whether a place is a file that says it is a plan, rather than a source of desired state."""
+    try:
+        with Path(place).open("rb") as file:
+            return b'"reconcile-plan"' in file.read(_HEAD)
+    except OSError:
+        return False
 
 
 def _origin(order: Order) -> Origin:

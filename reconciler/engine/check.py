@@ -55,6 +55,7 @@ def check(seen: Survey, drivers: Drivers, *, faults: int, most: int) -> tuple[Ch
 
 def _checked(seen: Survey, case: Case, drivers: Drivers, faults: int, most: int) -> Checked:
     cluster, driver = case.plan.cluster, drivers[case.plan.kind]
+    case = replace(case, plan=_fresh(case.plan, seen))
     if not case.plan.steps:
         return Checked(cluster, reason="nothing is planned")
     if not isinstance(driver, Rehearses):
@@ -70,6 +71,11 @@ def _checked(seen: Survey, case: Case, drivers: Drivers, faults: int, most: int)
         if found[-1].broken or not found[-1].complete:
             break
     return Checked(cluster, _together(found), words=stages[0].words)
+
+
+def _fresh(plan: ClusterPlan, seen: Survey) -> ClusterPlan:
+    """The plan without the steps of a plan file that must not be performed any more."""
+    return replace(plan, steps=tuple(step for step in plan.steps if step.id not in seen.stale))
 
 
 def _explored(stage: Stage[Any], weigh: Weigh, faults: int, most: int) -> Explored:

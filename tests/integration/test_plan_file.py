@@ -226,3 +226,16 @@ def test_an_address_with_a_secret_in_it_has_to_be_named_again(site):
     site.edit(lambda value: value["origin"].update(whole=False))
     assert "name all of it" in site.run("apply", site.plan, status=1)
     assert "--out works only with --dry-run" in site.run("--out", "x", status=1)
+
+
+def test_a_plan_file_is_walked_by_the_model_checker_less_what_has_changed(site):
+    site.planned()
+    whole = json.loads(site.run("check", site.plan, "--format", "json"))["clusters"]
+    assert [one["cluster"] for one in whole] == ["edge", "live"]
+    assert all(one["complete"] and not one["broken"] for one in whole)
+    drift(site, "n1")
+    rest = json.loads(site.run("check", site.plan, "--format", "json"))["clusters"]
+    assert rest[0]["states"] < whole[0]["states"]
+    assert rest[1] == whole[1]
+    assert site.changed == ["n1"]
+    assert "a plan file says itself" in site.run("check", site.plan, "--only", "edge", status=1)
