@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import states
@@ -59,6 +60,7 @@ def m2(
     faults: int = 1,
     at_once: int = 1,
     base: str = "",
+    most: int = MOST,
 ) -> Scene:
     """Like M2 nodes that show one setting, none where `shown` is None, and are to have another."""
 
@@ -77,7 +79,7 @@ def m2(
 
         rehearsal = Rehearsal(Ground(stage.play, weigh))
         starts = [rehearsal.begin(world, faults=faults) for world in stage.worlds]
-        return explore(starts, rehearsal.moves, most=MOST)
+        return explore(starts, rehearsal.moves, most=most)
 
     return walked
 
@@ -89,19 +91,23 @@ def _shown(name: str, document: Mapping[str, Any] | None) -> Observation[Loaded]
 
 
 def setting(
-    *addresses: str, version: str = "A", port: int = 10040, members: Sequence[str] = (), powers: bool = True
+    *addresses: str,
+    version: str = "A",
+    port: int = 10040,
+    members: Sequence[str] = (),
+    http: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """A setting that lets these addresses in, in this order."""
     cluster = {"meta": {"enable": bool(members)}, "discover": {"members": list(members)}}
     roles = [
-        {"name": "admin", "permissions": {"enableSetting": powers}},
+        {"name": "admin", "permissions": {"enableSetting": True}},
         {"name": "user", "permissions": {"enableMetric": True}},
     ]
     entries = [
         {"addr": text.lstrip("-"), "role": "user" if text.startswith("-") else "admin"} for text in addresses
     ]
     management = {"api": {"port": port, "allowList": entries}, "roles": roles, "cluster": cluster}
-    return {"meta": {"version": version}, "env": {"management": management}}
+    return {"meta": {"version": version}, "env": {"management": management, "network": {"http": dict(http)}}}
 
 
 HERE, ELSEWHERE, NET = "10.0.0.9", "10.0.0.1", "10.0.0.0/24"
