@@ -38,15 +38,22 @@ NODES = 5
 DOCUMENTED = ["sora.purge_cut_off=refuse"]
 """As Sora's documents say, a node that runs is never purged, cut off or not."""
 
+REFUSING = ["sora.repeated_register=refuse", "sora.returned_register=refuse"]
+"""With these a node that was registered by half is for a person to stop; nobody does in a trial."""
+
 CHOICES = (
     [],
     ["m2.match=union", "m2.unlisted=closed"],
     ["m2.factory=false", "sora.list_uninitialised=error"],
     ["sora.list_after_purge=empty", "sora.list_without_majority=error"],
     ["sora.repeated_init=reset", "sora.init_with_away=accept"],
-    ["sora.repeated_register=refuse", "sora.returned_register=refuse"],
+    REFUSING,
 )
 """What the products may do where their documents are silent; each trial has one of these."""
+
+
+UNLESS_A_PERSON = tuple(one for one in Invariant if one is not Invariant.CONVERGED)
+"""What has to hold where a fault may leave something to a person: a rejected commit, a half registration."""
 
 
 class Files:
@@ -134,18 +141,17 @@ def stages() -> tuple[tuple[str, Stage], ...]:
     """The fleets, and what a commit wants of them."""
     waves = {"rollout": {"canary": 1, "waves": 1, "soak": 5}}
     back = {"rollout": {**waves["rollout"], "on_failure": "return"}}
-    unless_rejected = tuple(one for one in Invariant if one is not Invariant.CONVERGED)
     four, five = (3,), (3, 4)
     return (
         ("M2: from the factory", stage(fleet("1", m2(3)))),
         ("M2: a new setting", stage(fleet("2", m2(3)), fleet("1", m2(3)))),
         (
             "M2: in waves",
-            stage(fleet("2", m2(3, **waves)), fleet("1", m2(3)), invariants=unless_rejected),
+            stage(fleet("2", m2(3, **waves)), fleet("1", m2(3)), invariants=UNLESS_A_PERSON),
         ),
         (
             "M2: in waves and back",
-            stage(fleet("2", m2(3, **back)), fleet("1", m2(3)), invariants=unless_rejected),
+            stage(fleet("2", m2(3, **back)), fleet("1", m2(3)), invariants=UNLESS_A_PERSON),
         ),
         ("Sora: a new cluster", stage(fleet("1", sora(range(3))))),
         ("Sora: five nodes at once", stage(fleet("1", sora(range(5))))),
@@ -181,8 +187,10 @@ def stages() -> tuple[tuple[str, Stage], ...]:
 def trial(seed: int) -> tuple[str, Verdict]:
     """The trial of a seed: which fleet it was, and what came of it."""
     name, ground = stages()[seed % len(stages())]
-    choices = chosen([*DOCUMENTED, *CHOICES[seed // len(stages()) % len(CHOICES)]])
-    ground = replace(ground, choices=choices)
+    choices = CHOICES[seed // len(stages()) % len(CHOICES)]
+    ground = replace(ground, choices=chosen([*DOCUMENTED, *choices]))
+    if choices is REFUSING:
+        ground = replace(ground, invariants=UNLESS_A_PERSON)
     script = Script(RANDOM, Path(), ground.fleet.document)
     return name, tried(ground, drawn(script, ground.cast(), seed), DRIVERS)
 

@@ -5,11 +5,14 @@ from dataclasses import replace
 
 import pytest
 
+from reconciler.core.outcome import State
 from reconciler.drivers.m2.driver import M2Driver
 from reconciler.drivers.registry import DRIVERS
 from reconciler.drivers.simulation.addresses import free_addresses
 from reconciler.drivers.sora.driver import SoraDriver
+from reconciler.engine.resume import Settling
 from reconciler.errors import InputError, NodeUnreachable
+from reconciler.store.sqlite import Store
 from reconciler.trials.scenario import Invariant, read
 from reconciler.trials.schedule import drawn
 from reconciler.trials.staging import staged
@@ -182,6 +185,40 @@ def test_random_schedules_find_a_planted_defect(scene, defect, kind, invariant):
         verdict = play(script, seed=seed, drivers={**DRIVERS, kind: defect()})
         found |= {breach.invariant for breach in verdict.breaches}
     assert invariant in found
+
+
+def test_a_call_without_an_intent_is_found(scene, monkeypatch):
+    async def nothing(self, run, step):
+        """The intent is not written."""
+
+    monkeypatch.setattr(Store, "intend", nothing)
+    found = {breach.invariant for breach in play(scene("name: x\nfleet: fleet\n")).breaches}
+    assert Invariant.NOTHING_LOST in found
+
+
+def test_a_run_that_is_settled_without_reading_is_found(scene, monkeypatch):
+    async def believed(self, entry, record):
+        return State.DONE, "it was on its way"
+
+    monkeypatch.setattr(Settling, "_found", believed)
+    script = scene("name: x\nfleet: fleet\nrandom: {faults: 0, kills: 2}\n")
+    found = {breach.invariant for seed in range(20) for breach in play(script, seed=seed).breaches}
+    assert Invariant.HISTORY_TRUE in found
+
+
+def test_a_second_initialisation_is_found(scene):
+    class Init(SoraDriver):
+        """A defect: a node that is to be registered is initialised."""
+
+        async def act(self, step, wire, payloads):
+            arguments = {**step.arguments, "names": [step.node], "spends": ""}
+            return await super().act(replace(step, action="init", arguments=arguments), wire, payloads)
+
+    before = f"{{converged: true, fresh: [{SORA[3]}]}}"
+    script = scene(f"name: x\nfleet: fleet\nbefore: {before}\n", sora=4)
+    assert play(script).breaches == ()
+    breaches = play(script, drivers={**DRIVERS, "sora": Init()}).breaches
+    assert Invariant.INIT_ONCE in {breach.invariant for breach in breaches}
 
 
 def test_an_invariant_that_is_not_asked_for_is_not_judged(scene):
