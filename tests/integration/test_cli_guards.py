@@ -7,6 +7,8 @@ import pytest
 
 from reconciler.cli.main import main
 from reconciler.cli.stage import Nodes
+from reconciler.drivers.m2.driver import M2Driver
+from reconciler.drivers.m2.guards import locking_out_this_host
 from reconciler.drivers.simulation.addresses import free_addresses
 from reconciler.store.sqlite import Store
 
@@ -170,3 +172,23 @@ def test_a_file_without_clusters_or_nodes_is_wrong_before_anything_is_asked(flee
     )
     assert fleet.run("--yes") == 1
     assert "nodes" in capsys.readouterr().err
+
+
+def test_without_the_guard_a_lock_out_is_for_good(fleet, capsys, monkeypatch):
+    """What the guard is for: the same change without it leaves nodes that nobody can mend from here."""
+    assert fleet.run("--yes") == 0
+    shut = setting("2", api={"allowList": [{"addr": "10.0.0.1"}]})
+    free = "{max_risky: 100%, max_domains: 2}"
+    fleet.write(shut, policy=free)
+    assert fleet.run("--yes") == 3
+    fleet.write()
+    assert fleet.run("status", "--detailed-exitcode") == 0
+    fleet.write(shut, policy=free)
+    left = tuple(guard for guard in M2Driver.guards if guard is not locking_out_this_host)
+    monkeypatch.setattr(M2Driver, "guards", left)
+    assert fleet.run("--yes") == 5
+    monkeypatch.undo()
+    fleet.write()
+    capsys.readouterr()
+    assert fleet.run("status", "--detailed-exitcode") == 2
+    assert "2 unauthorised" in capsys.readouterr().out

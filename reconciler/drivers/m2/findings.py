@@ -8,6 +8,7 @@ from reconciler.core.observation import Stale, Unauthorized, Unreachable
 from reconciler.core.plan import Finding
 from reconciler.core.problem import Severity
 from reconciler.drivers.m2.callers import READ_MORE, callers, said_of_access
+from reconciler.drivers.m2.impact import NEEDED
 from reconciler.drivers.m2.judge import carries
 from reconciler.drivers.m2.machine import RESTART_ONLY, lookup
 from reconciler.drivers.m2.schema import Content, Desired, Loaded, Target
@@ -65,7 +66,9 @@ def reading_less(desired: Desired, target: Target, loaded: Loaded) -> Iterator[F
     The setting itself is read with the permission that delivers it, which a guard looks after.
     """
     hosts = callers(loaded.content, desired.entry.management, loaded.caller)
-    lost = hosts.losing(said_of_access(target.content), READ_MORE)
+    after = said_of_access(target.content)
+    shut_out = hosts.losing(after, NEEDED)
+    lost = [host for host in hosts.losing(after, READ_MORE) if host not in shut_out]
     if lost:
         yield Finding(
             Severity.WARNING,

@@ -123,6 +123,7 @@ def test_a_warning_tells_that_a_change_could_be_proved_no_more():
     assert codes(wanted, shown) == []
     assert doubts(setting(meta__version="B", **{ROLES: READS}), shown) == []
     assert doubts(setting(meta__version="B", **{ROLES: BLIND}), wanted) == []
+    assert doubts(setting(**{LIST: [ADMIN]}), shown) == []
 
 
 def test_that_warning_is_about_the_named_hosts_where_there_are_any():
