@@ -39,14 +39,15 @@ DOCUMENTED = ["sora.purge_cut_off=refuse"]
 """As Sora's documents say, a node that runs is never purged, cut off or not."""
 
 REFUSING = ["sora.repeated_register=refuse", "sora.returned_register=refuse"]
-"""With these a node that was registered by half is for a person to stop; nobody does in a trial."""
+RECKLESS = ["sora.repeated_init=reset", "sora.init_with_away=accept"]
+"""With these a person is needed where a node was registered by half, or initialised while it was cut off."""
 
 CHOICES = (
     [],
     ["m2.match=union", "m2.unlisted=closed"],
     ["m2.factory=false", "sora.list_uninitialised=error"],
     ["sora.list_after_purge=empty", "sora.list_without_majority=error"],
-    ["sora.repeated_init=reset", "sora.init_with_away=accept"],
+    RECKLESS,
     REFUSING,
 )
 """What the products may do where their documents are silent; each trial has one of these."""
@@ -189,7 +190,7 @@ def trial(seed: int) -> tuple[str, Verdict]:
     name, ground = stages()[seed % len(stages())]
     choices = CHOICES[seed // len(stages()) % len(CHOICES)]
     ground = replace(ground, choices=chosen([*DOCUMENTED, *choices]))
-    if choices is REFUSING:
+    if choices in (REFUSING, RECKLESS):
         ground = replace(ground, invariants=UNLESS_A_PERSON)
     script = Script(RANDOM, Path(), ground.fleet.document)
     return name, tried(ground, drawn(script, ground.cast(), seed), DRIVERS)

@@ -75,8 +75,8 @@ def _calls(evidence: Evidence) -> Iterator[Breach]:
         if not inside:
             words = f"{asked.call.asked} came to {asked.node}, and no intent in the history is behind it"
             yield Breach(Invariant.NOTHING_LOST, words)
-        for place in inside[:1]:
-            sent[place] += 1
+        if inside:  # a step that is taken back has the intent of that after its own
+            sent[max(inside, key=lambda place: windows[place].since)] += 1
     for place, count in sorted(sent.items()):
         if count > 1:
             step = windows[place].entry.step

@@ -72,7 +72,8 @@ class SoraWitness:
         node, group = self._roster.at(step.node), leading(seen)
         match step.action:
             case "init":
-                return group is not None and group.log.regular == self._roster.bits(step.arguments["names"])
+                names = self._roster.bits(step.arguments["names"])
+                return group is not None and group.usable and group.log.regular == names
             case "register":
                 return group is not None and bool(group.nodes & group.log.listed & 1 << node)
             case "purge":
