@@ -31,7 +31,7 @@ T = TypeVar("T")
 PENDING, REFUSED = 2, 3
 
 _STORE = "state.sqlite"
-_STATES = 30_000
+_STATES = 25_000
 """States that the model checker walks beside a dry run, of all clusters together: about two seconds."""
 
 _LEAST = 500

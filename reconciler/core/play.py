@@ -43,7 +43,7 @@ class Play(Protocol[W]):
     def broken(self, before: W, step: Step, after: W) -> str:
         """The invariant that this call breaks, a sentence; empty where all hold."""
 
-    def left(self, world: W) -> str:
+    def left(self, world: W, plan: ClusterPlan) -> str:
         """What a run whose steps all succeeded must not leave behind, a sentence; empty where all is well."""
 
     def effective(self, world: W, step: Step) -> bool:

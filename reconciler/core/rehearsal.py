@@ -127,7 +127,7 @@ class Rehearsal(Generic[W]):
         plan, phases = self.ground.plans[moment.plan], moment.phases
         if all(phase >= Phase.SUCCEEDED for phase in phases):
             whole = Phase.ENDED not in phases
-            broken = self.ground.play.left(self.ground.worlds[moment.world]) if whole else ""
+            broken = self.ground.play.left(self.ground.worlds[moment.world], plan) if whole else ""
             yield Move("the run ends", moment._replace(plan=-1, phases=()), broken)
             return
         if moment.crashes:

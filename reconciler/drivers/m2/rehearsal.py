@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from reconciler.core.diff import Change
 from reconciler.core.observation import Absent, Observation, Observed, Present, Unauthorized, Unreachable
 from reconciler.core.plan import ClusterPlan, Step
 from reconciler.core.verdict import Standing
@@ -32,7 +33,6 @@ class M2Play:
         players: in the order of a world's seats.
         rules: the ways in which nodes may behave where M2's pages are silent.
         shapes: what the nodes have, by number.
-        whole: whether all nodes of the cluster found each other in the beginning.
         backups: whether nodes tell which files they have.
     """
 
@@ -40,7 +40,6 @@ class M2Play:
     players: tuple[Player, ...]
     rules: tuple[Choices, ...]
     shapes: Shapes
-    whole: bool = True
     backups: bool = True
     _places: Mapping[str, int] = field(init=False)
     _answers: dict[tuple[int, Seat, int, str, tuple[str, ...]], Observation[Loaded]] = field(
@@ -152,9 +151,10 @@ class M2Play:
             before, step, after
         )
 
-    def left(self, world: World) -> str:
-        """A cluster in two parts that was whole in the beginning."""
-        apart = self.apart(world) if self.whole else frozenset()
+    def left(self, world: World, plan: ClusterPlan) -> str:
+        """A cluster in two parts because of steps that change whom a node finds."""
+        moved = {step.node for step in plan.steps if any(map(_of_ring, step.changes))}
+        apart = [pair for pair in self.apart(world) if moved & {*pair}]
         return f"the run leaves {' and '.join(min(apart))} unable to find each other" if apart else ""
 
     def effective(self, world: World, step: Step) -> bool:
@@ -255,3 +255,7 @@ class M2Play:
         wanted = self.backups and self.desired.resources and expected in (content.fingerprint, asked)
         held = self.shapes.shape(seat.shape).held if wanted else None
         return Present(Loaded(content, seat.at, waiting, asked, held, self.players[place].caller))
+
+
+def _of_ring(change: Change) -> bool:
+    return change.pointer.startswith("/env/management/cluster")

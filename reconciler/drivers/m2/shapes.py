@@ -48,6 +48,7 @@ class Shapes:
     _rights: dict[tuple[int, str, Choices], frozenset[str]] = field(init=False, default_factory=dict)
     _open: dict[tuple[int, Choices], bool] = field(init=False, default_factory=dict)
     _rings: dict[int, Ring | None] = field(init=False, default_factory=dict)
+    _waits: dict[int, bool] = field(init=False, default_factory=dict)
 
     def package(self, content: Content, resources: Mapping[str, bytes] | None = None) -> machine.Package:
         """A setting as it travels, secrets in clear."""
@@ -139,7 +140,9 @@ class Shapes:
 
     def waiting(self, number: int) -> bool:
         """Whether something waits for a restart."""
-        return bool(machine.waiting(self._all[number].node))
+        if number not in self._waits:
+            self._waits[number] = bool(machine.waiting(self._all[number].node))
+        return self._waits[number]
 
     def rights(self, number: int, host: str, rule: Choices) -> frozenset[str]:
         """The permissions that a host holds."""

@@ -183,7 +183,6 @@ def _stage(
     rules = tuple(_rules(players, seats, shapes)) or (DEFAULTS,)
     play = M2Play(part, tuple(players), rules, shapes, backups=backups)
     worlds = tuple(World(number, tuple(seats)) for number in range(len(rules)))
-    play.whole = not play.apart(worlds[0])
     steps = tuple(step for step in plan.steps if step.node in names)
     reduced = replace(plan, steps=steps, nodes=len(nodes), unchanged=0, findings=(), concurrency=at_once)
     return Stage(play, worlds, part, reduced, words)

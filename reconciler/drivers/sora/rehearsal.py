@@ -121,10 +121,13 @@ class SoraPlay:
         """What a call does is judged by what comes of it."""
         return ""
 
-    def left(self, world: State) -> str:
-        """Fewer regular nodes than it takes for one to fail, where there were enough."""
-        count = registered(world).bit_count()
-        if count >= min(self.members, SMALLEST):
+    def left(self, world: State, plan: ClusterPlan) -> str:  # noqa: ARG002  (see Play)
+        """Fewer regular nodes than it takes for one to fail, on purpose, where there were enough.
+
+        A dead node may be purged before another takes its place: it was of no use any more.
+        """
+        count, wanted = registered(world).bit_count(), len(self.desired.entry.regular)
+        if max(count, wanted) >= min(self.members, SMALLEST):
             return ""
         return f"the run leaves {count} regular nodes, of which none may fail"
 
