@@ -14,8 +14,8 @@ from reconciler.store.records import Entry, RunRecord
 from reconciler.trials.record import Asked, Recorder
 from reconciler.trials.scenario import Invariant
 
-_SLACK: Final = timedelta(milliseconds=2)
-"""Stamps have milliseconds, and two processes stamp side by side."""
+_SLACK: Final = timedelta(milliseconds=1)
+"""Stamps are cut to milliseconds, so that an end may be said to be before what it followed."""
 
 _UNSENT: Final = frozenset({State.CHANGED, State.WAITING, State.SKIPPED})
 
@@ -95,7 +95,7 @@ class _Window:
         """Whether a request falls into it."""
         step = self.entry.step
         same = (asked.cluster, asked.about) == (step.cluster, step.node)
-        return same and self.since - _SLACK <= asked.at <= self.until + _SLACK
+        return same and self.since <= asked.at <= self.until + _SLACK
 
 
 def _windows(evidence: Evidence) -> Iterator[_Window]:

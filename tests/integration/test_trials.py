@@ -87,6 +87,13 @@ def test_every_invariant_holds_under_one_fault(scene, fault):
     assert verdict.changes >= 3
 
 
+def test_the_choices_of_a_product_reach_its_nodes(scene):
+    script = scene("name: x\nfleet: fleet\nchoices: [m2.late=4]\nfaults: [{fault: lost, node: edge}]\n")
+    late, plain = play(script), play(scene("name: x\nfleet: fleet\nfaults: [{fault: lost, node: edge}]\n"))
+    assert said(late) == [], "\n".join(late.story)
+    assert late.requests > plain.requests
+
+
 def test_waiting_costs_nothing_and_takes_its_time(scene):
     """The node shows old answers for good, so that the whole settle time passes, by the trial's clock."""
     fault = "{fault: stale, node: edge-01, at: {change: 1}, count: null}"
