@@ -2,9 +2,10 @@
 
     python benchmarks/states_m2.py [FAULTS]
 
-For each number of nodes and each commit, all interleavings of the reconciler with up to FAULTS (2) failures,
-cuts, changes by somebody else and stuck calls, and one kill of the reconciler, are walked, in every way in
-which the nodes may behave where M2's pages are silent. Exit status 1 and the story where an invariant breaks.
+For each number of nodes and each commit, all interleavings of the reconciler with up to FAULTS (2; of three
+nodes one less) failures, cuts, changes by somebody else and stuck calls, and one kill of the reconciler, are
+walked, in every way in which the nodes may behave where M2's pages are silent. Exit status 1 and the story
+where an invariant breaks.
 """
 
 from __future__ import annotations
@@ -39,19 +40,22 @@ def main() -> None:
     faults = int(sys.argv[1]) if sys.argv[1:] else 2
     began, total = time.perf_counter(), 0
     for nodes in (1, 2, 3):
-        seen, started = 0, time.perf_counter()
+        seen, started, own = 0, time.perf_counter(), faults - (nodes == 3)
         for (story, (before, wanted)), at_once in product(COMMITS.items(), sorted({1, nodes})):
-            result = scenes.m2(wanted, before, nodes=nodes, faults=faults, at_once=at_once, most=5_000_000)()
+            result = scenes.m2(wanted, before, nodes=nodes, faults=own, at_once=at_once, most=5_000_000)()
             seen += result.states
             if result.broken or not result.complete:
                 print(f"{nodes} nodes, {story}, {at_once} at once: {result.broken or 'too many states'}")
                 print("\n".join(f"  {number}. {line}" for number, line in enumerate(result.story, 1)))
                 sys.exit(1)
         total += seen
-        print(f"{nodes} nodes: {seen:10,} states, {time.perf_counter() - started:6.1f} s", flush=True)
+        print(
+            f"{nodes} nodes, up to {own} faults: {seen:10,} states, {time.perf_counter() - started:6.1f} s",
+            flush=True,
+        )
     seconds = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"all, up to {faults} faults: {total:,} states, no violation; {seconds:.0f} s,")
+    print(f"all: {total:,} states, no violation; {seconds:.0f} s,")
     print(f"{seconds / total * 1e6:.1f} s for a million states, {peak:.0f} MB at the most")
 
 

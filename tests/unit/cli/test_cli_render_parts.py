@@ -227,3 +227,12 @@ def test_outcome_lines_name_the_node_and_why():
     told = [text.outcome_line(outcome) for outcome in partial().outcomes]
     assert told[0] == "failed        edge-seoul  upload  edge-01: the node answered 500: disk full"
     assert told[10] == "done          edge-seoul  upload  edge-11"
+
+
+def test_a_comment_says_of_every_step_how_it_is_undone_or_that_it_cannot_be():
+    told = markdown.render_plan(FULL)
+    for group in (group for groups in gathered(PLAN).values() for group in groups):
+        undo = escaped(group.words(group.step.inverse.words))
+        assert (f"**{undo}**" if group.step.inverse.final else f"undo: {undo}") in told
+    assert told.count("undo: ") == 4
+    assert told.count("**point of no return") == 1
