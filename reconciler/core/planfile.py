@@ -6,9 +6,8 @@ import json
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
-from reconciler.core import plan as plans
 from reconciler.core.plain import fingerprint
 from reconciler.core.plan import Plan
 from reconciler.core.strict import Strict
@@ -17,6 +16,7 @@ from reconciler.errors import UsageError
 EDITED = "plan-edited"
 """Code of a file that is not as it was written."""
 
+_PLAN = TypeAdapter(Plan)
 _PRINT = r"^(present [0-9a-f]{64}|stale [0-9a-f]{64}|absent|unauthorized|unreachable)$"
 _SHA256 = r"^[0-9a-f]{64}$"
 
@@ -76,9 +76,17 @@ class PlanFile(Strict):
             UsageError: it is none, though its digest fits.
         """
         try:
-            return plans.load(self.plan)
-        except (KeyError, TypeError, ValueError) as error:
-            raise UsageError(f"the plan in the file is not whole ({type(error).__name__})") from error
+            plan = _PLAN.validate_python(self.plan)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            place = "/".join(str(part) for part in first["loc"])
+            raise UsageError(f"the plan in the file is not whole: {place}: {first['msg']}") from None
+        steps, clusters = list(plan.steps()), [own.cluster for own in plan.clusters]
+        strange = any(step.cluster != own.cluster for own in plan.clusters for step in own.steps)
+        strange |= len({step.id for step in steps}) < len(steps) or len(set(clusters)) < len(clusters)
+        if strange or fingerprint(plan.plain()) != fingerprint(self.plan):
+            raise UsageError("the plan in the file is not whole: it has parts that no plan has")
+        return plan
 
 
 def parsed(data: bytes, name: str) -> PlanFile:
@@ -104,7 +112,7 @@ def parsed(data: bytes, name: str) -> PlanFile:
         first = error.errors(include_url=False, include_input=False)[0]
         place = "/".join(str(part) for part in first["loc"])
         raise UsageError(f"{name} is no plan file: {place or 'it'}: {first['msg']}", remedy=remedy) from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise UsageError(f"{name} is no plan file: it is not plain JSON", remedy=remedy) from None
     if found.digest != found.own_digest():
         raise UsageError(

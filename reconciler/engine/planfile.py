@@ -16,6 +16,7 @@ from reconciler.core.planfile import Origin, PlanFile
 from reconciler.core.ports import Files, Snapshot
 from reconciler.core.prints import prints
 from reconciler.core.problem import Severity
+from reconciler.core.waves import staged
 from reconciler.engine.survey import Drivers, Survey, weighed
 from reconciler.errors import WorldChanged
 
@@ -142,9 +143,14 @@ def prepared(file: PlanFile, fresh: Survey, drivers: Drivers) -> Prepared:
         file: read by `core.planfile.parsed`.
         fresh: a survey of the same revision, narrowed as the file says.
         drivers: kind -> product, for the guards.
+
+    Raises:
+        WorldChanged: a cluster, or the waves of its plan, are not those of the revision.
     """
     plan = file.loaded()
     now = {case.plan.cluster: case for case in fresh.cases}
+    for own in plan.clusters:
+        _fit_cluster(own, now.get(own.cluster))
     held = [_Held(own, now[own.cluster], file.observed.get(own.cluster, {})) for own in plan.clusters]
     cases = [one.case(plan.revision, plan.program) for one in held]
     left = [replace(case, plan=one.left()) for one, case in zip(held, cases, strict=True)]
@@ -158,6 +164,16 @@ def prepared(file: PlanFile, fresh: Survey, drivers: Drivers) -> Prepared:
         stale={step: why for one in held for step, why in one.stale.items()},
     )
     return Prepared(survey, replace(fresh.plan, clusters=tuple(one.anew() for one in held)))
+
+
+def _fit_cluster(own: ClusterPlan, now: Case | None) -> None:
+    """Nothing, where the file's cluster is one of the revision, and goes on in that one's waves."""
+    if now is None or own.kind != now.plan.kind:
+        raise WorldChanged(f"the plan is for {own.cluster}, which its revision does not have [{OUTDATED}]")
+    bare = replace(own, steps=tuple(replace(step, wave=0) for step in own.steps))
+    again = staged(bare, now.entry, now.conduct.rollout)
+    if again.steps != own.steps:
+        raise WorldChanged(f"the waves of {own.cluster} are not those of its revision [{OUTDATED}]")
 
 
 def within(remaining: Plan, file: Plan) -> Plan:
@@ -211,12 +227,7 @@ class _Held:
         """The fresh case with the file's plan, and what its steps deliver."""
         steps = tuple(self._live(step) for step in self.own.steps)
         digest = holds.digest_of(self.own, revision, program) if self.now.policy.approve else ""
-        plan = replace(
-            self.own,
-            steps=steps,
-            findings=(*self.own.findings, *self._said()),
-            payloads=self.now.plan.payloads,
-        )
+        plan = replace(self.now.plan, steps=steps, findings=(*self.own.findings, *self._said()))
         return replace(self.now, plan=plan, digest=digest)
 
     def _live(self, step: Step) -> Step:
@@ -236,11 +247,8 @@ class _Held:
 
     def left(self) -> ClusterPlan:
         """What is to be done of the file's plan."""
-        return replace(
-            self.own,
-            steps=tuple(self._live(step) for step in self.own.steps if step.id not in self.stale),
-            payloads=self.now.plan.payloads,
-        )
+        steps = tuple(self._live(step) for step in self.own.steps if step.id not in self.stale)
+        return replace(self.now.plan, steps=steps)
 
     def anew(self) -> ClusterPlan:
         """What is planned now for what the file's plan leaves out."""
@@ -249,9 +257,9 @@ class _Held:
         return replace(self.now.plan, steps=steps if nodes else (), findings=tuple(self._said()))
 
 
-def _same(one: Step, other: Step) -> bool:
-    """Whether two steps are the same but for their place in the plan."""
-    return _bare(one) == _bare(other)
+def _same(fresh: Step, step: Step) -> bool:
+    """Whether a step of the file is the one that is planned now, and comes after all that this one does."""
+    return _bare(fresh) == _bare(step) and set(fresh.after) <= set(step.after)
 
 
 def _bare(step: Step) -> dict[str, Any]:

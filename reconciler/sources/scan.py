@@ -114,6 +114,11 @@ class _Walk:
         self.files[path] = Found(entry.path, mark_of(status), status.st_size, settled)
 
 
+def passed_over(path: str) -> bool:
+    """Whether a part of a path has a name that never is desired state."""
+    return any(SKIPPED.fullmatch(part) for part in path.split("/"))
+
+
 def mark_of(status: os.stat_result) -> Mark:
     """The mark of a file in a certain state."""
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)

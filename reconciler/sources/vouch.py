@@ -244,7 +244,9 @@ async def _run(command: Sequence[str], home: Path, data: bytes = b"") -> _Ended:
         async with asyncio.timeout(SECONDS):
             out, error = await running.communicate(data)
     except TimeoutError:
-        running.kill()
-        await running.communicate()
         raise SourceUnreachable(f"{command[0]} did not end within {SECONDS:g} seconds") from None
+    finally:
+        if running.returncode is None:
+            running.kill()
+            await running.wait()
     return _Ended(running.returncode or 0, out.decode("utf-8", "replace"), error.decode("utf-8", "replace"))

@@ -14,6 +14,7 @@ from reconciler.sources import git_errors
 from reconciler.sources.address import Address
 from reconciler.sources.git_command import Git, GitFailed
 from reconciler.sources.layout import Layout
+from reconciler.sources.scan import passed_over
 from reconciler.sources.scan import read as read_file
 from reconciler.sources.text import line, name
 
@@ -106,9 +107,9 @@ async def strays(folder: Path, commit: str, layout: Layout) -> list[str]:
     except GitFailed as failed:
         raise SourceError(f"{folder}: the commit {commit} cannot be read: {line(failed.words)}") from failed
     rows = (row.split("\t", 1) for row in map(name, output.split(b"\0")) if row)
-    committed = {path: head.split()[2] for head, path in rows}
+    committed = {path: head.split()[2] for head, path in rows if not passed_over(path)}
     here = await asyncio.to_thread(_blobs, layout)
-    return sorted(path for path in here if committed.get(path) != here[path])
+    return sorted(path for path in {*here, *committed} if committed.get(path) != here.get(path))
 
 
 def _blobs(layout: Layout) -> dict[str, str]:
