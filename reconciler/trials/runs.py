@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from reconciler.core.instant import Clock
-from reconciler.core.outcome import State
+from reconciler.core.outcome import Report, State
 from reconciler.core.ports import Wire
 from reconciler.desired.fleet import Fleet
 from reconciler.drivers.wire import HttpWire
@@ -160,6 +160,10 @@ async def one_run(fleet: Fleet, drivers: Drivers, journal: Any, clock: Clock) ->
         return Ran(f"it gives up: {error.message}")
     except Exception as error:  # noqa: BLE001  (whatever it is, a trial has found it)
         return Ran("it fails", crash=f"{type(error).__name__}: {error}")
+    return _told(report)
+
+
+def _told(report: Report) -> Ran:
     states = [outcome.state for outcome in report.outcomes]
     counts = ", ".join(f"{states.count(state)} {state}" for state in State if state in states)
     stops = tuple(

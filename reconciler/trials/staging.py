@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from reconciler.desired.fleet import Fleet, load
 from reconciler.drivers.registry import DRIVERS
@@ -33,23 +34,26 @@ def staged(script: Script, folder: Path | None = None) -> Stage:
     place = folder or script.folder(scenario.fleet)
     fleet = fleet_in(place)
     machines = fleet_in(script.folder(before.fleet)) if before.fleet else fleet
-    try:
-        choices = chosen(scenario.choices)
-    except UsageError as error:
-        raise script.wrong("/choices", error.message, error.remedy) from error
     stage = Stage(
         fleet,
         machines,
         converged=before.converged,
         fresh=before.fresh,
         down=before.down,
-        choices=choices,
+        choices=_choices(script),
         runs=1 + scenario.reruns,
         invariants=scenario.invariants,
         folder=place,
     )
     _check(script, stage)
     return stage
+
+
+def _choices(script: Script) -> dict[str, Any]:
+    try:
+        return chosen(script.scenario.choices)
+    except UsageError as error:
+        raise script.wrong("/choices", error.message, error.remedy) from error
 
 
 def fleet_in(folder: Path) -> Fleet:
