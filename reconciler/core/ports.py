@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -10,7 +10,7 @@ from reconciler.core.guard import Guard
 from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan, Payload, Revision, Step
 from reconciler.core.play import Stage
-from reconciler.core.problem import Position
+from reconciler.core.problem import Position, Problem
 from reconciler.core.reports import Report
 from reconciler.core.spec import ClusterEntry
 from reconciler.core.verdict import Verdict
@@ -212,6 +212,18 @@ class Driver(Protocol[D, S]):
 
         Raises:
             NodeError: the call failed; whether it had an effect is for `look` and `judge` to tell.
+        """
+
+
+@runtime_checkable
+class Examines(Protocol):
+    """What a driver also has that tells what is wrong in a cluster without making its desired state."""
+
+    def examine(self, desk: Desk) -> Iterator[Problem]:
+        """Every error and warning that `desire` would meet; total, whatever the files hold. Pure.
+
+        Args:
+            desk: nodes whose settings cannot be read are without a document, and nothing is said of that.
         """
 
 

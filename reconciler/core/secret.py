@@ -71,7 +71,15 @@ def scrubbed(text: str, known: Iterable[str]) -> str:
     return text
 
 
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+
+
 def _replaced(value: Any, shown: Any) -> Any:
+    kind = type(value)  # the exact type is told at a small part of what a question to an ABC takes
+    if kind in _PLAIN:
+        return value
+    if kind is dict:
+        return {key: _replaced(item, shown) for key, item in value.items()}
     if isinstance(value, Secret):
         return shown(value)
     if isinstance(value, Mapping):

@@ -59,7 +59,8 @@ class Attached:
                 continue
             document = self._opened(path)
             if document is not None:
-                found[node.name] = self.layers.over(document, cluster, node, place)
+                laid = self.layers.over(document, cluster, node, place)
+                found |= {node.name: laid} if laid is not None else {}
             elif self._why_not(path):
                 self._tell(_named(cluster, path, place), path, *self._why_not(path))
         return found

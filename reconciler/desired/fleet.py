@@ -67,10 +67,17 @@ class Fleet:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What came of reading a revision: a fleet where nothing is wrong, and every problem found."""
+    """What came of reading a revision: a fleet where nothing is wrong, and every problem found.
+
+    Args:
+        desks: one for each cluster that could be read, nodes whose settings cannot be had without them.
+        partial: places of the clusters among them in which something wrong was left out.
+    """
 
     fleet: Fleet | None
     problems: tuple[Problem, ...]
+    desks: tuple[Desk, ...] = ()
+    partial: frozenset[str] = frozenset()
 
 
 def load(snapshot: Snapshot, drivers: Drivers, vault: Vault | None = None) -> Fleet:
@@ -122,12 +129,11 @@ def _lone(revision: Revision, attached: Attached, drivers: Drivers, raw: Mapping
     if wrong or not desks:
         own = attached.fleet.name
         told = [replace(each, pointer="") if each.position.file == own else each for each in wrong]
-        return Reading(None, _ordered(told, own))
+        return Reading(None, ordered(told, own), tuple(desks), _partial(found))
     policies = {each.entry.name: each.policy for each in found}
-    warnings = _ordered(heard(_remarks(found, desks, drivers, attached), ()), attached.fleet.name)
-    return Reading(
-        Fleet(revision, attached.fleet, tuple(desks), warnings=warnings, policies=policies), warnings
-    )
+    warnings = ordered(heard(_remarks(found, desks, drivers, attached), ()), attached.fleet.name)
+    fleet = Fleet(revision, attached.fleet, tuple(desks), warnings=warnings, policies=policies)
+    return Reading(fleet, warnings, fleet.desks)
 
 
 def _remarks(
@@ -155,13 +161,17 @@ def _fleet(revision: Revision, attached: Attached, drivers: Drivers) -> Reading:
     doubts, ignores = _remarks(clusters, desks, drivers, attached), top.lint.ignore
     warnings = [*_targets(document, top.overrides, clusters), *heard(doubts, ignores)]
     warnings += idle(doubts, ignores, document, drivers) if not wrong else ()
-    ordered = _ordered([*wrong, *warnings], document.name)
+    told = ordered([*wrong, *warnings], document.name)
     if wrong:
-        return Reading(None, ordered)
+        return Reading(None, told, desks, _partial(clusters))
     policies = {cluster.entry.name: cluster.policy for cluster in clusters}
     conducts = {cluster.entry.name: top.conduct().of(cluster.entry) for cluster in clusters}
-    fleet = Fleet(revision, document, desks, top.feedback, ordered, top.overrides, policies, conducts)
-    return Reading(fleet, ordered)
+    fleet = Fleet(revision, document, desks, top.feedback, told, top.overrides, policies, conducts)
+    return Reading(fleet, told, desks)
+
+
+def _partial(clusters: Sequence[Cluster]) -> frozenset[str]:
+    return frozenset(cluster.pointer for cluster in clusters if not cluster.whole)
 
 
 def _top(document: Document) -> tuple[FleetFile, list[Problem]]:
@@ -194,7 +204,7 @@ def _targets(document: Document, overrides: Sequence[Override], clusters: Sequen
     return idle_overrides(document, overrides, sorted({cluster.entry.name for cluster in clusters}))
 
 
-def _ordered(found: Sequence[Problem], first: str) -> tuple[Problem, ...]:
+def ordered(found: Sequence[Problem], first: str) -> tuple[Problem, ...]:
     """Problems in the order of the files, the fleet file first, and of the places in them."""
 
     def rank(each: Problem) -> tuple[bool, Position, str, str]:

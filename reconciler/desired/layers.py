@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -41,11 +41,13 @@ class Layers:
         self.marker = marker
         self.problems: list[Problem] = []
         self._told: set[tuple[str, str]] = set()
-        self._made: dict[_Key, Document] = {}
+        self._made: dict[_Key, Document | None] = {}
         self._groups: dict[str, list[tuple[Group, frozenset[str]]]] = {}
 
-    def over(self, base: Document, cluster: Cluster, node: NodeEntry, place: str) -> Document:
-        """What a node gets; nodes with the same base and the same overlays share one object.
+    def over(self, base: Document, cluster: Cluster, node: NodeEntry, place: str) -> Document | None:
+        """What a node gets, or nothing where an overlay cannot be laid over, which is told of.
+
+        Nodes with the same base and the same overlays share one object.
 
         Args:
             base: the node's settings file.
@@ -54,14 +56,17 @@ class Layers:
             place: pointer of the node's entry.
         """
         if not cluster.whole:
-            return base
+            return None if _overlaid(cluster.raw) else base
         key: _Key = (id(base),)
         document = base
         for pointer, overlay in self._stack(cluster, node, place):
             key = (*key, overlay if isinstance(overlay, str) else pointer)
-            known = self._made.get(key)
-            document = known or self._laid(document, pointer, overlay)
-            self._made[key] = document
+            if key not in self._made:
+                self._made[key] = self._laid(document, pointer, overlay)
+            laid = self._made[key]
+            if laid is None:
+                return None
+            document = laid
         return document
 
     def _stack(self, cluster: Cluster, node: NodeEntry, place: str) -> Iterator[tuple[str, Overlay]]:
@@ -104,11 +109,11 @@ class Layers:
             self.fleet, pointer, "unknown-node", f"no node of the cluster is {quoted(pattern)}", remedy
         )
 
-    def _laid(self, below: Document, pointer: str, overlay: Overlay) -> Document:
-        """The document under an overlay with it laid over, or as it is where that cannot be."""
+    def _laid(self, below: Document, pointer: str, overlay: Overlay) -> Document | None:
+        """The document under an overlay with it laid over; nothing where that cannot be."""
         patch, start = self._patch(pointer, overlay)
         if patch is None:
-            return below
+            return None
         grown = below.grown if isinstance(below, Rendered) else Grown(below.value, Origin(below))
         if not isinstance(patch.value, list):
             return Rendered(below.name, merged(grown, patch))
@@ -117,7 +122,7 @@ class Layers:
         except BadPatch as bad:
             message = f"{bad.message} (this is laid over {below.name})"
             self._tell(patch.origin.document, start + bad.place, bad.code, message, bad.remedy)
-            return below
+            return None
 
     def _patch(self, pointer: str, overlay: Overlay) -> tuple[Grown | None, str]:
         """What is laid over, and the pointer at which it stands in its document."""
@@ -143,3 +148,10 @@ class Layers:
         self._told.add((document.name, pointer))
         where = document.position(pointer)
         self.problems.append(Problem(where, pointer, Severity.ERROR, code, message, remedy))
+
+
+def _overlaid(raw: Mapping[str, Any]) -> bool:
+    """Whether an entry, right or wrong, says anything of overlays."""
+    nodes = raw.get("nodes")
+    entries = [raw, *(nodes if isinstance(nodes, list) else ())]
+    return any(isinstance(entry, Mapping) and ("overlays" in entry or "groups" in entry) for entry in entries)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network, summarize_address_range
 from typing import Final
 from urllib.parse import urlsplit
@@ -65,6 +66,7 @@ class Span:
         return f"{first}-{str(last).rpartition('.')[2]}" if more else str(network)
 
 
+@lru_cache(maxsize=8192)  # rules and lints ask about one list one after another
 def span(addr: str) -> Span:
     """The addresses that an `addr` of an allowList means (forms: `FORMS`).
 

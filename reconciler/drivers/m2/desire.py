@@ -36,10 +36,7 @@ def desire(desk: Desk) -> Desired:
     entry = desk.entry
     assert isinstance(entry, M2Cluster)
     documents = {id(document): document for document in desk.documents.values()}
-    problems = [problem for document in documents.values() for problem in problems_of(document)]
-    problems += _unaddressed(desk, entry)
-    problems += _unpacked(desk, entry)
-    problems += unknown.undelivered(desk, iter(documents.values()))
+    problems = list(examine(desk))
     errors = [problem for problem in problems if problem.severity is Severity.ERROR]
     if errors:
         raise InputError(problems)
@@ -67,22 +64,36 @@ def desire(desk: Desk) -> Desired:
     )
 
 
+def examine(desk: Desk) -> Iterator[Problem]:
+    """Everything wrong or doubtful in a cluster's settings, addresses and resources."""
+    entry = desk.entry
+    assert isinstance(entry, M2Cluster)
+    documents = {id(document): document for document in desk.documents.values()}
+    for document in documents.values():
+        yield from problems_of(document)
+    yield from _unaddressed(desk, entry)
+    yield from _unpacked(desk, entry)
+    yield from unknown.undelivered(desk, iter(documents.values()))
+
+
 def _unaddressed(desk: Desk, entry: M2Cluster) -> Iterator[Problem]:
     """Nodes without a settings file, addresses that are none, and two nodes at one address."""
     first: dict[str, str] = {}
     for index, node in enumerate(entry.nodes):
         path = f"{desk.pointer}/nodes/{index}"
-        if node.name not in desk.documents:
+        if node.name not in desk.documents and not entry.setting_of(node):
             said = f"{node.name} has no settings file"
             remedy = "write `setting: FILE` for the cluster or the node"
             yield _problem(desk, path, "no-setting", said, remedy)
-            continue
         try:
-            base = endpoint(node.address).base(_port(desk.documents[node.name].value))
+            place = endpoint(node.address)
         except BadAddress as error:
             said = f'"{node.address}" {error.message}'
             yield _problem(desk, f"{path}/address", "bad-address", said, error.remedy)
             continue
+        if node.name not in desk.documents:
+            continue  # without its settings the port is not known
+        base = place.base(_port(desk.documents[node.name].value))
         other = first.setdefault(base, node.name)
         if other != node.name:
             said = f"{node.name} and {other} have one address, {base}"

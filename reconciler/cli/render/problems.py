@@ -1,0 +1,96 @@
+"""What is wrong in files, for people, for programs and for GitHub's workflow log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from reconciler.cli.render.clean import clean, plural
+from reconciler.cli.render.json import written
+from reconciler.core.problem import Problem, Severity
+from reconciler.desired.validity import Validity
+
+_COMMANDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "notice"}
+
+
+def render_text(found: Validity) -> str:
+    """Two or three lines for each problem, then one sentence for all of it."""
+    lines = [line for problem in found.problems for line in _lines(problem)]
+    if found.problems:
+        lines += ["", f"{summary(found)} `reconcile explain CODE` tells more of a word in brackets."]
+    else:
+        lines.append(summary(found))
+    return "\n".join(lines) + "\n"
+
+
+def render_json(problems: Sequence[Problem]) -> str:
+    """A list of objects; lines and columns count from 1, 0 means the file as a whole."""
+    return written([_plain(problem) for problem in problems])
+
+
+def render_github(found: Validity, prefix: str = "") -> str:
+    """One workflow command for each problem, which GitHub shows at its line, and a last line for the log.
+
+    Args:
+        found: the problems.
+        prefix: the folder of the files within the repository, ending in `/`; empty for its top.
+    """
+    lines = [_command(problem, prefix) for problem in found.problems]
+    return "\n".join([*lines, summary(found)]) + "\n"
+
+
+def summary(found: Validity) -> str:
+    """The one sentence that it comes to."""
+    errors, warnings = found.count(Severity.ERROR), found.count(Severity.WARNING)
+    seen = f"{plural(found.clusters, 'cluster')} with {plural(found.nodes, 'node')}"
+    if not found.problems:
+        return f"Nothing is wrong in {seen}."
+    doubts = f" and {plural(warnings, 'warning')}" if warnings else ""
+    if not errors:
+        return f"No errors{doubts} in {seen}."
+    files = len({problem.position.file for problem in found.problems})
+    return f"{plural(errors, 'error')}{doubts} in {plural(files, 'file')}."
+
+
+def whole(problem: Problem) -> str:
+    """What is wrong, and what would be right, in one line without a final stop."""
+    return "; ".join(filter(None, (clean(problem.message), clean(problem.remedy))))
+
+
+def _lines(problem: Problem) -> Iterator[str]:
+    place = clean(str(problem.position))
+    yield f"{place}: {problem.severity}: {clean(problem.message)} [{problem.code}]"
+    if problem.pointer:
+        yield f"  at {clean(problem.pointer)}"
+    if problem.remedy:
+        yield f"  → {clean(problem.remedy)}"
+
+
+def _plain(problem: Problem) -> dict[str, str | int]:
+    return {
+        "file": problem.position.file,
+        "line": problem.position.line,
+        "column": problem.position.column,
+        "pointer": problem.pointer,
+        "severity": problem.severity,
+        "code": problem.code,
+        "message": whole(problem),
+    }
+
+
+def _command(problem: Problem, prefix: str) -> str:
+    """`::error file=…,line=…,col=…,title=…::…`, escaped as GitHub's runner reads it."""
+    position = problem.position
+    properties = {"file": _property(prefix + position.file)}
+    if position.line:
+        properties |= {"line": str(position.line), "col": str(position.column)}
+    properties["title"] = _property(problem.code)
+    told = ",".join(f"{name}={value}" for name, value in properties.items())
+    return f"::{_COMMANDS[problem.severity]} {told}::{_data(whole(problem))}"
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")

@@ -1,0 +1,70 @@
+"""What is wrong in files as SARIF 2.1.0, which code scanning services read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from reconciler import __version__
+from reconciler.cli.render.json import written
+from reconciler.cli.render.problems import whole
+from reconciler.core.problem import Problem, Severity
+from reconciler.explanations import codes, page, title
+
+SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
+
+_LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "note"}
+
+
+def render_sarif(problems: Sequence[Problem], prefix: str = "") -> str:
+    """One run whose rules are the codes that were met, with their explanations as help.
+
+    Args:
+        problems: what was found.
+        prefix: the folder of the files within the repository, ending in `/`; empty for its top.
+    """
+    levels = {problem.code: _LEVELS[problem.severity] for problem in reversed(problems)}
+    met = sorted(levels)
+    order = {code: index for index, code in enumerate(met)}
+    driver = {
+        "name": "reconcile",
+        "version": __version__,
+        "rules": [_rule(code, levels[code]) for code in met],
+    }
+    run = {
+        "tool": {"driver": driver},
+        "columnKind": "unicodeCodePoints",
+        "invocations": [{"executionSuccessful": True}],
+        "results": [_result(problem, order, prefix) for problem in problems],
+    }
+    return written({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]})
+
+
+def _rule(code: str, level: str) -> dict[str, Any]:
+    rule: dict[str, Any] = {"id": code, "defaultConfiguration": {"level": level}}
+    if code in codes():
+        text = page(code)
+        rule |= {"shortDescription": {"text": title(code)}, "help": {"text": text, "markdown": text}}
+    return rule
+
+
+def _result(problem: Problem, order: Mapping[str, int], prefix: str) -> dict[str, Any]:
+    physical: dict[str, Any] = {"artifactLocation": {"uri": _uri(prefix + problem.position.file)}}
+    if problem.position.line:
+        physical["region"] = {"startLine": problem.position.line, "startColumn": problem.position.column}
+    location: dict[str, Any] = {"physicalLocation": physical}
+    if problem.pointer:
+        location["logicalLocations"] = [{"fullyQualifiedName": problem.pointer}]
+    return {
+        "ruleId": problem.code,
+        "ruleIndex": order[problem.code],
+        "level": _LEVELS[problem.severity],
+        "message": {"text": whole(problem)},
+        "locations": [location],
+    }
+
+
+def _uri(path: str) -> str:
+    """A path as a relative reference, whatever characters are in it."""
+    return quote(path.encode(errors="surrogatepass"), safe="/")
