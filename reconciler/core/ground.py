@@ -47,7 +47,8 @@ class Ground(Generic[W]):
     _standings: dict[tuple[int, int], Standing] = field(init=False, default_factory=dict)
     _calls: dict[tuple[int, int], Way] = field(init=False, default_factory=dict)
     _halves: dict[tuple[int, int], tuple[Way, ...]] = field(init=False, default_factory=dict)
-    _around: dict[int, tuple[tuple[Way, ...], tuple[Way, ...]]] = field(init=False, default_factory=dict)
+    _faults: dict[int, tuple[Way, ...]] = field(init=False, default_factory=dict)
+    _returns: dict[int, tuple[Way, ...]] = field(init=False, default_factory=dict)
 
     def number(self, world: W) -> int:
         """The number of a world."""
@@ -78,14 +79,19 @@ class Ground(Generic[W]):
             self._planned[world] = self.kept(plan if passed else replace(plan, steps=()))
         return self._planned[world]
 
-    def around(self, world: int) -> tuple[tuple[Way, ...], tuple[Way, ...]]:
-        """The faults of a world, and its returns."""
-        if world not in self._around:
-            here = self.worlds[world]
-            faults = tuple(Way(story, self.number(after)) for story, after in self.play.faults(here))
-            returns = tuple(Way(story, self.number(after)) for story, after in self.play.returns(here))
-            self._around[world] = faults, returns
-        return self._around[world]
+    def faults(self, world: int) -> tuple[Way, ...]:
+        """What may go wrong in a world."""
+        if world not in self._faults:
+            found = self.play.faults(self.worlds[world])
+            self._faults[world] = tuple(Way(story, self.number(after)) for story, after in found)
+        return self._faults[world]
+
+    def returns(self, world: int) -> tuple[Way, ...]:
+        """What may come back in a world."""
+        if world not in self._returns:
+            found = self.play.returns(self.worlds[world])
+            self._returns[world] = tuple(Way(story, self.number(after)) for story, after in found)
+        return self._returns[world]
 
     def standing(self, world: int, step: int) -> Standing:
         """How a step stands, by what the nodes answer."""

@@ -104,11 +104,10 @@ class Rehearsal(Generic[W]):
         if resting and moment.struck:
             return
         _, plan, phases, running, left, _, crashes, passes, late = moment  # twice as fast as `_replace`
-        faults, returns = self.ground.around(moment.world)
-        for fault in faults if left else ():
+        for fault in self.ground.faults(moment.world) if left else ():
             fewer = Moment(fault.world, plan, phases, running, left - 1, resting, crashes, passes, late)
             yield Move(fault.story, fewer)
-        for back in returns:
+        for back in self.ground.returns(moment.world):
             same = Moment(back.world, plan, phases, running, left, resting, crashes, passes, late)
             yield Move(back.story, same)
 
