@@ -64,8 +64,10 @@ def stages(desired: Desired, observed: Observed[Loaded], plan: ClusterPlan) -> t
 
 
 def _words(kinds: int, nodes: int, walked: int) -> str:
+    if kinds == 1 and walked == nodes:
+        return "nodes that do not change, or were not read, are left out"
     if kinds == 1:
-        return f"{walked} nodes stand for {nodes} of one kind" if walked < nodes else ""
+        return f"{walked} nodes stand for {nodes} of one kind"
     pairs = kinds * (kinds + 1) // 2
     cut = f", the first {MOST} of {pairs} pairs" if pairs > MOST else ""
     return f"every two of {kinds} kinds of nodes stand for {nodes}{cut}"

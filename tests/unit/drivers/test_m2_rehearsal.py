@@ -154,7 +154,7 @@ def test_nodes_that_find_nobody_and_do_not_change_are_left_out():
     }
     (stage,) = DRIVER.stages(*planned(setting(meta__version="B"), nodes=5, answers=same))
     assert [step.node for step in stage.plan.steps] == ["edge-0004", "edge-0005"]
-    assert stage.words == ""
+    assert stage.words == "nodes that do not change, or were not read, are left out"
 
 
 def test_what_waits_for_a_restart_is_walked_in_both_ways_of_showing_it():
