@@ -140,7 +140,7 @@ def test_a_seed_gives_the_same_schedule_and_the_same_course(scene):
 
 def test_random_schedules_hold(scene):
     script = scene(RANDOM)
-    verdicts = [play(script, seed=seed) for seed in range(30)]
+    verdicts = [play(script, seed=seed) for seed in range(20)]
     assert [said(verdict) for verdict in verdicts if verdict.breaches] == []
     assert sum(verdict.died for verdict in verdicts) > 10
 
@@ -187,11 +187,8 @@ DEFECTS = {
 @pytest.mark.parametrize(("defect", "kind", "invariant"), DEFECTS.values(), ids=DEFECTS)
 def test_random_schedules_find_a_planted_defect(scene, defect, kind, invariant):
     script = scene("name: x\nfleet: fleet\nrandom: {faults: 4, kills: 0, kinds: [lost, cut, error]}\n")
-    found = set()
-    for seed in range(30):
-        verdict = play(script, seed=seed, drivers={**DRIVERS, kind: defect()})
-        found |= {breach.invariant for breach in verdict.breaches}
-    assert invariant in found
+    verdicts = (play(script, seed=seed, drivers={**DRIVERS, kind: defect()}) for seed in range(30))
+    assert any(breach.invariant is invariant for verdict in verdicts for breach in verdict.breaches)
 
 
 def test_a_call_without_an_intent_is_found(scene, monkeypatch):
@@ -209,8 +206,8 @@ def test_a_run_that_is_settled_without_reading_is_found(scene, monkeypatch):
 
     monkeypatch.setattr(Settling, "_found", believed)
     script = scene("name: x\nfleet: fleet\nrandom: {faults: 0, kills: 2}\n")
-    found = {breach.invariant for seed in range(20) for breach in play(script, seed=seed).breaches}
-    assert Invariant.HISTORY_TRUE in found
+    verdicts = (play(script, seed=seed) for seed in range(20))
+    assert any(one.invariant is Invariant.HISTORY_TRUE for verdict in verdicts for one in verdict.breaches)
 
 
 def test_a_second_initialisation_is_found(scene):
