@@ -118,22 +118,27 @@ def _misled(recorder: Recorder, number: int) -> bool:
 
 
 def _steps(evidence: Evidence) -> Iterator[Breach]:
-    """What the history says of each step, against the nodes' own states."""
+    """What the history says of each step, against the nodes' own states.
+
+    Where the nodes did not become as desired, a step may rightly stay unknown: what shows is neither what
+    was there before it nor what it was for.
+    """
+    calm = not any(one.unlike() for one in evidence.recorder.witnesses.values())
     for record in evidence.history:
         if record.line.finished is None:
             yield Breach(Invariant.NOTHING_LOST, f"run {record.line.id} has no end in the history")
         for entry in record.entries:
-            if words := _open(entry, record, evidence.history):
+            if words := _open(entry, record, evidence.history, calm=calm):
                 yield Breach(Invariant.NOTHING_LOST, f"{entry.step.id} of run {record.line.id} {words}")
             elif said := _untrue(evidence, entry, record.line.started):
                 yield Breach(Invariant.HISTORY_TRUE, f"{entry.step.id} of run {record.line.id}: {said}")
 
 
-def _open(entry: Entry, record: RunRecord, history: Sequence[RunRecord]) -> str:
+def _open(entry: Entry, record: RunRecord, history: Sequence[RunRecord], *, calm: bool) -> str:
     """What the history does not tell of a step; a step that a later run took up may stay unknown."""
     if entry.state is None:
         return "has no outcome in the history"
-    if entry.state is not State.UNKNOWN:
+    if entry.state is not State.UNKNOWN or not calm:
         return ""
     step = entry.step
     later = history[history.index(record) + 1 :]
@@ -143,7 +148,7 @@ def _open(entry: Entry, record: RunRecord, history: Sequence[RunRecord]) -> str:
         for other in later
         for one in other.entries
     )
-    return "" if taken_up else "is still unknown, though all nodes answer again"
+    return "" if taken_up else "is still unknown, though all nodes are as desired"
 
 
 def _untrue(evidence: Evidence, entry: Entry, started: datetime) -> str:
