@@ -14,6 +14,7 @@ from typing import Any, Final
 from reconciler.core.instant import Clock
 from reconciler.desired.fleet import Fleet
 from reconciler.drivers.simulation.host import Simulation
+from reconciler.drivers.simulation.products import JOINED
 from reconciler.drivers.simulation.witnesses import witness
 from reconciler.engine.survey import Drivers
 from reconciler.store.sqlite import Store
@@ -64,7 +65,7 @@ class Stage:
     def cast(self) -> Cast:
         """Who can be struck."""
         nodes = {node: cluster for node, cluster in self.clusters.items() if node not in self.down}
-        return Cast(nodes, {desk.entry.name for desk in self.machines.desks if desk.entry.kind == "sora"})
+        return Cast(nodes, {desk.entry.name for desk in self.machines.desks if desk.entry.kind in JOINED})
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,9 @@ from reconciler.core.outcome import State
 from reconciler.drivers.m2.driver import M2Driver
 from reconciler.drivers.registry import DRIVERS
 from reconciler.drivers.simulation.addresses import free_addresses
+from reconciler.drivers.simulation.host import Simulation
+from reconciler.drivers.simulation.products import JOINED
+from reconciler.drivers.simulation.served import Joined
 from reconciler.drivers.sora.driver import SoraDriver
 from reconciler.engine.resume import Settling
 from reconciler.errors import InputError, NodeUnreachable
@@ -92,6 +95,14 @@ def test_the_choices_of_a_product_reach_its_nodes(scene):
     late, plain = play(script), play(scene("name: x\nfleet: fleet\nfaults: [{fault: lost, node: edge}]\n"))
     assert said(late) == [], "\n".join(late.story)
     assert late.requests > plain.requests
+
+
+def test_the_table_of_joined_products_is_what_their_worlds_are(scene):
+    stage = staged(scene("name: x\nfleet: fleet\n"))
+    simulation = Simulation(stage.machines)
+    for desk in stage.machines.desks:
+        joined = isinstance(simulation.world(desk.entry.name), Joined)
+        assert joined == (desk.entry.kind in JOINED)
 
 
 def test_waiting_costs_nothing_and_takes_its_time(scene):

@@ -16,6 +16,9 @@ PRODUCTS: Final[Mapping[str, tuple[str, str]]] = {
 }
 """Kind -> the module and the class that serve a cluster of it."""
 
+JOINED: Final = frozenset({"sora"})
+"""Kinds whose nodes talk to each other: their worlds are `served.Joined`."""
+
 
 def serve(desk: Desk, *, converged: bool, choices: Any, fresh: Collection[str] = ()) -> Served:
     """A simulated cluster.
