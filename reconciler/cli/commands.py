@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, Command] = {
     "check": Command("reconciler.cli.check", "walk every course a plan can take, faults included"),
     "rollback": Command("reconciler.cli.rollback", "go back to an earlier revision, like any change"),
     "validate": Command("reconciler.cli.validate", "everything wrong in all files, without asking a node"),
+    "import": Command("reconciler.cli.adoption", "write the desired state that live nodes show"),
     "render": Command("reconciler.cli.rendered", "what a node gets, and where each value of it came from"),
     "schemas": Command("reconciler.cli.schemas", "JSON Schemas of all files and messages, for editors"),
     "secrets": Command("reconciler.cli.secrets", "encrypt secrets with age, so that they can stand in git"),

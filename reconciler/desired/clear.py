@@ -78,6 +78,11 @@ def in_resource(path: str, data: bytes) -> Iterator[Problem]:
         yield Problem(Position(path, line, column), "", Severity.WARNING, CODE, said, remedy)
 
 
+def looks_secret(key: str, text: str) -> bool:
+    """Whether a text under a key looks like a secret in clear."""
+    return bool(_secret(key, text))
+
+
 def _walk(value: Any, *, shaped: bool) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """(path, what) of the texts in a value that look secret, in no order; `shaped`: whatever their key is.
 

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from reconciler.core.adoption import Shown
 from reconciler.core.guard import Guard
 from reconciler.core.lint import Claim
 from reconciler.core.observation import Observation, Observed, Present
@@ -20,7 +21,7 @@ from reconciler.core.problem import Problem
 from reconciler.core.reports import Report
 from reconciler.core.spec import ClusterEntry
 from reconciler.core.verdict import Verdict
-from reconciler.drivers.m2 import desire, judge, lints, lone, planner, reports, stages
+from reconciler.drivers.m2 import adoption, desire, judge, lints, lone, planner, reports, stages
 from reconciler.drivers.m2.back import back
 from reconciler.drivers.m2.canonical import fingerprint
 from reconciler.drivers.m2.client import Client
@@ -100,6 +101,18 @@ class M2Driver:
     def claims(self, desk: Desk) -> Iterator[Claim]:
         """The members that the settings name."""
         return lints.claims(desk)
+
+    async def entry_of(self, name: str, addresses: Sequence[str], wire: Wire) -> dict[str, Any]:  # noqa: ARG002
+        """A cluster of the nodes at some addresses; see `adoption.entry_of`.
+
+        Raises:
+            UsageError: an address is none.
+        """
+        return adoption.entry_of(name, addresses)
+
+    def shown(self, desired: Desired, observed: Observed[Loaded]) -> Shown:
+        """The settings that the nodes have loaded; see `adoption.shown`."""
+        return adoption.shown(desired, observed)
 
     async def look(self, step: Step, wire: Wire) -> Observed[Loaded]:
         """Ask the step's node."""

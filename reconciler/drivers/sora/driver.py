@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any, Final
 
+from reconciler.core.adoption import Shown
 from reconciler.core.guard import Guard
 from reconciler.core.lint import Claim
 from reconciler.core.observation import Observation, Observed, Unauthorized, Unreachable
@@ -16,7 +17,7 @@ from reconciler.core.ports import Desk, Document, Done, Wire
 from reconciler.core.problem import Problem, Severity
 from reconciler.core.spec import ClusterEntry
 from reconciler.core.verdict import Verdict
-from reconciler.drivers.sora import command, judge, lints, planner, rehearsal
+from reconciler.drivers.sora import adoption, command, judge, lints, planner, rehearsal
 from reconciler.drivers.sora.client import Client
 from reconciler.drivers.sora.cluster import State
 from reconciler.drivers.sora.guards import GUARDS
@@ -123,6 +124,19 @@ class SoraDriver:
         """None beyond its nodes, which stand in the fleet file, where none may stand twice."""
         return iter(())
 
+    async def entry_of(self, name: str, addresses: Sequence[str], wire: Wire) -> dict[str, Any]:
+        """The cluster that the nodes at some addresses are in; see `adoption.entry_of`.
+
+        Raises:
+            NodeError: nobody told enough.
+            UsageError: an address is none.
+        """
+        return await adoption.entry_of(name, addresses, wire)
+
+    def shown(self, desired: SoraDesired, observed: Observed[NodeView]) -> Shown:
+        """Who belongs to the cluster; see `adoption.shown`."""
+        return adoption.shown(desired, observed)
+
     async def look(self, step: Step, wire: Wire) -> Observed[NodeView]:
         """Ask the step's witnesses for their own views."""
         arguments = step.arguments
@@ -224,16 +238,14 @@ def _problems(desk: Desk, entry: SoraCluster) -> Iterator[Problem]:
             f"{entry.name} has only temporary nodes, which cannot form a cluster",
             "name at least one regular node, better three",
         )
-    for field in ("name", "api"):
+    for field, code in (("name", "duplicate-name"), ("api", "duplicate-api")):
         first: dict[str, str] = {}
         for index, node in enumerate(entry.nodes):
             text, pointer = getattr(node, field), f"{nodes}/{index}/{field}"
             if text in first:
                 other = desk.fleet.position(first[text])
                 words = f"two nodes have the same {field}, {text}; the first is at {other}"
-                yield Problem(
-                    desk.fleet.position(pointer), pointer, Severity.ERROR, f"duplicate-{field}", words
-                )
+                yield Problem(desk.fleet.position(pointer), pointer, Severity.ERROR, code, words)
             first.setdefault(text, pointer)
 
 

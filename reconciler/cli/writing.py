@@ -1,0 +1,67 @@
+"""Writes several files of a folder as one change: all of them, or none."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from reconciler.errors import StateError
+
+
+def write_all(folder: Path, before: Mapping[str, bytes], after: Mapping[str, str]) -> None:
+    """Write files, each put in place as a whole; where one cannot be, those before it are put back.
+
+    Args:
+        folder: made where it is missing.
+        before: file -> what it has to hold still.
+        after: file -> its new text; folders on the way are made.
+
+    Raises:
+        StateError: a file changed meanwhile, or cannot be written; the folder is as it was.
+    """
+    for name in after:
+        _unchanged(folder / name, before.get(name))
+    done: list[str] = []
+    try:
+        for name, text in after.items():
+            _put(folder / name, text.encode())
+            done.append(name)
+    except OSError as error:
+        for name in done:
+            with suppress(OSError):  # what can be put back is
+                _put(folder / name, before[name]) if name in before else (folder / name).unlink()
+        raise StateError(
+            f"cannot write {folder / name}: {error.strerror or error}", remedy="nothing was changed"
+        ) from error
+
+
+def _unchanged(path: Path, before: bytes | None) -> None:
+    try:
+        now = path.read_bytes()
+    except FileNotFoundError:
+        now = None
+    except OSError as error:
+        raise StateError(
+            f"cannot read {path}: {error.strerror or error}", remedy="nothing was written"
+        ) from error
+    if now != before:
+        raise StateError(f"{path} changed meanwhile", remedy="nothing was written; run it again")
+
+
+def _put(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(mode)
+        Path(name).replace(path)
+    except OSError:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,62 @@
+"""Puts references in the place of secrets, under names that tell what they are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from reconciler.desired.clear import looks_secret
+from reconciler.desired.references import MARK
+
+_WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+_ENOUGH: Final = 2
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(slots=True)
+class Concealer:
+    """Gives each secret a name; the same text under the same words has the same name.
+
+    Args:
+        known: a secret's text -> the reference that files have for it already.
+        named: environment variable -> the secret's text, of those that got their names here.
+    """
+
+    known: Mapping[str, str] = field(default_factory=dict)
+    named: dict[str, str] = field(default_factory=dict)
+
+    def value(self, value: Any, path: Path = (), owner: str = "") -> Any:
+        """The same plain value as a file may say it: secrets as `${env:NAME}`, other `${` escaped.
+
+        Args:
+            value: plain, nothing in it being a reference.
+            path: where it stands.
+            owner: the `name` of the nearest object around it that has one.
+        """
+        if isinstance(value, Mapping):
+            name = value.get("name")
+            inner = name if isinstance(name, str) else owner
+            return {key: self.value(item, (*path, key), inner) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.value(item, (*path, index), owner) for index, item in enumerate(value)]
+        if not isinstance(value, str):
+            return value
+        if value in self.known:
+            return self.known[value]
+        keys = [part for part in path if isinstance(part, str)]
+        if looks_secret(keys[-1] if keys else "", value):
+            return f"${{env:{self._name([owner, keys[-1]] if owner else keys[-_ENOUGH:], value)}}}"
+        return value.replace(MARK, f"${MARK}")
+
+    def _name(self, words: list[str], text: str) -> str:
+        parts = [part.upper() for word in words for part in _WORD.findall(word)]
+        stem = "_".join(parts) or "SECRET"
+        stem = f"_{stem}" if stem[0].isdigit() else stem
+        name, number = stem, 1
+        while self.named.setdefault(name, text) != text:
+            number += 1
+            name = f"{stem}_{number}"
+        return name

@@ -1,0 +1,44 @@
+"""M2 nodes as the desired state would describe them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from reconciler.core.adoption import Shown
+from reconciler.core.observation import Absent, Observed, Present
+from reconciler.drivers.m2.address import BadAddress, endpoint
+from reconciler.drivers.m2.schema import Desired, Loaded
+from reconciler.errors import UsageError
+
+
+def entry_of(name: str, addresses: Sequence[str]) -> dict[str, Any]:
+    """A cluster of the nodes at some addresses, numbered in their order, with one base of their settings.
+
+    Raises:
+        UsageError: an address is none.
+    """
+    width = max(2, len(str(len(addresses))))
+    nodes = []
+    for number, address in enumerate(addresses, 1):
+        try:
+            endpoint(address)
+        except BadAddress as error:
+            raise UsageError(f'--m2 {name}: "{address}" {error.message}', remedy=error.remedy) from error
+        nodes.append({"name": f"{name}-{number:0{width}}", "address": address})
+    return {"name": name, "kind": "m2", "setting": f"{name}/base.json", "nodes": nodes}
+
+
+def shown(desired: Desired, observed: Observed[Loaded]) -> Shown:
+    """The settings that the nodes have loaded; what waits for a restart is part of them."""
+    documents, missing = {}, []
+    for target in desired.targets:
+        answer = observed.nodes.get(target.node)
+        if isinstance(answer, Present):
+            documents[target.node] = answer.value.content.document
+        elif isinstance(answer, Absent):
+            missing.append(f"{target.node} has no setting loaded")
+        else:
+            reason = getattr(answer, "reason", "") or "it was not asked"
+            missing.append(f"{target.node} cannot be read: {reason}")
+    return Shown(documents, missing=tuple(missing))

@@ -1,0 +1,297 @@
+"""From what live nodes show to the files that say so: read, written down in memory, and proved by a plan."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from reconciler.core import editors
+from reconciler.core.adoption import Adopts, Shown
+from reconciler.core.observation import Observed
+from reconciler.core.plan import Revision, Step
+from reconciler.core.ports import Desk, Files, Snapshot, Vault, Wire
+from reconciler.core.secret import secrets
+from reconciler.desired.conceal import Concealer
+from reconciler.desired.drift import drift
+from reconciler.desired.edits import Edit, edited
+from reconciler.desired.fleet import Fleet, load
+from reconciler.desired.founding import fleet_text, founded
+from reconciler.desired.rewriting import Member, Rewriting
+from reconciler.desired.roster import entries
+from reconciler.engine.survey import Drivers
+from reconciler.engine.together import together
+from reconciler.errors import InputError, StateError, UsageError
+
+FLEET = "fleet.yaml"
+"""The fleet file that is written where there is none."""
+
+_NOWHERE = Revision("import", "0" * 40, "import")
+
+
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """What is to be written so that the desired state says what the nodes show.
+
+    Args:
+        before: file -> its bytes now; files that are new are not in it.
+        after: file -> its text.
+        secrets: environment variable -> the secret that a reference in a new text stands for.
+        notes: what a person should know, one sentence each.
+    """
+
+    before: Mapping[str, bytes]
+    after: Mapping[str, str]
+    secrets: Mapping[str, str] = field(repr=False)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Live:
+    """One cluster as its nodes show it."""
+
+    desk: Desk
+    desired: Any
+    observed: Observed[Any]
+    shown: Shown
+    steps: tuple[Step, ...]
+    new: bool
+
+
+async def adopt(
+    snapshot: Snapshot | None,
+    new: Sequence[Mapping[str, Any]],
+    *,
+    drivers: Drivers,
+    wire: Wire,
+    vault: Vault,
+    only: str = "",
+) -> Adoption:
+    """Read the nodes, and work out the files.
+
+    Args:
+        snapshot: the files that are there; none where nothing is.
+        new: entries of clusters that no file names yet, from `Adopts.entry_of`.
+        drivers: kind -> product.
+        wire: the way to the nodes; nothing is changed there.
+        vault: gives the secrets that the files refer to already.
+        only: the one cluster to look at; empty for all.
+
+    Raises:
+        InputError: the files that are there are wrong.
+        UsageError: nothing is to be read, or a cluster's nodes do not tell all that is needed.
+        StateError: what would be written does not say what the nodes show; nothing may be written.
+    """
+    files = _Overlaid(snapshot.files if snapshot else None, {})
+    fleet = load(Snapshot(_NOWHERE, files), drivers, vault) if snapshot else None
+    first = _begun(files, fleet, new)
+    fleet = load(Snapshot(_NOWHERE, first), drivers, vault)
+    names = {entry["name"] for entry in new}
+    desks = [desk for desk in fleet.desks if only in {"", desk.entry.name}]
+    if not desks:
+        known = ", ".join(desk.entry.name for desk in fleet.desks)
+        raise UsageError(f"no cluster is named {only!r}", remedy=f"the clusters are {known}")
+    live = await together([_seen(desk, drivers, wire, new=desk.entry.name in names) for desk in desks])
+    _complete(live)
+    trouble: InputError | StateError | None = None
+    for shared in (True, False):
+        concealer = Concealer(dict(_references(live)))
+        try:
+            after = _written(first, fleet, live, concealer, shared=shared)
+            rest = _rest(after, live, drivers, _Foreseen(vault, concealer.named))
+        except InputError as error:
+            trouble = trouble or error
+            continue
+        if not rest:
+            return _adoption(files, after, concealer, live)
+        trouble = trouble or StateError(
+            f"what would be written is not what {rest[0]} shows",
+            remedy="nothing was written; change it by hand",
+        )
+    assert trouble is not None
+    raise trouble
+
+
+async def _seen(desk: Desk, drivers: Drivers, wire: Wire, *, new: bool) -> _Live:
+    driver = drivers[desk.entry.kind]
+    if not isinstance(driver, Adopts):
+        raise UsageError(f"clusters of the kind {desk.entry.kind} cannot be imported")
+    desired = driver.desire(desk)
+    observed = await driver.observe(desired, wire)
+    steps = driver.plan(desired, observed).steps
+    return _Live(desk, desired, observed, driver.shown(desired, observed), steps, new)
+
+
+def _complete(live: Sequence[_Live]) -> None:
+    """Refuse what is not known in full.
+
+    Raises:
+        UsageError: with what is missing in each cluster.
+    """
+    missing = [(one.desk.entry.name, words) for one in live for words in one.shown.missing]
+    if missing:
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        raise UsageError(
+            f"{missing[0][0]} cannot be imported, for {missing[0][1]}{more}",
+            remedy="mend that, or name another cluster with --only; nothing was written",
+        )
+
+
+def _begun(files: _Overlaid, fleet: Fleet | None, new: Sequence[Mapping[str, Any]]) -> _Overlaid:
+    """The files with new clusters in the fleet file, whose settings are empty as yet."""
+    if not new:
+        return files
+    taken = {desk.entry.name for desk in fleet.desks} if fleet else set()
+    again = next((entry["name"] for entry in new if entry["name"] in taken), None)
+    if again:
+        raise UsageError(
+            f"{again} is a cluster of this fleet already", remedy="leave it out, or choose a name"
+        )
+    if fleet is not None and not all(desk.pointer for desk in fleet.desks):
+        raise UsageError(
+            f"{fleet.document.name} stands alone, without a fleet file",
+            remedy="import into a folder of its own",
+        )
+    begun = {entry["setting"]: "{}\n" for entry in new if "setting" in entry}
+    if fleet is None:
+        return files.over({FLEET: fleet_text(new), **begun})
+    return files.over({fleet.document.name: _named(files, fleet, new), **begun})
+
+
+def _named(files: Files, fleet: Fleet, new: Sequence[Mapping[str, Any]]) -> str:
+    """The fleet file with clusters at its end."""
+    name = fleet.document.name
+    edits = [Edit(("clusters", len(fleet.desks) + number), dict(entry)) for number, entry in enumerate(new)]
+    return edited(name, files.read(name).decode("utf-8-sig"), edits)
+
+
+def _written(
+    files: _Overlaid, fleet: Fleet, live: Sequence[_Live], concealer: Concealer, *, shared: bool
+) -> _Overlaid:
+    """All files as they are to be."""
+    rewriting = Rewriting(fleet, files, concealer)
+    for one in live:
+        if one.new and one.shown.documents:
+            found = founded(one.desk.entry, one.desk.pointer, one.shown.documents, concealer)
+            rewriting.made |= found.made
+            rewriting.edits.setdefault(fleet.document.name, []).extend(found.edits)
+        elif one.shown.nodes is not None and one.steps:
+            raw = fleet.document.value["clusters"][_index(one.desk)]["nodes"]
+            edits = entries(raw, one.shown.nodes, one.desk.pointer)
+            rewriting.edits.setdefault(fleet.document.name, []).extend(edits)
+    rewriting.settle(dict(_wanted(live)), shared=shared)
+    texts = {
+        name: json.dumps(value, indent=2, ensure_ascii=False) + "\n" for name, value in rewriting.made.items()
+    }
+    for name, edits in rewriting.edits.items():
+        if edits:
+            texts[name] = edited(name, files.read(name).decode("utf-8-sig"), edits)
+    return files.over(texts)
+
+
+def _references(live: Sequence[_Live]) -> Iterator[tuple[str, str]]:
+    """(text, reference) of the secrets that the files name and that are known here."""
+    for one in live:
+        for document in {id(each): each for each in one.desk.documents.values()}.values():
+            for _, secret in secrets(document.value):
+                if not secret.missing and isinstance(secret.value, str) and secret.value:
+                    yield secret.value, secret.reference
+
+
+def _index(desk: Desk) -> int:
+    return int(desk.pointer.rpartition("/")[2])
+
+
+def _wanted(live: Sequence[_Live]) -> Iterator[tuple[Member, tuple[Edit, ...]]]:
+    """What is to be changed in the rendered settings of each node that differs."""
+    for one in live:
+        if one.new:
+            continue
+        differing = {step.node for step in one.steps}
+        stamped = getattr(one.desk.entry, "version", None) == "commit"
+        for node, document in one.shown.documents.items():
+            if node in differing:
+                edits = _drift(node, one.desk.documents[node].value, document)
+                kept = tuple(edit for edit in edits if not _unsaid(edit, stamped=stamped))
+                yield (one.desk.entry.name, node), kept
+
+
+def _drift(node: str, rendered: Any, shown: Any) -> tuple[Edit, ...]:
+    try:
+        return tuple(drift(rendered, shown))
+    except UsageError as error:
+        raise UsageError(f"{node}: {error.message}", remedy=error.remedy) from error
+
+
+def _unsaid(edit: Edit, *, stamped: bool) -> bool:
+    """Whether a difference is none of the file's: what it says to editors, and a version that is stamped."""
+    return edit.path == (editors.KEY,) or (stamped and edit.path == ("meta", "version"))
+
+
+def _rest(files: _Overlaid, live: Sequence[_Live], drivers: Drivers, vault: Vault) -> list[str]:
+    """The nodes that a plan from the files as they would be still changes; none where all is said.
+
+    Raises:
+        InputError: the files would be wrong.
+    """
+    fleet = load(Snapshot(_NOWHERE, files), drivers, vault)
+    found: list[str] = []
+    for one in live:
+        desk = next(desk for desk in fleet.desks if desk.entry.name == one.desk.entry.name)
+        driver = drivers[desk.entry.kind]
+        plan = driver.plan(driver.desire(desk), one.observed)
+        found += [step.node for step in plan.steps if not _stamps(step)]
+    return found
+
+
+def _stamps(step: Step) -> bool:
+    """Whether a step changes nothing but the version that is stamped."""
+    return bool(step.changes) and all(change.pointer == "/meta/version" for change in step.changes)
+
+
+def _adoption(files: _Overlaid, after: _Overlaid, concealer: Concealer, live: Sequence[_Live]) -> Adoption:
+    known = set(files.names())
+    before = {name: files.read(name) for name in after.texts if name in known}
+    texts = {name: text for name, text in after.texts.items() if before.get(name) != text.encode()}
+    notes = [
+        f"{one.desk.entry.name}: how its nodes are stopped is not known, so plans wait for a person to do it"
+        for one in live
+        if one.new and one.shown.nodes is not None
+    ]
+    return Adoption(before, texts, dict(concealer.named), tuple(notes))
+
+
+@dataclass(frozen=True, slots=True)
+class _Overlaid:
+    """Files with others laid over them; implements `core.ports.Files`."""
+
+    below: Files | None
+    texts: Mapping[str, str]
+
+    def names(self) -> list[str]:
+        return sorted({*(self.below.names() if self.below else ()), *self.texts})
+
+    def read(self, path: str) -> bytes:
+        if path in self.texts:
+            return self.texts[path].encode()
+        if self.below is None:
+            raise FileNotFoundError(path)
+        return self.below.read(path)
+
+    def over(self, texts: Mapping[str, str]) -> _Overlaid:
+        return replace(self, texts={**self.texts, **texts})
+
+
+@dataclass(frozen=True, slots=True)
+class _Foreseen:
+    """A vault that also knows the secrets whose references are only about to be written."""
+
+    vault: Vault
+    named: Mapping[str, str]
+
+    def clear(self, scheme: str, name: str) -> str:
+        return self.named[name] if scheme == "env" and name in self.named else self.vault.clear(scheme, name)
+
+    def opened(self, name: str, data: bytes) -> bytes:
+        return self.vault.opened(name, data)

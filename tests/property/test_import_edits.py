@@ -1,0 +1,119 @@
+"""Bases, patches and edits of files, held against what they are to give."""
+
+import copy
+import json
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reconciler.core.secret import Secret
+from reconciler.desired import jsonedit, yamledit
+from reconciler.desired.document import parse
+from reconciler.desired.drift import drift
+from reconciler.desired.edits import REMOVED, Edit
+from reconciler.desired.factor import common, difference
+from reconciler.desired.jsonpatch import patched
+from reconciler.desired.overlay import Grown, Origin, merged
+
+KEYS = st.sampled_from(["a", "b", "c", "name", "", "a/b", "~", "é", "0"])
+LEAVES = (
+    st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from([1.0, 0.5, "", "x", "1", "a: b", "#"])
+)
+VALUES = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=8,
+)
+DOCUMENTS = st.dictionaries(KEYS, VALUES, max_size=4)
+
+
+def laid(base, patch):
+    if not isinstance(patch, list):
+        return merged(Grown(base, Origin(None)), Grown(patch, Origin(None))).value
+    return patched(Grown(copy.deepcopy(base), Origin(None)), Grown(patch, Origin(None))).value
+
+
+def exact(value):
+    """As text, so that 1, 1.0 and true are three values."""
+    return json.dumps(value, sort_keys=True)
+
+
+@given(st.lists(DOCUMENTS, min_size=1, max_size=5))
+def test_a_base_with_a_documents_difference_is_the_document(documents):
+    base = common(documents)
+    for document in documents:
+        assert exact(laid(base, difference(base, document))) == exact(document)
+
+
+@given(DOCUMENTS)
+def test_documents_that_are_alike_differ_in_nothing_from_their_base(document):
+    base = common([document, document, {"other": 1}])
+    assert exact(base) == exact(document)
+    assert difference(base, document) == {}
+
+
+def done(value, edits):
+    """The value after edits, by the plainest way there is."""
+    value = copy.deepcopy(value)
+    for edit in edits:
+        if not edit.path:
+            value = edit.value
+            continue
+        *way, last = edit.path
+        part = value
+        for key in way:
+            part = part.setdefault(key, {}) if isinstance(part, dict) else part[key]
+        if edit.value is REMOVED:
+            part.pop(last) if isinstance(part, list) else part.pop(last, None)
+        elif isinstance(part, list) and last == len(part):
+            part.append(edit.value)
+        else:
+            part[last] = edit.value
+    return value
+
+
+@given(DOCUMENTS, DOCUMENTS)
+def test_drift_leads_from_what_is_rendered_to_what_is_shown(rendered, shown):
+    assert exact(done(rendered, drift(rendered, shown))) == exact(shown)
+
+
+@given(DOCUMENTS, DOCUMENTS, st.sampled_from([None, 2, "\t"]))
+def test_a_json_file_after_its_edits_says_what_is_shown(rendered, shown, indent):
+    text = json.dumps(rendered, indent=indent, ensure_ascii=False) + "\n"
+    after = jsonedit.edited(text, list(drift(rendered, shown)))
+    assert exact(parse("s.json", after.encode()).value) == exact(shown)
+
+
+@given(DOCUMENTS)
+def test_without_a_difference_no_character_changes(document):
+    text = json.dumps(document, indent=3) + "\n\n"
+    assert jsonedit.edited(text, list(drift(document, document))) == text
+
+
+@settings(max_examples=60)
+@given(DOCUMENTS.filter(bool), DOCUMENTS)
+def test_a_yaml_file_after_its_edits_says_what_is_shown(rendered, shown):
+    before = json.dumps(rendered, indent=2)  # JSON is YAML
+    after = yamledit.edited(before, list(drift(rendered, shown)))
+    assert exact(parse("s.yaml", after.encode()).value) == exact(shown)
+
+
+def test_comments_quotes_and_order_stay_in_yaml():
+    text = (
+        "# the fleet\nclusters:\n  - name: live  # the one\n    kind: 'sora'\n    nodes:\n"
+        "      - {name: a@x.y, api: \"http://127.0.0.1:1/\"}\n      # spare\n      - {name: b@x.y, api: 'http://h/'}\n"
+    )
+    place = ("clusters", 0, "nodes")
+    edits = [
+        Edit((*place, 2), {"name": "c@x.y", "api": "http://127.0.0.1:3/"}),
+        Edit((*place, 1, "temporary"), True),
+    ]
+    assert yamledit.edited(text, edits) == text.replace(
+        "api: 'http://h/'}", "api: 'http://h/', temporary: true}"
+    ) + ('      - {name: c@x.y, api: "http://127.0.0.1:3/"}\n')
+
+
+def test_a_secret_that_is_the_same_stays():
+    rendered = {"a": [{"name": "x", "key": Secret("s3cret", "${env:K}")}, {"name": "y"}]}
+    shown = {"a": [{"name": "x", "key": "s3cret"}]}
+    assert list(drift(rendered, shown)) == [Edit(("a", 1), REMOVED)]
