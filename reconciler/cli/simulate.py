@@ -101,7 +101,14 @@ def simulate(
     scenario says goes wrong. The exit status is 0 where every invariant held, else 1. FOLDER is then the
     fleet in the place of the one that the scenario names.
     """
+    if faults is None and (seed is not None or runs != 1):
+        raise UsageError("--seed and --runs work only with --faults", remedy="name a scenario file")
     if faults is not None:
+        if converged or fresh or fault or choice or control or ready_file or write:
+            raise UsageError(
+                "with --faults the scenario file says what the nodes are and what goes wrong",
+                remedy="leave out the other options but --seed and --runs, or write them into the file",
+            )
         from reconciler.cli.terminal import Terminal  # noqa: PLC0415  (--help stays quick)
         from reconciler.cli.trials import play  # noqa: PLC0415
 

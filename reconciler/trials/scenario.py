@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -15,7 +14,7 @@ from reconciler.core.problem import Position, Problem, Severity
 from reconciler.core.strict import Flag, Number, Span, Strict, Whole
 from reconciler.desired.document import parse
 from reconciler.desired.mismatch import mismatches, problems
-from reconciler.drivers.simulation.faults import MEANING, Kind, On
+from reconciler.drivers.simulation.faults import Kind, On
 from reconciler.errors import InputError
 
 SIGKILL: Final = "sigkill"
@@ -24,12 +23,6 @@ SIGKILL: Final = "sigkill"
 _KINDS: Final = {kind.name: kind.value for kind in Kind}
 What = StrEnum("What", {**_KINDS, "SIGKILL": SIGKILL})  # type: ignore[misc]
 """What can go wrong in a scenario: everything a simulated node can have, and the reconciler's death."""
-
-MEANINGS: Final[Mapping[str, str]] = {
-    **{str(kind): meaning for kind, meaning in MEANING.items()},
-    SIGKILL: "kills the reconciler's process at a write of its journal, or when a change has come to a node",
-}
-"""Every fault in one line, for the help."""
 
 
 class Invariant(StrEnum):

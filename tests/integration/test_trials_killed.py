@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from reconciler.cli.main import main
 from reconciler.drivers.simulation.addresses import free_addresses
 from reconciler.trials.apart import tried_apart
 from reconciler.trials.scenario import read
@@ -130,6 +131,13 @@ def test_the_command_names_the_place_of_a_mistake(scenario):
     assert done.returncode == 1
     assert f"error: {path}:4:11: `fault` is `killd`" in done.stderr, done.stderr
     assert "did you mean `killed`?" in done.stderr
+
+
+def test_options_that_would_not_be_heeded_are_refused(scenario, tmp_path, capsys):
+    assert main(["simulate", "--faults", str(scenario("seed: 3")), "--converged"]) == 1
+    assert "the scenario file says what the nodes are" in capsys.readouterr().err
+    assert main(["simulate", str(tmp_path), "--seed", "3"]) == 1
+    assert "--seed and --runs work only with --faults" in capsys.readouterr().err
 
 
 def test_faults_with_another_fleet(scenario, tmp_path):
