@@ -73,6 +73,10 @@ class M2Driver:
         """
         return desire.desire(desk)
 
+    def examine(self, desk: Desk) -> Iterator[Problem]:
+        """What is wrong or doubtful in the cluster; see `desire.examine`."""
+        return desire.examine(desk)
+
     def narrow(self, desired: Desired, node: str) -> Desired:
         """The same, hands off every node but this one."""
         return replace(desired, targets=tuple(one for one in desired.targets if one.node == node))

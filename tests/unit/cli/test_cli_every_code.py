@@ -1,0 +1,55 @@
+"""Every code that the program uses has a page, and every page has a code: found by walking the source."""
+
+import pytest
+from code_search import used
+
+from reconciler.cli.main import main
+from reconciler.explanations import codes, page, title
+
+USED = used()
+
+
+@pytest.mark.parametrize(
+    ("code", "file"),
+    [
+        ("trailing-comma", "desired/jsonmend.py"),  # an argument of a method
+        ("missing-value", "desired/jsonmend.py"),  # of a name for one of two methods
+        ("unexpected-colon", "desired/yamlwords.py"),  # a column of a table
+        ("line-break-in-text", "desired/jsonlex.py"),  # one of several names that are set together
+        ("path-outside", "desired/attached.py"),  # one of three texts that are returned
+        ("node-unauthorized", "drivers/m2/findings.py"),  # one of two
+        ("revoked-key", "sources/trust.py"),  # a constant, in a table
+        ("plan-edited", "core/planfile.py"),  # a constant, in brackets behind a message
+        ("duplicate-api", "drivers/sora/driver.py"),
+        ("quorum", "drivers/sora/guards.py"),
+    ],
+)
+def test_the_search_finds_codes_wherever_they_stand(code, file):
+    assert file in USED[code]
+
+
+def test_every_code_has_a_page():
+    assert {code: files for code, files in USED.items() if code not in codes()} == {}
+
+
+def test_every_page_has_a_code():
+    assert [code for code in codes() if code not in USED] == []
+
+
+def test_no_two_pages_have_one_title():
+    titles = [title(code) for code in codes()]
+    assert sorted({each for each in titles if titles.count(each) > 1}) == []
+
+
+@pytest.mark.parametrize("code", codes())
+def test_a_page_says_what_to_do(code):
+    assert "What to do:" in page(code)
+    assert max(map(len, page(code).splitlines())) <= 130
+
+
+def test_explain_lists_all_with_their_titles(capsys):
+    assert main(["explain"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {line.split()[0]: line.split(maxsplit=1)[1] for line in lines} == {
+        code: title(code) for code in codes()
+    }
