@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
-from memory_files import problems_of
+from memory_files import snapshot_of
 from pydantic import ValidationError
 from support_schemas import Maker, broken
 
@@ -23,7 +23,9 @@ from reconciler.cli.documents import SCHEMAS
 from reconciler.cli.render.shape import Output
 from reconciler.core.problem import Severity
 from reconciler.desired.document import parse
+from reconciler.desired.fleet import read
 from reconciler.drivers.m2 import check
+from reconciler.drivers.registry import DRIVERS
 from reconciler.drivers.sora.conf import SoraConf
 from reconciler.errors import InputError
 from reconciler.feedback.schema import KINDS, checked
@@ -46,6 +48,8 @@ BEYOND = {
         "duplicate-node",
         "unknown-node",
         "no-such-file",
+        "no-setting",
+        "bad-resource",
         "path-outside",
         "encrypted-settings",
         "bad-overlay",
@@ -103,10 +107,18 @@ def setting_faults(document):
 
 
 def fleet_faults(document):
-    files = {"fleet.json": json.dumps(document), "setting.json": "{}", "x": "{}"}
+    reading = read(
+        snapshot_of({"fleet.json": json.dumps(document), "setting.json": "{}", "x": "{}"}), DRIVERS
+    )
+    found = list(reading.problems)
+    for desk in reading.fleet.desks if reading.fleet else ():
+        try:
+            DRIVERS[desk.entry.kind].desire(desk)
+        except InputError as error:
+            found += [one for one in error.problems if one.pointer.endswith("/address")]
     return [
         next((word for word in BEYOND["fleet"] if word in problem.message), problem.code)
-        for problem in problems_of(files)
+        for problem in found
         if problem.severity is Severity.ERROR
     ]
 

@@ -19,6 +19,7 @@ _WHOLE_RANGE = re.compile(r"(\d+\.\d+\.\d+)\.(\d+)-\1\.(\d+)", re.ASCII)
 _HOST = re.compile(
     r"(?=.{1,253}\Z)[0-9A-Za-z_]([0-9A-Za-z_-]{0,62})(\.[0-9A-Za-z_]([0-9A-Za-z_-]{0,62}))*\.?"
 )
+_BEHIND_BRACKET = re.compile(r"\][^:]")
 _IPV4_BITS = 32
 _BYTE = 255
 
@@ -162,7 +163,7 @@ def endpoint(text: str) -> Endpoint:
         host, port = parts.hostname or "", parts.port
     except ValueError as error:
         raise BadAddress("is not an address with a port", "write host:port or [IPv6]:port") from error
-    if port == 0 or rest.endswith(":"):
+    if port == 0 or rest.endswith(":") or _BEHIND_BRACKET.search(rest):
         raise BadAddress("has no usable port", f"ports go from 1 to {LAST_PORT}")
     return Endpoint(scheme or "http", _v6(host) if rest.startswith("[") else _host(host), port)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from reconciler.core.plain import pointer
 from reconciler.core.ports import Document
@@ -14,6 +14,10 @@ from reconciler.core.secret import Secret
 
 Path: TypeAlias = tuple[str | int, ...]
 """Keys and indices from the top of a document to a value."""
+
+
+WRONG_TYPE: Final = "wrong-type"
+"""Code of a value of another type than belongs there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,8 @@ class Fault:
 def positioned(document: Document, faults: Iterable[Fault]) -> list[Problem]:
     """Faults as problems, each once, in the order of their positions.
 
-    A fault at a secret is dropped: its value is not known here, so nothing can be wrong with it yet.
+    A fault at a secret is dropped: its value is not known here. But it is text, so that it is wrong where
+    no text may stand.
 
     Args:
         document: the file that the paths go into.
@@ -38,7 +43,7 @@ def positioned(document: Document, faults: Iterable[Fault]) -> list[Problem]:
     """
     problems = {}
     for fault in faults:
-        if isinstance(at(document.value, fault.path), Secret):
+        if fault.code != WRONG_TYPE and isinstance(at(document.value, fault.path), Secret):
             continue
         place = pointer(fault.path)
         problems[place, fault.code, fault.message] = Problem(

@@ -13,7 +13,7 @@ from reconciler.core.forms import BYTE, IPV4, IPV6
 _MASKS = "|".join(str(ip_network(f"0.0.0.0/{length}").netmask).replace(".", r"\.") for length in range(33))
 _PORT = "0*(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 _LABEL = "[0-9A-Za-z_][0-9A-Za-z_-]{0,62}"
-_NAME = rf"(?![0-9.]+(?::|$))(?=[^:]{{1,253}}(?::|$)){_LABEL}(?:\.{_LABEL})*\.?"
+_NAME = rf"(?![0-9.]+(?:[:/]|$))(?=[^:/]{{1,253}}(?:[:/]|$)){_LABEL}(?:\.{_LABEL})*\.?"
 _HOST = f"(?:{IPV4}|{_NAME})"
 _SCOPED = f"{IPV6}(?:%[!-~]+)?"
 _REFERENCE = r"[^$]*\$\{(?:env|file|age):[^}]+\}[\s\S]*"
@@ -26,7 +26,12 @@ ADDR: Final = (
 )
 """`addr` of an allowList."""
 
-MEMBER: Final = f"^(?:{CLOUD}|{_HOST}(?::{_PORT})?|\\[{_SCOPED}\\](?::{_PORT})?|{_SCOPED}|{_REFERENCE})$"
+_PLACE = f"(?:{_HOST}(?::{_PORT})?|\\[{_SCOPED}\\](?::{_PORT})?|{_SCOPED})"
+
+ENDPOINT: Final = f"^(?:{_PLACE}|https?://{_PLACE}/?)$"
+"""Where a node's management API is reached."""
+
+MEMBER: Final = f"^(?:{CLOUD}|{_PLACE}|{_REFERENCE})$"
 """A member of a cluster."""
 
 LISTEN: Final = f"^(?:(?:\\*|{_HOST}|\\[{_SCOPED}\\]):{_PORT}|{_REFERENCE})$"

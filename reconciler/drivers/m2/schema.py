@@ -13,6 +13,7 @@ from pydantic import Field
 from reconciler.core.overlays import OverlaidCluster, OverlaidNode
 from reconciler.core.plan import Finding, Payload, Revision
 from reconciler.core.spec import Address, NodeEntry
+from reconciler.drivers.m2.patterns import ENDPOINT
 
 
 class Deliver(StrEnum):
@@ -35,6 +36,7 @@ class M2Node(OverlaidNode):
         description="`host`, `host:port` or `[IPv6]:port`, perhaps behind `http://` or `https://`. "
         "Without a port, the one that `api.port` of its setting says.",
         examples=["192.168.1.11:10040"],
+        json_schema_extra={"pattern": ENDPOINT},
     )
     setting: str = Field(
         default="", description="Its own settings file, where it differs from the cluster's."

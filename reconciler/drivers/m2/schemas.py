@@ -15,7 +15,8 @@ from reconciler.drivers.m2.setting import Group, SettingFile
 SETTING: Final = Title(
     "setting",
     "setting.json of an M2 node",
-    "All that the reconciler knows of it; other keys pass through untouched.",
+    "All that the reconciler knows of it; other keys pass through untouched. A reference to a secret, such "
+    "as `${env:NAME}`, may stand for any text but a fixed word.",
     beyond=(
         "roles and connections that are named are there, connections of the fitting type",
         "roles and connections have different names",

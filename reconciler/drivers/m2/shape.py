@@ -10,7 +10,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from reconciler.drivers.m2.fault import Fault, Path
+from reconciler.drivers.m2.fault import WRONG_TYPE, Fault, Path
 from reconciler.drivers.m2.setting import SettingFile
 
 _EXPECTED: Final = {
@@ -62,7 +62,7 @@ def _fault(detail: ErrorDetails, value: Any, base: Path) -> Fault:
     if kind in _EXPECTED:
         found = detail["input"]
         said = f"{label} should be {_EXPECTED[kind]} but is {kind_of(found)}"
-        return Fault((*base, *path), "wrong-type", said, _unquoted(kind, found))
+        return Fault((*base, *path), WRONG_TYPE, said, _unquoted(kind, found))
     if kind == "literal_error":
         return Fault((*base, *path), "unknown-value", *_literal(label, context["expected"], detail["input"]))
     bounds = {"greater_than_equal": "ge", "less_than_equal": "le"}

@@ -98,6 +98,8 @@ def test_an_address_without_a_port_leaves_it_open():
         ("edge 01", "more than"),
         ("1.2.3", "IPv4"),
         ("[edge]:1", "port"),
+        ("[::1]80", "port"),
+        ("\u212aelvin", "more than"),
         ("::x", "IPv6"),
         ("", "host name"),
         ("-edge", "host name"),

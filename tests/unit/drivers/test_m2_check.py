@@ -311,12 +311,23 @@ def test_a_backup_needs_a_connection_of_its_type():
     assert "httpAwsSig4" in problem.remedy
 
 
-def test_secrets_are_not_judged_and_never_shown():
+def kept(document):
+    """A file with secrets in it, whose values only the machine that applies it knows."""
     file = parse("setting.json", b"{}")
-    secret = Secret("hunter2", "${env:PORT}")
-    document = setting(**{API + "port": secret, API + "allowList": [{"addr": secret}]})
-    kept = type("Kept", (), {"name": "s", "value": document, "position": file.position})()
-    assert problems_of(kept) == []
+    return type("Kept", (), {"name": "s", "value": document, "position": file.position})()
+
+
+def test_secrets_are_not_judged_and_never_shown():
+    secret = Secret("hunter2", "${env:OFFICE}")
+    document = setting(**{API + "multipartName": secret, API + "allowList": [{"addr": secret}]})
+    assert problems_of(kept(document)) == []
+
+
+def test_a_secret_is_text_and_wrong_where_none_may_stand():
+    (problem,) = problems_of(kept(setting(**{API + "port": Secret("10040", "${env:PORT}")})))
+    assert (problem.pointer, problem.code) == ("/env/management/api/port", "wrong-type")
+    assert problem.message == "`port` should be a whole number but is text"
+    assert "10040" not in f"{problem.remedy}"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.drivers.m2 import patterns, rules
-from reconciler.drivers.m2.address import BadAddress, span
+from reconciler.drivers.m2.address import BadAddress, endpoint, span
 
 PIECES = st.sampled_from(
     [
@@ -33,7 +33,7 @@ PIECES = st.sampled_from(
             "33",
         ),
         *("255.255.0.0", "0.0.255.255", "10.0.0.0", "192.168.1.1", "a", "host", "_x", "65535", "65536"),
-        *("ä", "\u212a", "\n"),
+        *("ä", "\u212a", "\n", "http://", "https://", "ftp://"),
     ]
 )
 TEXTS = st.lists(PIECES, max_size=6).map("".join)
@@ -46,6 +46,14 @@ def fits(pattern, text):
 def address_of_list(text):
     try:
         span(text)
+    except BadAddress as error:
+        return str(error)
+    return ""
+
+
+def reached(text):
+    try:
+        endpoint(text)
     except BadAddress as error:
         return str(error)
     return ""
@@ -65,6 +73,7 @@ def listen(text):
     [
         (patterns.ADDR, address_of_list, ("runs backwards", "is not the start of its network")),
         (patterns.MEMBER, member, ()),
+        (patterns.ENDPOINT, reached, ()),
         (patterns.LISTEN, listen, ()),
     ],
 )
