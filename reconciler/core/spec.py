@@ -48,9 +48,11 @@ class NodeEntry(Strict):
 class Timeouts(Strict):
     """How long to wait, in seconds."""
 
-    connect: Seconds = Field(default=3, description="For a connection to one node.")
-    read: Seconds = Field(default=10, description="For one whole answer of one node.")
-    settle: Seconds = Field(default=30, description="For a change to show in the node's own answers.")
+    connect: Seconds = Field(default=3, validate_default=True, description="For a connection to one node.")
+    read: Seconds = Field(default=10, validate_default=True, description="For one whole answer of one node.")
+    settle: Seconds = Field(
+        default=30, validate_default=True, description="For a change to show in the node's own answers."
+    )
 
 
 class ClusterEntry(Strict):

@@ -10,6 +10,7 @@ from reconciler.core.observation import Absent, Observed, Present, Stale, Unauth
 from reconciler.core.planfile import Origin, PlanFile, parsed
 from reconciler.core.prints import print_of, prints
 from reconciler.core.secret import Secret
+from reconciler.core.spec import Timeouts
 from reconciler.errors import UsageError
 
 
@@ -82,3 +83,8 @@ def test_a_plan_that_is_none_is_refused_though_the_digest_fits():
 def test_spacing_and_the_order_of_keys_do_not_count():
     value = json.loads(written())
     parsed(json.dumps(dict(reversed(value.items()))).encode(), "plan.json")
+
+
+def test_the_seconds_that_nobody_wrote_are_what_a_file_gives_back():
+    """A plan is read from its file as it was made: 30 in the one and 30.0 in the other would be two plans."""
+    assert {type(seconds) for _, seconds in Timeouts()} == {float}
