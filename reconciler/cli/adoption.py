@@ -129,13 +129,21 @@ def _told(found: Adoption) -> Iterator[str]:
         if name not in found.before:
             yield f"{clean(name)}: new, {plural(len(text.splitlines()), 'line')}\n"
             continue
-        yield from (f"{clean(scrubbed(line, found.secrets.values()))}\n" for line in lines[:_FEW])
+        yield from (f"{_line(scrubbed(line, found.secrets.values()))}\n" for line in lines[:_FEW])
         if len(lines) > _FEW:
             yield f"… and {plural(len(lines) - _FEW, 'more line')}\n"
     if found.secrets:
         names = ", ".join(sorted(found.secrets))
         yield f"\nSecrets are written as references. Set these wherever reconcile runs: {names}\n"
     yield from (f"{clean(note)}.\n" for note in found.notes)
+
+
+def _line(text: str) -> str:
+    """A line of a difference, made safe; its mark and what it is indented by stay."""
+    from reconciler.cli.render.clean import clean  # noqa: PLC0415
+
+    words = text[1:].lstrip(" ")
+    return text[: len(text) - len(words)] + clean(words)
 
 
 def _agreed(terminal: Terminal, files: int) -> bool:

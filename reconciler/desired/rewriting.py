@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
@@ -222,19 +223,26 @@ def _merge(edits: Sequence[Edit]) -> dict[str, Any]:
 
 
 def _operations(value: Any, edits: Sequence[Edit]) -> Iterator[dict[str, Any]]:
+    """The edits of a value as operations of JSON Patch, each judged by what those before it made."""
+    value = deepcopy(value)
     for edit in edits:
-        place = pointer(edit.path)
+        *way, last = edit.path
+        part, place = value, pointer(edit.path)
+        for key in way:
+            part = part[key]
         if edit.value is REMOVED:
+            del part[last]
             yield {"op": "remove", "path": place}
-        elif _there(value, edit.path):
+        elif has(part, str(last)):
+            part[last] = edit.value
             yield {"op": "replace", "path": place, "value": edit.value}
         else:
+            _add(part, last, edit.value)
             yield {"op": "add", "path": place, "value": edit.value}
 
 
-def _there(value: Any, path: Path) -> bool:
-    for part in path:
-        if not has(value, str(part)):
-            return False
-        value = item_of(value, str(part))
-    return True
+def _add(part: Any, key: str | int, value: Any) -> None:
+    if isinstance(part, list):
+        part.append(value)
+    else:
+        part[key] = value

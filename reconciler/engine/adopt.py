@@ -176,7 +176,7 @@ def _written(
             found = founded(one.desk.entry, one.desk.pointer, one.shown.documents, concealer)
             rewriting.made |= found.made
             rewriting.edits.setdefault(fleet.document.name, []).extend(found.edits)
-        elif one.shown.nodes is not None and one.steps:
+        elif one.shown.nodes is not None:
             raw = fleet.document.value["clusters"][_index(one.desk)]["nodes"]
             edits = entries(raw, one.shown.nodes, one.desk.pointer)
             rewriting.edits.setdefault(fleet.document.name, []).extend(edits)

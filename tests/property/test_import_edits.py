@@ -38,6 +38,7 @@ def exact(value):
     return json.dumps(value, sort_keys=True)
 
 
+@settings(deadline=None)
 @given(st.lists(DOCUMENTS, min_size=1, max_size=5))
 def test_a_base_with_a_documents_difference_is_the_document(documents):
     base = common(documents)
@@ -45,6 +46,7 @@ def test_a_base_with_a_documents_difference_is_the_document(documents):
         assert exact(laid(base, difference(base, document))) == exact(document)
 
 
+@settings(deadline=None)
 @given(DOCUMENTS)
 def test_documents_that_are_alike_differ_in_nothing_from_their_base(document):
     base = common([document, document, {"other": 1}])
@@ -72,11 +74,13 @@ def done(value, edits):
     return value
 
 
+@settings(deadline=None)
 @given(DOCUMENTS, DOCUMENTS)
 def test_drift_leads_from_what_is_rendered_to_what_is_shown(rendered, shown):
     assert exact(done(rendered, drift(rendered, shown))) == exact(shown)
 
 
+@settings(deadline=None)
 @given(DOCUMENTS, DOCUMENTS, st.sampled_from([None, 2, "\t"]))
 def test_a_json_file_after_its_edits_says_what_is_shown(rendered, shown, indent):
     text = json.dumps(rendered, indent=indent, ensure_ascii=False) + "\n"
@@ -84,13 +88,14 @@ def test_a_json_file_after_its_edits_says_what_is_shown(rendered, shown, indent)
     assert exact(parse("s.json", after.encode()).value) == exact(shown)
 
 
+@settings(deadline=None)
 @given(DOCUMENTS)
 def test_without_a_difference_no_character_changes(document):
     text = json.dumps(document, indent=3) + "\n\n"
     assert jsonedit.edited(text, list(drift(document, document))) == text
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(DOCUMENTS.filter(bool), DOCUMENTS)
 def test_a_yaml_file_after_its_edits_says_what_is_shown(rendered, shown):
     before = json.dumps(rendered, indent=2)  # JSON is YAML

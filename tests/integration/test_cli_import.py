@@ -1,0 +1,201 @@
+"""`reconcile import` by the entry point, over simulated nodes and real HTTP."""
+
+import json
+import shutil
+
+import pytest
+
+from reconciler.cli.main import main
+from reconciler.cli.stage import Nodes
+from reconciler.cli.writing import write_all
+from reconciler.drivers.simulation.addresses import free_addresses
+from reconciler.errors import StateError
+
+KEY = "wJalrXUtnFEMI/K7MDENG"
+FLEET = """\
+# two edge nodes and three that talk
+clusters:
+  - name: edge
+    kind: m2
+    setting: edge/base.json   # what both have
+    nodes:
+      - {name: e1, address: "A0"}
+      - {name: e2, address: "A1"}
+  - name: live
+    kind: sora
+    nodes:
+      - {name: n1@sora-1.example.com, api: "http://A2/"}
+      - {name: n2@sora-2.example.com, api: "http://A3/"}
+      # the third one
+      - {name: n3@sora-3.example.com, api: "http://A4/"}
+"""
+INFO = {"accessKeyId": "${env:KEY_ID}", "secretAccessKey": "${env:KEY}", "region": "r"}
+BASE = {
+    "meta": {"version": "7"},
+    "env": {
+        "management": {
+            "api": {"allowList": [{"role": "admin", "addr": "127.0.0.1"}]},
+            "roles": [{"name": "admin", "permissions": {"enableSetting": True, "enableGet": True}}],
+            "server": {"connection": [{"name": "cloud", "type": "awssdk3", "info": INFO}]},
+        }
+    },
+    "hosting": [{"name": "a.example.com", "listen": "*:80"}],
+}
+
+
+class Site:
+    def __init__(self, folder):
+        self.folder = folder
+        self.places = [str(place) for place in free_addresses(5)]
+        text = FLEET
+        for number, place in enumerate(self.places):
+            text = text.replace(f"A{number}", place)
+        (folder / "edge").mkdir(parents=True)
+        self.write("fleet.yaml", text)
+        self.write("edge/base.json", json.dumps(BASE, indent=4))
+
+    def write(self, name, text):
+        (self.folder / name).write_text(text)
+
+    def read(self, name="fleet.yaml"):
+        return (self.folder / name).read_text()
+
+    def files(self):
+        return sorted(str(path.relative_to(self.folder)) for path in self.folder.rglob("*") if path.is_file())
+
+    def run(self, *arguments, folder=None):
+        return main([*arguments, str(folder or self.folder)])
+
+    def planned(self, folder=None):
+        state = ("--state", str(self.folder.parent / "state"))
+        return self.run("--dry-run", "--detailed-exitcode", *state, folder=folder)
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    monkeypatch.setenv("KEY_ID", "AKIAIOSFODNN7EXAMPLE")
+    monkeypatch.setenv("KEY", KEY)
+    made = Site(tmp_path / "fleet")
+    with Nodes() as nodes:
+        made.simulation = nodes.serve(made.folder, converged=True)
+        made.nodes = nodes
+        yield made
+
+
+def test_a_folder_is_begun_from_addresses_and_the_plan_from_it_is_empty(site, tmp_path, capsys, monkeypatch):
+    new = tmp_path / "new"
+    m2, sora = f"edge={site.places[0]},{site.places[1]}", f"live=http://{site.places[3]}/"
+    assert site.run("import", "--m2", m2, "--sora", sora, "--dry-run", folder=new) == 0
+    assert not new.exists()
+    assert site.run("import", "--m2", m2, "--sora", sora, "--yes", folder=new) == 0
+    told = capsys.readouterr().out
+    assert "Set these wherever reconcile runs: CLOUD_ACCESS_KEY_ID, CLOUD_SECRET_ACCESS_KEY" in told
+    written = "".join(path.read_text() for path in new.rglob("*.*"))
+    assert KEY not in told + written
+    assert "n3@sora-3.example.com" in (new / "fleet.yaml").read_text()
+    monkeypatch.setenv("CLOUD_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
+    monkeypatch.setenv("CLOUD_SECRET_ACCESS_KEY", KEY)
+    assert site.planned(folder=new) == 0
+    assert "No changes: 5 nodes are as desired." in capsys.readouterr().out
+    assert site.simulation.calls(changes=True) == ()
+
+
+def test_a_fleet_that_is_as_desired_is_left_byte_for_byte(site, capsys):
+    before = {name: site.read(name) for name in site.files()}
+    assert site.run("import", "--yes") == 0
+    assert "Nothing to write" in capsys.readouterr().out
+    assert {name: site.read(name) for name in site.files()} == before
+
+
+def test_what_all_nodes_have_otherwise_is_changed_where_it_stands(site, capsys):
+    text = site.read("edge/base.json")
+    site.write("edge/base.json", text.replace("*:80", "off").replace('"r"', '"elsewhere"'))
+    assert site.run("import", "--yes") == 0
+    assert '-            "listen": "off"' in capsys.readouterr().out
+    assert site.read("edge/base.json") == text
+    assert site.planned() == 0
+
+
+def test_what_one_node_has_for_itself_becomes_its_overlay(site):
+    text = site.read("edge/base.json")
+    other = json.loads(text.replace("*:80", "off"))
+    site.write("edge/base.json", json.dumps(other, indent=4))
+    fleet = site.read()
+    with Nodes() as nodes:
+        odd = site.folder.parent / "odd"
+        shutil.copytree(site.folder, odd)
+        (place,) = free_addresses(1)
+        (odd / "fleet.yaml").write_text(
+            "clusters: [{name: edge, kind: m2, setting: edge/base.json, "
+            f"nodes: [{{name: e2, address: '{place}'}}]}}]\n"
+        )
+        nodes.serve(odd, converged=True)
+        site.write("edge/base.json", text)
+        site.write("fleet.yaml", fleet.replace(site.places[1], str(place)))
+        assert site.run("import", "--yes") == 0
+        assert site.planned() == 0
+    assert site.read("edge/base.json") == text
+    assert '{name: e2, address: "' in site.read()
+    assert "overlays: [edge/e2.json]" in site.read()
+    assert json.loads(site.read("edge/e2.json")) == [
+        {"op": "replace", "path": "/hosting/0/listen", "value": "off"}
+    ]
+
+
+def test_members_that_came_and_left_are_written_and_comments_stay(site):
+    text = site.read()
+    third = f'      - {{name: n3@sora-3.example.com, api: "http://{site.places[4]}/"}}\n'
+    ghost = '      - {name: ghost@sora-9.example.com, api: "http://127.0.0.1:9/"}\n'
+    site.write("fleet.yaml", text.replace(third, ghost))
+    assert site.run("import", "--yes", "--only", "live") == 0
+    assert site.planned() == 0
+    # what stands above an entry is about it, and goes with it
+    assert site.read() == text.replace("      # the third one\n", "")
+
+
+def test_a_node_that_does_not_answer_stops_the_import_with_its_name(site, capsys):
+    site.nodes.kill(site.simulation, "e2")
+    before = site.read("edge/base.json")
+    assert site.run("import", "--yes") == 1
+    assert "edge cannot be imported, for e2 cannot be read" in capsys.readouterr().err
+    assert site.run("import", "--yes", "--only", "live") == 0
+    assert site.read("edge/base.json") == before
+
+
+def test_a_secret_that_was_changed_on_the_nodes_is_named_and_never_written(site, capsys, monkeypatch):
+    monkeypatch.setenv("KEY", "another one")
+    assert site.run("import", "--yes") == 1
+    told = capsys.readouterr()
+    assert "connection/0/info/secretAccessKey is not that of ${env:KEY}" in told.err
+    assert KEY not in told.out + told.err + "".join(site.read(name) for name in site.files())
+
+
+def test_nobody_to_ask_and_wrong_arguments_are_said(site, tmp_path, capsys):
+    site.write("edge/base.json", site.read("edge/base.json").replace("*:80", "off"))
+    assert site.run("import") == 1
+    assert "add --yes to write without asking" in capsys.readouterr().err
+    assert site.run("import", folder=tmp_path / "nothing") == 1
+    assert "name what to read" in capsys.readouterr().err
+    assert site.run("import", "--m2", "edge", folder=tmp_path / "nothing") == 1
+    assert "is not NAME=ADDRESS" in capsys.readouterr().err
+    assert site.run("import", "--m2", f"edge={site.places[0]}", "--yes") == 1
+    assert "edge is a cluster of this fleet already" in capsys.readouterr().err
+
+
+def test_a_cluster_is_added_to_a_fleet(site, capsys):
+    text = site.read()
+    site.write("fleet.yaml", text[: text.index("  - name: live")])
+    assert site.run("import", "--sora", f"live=http://{site.places[2]}/", "--yes") == 0
+    assert site.planned() == 0
+    assert "setting: edge/base.json   # what both have" in site.read()
+
+
+def test_files_are_written_all_or_not_at_all(tmp_path):
+    (tmp_path / "a").write_text("old")
+    with pytest.raises(StateError, match="cannot write"):
+        write_all(tmp_path, {"a": b"old"}, {"a": "new", "b": "new", "b/x": "cannot be"})
+    assert (tmp_path / "a").read_text() == "old"
+    assert not (tmp_path / "b").exists()
+    with pytest.raises(StateError, match="changed meanwhile"):
+        write_all(tmp_path, {"a": b"older"}, {"a": "new"})
+    assert (tmp_path / "a").read_text() == "old"

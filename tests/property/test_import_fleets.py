@@ -1,0 +1,105 @@
+"""Import, then plan, is empty: over fleets of M2 nodes that agree, nearly agree, and drift apart."""
+
+import asyncio
+import copy
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from memory_files import snapshot_of
+from support_m2_wire import BASE, WorldWire, world
+
+from reconciler.desired.fleet import load
+from reconciler.drivers.registry import DRIVERS
+from reconciler.engine.adopt import adopt
+from reconciler.errors import SecretError
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(0, 2) | st.sampled_from([1.5, "x", "${env:NOT_ONE}", "$${"]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("ab"), inner, max_size=2),
+    max_leaves=5,
+)
+
+
+@st.composite
+def settings_of_a_node(draw):
+    document = copy.deepcopy(BASE)
+    management = document["env"]["management"]
+    management["cluster"]["balance"]["mode"] = draw(st.sampled_from(["rr", "hash"]))
+    if draw(st.booleans()):
+        document["custom"] = draw(VALUES)
+    if draw(st.booleans()):
+        document["hosting"] = [
+            {"name": name, "listen": draw(st.sampled_from(["*:80", "off"]))}
+            for name in draw(st.lists(st.sampled_from(["a.x", "b.x", "c.x"]), unique=True))
+        ]
+    keys = draw(st.lists(st.sampled_from(["hunter2hunter2", "correct horse"]), max_size=2))
+    management["server"] = {
+        "connection": [
+            {"name": f"c{number}", "type": "awssdk3", "info": {"accessKeyId": "id", "secretAccessKey": key}}
+            for number, key in enumerate(keys)
+        ]
+    }
+    return document
+
+
+FLEETS = st.lists(settings_of_a_node(), min_size=1, max_size=4)
+
+
+class Known:
+    """A vault of environment variables."""
+
+    def __init__(self, named):
+        self.named = named
+
+    def clear(self, scheme, name):
+        if name not in self.named:
+            raise SecretError(f"{name} is not set")
+        return self.named[name]
+
+
+def wire_of(documents):
+    nodes = tuple(f"edge-{number:02}" for number in range(1, len(documents) + 1))
+    served = world(nodes=nodes)
+    for node, document in zip(nodes, documents, strict=True):
+        served._nodes[node] = world(document, nodes=(node,)).state(node)
+    return WorldWire(served)
+
+
+def addresses(documents):
+    return [f"edge-{number:02}.example.com" for number in range(1, len(documents) + 1)]
+
+
+async def planned(files, wire, vault):
+    (desk,) = load(snapshot_of(files), DRIVERS, vault).desks
+    desired = DRIVERS["m2"].desire(desk)
+    return DRIVERS["m2"].plan(desired, await DRIVERS["m2"].observe(desired, wire)).steps
+
+
+async def imported(documents, drifted):
+    wire = wire_of(documents)
+    entry = await DRIVERS["m2"].entry_of("edge", addresses(documents), wire)
+    first = await adopt(None, [entry], drivers=DRIVERS, wire=wire, vault=Known({}))
+    files, vault = dict(first.after), Known(dict(first.secrets))
+    assert not any(secret in text for secret in first.secrets.values() for text in files.values())
+    assert await planned(files, wire, vault) == ()
+    again = await adopt(snapshot_of(files), [], drivers=DRIVERS, wire=wire, vault=vault)
+    assert again.after == {}
+
+    wire = wire_of(drifted[: len(documents)] + documents[len(drifted) :])
+    second = await adopt(snapshot_of(files), [], drivers=DRIVERS, wire=wire, vault=vault)
+    files |= second.after
+    vault = Known({**first.secrets, **second.secrets})
+    assert await planned(files, wire, vault) == ()
+    assert not wire.writes()
+
+
+def without_secrets(documents):
+    for document in documents:
+        document["env"]["management"]["server"]["connection"] = []
+    return documents
+
+
+@settings(max_examples=60, deadline=None)
+@given(FLEETS, FLEETS)
+def test_import_then_plan_is_empty_and_again_after_drift(documents, drifted):
+    asyncio.run(imported(documents, without_secrets(drifted)))
