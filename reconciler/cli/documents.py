@@ -8,7 +8,8 @@ from functools import partial
 from types import MappingProxyType
 
 from reconciler.cli.render.shape import plan_schema
-from reconciler.core.schema import Schema
+from reconciler.core.planfile import PlanFile
+from reconciler.core.schema import Schema, Title, schema_of
 from reconciler.desired.schemas import fleet_schema
 from reconciler.drivers.m2.schemas import setting_schema
 from reconciler.drivers.registry import DRIVERS
@@ -17,12 +18,19 @@ from reconciler.feedback.schema import KINDS, message_schema
 
 SUFFIX = ".schema.json"
 
+PLAN_FILE = Title(
+    "plan-file",
+    "Plan file",
+    "What `reconcile --dry-run --out FILE` writes and `reconcile apply FILE` reads; only as it was written.",
+)
+
 SCHEMAS: Mapping[str, Callable[[], Schema]] = MappingProxyType(
     {
         "fleet": partial(fleet_schema, DRIVERS),
         "setting": setting_schema,
         "sora-conf": conf_schema,
         "plan": plan_schema,
+        "plan-file": partial(schema_of, PlanFile, PLAN_FILE),
         **{kind: partial(message_schema, kind) for kind in KINDS},
     }
 )

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, Field, StringConstraints, TypeAdapter, ValidationError
 
 from reconciler.core.plain import fingerprint
 from reconciler.core.plan import Plan
-from reconciler.core.strict import Strict
+from reconciler.core.strict import Flag, Strict, whole
 from reconciler.errors import UsageError
 
 EDITED = "plan-edited"
@@ -18,7 +17,12 @@ EDITED = "plan-edited"
 
 _PLAN = TypeAdapter(Plan)
 _PRINT = r"^(present [0-9a-f]{64}|stale [0-9a-f]{64}|absent|unauthorized|unreachable)$"
-_SHA256 = r"^[0-9a-f]{64}$"
+
+Print = Annotated[str, StringConstraints(pattern=_PRINT)]
+"""What a node answered, as `core.prints` writes it."""
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+"""A digest in hexadecimal."""
 
 
 class Origin(Strict):
@@ -31,7 +35,7 @@ class Origin(Strict):
     ref: str = Field(default="", description="The branch, tag or commit that was asked for.")
     path: str = Field(default="", description="The folder within the source.")
     only: str = Field(default="", description="The one cluster or node that was planned; empty for all.")
-    whole: bool = Field(default=True, description="Whether `source` is all of the address that was given.")
+    whole: Flag = Field(default=True, description="Whether `source` is all of the address that was given.")
 
 
 class PlanFile(Strict):
@@ -40,13 +44,18 @@ class PlanFile(Strict):
     format: Literal["reconcile-plan"] = Field(
         default="reconcile-plan", description="Tells what this file is."
     )
-    version: Literal[1] = Field(default=1, description="Version of this form.")
-    made: datetime = Field(description="When the nodes were read.")
+    version: Annotated[Literal[1], BeforeValidator(whole)] = Field(
+        default=1, description="Version of this form."
+    )
+    made: str = Field(
+        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$",
+        description="When the nodes were read, in UTC.",
+    )
     origin: Origin = Field(description="Where the desired state was read.")
-    files: dict[str, str] = Field(
+    files: dict[str, Sha256] = Field(
         description="Path -> SHA-256 of every file that the desired state is made of."
     )
-    observed: dict[str, dict[str, str]] = Field(
+    observed: dict[str, dict[str, Print]] = Field(
         description="Cluster -> node -> what it answered: `present` or `stale` with the SHA-256 of what it "
         "showed, or `absent`, `unauthorized`, `unreachable`."
     )
@@ -54,7 +63,11 @@ class PlanFile(Strict):
         description="The plan: its revision with the signer, the program's version, and the steps. Secrets "
         "are masked; what is sent to a node is made again from the revision."
     )
-    digest: str = Field(default="", description="SHA-256 over all the rest: a changed file is refused.")
+    digest: str = Field(
+        default="",
+        pattern=r"^([0-9a-f]{64})?$",
+        description="SHA-256 over all the rest: a changed file is refused.",
+    )
 
     def sealed(self) -> PlanFile:
         """The same file with its digest."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from reconciler import __version__
@@ -58,7 +58,7 @@ class _Noted:
 def plan_file(seen: Survey, origin: Origin, files: Mapping[str, str], made: datetime) -> PlanFile:
     """The file of a survey's plan, refused or not: guards judge again when it is applied."""
     return PlanFile(
-        made=made,
+        made=f"{made.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
         origin=origin,
         files=dict(sorted(files.items())),
         observed={case.plan.cluster: prints(case.observed) for case in seen.cases},

@@ -21,6 +21,7 @@ from support_schemas import Maker, broken
 
 from reconciler.cli.documents import SCHEMAS
 from reconciler.cli.render.shape import Output
+from reconciler.core.planfile import PlanFile
 from reconciler.core.problem import Severity
 from reconciler.desired.document import parse
 from reconciler.desired.fleet import read
@@ -139,6 +140,7 @@ FAULTS = {
     "fleet": fleet_faults,
     "sora-conf": modelled(SoraConf.model_validate),
     "plan": modelled(lambda document: Output.model_validate_json(json.dumps(document))),
+    "plan-file": modelled(lambda document: PlanFile.model_validate_json(json.dumps(document))),
     **{kind: modelled(lambda document, kind=kind: checked(kind, document)) for kind in KINDS},
 }
 """Name of a schema -> what the program says is wrong with a document, as codes or words."""

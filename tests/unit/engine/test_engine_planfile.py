@@ -141,7 +141,13 @@ def test_files_that_are_others_or_more_or_fewer_are_named():
     snapshot = notes.over(Snapshot(None, files))
     assert snapshot.files.names() == ("x", "y")
     assert snapshot.files.read("x") == b"x"
-    file = PlanFile(made=MADE, origin=Origin(source="/r"), files=dict(notes.digests), observed={}, plan={})
+    file = PlanFile(
+        made="2026-11-21T00:00:00Z",
+        origin=Origin(source="/r"),
+        files=dict(notes.digests),
+        observed={},
+        plan={},
+    )
     fit_files(file, notes.digests)
     snapshot.files.read("y")
     with pytest.raises(WorldChanged, match="not as when the plan was made: y"):
