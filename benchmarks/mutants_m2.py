@@ -48,7 +48,9 @@ M2 = (
     Mutant(
         "guard lock-out-all",
         "gone",
-        edit(m2_guards.locking_out_everybody, "if not able(said_of_access(target.content)):", "if False:"),
+        edit(
+            m2_guards.locking_out_everybody, "if not (anybody(after) if new else able(after)):", "if False:"
+        ),
         m2(scenes.NOBODY, None),
     ),
     Mutant(

@@ -8,15 +8,20 @@ from typing import Any, Final
 
 from reconciler.core.secret import reveal
 from reconciler.drivers.m2.access import access
+from reconciler.drivers.m2.address import Span
+from reconciler.drivers.m2.allowlist import span_of
 from reconciler.drivers.m2.choices import Choices, Match
-from reconciler.drivers.m2.fault import mapping
-from reconciler.drivers.m2.impact import NEEDED
+from reconciler.drivers.m2.fault import items, mapping
+from reconciler.drivers.m2.impact import NEEDED, able
 from reconciler.drivers.m2.schema import Content
 
 READ_MORE: Final = "enableGet"
 """The permission with which a node tells what is in effect apart from what waits for a restart."""
 
 _SAID: Final = ("api", "roles")
+_MOST: Final = 64
+"""Entries of a list whose edges are tried."""
+
 _RULES: Final = tuple(
     Choices(match=match, open_without_list=open_) for match in Match for open_ in (True, False)
 )
@@ -65,6 +70,42 @@ def callers(before: Content | None, named: tuple[str, ...], caller: str) -> Call
     said = said_of_access(before) if before is not None else None
     rules = (rule for rule in _RULES if any(_may(said, address, rule, NEEDED) for address in addresses))
     return Callers(addresses, said, tuple(rules))
+
+
+def anybody(after: Any) -> bool:
+    """Whether some address is sure that it may deliver, however a node reads the order of its list.
+
+    A setting without a list is taken to let everybody in, as the default role.
+    """
+    if not _spans(after):
+        return bool(able(after))
+    rules = tuple(Choices(match=match) for match in Match)
+    return any(all(_may(after, edge, rule, NEEDED) for rule in rules) for edge in _edges(after))
+
+
+def losing_unknown(before: Any, after: Any) -> tuple[str, ...]:
+    """Addresses that may deliver now and would no longer be sure of it, of the edges of all entries.
+
+    For hosts that a node sees at addresses which are not known here: it may be any of them.
+    """
+    edges = dict.fromkeys((*_edges(before), *_edges(after)))
+    return Callers(tuple(edges), before, _RULES).losing(after, NEEDED)
+
+
+def _spans(document: Any) -> list[Span]:
+    entries = items(mapping(document, "env", "management", "api"), "allowList")
+    return [found for found in (span_of(entry) for _, entry in entries) if found is not None]
+
+
+def _edges(document: Any) -> list[str]:
+    """The first and the last address of each entry, and those beside it: between them nothing changes."""
+    found = {
+        Span(one.version, number, number)
+        for one in _spans(document)[:_MOST]
+        for number in (one.low - 1, one.low, one.high, one.high + 1)
+        if 0 <= number < 2 ** (32 if one.version == 4 else 128)  # noqa: PLR2004
+    }
+    return [str(edge) for edge in sorted(found, key=lambda edge: (edge.version, edge.low))]
 
 
 def said_of_access(content: Content) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 from reconciler.core.guard import Case, Guard, Violation
 from reconciler.core.observation import Absent, Present
 from reconciler.core.policy import amount_of
-from reconciler.drivers.m2.callers import callers, said_of_access
+from reconciler.drivers.m2.callers import anybody, callers, losing_unknown, said_of_access
 from reconciler.drivers.m2.hearing import Origin, origins
 from reconciler.drivers.m2.impact import NEEDED, able, hostings_lost, moved
 from reconciler.drivers.m2.schema import Deliver, Desired, Loaded, Target
@@ -18,15 +18,20 @@ from reconciler.drivers.m2.unknown import supposed
 
 
 def locking_out_everybody(case: Case) -> Iterator[Violation]:
-    """After the change, some address still has a role that may deliver a setting."""
+    """After the change, some address still has a role that may deliver a setting.
+
+    On a node that has shown nothing yet, that has to be so however it reads the order of its list.
+    """
     for target in _changed(case):
-        if not able(said_of_access(target.content)):
+        new = isinstance(case.observed.nodes.get(target.node), Absent)
+        after = said_of_access(target.content)
+        if not (anybody(after) if new else able(after)):
             yield Violation(
                 "lock-out-all",
                 f"{case.plan.cluster}/{target.node}",
-                f"{target.node}: no entry of the new allowList has a role with {NEEDED}, "
+                f"{target.node}: no entry of the new allowList is sure to give a role with {NEEDED}, "
                 "so nobody could deliver another setting",
-                f"give some address a role with {NEEDED}",
+                f"give some address a role with {NEEDED}, before any other entry that holds it",
             )
 
 
@@ -86,12 +91,11 @@ def _lost(addresses: tuple[str, ...], *, own: bool) -> str:
 
 
 def _translated(before: Any, after: Any) -> str:
-    kept = able(after)
-    gone = [span for span in able(before) if not any(span.within(other) for other in kept)]
+    gone = losing_unknown(before, after) if before != after else ()
     if not gone:
         return ""
-    shown = ", ".join(map(str, gone[:3]))
-    return f"it is not known which address it sees this host at, and {shown} would lose {NEEDED}"
+    shown = ", ".join(gone[:3])
+    return f"it is not known which address it sees this host at, and {shown} would not be sure of {NEEDED}"
 
 
 def detaching_from_feed(case: Case) -> Iterator[Violation]:

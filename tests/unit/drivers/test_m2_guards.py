@@ -47,6 +47,12 @@ def test_a_setting_that_nobody_could_change_again_is_refused(wanted):
     assert codes(wanted, None) == ["lock-out-all"]
 
 
+def test_a_new_node_lets_somebody_in_however_it_reads_its_first_list():
+    assert codes(setting(**{LIST: [ADMIN, USER]}), None) == []
+    assert codes(setting(**{LIST: [USER, ADMIN]}), None) == ["lock-out-all"]
+    assert codes(setting(**{LIST: None}), None) == []
+
+
 def test_this_host_is_not_shut_out():
     assert codes(setting(**{LIST: [ADMIN]})) == ["lock-out"]
     both = setting(**{LIST: [ADMIN, {"role": "admin", "addr": "127.0.0.1"}]})
@@ -75,6 +81,8 @@ def test_where_the_address_is_translated_nobody_who_may_deliver_is_shut_out(call
     assert codes(wider, shown, caller) == []
     assert codes(setting(**{LIST: [ADMIN]}), shown, caller) == ["lock-out"]
     assert codes(setting(**{LIST: [ADMIN]}), caller=caller) == ["lock-out"]
+    assert codes(setting(**{LIST: None}), shown, caller) == ["lock-out"]
+    assert codes(setting(meta__version="B", **{LIST: None}), setting(**{LIST: None}), caller) == []
 
 
 def test_named_management_addresses_take_the_place_of_the_discovered_one():
