@@ -100,8 +100,12 @@ def _purge(step: Step, picture: Picture, membership: Membership, before: Members
 
 
 def _drain(step: Step, picture: Picture, membership: Membership, before: Membership) -> Verdict:
-    if mode_of(picture, step.arguments["target"]) in {step.arguments["mode"], "block_new_connection"}:
+    target = step.arguments["target"]
+    observed = mode_of(picture, target)
+    if observed in {step.arguments["mode"], "block_new_connection"}:
         return Verdict(Standing.DONE, "the node takes no new sessions")
+    if not observed:
+        return Verdict(Standing.UNKNOWN, f"{target} does not tell its mode: {_own(picture, target)}")
     return _removable(step, picture, membership, before)
 
 

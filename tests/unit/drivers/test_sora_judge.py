@@ -166,6 +166,13 @@ class TestRemoval:
         for mode in ("block_new_session", "block_new_connection"):
             assert standing(drain, self.BEFORE, modes={"e": mode}) is DONE
 
+    def test_whether_it_is_drained_is_not_known_where_nobody_tells_its_mode(self, drain):
+        """A failed drain would be a lie: the call may have had its effect before the node was cut off."""
+        for own in ("?CLUSTER-NOT-AVAILABLE", None):
+            verdict = judge(drain, seen(agreeing("a b c d e!", *"abcd", e=own)))
+            assert verdict.standing is UNKNOWN
+            assert "does not tell its mode" in verdict.reason
+
     def test_stopped_when_nobody_sees_it_and_its_api_is_silent(self, stop):
         assert standing(stop, self.BEFORE) is READY
         assert standing(stop, agreeing("a b c d e!", *"abcd", e=None)) is DONE
