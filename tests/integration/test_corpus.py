@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
-from memory_files import fleet_of
+from memory_files import snapshot_of
 
 from reconciler.core.problem import Severity
 from reconciler.desired.document import parse
+from reconciler.desired.validity import validate
 from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import InputError
 from reconciler.feedback.schema import checked
@@ -28,12 +29,7 @@ def errors_of(path):
 
 def _setting(path):
     files = {"fleet.yaml": FLEET.replace("NAME", path.name), path.name: path.read_bytes()}
-    try:
-        (desk,) = fleet_of(files).desks
-        DRIVERS["m2"].desire(desk)
-    except InputError as error:
-        return error.problems
-    return ()
+    return validate(snapshot_of(files), DRIVERS).problems
 
 
 def _message(path):
@@ -61,3 +57,12 @@ def test_documents_with_mistakes_have_them_at_their_places(golden):
 
 def _lines(texts):
     return "".join(f"{text}\n" for text in texts)
+
+
+@pytest.mark.parametrize("name", ["demo", "lone", "overlays", "medium", "realistic"])
+def test_the_examples_are_valid_and_nothing_in_them_is_doubtful(name):
+    folder = CORPUS.parents[2] / "examples" / name
+    files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    found = validate(snapshot_of(files), DRIVERS)
+    assert found.problems == ()
+    assert found.nodes > 0
