@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_address
 from typing import Any
 
 from reconciler.core.plain import encode
 from reconciler.core.secret import reveal
 from reconciler.drivers.m2 import machine
 from reconciler.drivers.m2.access import access
-from reconciler.drivers.m2.address import BadAddress, span
+from reconciler.drivers.m2.address import BadAddress, Span, span
 from reconciler.drivers.m2.choices import Choices, Shown
 from reconciler.drivers.m2.content import Contents
 from reconciler.drivers.m2.hearing import Ring, ring
@@ -198,7 +197,7 @@ def _lowest(listed: Any) -> list[str]:
             here = span(addr if isinstance(addr, str) else "")
         except BadAddress:
             continue
-        found.append(str(ip_address(here.low.to_bytes(4 if here.version == 4 else 16, "big"))))  # noqa: PLR2004
+        found.append(str(Span(here.version, here.low, here.low)))
     return found
 
 

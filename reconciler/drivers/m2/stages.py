@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_address
 from itertools import combinations, product
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -19,6 +18,7 @@ from reconciler.core.plan import ClusterPlan, Step
 from reconciler.core.play import Stage
 from reconciler.drivers.m2 import machine
 from reconciler.drivers.m2.access import access
+from reconciler.drivers.m2.address import Span
 from reconciler.drivers.m2.callers import READ_MORE, callers, said_of_access
 from reconciler.drivers.m2.choices import DEFAULTS, Choices, Match, Port, Shown
 from reconciler.drivers.m2.hearing import ring
@@ -140,8 +140,8 @@ def _hosts(desired: Desired, loaded: Loaded | None) -> tuple[str, ...]:
     known = callers(before, desired.entry.management, caller)
     if known.rules or before is None:
         return known.addresses
-    lowest = ((span.version, span.low) for span in able(said_of_access(before))[:FEW])
-    return tuple(str(ip_address(low.to_bytes(4 if version == 4 else 16, "big"))) for version, low in lowest)  # noqa: PLR2004
+    spans = able(said_of_access(before))[:FEW]
+    return tuple(str(Span(span.version, span.low, span.low)) for span in spans)
 
 
 def _at(target: Target, loaded: Loaded | None) -> str:
