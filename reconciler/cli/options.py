@@ -20,8 +20,8 @@ STATUSES = {
     0: "done, or nothing to do",
     1: "an error; also a node that could not be read, or a plan answered with no",
     2: "changes are pending (only with --dry-run --detailed-exitcode)",
-    3: "a guard refused the plan: nothing was done",
-    4: "the nodes changed since the plan was made: nothing was done",
+    3: "a guard refused the plan, or its revision is not signed as asked: nothing was done",
+    4: "the nodes or the source changed since the plan was made: nothing was done",
     5: "applied in part: the report says what was not done and why",
     130: "stopped on request",
 }
