@@ -20,7 +20,7 @@ from reconciler.desired.document import parse
 from reconciler.desired.fleetfile import FleetFile, find
 from reconciler.desired.lint import Files as Written
 from reconciler.desired.lint import Remark, heard, idle, remarks
-from reconciler.desired.mismatch import mismatches, problems
+from reconciler.desired.mismatch import Mismatch, mismatches, problems
 from reconciler.desired.once import repeated_clusters, repeated_nodes
 from reconciler.desired.overrides import idle as idle_overrides
 from reconciler.desired.references import misplaced
@@ -180,8 +180,20 @@ def _top(document: Document) -> tuple[FleetFile, list[Problem]]:
         top = FleetFile.model_validate(document.value)
     except ValidationError as error:
         found = mismatches(error, FleetFile, document.value)
-        return FleetFile(clusters=[]), problems(found, document, "")
+        return _salvaged(document, found), problems(found, document, "")
     return top, [] if top.clusters else [_no_clusters(document)]
+
+
+def _salvaged(document: Document, found: Sequence[Mismatch]) -> FleetFile:
+    """What the top level says apart from the keys in which something is wrong."""
+    wrong = {mismatch.path[0] for mismatch in found if mismatch.path}
+    value = document.value if isinstance(document.value, Mapping) else {}
+    try:
+        return FleetFile.model_validate(
+            {"clusters": []} | {key: inner for key, inner in value.items() if key not in wrong}
+        )
+    except ValidationError:
+        return FleetFile(clusters=[])
 
 
 def _no_clusters(document: Document) -> Problem:

@@ -186,9 +186,9 @@ class Lexer:
         """A string that is none of JSON's: other quotes, bad escapes, control characters, no end."""
         closing = _QUOTES[quote]
         if quote != '"':
-            kind = "single" if quote == "'" else "typographic"
-            remedy = 'use `"`, the only quotes of JSON'
-            self.complaints.add(start, f"{kind}-quotes", f"the text stands in {kind} quotes", remedy)
+            code = "single-quotes" if quote == "'" else "typographic-quotes"
+            message = f"the text stands in {code.replace('-', ' ')}"
+            self.complaints.add(start, code, message, 'use `"`, the only quotes of JSON')
         at = start + 1
         seen: set[str] = set()
         while True:

@@ -156,3 +156,5 @@ class _File:
                 yield from self._literals(self.names[name])
             case ast.Constant(value=str(text)) if FORM.fullmatch(text):
                 yield text
+            case ast.JoinedStr():  # written as a literal, a code can be found, by people too
+                yield ast.unparse(value)
