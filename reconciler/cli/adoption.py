@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 app = new_app()
 
 _FEW = 200
+"""Lines of a difference that are shown."""
+
+_FEW_NEW = 40
+"""Lines of a new file that are shown."""
 
 Clusters = Annotated[
     list[str] | None,
@@ -92,11 +96,16 @@ async def _adopted(folder: Path, new: list[tuple[str, str]], only: str, *, there
         entries: list[Mapping[str, Any]] = []
         for kind, text in new:
             name, _, addresses = text.partition("=")
-            if not name or not addresses:
+            if not name or not _several(addresses):
                 raise UsageError(f"--{kind} {text!r} is not NAME=ADDRESS,…")
             driver: Any = DRIVERS[kind]
-            entries.append(await driver.entry_of(name, addresses.split(","), wire))
+            entries.append(await driver.entry_of(name, _several(addresses), wire))
         return await adopt(snapshot, entries, drivers=DRIVERS, wire=wire, vault=LocalVault(), only=only)
+
+
+def _several(addresses: str) -> list[str]:
+    """What commas part; blanks around them are nothing."""
+    return [address.strip() for address in addresses.split(",") if address.strip()]
 
 
 async def _snapshot(folder: Path) -> Snapshot | None:
@@ -118,24 +127,33 @@ async def _snapshot(folder: Path) -> Snapshot | None:
 
 def _told(found: Adoption) -> Iterator[str]:
     """What is to be written, as a difference; secrets are masked, even those that a file has in clear."""
-    import difflib  # noqa: PLC0415
-
     from reconciler.cli.render.clean import clean, plural  # noqa: PLC0415
-    from reconciler.core.secret import scrubbed  # noqa: PLC0415
 
     for name, text in sorted(found.after.items()):
-        old = found.before.get(name, b"").decode("utf-8-sig").splitlines()
-        lines = list(difflib.unified_diff(old, text.splitlines(), name, name, lineterm="", n=2))
+        lines = list(_changed(name, found.before.get(name), text))
+        most = _FEW if name in found.before else _FEW_NEW
         if name not in found.before:
-            yield f"{clean(name)}: new, {plural(len(text.splitlines()), 'line')}\n"
-            continue
-        yield from (f"{_line(scrubbed(line, found.secrets.values()))}\n" for line in lines[:_FEW])
-        if len(lines) > _FEW:
-            yield f"… and {plural(len(lines) - _FEW, 'more line')}\n"
+            yield f"{clean(name)}: new, {plural(len(lines), 'line')}\n"
+        yield from (f"{_line(line)}\n" for line in lines[:most])
+        if len(lines) > most:
+            yield f"… and {plural(len(lines) - most, 'more line')}\n"
     if found.secrets:
         names = ", ".join(sorted(found.secrets))
         yield f"\nSecrets are written as references. Set these wherever reconcile runs: {names}\n"
     yield from (f"{clean(note)}.\n" for note in found.notes)
+
+
+def _changed(name: str, before: bytes | None, text: str) -> Iterator[str]:
+    """The lines of a difference; of a new file all of its lines."""
+    import difflib  # noqa: PLC0415
+
+    from reconciler.desired.shade import shaded  # noqa: PLC0415
+
+    after = shaded(name, text).splitlines()
+    if before is None:
+        return (f"+{line}" for line in after)
+    old = shaded(name, before.decode("utf-8-sig")).splitlines()
+    return difflib.unified_diff(old, after, name, name, lineterm="", n=2)
 
 
 def _line(text: str) -> str:

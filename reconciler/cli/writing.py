@@ -47,6 +47,11 @@ def _unchanged(path: Path, before: bytes | None) -> None:
         raise StateError(
             f"cannot read {path}: {error.strerror or error}", remedy="nothing was written"
         ) from error
+    if before is None and now is not None:
+        raise StateError(
+            f"{path} is there already, and nothing in the fleet names it",
+            remedy="nothing was written; move it away, or import into a folder of its own",
+        )
     if now != before:
         raise StateError(f"{path} changed meanwhile", remedy="nothing was written; run it again")
 

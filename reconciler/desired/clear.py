@@ -78,6 +78,11 @@ def in_resource(path: str, data: bytes) -> Iterator[Problem]:
         yield Problem(Position(path, line, column), "", Severity.WARNING, CODE, said, remedy)
 
 
+def in_value(value: Any) -> Iterator[str]:
+    """The JSON pointers of the texts in a plain value that look like secrets in clear."""
+    return (pointer_of(path) for path, _ in _walk(value, shaped=True))
+
+
 def looks_secret(key: str, text: str) -> bool:
     """Whether a text under a key looks like a secret in clear."""
     return bool(_secret(key, text))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from reconciler.core import editors
@@ -20,6 +20,7 @@ from reconciler.desired.fleet import Fleet, load
 from reconciler.desired.founding import fleet_text, founded
 from reconciler.desired.rewriting import Member, Rewriting
 from reconciler.desired.roster import entries
+from reconciler.engine.foreseen import Foreseen, Overlaid
 from reconciler.engine.survey import Drivers
 from reconciler.engine.together import together
 from reconciler.errors import InputError, StateError, UsageError
@@ -83,7 +84,7 @@ async def adopt(
         UsageError: nothing is to be read, or a cluster's nodes do not tell all that is needed.
         StateError: what would be written does not say what the nodes show; nothing may be written.
     """
-    files = _Overlaid(snapshot.files if snapshot else None, {})
+    files = Overlaid(snapshot.files if snapshot else None, {})
     fleet = load(Snapshot(_NOWHERE, files), drivers, vault) if snapshot else None
     first = _begun(files, fleet, new)
     fleet = load(Snapshot(_NOWHERE, first), drivers, vault)
@@ -94,13 +95,13 @@ async def adopt(
         raise UsageError(f"no cluster is named {only!r}", remedy=f"the clusters are {known}")
     live = await together([_seen(desk, drivers, wire, new=desk.entry.name in names) for desk in desks])
     _complete(live)
-    trouble: InputError | StateError | None = None
+    trouble: InputError | UsageError | StateError | None = None
     for shared in (True, False):
         concealer = Concealer(dict(_references(live)))
         try:
             after = _written(first, fleet, live, concealer, shared=shared)
-            rest = _rest(after, live, drivers, _Foreseen(vault, concealer.named))
-        except InputError as error:
+            rest = _rest(after, live, drivers, Foreseen(vault, concealer.named))
+        except (InputError, UsageError) as error:
             trouble = trouble or error
             continue
         if not rest:
@@ -138,21 +139,18 @@ def _complete(live: Sequence[_Live]) -> None:
         )
 
 
-def _begun(files: _Overlaid, fleet: Fleet | None, new: Sequence[Mapping[str, Any]]) -> _Overlaid:
+def _begun(files: Overlaid, fleet: Fleet | None, new: Sequence[Mapping[str, Any]]) -> Overlaid:
     """The files with new clusters in the fleet file, whose settings are empty as yet."""
     if not new:
         return files
     taken = {desk.entry.name for desk in fleet.desks} if fleet else set()
     again = next((entry["name"] for entry in new if entry["name"] in taken), None)
     if again:
-        raise UsageError(
-            f"{again} is a cluster of this fleet already", remedy="leave it out, or choose a name"
-        )
+        words = f"{again} is a cluster of this fleet already"
+        raise UsageError(words, remedy="leave it out, or choose a name")
     if fleet is not None and not all(desk.pointer for desk in fleet.desks):
-        raise UsageError(
-            f"{fleet.document.name} stands alone, without a fleet file",
-            remedy="import into a folder of its own",
-        )
+        words = f"{fleet.document.name} stands alone, without a fleet file"
+        raise UsageError(words, remedy="import into a folder of its own")
     begun = {entry["setting"]: "{}\n" for entry in new if "setting" in entry}
     if fleet is None:
         return files.over({FLEET: fleet_text(new), **begun})
@@ -167,13 +165,14 @@ def _named(files: Files, fleet: Fleet, new: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _written(
-    files: _Overlaid, fleet: Fleet, live: Sequence[_Live], concealer: Concealer, *, shared: bool
-) -> _Overlaid:
+    files: Overlaid, fleet: Fleet, live: Sequence[_Live], concealer: Concealer, *, shared: bool
+) -> Overlaid:
     """All files as they are to be."""
     rewriting = Rewriting(fleet, files, concealer)
     for one in live:
         if one.new and one.shown.documents:
             found = founded(one.desk.entry, one.desk.pointer, one.shown.documents, concealer)
+            _unoccupied(files, found.made)
             rewriting.made |= found.made
             rewriting.edits.setdefault(fleet.document.name, []).extend(found.edits)
         elif one.shown.nodes is not None:
@@ -188,6 +187,13 @@ def _written(
         if edits:
             texts[name] = edited(name, files.read(name).decode("utf-8-sig"), edits)
     return files.over(texts)
+
+
+def _unoccupied(files: Overlaid, made: Mapping[str, Any]) -> None:
+    """Refuse to write new files over old ones."""
+    taken = sorted(set(made) & set(files.below.names() if files.below else ()))
+    if taken:
+        raise UsageError(f"{taken[0]} is there already", remedy="choose another name, or move it away")
 
 
 def _references(live: Sequence[_Live]) -> Iterator[tuple[str, str]]:
@@ -229,7 +235,7 @@ def _unsaid(edit: Edit, *, stamped: bool) -> bool:
     return edit.path == (editors.KEY,) or (stamped and edit.path == ("meta", "version"))
 
 
-def _rest(files: _Overlaid, live: Sequence[_Live], drivers: Drivers, vault: Vault) -> list[str]:
+def _rest(files: Overlaid, live: Sequence[_Live], drivers: Drivers, vault: Vault) -> list[str]:
     """The nodes that a plan from the files as they would be still changes; none where all is said.
 
     Raises:
@@ -250,7 +256,7 @@ def _stamps(step: Step) -> bool:
     return bool(step.changes) and all(change.pointer == "/meta/version" for change in step.changes)
 
 
-def _adoption(files: _Overlaid, after: _Overlaid, concealer: Concealer, live: Sequence[_Live]) -> Adoption:
+def _adoption(files: Overlaid, after: Overlaid, concealer: Concealer, live: Sequence[_Live]) -> Adoption:
     known = set(files.names())
     before = {name: files.read(name) for name in after.texts if name in known}
     texts = {name: text for name, text in after.texts.items() if before.get(name) != text.encode()}
@@ -260,38 +266,3 @@ def _adoption(files: _Overlaid, after: _Overlaid, concealer: Concealer, live: Se
         if one.new and one.shown.nodes is not None
     ]
     return Adoption(before, texts, dict(concealer.named), tuple(notes))
-
-
-@dataclass(frozen=True, slots=True)
-class _Overlaid:
-    """Files with others laid over them; implements `core.ports.Files`."""
-
-    below: Files | None
-    texts: Mapping[str, str]
-
-    def names(self) -> list[str]:
-        return sorted({*(self.below.names() if self.below else ()), *self.texts})
-
-    def read(self, path: str) -> bytes:
-        if path in self.texts:
-            return self.texts[path].encode()
-        if self.below is None:
-            raise FileNotFoundError(path)
-        return self.below.read(path)
-
-    def over(self, texts: Mapping[str, str]) -> _Overlaid:
-        return replace(self, texts={**self.texts, **texts})
-
-
-@dataclass(frozen=True, slots=True)
-class _Foreseen:
-    """A vault that also knows the secrets whose references are only about to be written."""
-
-    vault: Vault
-    named: Mapping[str, str]
-
-    def clear(self, scheme: str, name: str) -> str:
-        return self.named[name] if scheme == "env" and name in self.named else self.vault.clear(scheme, name)
-
-    def opened(self, name: str, data: bytes) -> bytes:
-        return self.vault.opened(name, data)

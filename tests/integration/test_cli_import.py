@@ -199,3 +199,34 @@ def test_files_are_written_all_or_not_at_all(tmp_path):
     with pytest.raises(StateError, match="changed meanwhile"):
         write_all(tmp_path, {"a": b"older"}, {"a": "new"})
     assert (tmp_path / "a").read_text() == "old"
+
+
+def test_a_secret_that_a_file_has_in_clear_is_not_shown_with_the_lines_around_it(site, capsys):
+    text = site.read("edge/base.json").replace("${env:KEY}", KEY)
+    site.write("edge/base.json", text.replace('"region": "r"', '"region": "elsewhere"'))
+    assert site.run("import", "--dry-run") == 0
+    told = capsys.readouterr().out
+    assert '"secretAccessKey": "••••••"' in told
+    assert '-                            "region": "elsewhere"' in told
+    assert KEY not in told
+
+
+def test_new_files_are_shown_and_never_put_over_old_ones(site, tmp_path, capsys):
+    new = tmp_path / "new"
+    (new / "other").mkdir(parents=True)
+    (new / "other/base.json").write_text('{"mine": 1}')
+    edge = f"other={site.places[0]}, {site.places[1]}"
+    assert site.run("import", "--m2", edge, "--yes", folder=new) == 1
+    told = capsys.readouterr()
+    assert f'+      - {{name: other-02, address: "{site.places[1]}"}}' in told.out
+    assert "other/base.json is there already" in told.err
+    assert [path.name for path in new.rglob("*.*")] == ["base.json"]
+
+    text = site.read()
+    site.write(
+        "fleet.yaml", text.replace("name: edge\n", "name: first\n").replace(site.places[1], "127.0.0.1:9")
+    )
+    before = {name: site.read(name) for name in site.files()}
+    assert site.run("import", "--m2", f"edge={site.places[1]}", "--only", "edge", "--yes") == 1
+    assert "edge/base.json is there already" in capsys.readouterr().err
+    assert {name: site.read(name) for name in site.files()} == before
