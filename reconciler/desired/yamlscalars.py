@@ -12,6 +12,8 @@ _INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _NO_NUMBER = re.compile(r"[-+]?(?:\.inf|\.Inf|\.INF)|\.nan|\.NaN|\.NAN")
 _MAYBE_NO_TEXT = frozenset("~-+.0123456789nNtTfF")
+_MOST_BITS = 14_000
+"""Of a whole number: larger ones Python reads in base 16, but does not write in base 10."""
 _BASES = {"0o": 8, "0x": 16}
 
 Scalar = str | int | float | bool | None
@@ -66,7 +68,10 @@ def tagged(tag: str, words: str) -> Scalar:
     value = plain(words)
     if not isinstance(value, kinds[kind]) or (isinstance(value, bool) and kind != "bool"):
         raise BadScalar("yaml-tag", f"the value does not fit `!!{kind}`", "remove the tag")
-    return float(value) if kind == "float" and isinstance(value, int) else value
+    try:
+        return float(value) if kind == "float" and isinstance(value, int) else value
+    except OverflowError:
+        raise _too_large() from None
 
 
 def unknown_tag(tag: str) -> BadScalar:
@@ -78,9 +83,12 @@ def unknown_tag(tag: str) -> BadScalar:
 def _integer(words: str) -> int:
     try:
         base = _BASES.get(words[:2])
-        return int(words[2:], base) if base else int(words)
+        number = int(words[2:], base) if base else int(words)
     except ValueError:  # Python's limit on the digits of an integer
         raise _too_large() from None
+    if number.bit_length() > _MOST_BITS:
+        raise _too_large()
+    return number
 
 
 def _finite(words: str) -> float:

@@ -6,6 +6,7 @@ import re
 import shutil
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,8 +36,8 @@ def gitlab_script():
 def snippets():
     for job in parsed("github.yml")["jobs"].values():
         yield from (step["run"] for step in job["steps"] if "run" in step)
-    job = parsed("gitlab.yml")["fleet plan"]
-    yield from (*job["before_script"], *job["script"])
+    for job in parsed("gitlab.yml").values():
+        yield from (*job["before_script"], *job["script"])
     yield unit_shell()
 
 
@@ -134,6 +135,7 @@ def test_github_updates_its_comment_or_makes_the_first(runner, existing, call):
 def test_github_gives_each_job_no_more_than_it_needs():
     workflow = parsed("github.yml")
     assert workflow["permissions"] == {}
+    assert workflow["jobs"]["validate"]["permissions"] == {"contents": "read"}
     assert workflow["jobs"]["plan"]["permissions"] == {"contents": "read"}
     assert workflow["jobs"]["comment"]["permissions"] == {"pull-requests": "write"}
     assert set(workflow["on"]) == {"pull_request"}
@@ -144,6 +146,23 @@ def test_github_pins_actions_and_never_pastes_foreign_text_into_a_script():
         for step in job["steps"]:
             assert re.fullmatch(r"actions/[\w-]+@v\d+(\.\d+)*", step.get("uses", "actions/none@v1"))
             assert "${{" not in step.get("run", "")
+
+
+@pytest.mark.parametrize("forge", ["github", "gitlab"])
+def test_validating_asks_for_the_fleet_and_judges_by_its_status(runner, forge):
+    """With the program itself: a broken setting fails the job, a right one passes."""
+    script = github_step("Validate")
+    if forge == "gitlab":
+        script = "\n".join(parsed("gitlab.yml")["fleet validate"]["script"])
+    runner.stand_in("reconcile", f'exec "{sys.executable}" -m reconciler.cli.main "$@"')
+    setting = (EXAMPLES / "lone" / "setting.json").read_text(encoding="utf-8")
+    (runner.folder / "setting.json").write_text(setting, encoding="utf-8")
+    assert runner.run(script).returncode == 0
+    (runner.folder / "setting.json").write_text(setting.replace(",", "", 1), encoding="utf-8")
+    told = runner.run(script)
+    assert told.returncode == 1
+    start = "::error file=setting.json,line=" if forge == "github" else "setting.json:"
+    assert told.stdout.startswith(start), told.stderr
 
 
 CURL = """\

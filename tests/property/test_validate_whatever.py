@@ -207,6 +207,19 @@ def test_any_value_anywhere(place, value, name):
     checked({**FILES, file: text.encode()})
 
 
+HUGE = 10**400
+
+
+@pytest.mark.parametrize(
+    ("file", "path"),
+    [(name, path) for name, path in PLACES if path],
+    ids=lambda part: "/".join(map(str, part)) if isinstance(part, tuple) else part,
+)
+def test_a_number_that_no_float_can_hold_anywhere(file, path):
+    """Each place once: a draw would need luck to put such a number where somebody counts with it."""
+    validate(snapshot_of({**FILES, file: json.dumps(changed(DOCUMENTS[file], path, HUGE)).encode()}), DRIVERS)
+
+
 @QUICK
 @given(st.sampled_from([path for name, path in PLACES if name == "fleet.yaml" and path]), ODD)
 def test_any_value_anywhere_in_yaml(path, value):
@@ -267,6 +280,8 @@ NASTY = {
     "UTF-16": "{}".encode("utf-16"),
     "NUL": b"\x00" * 100,
     "nothing": b"",
+    "a huge number in base 16": b"a: 0x" + b"f" * 5_000,
+    "a huge number as a float": b"a: !!float " + b"9" * 400,
     "a tag that runs code": b"!!python/object/apply:os.system [echo]\n",
     "a binary tag": b"a: !!binary ====\n",
     "a time": b"a: 2026-13-99\n",

@@ -22,6 +22,10 @@ _MOST_FIRES: Final = 128
 _SPAN: Final = timedelta(days=1)
 
 
+_FOREVER: Final = 1e9
+"""Seconds beyond which a timeout is none; a file may hold numbers that no float can."""
+
+
 def faults(management: Mapping[str, Any]) -> Iterator[Fault]:
     """All lints of this kind in an `env.management`, of what is enabled."""
     yield from _backup(mapping(management, "server", "events", "onSettingLoad", "backup"))
@@ -49,7 +53,7 @@ def _poll(feature: str, side: str, part: Mapping[str, Any]) -> Iterator[Fault]:
         return
     if isinstance(timeout, bool) or not isinstance(timeout, int | float):
         return
-    gap = _shortest(schedule)
+    gap, timeout = _shortest(schedule), min(timeout, _FOREVER)
     if 0 < gap < timeout:
         said = f"it polls every {gap:g} s but waits {timeout:g} s for an answer, so that requests pile up"
         path = (*SERVER, "features", feature, side, "info", "schedule")
