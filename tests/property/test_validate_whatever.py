@@ -18,7 +18,7 @@ from reconciler.desired.validity import validate
 from reconciler.drivers.registry import DRIVERS
 from reconciler.explanations import codes
 
-QUICK = settings(max_examples=150, deadline=timedelta(seconds=10))
+QUICK = settings(max_examples=100, deadline=timedelta(seconds=10))
 
 POLL = {"url": "https://central.example.com/", "schedule": "*/30 * * * * *", "timeout": 10}
 SETTING = {
