@@ -93,8 +93,8 @@ def _names(items: Sequence[Any]) -> dict[str, int]:
 
 
 def _same(rendered: Any, shown: Any) -> bool:
-    return (
-        not isinstance(rendered, Mapping | list)
-        and not isinstance(shown, Mapping | list)
-        and same(rendered, shown)
-    )
+    """Whether two values that are no objects or lists mean the same; `1.0` is `1`, and `true` is neither."""
+    if isinstance(rendered, Mapping | list) or isinstance(shown, Mapping | list):
+        return False
+    numbers = {type(rendered), type(shown)} <= {int, float}
+    return bool(rendered == shown) if numbers else same(rendered, shown)

@@ -1,0 +1,16 @@
+"""Where live settings differ from written ones."""
+
+import pytest
+
+from reconciler.desired.drift import drift
+from reconciler.desired.edits import Edit
+
+
+@pytest.mark.parametrize(("rendered", "shown"), [(1, 1.0), (1.0, 1), (0, -0.0), ({"a": [1.0]}, {"a": [1]})])
+def test_a_number_that_is_only_written_otherwise_stays(rendered, shown):
+    assert list(drift({"n": rendered}, {"n": shown})) == []
+
+
+@pytest.mark.parametrize(("rendered", "shown"), [(1, True), (0, False), (1, "1"), (1, 1.5), (1, None)])
+def test_what_only_compares_equal_or_looks_alike_is_a_difference(rendered, shown):
+    assert list(drift({"n": rendered}, {"n": shown})) == [Edit(("n",), shown)]
