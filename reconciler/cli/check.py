@@ -11,10 +11,13 @@ import typer
 from reconciler.cli.options import (
     AllowedSigners,
     NoColor,
+    Ref,
     RequireSigned,
     RevokedSigners,
+    Sha256,
     Shape,
     State,
+    Within,
     new_app,
     state_folder,
     trust_of,
@@ -41,9 +44,9 @@ def check(
         ),
     ] = ".",
     *,
-    ref: Annotated[str, typer.Option(metavar="REF", help="Branch, tag or commit of a git source.")] = "",
-    path: Annotated[str, typer.Option(metavar="FOLDER", help="Folder within the source.")] = "",
-    sha256: Annotated[str, typer.Option(metavar="HEX", help="What a tarball's SHA-256 has to be.")] = "",
+    ref: Ref = "",
+    path: Within = "",
+    sha256: Sha256 = "",
     only: Annotated[str, typer.Option(metavar="NAME", help="Only this cluster.")] = "",
     faults: Annotated[
         int, typer.Option("--faults", min=0, max=3, help="How many failures, cuts and lost calls at most.")

@@ -55,6 +55,13 @@ class Shape(StrEnum):
     JSON = "json"
 
 
+Source = Annotated[
+    str, typer.Argument(metavar="SOURCE", help="Folder, git URL or path, or tarball as a path or URL.")
+]
+Ref = Annotated[str, typer.Option(metavar="REF", help="Branch, tag or commit of a git source.")]
+Within = Annotated[str, typer.Option(metavar="FOLDER", help="Folder within the source.")]
+Sha256 = Annotated[str, typer.Option(metavar="HEX", help="What a tarball's SHA-256 has to be.")]
+Only = Annotated[str, typer.Option(metavar="NAME", help="Only this cluster, or only this node.")]
 State = Annotated[Path | None, typer.Option(metavar="DIR", help="Where the journal and the history are.")]
 NoColor = Annotated[bool, typer.Option("--no-color", help="No colours.")]
 

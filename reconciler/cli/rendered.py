@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reconciler.cli.options import NoColor, State, new_app, state_folder
+from reconciler.cli.options import NoColor, Ref, Sha256, Source, State, Within, new_app, state_folder
 from reconciler.core.editors import delivered
 from reconciler.errors import UsageError
 
@@ -32,9 +32,7 @@ class Share:
 
 @app.command()
 def render(
-    source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="Folder, git URL or path, or tarball as a path or URL.")
-    ] = ".",
+    source: Source = ".",
     *,
     node: Annotated[
         str, typer.Option(metavar="NAME", help="The node, or CLUSTER/NODE; needed where nodes differ.")
@@ -42,9 +40,9 @@ def render(
     explain: Annotated[
         bool, typer.Option("--explain", help="Each value with the file and line that it came from.")
     ] = False,
-    ref: Annotated[str, typer.Option(metavar="REF", help="Branch, tag or commit of a git source.")] = "",
-    path: Annotated[str, typer.Option(metavar="FOLDER", help="Folder within the source.")] = "",
-    sha256: Annotated[str, typer.Option(metavar="HEX", help="What a tarball's SHA-256 has to be.")] = "",
+    ref: Ref = "",
+    path: Within = "",
+    sha256: Sha256 = "",
     state: State = None,
     no_color: NoColor = False,
 ) -> int:

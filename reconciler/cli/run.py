@@ -14,9 +14,14 @@ from reconciler.cli.options import (
     AllowedSigners,
     Format,
     NoColor,
+    Only,
+    Ref,
     RequireSigned,
     RevokedSigners,
+    Sha256,
+    Source,
     State,
+    Within,
     columns,
     new_app,
     state_folder,
@@ -41,19 +46,17 @@ Environment:
 
 @app.command(epilog=EPILOG)
 def run(
-    source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="Folder, git URL or path, or tarball as a path or URL.")
-    ] = ".",
+    source: Source = ".",
     *,
-    ref: Annotated[str, typer.Option(metavar="REF", help="Branch, tag or commit of a git source.")] = "",
-    path: Annotated[str, typer.Option(metavar="FOLDER", help="Folder within the source.")] = "",
-    sha256: Annotated[str, typer.Option(metavar="HEX", help="What a tarball's SHA-256 has to be.")] = "",
+    ref: Ref = "",
+    path: Within = "",
+    sha256: Sha256 = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only plan; no node is changed.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Apply without asking.")] = False,
     format: Annotated[  # noqa: A002  (the option's name)
         Format, typer.Option("--format", help="How to write the plan and the report.")
     ] = Format.TEXT,
-    only: Annotated[str, typer.Option(metavar="NAME", help="Only this cluster, or only this node.")] = "",
+    only: Only = "",
     state: State = None,
     detailed_exitcode: Annotated[
         bool, typer.Option("--detailed-exitcode", help="With --dry-run: exit 2 where changes are pending.")

@@ -105,15 +105,8 @@ def simulate(
         raise UsageError("--seed and --runs work only with --faults", remedy="name a scenario file")
     if faults is not None:
         if converged or fresh or fault or choice or control or ready_file or write:
-            raise UsageError(
-                "with --faults the scenario file says what the nodes are and what goes wrong",
-                remedy="leave out the other options but --seed and --runs, or write them into the file",
-            )
-        from reconciler.cli.terminal import Terminal  # noqa: PLC0415  (--help stays quick)
-        from reconciler.cli.trials import play  # noqa: PLC0415
-
-        fleet = None if folder == Path() else folder
-        return play(faults, fleet, seed=seed, runs=runs, terminal=Terminal.here())
+            raise _with_faults()
+        return _tried(faults, folder, seed, runs)
     if write:
         _write(folder, made_up(kind, nodes, _address("--first", first)))
         typer.echo(f"wrote {plural(nodes, 'node')} to {folder}; serve them with: reconcile simulate {folder}")
@@ -132,6 +125,22 @@ def simulate(
         ready_file=ready_file,
     )
     return asyncio.run(_serve(stage))
+
+
+def _with_faults() -> UsageError:
+    return UsageError(
+        "with --faults the scenario file says what the nodes are and what goes wrong",
+        remedy="leave out the other options but --seed and --runs, or write them into the file",
+    )
+
+
+def _tried(scenario: Path, folder: Path, seed: int | None, runs: int) -> int:
+    """Run the trials of a scenario; gives the exit status."""
+    from reconciler.cli.terminal import Terminal  # noqa: PLC0415  (--help stays quick)
+    from reconciler.cli.trials import play  # noqa: PLC0415
+
+    fleet = None if folder == Path() else folder
+    return play(scenario, fleet, seed=seed, runs=runs, terminal=Terminal.here())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

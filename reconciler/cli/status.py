@@ -9,10 +9,15 @@ import typer
 from reconciler.cli.options import (
     AllowedSigners,
     NoColor,
+    Only,
+    Ref,
     RequireSigned,
     RevokedSigners,
+    Sha256,
     Shape,
+    Source,
     State,
+    Within,
     new_app,
     state_folder,
     trust_of,
@@ -30,14 +35,12 @@ PENDING = 2
 
 @app.command()
 def status(
-    source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="Folder, git URL or path, or tarball as a path or URL.")
-    ] = ".",
+    source: Source = ".",
     *,
-    ref: Annotated[str, typer.Option(metavar="REF", help="Branch, tag or commit of a git source.")] = "",
-    path: Annotated[str, typer.Option(metavar="FOLDER", help="Folder within the source.")] = "",
-    sha256: Annotated[str, typer.Option(metavar="HEX", help="What a tarball's SHA-256 has to be.")] = "",
-    only: Annotated[str, typer.Option(metavar="NAME", help="Only this cluster, or only this node.")] = "",
+    ref: Ref = "",
+    path: Within = "",
+    sha256: Sha256 = "",
+    only: Only = "",
     format: Annotated[Shape, typer.Option("--format", help="How to write it.")] = Shape.TEXT,  # noqa: A002
     state: State = None,
     detailed_exitcode: Annotated[

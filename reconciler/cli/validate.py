@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reconciler.cli.options import State, new_app, state_folder
+from reconciler.cli.options import Ref, Sha256, Source, State, Within, new_app, state_folder
 
 if TYPE_CHECKING:
     from reconciler.desired.validity import Validity
@@ -27,9 +27,7 @@ class Report(StrEnum):
 
 @app.command()
 def validate(
-    source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="Folder, git URL or path, or tarball as a path or URL.")
-    ] = ".",
+    source: Source = ".",
     *,
     format: Annotated[  # noqa: A002  (the option's name)
         Report,
@@ -39,9 +37,9 @@ def validate(
             "commands, or as SARIF 2.1.0.",
         ),
     ] = Report.TEXT,
-    ref: Annotated[str, typer.Option(metavar="REF", help="Branch, tag or commit of a git source.")] = "",
-    path: Annotated[str, typer.Option(metavar="FOLDER", help="Folder within the source.")] = "",
-    sha256: Annotated[str, typer.Option(metavar="HEX", help="What a tarball's SHA-256 has to be.")] = "",
+    ref: Ref = "",
+    path: Within = "",
+    sha256: Sha256 = "",
     state: State = None,
 ) -> int:
     """Show every error and warning of all files at once; no node is asked, no secret looked up.

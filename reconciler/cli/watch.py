@@ -10,9 +10,14 @@ import typer
 from reconciler.cli.options import (
     STATUSES,
     AllowedSigners,
+    Only,
+    Ref,
     RequireSigned,
     RevokedSigners,
+    Sha256,
+    Source,
     State,
+    Within,
     columns,
     new_app,
     state_folder,
@@ -58,17 +63,15 @@ Environment:
 
 @app.command(epilog=EPILOG)
 def watch(
-    source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="Folder, git URL or path, or tarball as a path or URL.")
-    ] = ".",
+    source: Source = ".",
     *,
-    ref: Annotated[str, typer.Option(metavar="REF", help="Branch, tag or commit of a git source.")] = "",
-    path: Annotated[str, typer.Option(metavar="FOLDER", help="Folder within the source.")] = "",
-    sha256: Annotated[str, typer.Option(metavar="HEX", help="What a tarball's SHA-256 has to be.")] = "",
+    ref: Ref = "",
+    path: Within = "",
+    sha256: Sha256 = "",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only report drift; no node is changed.")
     ] = False,
-    only: Annotated[str, typer.Option(metavar="NAME", help="Only this cluster, or only this node.")] = "",
+    only: Only = "",
     interval: Annotated[
         str, typer.Option(metavar="TIME", help="Look for drift so long after each pass.")
     ] = "5m",
