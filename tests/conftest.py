@@ -1,11 +1,17 @@
 """Fixtures of every test: golden files, and the switch that writes them anew."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 CASES = Path(__file__).parent / "cases"
+
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.register_profile("other", deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))  # `other` looks for new examples
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

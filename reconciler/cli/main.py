@@ -8,11 +8,15 @@ import sys
 from collections.abc import Iterable, Sequence
 
 from reconciler import __version__
+from reconciler.cli.stdout import let_go
 from reconciler.errors import ReconcilerError, UsageError
 
 INTERRUPTED = 130
 PIPE_CLOSED = 141
 DEBUG = "RECONCILE_DEBUG"
+
+_DESIRED = ("fleet.yaml", "fleet.yml", "fleet.json", "setting.json")
+"""Files by which a folder is known to hold desired state."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain("Stopped on request. What was done so far is in `reconcile history`.\n")
         status = INTERRUPTED
     except BrokenPipeError:
-        _let_go_of_stdout()
+        let_go()
         status = PIPE_CLOSED
     except Exception as error:  # noqa: BLE001  (the last resort: words instead of a traceback)
         _apologise(error)
@@ -49,6 +53,8 @@ def _dispatch(given: list[str]) -> int:
     from reconciler.cli.commands import COMMANDS, DEFAULT  # noqa: PLC0415
 
     command = COMMANDS.get(given[0]) if given else None
+    if command is not None and any(os.path.lexists(f"{given[0]}/{name}") for name in _DESIRED):
+        _complain(f"note: `{given[0]}` is a command; the folder of that name is ./{given[0]}\n")
     if command is None:
         _suggest(given, COMMANDS)
         return _invoke(import_module(DEFAULT.module), "reconcile", given)
@@ -121,7 +127,7 @@ def _complain(text: str) -> None:
         sys.stderr.write(text)
         sys.stderr.flush()
     except BrokenPipeError:
-        _let_go_of_stdout()
+        let_go()
 
 
 def _tolerate_poor_terminals() -> None:
@@ -129,13 +135,6 @@ def _tolerate_poor_terminals() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-
-
-def _let_go_of_stdout() -> None:
-    """Nobody reads any more: what is still buffered must not fail at exit."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
 
 
 if __name__ == "__main__":

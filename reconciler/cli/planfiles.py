@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +11,7 @@ from reconciler.engine.planfile import Notes, plan_file
 from reconciler.engine.survey import Survey
 from reconciler.errors import StateError, UsageError
 from reconciler.sources.address import shown
+from reconciler.sources.place import put
 
 if TYPE_CHECKING:
     from reconciler.cli.look import Order
@@ -32,14 +31,7 @@ def keep(path: Path, seen: Survey, order: Order, notes: Notes) -> None:
     """
     data = plan_file(seen, _origin(order), notes.digests, datetime.now(UTC)).written()
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-            Path(temporary).replace(path)
-        except OSError:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        put(path, data)
     except OSError as error:
         raise StateError(
             f"the plan file {path} cannot be written: {error.strerror}",

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Self, TextIO
 
 from reconciler.cli.render.text import PLAIN, Layout
+from reconciler.cli.stdout import let_go
+from reconciler.errors import StateError
 
 _NARROW, _WIDE = 60, 120
 _AGREED = frozenset({"y", "yes"})
@@ -51,9 +53,23 @@ class Terminal:
         )
 
     def say(self, text: str) -> None:
-        """Write what was asked for."""
-        self.out.write(text)
-        self.out.flush()
+        """Write what was asked for.
+
+        Raises:
+            BrokenPipeError: nobody reads it any more.
+            StateError: it cannot be written.
+        """
+        try:
+            self.out.write(text)
+            self.out.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            let_go()
+            raise StateError(
+                f"standard output cannot be written: {error.strerror or error}",
+                remedy="what was done, if anything, is in `reconcile history`",
+            ) from error
 
     def remark(self, text: str) -> None:
         """Write something besides; nobody reading it any more is no reason to stop."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from reconciler.errors import StateError
+from reconciler.sources.place import put
 
 
 def write_all(folder: Path, before: Mapping[str, bytes], after: Mapping[str, str]) -> None:
@@ -58,15 +57,4 @@ def _unchanged(path: Path, before: bytes | None) -> None:
 
 def _put(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(mode)
-        Path(name).replace(path)
-    except OSError:
-        Path(name).unlink(missing_ok=True)
-        raise
+    put(path, data, mode=path.stat().st_mode & 0o777 if path.exists() else 0o644)

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, StringConstraints, TypeAdapter, Val
 
 from reconciler.core.plain import fingerprint
 from reconciler.core.plan import Plan
-from reconciler.core.strict import Flag, Strict, whole
+from reconciler.core.strict import Flag, Strict, one
 from reconciler.errors import UsageError
 
 EDITED = "plan-edited"
@@ -44,7 +44,7 @@ class PlanFile(Strict):
     format: Literal["reconcile-plan"] = Field(
         default="reconcile-plan", description="Tells what this file is."
     )
-    version: Annotated[Literal[1], BeforeValidator(whole)] = Field(
+    version: Annotated[Literal[1], BeforeValidator(one)] = Field(
         default=1, description="Version of this form."
     )
     made: str = Field(
@@ -102,6 +102,14 @@ class PlanFile(Strict):
         return plan
 
 
+_WRONG = {
+    "model_type": "holds something else than an object",
+    "extra_forbidden": "is no key of one, so that somebody changed it",
+    "missing": "is missing, so that somebody changed it",
+}
+"""Kind of a mistake -> what is said of its place."""
+
+
 def parsed(data: bytes, name: str) -> PlanFile:
     """The plan file in some bytes, as it was written.
 
@@ -124,7 +132,9 @@ def parsed(data: bytes, name: str) -> PlanFile:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = "/".join(str(part) for part in first["loc"])
-        raise UsageError(f"{name} is no plan file: {place or 'it'}: {first['msg']}", remedy=remedy) from None
+        where = f"`{place}`" if place else "it"
+        why = _WRONG.get(first["type"], first["msg"])
+        raise UsageError(f"{name} is no plan file: {where} {why}", remedy=remedy) from None
     except (ValueError, RecursionError):
         raise UsageError(f"{name} is no plan file: it is not plain JSON", remedy=remedy) from None
     if found.digest != found.own_digest():

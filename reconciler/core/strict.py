@@ -38,6 +38,13 @@ def whole(value: Any) -> Any:
     return int(value) if type(value) is float and value.is_integer() else value
 
 
+def one(value: Any) -> Any:
+    """A whole number, for fields that take one number alone, of which `true` is none."""
+    if isinstance(value, bool):
+        raise ValueError("true and false are no numbers")  # noqa: TRY004  (becomes a ValidationError)
+    return whole(value)
+
+
 Whole = Annotated[int, Field(strict=True), BeforeValidator(whole)]
 """A whole number, never true, false or text."""
 

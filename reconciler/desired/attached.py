@@ -165,7 +165,7 @@ class Attached:
             return f"{where} {', '.join(beside[:_MOST_SHOWN])}{more}"
         folders = {name.rpartition("/")[0] for name in self.names if "/" in name}
         meant = nearest(folder, folders)
-        return f"there is no folder `{folder}`" + (f", did you mean `{meant}`?" if meant else "")
+        return f"no file lies in a folder `{folder}`" + (f", did you mean `{meant}`?" if meant else "")
 
     def _tell(self, pointer: str, path: str, code: str, message: str, remedy: str) -> None:
         if (pointer, path) in self._told:

@@ -11,6 +11,8 @@ from reconciler.desired.lines import Lines
 MOST = 100
 """How many problems of one file are listed."""
 
+_DEEP = 40
+
 
 class Complaints:
     """The problems of one text, in the order they are found.
@@ -44,5 +46,7 @@ class Complaints:
         if len(self.problems) == MOST:
             code, remedy = "too-many", "mend these first"
             message = f"the file has more than {MOST} problems"
-        position = self.lines.at(offset)
-        self.problems.append(Problem(position, self.pointer(), Severity.ERROR, code, message, remedy))
+        position, pointer = self.lines.at(offset), self.pointer()
+        if pointer.count("/") > _DEEP:
+            pointer = ""  # nobody reads it, and the position tells
+        self.problems.append(Problem(position, pointer, Severity.ERROR, code, message, remedy))

@@ -140,7 +140,7 @@ def _cluster(seen: Survey, case: Case, applied: Mapping[str, Applied], orders: O
 
 
 def _node(case: Case, node: str, applied: Applied | None) -> NodeStatus:
-    steps = [step for step in case.plan.steps if step.node == node]
+    steps = [step for step in case.plan.steps if step.node == node or node in step.arguments.get("names", ())]
     said = [one for one in case.plan.findings if one.target in {node, f"{case.plan.cluster}/{node}"}]
     state, reason = _state(case.observed.nodes.get(node), steps, said)
     return NodeStatus(

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.errors import StateError
+from reconciler.sources.place import put
 
 KEYS = ("etag", "modified", "sha256")
 
@@ -64,14 +63,7 @@ def remember(place: Path, answer: Remembered) -> None:
     head = json.dumps({"etag": answer.etag, "modified": answer.modified, "sha256": answer.sha256})
     try:
         place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor, temporary = tempfile.mkstemp(dir=place.parent, prefix=f"{place.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(head.encode() + b"\n" + answer.body)
-            Path(temporary).replace(place)
-        except OSError:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        put(place, head.encode() + b"\n" + answer.body)
     except OSError as error:
         raise StateError(
             f"the cache folder {place.parent} cannot be written: {error.strerror}",

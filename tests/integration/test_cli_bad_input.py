@@ -222,3 +222,11 @@ def test_an_unknown_name_for_only_is_told_with_the_nearest(tmp_path, refused):
     told = refused("--only", "edge-02", put(tmp_path / "fleet", GOOD))
     assert "edge-02" in told
     assert "edge-01" in told
+
+
+def test_a_folder_with_a_commands_name_is_pointed_out(tmp_path, monkeypatch, capsys):
+    (tmp_path / "history").mkdir()
+    (tmp_path / "history/fleet.yaml").write_text("clusters: []")
+    monkeypatch.chdir(tmp_path)
+    assert main(["history", "--state", str(tmp_path / "state")]) == 0
+    assert "note: `history` is a command; the folder of that name is ./history" in capsys.readouterr().err

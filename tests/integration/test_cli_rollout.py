@@ -88,7 +88,7 @@ def test_a_suspension_by_command_holds_up_a_run_and_shows_in_the_status(folder, 
     assert run(folder, "status", "--detailed-exitcode") == 2
     shown = capsys.readouterr().out
     assert "held: edge: kim suspended changes of this cluster" in shown
-    assert "3 differs" in shown
+    assert "3 differ" in shown
     assert main(["resume", "edge", *state]) == 0
     assert run(folder, "--yes") == 0
 
@@ -138,3 +138,21 @@ def test_what_holds_up_one_cluster_leaves_the_others_to_be_done(tmp_path, capsys
     capsys.readouterr()
     assert main(["history", "--format", "json", "--state", str(tmp_path / "state")]) == 0
     assert [entry["exit_status"] for entry in json.loads(capsys.readouterr().out)] == [3, 0, 3]
+
+
+def test_no_member_of_a_cluster_that_does_not_exist_yet_is_as_desired(tmp_path, capsys):
+    fleet = tmp_path / "fleet"
+    fleet.mkdir()
+    nodes = [
+        {"name": f"n{number}@sora-{number}.example.com", "api": f"http://{place}/"}
+        for number, place in enumerate(free_addresses(3))
+    ]
+    (fleet / "fleet.json").write_text(
+        json.dumps({"clusters": [{"name": "live", "kind": "sora", "initialise": True, "nodes": nodes}]})
+    )
+    with Nodes() as served:
+        served.serve(fleet)
+        assert run(fleet, "status", "--detailed-exitcode") == 2
+    told = capsys.readouterr().out
+    assert "0 of 3 nodes as desired" in told
+    assert "Not converged: 3 differ." in told

@@ -98,6 +98,14 @@ def _held(violation: Violation, layout: Layout) -> Iterator[str]:
         yield from layout.wrapped(f"→ {clean(violation.remedy)}", 4)
 
 
+_SEVERAL = {
+    NodeState.DIFFERS: "differ",
+    NodeState.RESTART: "wait for restart",
+    NodeState.PERSON: "wait for a person",
+}
+"""The words that several nodes need in another form."""
+
+
 def _summary(status: FleetStatus) -> str:
     nodes = [node for cluster in status.clusters for node in cluster.nodes]
     if status.converged:
@@ -106,7 +114,7 @@ def _summary(status: FleetStatus) -> str:
     for state in NodeState:
         number = sum(node.state is state for node in nodes)
         if number:
-            told.append(f"{number:,} {state.value}")
+            told.append(f"{number:,} {state.value if number == 1 else _SEVERAL.get(state, state.value)}")
     if status.gone:
         told.append(f"{plural(len(status.gone), 'cluster')} no longer named")
     return f"Not converged: {', '.join(told)}."

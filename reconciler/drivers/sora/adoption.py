@@ -19,7 +19,8 @@ async def entry_of(name: str, addresses: Sequence[str], wire: Wire) -> dict[str,
 
     Raises:
         UsageError: an address is no URL of an API.
-        NodeError: none of them lists a cluster's nodes, or the address of one is not told.
+        NodeError: none of them lists a cluster's nodes with a regular one among them, or the address of one
+            is not told.
     """
     for address in addresses:
         if not API_URL.fullmatch(address):
@@ -34,6 +35,12 @@ async def entry_of(name: str, addresses: Sequence[str], wire: Wire) -> dict[str,
             silent[0],
             "it belongs to the cluster, and nobody tells the address of its API",
             remedy="start it or purge it first, or write it into the fleet file by hand",
+        )
+    if all(row.temporary for row in rows):
+        raise NodeUnreachable(
+            rows[0].node_name,
+            "it lists only temporary nodes, which cannot form a cluster",
+            remedy="name the API of a regular node",
         )
     return {"name": name, "kind": "sora", "nodes": [_entry(row) for row in rows]}
 

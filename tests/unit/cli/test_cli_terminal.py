@@ -4,7 +4,9 @@ import asyncio
 import io
 import os
 import signal
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from cli_samples import PLAN, partial, report
@@ -113,3 +115,16 @@ async def test_the_first_signal_asks_to_stop_and_the_next_is_the_old_one():
         assert told == ["once"]
         assert signal.getsignal(signal.SIGTERM) == before
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_full_disk_behind_standard_output_is_told_in_words():
+    command = [
+        sys.executable,
+        "-c",
+        "from reconciler.cli.main import main; raise SystemExit(main(['explain']))",
+    ]
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert ended.returncode == 1
+    assert "error: standard output cannot be written: No space left on device" in ended.stderr
+    assert "defect" not in ended.stderr

@@ -175,7 +175,7 @@ WORDS = {
     "missing file in an empty place": (
         one("    setting: conf/s.json\n", {"certs/a.pem": ""}),
         "there is no file `conf/s.json`",
-        "there is no folder `conf`",
+        "no file lies in a folder `conf`",
     ),
     "folder": (
         one("    setting: conf\n", {"conf/s.json": "{}"}),
@@ -190,7 +190,7 @@ WORDS = {
     "pattern in a folder that is not there": (
         one("    resources: [cert/*.pem]\n", {"certs/a.pem": ""}),
         "no file fits `cert/*.pem`",
-        "there is no folder `cert`, did you mean `certs`?",
+        "no file lies in a folder `cert`, did you mean `certs`?",
     ),
 }
 
