@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,7 +25,6 @@ from reconciler.errors import StateError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from reconciler.store.records import RunLine
 
@@ -62,6 +62,11 @@ def rollback(
     from reconciler.cli.look import Order  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
 
+    if revision and source == "." and Path(revision).is_dir():
+        raise UsageError(
+            f"{revision!r} is a folder, and what comes first is the revision",
+            remedy=f'`reconcile rollback "" {revision}` goes back to the one applied before',
+        )
     folder = state_folder(state)
     ref = revision or before(_history(folder, source, path))
     order = Order(

@@ -110,6 +110,10 @@ _WRONG = {
 """Kind of a mistake -> what is said of its place."""
 
 
+class _Twice(ValueError):
+    """A key stands twice."""
+
+
 def parsed(data: bytes, name: str) -> PlanFile:
     """The plan file in some bytes, as it was written.
 
@@ -135,6 +139,8 @@ def parsed(data: bytes, name: str) -> PlanFile:
         where = f"`{place}`" if place else "it"
         why = _WRONG.get(first["type"], first["msg"])
         raise UsageError(f"{name} is no plan file: {where} {why}", remedy=remedy) from None
+    except _Twice as error:
+        raise UsageError(f"{name} is not as it was written: {error} [{EDITED}]", remedy=remedy) from None
     except (ValueError, RecursionError):
         raise UsageError(f"{name} is no plan file: it is not plain JSON", remedy=remedy) from None
     if found.digest != found.own_digest():
@@ -149,5 +155,5 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object whose keys stand once each: of two, a person might read the one that does not count."""
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("a key stands twice")
+        raise _Twice("a key stands twice in one object")
     return found

@@ -70,7 +70,7 @@ def test_what_is_written_is_read_back():
         ('"version": 1', '"version": 2', "of version 2, and only version 1 is known"),
         ('"format": "reconcile-plan"', '"format": "other"', "is no plan file: `format`"),
         ('"origin"', '"orogin"', "is no plan file: `origin`"),
-        ('"files": {}', '"files": {}, "files": {}', "not plain JSON"),
+        ('"files": {}', '"files": {}, "files": {}', "a key stands twice"),
         ("{", "[", "not plain JSON"),
     ],
 )
