@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from reconciler.core.ports import Desk
 from reconciler.core.problem import Position, Problem
@@ -17,6 +17,9 @@ CODES: Final = access.CODES | groups.CODES | server.CODES | members.CODES | spel
 claims = members.claims
 
 Rule = Callable[[Mapping[str, Any]], Iterator[Fault]]
+
+_Known: TypeAlias = dict[tuple[int | str, ...], list[Fault]]
+"""What was looked at, by the identity of its parts -> what was found."""
 
 _RULES: Final[tuple[tuple[Rule, tuple[str, ...]], ...]] = (
     (access.faults, ("api", "roles")),
@@ -33,12 +36,9 @@ def lint(desk: Desk) -> Iterator[Problem]:
     Settings that come from one base share what no overlay changes, and that is looked at once.
     """
     told: set[tuple[Position, str, str]] = set()
-    known: dict[tuple[int, ...], list[Fault]] = {}
+    known: _Known = {}
     for document in {id(document): document for document in desk.documents.values()}.values():
-        found = [
-            *_faults(mapping(document.value, *MANAGEMENT), known),
-            *spelling.around(mapping(document.value)),
-        ]
+        found = [*_faults(mapping(document.value, *MANAGEMENT), known), *_sections(document.value, known)]
         for problem in positioned(document, found) if found else ():
             key = (problem.position, problem.code, problem.message)
             if key not in told:
@@ -47,7 +47,18 @@ def lint(desk: Desk) -> Iterator[Problem]:
     yield from members.left_out(desk)
 
 
-def _faults(management: Mapping[str, Any], known: dict[tuple[int, ...], list[Fault]]) -> list[Fault]:
+def _sections(document: Any, known: _Known) -> list[Fault]:
+    """Keys that are not known outside `env.management`."""
+    found = list(spelling.top(mapping(document)))
+    for key, value in mapping(document).items():
+        same = (key, id(value))
+        if same not in known:
+            known[same] = list(spelling.section(value, key))
+        found += known[same]
+    return found
+
+
+def _faults(management: Mapping[str, Any], known: _Known) -> list[Fault]:
     found: list[Fault] = []
     for number, (rule, keys) in enumerate(_RULES):
         same = (number, *(id(management.get(key)) for key in keys))

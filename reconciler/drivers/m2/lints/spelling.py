@@ -34,10 +34,21 @@ def faults(management: Mapping[str, Any], key: str) -> Iterator[Fault]:
         yield from _infos(mapping(management, key))
 
 
-def around(document: Mapping[str, Any]) -> Iterator[Fault]:
-    """Keys beside and above these, where the product is larger: those alone that are nearly a known one."""
-    yield from _strange(mapping(document, *MANAGEMENT), _fields(Management), MANAGEMENT, whole=True)
-    yield from _below(document, SettingFile, (), whole=False)
+def top(document: Mapping[str, Any]) -> Iterator[Fault]:
+    """Keys at the top of a document that are nearly a known one."""
+    yield from _strange(document, _fields(SettingFile), (), whole=False)
+
+
+def section(value: Any, key: str) -> Iterator[Fault]:
+    """Keys of one top-level section, beside and above those that `faults` looks at.
+
+    The product is larger there: those alone count that are nearly a known one.
+    """
+    if key == MANAGEMENT[0]:
+        yield from _strange(mapping(value, *MANAGEMENT[1:]), _fields(Management), MANAGEMENT, whole=True)
+    inner = _fields(SettingFile).get(key)
+    if inner is not None:
+        yield from _below(value, inner, (key,), whole=False)
 
 
 def _below(value: Any, model: type[Part], path: Path, *, whole: bool = True) -> Iterator[Fault]:
