@@ -108,6 +108,13 @@ def _edges(document: Any) -> list[str]:
     return [str(edge) for edge in sorted(found, key=lambda edge: (edge.version, edge.low))]
 
 
+def same_access(before: Content, after: Content) -> bool:
+    """Whether two settings say the same of access, so that nobody can lose anything."""
+    old = mapping(before.canonical, "env", "management")
+    new = mapping(after.canonical, "env", "management")
+    return all(old.get(key) == new.get(key) for key in _SAID)
+
+
 def said_of_access(content: Content) -> Any:
     """What a setting says of access, with what was given as a secret in clear."""
     management = mapping(content.canonical, "env", "management")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from reconciler.core.observation import Stale, Unauthorized, Unreachable
 from reconciler.core.plan import Finding
 from reconciler.core.problem import Severity
-from reconciler.drivers.m2.callers import READ_MORE, callers, said_of_access
+from reconciler.drivers.m2.callers import READ_MORE, callers, said_of_access, same_access
 from reconciler.drivers.m2.impact import NEEDED
 from reconciler.drivers.m2.judge import carries
 from reconciler.drivers.m2.machine import RESTART_ONLY, lookup
@@ -65,6 +65,8 @@ def reading_less(desired: Desired, target: Target, loaded: Loaded) -> Iterator[F
 
     The setting itself is read with the permission that delivers it, which a guard looks after.
     """
+    if same_access(loaded.content, target.content):
+        return
     hosts = callers(loaded.content, desired.entry.management, loaded.caller)
     after = said_of_access(target.content)
     shut_out = hosts.losing(after, NEEDED)
