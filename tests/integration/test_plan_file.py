@@ -156,7 +156,7 @@ def test_a_file_that_was_edited_is_refused(site):
     assert "[plan-edited]" in site.run("apply", site.plan, status=1)
     twice = text.replace('"format":', '"format": "reconcile-plan", "format":', 1)
     site.plan.write_text(twice)
-    assert "is not plain JSON" in site.run("apply", site.plan, status=1)
+    assert "a key stands twice" in site.run("apply", site.plan, status=1)
     site.plan.write_text("{}")
     assert "is no plan file" in site.run("apply", site.plan, status=1)
     assert site.changed == []
