@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import suppress
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from reconciler.errors import StateError
@@ -26,15 +26,31 @@ def write_all(folder: Path, before: Mapping[str, bytes], after: Mapping[str, str
     done: list[str] = []
     try:
         for name, text in after.items():
-            _put(folder / name, text.encode())
             done.append(name)
+            _put(folder / name, text.encode())
     except OSError as error:
-        for name in done:
-            with suppress(OSError):  # what can be put back is
-                _put(folder / name, before[name]) if name in before else (folder / name).unlink()
+        left = _put_back(folder, done, before)
+        remedy = f"look at {', '.join(left)}, which could not be put back" if left else "nothing was changed"
         raise StateError(
-            f"cannot write {folder / name}: {error.strerror or error}", remedy="nothing was changed"
+            f"cannot write {folder / done[-1]}: {error.strerror or error}", remedy=remedy
         ) from error
+    except BaseException:
+        _put_back(folder, done, before)
+        raise
+
+
+def _put_back(folder: Path, names: Iterable[str], before: Mapping[str, bytes]) -> list[str]:
+    """Let files be as they were; gives those that cannot be."""
+    left = []
+    for name in names:
+        try:
+            if name in before:
+                _put(folder / name, before[name])
+            else:
+                (folder / name).unlink(missing_ok=True)
+        except OSError:
+            left.append(name)
+    return left
 
 
 def _unchanged(path: Path, before: bytes | None) -> None:
@@ -57,4 +73,11 @@ def _unchanged(path: Path, before: bytes | None) -> None:
 
 def _put(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    put(path, data, mode=path.stat().st_mode & 0o777 if path.exists() else 0o644)
+    put(path, data, mode=path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_mask())
+
+
+def _mask() -> int:
+    """What the user's umask takes from new files."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

@@ -133,6 +133,7 @@ def parsed(data: bytes, name: str) -> PlanFile:
                 f"{name} is a plan file of version {told}, and only version 1 is known", remedy=remedy
             )
         found = PlanFile.model_validate(value)
+        whole = found.digest == found.own_digest()
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = "/".join(str(part) for part in first["loc"])
@@ -143,7 +144,7 @@ def parsed(data: bytes, name: str) -> PlanFile:
         raise UsageError(f"{name} is not as it was written: {error} [{EDITED}]", remedy=remedy) from None
     except (ValueError, RecursionError):
         raise UsageError(f"{name} is no plan file: it is not plain JSON", remedy=remedy) from None
-    if found.digest != found.own_digest():
+    if not whole:
         raise UsageError(
             f"{name} is not as it was written: its digest does not fit what stands in it [{EDITED}]",
             remedy=remedy,

@@ -63,12 +63,12 @@ def weighed(gate: ReportGate, given: Mapping[str, Any], heard: Heard) -> Weighed
     for node, version in sorted(given.items()):
         for kind in _asked(gate):
             report = heard.newest.get((node, kind))
-            if report is not None and kind is Kind.FEEDBACK and report.status.casefold() != OK:
+            if report is None or not _fits(report, version):
+                missing.append(_missing(node, kind, version, report))
+            elif kind is Kind.FEEDBACK and report.status.casefold() != OK:
                 return Weighed(
                     Weight.BAD, f"{node} reports of its new setting: {report.status or 'no status'}"
                 )
-            if report is None or not _fits(report.version, version):
-                missing.append(_missing(node, kind, version, report))
     if not missing:
         return GOOD
     more = f"; and {len(missing) - 3} more" if len(missing) > 3 else ""  # noqa: PLR2004  (enough to begin with)
@@ -82,12 +82,19 @@ def _asked(gate: ReportGate) -> Iterable[Kind]:
         yield Kind.HEARTBEAT
 
 
-def _fits(said: Any, given: Any) -> bool:
-    """Whether the version that a node names is the one it was given; one of the two may be a number."""
-    return given is None or said is None or str(said) == str(given)
+def _fits(report: Report, given: Any) -> bool:
+    """Whether a report is of the version that was given; one of the two may be a number.
+
+    A feedback may leave it out, a heartbeat may not: it would say nothing of the change.
+    """
+    if given is None or (report.version is None and report.kind is Kind.FEEDBACK):
+        return True
+    return report.version is not None and str(report.version) == str(given)
 
 
 def _missing(node: str, kind: Kind, version: Any, report: Report | None) -> str:
     if report is None:
         return f"{node} has sent no {kind} since it was changed"
+    if report.version is None:
+        return f"{node} names no version in its {kind}"
     return f"{node} still names version {report.version} in its {kind}, not {version}"

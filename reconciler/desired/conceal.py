@@ -12,6 +12,8 @@ from reconciler.desired.references import MARK
 
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _ENOUGH: Final = 2
+_LONG: Final = 8
+"""Characters from which on a text is hardly a secret's by chance: a shorter one may be a common word."""
 
 Path = tuple[str | int, ...]
 
@@ -44,10 +46,11 @@ class Concealer:
             return [self.value(item, (*path, index), owner) for index, item in enumerate(value)]
         if not isinstance(value, str):
             return value
-        if value in self.known:
-            return self.known[value]
         keys = [part for part in path if isinstance(part, str)]
-        if looks_secret(keys[-1] if keys else "", value):
+        secret = looks_secret(keys[-1] if keys else "", value)
+        if value in self.known and (secret or len(value) >= _LONG):
+            return self.known[value]
+        if secret:
             return f"${{env:{self._name([owner, keys[-1]] if owner else keys[-_ENOUGH:], value)}}}"
         return value.replace(MARK, f"${MARK}")
 

@@ -102,7 +102,7 @@ def fit_revision(file: PlanFile, now: Revision) -> Revision:
             f"the plan was made from a revision signed by {planned.signer}, and {found} [{OUTDATED}]",
             remedy="check signatures here as where the plan was made: --require-signed, --allowed-signers",
         )
-    return planned
+    return replace(planned, signer=now.signer, signed=now.signed)
 
 
 def fit_files(file: PlanFile, now: Mapping[str, str]) -> None:
@@ -147,7 +147,9 @@ def prepared(file: PlanFile, fresh: Survey, drivers: Drivers) -> Prepared:
     Raises:
         WorldChanged: a cluster, or the waves of its plan, are not those of the revision.
     """
+    found = fresh.fleet.revision
     plan = file.loaded()
+    plan = replace(plan, revision=replace(plan.revision, signer=found.signer, signed=found.signed))
     now = {case.plan.cluster: case for case in fresh.cases}
     for own in plan.clusters:
         _fit_cluster(own, now.get(own.cluster))

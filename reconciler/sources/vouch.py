@@ -61,7 +61,7 @@ async def git_signer(folder: str, commit: str, named: str, wanted: Trust, *, whe
         if not good and wanted.revoked is not None:
             await _not_revoked(_verified(_git(wanted, home, None), folder, kind, number), what)
         signer = trust.judged_ssh(said, what, good=good)
-        await _counts_today(signature, wanted, home, what)
+        await _counts_today(signature, wanted, home, what, signer.name.partition(" (ssh ")[0])
         return signer
 
 
@@ -116,13 +116,18 @@ async def _not_revoked(again: Awaitable[tuple[bool, str]], what: str) -> None:
         raise trust.refusal(trust.REVOKED, what, "is signed with a key that was revoked")
 
 
-async def _counts_today(signature: str, wanted: Trust, home: Path, what: str) -> None:
-    """Refuse a key whose time is over: git believes the date of the commit, which its author chooses."""
+async def _counts_today(signature: str, wanted: Trust, home: Path, what: str, signer: str) -> None:
+    """Refuse a key whose time is over: git believes the date of the commit, which its author chooses.
+
+    The key has to count for that very signer: it may stand for several, until different days.
+    """
     beside = home / "signature"
     await asyncio.to_thread(beside.write_text, signature)
     found = await _run(_ssh("find-principals", wanted, beside), home)
     if found.status:
         trust.judged_ssh(found.out + found.error, what, good=False)
+    if signer not in found.out.splitlines():
+        raise trust.refusal(trust.EXPIRED, what, f"is signed by {signer}, whose time is over or not yet come")
 
 
 def _ssh(verb: str, wanted: Trust, signature: Path) -> tuple[str, ...]:
@@ -208,10 +213,11 @@ async def _home(wanted: Trust) -> AsyncIterator[Path]:
     """A folder for one check: for gpg a keyring of exactly the keys that count."""
     with tempfile.TemporaryDirectory(prefix="reconcile-", ignore_cleanup_errors=True) as folder:
         home = Path(folder)
-        if not await asyncio.to_thread(os.access, wanted.signers, os.R_OK):
-            raise SourceError(
-                f"the allowed signers {wanted.signers} cannot be read", remedy="look at --allowed-signers"
-            )
+        for option, file in (("allowed", wanted.signers), ("revoked", wanted.revoked)):
+            if file is not None and not await asyncio.to_thread(os.access, file, os.R_OK):
+                raise SourceError(
+                    f"the {option} signers {file} cannot be read", remedy=f"look at --{option}-signers"
+                )
         if wanted.kind == "gpg":
             await asyncio.to_thread((home / "gpg.conf").write_text, _GPG_CONF)
             done = await _run(("gpg", "--status-fd=1", "--import", str(wanted.signers.absolute())), home)

@@ -1,6 +1,7 @@
 """`reconcile import` by the entry point, over simulated nodes and real HTTP."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -10,6 +11,7 @@ from reconciler.cli.stage import Nodes
 from reconciler.cli.writing import write_all
 from reconciler.drivers.simulation.addresses import free_addresses
 from reconciler.errors import StateError
+from reconciler.sources.place import put
 
 KEY = "wJalrXUtnFEMI/K7MDENG"
 FLEET = """\
@@ -230,3 +232,31 @@ def test_new_files_are_shown_and_never_put_over_old_ones(site, tmp_path, capsys)
     assert site.run("import", "--m2", f"edge={site.places[1]}", "--only", "edge", "--yes") == 1
     assert "edge/base.json is there already" in capsys.readouterr().err
     assert {name: site.read(name) for name in site.files()} == before
+
+
+def test_an_interruption_puts_back_what_was_written_and_links_and_masks_are_heeded(tmp_path, monkeypatch):
+    (tmp_path / "real").write_text("old")
+    (tmp_path / "a").symlink_to(tmp_path / "real")
+    before = {"a": b"old"}
+
+    def interrupted(path, data, *, mode):
+        if path.name == "b":
+            raise KeyboardInterrupt
+        put(path, data, mode=mode)
+
+    monkeypatch.setattr("reconciler.cli.writing.put", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_all(tmp_path, before, {"a": "new", "b": "new"})
+    assert (tmp_path / "real").read_text() == "old"
+    monkeypatch.undo()
+    mask = os.umask(0o077)
+    try:
+        write_all(tmp_path, before, {"a": "new", "b": "new"})
+    finally:
+        os.umask(mask)
+    assert (tmp_path / "a").is_symlink()
+    assert (tmp_path / "real").read_text() == "new"
+    assert (tmp_path / "b").stat().st_mode & 0o777 == 0o600
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="no regular file"):
+        put(tmp_path / "pipe", b"x")

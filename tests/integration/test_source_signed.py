@@ -85,6 +85,9 @@ async def test_a_key_that_has_expired_gains_nothing_by_an_old_date(
     done("git", "-C", folder, "add", "--all")
     done("git", "-C", folder, *people["old"].settings, "commit", "-q", "-S", "-m", "Backdated", **date)
     assert await refused(of(work), tmp_path, trust) == "expired-key"
+    name, _, rest = people["old"].line('namespaces="file"').partition(" ")
+    trust.signers.write_text(trust.signers.read_text() + f"another-{name} {rest}")
+    assert await refused(of(work), tmp_path, trust) == "expired-key"
 
 
 async def test_an_unsigned_commit_and_a_changed_one_are_refused(work, people, trust, tmp_path):

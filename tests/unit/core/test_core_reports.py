@@ -60,3 +60,13 @@ def test_what_was_forgotten_counts_no_more():
     assert weighed(BOTH, {"n1": "7"}, told).reason == "n1 has sent no heartbeat since it was changed"
     told.take(beat("n1"))
     assert weighed(BOTH, {"n1": "7"}, told).weight is Weight.GOOD
+
+
+def test_a_heartbeat_without_a_version_says_nothing_of_the_change():
+    found = weighed(BEATS, {"n1": "7"}, heard(beat("n1", None)))
+    assert (found.weight, found.reason) == (Weight.UNCLEAR, "n1 names no version in its heartbeat")
+
+
+def test_a_late_failure_of_an_earlier_version_is_not_this_ones():
+    told = heard(beat("n1"), Report("n1", Kind.FEEDBACK, "6", "E0004"))
+    assert weighed(BOTH, {"n1": "7"}, told).weight is Weight.UNCLEAR
