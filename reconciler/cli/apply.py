@@ -117,11 +117,13 @@ def _applied(file: PlanFile, order: Order, terminal: Terminal) -> int:
             terminal.remark(render_plan(view_of(seen), layout=terminal.layout) + "\n")
         report, later = finish(apply_and_look(order, terminal, seen, store))
         remaining = within(later, seen.plan)
-        show_run(seen, report, remaining if _acted(report) else None, order.format, terminal)
+        status = report.exit_status or applied_status(report, remaining)
+        shown_rest = remaining if _acted(report) else None
+        show_run(seen, report, shown_rest, order.format, terminal, status=status)
         if not ready.anew.empty:
             shown = render_plan(View(ready.anew), layout=terminal.layout)
             terminal.remark(f"\nPlanned anew for what had changed; nothing of it was done:\n\n{shown}")
-        return report.exit_status or applied_status(report, remaining)
+        return status
 
 
 def _acted(report: Report) -> bool:

@@ -58,8 +58,9 @@ def converge(order: Order, terminal: Terminal) -> int:
             terminal.remark("Nothing was done.\n")
             return 1
         report, remaining = finish(apply_and_look(order, terminal, seen, store))
-        show_run(seen, report, remaining, order.format, terminal)
-        return applied_status(report, remaining)
+        status = applied_status(report, remaining)
+        show_run(seen, report, remaining, order.format, terminal, status=status)
+        return status
 
 
 def applied_status(report: Report, remaining: Plan) -> int:
@@ -75,11 +76,12 @@ def nothing_to_apply(order: Order, terminal: Terminal, seen: Survey, store: Stor
     report = Report("", seen.plan)
     with suppress(GuardRefusal):  # the plan below shows the verdicts
         report = finish(apply_survey(order, terminal, seen, store))
+    status = REFUSED if seen.violations else planned_status(seen, detailed=False) or report.exit_status
     if order.format is Format.JSON:
-        terminal.say(as_json.render_run(view_of(seen), report, None))
+        terminal.say(as_json.render_run(view_of(seen), report, None, status=status))
     else:
         show_plan(replace(view_of(seen), findings=report.findings), order.format, terminal)
-    return REFUSED if seen.violations else planned_status(seen, detailed=False)
+    return status
 
 
 def _agreed(plan: Plan, terminal: Terminal) -> bool:
@@ -135,14 +137,31 @@ async def apply_and_look(order: Order, terminal: Terminal, seen: Survey, store: 
     return report, again.plan
 
 
-def show_run(seen: Survey, report: Report, remaining: Plan | None, form: Format, terminal: Terminal) -> None:
-    """Write what became of a run, in the form asked for; without `remaining` where nothing was done."""
+def show_run(
+    seen: Survey,
+    report: Report,
+    remaining: Plan | None,
+    form: Format,
+    terminal: Terminal,
+    *,
+    status: int,
+) -> None:
+    """Write what became of a run, in the form asked for; without `remaining` where nothing was done.
+
+    Args:
+        seen: what the run's plan was made from.
+        report: the run.
+        remaining: what a second look would still plan.
+        form: how to write it.
+        terminal: where to.
+        status: the exit status that the command ends with.
+    """
     view = view_of(seen)
     match form:
         case Format.TEXT:
             terminal.say("\n" + text.render_report(report, remaining, layout=terminal.layout))
         case Format.JSON:
-            terminal.say(as_json.render_run(view, report, remaining))
+            terminal.say(as_json.render_run(view, report, remaining, status=status))
         case Format.MARKDOWN:
             shown = markdown.render_plan(view, limit=markdown.LIMIT * 3 // 4)
             terminal.say(f"{shown}\n{markdown.render_report(report, remaining, limit=markdown.LIMIT // 4)}")

@@ -69,6 +69,8 @@ class Site:
             out, error = process.communicate(timeout=60)
         assert process.returncode == status, out + error
         assert "Traceback" not in out + error
+        if "json" in arguments and '"exit_status"' in out and arguments[0] != "history":
+            assert json.loads(out)["report"]["exit_status"] == status
         self.error = error
         return out
 

@@ -17,10 +17,17 @@ def render_plan(view: View) -> str:
     return written(plan_plain(view))
 
 
-def render_run(view: View, report: Report, remaining: Plan | None) -> str:
-    """What `render_plan` gives, with the `report` and what a second look would still plan."""
+def render_run(view: View, report: Report, remaining: Plan | None, *, status: int) -> str:
+    """What `render_plan` gives, with the `report` and what a second look would still plan.
+
+    Args:
+        view: the plan and what is said of it.
+        report: what became of it.
+        remaining: what a second look would still plan; None where there was none.
+        status: what the command ends with, which a second look may make worse than the report's own.
+    """
     rest = None if remaining is None else remaining.plain()
-    return written({**plan_plain(view), "report": report_plain(report), "remaining": rest})
+    return written({**plan_plain(view), "report": report_plain(report, status=status), "remaining": rest})
 
 
 def plan_plain(view: View) -> dict[str, Any]:
@@ -51,12 +58,12 @@ def problem_plain(problem: Problem) -> dict[str, Any]:
     }
 
 
-def report_plain(report: Report) -> dict[str, Any]:
+def report_plain(report: Report, *, status: int) -> dict[str, Any]:
     """A run's outcomes; steps are named by their id and stand in full in the plan."""
     return {
         "run": report.run,
         "succeeded": report.succeeded,
-        "exit_status": report.exit_status,
+        "exit_status": status,
         "outcomes": [_outcome(outcome) for outcome in report.outcomes],
         "findings": [_finding(finding) for finding in report.findings],
     }

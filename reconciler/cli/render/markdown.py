@@ -54,7 +54,7 @@ def render_report(report: Report, remaining: Plan | None = None, *, limit: int =
     for wait in restarts(report):
         text = f"{escaped(wait.cluster)}, {escaped(wait.who)}: {escaped(wait.fields)}"
         pieces.append(Piece(f"- **waits for a restart** {text}\n", Rank.LINE))
-    pieces += _notes(report.findings)
+    pieces += _notes((*report.findings, *words.trouble(remaining)))
     if report.run:
         pieces.append(Piece(f"\nrun {code(report.run)}\n"))
     return fitted(pieces, limit)

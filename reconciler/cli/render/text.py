@@ -75,7 +75,8 @@ def render_report(report: Report, remaining: Plan | None = None, *, layout: Layo
         remaining: what a second look at the nodes would still plan; None where there was none.
         layout: width and colour.
     """
-    lines = [*_missed(report, layout), *_restarts(report, layout), *_findings(report.findings, layout, 0)]
+    lines = [*_missed(report, layout), *_restarts(report, layout)]
+    lines += _findings((*report.findings, *words.trouble(remaining)), layout, 0)
     tone = Tone.ADD if report.succeeded else Tone.DANGER
     lines += layout.wrapped(words.result(report, remaining), 0, tone)
     if report.run and (not report.succeeded or (remaining is not None and not remaining.empty)):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from reconciler.cli.render.clean import clean, plural
 from reconciler.core.guard import Violation
 from reconciler.core.outcome import Report, State
-from reconciler.core.plan import ClusterPlan, Effect, Plan, Revision, Risk, Step
+from reconciler.core.plan import ClusterPlan, Effect, Finding, Plan, Revision, Risk, Step
 from reconciler.core.problem import Problem, Severity
 
 EFFECTS = {
@@ -146,6 +146,12 @@ def _as_desired(plan: Plan) -> str:
         verb = "is" if 1 in {unchanged, nodes} else "are"
         return f"{unchanged:,} of {plural(nodes, 'node')} {verb} as desired"
     return f"{plural(nodes, 'node is', 'nodes are')} as desired"
+
+
+def trouble(plan: Plan | None) -> tuple[Finding, ...]:
+    """The errors and warnings of a plan that `result` counts, to be shown with it; none without a plan."""
+    findings = plan.findings() if plan is not None else ()
+    return tuple(finding for finding in findings if finding.severity is not Severity.NOTE)
 
 
 def _trouble(plan: Plan) -> str:

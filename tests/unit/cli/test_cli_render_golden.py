@@ -39,7 +39,7 @@ def test_a_partial_run(golden):
 
 def test_a_run_as_json(golden):
     view = replace(REFUSED, violations=())
-    golden("render/run.json", as_json.render_run(view, report(plan=view.plan), EMPTY))
+    golden("render/run.json", as_json.render_run(view, report(plan=view.plan), EMPTY, status=0))
 
 
 def test_json_gives_the_plan_that_its_digest_is_of():

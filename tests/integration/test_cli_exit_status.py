@@ -1,0 +1,76 @@
+"""What a run counts is printed, and its JSON ends with the exit status of its process, over real HTTP."""
+
+import json
+import threading
+import time
+
+import pytest
+from test_cli_reconcile import Site
+
+from reconciler.cli.stage import Nodes
+
+
+@pytest.fixture
+def site(tmp_path):
+    with Nodes() as nodes:
+        site = Site(tmp_path, nodes)
+        yield site
+
+
+def lose(site, node):
+    """Take a node down once it shows what it was sent, while its wave soaks."""
+
+    def watch():
+        end = time.monotonic() + 20
+        while node not in site.changes and time.monotonic() < end:
+            time.sleep(0.02)
+        time.sleep(0.5)  # its read-back is within milliseconds, its soak takes two seconds
+        site.nodes.kill(site.simulation, node)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    return thread
+
+
+HELD = "    kind: m2\n    suspend: {reason: a test}\n"
+
+
+def soaking(text):
+    gates = "    rollout: {soak: 2, gates: {read_back: false}}\n"
+    return text.replace("    kind: m2\n", f"    kind: m2\n{gates}", 1)
+
+
+@pytest.mark.parametrize("form", ["text", "json", "markdown"])
+def test_a_node_that_is_lost_at_the_end_is_named_and_the_json_ends_like_the_process(site, form):
+    site.repository.edit("fleet.yaml", soaking)
+    site.serve()
+    thread = lose(site, "edge-02")
+    told = site.run("--yes", "--format", form, "--only", "edge", status=5)
+    thread.join()
+    if form == "json":
+        (lost,) = [
+            one for one in json.loads(told)["remaining"]["clusters"][0]["findings"] if one["code"] != "note"
+        ]
+        assert lost["target"] == "edge/edge-02"
+    else:
+        after = " ".join(told.split("Done:")[-1 if form == "markdown" else 0].split())
+        assert "edge-02" in after
+        assert "connection refused" in after
+        assert "1 error to look at" in " ".join(told.split())
+
+
+def test_every_outcome_has_the_same_status_in_json_and_in_the_process(site):
+    """Site.run compares them: nothing could be read, done, nothing to do, refused, failed."""
+    site.serve()
+    only = ("--yes", "--format", "json", "--only", "edge")
+    site.fault("edge-01", "error", 500, on="reads")
+    site.run(*only, status=5)
+    site.simulation.clear()
+    site.run(*only)
+    site.run(*only)
+    site.nodes.kill(site.simulation, "edge-01")
+    site.run(*only, status=1)
+    site.repository.edit("fleet.yaml", lambda text: text.replace("    kind: m2\n", HELD, 1))
+    site.repository.edit("edge/setting.json", lambda text: text.replace('"version": ', '"version": 1', 1))
+    site.repository.commit("A change that waits")
+    site.run(*only, status=3)
