@@ -15,6 +15,7 @@ from reconciler.core.ports import Wire
 from reconciler.engine.applied import learnt
 from reconciler.engine.ears import Ears, Hearing
 from reconciler.engine.gates import Gatekeeper, Rest, resting
+from reconciler.engine.interruption import unless
 from reconciler.engine.journal import Journal
 from reconciler.engine.listener import SILENT, Listener
 from reconciler.engine.perform import Bench
@@ -98,7 +99,7 @@ async def apply(
         report = Report("", survey.plan) if survey.plan.empty else await run.whole()
         for cluster, facts in learnt(survey, report.outcomes).items():
             await journal.remember(cluster, facts)
-        return replace(report, findings=(*report.findings, *await courier.farewell()))
+        return replace(report, findings=(*report.findings, *await courier.farewell(run.stop)))
 
 
 @dataclass(slots=True)
@@ -119,7 +120,8 @@ class _Run:
         async with AsyncExitStack() as locks:
             held, busy = await self._lock([case.plan for case in cases], locks)
             feedback, clock = self.survey.fleet.feedback, self.occasion.clock
-            await Settling(journal, self.drivers, self.wire, feedback, clock).settle(held.keys())
+            settling = Settling(journal, self.drivers, self.wire, feedback, clock)
+            await unless(self.stop, settling.settle(held.keys()))
             cases = [case for case in cases if case.plan.cluster in held]
             hearings = [await locks.enter_async_context(self._hearing(case)) for case in cases]
             record = await self.ledger.begin(self.occasion.trigger, plan, self.survey.stale)

@@ -13,6 +13,7 @@ from reconciler.core.ports import Measures
 from reconciler.core.rollout import Rollout
 from reconciler.core.verdict import Standing
 from reconciler.engine.ears import Hearing
+from reconciler.engine.interruption import unless
 from reconciler.engine.perform import Bench
 from reconciler.engine.sight import until_done
 from reconciler.engine.together import together
@@ -47,10 +48,18 @@ class Gatekeeper:
     async def judge(self, done: Sequence[Step], touched: frozenset[str]) -> Weighed:
         """Soak, then see whether all gates hold; where the run is stopped meanwhile, it is not clear.
 
+        Gates only wait and read: a stop gives them up at once, wherever they are.
+
         Args:
             done: the steps of the wave that have their effect.
             touched: nodes that this run has changed, or tried to, so far.
         """
+        found = await unless(self.bench.stop, self._judge(done, touched))
+        if found is None or self.bench.stop.is_set():
+            return Weighed(Weight.UNCLEAR, "the run was stopped before they were judged")
+        return found
+
+    async def _judge(self, done: Sequence[Step], touched: frozenset[str]) -> Weighed:
         changed = tuple(dict.fromkeys(step.node for step in done))
         unchanged = tuple(node.name for node in self.case.entry.members() if node.name not in touched)
         asked = (*changed, *unchanged) if self.rollout.gates.metrics else ()
@@ -58,8 +67,6 @@ class Gatekeeper:
             self.hearing.performed()
         before = await self._sampled(asked)
         await self.rest(self.rollout.soak, self.bench.stop)
-        if self.bench.stop.is_set():
-            return Weighed(Weight.UNCLEAR, "the run was stopped before they were judged")
         if self.rollout.gates.read_back and (strayed := await self._strayed(done)):
             return Weighed(Weight.BAD, strayed)
         if self.hearing is not None:

@@ -12,6 +12,7 @@ from reconciler.core.plan import Payload, Step, refuse_unknown
 from reconciler.core.ports import Done, Driver, Wire
 from reconciler.core.secret import scrubbed, secrets
 from reconciler.core.verdict import Standing, Verdict
+from reconciler.engine.interruption import unless
 from reconciler.engine.sight import standing, until_clear, until_done
 from reconciler.errors import NodeError, NodeRefused, NodeUnreachable, ReconcilerError, SecretError
 from reconciler.store.records import Ending
@@ -50,7 +51,9 @@ async def perform(step: Step, bench: Bench) -> Ending:
     Raises:
         StateError: the intent could not be written down, so nothing was sent.
     """
-    verdict = await until_clear(step, bench.driver, bench.wire)
+    verdict = await unless(bench.stop, until_clear(step, bench.driver, bench.wire))
+    if verdict is None:
+        return Ending(Outcome(step, State.SKIPPED, STOPPED))
     if verdict.standing is not Standing.READY or step.waits_for_person:
         return Ending(_unperformed(step, verdict))
     if bench.stop.is_set():

@@ -20,6 +20,9 @@ PAUSES = (0.2, 0.8, 2.0)
 FAREWELL = 30.0
 """Seconds that the end of a run waits for messages still on their way."""
 
+HURRIED = 1.0
+"""Seconds that it waits once it is asked to stop: what is left stays in the outbox for the next run."""
+
 _AGAIN = frozenset({408, 425, 429})
 _OK = range(200, 300)
 _SERVER_ERROR = 500
@@ -108,16 +111,28 @@ class Courier:
         """There may be something new in the outbox."""
         self._bell.set()
 
-    async def farewell(self) -> tuple[Finding, ...]:
-        """Deliver what is left, within `FAREWELL` seconds; says what was not delivered and why."""
+    async def farewell(self, stop: asyncio.Event | None = None) -> tuple[Finding, ...]:
+        """Deliver what is left, within `FAREWELL` seconds; says what was not delivered and why.
+
+        Args:
+            stop: once it is set, no more than `HURRIED` seconds are waited; None where nothing stops the run.
+        """
         if self._work is None or self._entry is None:
             return ()
         self._last_round = True
         self.nudge()
-        done, _ = await asyncio.wait({self._work}, timeout=FAREWELL)
-        for work in done:
-            work.result()
-        return await self._findings(self._entry)
+        stop = stop or asyncio.Event()
+        stopped = asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait({self._work, stopped}, timeout=FAREWELL, return_when=asyncio.FIRST_COMPLETED)
+            if not self._work.done() and stop.is_set():
+                await asyncio.wait({self._work}, timeout=HURRIED)
+        finally:
+            stopped.cancel()
+        if self._work.done():
+            self._work.result()
+        late = "the run was asked to stop" if stop.is_set() else f"they took longer than {FAREWELL:g} s"
+        return await self._findings(self._entry, late)
 
     async def _rounds(self, entry: FeedbackEntry) -> None:
         while not self._last_round:
@@ -167,14 +182,14 @@ class Courier:
             return 0, error.reason
         return answer.status, f"it answered {answer.status}"
 
-    async def _findings(self, entry: FeedbackEntry) -> tuple[Finding, ...]:
+    async def _findings(self, entry: FeedbackEntry, late: str) -> tuple[Finding, ...]:
         found: list[Finding] = []
         where = _shown(entry.url)
         if self._refused:
             said = f"the feedback sink {where} refused messages: {self._refused}"
             found.append(_finding("feedback-refused", where, said, "see its log; the history keeps them"))
         if left := await self._outbox.left():
-            why = self._dead or self._refused or f"they took longer than {FAREWELL:g} s"
+            why = self._dead or self._refused or late
             said = f"{left} feedback messages still wait for the sink {where}: {why}"
             found.append(_finding("feedback-undelivered", where, said, "the next run delivers them"))
         return tuple(found)

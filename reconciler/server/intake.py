@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from reconciler.core.ports import Snapshot, Source
 from reconciler.desired.fleet import Fleet
+from reconciler.engine.interruption import unless
 from reconciler.errors import InputError, ReconcilerError, SourceUnreachable
 from reconciler.server.bell import Bell
 from reconciler.server.board import SourceState, SourceStatus
@@ -47,7 +48,7 @@ class Intake:
         self._reading = reading
         self._around = around
         self._bell = Bell(window=WINDOW, limit=LIMIT)
-        self._stopping = False
+        self._stop = asyncio.Event()
 
     def ask(self, trigger: str) -> None:
         """Have the source looked at soon."""
@@ -55,8 +56,8 @@ class Intake:
         self._bell.ring(trigger, at_once=trigger == "start")
 
     def stop(self) -> None:
-        """End; a look under way is given up."""
-        self._stopping = True
+        """End; a look under way is given up at once, and publishes nothing."""
+        self._stop.set()
         self._bell.ring("stop", at_once=True)
 
     async def run(self) -> None:
@@ -68,13 +69,15 @@ class Intake:
             wait = max(pace.due - around.clock(), 0.0)
             self._pulse(wait)
             reasons = await self._bell.heard(wait)
-            if self._stopping:
+            if self._stop.is_set():
                 return
             if not reasons:
                 around.metrics.triggers.labels("poll").inc()
             self._pulse(FETCH)
             trigger = next((name for name in PRECEDENCE if name in reasons), "poll")
-            reached = await self.look(trigger)
+            reached = await unless(self._stop, self.look(trigger))
+            if reached is None:
+                return
             pace = after(
                 pace, settled=reached, now=around.clock(), interval=self._reading.poll, draw=around.draw()
             )

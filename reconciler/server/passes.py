@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from reconciler.core.plan import Finding
 from reconciler.core.ports import Wire
@@ -14,6 +14,7 @@ from reconciler.core.problem import Severity
 from reconciler.desired.fleet import Fleet
 from reconciler.engine.apply import Occasion, apply
 from reconciler.engine.ears import Ears
+from reconciler.engine.interruption import unless
 from reconciler.engine.journal import Journal
 from reconciler.engine.refusal import refuse
 from reconciler.engine.resume import Settling, resume
@@ -22,8 +23,6 @@ from reconciler.server.cluster import Job
 from reconciler.server.logs import Log
 from reconciler.server.turn import Result, Turn, acted, looked
 from reconciler.store.records import Memory, Opening, utc_now
-
-T = TypeVar("T")
 
 Wires = Callable[[], AbstractAsyncContextManager[Wire]]
 """Makes a way to the nodes, which is closed at the end of its context."""
@@ -66,7 +65,7 @@ class Looking:
 
     async def survey(self, job: Job, wire: Wire) -> Survey | None:
         """What is there and what would be done; None where the job was stopped meanwhile."""
-        return await _unless(job.stop, self._survey(job, wire))
+        return await unless(job.stop, self._survey(job, wire))
 
     async def _survey(self, job: Job, wire: Wire) -> Survey:
         desks = tuple(desk for desk in job.fleet.desks if desk.entry.name == job.cluster)
@@ -96,9 +95,9 @@ class Keeping:
     async def __call__(self, job: Job) -> Turn:
         """Make one cluster so."""
         async with self.looking.wires() as wire:
-            await self._settle(job, wire)
+            await unless(job.stop, self._settle(job, wire))
             found = await self.looking.survey(job, wire)
-            if found is None:
+            if found is None or job.stop.is_set():
                 return HALTED
             if found.violations:
                 await self._refuse(job, found)
@@ -191,18 +190,3 @@ def _looked(found: Survey) -> Turn:
         for violation, override in found.overridden
     ]
     return replace(turn, findings=(*turn.findings, *aside))
-
-
-async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
-    """What `work` gives; None where `stop` is set first. Only for work that may be broken off anywhere."""
-    task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-    finally:
-        stopped.cancel()
-        task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
-    return None

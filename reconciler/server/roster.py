@@ -27,10 +27,13 @@ class Roster:
         self._spawn = spawn
         self._only = only
         self._loops: dict[str, ClusterLoop] = {}
+        self._stopping = False
         self.fleet: Fleet | None = None
 
     def publish(self, fleet: Fleet, trigger: str) -> None:
-        """Have every cluster work towards this fleet from now on."""
+        """Have every cluster work towards this fleet from now on; nothing where the watch is to end."""
+        if self._stopping:
+            return
         self.fleet = fleet
         names = [desk.entry.name for desk in chosen(fleet, self._only)]
         for name in sorted(self._loops.keys() - set(names)):
@@ -42,7 +45,8 @@ class Roster:
             self._loops[name].take(fleet, trigger)
 
     def stop(self) -> None:
-        """Have every loop begin no further step, and end."""
+        """Have every loop begin no further step, and end; no fleet is taken any more."""
+        self._stopping = True
         for loop in self._loops.values():
             loop.stop()
 

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""SIGHUP, too: the terminal that the watch was started from is gone. Under `nohup` it stays ignored."""
 
 
 class Supervision:
     """The tasks of one watch.
+
+    Args:
+        halt: called once, at the moment that `stop` is set.
 
     Attributes:
         stop: set once the watch is to end, by a signal or because a loop broke down.
         hurry: set by a second signal.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, halt: Callable[[], None]) -> None:
+        self._halt = halt
         self.stop = asyncio.Event()
         self.hurry = asyncio.Event()
         self.broken: dict[str, BaseException] = {}
@@ -37,19 +42,29 @@ class Supervision:
 
     @contextmanager
     def signals(self) -> Iterator[None]:
-        """The first SIGTERM or SIGINT sets `stop`, the next one `hurry`."""
+        """The first of `SIGNALS` ends the watch in good order, the next one sets `hurry`."""
         loop = asyncio.get_running_loop()
-        for number in SIGNALS:
+        heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        for number in heard:
             loop.add_signal_handler(number, self.interrupt)
         try:
             yield
         finally:
-            for number in SIGNALS:
+            for number in heard:
                 loop.remove_signal_handler(number)
 
     def interrupt(self) -> None:
         """What a signal does."""
-        (self.hurry if self.stop.is_set() else self.stop).set()
+        if self.stop.is_set():
+            self.hurry.set()
+        else:
+            self.end()
+
+    def end(self) -> None:
+        """Have the watch end in good order."""
+        if not self.stop.is_set():
+            self.stop.set()
+            self._halt()
 
     async def drained(self, grace: float) -> bool:
         """Wait until every loop has ended, for `grace` seconds or until told to hurry; whether all have."""
@@ -77,7 +92,7 @@ class Supervision:
         name = self._tasks.pop(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self.broken[name] = error
-            self.stop.set()
+            self.end()
 
 
 def place_of(error: BaseException) -> str:

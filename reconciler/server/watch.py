@@ -60,7 +60,7 @@ class Watch:
         self._log = log
         self._board = Board()
         self._metrics = Metrics(self._board, dry_run=options.dry_run)
-        self._tasks = Supervision()
+        self._tasks = Supervision(self._halt)
         around = Surroundings(
             board=self._board,
             metrics=self._metrics,
@@ -106,8 +106,14 @@ class Watch:
             folder, stop = self._equipment.source.folder, self._tasks.stop
             spawn(follow(folder, lambda: self._intake.ask("files"), self._log, stop=stop), "files")
 
+    def _halt(self) -> None:
+        """Begin nothing more from this moment on: the signal itself calls this, not a task that it wakes."""
+        self._board.stopping = True
+        self._intake.stop()
+        self._roster.stop()
+
     async def _end(self) -> int:
-        """Begin no further step, wait for those under way, and say what is left."""
+        """Wait for the steps under way, and say what is left."""
         for name, error in sorted(self._tasks.broken.items()):
             words = f"{type(error).__name__} at {place_of(error)}"
             self._log.error("loop broke down", loop=name, words=words, remedy="this is a defect; report it")
@@ -117,9 +123,6 @@ class Watch:
         self._log.info(
             "watch stopping", grace=self._options.grace, **({"under_way": under_way} if under_way else {})
         )
-        self._board.stopping = True
-        self._intake.stop()
-        self._roster.stop()
         drained = await self._tasks.drained(self._options.grace)
         await self._tasks.abandon()
         left = await self._left()

@@ -176,3 +176,26 @@ async def test_a_run_that_breaks_off_leaves_no_courier_behind():
             raise RuntimeError
     assert courier._work is not None
     assert courier._work.done()
+
+
+class SlowLine(Line):
+    """A sink that takes the connection and never answers."""
+
+    async def send(self, method, url, **_):
+        self.calls.append((f"{method} {url}", b"", {}))
+        await asyncio.Event().wait()
+
+
+async def test_a_stop_does_not_wait_for_a_slow_sink_and_the_messages_stay(monkeypatch):
+    monkeypatch.setattr(sink, "HURRIED", 0.01)
+    box, stop = Box(2), asyncio.Event()
+    async with Courier(box, SlowLine(), ENTRY) as courier:
+        farewell = asyncio.create_task(courier.farewell(stop))
+        await asyncio.sleep(0)
+        stop.set()
+        async with asyncio.timeout(10):
+            (finding,) = await farewell
+    assert finding.code == "feedback-undelivered"
+    assert "2 feedback messages still wait" in finding.message
+    assert "the run was asked to stop" in finding.message
+    assert box.delivered == []

@@ -1,6 +1,7 @@
 """The source's loop: the last good fleet stays, whatever becomes of the source."""
 
 import asyncio
+import threading
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
@@ -122,6 +123,46 @@ async def test_a_source_that_is_away_at_the_start_is_asked_again():
     async with Site(AWAY, AWAY, "a", poll=0.005).running() as site:
         await until(lambda: site.published)
     assert site.published == [("a", "poll")]
+
+
+class Hung:
+    """A source that was asked and never answers; it notes that it was given up."""
+
+    def __init__(self):
+        self.asked, self.given_up = asyncio.Event(), False
+
+    async def snapshot(self):
+        self.asked.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.given_up = True
+
+
+async def test_stopping_gives_up_a_look_that_hangs():
+    site = Site("a")
+    hung = Hung()
+    site.intake = Intake(Reading(hung, load, site.publish, FOREVER), site.rig.around)
+    async with site.running():
+        await hung.asked.wait()
+    assert hung.given_up
+    assert site.published == []
+
+
+async def test_a_revision_whose_files_are_still_being_read_is_not_published_after_the_stop():
+    site, begun, go_on = Site("a"), threading.Event(), threading.Event()
+
+    def slow(snapshot):
+        begun.set()
+        go_on.wait(10)
+        return load(snapshot)
+
+    site.intake = Intake(Reading(site.source, slow, site.publish, FOREVER), site.rig.around)
+    async with site.running():
+        await asyncio.to_thread(begun.wait, 10)
+    go_on.set()
+    await asyncio.sleep(0)
+    assert site.published == []
 
 
 async def test_stopping_does_not_wait_for_the_poll():

@@ -164,6 +164,51 @@ async def test_stopped_while_looking_it_does_not_wait_for_slow_nodes(store):
             assert await task == HALTED
 
 
+class EndlessLook(FakeDriver):
+    """A product whose nodes never tell how a step stands."""
+
+    async def look(self, step, wire):
+        self.world.entered.set()
+        await asyncio.Event().wait()
+
+
+async def test_stopped_while_settling_what_a_killed_run_left_it_begins_nothing(store):
+    bench = Bench(store, values={"a": "old", "b": "old"})
+    bench.world.fault("a", "killed before")
+    with suppress(Killed):
+        await bench.keeping(job(TWO))
+    heir = Bench(store, values=bench.world.values)
+    heir.drivers["fake"] = EndlessLook(heir.world)
+    stop = asyncio.Event()
+    task = asyncio.create_task(heir.keeping(job(TWO, stop=stop)))
+    async with asyncio.timeout(10):
+        await heir.world.entered.wait()
+        stop.set()
+        assert await task == HALTED
+    assert heir.world.acts == []
+    assert len(await store.unsettled()) == 1
+
+
+class StopsAfterPlanning(FakeDriver):
+    """A product at whose last reading the stop comes."""
+
+    def __init__(self, world, stop):
+        super().__init__(world)
+        self.stop = stop
+
+    def plan(self, desired, observed):
+        self.stop.set()
+        return super().plan(desired, observed)
+
+
+async def test_a_stop_that_comes_with_the_plan_lets_no_run_begin(store):
+    bench, stop = Bench(store, values={"a": "old"}), asyncio.Event()
+    bench.drivers["fake"] = StopsAfterPlanning(bench.world, stop)
+    assert await bench.keeping(job(TWO, stop=stop)) == HALTED
+    assert bench.world.acts == []
+    assert await store.runs() == ()
+
+
 async def test_a_node_to_keep_to():
     bench = Bench(values={"a": "old", "b": "older"})
     narrow = Looking(bench.drivers, bench.way, bench.nothing, only="a")

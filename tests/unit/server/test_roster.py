@@ -23,7 +23,7 @@ class SlowEdge(Script):
 
 
 async def test_a_slow_cluster_holds_up_nobody():
-    rig, tasks, script = Rig(interval=0.005), Supervision(), SlowEdge(CONVERGED)
+    rig, tasks, script = Rig(interval=0.005), Supervision(lambda: None), SlowEdge(CONVERGED)
     roster = Roster(script, rig.around, tasks.spawn)
     roster.publish(fleet("a", "edge", "live"), "start")
     await until(lambda: sum(job.cluster == "live" for job in script.jobs) >= 3)
@@ -33,7 +33,7 @@ async def test_a_slow_cluster_holds_up_nobody():
 
 
 async def test_a_new_fleet_starts_what_is_missing_and_rests_what_left():
-    rig, tasks, script = Rig(), Supervision(), Script()
+    rig, tasks, script = Rig(), Supervision(lambda: None), Script()
     roster = Roster(script, rig.around, tasks.spawn)
     roster.publish(fleet("a", "edge", "live"), "start")
     await script.ran(2)
@@ -58,8 +58,26 @@ def test_only_names_a_cluster_or_a_node():
     assert "edge, live" in caught.value.remedy
 
 
+async def test_once_stopped_no_fleet_is_taken_and_no_loop_started():
+    rig, script, begun = Rig(), Script(), []
+    roster = Roster(script, rig.around, lambda loop, name: (loop.close(), begun.append(name)))
+    roster.stop()
+    roster.publish(fleet("a", "edge"), "poll")
+    assert (begun, script.jobs, roster.fleet) == ([], [], None)
+
+
+async def test_the_signal_itself_halts_the_loops_once():
+    halted = []
+    tasks = Supervision(lambda: halted.append("now"))
+    tasks.interrupt()
+    assert halted == ["now"]
+    tasks.interrupt()
+    tasks.end()
+    assert halted == ["now"]
+
+
 async def test_a_loop_that_breaks_down_ends_the_watch():
-    tasks = Supervision()
+    tasks = Supervision(lambda: None)
 
     async def broken():
         raise RuntimeError("half a watch deceives")
@@ -71,7 +89,7 @@ async def test_a_loop_that_breaks_down_ends_the_watch():
 
 
 async def test_the_second_signal_cuts_the_waiting_short():
-    tasks = Supervision()
+    tasks = Supervision(lambda: None)
     tasks.spawn(asyncio.Event().wait(), "cluster edge")
     tasks.interrupt()
     assert tasks.stop.is_set()
@@ -86,7 +104,7 @@ async def test_the_second_signal_cuts_the_waiting_short():
 
 
 async def test_the_grace_is_bounded():
-    tasks = Supervision()
+    tasks = Supervision(lambda: None)
     tasks.spawn(asyncio.Event().wait(), "cluster edge")
     assert not await tasks.drained(0.01)
     await tasks.abandon()

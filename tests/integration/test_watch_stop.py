@@ -1,0 +1,135 @@
+"""A stop stops: nothing begins after the signal, and what only reads is given up at once."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from support_git import ALONE
+from watch_process import Stage, fleet_file
+
+PROMPT = 20
+"""Seconds within which a watch ends that has nothing to bring to its end; the grace is 60 s."""
+
+
+@pytest.fixture
+async def stage(tmp_path):
+    stage = Stage(tmp_path)
+    async with stage.nodes():
+        stage.repository.commit({"fleet.yaml": fleet_file(stage.addresses, "block_new_session")})
+        yield stage
+
+
+async def file_appeared(path):
+    async with asyncio.timeout(30):
+        while not path.exists() or not path.read_text():
+            await asyncio.sleep(0.01)
+    return path.read_text().split()
+
+
+def is_alive(process):
+    """Whether a process runs; one that has ended and waits to be collected does not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def hung_git(folder):
+    """A git that hangs with a helper of its own, as one does that waits for ssh; tells both processes."""
+    folder.mkdir()
+    script = folder / "git"
+    script.write_text(
+        f'#!/bin/sh\ncase "$*" in *ls-remote*|*fetch*) sleep 600 & echo $$ $! > {folder}/pids; wait;; esac\n'
+        'exec /usr/bin/git "$@"\n'
+    )
+    script.chmod(0o755)
+    return folder
+
+
+async def ended_promptly(watch):
+    began = time.monotonic()
+    status = await watch.ended()
+    assert time.monotonic() - began < PROMPT
+    stopping = [line["event"] for line in watch.lines].index("watch stopping")
+    after = {line["event"] for line in watch.lines[stopping + 1 :]}
+    assert after <= {"pass ended", "watch ended"}, watch.log
+    return status
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+async def test_a_stop_during_a_hung_fetch_ends_it_with_all_it_started(stage, monkeypatch, number):
+    folder = hung_git(stage.folder / "bin")
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    source = f"file://{stage.repository.folder}"
+    async with stage.watch("--ref", "main", "--grace", "60s", source=source) as watch:
+        processes = [int(number) for number in await file_appeared(folder / "pids")]
+        watch.signal(number)
+        assert await ended_promptly(watch) == 0
+    assert [is_alive(process) for process in processes] == [False, False]
+    assert stage.changes() == []
+
+
+@asynccontextmanager
+async def mute_server():
+    """A server that takes connections and says nothing."""
+    asked = asyncio.Event()
+
+    async def take(reader, writer):
+        asked.set()
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(take, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1], asked
+
+
+async def test_a_stop_during_a_download_that_hangs(stage):
+    async with mute_server() as (port, asked):
+        source = f"http://127.0.0.1:{port}/fleet.tar.gz"
+        async with stage.watch("--grace", "60s", source=source) as watch:
+            await asyncio.wait_for(asked.wait(), 30)
+            watch.signal()
+            assert await ended_promptly(watch) == 0
+
+
+async def test_a_stop_while_nodes_are_read_begins_no_step(stage):
+    for node in stage.simulation.nodes:
+        await stage.simulation.fault(node, "silent", on="any")
+    async with stage.watch("--grace", "60s") as watch:
+        async with asyncio.timeout(30):
+            while not stage.simulation.calls():
+                await asyncio.sleep(0.01)
+        watch.signal()
+        assert await ended_promptly(watch) == 0
+    stage.simulation.clear()
+    assert stage.changes() == []
+    assert not [line for line in watch.lines if line["event"] == "step began"]
+
+
+async def test_a_hangup_is_ignored_where_it_was_ignored_at_the_start(stage, monkeypatch):
+    environment = {**os.environ, **ALONE, "HOME": str(stage.folder)}
+    process = await asyncio.create_subprocess_exec(
+        *("nohup", "python", "-m", "reconciler.cli.main", "watch", str(stage.repository.folder)),
+        *("--listen", "off", "--dry-run", "--state", str(stage.state), "--log-format", "json"),
+        env={**environment, "PATH": f"{Path(sys.executable).parent}:{environment['PATH']}"},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        while b"revision read" not in (line := await process.stderr.readline()):
+            assert line
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGTERM)
+        log = await process.stderr.read()
+    finally:
+        status = await process.wait()
+    assert status == 0
+    assert log.count(b"watch stopping") == 1
+    assert b"watch cut off" not in log

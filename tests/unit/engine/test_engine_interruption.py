@@ -1,0 +1,110 @@
+"""What a stop gives up at once, and what it never begins."""
+
+import asyncio
+
+import pytest
+from support_driver import FakeDriver, FakeNode, NoWire, Wish, World, cluster
+
+from reconciler.core.observation import Observed, Present
+from reconciler.core.outcome import State
+from reconciler.engine.interruption import unless
+from reconciler.engine.perform import STOPPED, Bench, perform
+
+
+class Hung:
+    """Work that never ends by itself and notes how it was ended."""
+
+    def __init__(self):
+        self.begun, self.ended = asyncio.Event(), False
+
+    async def __call__(self):
+        self.begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)  # closing a connection takes a moment, too
+            self.ended = True
+
+
+async def answer(value):
+    return value
+
+
+async def fails():
+    raise OSError("no route")
+
+
+async def test_work_that_ends_gives_its_answer_and_its_error():
+    assert await unless(asyncio.Event(), answer(7)) == 7
+    with pytest.raises(OSError, match="no route"):
+        await unless(asyncio.Event(), fails())
+
+
+async def test_work_under_way_has_ended_when_the_stop_gives_it_up():
+    stop, hung = asyncio.Event(), Hung()
+    waiting = asyncio.create_task(unless(stop, hung()))
+    await hung.begun.wait()
+    stop.set()
+    async with asyncio.timeout(10):
+        assert await waiting is None
+    assert hung.ended
+
+
+async def test_after_the_stop_work_is_not_even_begun():
+    stop, hung = asyncio.Event(), Hung()
+    stop.set()
+    assert await unless(stop, hung()) is None
+    assert not hung.begun.is_set()
+
+
+async def test_whoever_waits_may_be_cancelled_and_takes_the_work_along():
+    hung = Hung()
+    waiting = asyncio.create_task(unless(asyncio.Event(), hung()))
+    await hung.begun.wait()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert hung.ended
+
+
+async def test_work_that_fails_while_it_is_given_up_is_passed_over():
+    stop, begun = asyncio.Event(), asyncio.Event()
+
+    async def stubborn():
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise OSError("the connection was lost while closing")
+
+    waiting = asyncio.create_task(unless(stop, stubborn()))
+    await begun.wait()
+    stop.set()
+    assert await waiting is None
+
+
+class Silent(FakeDriver):
+    """A product whose nodes accept a question and never answer."""
+
+    async def look(self, step, wire):
+        self.world.entered.set()
+        await asyncio.Event().wait()
+
+
+async def test_a_step_whose_node_is_still_being_asked_is_given_up_and_nothing_is_sent():
+    world, stop, intents = World({"n": "old"}), asyncio.Event(), []
+    driver = Silent(world)
+    entry = cluster("c", {"n": FakeNode(name="n", value="new")})
+    plan = driver.plan(Wish(entry), Observed({"n": Present("old")}))
+
+    async def intend(step):
+        intents.append(step.id)
+
+    bench = Bench(driver, NoWire(), plan.payloads, intend, stop)
+    performing = asyncio.create_task(perform(plan.steps[0], bench))
+    async with asyncio.timeout(10):
+        await world.entered.wait()
+        stop.set()
+        outcome = (await performing).outcome
+    assert (outcome.state, outcome.reason) == (State.SKIPPED, STOPPED)
+    assert (intents, world.acts) == ([], [])
