@@ -10,6 +10,7 @@ from reconciler.core.plan import Revision
 from reconciler.core.ports import Snapshot
 from reconciler.errors import SourceError, SourceUnreachable
 from reconciler.sources import worktree
+from reconciler.sources.content import Budget
 from reconciler.sources.layout import Layout
 from reconciler.sources.limits import LIMITS, Limits
 from reconciler.sources.scan import Digests, FolderFiles, scan
@@ -65,7 +66,8 @@ class FolderSource:
             if self._last and self._same(self._last, revision, layout):
                 return self._last
             signer = await self._signer(self._trust, before, layout) if self._trust else None
-            self._last = signed(Snapshot(revision, FolderFiles(layout, self.limits)), signer)
+            files = FolderFiles(layout, self.limits, Budget(str(self.folder), self.limits))
+            self._last = signed(Snapshot(revision, files), signer)
             return self._last
         raise SourceUnreachable(f"{self.folder} is being changed all the while", remedy="Try again.")
 

@@ -15,6 +15,7 @@ from reconciler.sources import git_errors, git_refs, git_tree
 from reconciler.sources.address import Address
 from reconciler.sources.git_command import Git, GitFailed
 from reconciler.sources.git_refs import Ref
+from reconciler.sources.limits import LIMITS
 
 if TYPE_CHECKING:
     import pygit2
@@ -121,7 +122,7 @@ class Copy:
         fetched = repository.references.get(local)
         if fetched is None:
             raise git_tree.Damaged(self.place.shown, str(self.folder))
-        target = git_tree.stored(repository, fetched.target, where=self.place.shown)
+        target = git_tree.stored(repository, fetched.target, git_tree.Place(self.place.shown, "", LIMITS))
         return self._peeled(target, ref.name), str(fetched.target)
 
     async def _exact(self, id_: str, *, head: bool) -> str | None:

@@ -10,16 +10,20 @@ from reconciler.core.plan import Revision
 from reconciler.core.ports import Snapshot
 from reconciler.errors import SourceError
 from reconciler.sources import content
+from reconciler.sources.content import Counts
 from reconciler.sources.layout import Layout
-from reconciler.sources.limits import Limits
+from reconciler.sources.limits import LIMITS, Limits, size
 from reconciler.sources.text import line, name, shown
 
 if TYPE_CHECKING:
     import pygit2
 
 SHORT = 12
-LONGEST_LINK = 4096
 LINK = 0o120000
+TREE = 0o040000
+SUBMODULE = 0o160000
+LARGEST = LIMITS.file_bytes
+"""Bytes of any object at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,8 @@ class CommitFiles:
 
     repository: pygit2.Repository
     layout: Layout
-    limits: Limits
+    place: Place
+    budget: content.Budget
 
     def names(self) -> Iterable[str]:
         """Paths of all files, sorted."""
@@ -56,8 +61,9 @@ class CommitFiles:
             FileNotFoundError: there is no such file.
             SourceError: it is a Git LFS pointer, too large, in a submodule or behind a wrong link.
         """
-        blob = stored(self.repository, self.layout.files[self.layout.find(path)], where=self.layout.where)
-        content.within(self.limits, where=self.layout.where, path=path, count=blob.size)
+        full = self.layout.find(path)
+        blob = _blob(self.repository, self.layout.files[full], self.place, path)
+        self.budget.spend(full, blob.size)
         return content.whole(blob.data, where=self.layout.where, path=path)
 
 
@@ -67,20 +73,21 @@ def snapshot(repository: pygit2.Repository, commit: str, place: Place) -> Snapsh
     Raises:
         SourceError: the commit has no such folder, or too many files.
     """
-    found = stored(repository, commit, where=place.where)
-    layout = _looked_at(repository, found.tree, place, commit[:SHORT])
+    found = stored(repository, commit, place)
+    layout = _looked_at(repository, stored(repository, found.tree_id, place), place, commit[:SHORT])
     revision = Revision(
         source=f"{place.where}//{place.path}" if place.path else place.where,
         id=commit,
         short=commit[:SHORT],
         title=line(found.raw_message.decode("utf-8", "replace")),
     )
-    return Snapshot(revision, CommitFiles(repository, layout, place.limits))
+    budget = content.Budget(place.where, place.limits)
+    return Snapshot(revision, CommitFiles(repository, layout, place, budget))
 
 
 def _looked_at(repository: pygit2.Repository, tree: pygit2.Tree, place: Place, commit: str) -> Layout:
     """The wanted folder alone, or all of the commit where links lead out of that folder."""
-    alone = _subtree(tree, place.path)
+    alone = _subtree(repository, tree, place)
     if alone is not None:
         layout = _layout(repository, alone, place, place.path)
         if not layout.links:
@@ -94,16 +101,12 @@ def _looked_at(repository: pygit2.Repository, tree: pygit2.Tree, place: Place, c
     return found
 
 
-def _subtree(tree: pygit2.Tree, path: str) -> pygit2.Tree | None:
-    import pygit2  # noqa: PLC0415  (only git sources pay for it)
-
-    for part in path.split("/") if path else ():
-        if part not in tree:
+def _subtree(repository: pygit2.Repository, tree: pygit2.Tree, place: Place) -> pygit2.Tree | None:
+    for part in place.path.split("/") if place.path else ():
+        named = [entry for entry in tree if name(entry.raw_name or b"") == part]
+        if not named or named[0].filemode != TREE:
             return None
-        entry = tree[part]
-        if not isinstance(entry, pygit2.Tree):
-            return None
-        tree = entry
+        tree = stored(repository, named[0].id, place)
     return tree
 
 
@@ -136,18 +139,39 @@ def opened(folder: str, *, where: str) -> pygit2.Repository:
         raise Damaged(where, folder) from error
 
 
-def stored(repository: pygit2.Repository, key: pygit2.Oid | str, *, where: str) -> Any:
+def stored(repository: pygit2.Repository, key: pygit2.Oid | str, place: Place) -> Any:
     """An object that has to be in the repository.
 
     Raises:
         Damaged: it is not, or cannot be read.
+        SourceError: it is larger than anything that is read.
     """
     import pygit2  # noqa: PLC0415  (only git sources pay for it)
 
     try:
-        return repository[key]
+        # The header first: an object of gigabytes packs into kilobytes, and is whole in memory once read.
+        _, count = repository.odb.read_header(key if isinstance(key, pygit2.Oid) else pygit2.Oid(hex=key))
+        if count <= LARGEST:
+            return repository[key]
     except (KeyError, pygit2.GitError) as error:
-        raise Damaged(where, repository.path) from error
+        raise Damaged(place.where, repository.path) from error
+    raise SourceError(
+        f"{place.where}: the object {key} of the commit has {size(count)}, more than the "
+        f"{size(LARGEST)} that are read",
+        remedy="Keep large files out of the desired state.",
+    )
+
+
+def _blob(repository: pygit2.Repository, key: pygit2.Oid, place: Place, path: str) -> Any:
+    """A file's contents; as `stored`, with the file's name in the message."""
+    import pygit2  # noqa: PLC0415  (only git sources pay for it)
+
+    try:
+        _, count = repository.odb.read_header(key)
+    except (KeyError, pygit2.GitError) as error:
+        raise Damaged(place.where, repository.path) from error
+    content.within(place.limits, where=place.where, path=path, count=count)
+    return stored(repository, key, place)
 
 
 @dataclass
@@ -158,29 +182,48 @@ class _Sorted:
 
 
 def _layout(repository: pygit2.Repository, tree: pygit2.Tree, place: Place, base: str) -> Layout:
-    found = _Sorted()
-    for number, (path, entry) in enumerate(_walk(tree, f"{base}/" if base else ""), start=1):
-        if number > place.limits.files:
-            raise SourceError(
-                f"{place.where} has more than {place.limits.files:,} files",
-                remedy="Look at a folder of it with --path.",
-            )
-        if entry.filemode == LINK:
-            target = stored(repository, entry.id, where=place.where)
-            found.links[path] = name(target.data[:LONGEST_LINK])
-        elif entry.type_str == "commit":
-            found.closed[path] = "it is a submodule, and those are not fetched"
-        else:
-            found.files[path] = entry.id
+    """What is below a tree, sorted.
+
+    A commit of a few kilobytes can nest trees without end for a walk: thousands of levels, or one tree
+    that holds another ten times, which holds another ten times. So the walk has no recursion, and folders
+    count, also empty ones.
+    """
+    found, counts = _Sorted(), Counts(place.where, place.limits)
+    todo = [(tree, f"{base}/" if base else "")]
+    while todo:
+        folder, prefix = todo.pop()
+        for path, entry in _entries(folder, prefix, place.where):
+            if entry.filemode == TREE:
+                counts.folder(path)
+                todo.append((stored(repository, entry.id, place), f"{path}/"))
+            elif entry.filemode == LINK:
+                target = name(_blob(repository, entry.id, place, path).data)
+                counts.link(path, target)
+                found.links[path] = target
+            elif entry.filemode == SUBMODULE:
+                counts.file(path)
+                found.closed[path] = "it is a submodule, and those are not fetched"
+            else:
+                counts.file(path)
+                found.files[path] = entry.id
     return Layout(place.where, found.files, found.links, found.closed, base, place.limits.files)
 
 
-def _walk(tree: pygit2.Tree, prefix: str) -> Iterator[tuple[str, pygit2.Object]]:
-    import pygit2  # noqa: PLC0415  (only git sources pay for it)
+def _entries(tree: pygit2.Tree, prefix: str, where: str) -> Iterator[tuple[str, pygit2.Object]]:
+    """The entries of one tree by their paths.
 
+    Raises:
+        SourceError: two have the same name, or one has a name that no file can have.
+    """
+    before: set[str] = set()
     for entry in tree:
-        path = prefix + name(entry.raw_name or b"")
-        if isinstance(entry, pygit2.Tree):
-            yield from _walk(entry, f"{path}/")
-        else:
-            yield path, entry
+        own = name(entry.raw_name or b"")
+        # git writes no such tree, but everybody can: `a/b` in one tree stands for what another tree holds.
+        if own in ("", ".", "..") or "/" in own or own in before:
+            raise SourceError(
+                f"{where}: the commit is damaged: a folder of it has the entry {shown(prefix + own)}, "
+                "which is a name that no file can have, or is there twice",
+                remedy="Make the commit anew; `git fsck` tells more.",
+            )
+        before.add(own)
+        yield prefix + own, entry

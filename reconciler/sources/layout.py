@@ -14,6 +14,8 @@ from reconciler.sources.text import shown
 
 HOPS = 40
 """Links followed for one path; Linux stops at the same number."""
+STEPS = 1000
+"""Parts of paths gone through for one path, with those of the links on its way."""
 
 
 def clean(path: str) -> str | None:
@@ -57,17 +59,22 @@ class Layout:
     def _names(self) -> tuple[str, ...]:
         start = f"{self.base}/" if self.base else ""
         found = {path[len(start) :] for path in self.files if path.startswith(start)}
+        looked_at = 0
         for link in sorted(path for path in self.links if path.startswith(start)):
             for path in self._through(link):
-                found.add(path[len(start) :])
-                if len(found) > self.most:
+                looked_at += 1
+                if path is not None:
+                    found.add(path[len(start) :])
+                # What is looked at counts, too: a link to a folder of broken links finds nothing.
+                if max(looked_at, len(found)) > self.most:
                     raise SourceError(
                         f"{self.where}: the links in it lead to more than {self.most:,} files",
                         remedy=f"Look at the link {shown(link)}.",
                     )
         return tuple(sorted(found))
 
-    def _through(self, link: str) -> Iterator[str]:
+    def _through(self, link: str) -> Iterator[str | None]:
+        """The paths that a link adds; None for each that was looked at and adds nothing."""
         try:
             end = self._follow(link)
         except SourceError:
@@ -79,14 +86,21 @@ class Layout:
         below = f"{end}/" if end else ""
         first, last = (bisect_left(self._paths, edge) for edge in (below, f"{below}{chr(0x10FFFF)}"))
         for path in self._paths[first:last]:
-            if path in self.files or self._leads_to_file(path):
-                yield f"{link}/{path[len(below) :]}"
+            leads = path in self.files or self._leads_to_file(path)
+            yield f"{link}/{path[len(below) :]}" if leads else None
 
     def _leads_to_file(self, link: str) -> bool:
-        try:
-            return self._follow(link) in self.files
-        except SourceError:
-            return False
+        if link not in self._ends:
+            try:
+                self._ends[link] = self._follow(link) in self.files
+            except SourceError:
+                self._ends[link] = False
+        return self._ends[link]
+
+    @cached_property
+    def _ends(self) -> dict[str, bool]:
+        """Link -> whether it leads to a file, for those asked for already."""
+        return {}
 
     @cached_property
     def _paths(self) -> list[str]:
@@ -137,9 +151,12 @@ class Layout:
     def _follow(self, path: str) -> str:
         todo = path.split("/")[::-1]
         done: list[str] = []
-        hops = 0
+        hops = steps = 0
         while todo:
             part = todo.pop()
+            steps += 1
+            if steps > STEPS:
+                raise SourceError(f"{self.where}: the links at {shown(path)} lead through too many folders")
             if part in ("", "."):
                 continue
             if part == "..":

@@ -13,8 +13,13 @@ class Limits:
 
     Args:
         files: files (for an archive, members) at most.
+        folders: folders at most; empty ones count, for a git tree can hold them in exponential numbers.
+        links: symbolic links at most.
+        depth: folders above one another at most.
+        path_chars: characters of one path, and of one link's target, at most.
         file_bytes: bytes of one file at most; a larger one is refused where it is read.
-        total_bytes: bytes of all files together at most; for an archive, of its unpacked form.
+        total_bytes: bytes of all files together at most; for an archive, of its unpacked form; for a
+            commit, of all files that are read.
         download_bytes: bytes of an archive as it lies on disk or is downloaded, at most.
         ratio: unpacked bytes for each packed byte at most. A fleet of nearly equal settings reaches
             about 120, gzip itself can reach 1032.
@@ -22,6 +27,10 @@ class Limits:
     """
 
     files: int = 50_000
+    folders: int = 50_000
+    links: int = 5_000
+    depth: int = 64
+    path_chars: int = 1024
     file_bytes: int = 16 * MIB
     total_bytes: int = 512 * MIB
     download_bytes: int = 128 * MIB

@@ -15,6 +15,7 @@ from typing import TypeAlias
 
 from reconciler.errors import SourceError, SourceUnreachable
 from reconciler.sources import content
+from reconciler.sources.content import SMALLER, Counts
 from reconciler.sources.layout import Layout
 from reconciler.sources.limits import Limits, size
 from reconciler.sources.text import name
@@ -55,12 +56,12 @@ def scan(folder: Path, *, ignored: Collection[str], limits: Limits) -> Layout:
     Args:
         folder: where to look.
         ignored: paths from the folder that are left out; folders end with `/`.
-        limits: `files` applies.
+        limits: all but the sizes apply.
 
     Raises:
-        SourceError: it cannot be read, or holds too many files.
+        SourceError: it cannot be read, holds too many files, or is nested too deep.
     """
-    walk = _Walk(folder, frozenset(path.rstrip("/") for path in ignored), limits)
+    walk = _Walk(frozenset(path.rstrip("/") for path in ignored), Counts(str(folder), limits))
     todo = [(str(folder), "")]
     while todo:
         place, prefix = todo.pop()
@@ -77,9 +78,8 @@ def scan(folder: Path, *, ignored: Collection[str], limits: Limits) -> Layout:
 
 @dataclass
 class _Walk:
-    folder: Path
     ignored: Collection[str]
-    limits: Limits
+    counts: Counts
     files: dict[str, Found] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
     closed: dict[str, str] = field(default_factory=dict)
@@ -94,16 +94,15 @@ class _Walk:
             if path in self.ignored:
                 self.closed[path] = "git is told to ignore it (.gitignore)"
             elif entry.is_symlink():
-                self.links[path] = name(os.fsencode(Path(entry.path).readlink()))
+                target = name(os.fsencode(Path(entry.path).readlink()))
+                self.counts.link(path, target)
+                self.links[path] = target
             elif entry.is_dir(follow_symlinks=False):
+                self.counts.folder(path)
                 yield entry.path, f"{path}/"
             else:
+                self.counts.file(path)
                 self._file(path, entry)
-            if len(self.files) + len(self.links) > self.limits.files:
-                raise SourceError(
-                    f"{self.folder} holds more than {self.limits.files:,} files",
-                    remedy="Choose the folder of the desired state alone.",
-                )
 
     def _file(self, path: str, entry: os.DirEntry[str]) -> None:
         status = entry.stat(follow_symlinks=False)
@@ -132,9 +131,12 @@ def read(found: Found) -> bytes:
         SourceError: it cannot be read.
     """
     try:
-        with os.fdopen(os.open(found.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
-            data = file.read(found.bytes + 1)
-            same = mark_of(os.fstat(file.fileno())) == found.mark and len(data) == found.bytes
+        # Without O_NONBLOCK a pipe that took the file's place since would be waited for, for ever.
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        with os.fdopen(os.open(found.path, flags), "rb") as file:
+            same = mark_of(os.fstat(file.fileno())) == found.mark
+            data = file.read(found.bytes + 1) if same else b""
+            same = same and mark_of(os.fstat(file.fileno())) == found.mark and len(data) == found.bytes
     except FileNotFoundError:
         same = False
     except OSError as error:
@@ -169,7 +171,7 @@ class Digests:
         if readable > self.limits.total_bytes:
             raise SourceError(
                 f"{layout.where} holds {size(readable)} in files, more than {size(self.limits.total_bytes)}",
-                remedy="Choose the folder of the desired state alone.",
+                remedy=SMALLER,
             )
         self.known = {path: (found.mark, self._of(path, found)) for path, found in sorted(files.items())}
         whole = hashlib.sha256()
@@ -194,6 +196,7 @@ class FolderFiles:
 
     layout: Layout
     limits: Limits
+    budget: content.Budget
 
     def names(self) -> tuple[str, ...]:
         """Paths of all files, sorted."""
@@ -207,6 +210,8 @@ class FolderFiles:
             SourceUnreachable: it was changed after the scan.
             SourceError: git ignores it, a link leads out, it is too large, or a Git LFS pointer.
         """
-        found = self.layout.files[self.layout.find(path)]
+        full = self.layout.find(path)
+        found = self.layout.files[full]
         content.within(self.limits, where=self.layout.where, path=path, count=found.bytes)
+        self.budget.spend(full, found.bytes)
         return content.whole(read(found), where=self.layout.where, path=path)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
+import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 from reconciler.core.plan import Revision
 from reconciler.core.ports import Snapshot
@@ -122,16 +125,16 @@ class TarballFile:
         for end in self.packing.beside:
             place = self.file.with_name(self.file.name + end)
             if place.is_file():
-                with place.open("rb") as opened:
-                    return opened.read(LARGEST_SIGNATURE)
+                with _opened(place) as file:
+                    return file.read(LARGEST_SIGNATURE)
         return None
 
     def _read(self) -> tuple[tuple[int, ...], bytes | None]:
         """The mark of the file and its bytes; no bytes where they are still those of the last look."""
         try:
-            with self.file.open("rb") as opened:
-                stat = os.fstat(opened.fileno())
-                mark = (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+            with _opened(self.file) as opened:
+                status = os.fstat(opened.fileno())
+                mark = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
                 if self._last and self._last[0] == mark:
                     return mark, None
                 most = self.packing.limits.download_bytes
@@ -144,6 +147,19 @@ class TarballFile:
         if len(data) > most:
             raise SourceError(f"the tarball {self.file} is larger than {size(most)}", remedy="Pack less.")
         return mark, data
+
+
+def _opened(file: Path) -> BinaryIO:
+    """A regular file, open for reading: a pipe in its place would be waited for, for ever.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+    """
+    opened = os.fdopen(os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb")
+    if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+        opened.close()
+        raise OSError(errno.EINVAL, "it is no regular file", str(file))
+    return opened
 
 
 class TarballUrl:

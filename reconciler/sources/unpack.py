@@ -22,9 +22,6 @@ from reconciler.sources.limits import LIMITS, Limits
 from reconciler.sources.tar import BLOCK
 from reconciler.sources.text import shown
 
-LONGEST_NAME = 1024
-DEEPEST = 64
-MOST_LINKS = 1000
 SPECIAL = {
     "3": "a character device",
     "4": "a block device",
@@ -140,7 +137,7 @@ class _Sorter:
             raise self._refused(number, name, "has an absolute path")
         if ".." in parts:
             raise self._refused(number, name, "leads out of the archive with '..'")
-        if len(name) > LONGEST_NAME or len(parts) > DEEPEST:
+        if len(name) > self.limits.path_chars or len(parts) > self.limits.depth:
             raise self._refused(number, name, "has a path that is too long")
         if not parts and member.kind != "5":
             raise self._refused(number, name, "has no name")
@@ -169,7 +166,9 @@ class _Sorter:
 
     def _symbolic_link(self, number: int, path: str, member: tar.Member) -> None:
         target = member.link
-        if len(target) > LONGEST_NAME or target.count("/") > DEEPEST or len(self.links) >= MOST_LINKS:
+        limits = self.limits
+        too_long = len(target) > limits.path_chars or target.count("/") > limits.depth
+        if too_long or len(self.links) >= limits.links:
             raise self._refused(number, path, "is one link too many, or leads too far")
         if not target or not all(char.isprintable() for char in target):
             raise self._refused(number, path, "is a link to a name that cannot be")

@@ -1,0 +1,177 @@
+"""What comes from a source is bounded in number, depth, size and time, whichever source it is."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from dataclasses import replace
+
+import pygit2
+import pytest
+from support_git import alone
+
+from reconciler.errors import SourceError
+from reconciler.sources.folder import FolderSource
+from reconciler.sources.git_tree import Place, snapshot
+from reconciler.sources.layout import Layout
+from reconciler.sources.limits import LIMITS
+from reconciler.sources.locate import locate
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch, tmp_path):
+    alone(monkeypatch, tmp_path)
+
+
+class Objects:
+    """A bare repository whose objects are written as given, also those that git would refuse to write."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.repository = pygit2.init_repository(folder, bare=True, initial_head="main")
+
+    def blob(self, data=b"clusters: []\n"):
+        return self.repository.create_blob(data)
+
+    def tree(self, *entries):
+        raw = b"".join(b"%s %s\0%s" % (mode, name, oid.raw) for mode, name, oid in entries)
+        return self.repository.write(pygit2.enums.ObjectType.TREE, raw)
+
+    def commit(self, tree):
+        who = pygit2.Signature("a", "a@example.com", 0)
+        return str(
+            self.repository.create_commit("refs/heads/main", who, who, "Odd", tree, self._parents(), "utf-8")
+        )
+
+    def _parents(self):
+        known = self.repository.references.get("refs/heads/main")
+        return [known.target] if known else []
+
+    def read(self, commit, **limits):
+        return snapshot(self.repository, commit, Place("r.git", "", replace(LIMITS, **limits)))
+
+
+@pytest.fixture
+def objects(tmp_path):
+    return Objects(tmp_path / "r.git")
+
+
+def test_a_tree_of_more_levels_than_python_can_recurse_is_refused(objects):
+    file = objects.blob()
+    tree = objects.tree((b"100644", b"fleet.yaml", file))
+    for _ in range(1100):
+        tree = objects.tree((b"40000", b"d", tree), (b"100644", b"fleet.yaml", file))
+    with pytest.raises(SourceError, match="nested more than 64 folders deep"):
+        objects.read(objects.commit(tree))
+
+
+@pytest.mark.parametrize("full", [False, True], ids=["empty", "with a file"])
+def test_a_tree_that_holds_another_ten_times_is_refused_at_once(objects, full):
+    """Ten levels of ten are 10,000,000,000 folders in eleven objects."""
+    tree = objects.tree(*([(b"100644", b"f", objects.blob())] if full else []))
+    for _ in range(10):
+        tree = objects.tree(*((b"40000", b"d%d" % number, tree) for number in range(10)))
+    began = time.monotonic()
+    with pytest.raises(SourceError, match=r"holds more than 50,000 fo?(lders|files)"):
+        objects.read(objects.commit(tree))
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("name", [b"..", b".", b"a/b"], ids=["up", "here", "slash"])
+def test_a_name_that_no_file_can_have_is_refused(objects, name):
+    tree = objects.tree((b"100644", name, objects.blob()))
+    with pytest.raises(SourceError, match="name that no file can have, or is there twice"):
+        objects.read(objects.commit(tree))
+
+
+def test_two_entries_of_one_name_are_refused(objects):
+    tree = objects.tree((b"100644", b"a", objects.blob(b"1")), (b"100644", b"a", objects.blob(b"2")))
+    with pytest.raises(SourceError, match="is there twice"):
+        objects.read(objects.commit(tree))
+
+
+def test_long_paths_and_long_links_are_refused(objects):
+    tree = objects.tree((b"100644", b"n" * 1025, objects.blob()))
+    with pytest.raises(SourceError, match="more than 1,024 characters"):
+        objects.read(objects.commit(tree))
+    tree = objects.tree((b"120000", b"link", objects.blob(b"../" * 2000)))
+    with pytest.raises(SourceError, match="target of the link 'link' is longer"):
+        objects.read(objects.commit(tree))
+
+
+def test_a_link_of_many_megabytes_is_not_loaded(objects):
+    tree = objects.tree((b"120000", b"link", objects.blob(b"x" * (17 * 1024 * 1024))))
+    with pytest.raises(SourceError, match="'link' has 17 MB, more than the 16 MB"):
+        objects.read(objects.commit(tree))
+
+
+def test_what_is_read_of_a_commit_is_bounded_together(objects):
+    tree = objects.tree(*((b"100644", b"f%d" % number, objects.blob(b"x" * 100)) for number in range(3)))
+    files = objects.read(objects.commit(tree), total_bytes=250).files
+    for _ in range(9):
+        files.read("f0")  # again costs nothing
+    files.read("f1")
+    with pytest.raises(SourceError, match="have more than 250 bytes together"):
+        files.read("f2")
+
+
+async def test_the_next_good_commit_is_read_after_a_bad_one(objects, tmp_path):
+    good = objects.commit(objects.tree((b"100644", b"fleet.yaml", objects.blob())))
+    source = locate(str(objects.folder), cache=tmp_path / "cache")
+    assert (await source.snapshot()).revision.id == good
+
+    tree = objects.tree()
+    for _ in range(80):
+        tree = objects.tree((b"40000", b"d", tree))
+    objects.commit(tree)
+    with pytest.raises(SourceError, match="nested"):
+        await source.snapshot()
+
+    mended = objects.commit(objects.tree((b"100644", b"fleet.yaml", objects.blob(b"new"))))
+    assert (await source.snapshot()).revision.id == mended
+
+
+async def test_a_deep_folder_is_refused(tmp_path):
+    deep = tmp_path.joinpath("deep", *"d" * 70)
+    deep.mkdir(parents=True)
+    with pytest.raises(SourceError, match="nested more than 64 folders deep"):
+        await FolderSource(tmp_path / "deep").snapshot()
+
+
+def test_links_to_folders_of_broken_links_do_not_multiply_the_work():
+    links = {f"d/{number:04}": "nowhere" for number in range(2000)}
+    links |= {f"to{number:04}": "d" for number in range(2000)}
+    layout = Layout("here", {"d/file": 0}, links, most=50_000)
+    began = time.monotonic()
+    with pytest.raises(SourceError, match="lead to more than 50,000 files"):
+        layout.names()
+    assert time.monotonic() - began < 5
+
+
+def test_links_through_thousands_of_folders_are_given_up():
+    links = {f"l{number}": "a/../" * 60 + f"l{number + 1}" for number in range(39)} | {"l39": "a"}
+    layout = Layout("here", {"a/b": 0}, links)
+    with pytest.raises(SourceError, match="lead through too many folders"):
+        layout.find("l0")
+
+
+async def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path):
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f/a").write_text("a")
+    taken = await FolderSource(tmp_path / "f").snapshot()
+    (tmp_path / "f/a").unlink()
+    os.mkfifo(tmp_path / "f/a")
+    with pytest.raises(SourceError, match="was changed"):
+        await asyncio.wait_for(asyncio.to_thread(taken.files.read, "a"), 5)
+
+    source = locate(_archive(tmp_path), cache=tmp_path / "cache")
+    (tmp_path / "x.tar").unlink()
+    os.mkfifo(tmp_path / "x.tar")
+    with pytest.raises(SourceError, match="it is no regular file"):
+        await asyncio.wait_for(source.snapshot(), 5)
+
+
+def _archive(folder):
+    (folder / "x.tar").write_bytes(b"")
+    return str(folder / "x.tar")
