@@ -11,6 +11,7 @@ from reconciler.cli.options import (
     STATUSES,
     AllowedSigners,
     Format,
+    HostConfigFile,
     NoColor,
     RequireSigned,
     RevokedSigners,
@@ -41,6 +42,7 @@ Exit status:
 
 @app.command(epilog=EPILOG)
 def apply(
+    context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What `reconcile --dry-run --out` wrote.")],
     source: Annotated[
         str,
@@ -56,6 +58,7 @@ def apply(
     require_signed: RequireSigned = None,
     allowed_signers: AllowedSigners = None,
     revoked_signers: RevokedSigners = None,
+    host_config: HostConfigFile = None,
     no_color: NoColor = False,
 ) -> int:
     """Apply exactly the plan in FILE; nobody is asked, for the file is what was looked at.
@@ -63,7 +66,8 @@ def apply(
     Reads the same revision again and all nodes. A step whose node has changed since is not done, nor what
     comes after it; what is planned now for such nodes is shown. Guards judge anew.
     """
-    from reconciler.cli.look import Order  # noqa: PLC0415  (--help stays quick)
+    from reconciler.cli.host import read_host  # noqa: PLC0415  (--help stays quick)
+    from reconciler.cli.look import Order  # noqa: PLC0415
     from reconciler.cli.planfiles import read  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
     from reconciler.engine.planfile import fit_program  # noqa: PLC0415
@@ -76,15 +80,17 @@ def apply(
             f"the address {origin.source} had a part that is kept out of plan files",
             remedy=f"name all of it: `reconcile apply {file} SOURCE`",
         )
+    host = read_host(context, host_config)
     order = Order(
         source=source or origin.source,
         ref=origin.ref,
         path=origin.path,
         only=origin.only,
         format=format,
-        state=state_folder(state),
+        host=host,
+        state=state_folder(host, state),
         trigger="plan file",
-        trust=trust_of(require_signed, allowed_signers, revoked_signers),
+        trust=trust_of(host, require_signed, allowed_signers, revoked_signers),
     )
     return _applied(found, order, Terminal.here(no_color=no_color, for_people=format is Format.TEXT))
 

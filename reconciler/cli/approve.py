@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reconciler.cli.options import NoColor, Shape, State, new_app, state_folder
+from reconciler.cli.options import HostConfigFile, NoColor, Shape, State, new_app, state_folder
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ _SHORT = 12
 
 @app.command()
 def approve(
+    context: typer.Context,
     id: Annotated[  # noqa: A002  (the argument's name)
         str, typer.Argument(metavar="ID", help="The plan's id, as the refusal names it, or its beginning.")
     ] = "",
@@ -28,12 +29,14 @@ def approve(
     list_: Annotated[bool, typer.Option("--list", help="Only show what waits and what is approved.")] = False,
     format: Annotated[Shape, typer.Option("--format", help="How to write the list.")] = Shape.TEXT,  # noqa: A002
     state: State = None,
+    host_config: HostConfigFile = None,
     no_color: NoColor = False,
 ) -> int:
     """Approve a plan that waits for it; the next run that makes the same plan applies it, once."""
     import asyncio  # noqa: PLC0415  (--help stays quick)
 
     from reconciler.cli import orders  # noqa: PLC0415
+    from reconciler.cli.host import read_host  # noqa: PLC0415
     from reconciler.cli.render.clean import clean  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
     from reconciler.store import orders as facts  # noqa: PLC0415
@@ -42,7 +45,7 @@ def approve(
     if bool(id) is list_:
         raise UsageError("name one plan to approve, or ask for --list", remedy="see reconcile approve --help")
     terminal = Terminal.here(no_color=no_color)
-    with Store.open(state_folder(state)) as store:
+    with Store.open(state_folder(read_host(context, host_config), state)) as store:
         found = orders.standing(store)
         if list_:
             terminal.say(_listed(found, format))

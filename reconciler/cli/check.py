@@ -10,6 +10,7 @@ import typer
 
 from reconciler.cli.options import (
     AllowedSigners,
+    HostConfigFile,
     NoColor,
     Ref,
     RequireSigned,
@@ -36,6 +37,7 @@ _BROKEN = 3
 
 @app.command()
 def check(
+    context: typer.Context,
     source: Annotated[
         str,
         typer.Argument(
@@ -61,6 +63,7 @@ def check(
     require_signed: RequireSigned = None,
     allowed_signers: AllowedSigners = None,
     revoked_signers: RevokedSigners = None,
+    host_config: HostConfigFile = None,
     no_color: NoColor = False,
 ) -> int:
     """Walk every course that the plan for SOURCE can take, with faults and a kill of the reconciler.
@@ -70,6 +73,7 @@ def check(
     shortest story that leads there, or where a guard refuses the plan.
     """
     from reconciler.cli import look  # noqa: PLC0415  (--help stays quick)
+    from reconciler.cli.host import read_host  # noqa: PLC0415
     from reconciler.cli.planfiles import is_plan  # noqa: PLC0415
     from reconciler.cli.render.check import render_json, render_text  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
@@ -77,14 +81,16 @@ def check(
     from reconciler.engine.check import check as checked  # noqa: PLC0415
 
     terminal = Terminal.here(no_color=no_color, for_people=format is Shape.TEXT)
+    host = read_host(context, host_config)
     order = look.Order(
         source=source,
         ref=ref,
         path=path,
         sha256=sha256,
         only=only,
-        state=state_folder(state),
-        trust=trust_of(require_signed, allowed_signers, revoked_signers),
+        host=host,
+        state=state_folder(host, state),
+        trust=trust_of(host, require_signed, allowed_signers, revoked_signers),
     )
     seen = _of_file(order, terminal) if is_plan(source) else look.planned(order, terminal)
     found = checked(seen, DRIVERS, faults=faults, most=most)

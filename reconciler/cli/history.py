@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reconciler.cli.options import SETTINGS, NoColor, Shape, State, new_app, state_folder
+from reconciler.cli.options import SETTINGS, HostConfigFile, NoColor, Shape, State, new_app, state_folder
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,6 +18,10 @@ app = new_app()
 Written = Annotated[Shape, typer.Option("--format", help="How to write it.")]
 
 
+_ABOVE = "reconciler.cli.history"
+"""Where the options before `show` are kept for it."""
+
+
 @app.callback(invoke_without_command=True)
 def runs(
     context: typer.Context,
@@ -25,16 +29,18 @@ def runs(
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="How many of the newest runs.")] = 20,
     format: Written = Shape.TEXT,  # noqa: A002  (the option's name)
     state: State = None,
+    host_config: HostConfigFile = None,
     no_color: NoColor = False,
 ) -> int:
     """List the newest runs: when, what asked for them, which revision, how they ended."""
-    context.obj = state
+    context.meta[_ABOVE] = state, host_config
     if context.invoked_subcommand:
         return 0
-    from reconciler.cli.render import history  # noqa: PLC0415  (--help stays quick)
+    from reconciler.cli.host import read_host  # noqa: PLC0415  (--help stays quick)
+    from reconciler.cli.render import history  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
 
-    found = _runs(state_folder(state), limit)
+    found = _runs(state_folder(read_host(context, host_config), state), limit)
     terminal = Terminal.here(no_color=no_color)
     as_json = format is Shape.JSON
     terminal.say(history.runs_plain(found) if as_json else history.render_runs(found, layout=terminal.layout))
@@ -48,13 +54,17 @@ def show(
     *,
     format: Written = Shape.TEXT,  # noqa: A002  (the option's name)
     state: State = None,
+    host_config: HostConfigFile = None,
     no_color: NoColor = False,
 ) -> int:
     """Show one run: its steps, how each ended and why, and its feedback messages."""
-    from reconciler.cli.render import history  # noqa: PLC0415  (--help stays quick)
+    from reconciler.cli.host import read_host  # noqa: PLC0415  (--help stays quick)
+    from reconciler.cli.render import history  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
 
-    record = _run(state_folder(state or context.obj), run)
+    state_above, host_config_above = context.meta[_ABOVE]
+    host = read_host(context, host_config or host_config_above)
+    record = _run(state_folder(host, state or state_above), run)
     terminal = Terminal.here(no_color=no_color)
     as_json = format is Shape.JSON
     terminal.say(history.run_plain(record) if as_json else history.render_run(record, layout=terminal.layout))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ from reconciler.drivers.wire import HttpWire
 from reconciler.engine.planfile import Notes
 from reconciler.engine.survey import Survey, survey
 from reconciler.engine.trace import traced
+from reconciler.host.host import Host
 from reconciler.sources.locate import locate
 from reconciler.sources.trust import Trust
 from reconciler.sources.vault import LocalVault
@@ -49,6 +50,7 @@ class Order:
     yes: bool = False
     format: Format = Format.TEXT
     state: Path
+    host: Host = field(default_factory=Host)
     detailed_exitcode: bool = False
     check: bool = False
     trigger: str = "command"

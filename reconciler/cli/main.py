@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from reconciler import __version__
 from reconciler.cli.stdout import let_go
 from reconciler.errors import ReconcilerError, UsageError
+from reconciler.host.environment import Environment
 
 INTERRUPTED = 130
 PIPE_CLOSED = 141
@@ -19,11 +20,12 @@ _DESIRED = ("fleet.yaml", "fleet.yml", "fleet.json", "setting.json")
 """Files by which a folder is known to hold desired state."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] | None = None) -> int:
     """Run one command line and give its exit status; nothing is raised, whatever happens.
 
     Args:
         arguments: without the program's name; the process's own where None.
+        environment: what the process was started with; its present environment where None.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["--version"]:
@@ -31,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     try:
         _tolerate_poor_terminals()
-        status = _dispatch(given)
+        status = _dispatch(given, Environment(os.environ if environment is None else environment))
         sys.stdout.flush()
     except ReconcilerError as error:
         status = _explain(error)
@@ -47,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def _dispatch(given: list[str]) -> int:
+def _dispatch(given: list[str], environment: Environment) -> int:
     from importlib import import_module  # noqa: PLC0415  (--version stays quick)
 
     from reconciler.cli.commands import COMMANDS, DEFAULT  # noqa: PLC0415
@@ -57,8 +59,8 @@ def _dispatch(given: list[str]) -> int:
         _complain(f"note: `{given[0]}` is a command; the folder of that name is ./{given[0]}\n")
     if command is None:
         _suggest(given, COMMANDS)
-        return _invoke(import_module(DEFAULT.module), "reconcile", given)
-    return _invoke(import_module(command.module), f"reconcile {given[0]}", given[1:])
+        return _invoke(import_module(DEFAULT.module), "reconcile", given, environment)
+    return _invoke(import_module(command.module), f"reconcile {given[0]}", given[1:], environment)
 
 
 def _suggest(given: Sequence[str], commands: Iterable[str]) -> None:
@@ -74,13 +76,13 @@ def _suggest(given: Sequence[str], commands: Iterable[str]) -> None:
         )
 
 
-def _invoke(module: object, name: str, arguments: list[str]) -> int:
+def _invoke(module: object, name: str, arguments: list[str], environment: Environment) -> int:
     """Parse and run; what the parser refuses becomes a `UsageError`."""
     import typer  # noqa: PLC0415
 
     command = typer.main.get_command(module.app)  # type: ignore[attr-defined]
     try:
-        with command.make_context(name, arguments) as context:
+        with command.make_context(name, arguments, obj=environment) as context:
             status = command.invoke(context)
     except typer.TyperException as error:
         raise UsageError(error.format_message().rstrip("."), remedy=f"see `{name} --help`") from error

@@ -11,6 +11,7 @@ import typer
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
+    from reconciler.host.host import Host
     from reconciler.sources.trust import Trust
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -30,6 +31,7 @@ STATUSES = {
 ENVIRONMENT = {
     "NO_COLOR": "no colours, like --no-color",
     "XDG_STATE_HOME": "parent of the state directory; ~/.local/state where unset",
+    "RECONCILE_HOST_CONFIG": "the host configuration, like --host-config",
     "RECONCILE_REQUIRE_SIGNED": "gpg or ssh, like --require-signed",
     "RECONCILE_ALLOWED_SIGNERS": "whose signatures count, like --allowed-signers",
     "RECONCILE_REVOKED_SIGNERS": "whose no longer do, like --revoked-signers",
@@ -63,6 +65,15 @@ Within = Annotated[str, typer.Option(metavar="FOLDER", help="Folder within the s
 Sha256 = Annotated[str, typer.Option(metavar="HEX", help="What a tarball's SHA-256 has to be.")]
 Only = Annotated[str, typer.Option(metavar="NAME", help="Only this cluster, or only this node.")]
 State = Annotated[Path | None, typer.Option(metavar="DIR", help="Where the journal and the history are.")]
+HostConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--host-config",
+        metavar="FILE",
+        help="What this host decides. Default: /etc/reconciler/host.yaml, else the user's own.",
+        show_default=False,
+    ),
+]
 NoColor = Annotated[bool, typer.Option("--no-color", help="No colours.")]
 
 
@@ -77,10 +88,8 @@ RequireSigned = Annotated[
     Signing | None,
     typer.Option(
         "--require-signed",
-        envvar="RECONCILE_REQUIRE_SIGNED",
         help="Take only what is signed so: a commit, its tag, or a tarball beside its signature.",
         show_default=False,
-        show_envvar=False,
     ),
 ]
 AllowedSigners = Annotated[
@@ -88,9 +97,7 @@ AllowedSigners = Annotated[
     typer.Option(
         "--allowed-signers",
         metavar="FILE",
-        envvar="RECONCILE_ALLOWED_SIGNERS",
         help="Whose signatures count: allowed signers as ssh-keygen reads them, or exported gpg keys.",
-        show_envvar=False,
     ),
 ]
 RevokedSigners = Annotated[
@@ -98,19 +105,36 @@ RevokedSigners = Annotated[
     typer.Option(
         "--revoked-signers",
         metavar="FILE",
-        envvar="RECONCILE_REVOKED_SIGNERS",
         help="For ssh: keys that count no longer, a KRL or public keys.",
-        show_envvar=False,
     ),
 ]
 
 
-def trust_of(required: Signing | None, allowed: Path | None, revoked: Path | None) -> Trust | None:
-    """Whose signature every revision has to have; none where the options ask for none.
+def trust_of(
+    host: Host, required: Signing | None, allowed: Path | None, revoked: Path | None
+) -> Trust | None:
+    """Whose signature every revision has to have; none where nothing asks for one.
+
+    An option takes precedence over its environment variable, and that over the host configuration. The
+    host's signers count only for the kind of signature that the host names.
+
+    Args:
+        host: its environment and configuration.
+        required: as `--require-signed` says.
+        allowed: as `--allowed-signers` says.
+        revoked: as `--revoked-signers` says.
 
     Raises:
-        UsageError: one option lacks another, or a file is not there.
+        UsageError: one setting lacks another, or a file is not there.
     """
+    rules = host.config.signers
+    required = required or _signing(host.environment.get("RECONCILE_REQUIRE_SIGNED", ""))
+    allowed = allowed or _file(host.environment.get("RECONCILE_ALLOWED_SIGNERS", ""))
+    revoked = revoked or _file(host.environment.get("RECONCILE_REVOKED_SIGNERS", ""))
+    if rules is not None:
+        required = required or Signing(rules.required)
+        if required == rules.required:
+            allowed, revoked = allowed or rules.allowed, revoked or rules.revoked
     if required is None:
         if allowed or revoked:
             raise UsageError(
@@ -133,16 +157,29 @@ def trust_of(required: Signing | None, allowed: Path | None, revoked: Path | Non
     return Trust(required.value, allowed.absolute(), revoked.absolute() if revoked else None)
 
 
+def _signing(text: str) -> Signing | None:
+    try:
+        return Signing(text) if text else None
+    except ValueError:
+        raise UsageError("RECONCILE_REQUIRE_SIGNED is neither gpg nor ssh", remedy="set gpg or ssh") from None
+
+
+def _file(text: str) -> Path | None:
+    return Path(text) if text else None
+
+
 def new_app() -> typer.Typer:
     """A command's app: no shell completion, plain help."""
     return typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=SETTINGS)
 
 
-def state_folder(given: Path | None) -> Path:
-    """The state directory: the one given, or the user's own."""
+def state_folder(host: Host, given: Path | None) -> Path:
+    """The state directory: the one given, else the host's, else the user's own."""
+    if found := given or host.config.state:
+        return found
     import platformdirs  # noqa: PLC0415  (--help stays quick)
 
-    return given or platformdirs.user_state_path("reconciler")
+    return platformdirs.user_state_path("reconciler")
 
 
 def columns(rows: dict[str, str]) -> str:

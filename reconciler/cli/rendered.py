@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reconciler.cli.options import NoColor, Ref, Sha256, Source, State, Within, new_app, state_folder
+from reconciler.cli.options import (
+    HostConfigFile,
+    NoColor,
+    Ref,
+    Sha256,
+    Source,
+    State,
+    Within,
+    new_app,
+    state_folder,
+)
 from reconciler.core.editors import delivered
 from reconciler.errors import UsageError
 
@@ -32,6 +42,7 @@ class Share:
 
 @app.command()
 def render(
+    context: typer.Context,
     source: Source = ".",
     *,
     node: Annotated[
@@ -44,6 +55,7 @@ def render(
     path: Within = "",
     sha256: Sha256 = "",
     state: State = None,
+    host_config: HostConfigFile = None,
     no_color: NoColor = False,
 ) -> int:
     """Print the settings that a node gets, as JSON, with overlays laid over their base.
@@ -53,12 +65,14 @@ def render(
     """
     import asyncio  # noqa: PLC0415  (--help stays quick)
 
+    from reconciler.cli.host import read_host  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
     from reconciler.desired.fleet import load  # noqa: PLC0415
     from reconciler.drivers.registry import DRIVERS  # noqa: PLC0415
     from reconciler.sources.locate import locate  # noqa: PLC0415
 
-    cache = state_folder(state) / "sources"
+    host = read_host(context, host_config)
+    cache = state_folder(host, state) / "sources"
     found = locate(source, ref=ref, path=path, sha256=sha256, cache=cache)
     terminal = Terminal.here(no_color=no_color)
     terminal.say(rendering(load(asyncio.run(found.snapshot()), DRIVERS), node, explain=explain))

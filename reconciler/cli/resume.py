@@ -6,30 +6,34 @@ from typing import Annotated
 
 import typer
 
-from reconciler.cli.options import NoColor, State, new_app, state_folder
+from reconciler.cli.options import HostConfigFile, NoColor, State, new_app, state_folder
 
 app = new_app()
 
 
 @app.command()
 def resume(
+    context: typer.Context,
     cluster: Annotated[
         str, typer.Argument(metavar="CLUSTER", help="Which cluster; the whole fleet's where left out.")
     ] = "",
     *,
     state: State = None,
+    host_config: HostConfigFile = None,
     no_color: NoColor = False,
 ) -> int:
     """Let changes be made again, and say what else still stands in their way."""
     import asyncio  # noqa: PLC0415  (--help stays quick)
 
     from reconciler.cli import orders  # noqa: PLC0415
+    from reconciler.cli.host import read_host  # noqa: PLC0415
     from reconciler.cli.render.clean import clean  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
     from reconciler.store import orders as facts  # noqa: PLC0415
     from reconciler.store.sqlite import FILE, Store  # noqa: PLC0415
 
-    terminal, folder = Terminal.here(no_color=no_color), state_folder(state)
+    terminal = Terminal.here(no_color=no_color)
+    folder = state_folder(read_host(context, host_config), state)
     if not (folder / FILE).exists():
         terminal.say("Nothing was suspended.\n")
         return 0

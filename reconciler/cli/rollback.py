@@ -11,6 +11,7 @@ import typer
 from reconciler.cli.options import (
     AllowedSigners,
     Format,
+    HostConfigFile,
     NoColor,
     Only,
     RequireSigned,
@@ -37,6 +38,7 @@ _DONE = frozenset({"done", "found", "undone"})
 
 @app.command()
 def rollback(
+    context: typer.Context,
     revision: Annotated[
         str, typer.Argument(metavar="REVISION", help="A commit or tag; empty for the one applied before.")
     ] = "",
@@ -52,6 +54,7 @@ def rollback(
     require_signed: RequireSigned = None,
     allowed_signers: AllowedSigners = None,
     revoked_signers: RevokedSigners = None,
+    host_config: HostConfigFile = None,
     no_color: NoColor = False,
 ) -> int:
     """Go back to an earlier revision: the same plan, guards, question and journal as any change.
@@ -59,6 +62,7 @@ def rollback(
     A process that watches the source goes forward again: suspend it first, or revert the commit.
     """
     from reconciler.cli.converge import converge  # noqa: PLC0415  (--help stays quick)
+    from reconciler.cli.host import read_host  # noqa: PLC0415
     from reconciler.cli.look import Order  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
 
@@ -67,7 +71,8 @@ def rollback(
             f"{revision!r} is a folder, and what comes first is the revision",
             remedy=f'`reconcile rollback "" {revision}` goes back to the one applied before',
         )
-    folder = state_folder(state)
+    host = read_host(context, host_config)
+    folder = state_folder(host, state)
     ref = revision or before(_history(folder, source, path))
     order = Order(
         source=source,
@@ -76,9 +81,10 @@ def rollback(
         only=only,
         yes=yes,
         format=format,
+        host=host,
         state=folder,
         trigger="rollback",
-        trust=trust_of(require_signed, allowed_signers, revoked_signers),
+        trust=trust_of(host, require_signed, allowed_signers, revoked_signers),
     )
     return converge(order, Terminal.here(no_color=no_color, for_people=format is Format.TEXT))
 

@@ -13,6 +13,7 @@ from reconciler.cli.options import (
     STATUSES,
     AllowedSigners,
     Format,
+    HostConfigFile,
     NoColor,
     Only,
     Ref,
@@ -46,6 +47,7 @@ Environment:
 
 @app.command(epilog=EPILOG)
 def run(
+    context: typer.Context,
     source: Source = ".",
     *,
     ref: Ref = "",
@@ -76,6 +78,7 @@ def run(
     require_signed: RequireSigned = None,
     allowed_signers: AllowedSigners = None,
     revoked_signers: RevokedSigners = None,
+    host_config: HostConfigFile = None,
     no_color: NoColor = False,
     version: Annotated[bool, typer.Option("--version", help="Show the program's version.")] = False,
 ) -> int:
@@ -103,8 +106,10 @@ def run(
         )
 
     from reconciler.cli import look  # noqa: PLC0415  (--help stays quick)
+    from reconciler.cli.host import read_host  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
 
+    host = read_host(context, host_config)
     order = look.Order(
         source=source,
         ref=ref,
@@ -113,11 +118,12 @@ def run(
         only=only,
         yes=yes,
         format=format,
-        state=state_folder(state),
+        host=host,
+        state=state_folder(host, state),
         detailed_exitcode=detailed_exitcode,
         check=format is Format.MARKDOWN and check is not False,
         out=out,
-        trust=trust_of(require_signed, allowed_signers, revoked_signers),
+        trust=trust_of(host, require_signed, allowed_signers, revoked_signers),
     )
     terminal = Terminal.here(no_color=no_color, for_people=format is Format.TEXT)
     if dry_run:

@@ -8,6 +8,7 @@ import typer
 
 from reconciler.cli.options import (
     AllowedSigners,
+    HostConfigFile,
     NoColor,
     Only,
     Ref,
@@ -35,6 +36,7 @@ PENDING = 2
 
 @app.command()
 def status(
+    context: typer.Context,
     source: Source = ".",
     *,
     ref: Ref = "",
@@ -49,6 +51,7 @@ def status(
     require_signed: RequireSigned = None,
     allowed_signers: AllowedSigners = None,
     revoked_signers: RevokedSigners = None,
+    host_config: HostConfigFile = None,
     no_color: NoColor = False,
 ) -> int:
     """Show how each node stands against SOURCE, by its own answer.
@@ -58,19 +61,22 @@ def status(
     """
     import asyncio  # noqa: PLC0415  (--help stays quick)
 
+    from reconciler.cli.host import read_host  # noqa: PLC0415
     from reconciler.cli.look import Order  # noqa: PLC0415
     from reconciler.cli.render.status import render_status, status_plain  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
 
     terminal = Terminal.here(no_color=no_color, for_people=format is Shape.TEXT)
+    host = read_host(context, host_config)
     order = Order(
         source=source,
         ref=ref,
         path=path,
         sha256=sha256,
         only=only,
-        state=state_folder(state),
-        trust=trust_of(require_signed, allowed_signers, revoked_signers),
+        host=host,
+        state=state_folder(host, state),
+        trust=trust_of(host, require_signed, allowed_signers, revoked_signers),
     )
     found = asyncio.run(_status(order, terminal))
     terminal.say(

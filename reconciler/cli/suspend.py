@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from reconciler.cli.options import NoColor, State, new_app, state_folder
+from reconciler.cli.options import HostConfigFile, NoColor, State, new_app, state_folder
 from reconciler.errors import UsageError
 
 app = new_app()
@@ -14,6 +14,7 @@ app = new_app()
 
 @app.command()
 def suspend(
+    context: typer.Context,
     cluster: Annotated[
         str, typer.Argument(metavar="CLUSTER", help="Which cluster; all of them where left out.")
     ] = "",
@@ -21,6 +22,7 @@ def suspend(
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, for whoever is held up by it.")] = "",
     by: Annotated[str, typer.Option(metavar="NAME", help="Who says so; else the login name.")] = "",
     state: State = None,
+    host_config: HostConfigFile = None,
     no_color: NoColor = False,
 ) -> int:
     """Let nothing be changed any more, by any run on this management host.
@@ -30,6 +32,7 @@ def suspend(
     import asyncio  # noqa: PLC0415  (--help stays quick)
 
     from reconciler.cli import orders  # noqa: PLC0415
+    from reconciler.cli.host import read_host  # noqa: PLC0415
     from reconciler.cli.render.clean import clean  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
     from reconciler.store import orders as facts  # noqa: PLC0415
@@ -38,7 +41,7 @@ def suspend(
     if not reason.strip():
         raise UsageError("a suspension needs its reason", remedy='add --reason "…"')
     terminal = Terminal.here(no_color=no_color)
-    with Store.open(state_folder(state)) as store:
+    with Store.open(state_folder(read_host(context, host_config), state)) as store:
         terminal.remark(orders.doubt(cluster, orders.names(store)))
         asyncio.run(store.remember(cluster, facts.suspension(reason.strip(), orders.person(by))))
     what = f"Cluster {clean(cluster)} is" if cluster else "All clusters are"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reconciler.cli.options import Ref, Sha256, Source, State, Within, new_app, state_folder
+from reconciler.cli.options import HostConfigFile, Ref, Sha256, Source, State, Within, new_app, state_folder
 
 if TYPE_CHECKING:
     from reconciler.desired.validity import Validity
@@ -27,6 +27,7 @@ class Report(StrEnum):
 
 @app.command()
 def validate(
+    context: typer.Context,
     source: Source = ".",
     *,
     format: Annotated[  # noqa: A002  (the option's name)
@@ -41,6 +42,7 @@ def validate(
     path: Within = "",
     sha256: Sha256 = "",
     state: State = None,
+    host_config: HostConfigFile = None,
 ) -> int:
     """Show every error and warning of all files at once; no node is asked, no secret looked up.
 
@@ -48,12 +50,14 @@ def validate(
     """
     import asyncio  # noqa: PLC0415  (--help stays quick)
 
+    from reconciler.cli.host import read_host  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
     from reconciler.desired.validity import validate as validated  # noqa: PLC0415
     from reconciler.drivers.registry import DRIVERS  # noqa: PLC0415
     from reconciler.sources.locate import locate  # noqa: PLC0415
 
-    cache = state_folder(state) / "sources"
+    host = read_host(context, host_config)
+    cache = state_folder(host, state) / "sources"
     place = locate(source, ref=ref, path=path, sha256=sha256, cache=cache)
     found = validated(asyncio.run(place.snapshot()), DRIVERS)
     terminal = Terminal.here(for_people=format is Report.TEXT)

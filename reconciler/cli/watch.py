@@ -10,6 +10,7 @@ import typer
 from reconciler.cli.options import (
     STATUSES,
     AllowedSigners,
+    HostConfigFile,
     Only,
     Ref,
     RequireSigned,
@@ -63,6 +64,7 @@ Environment:
 
 @app.command(epilog=EPILOG)
 def watch(
+    context: typer.Context,
     source: Source = ".",
     *,
     ref: Ref = "",
@@ -93,20 +95,23 @@ def watch(
     require_signed: RequireSigned = None,
     allowed_signers: AllowedSigners = None,
     revoked_signers: RevokedSigners = None,
+    host_config: HostConfigFile = None,
 ) -> int:
     """Keep a fleet's nodes as their desired state says, until told to stop.
 
     Runs a pass over a cluster when its source has something new (seen by polling, by watching a folder,
     or because a forge called the webhook) and at every interval, for drift. Logs go to standard error.
     """
-    import os  # noqa: PLC0415
     import sys  # noqa: PLC0415
 
-    from reconciler.server import begin, options  # noqa: PLC0415  (--help stays quick)
+    from reconciler.cli.host import read_host  # noqa: PLC0415  (--help stays quick)
+    from reconciler.server import begin, options  # noqa: PLC0415
 
+    host = read_host(context, host_config)
     chosen = options.Options(
         source=source,
-        state=state_folder(state),
+        host=host,
+        state=state_folder(host, state),
         ref=ref,
         path=path,
         sha256=sha256,
@@ -117,7 +122,7 @@ def watch(
         listen=options.address(listen),
         log_format=log_format.value if log_format else "",
         grace=options.duration(grace, name="--grace"),
-        secret=options.secret(os.environ),
-        trust=trust_of(require_signed, allowed_signers, revoked_signers),
+        secret=options.secret(host.environment),
+        trust=trust_of(host, require_signed, allowed_signers, revoked_signers),
     )
     return begin.watch(chosen, sys.stderr)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler.errors import UsageError
+from reconciler.host.host import Host
 from reconciler.sources.trust import Trust
 
 SECRET = "RECONCILE_WEBHOOK_SECRET"  # noqa: S105  (the variable's name)
@@ -37,6 +38,7 @@ class Options:
     Args:
         source: folder, git URL or path, or tarball, as the operator wrote it.
         state: the state directory.
+        host: what this machine allows.
         only: one cluster's or node's name; empty for all.
         interval: seconds after a pass until the nodes are looked at again.
         poll: seconds after which the source is asked again.
@@ -49,6 +51,7 @@ class Options:
 
     source: str
     state: Path
+    host: Host = field(default_factory=Host)
     ref: str = ""
     path: str = ""
     sha256: str = ""

@@ -1,0 +1,170 @@
+"""The host configuration: all that this machine decides and a tree of desired state must not.
+
+The models alone; `reconciler.cli.host` finds and reads the file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Final, Literal, TypeAlias
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from reconciler.core.strict import SomeTime, Strict
+
+CREDENTIALS: Final = "$CREDENTIALS_DIRECTORY"
+"""Stands in the list of secret folders for the folder of a systemd unit's credentials."""
+
+PREFIX: Final = "RECONCILE_SECRET_"
+"""How the names of variables begin that `${env:NAME}` may read, unless the host says otherwise."""
+
+NEVER: Final = ("/proc", "/dev", "/sys")
+"""Folders of the kernel; no secret is read from them, whatever the host says."""
+
+Network: TypeAlias = IPv4Network | IPv6Network
+
+_PLACEHOLDER: Final = re.compile(r"\{[^{}]*\}")
+_COMMAND_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._\-]{0,63}$"
+_PREFIX_FORM: Final = r"^[A-Za-z_][A-Za-z0-9_]{2,63}$"
+
+
+def _absolute(text: Any) -> Any:
+    if not isinstance(text, str):
+        return text
+    if not text.startswith("/") or ".." in PurePosixPath(text).parts or "\0" in text:
+        raise PydanticCustomError("absolute_path", "a path begins with / and has no `..`")
+    return Path("/" + text.lstrip("/"))  # pathlib keeps two leading slashes apart from one
+
+
+def _network(text: Any) -> Any:
+    if not isinstance(text, str):
+        raise PydanticCustomError("string_network", "a network is text, such as 192.0.2.0/24")
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        raise PydanticCustomError("network", "{reason}", {"reason": str(error)}) from None
+
+
+def _secret_folder(path: Path | str) -> Path | str:
+    if any(str(path) == place or str(path).startswith(f"{place}/") for place in NEVER):
+        raise PydanticCustomError("kernel_folder", "no secret is read from /proc, /dev or /sys")
+    return path
+
+
+def _secret_place(text: Any) -> Any:
+    return text if text == CREDENTIALS else _absolute(text)
+
+
+AbsolutePath = Annotated[
+    Path, BeforeValidator(_absolute), WithJsonSchema({"type": "string", "pattern": r"^/", "maxLength": 4096})
+]
+"""A path that begins with `/`: a relative one would depend on where the program was started."""
+
+Cidr = Annotated[
+    IPv4Network | IPv6Network,
+    BeforeValidator(_network),
+    WithJsonSchema({"type": "string", "pattern": r"^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$"}),
+]
+"""A network such as `192.0.2.0/24` or `2001:db8::/32`; an address alone is a network of one."""
+
+SecretFolder = Annotated[
+    Path | Literal["$CREDENTIALS_DIRECTORY"],
+    BeforeValidator(_secret_place),
+    AfterValidator(_secret_folder),
+    WithJsonSchema({"type": "string", "pattern": r"^(/|\$CREDENTIALS_DIRECTORY$)"}),
+]
+
+CommandName = Annotated[str, Field(pattern=_COMMAND_NAME)]
+Argument = Annotated[str, Field(min_length=1, max_length=4096)]
+
+
+class SecretSources(Strict):
+    """Where references to secrets in a tree may be looked up."""
+
+    folders: tuple[SecretFolder, ...] | None = Field(
+        default=None,
+        max_length=100,
+        description="Folders below which `${file:…}` may read. The list replaces the default: "
+        f"`{CREDENTIALS}`, `/etc/reconciler/secrets`, and `secrets` beside the user's host file.",
+        examples=[[CREDENTIALS, "/etc/reconciler/secrets"]],
+    )
+    variables: str = Field(
+        default=PREFIX,
+        pattern=_PREFIX_FORM,
+        description="How the names of environment variables begin that `${env:NAME}` may read.",
+    )
+
+
+class SigningRules(Strict):
+    """Whose signature every revision must have; the command line's options take precedence."""
+
+    required: Literal["gpg", "ssh"] = Field(description="How revisions must be signed.")
+    allowed: AbsolutePath = Field(
+        description="Whose signatures count: allowed signers as ssh-keygen reads them, or exported gpg keys.",
+        examples=["/etc/reconciler/allowed_signers"],
+    )
+    revoked: AbsolutePath | None = Field(
+        default=None, description="For ssh: keys that no longer count, a KRL or public keys."
+    )
+
+
+class HostCommand(Strict):
+    """A program that a fleet file may ask for by its name."""
+
+    run: tuple[Argument, ...] = Field(
+        min_length=1,
+        max_length=100,
+        description="Program and arguments, without a shell. `{node}` is the node's name, `{host}` its host, "
+        "and any other `{key}` comes from the `arguments` of the fleet file. A value is never split.",
+        examples=[["ssh", "{host}", "sudo", "systemctl", "stop", "sora"]],
+    )
+    timeout: SomeTime = Field(default=60.0, description="How long the program may take until it is killed.")
+
+
+class SoraRules(Strict):
+    """What this host allows for Sora."""
+
+    api_paths: tuple[str, ...] = Field(
+        default=(),
+        max_length=1000,
+        description="Addresses of Sora APIs that may have a path; every other one is scheme, host and port.",
+        examples=[["https://node1.example.com/api"]],
+    )
+
+
+class HostConfig(Strict):
+    """What this machine decides, whatever a tree of desired state says."""
+
+    state: AbsolutePath | None = Field(
+        default=None,
+        description="Folder of the journal and the history; without it, the user's own state folder.",
+        examples=["/var/lib/reconciler"],
+    )
+    secrets: SecretSources = Field(
+        default_factory=SecretSources, description="Where references to secrets may be looked up."
+    )
+    networks: tuple[Cidr, ...] = Field(
+        default=(),
+        max_length=1000,
+        description="Networks that nodes may be in; a node elsewhere is never asked. Without one, all are.",
+        examples=[["192.0.2.0/24", "2001:db8::/32"]],
+    )
+    trusted_proxies: tuple[Cidr, ...] = Field(
+        default=(),
+        max_length=1000,
+        description="Proxies before the watch's HTTP endpoints whose `X-Forwarded-For` counts.",
+        examples=[["127.0.0.1/32"]],
+    )
+    signers: SigningRules | None = Field(
+        default=None, description="Whose signature every revision must have; without it, none is asked for."
+    )
+    commands: Mapping[CommandName, HostCommand] = Field(
+        default_factory=dict,
+        description="Programs that a fleet file may ask for by name, such as Sora's `stop`.",
+        examples=[{"stop-sora": {"run": ["ssh", "{host}", "sudo", "systemctl", "stop", "sora"]}}],
+    )
+    sora: SoraRules = Field(default_factory=SoraRules, description="What this host allows for Sora.")
