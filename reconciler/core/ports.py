@@ -135,7 +135,8 @@ class Desk:
         documents: node name -> its settings file, rendered for that node; nodes that get the same
             share one object. Empty for products without such files.
         resources: path -> bytes of the files to pack beside the settings.
-        recalled: node name -> what the store remembers of it, such as `mode` set by us.
+        recalled: node name -> what the store remembers of it from runs of this fleet, such as `mode` set by
+            us, and which words of the fleet file are spent.
         missing: path -> why, of files to pack that are encrypted and cannot be opened here.
     """
 
@@ -151,11 +152,17 @@ class Desk:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What a node answered to a step: the words go into the journal, nobody believes them."""
+    """What a node answered to a step: the words go into the journal, nobody believes them.
+
+    Args:
+        facts: what the step taught of its node, for later runs of the same fleet.
+        spent: the words of the fleet file that the step used up, whatever fleet gives them again.
+    """
 
     words: str
     waiting_for_restart: tuple[str, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
+    spent: Mapping[str, str] = field(default_factory=dict)
 
 
 D = TypeVar("D")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from reconciler.core.endpoint import BadAddress, parse_api, parse_endpoint
 from reconciler.core.ports import Document
 from reconciler.core.problem import Problem, Severity
 from reconciler.desired.clusters import Cluster
@@ -29,7 +30,7 @@ def repeated_clusters(fleet: Document, raw: Sequence[Any]) -> Iterator[Problem]:
 def repeated_nodes(fleet: Document, clusters: Iterable[Cluster]) -> Iterator[Problem]:
     """Nodes that have the name or the address of an earlier one, in the same cluster or another."""
     names: dict[str, tuple[str, Cluster]] = {}
-    addresses: dict[str, tuple[str, Cluster]] = {}
+    addresses: dict[tuple[Any, ...], tuple[str, Cluster]] = {}
     for cluster in clusters:
         for node, place in cluster.members():
             earlier = names.setdefault(node.name, (place, cluster))
@@ -59,6 +60,10 @@ def _at(fleet: Document, pointer: str) -> str:
     return f"{place.line}:{place.column}"
 
 
-def _canonical(address: str) -> str:
-    """An address without what makes no difference: scheme, case, a closing slash."""
-    return address.rpartition("://")[2].rstrip("/").lower()
+def _canonical(address: str) -> tuple[Any, ...]:
+    """What all spellings of an address share; what is no address is told elsewhere, and stands for itself."""
+    address = address.rstrip("/")
+    try:
+        return (parse_api(address) if address.count("/") > 2 else parse_endpoint(address)).place  # noqa: PLR2004
+    except BadAddress:
+        return (address,) if address else ()

@@ -82,6 +82,7 @@ async def perform(step: Step, bench: Bench) -> Ending:
         ),
         answer=scrubbed(done.words if done else str(error), known),
         facts=done.facts if done else {},
+        spent=done.spent if done else {},
     )
 
 

@@ -155,7 +155,7 @@ def _desired(fleet: Fleet, drivers: Drivers, memory: Memory) -> list[_Aim]:
     problems: list[Problem] = []
     for desk in sorted(fleet.desks, key=lambda desk: desk.entry.name):
         driver = drivers[desk.entry.kind]
-        known = replace(desk, recalled=memory.facts.get(desk.entry.name, {}))
+        known = replace(desk, recalled=memory.recalled(fleet.revision.source, desk.entry.name))
         try:
             aims.append(_Aim(known, driver, driver.desire(known)))
         except InputError as error:

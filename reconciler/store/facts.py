@@ -53,6 +53,39 @@ def remember(
                 )
 
 
+def learn(
+    connection: sqlite3.Connection,
+    fleet: str,
+    cluster: str,
+    facts: Mapping[str, Mapping[str, str]],
+    now: datetime,
+) -> None:
+    """Keep what steps taught of a fleet's nodes, by node and key; an empty value forgets."""
+    for node in sorted(facts):
+        for key, value in sorted(facts[node].items()):
+            if value:
+                connection.execute(
+                    "INSERT INTO learnt (fleet, cluster, node, key, value, since) VALUES (?, ?, ?, ?, ?, ?)"
+                    " ON CONFLICT (fleet, cluster, node, key) DO UPDATE SET value = excluded.value,"
+                    " since = excluded.since WHERE value IS NOT excluded.value",
+                    (fleet, cluster, node, key, value, stamp(now)),
+                )
+            else:
+                connection.execute(
+                    "DELETE FROM learnt WHERE fleet = ? AND cluster = ? AND node = ? AND key = ?",
+                    (fleet, cluster, node, key),
+                )
+
+
+def _learnt(connection: sqlite3.Connection) -> dict[str, dict[str, dict[str, dict[str, str]]]]:
+    """Fleet -> cluster -> node -> key -> value."""
+    found: dict[str, dict[str, dict[str, dict[str, str]]]] = {}
+    for row in connection.execute("SELECT fleet, cluster, node, key, value FROM learnt"):
+        nodes = found.setdefault(row["fleet"], {}).setdefault(row["cluster"], {})
+        nodes.setdefault(row["node"], {})[row["key"]] = row["value"]
+    return found
+
+
 def epoch(connection: sqlite3.Connection, cluster: str) -> int:
     """The number of a cluster's latest holder; of the empty cluster, the highest that was given; else 0."""
     row = connection.execute(
@@ -102,6 +135,7 @@ def recall(connection: sqlite3.Connection, now: datetime) -> Memory:
         ),
         at=now,
         acted=_acted(connection),
+        learnt=_learnt(connection),
     )
 
 

@@ -105,9 +105,16 @@ def conclude(connection: sqlite3.Connection, run: str, endings: Sequence[Ending]
             ),
         )
         if outcome.state is State.DONE:
-            facts.remember(connection, step.cluster, {step.node: ending.facts}, now)
+            facts.learn(connection, _fleet(connection, run), step.cluster, {step.node: ending.facts}, now)
+            facts.remember(connection, step.cluster, {step.node: ending.spent}, now)
         if ending.letter is not None:
             _enqueue(connection, run, step.id, ending.letter, now)
+
+
+def _fleet(connection: sqlite3.Connection, run: str) -> str:
+    """The source that a run's desired state was read from."""
+    row = connection.execute("SELECT source FROM run WHERE id = ?", (run,)).fetchone()
+    return str(row["source"]) if row else ""
 
 
 def finish(connection: sqlite3.Connection, run: str, exit_status: int, note: str, now: datetime) -> None:

@@ -52,12 +52,14 @@ class Ending:
 
     Args:
         answer: the node's own words, which nobody believes.
-        facts: what was learnt of the step's node; an empty value forgets the fact.
+        facts: what was learnt of the step's node, for later runs of the same fleet; an empty value forgets.
+        spent: the words of the fleet file that the step used up; remembered whatever the fleet.
     """
 
     outcome: Outcome
     answer: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
+    spent: Mapping[str, str] = field(default_factory=dict)
     letter: Letter | None = None
 
 
@@ -144,7 +146,9 @@ class Memory:
     """What is remembered of earlier runs, as it stood at one moment.
 
     Args:
-        facts: cluster -> node -> key -> value, as the products' drivers left it.
+        facts: cluster -> node -> key -> value, whatever the fleet: revisions, words that are spent.
+        learnt: fleet -> cluster -> node -> key -> value: what steps taught. A cluster's name says nothing
+            about whose it is: another fleet on this host may have one of the same name.
         past: cluster -> what guards need to know of earlier runs.
         everywhere: what holds for every cluster: the fleet's suspension, and all approvals.
         at: when it was recalled; expiries are judged by it.
@@ -159,6 +163,17 @@ class Memory:
     at: datetime = field(default_factory=utc_now)
     acted: tuple[tuple[str, str], ...] = ()
     lineage: frozenset[str] | None = None
+    learnt: Mapping[str, Mapping[str, Mapping[str, Mapping[str, str]]]] = field(default_factory=dict)
+
+    def recalled(self, fleet: str, cluster: str) -> dict[str, Mapping[str, str]]:
+        """Node -> key -> value: all that a driver may know of a cluster of this fleet.
+
+        Args:
+            fleet: the source that its desired state was read from.
+            cluster: its name.
+        """
+        shared, own = self.facts.get(cluster, {}), self.learnt.get(fleet, {}).get(cluster, {})
+        return {node: {**shared.get(node, {}), **own.get(node, {})} for node in sorted({*shared, *own})}
 
     def of(self, cluster: str) -> Past:
         """What guards need to know of one cluster, with what holds everywhere."""

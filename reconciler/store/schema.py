@@ -67,5 +67,16 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (cluster, node, key)
         ) WITHOUT ROWID""",
     ),
+    (
+        """CREATE TABLE learnt (             -- what steps taught of nodes, apart for each fleet
+            fleet TEXT NOT NULL,           -- its source, as given, with the path
+            cluster TEXT NOT NULL,
+            node TEXT NOT NULL,
+            key TEXT NOT NULL,
+            value TEXT NOT NULL,
+            since TEXT NOT NULL,
+            PRIMARY KEY (fleet, cluster, node, key)
+        ) WITHOUT ROWID""",
+    ),
 )
 """Statements that lead from each version of the tables to the next; never changed, only added to."""

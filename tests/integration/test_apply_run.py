@@ -236,8 +236,8 @@ async def test_a_journal_that_cannot_be_written_keeps_every_call_back(bench, mon
 
 async def test_facts_learnt_by_a_step_reach_the_next_survey(bench):
     await bench.run(cluster("edge", {"a": "1"}))
-    facts = (await bench.store.recall()).facts
-    assert facts["edge"]["a"]["set_by_us"] == "1"
+    known = (await bench.store.recall()).recalled(REVISION.source, "edge")
+    assert known["a"]["set_by_us"] == "1"
 
 
 class TestApplied:

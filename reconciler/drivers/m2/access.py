@@ -9,7 +9,8 @@ from ipaddress import ip_address
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
-from reconciler.drivers.m2.address import BadAddress, Span, span
+from reconciler.core.endpoint import BadAddress
+from reconciler.drivers.m2.address import Span, span
 from reconciler.drivers.m2.choices import DEFAULTS, Choices, Match
 
 Plain: TypeAlias = Mapping[str, Any]

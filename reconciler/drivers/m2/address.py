@@ -1,4 +1,4 @@
-"""Addresses as M2 writes them: the allowList's forms, parsed and printed, and where a node is reached."""
+"""Addresses as M2 writes them: the allowList's forms, parsed and printed."""
 
 from __future__ import annotations
 
@@ -7,35 +7,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network, summarize_address_range
 from typing import Final
-from urllib.parse import urlsplit
+
+from reconciler.core.endpoint import BadAddress
 
 FORMS: Final = "192.168.1.1, 192.168.2.1-255, 192.168.3.0/24 or 192.168.4.0/255.255.255.0"
 """The four forms of an allowList's `addr`, as the product's page shows them."""
 
-LAST_PORT: Final = 65_535
-
 _RANGE = re.compile(r"(\d+\.\d+\.\d+)\.(\d+)-(\d+)", re.ASCII)
 _WHOLE_RANGE = re.compile(r"(\d+\.\d+\.\d+)\.(\d+)-\1\.(\d+)", re.ASCII)
-_HOST = re.compile(
-    r"(?=.{1,253}\Z)[0-9A-Za-z_]([0-9A-Za-z_-]{0,62})(\.[0-9A-Za-z_]([0-9A-Za-z_-]{0,62}))*\.?"
-)
-_BEHIND_BRACKET = re.compile(r"\][^:]")
 _IPV4_BITS = 32
 _BYTE = 255
-
-
-class BadAddress(ValueError):
-    """A text is none of the forms that can stand where it stands.
-
-    Args:
-        message: what is wrong, without the text itself.
-        remedy: what would be right; may be empty.
-    """
-
-    def __init__(self, message: str, remedy: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.remedy = remedy
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -126,64 +107,3 @@ def _network(addr: str) -> Span:
             "is not the start of its network", f"the network is {right}; one address alone is {host}"
         )
     return Span(network.version, int(network.network_address), int(network.broadcast_address))
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where a node's management API is reached; `port` is None where the text leaves it open."""
-
-    scheme: str
-    host: str
-    port: int | None
-
-    def base(self, port: int) -> str:
-        """The URL before the path; `port` counts where the address has none of its own."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port or port}"
-
-
-def endpoint(text: str) -> Endpoint:
-    """A node's address: `host`, `host:port`, `[v6]:port`, or `http(s)://` with any of them.
-
-    Raises:
-        BadAddress: it is none of these, or holds what an address must not, such as a password.
-    """
-    scheme, _, rest = text.rpartition("://")
-    if scheme not in {"", "http", "https"}:
-        raise BadAddress(f"has the scheme {scheme}", "http and https are known")
-    rest = rest.removesuffix("/") if scheme else rest
-    if "@" in rest:
-        raise BadAddress("has a user name in it", "the node's API knows callers by their address alone")
-    if not rest.isascii() or re.search(r"[\s/?#]", rest):
-        raise BadAddress("is more than an address", "write host, host:port or [IPv6]:port")
-    if rest.count(":") > 1 and not rest.startswith("["):
-        return Endpoint(scheme or "http", _v6(rest), None)
-    try:
-        parts = urlsplit(f"//{rest}")
-        host, port = parts.hostname or "", parts.port
-    except ValueError as error:
-        raise BadAddress("is not an address with a port", "write host:port or [IPv6]:port") from error
-    if port == 0 or rest.endswith(":") or _BEHIND_BRACKET.search(rest):
-        raise BadAddress("has no usable port", f"ports go from 1 to {LAST_PORT}")
-    return Endpoint(scheme or "http", _v6(host) if rest.startswith("[") else _host(host), port)
-
-
-def _v6(text: str) -> str:
-    try:
-        return str(IPv6Address(text))
-    except ValueError as error:
-        raise BadAddress("is not an IPv6 address", "write host, host:port or [IPv6]:port") from error
-
-
-def _host(text: str) -> str:
-    """A host name, or an IPv4 address where it is nothing but digits and dots."""
-    if re.fullmatch(r"[0-9.]+", text):
-        try:
-            return str(IPv4Address(text))
-        except ValueError as error:
-            raise BadAddress(
-                "is not an IPv4 address", "four numbers up to 255, without zeros in front"
-            ) from error
-    if not _HOST.fullmatch(text):
-        raise BadAddress("is not a host name", "letters, digits, dots and dashes")
-    return text.lower().rstrip(".")

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from reconciler.core.adoption import Shown
+from reconciler.core.endpoint import BadAddress, parse_endpoint
 from reconciler.core.observation import Absent, Observed, Present
-from reconciler.drivers.m2.address import BadAddress, endpoint
 from reconciler.drivers.m2.schema import Desired, Loaded
 from reconciler.errors import UsageError
 
@@ -22,7 +22,7 @@ def entry_of(name: str, addresses: Sequence[str]) -> dict[str, Any]:
     nodes = []
     for number, address in enumerate(addresses, 1):
         try:
-            endpoint(address)
+            parse_endpoint(address)
         except BadAddress as error:
             raise UsageError(f'--m2 {name}: "{address}" {error.message}', remedy=error.remedy) from error
         nodes.append({"name": f"{name}-{number:0{width}}", "address": address})

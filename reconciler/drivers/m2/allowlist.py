@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from reconciler.core.endpoint import BadAddress
 from reconciler.core.order import ordered
 from reconciler.core.plain import encode
 from reconciler.core.secret import reveal
-from reconciler.drivers.m2.address import BadAddress, Span, span
+from reconciler.drivers.m2.address import Span, span
 
 _FIRST: Final = Span(0, 0, 0)
 

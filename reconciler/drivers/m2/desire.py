@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
+from reconciler.core.endpoint import BadAddress, Endpoint, check_single_machine, parse_endpoint
 from reconciler.core.plan import Finding, Payload
 from reconciler.core.ports import Desk
 from reconciler.core.problem import Problem, Severity
 from reconciler.core.secret import Secret
 from reconciler.core.strict import whole
 from reconciler.drivers.m2 import unknown
-from reconciler.drivers.m2.address import BadAddress, endpoint
 from reconciler.drivers.m2.canonical import fingerprint
 from reconciler.drivers.m2.check import problems_of
 from reconciler.drivers.m2.content import Contents
@@ -78,7 +79,7 @@ def examine(desk: Desk) -> Iterator[Problem]:
 
 def _unaddressed(desk: Desk, entry: M2Cluster) -> Iterator[Problem]:
     """Nodes without a settings file, addresses that are none, and two nodes at one address."""
-    first: dict[str, str] = {}
+    first: dict[Any, str] = {}  # host and port -> node
     for index, node in enumerate(entry.nodes):
         path = f"{desk.pointer}/nodes/{index}"
         if node.name not in desk.documents and not entry.setting_of(node):
@@ -86,17 +87,18 @@ def _unaddressed(desk: Desk, entry: M2Cluster) -> Iterator[Problem]:
             remedy = "write `setting: FILE` for the cluster or the node"
             yield _problem(desk, path, "no-setting", said, remedy)
         try:
-            place = endpoint(node.address)
+            place = parse_endpoint(node.address)
+            check_single_machine(place)
         except BadAddress as error:
             said = f'"{node.address}" {error.message}'
             yield _problem(desk, f"{path}/address", "bad-address", said, error.remedy)
             continue
         if node.name not in desk.documents:
             continue  # without its settings the port is not known
-        base = place.base(_port(desk.documents[node.name].value))
-        other = first.setdefault(base, node.name)
+        place = place.at(_port(desk.documents[node.name].value))
+        other = first.setdefault(place.place, node.name)
         if other != node.name:
-            said = f"{node.name} and {other} have one address, {base}"
+            said = f"{node.name} and {other} have one address, {place}"
             yield _problem(desk, f"{path}/address", "duplicate-node", said, "give each its own")
 
 
@@ -126,11 +128,21 @@ def _problem(desk: Desk, path: str, code: str, message: str, remedy: str) -> Pro
 def _target(node: M2Node, desk: Desk, made: Mapping[int, Content], named: Mapping[int, str]) -> Target:
     key = id(desk.documents[node.name])
     recalled = desk.recalled.get(node.name, {})
-    place = endpoint(node.address)
+    place = parse_endpoint(node.address)
     bases = [place.base(_port(made[key].canonical))]
-    if place.port is None and recalled.get(BASE_FACT):
+    # only a port may be remembered: another host is another machine, whatever the store says of the node
+    if place.port is None and _same_host(recalled.get(BASE_FACT, ""), place):
         bases.append(recalled[BASE_FACT])
     return Target(node.name, tuple(dict.fromkeys(bases)), made[key], named[key], recalled)
+
+
+def _same_host(base: str, place: Endpoint) -> bool:
+    """Whether a remembered URL is one of the very host, and by the very scheme, that the fleet file names."""
+    try:
+        known = parse_endpoint(base)
+    except BadAddress:
+        return False
+    return known.port is not None and replace(known, port=None) == replace(place, port=None)
 
 
 def _stamped(document: Any, desk: Desk) -> Any:

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from ipaddress import IPv6Address
 from typing import Any
 
+from reconciler.core.endpoint import BadAddress, parse_endpoint
 from reconciler.core.plain import pointer
 from reconciler.core.ports import Document
 from reconciler.core.problem import Problem, Severity
-from reconciler.drivers.m2.address import BadAddress, endpoint
 from reconciler.drivers.m2.check import problems_of
 from reconciler.drivers.m2.fault import Path, at, items
 from reconciler.drivers.m2.rules import MEMBERS
@@ -70,7 +70,7 @@ def _members(document: Any) -> Iterator[tuple[Path, str]]:
 
 def _host(text: str) -> str:
     try:
-        return endpoint(text).host
+        return parse_endpoint(text).host
     except BadAddress:
         return ""
 

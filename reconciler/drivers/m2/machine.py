@@ -13,7 +13,8 @@ from typing import Any, Final, TypeAlias
 
 import orjson
 
-from reconciler.drivers.m2.address import BadAddress, span
+from reconciler.core.endpoint import BadAddress
+from reconciler.drivers.m2.address import span
 
 Plain: TypeAlias = Mapping[str, Any]
 

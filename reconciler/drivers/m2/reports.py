@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from reconciler.core.endpoint import parse_endpoint
 from reconciler.core.reports import Kind, Report
-from reconciler.drivers.m2.address import endpoint
 from reconciler.drivers.m2.fault import at, mapping
 from reconciler.drivers.m2.schema import Desired
 
@@ -32,7 +32,7 @@ def reported(desired: Desired, message: Mapping[str, Any]) -> Report | None:
 
 
 def _node(desired: Desired, said: Mapping[str, Any]) -> str:
-    hosts = {node.name: endpoint(node.address).host for node in desired.entry.nodes}
+    hosts = {node.name: parse_endpoint(node.address).host for node in desired.entry.nodes}
     hostname, addresses = str(said.get("hostname")), said.get("iplist")
     if hostname in hosts:
         return hostname

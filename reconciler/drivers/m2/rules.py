@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address
 from typing import Any, Final
 
+from reconciler.core.endpoint import BadAddress, parse_endpoint
 from reconciler.core.problem import Severity
 from reconciler.drivers.m2.access import FACTORY_ROLES
-from reconciler.drivers.m2.address import BadAddress, endpoint, span
+from reconciler.drivers.m2.address import span
 from reconciler.drivers.m2.fault import Fault, Path, at, items, mapping, named, nearest
 from reconciler.drivers.m2.patterns import CLOUD
 from reconciler.drivers.m2.setting import Group
@@ -122,7 +123,7 @@ def _member(path: Path, text: str) -> Iterator[Fault]:
         yield Fault(path, "bad-member", f'"{text}" lacks its mark', f"write #{text}")
         return
     try:
-        host = endpoint(text).host
+        host = parse_endpoint(text).host
     except BadAddress as error:
         yield Fault(path, "bad-member", f'"{text}" {error.message}', error.remedy)
         return
@@ -139,7 +140,7 @@ def _stats(document: Any) -> Iterator[Fault]:
     if not isinstance(listen, str):
         return
     try:
-        place = endpoint(listen.replace("*", "0.0.0.0", 1) if listen.startswith("*:") else listen)  # noqa: S104
+        place = parse_endpoint(listen.replace("*", "0.0.0.0", 1) if listen.startswith("*:") else listen)  # noqa: S104
     except BadAddress as error:
         yield Fault(path, "bad-address", f'"{listen}" {error.message}', "write address:port")
     else:

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from reconciler.core.endpoint import BadAddress
 from reconciler.core.plain import encode
 from reconciler.core.secret import reveal
 from reconciler.drivers.m2 import machine
 from reconciler.drivers.m2.access import access
-from reconciler.drivers.m2.address import BadAddress, Span, span
+from reconciler.drivers.m2.address import Span, span
 from reconciler.drivers.m2.choices import Choices, Shown
 from reconciler.drivers.m2.content import Contents
 from reconciler.drivers.m2.hearing import Ring, ring

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, Final
 
+from reconciler.core.endpoint import parse_endpoint
 from reconciler.core.ports import Desk
 from reconciler.core.secret import reveal
-from reconciler.drivers.m2.address import endpoint
 from reconciler.drivers.m2.machine import lookup
 from reconciler.drivers.m2.simulator import M2World
 from reconciler.drivers.simulation.addresses import Address, without_tls
@@ -81,6 +81,6 @@ def stamped(document: Any, desk: Desk) -> Any:
 
 def _place(node: str, address: str, document: Any) -> Address:
     """Where a node is reached: a host with a port, or a host alone, whose port is its setting's."""
-    where = endpoint(address)
+    where = parse_endpoint(address)
     port = where.port or lookup(document, "env.management.api.port") or 10040
     return without_tls(node, where.scheme, Address(where.host, port))

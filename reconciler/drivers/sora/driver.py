@@ -160,9 +160,10 @@ class SoraDriver:
         caller = arguments["contact"] if step.action == "purge" else step.node
         client = Client(wire, caller, arguments["api"], arguments["timeout"], arguments["connect"])
         if step.action == "init":
-            words, facts = await client.init(arguments["names"]), {"initialised": self._today().isoformat()}
-            spent = {"collapsed": arguments["spends"]} if arguments["spends"] else {}
-            return Done(words, facts=facts | spent)
+            words, spent = await client.init(arguments["names"]), {"initialised": self._today().isoformat()}
+            if arguments["spends"]:
+                spent["collapsed"] = arguments["spends"]
+            return Done(words, spent=spent)
         if step.action == "register":
             return Done(await client.register(arguments["contact"]))
         if step.action == "purge":

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
+from reconciler.core.endpoint import BadAddress, parse_api
 from reconciler.core.spec import ClusterEntry, NodeEntry
 from reconciler.core.strict import Day, Flag, Number, Strict, Whole
 
@@ -87,6 +88,13 @@ class SoraNode(NodeEntry):
         default=None, description="What the node accepts; without it the mode is left alone."
     )
     stop: Command | None = Field(default=None, description="Stops this node; see the cluster's `stop`.")
+
+    def endpoint(self) -> str:
+        """Where its API is reached, with the port written out."""
+        try:
+            return str(parse_api(self.api))
+        except BadAddress:
+            return self.api
 
 
 class Collapsed(Strict):

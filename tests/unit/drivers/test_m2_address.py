@@ -6,8 +6,9 @@ from ipaddress import ip_address
 
 import pytest
 
+from reconciler.core.endpoint import BadAddress
 from reconciler.drivers.m2.access import span as tolerant
-from reconciler.drivers.m2.address import BadAddress, Endpoint, endpoint, span
+from reconciler.drivers.m2.address import span
 
 
 @pytest.mark.parametrize(
@@ -64,49 +65,3 @@ def test_spans_overlap_within_one_ip_version_only():
     assert span("10.0.0.0/24").overlaps(span("10.0.0.255"))
     assert not span("10.0.0.0/24").overlaps(span("10.0.1.0"))
     assert not span("0.0.0.1").overlaps(span("::1"))
-
-
-@pytest.mark.parametrize(
-    ("text", "base"),
-    [
-        ("edge-01", "http://edge-01:10040"),
-        ("Edge-01.Example.com.", "http://edge-01.example.com:10040"),
-        ("127.0.0.1:20001", "http://127.0.0.1:20001"),
-        ("[::1]:20001", "http://[::1]:20001"),
-        ("::1", "http://[::1]:10040"),
-        ("https://edge-01/", "https://edge-01:10040"),
-        ("http://[2001:DB8::1]:80/", "http://[2001:db8::1]:80"),
-    ],
-)
-def test_a_node_is_reached_at(text, base):
-    assert endpoint(text).base(10040) == base
-
-
-def test_an_address_without_a_port_leaves_it_open():
-    assert endpoint("edge-01") == Endpoint("http", "edge-01", None)
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("http://user:word@edge-01", "user name"),
-        ("ftp://edge-01", "scheme"),
-        ("edge-01:0", "port"),
-        ("edge-01:", "port"),
-        ("edge-01:70000", "port"),
-        ("edge-01/path", "more than"),
-        ("edge 01", "more than"),
-        ("1.2.3", "IPv4"),
-        ("[edge]:1", "port"),
-        ("[::1]80", "port"),
-        ("\u212aelvin", "more than"),
-        ("::x", "IPv6"),
-        ("", "host name"),
-        ("-edge", "host name"),
-    ],
-)
-def test_a_bad_place_is_told_without_its_text(text, said):
-    with pytest.raises(BadAddress) as caught:
-        endpoint(text)
-    assert said in caught.value.message
-    assert "word" not in caught.value.message + caught.value.remedy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from support_m2_wire import BASE, REVISION, WorldWire, content, desk, loaded, setting, world
@@ -291,6 +292,57 @@ def test_an_address_without_a_port_gets_that_of_the_setting(node, base):
         where.documents,
     )
     assert DRIVER.desire(where).targets[0].bases == (base,)
+
+
+def moved_to(address, base):
+    """The desired state of one node at an address, of which the store remembers a URL."""
+    listed = [{"name": "edge-01", "address": address}]
+    where = desk(recalled={"edge-01": {"base": base}} if base else {})
+    return DRIVER.desire(
+        replace(where, entry=M2Cluster.model_validate({"name": "e", "kind": "m2", "nodes": listed}))
+    )
+
+
+@pytest.mark.parametrize(
+    ("address", "base", "asked"),
+    [
+        ("10.0.0.2", "http://10.0.0.1:10041", ()),
+        ("10.0.0.2:1", "http://10.0.0.2:10041", ()),
+        ("https://10.0.0.2", "http://10.0.0.2:10041", ()),
+        ("edge-01", "http://edge-01.example.com:10041", ()),
+        ("10.0.0.2", "http://10.0.0.2@10.0.0.1:10041", ()),
+        ("10.0.0.2", "http://10.0.0.2:x", ()),
+        ("10.0.0.2", "http://10.0.0.2:10041", ("http://10.0.0.2:10041",)),
+        ("Edge-01.", "http://edge-01:10041", ("http://edge-01:10041",)),
+    ],
+)
+def test_a_remembered_port_counts_on_the_very_host_of_the_fleet_file_alone(address, base, asked):
+    first, *others = moved_to(address, base).targets[0].bases
+    assert first == moved_to(address, "").targets[0].bases[0]
+    assert tuple(others) == asked
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:10040", "[::]", "224.0.0.1"])
+def test_an_address_that_is_no_single_machine_is_refused(address):
+    with pytest.raises(InputError, match="one machine"):
+        moved_to(address, "")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("127.0.0.1", "127.0.0.1:10040"),
+        ("127.0.0.1", "::ffff:127.0.0.1"),
+        ("http://edge:10040", "https://EDGE.:10040/"),
+        ("[::1]:10040", "0:0:0:0:0:0:0:1"),
+    ],
+)
+def test_two_nodes_at_two_spellings_of_one_address_are_refused(first, second):
+    nodes = [{"name": "a", "address": first}, {"name": "b", "address": second}]
+    where = desk(nodes=("a", "b"))
+    entry = M2Cluster.model_validate({"name": "edge", "kind": "m2", "setting": "s", "nodes": nodes})
+    with pytest.raises(InputError, match=r"have one address"):
+        DRIVER.desire(replace(where, entry=entry))
 
 
 def problems(where):

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconciler.core.endpoint import BadAddress, parse_endpoint
 from reconciler.drivers.m2 import patterns, rules
-from reconciler.drivers.m2.address import BadAddress, endpoint, span
+from reconciler.drivers.m2.address import span
 
 PIECES = st.sampled_from(
     [
@@ -33,7 +34,7 @@ PIECES = st.sampled_from(
             "33",
         ),
         *("255.255.0.0", "0.0.255.255", "10.0.0.0", "192.168.1.1", "a", "host", "_x", "65535", "65536"),
-        *("ä", "\u212a", "\n", "http://", "https://", "ftp://"),
+        *("ä", "\u212a", "\n", "http://", "https://", "ftp://", "0x", "0X7f"),
     ]
 )
 TEXTS = st.lists(PIECES, max_size=6).map("".join)
@@ -53,7 +54,7 @@ def address_of_list(text):
 
 def reached(text):
     try:
-        endpoint(text)
+        parse_endpoint(text)
     except BadAddress as error:
         return str(error)
     return ""

@@ -179,7 +179,7 @@ class TestObserve:
 class TestAct:
     async def test_what_it_did_is_remembered(self):
         _, answers = await Host("a b c", converged=False).carry_out()
-        assert answers[0].facts == {"initialised": "2026-11-21"}
+        assert answers[0].spent == {"initialised": "2026-11-21"}
         _, answers = await Host("a b c", modes={"b": "block_new_session"}).carry_out()
         assert answers[0].facts == {"mode": "block_new_session"}
 
@@ -189,7 +189,7 @@ class TestAct:
         host.world.kill(full("b"))
         host.world.kill(full("c"))
         _, answers = await host.carry_out()
-        assert answers[0].facts["collapsed"] == "2026-11-30: two hosts burnt down"
+        assert answers[0].spent["collapsed"] == "2026-11-30: two hosts burnt down"
 
     async def test_a_node_is_stopped_once_its_channels_are_gone(self):
         host = Host("a b c", present="d e", drain=600)

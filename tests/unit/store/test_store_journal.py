@@ -1,6 +1,7 @@
 """What the store writes down survives, is found again, and never says more than is known."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -213,7 +214,27 @@ async def test_only_a_step_that_is_done_teaches_facts(store):
     run = await store.begin(Opening("command", plan))
     for step, state in zip(plan.steps(), (State.DONE, State.FAILED), strict=True):
         await store.conclude(run, [Ending(Outcome(step, state), facts={"mode": "block"})])
-    assert (await store.recall()).facts == {"edge": {"a": {"mode": "block"}}}
+    memory = await store.recall()
+    assert memory.recalled(plan.revision.source, "edge") == {"a": {"mode": "block"}}
+
+
+async def test_what_steps_teach_is_known_to_the_same_fleet_alone(store):
+    ours, theirs = plan_of(a="1"), plan_of(a="1")
+    theirs = replace(theirs, revision=replace(theirs.revision, source="/srv/theirs"))
+    for plan, mode in ((ours, "block"), (theirs, "open")):
+        run = await store.begin(Opening("command", plan))
+        await store.conclude(run, [Ending(Outcome(next(plan.steps()), State.DONE), facts={"mode": mode})])
+    memory = await store.recall()
+    assert memory.recalled(ours.revision.source, "edge") == {"a": {"mode": "block"}}
+    assert memory.recalled("/srv/theirs", "edge") == {"a": {"mode": "open"}}
+    assert memory.recalled("/srv/another", "edge") == {}
+
+
+async def test_a_spent_word_is_spent_whatever_fleet_gives_it_again(store):
+    plan = plan_of(a="1")
+    run = await store.begin(Opening("command", plan))
+    await store.conclude(run, [Ending(Outcome(next(plan.steps()), State.DONE), spent={"collapsed": "why"})])
+    assert (await store.recall()).recalled("/srv/another", "edge") == {"a": {"collapsed": "why"}}
 
 
 async def test_the_past_counts_nodes_and_what_was_sent_to_them(store):

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from typing import Any, Final
 
+from reconciler.core.endpoint import BadAddress, parse_endpoint
 from reconciler.core.lint import Claim
 from reconciler.core.plain import pointer
 from reconciler.core.ports import Desk, Document
 from reconciler.core.problem import Position, Problem, Severity
-from reconciler.drivers.m2.address import BadAddress, endpoint
 from reconciler.drivers.m2.fault import Path, items, mapping
 from reconciler.drivers.m2.features import NODELIST
 from reconciler.drivers.m2.rules import MANAGEMENT, MEMBERS
@@ -89,7 +89,7 @@ def _members(value: Any) -> Iterator[tuple[Path, str]]:
 def _claimed(text: str, port: Any) -> str:
     """A member's address where the members talk; empty where it cannot be read."""
     try:
-        found = endpoint(text)
+        found = parse_endpoint(text)
     except BadAddress:
         return ""
     return f"{found.host}:{found.port or port}"
@@ -97,7 +97,7 @@ def _claimed(text: str, port: Any) -> str:
 
 def _host(text: str) -> str:
     try:
-        return endpoint(text).host
+        return parse_endpoint(text).host
     except BadAddress:
         return ""
 

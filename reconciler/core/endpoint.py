@@ -1,0 +1,170 @@
+"""Where an API is reached: parsed into one normal form, so that two spellings of one place are equal.
+
+Normal is what a name resolver and a socket make no difference between: case and a closing dot of a host
+name, leading zeros and `::` of IPv6, an IPv4 address inside IPv6 (`::ffff:192.0.2.7`), the default port of a
+URL. What a resolver reads as an IPv4 address but few people do (`0x7f.1`, `2130706433`) is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Final
+from urllib.parse import urlsplit
+
+LAST_PORT: Final = 65_535
+
+DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
+_HOST = re.compile(
+    r"(?=.{1,253}\Z)[0-9A-Za-z_]([0-9A-Za-z_-]{0,62})(\.[0-9A-Za-z_]([0-9A-Za-z_-]{0,62}))*\.?"
+)
+_NUMERIC_END = re.compile(r"(?:^|\.)(?:[0-9]+|0[xX][0-9a-fA-F]*)\.?$")
+_BEHIND_BRACKET = re.compile(r"\][^:]")
+_FORMS = "write host, host:port or [IPv6]:port"
+
+
+class BadAddress(ValueError):
+    """A text is none of the forms that can stand where it stands.
+
+    Args:
+        message: what is wrong, without the text itself.
+        remedy: what would be right; may be empty.
+    """
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Endpoint:
+    """Where an API is reached, in its normal form.
+
+    Args:
+        scheme: `http` or `https`.
+        host: a name in lower case, or an IP address in its shortest form, without brackets.
+        port: None where the text leaves it open.
+        path: of an API that does not stand at the root; without a slash at its end, empty for the root.
+    """
+
+    scheme: str
+    host: str
+    port: int | None
+    path: str = ""
+
+    def base(self, port: int) -> str:
+        """The URL before the path; `port` counts where the address has none of its own."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port or port}"
+
+    def at(self, port: int) -> Endpoint:
+        """The same with a port; `port` counts where the address has none of its own."""
+        return replace(self, port=self.port or port)
+
+    @property
+    def place(self) -> tuple[str, int | None, str]:
+        """What two addresses of one API share, whatever their scheme: host, port and path."""
+        return self.host, self.port, self.path
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}{f':{self.port}' if self.port else ''}{self.path}"
+
+
+def parse_endpoint(text: str) -> Endpoint:
+    """A node's address: `host`, `host:port`, `[v6]:port`, or `http(s)://` with any of them.
+
+    Raises:
+        BadAddress: it is none of these, or holds what an address must not, such as a password.
+    """
+    scheme, _, rest = text.rpartition("://")
+    if scheme not in {"", *DEFAULT_PORTS}:
+        raise BadAddress(f"has the scheme {scheme}", "http and https are known")
+    rest = rest.removesuffix("/") if scheme else rest
+    if "@" in rest:
+        raise BadAddress("has a user name in it", "the node's API knows callers by their address alone")
+    if not rest.isascii():
+        raise BadAddress("has characters that are not ASCII", _ascii_form(rest))
+    if re.search(r"[\s/?#\\]", rest):
+        raise BadAddress("is more than an address", _FORMS)
+    scheme = scheme or "http"
+    if rest.count(":") > 1 and not rest.startswith("["):
+        return Endpoint(scheme, _v6(rest), None)
+    try:
+        parts = urlsplit(f"//{rest}")
+        host, port = parts.hostname or "", parts.port
+    except ValueError as error:
+        raise BadAddress("is not an address with a port", "write host:port or [IPv6]:port") from error
+    if port == 0 or rest.endswith(":") or _BEHIND_BRACKET.search(rest):
+        raise BadAddress("has no usable port", f"ports go from 1 to {LAST_PORT}")
+    return Endpoint(scheme, _v6(host) if rest.startswith("[") else _host(host), port)
+
+
+def parse_api(url: str) -> Endpoint:
+    """The URL of an API: `http(s)://HOST[:PORT][/PATH]`, with its port written out.
+
+    Raises:
+        BadAddress: it is none, or has a user name, a query or a fragment.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        raise BadAddress("has no scheme", "write http:// or https:// before it")
+    if re.search(r"[?#\\\s]", rest):
+        raise BadAddress("has more than a path behind the host", "leave out the query and the fragment")
+    authority, _, path = rest.partition("/")
+    found = parse_endpoint(f"{scheme}://{authority}")
+    if re.search(r"(?:^|/)(?:\.|%2e){1,2}(?:/|$)", path, re.IGNORECASE):
+        raise BadAddress("has a path with . or .. in it", "write the path as it is")
+    clean = path.strip("/")
+    return replace(found.at(DEFAULT_PORTS[found.scheme]), path=f"/{clean}" if clean else "")
+
+
+def _ascii_form(text: str) -> str:
+    host = text.rpartition(":")[0] or text
+    try:
+        return f"write the ASCII form of the name, {host.encode('idna').decode()}"
+    except UnicodeError:
+        return _FORMS
+
+
+def _v6(text: str) -> str:
+    """An IPv6 address in its shortest form, or the IPv4 address that it holds."""
+    try:
+        address = IPv6Address(text)
+    except ValueError as error:
+        raise BadAddress("is not an IPv6 address", _FORMS) from error
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(address)
+
+
+def _host(text: str) -> str:
+    """A host name, or an IPv4 address where its last part is a number: a resolver reads it as one."""
+    if _NUMERIC_END.search(text):
+        try:
+            return str(IPv4Address(text))
+        except ValueError as error:
+            raise BadAddress(
+                "is not an IPv4 address", "four numbers up to 255, without zeros in front"
+            ) from error
+    if not _HOST.fullmatch(text):
+        raise BadAddress("is not a host name", "letters, digits, dots and dashes")
+    return text.lower().rstrip(".")
+
+
+def check_single_machine(endpoint: Endpoint) -> None:
+    """Nothing, where one machine can have this address.
+
+    Raises:
+        BadAddress: it stands for all addresses of a host (`0.0.0.0` reaches this host itself) or for many
+            hosts.
+    """
+    try:
+        address = ip_address(endpoint.host)
+    except ValueError:
+        return
+    if address.is_unspecified or address.is_multicast:
+        raise BadAddress("is not the address of one machine", "write the node's own address")

@@ -1,0 +1,156 @@
+"""Fleets in memory against real HTTP servers: simulated nodes, and servers that are something else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from reconciler.core.plan import Revision
+from reconciler.core.ports import Snapshot
+from reconciler.desired.fleet import Fleet, load
+from reconciler.drivers.registry import DRIVERS
+from reconciler.drivers.wire import HttpWire
+from reconciler.engine.apply import apply
+from reconciler.engine.survey import Survey, survey
+from reconciler.errors import GuardRefusal
+from reconciler.store.sqlite import Store
+
+
+def setting(version: str = "1", **more: Any) -> dict[str, Any]:
+    """A whole setting that lets this host in."""
+    return {
+        "meta": {"version": version},
+        "env": {
+            "management": {
+                "api": {"allowList": [{"role": "admin", "addr": "127.0.0.0/8"}]},
+                "roles": [
+                    {
+                        "name": "admin",
+                        "permissions": {"enableSetting": True, "enableGet": True, "enableMetric": True},
+                    }
+                ],
+            }
+        },
+        **more,
+    }
+
+
+class Files:
+    """Files in memory, values as JSON."""
+
+    def __init__(self, files: Mapping[str, Any]) -> None:
+        self._files = {name: json.dumps(value).encode() for name, value in files.items()}
+
+    def names(self):
+        return sorted(self._files)
+
+    def read(self, path: str) -> bytes:
+        if path not in self._files:
+            raise FileNotFoundError(path)
+        return self._files[path]
+
+
+def m2_cluster(name: str, nodes: Mapping[str, str], **more: Any) -> dict[str, Any]:
+    """An M2 cluster of nodes at addresses, which fails fast."""
+    listed = [{"name": node, "address": address} for node, address in nodes.items()]
+    timeouts = {"connect": 0.5, "read": 1, "settle": 0.5}
+    return {"name": name, "kind": "m2", "setting": "s.json", "nodes": listed, "timeouts": timeouts, **more}
+
+
+def sora_cluster(name: str, nodes: Mapping[str, str], **more: Any) -> dict[str, Any]:
+    """A Sora cluster of nodes at API addresses, which fails fast."""
+    listed = [{"name": node, "api": api} for node, api in nodes.items()]
+    timeouts = {"connect": 0.5, "read": 1, "settle": 0.5}
+    return {"name": name, "kind": "sora", "nodes": listed, "timeouts": timeouts, **more}
+
+
+@dataclass
+class Host:
+    """One management host: a store, and runs over fleets."""
+
+    folder: Path
+    wires: Callable[[], Any] = HttpWire
+    _number: int = field(default=0, init=False)
+
+    def fleet(self, source: str, *clusters: Mapping[str, Any], **files: Any) -> Fleet:
+        """A fleet read from a source; `s.json` is a setting unless it is given."""
+        self._number += 1
+        revision = Revision(source, f"{self._number:040x}", f"r{self._number}")
+        named = {name.replace("_", "."): value for name, value in files.items()}
+        whole = {"fleet.json": {"clusters": list(clusters)}, "s.json": setting(), **named}
+        return load(Snapshot(revision, Files(whole)), DRIVERS)
+
+    async def look(self, fleet: Fleet, **more: Any) -> Survey:
+        """What a pass finds out."""
+        with Store.open(self.folder) as store:
+            async with self.wires() as wire:
+                return await survey(fleet, drivers=DRIVERS, wire=wire, recalled=await store.recall(), **more)
+
+    async def run(self, fleet: Fleet) -> dict[str, str]:
+        """Node -> how its step ended; empty where a guard refused."""
+        seen = await self.look(fleet)
+        with Store.open(self.folder) as store:
+            async with self.wires() as wire:
+                try:
+                    report = await apply(seen, drivers=DRIVERS, wire=wire, journal=store)
+                except GuardRefusal:
+                    return {}
+        return {outcome.step.node: outcome.state.value for outcome in report.outcomes}
+
+
+@dataclass
+class Stranger:
+    """A server that is no node: it answers everything alike, and keeps what it was sent."""
+
+    url: str = ""
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
+
+    @property
+    def address(self) -> str:
+        """`host:port`."""
+        return self.url.removeprefix("http://")
+
+    @property
+    def sent(self) -> list[bytes]:
+        """Bodies that were sent here."""
+        return [body for body in self.bodies if body]
+
+
+@asynccontextmanager
+async def stranger(
+    status: int = 404,
+    body: bytes | str = b"404 page not found\n",
+    content_type: str = "text/plain",
+    paths: Mapping[str, tuple[int, str, bytes]] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> AsyncIterator[Stranger]:
+    """A server on loopback; `paths` says what single paths answer: status, type and body."""
+    found = Stranger()
+    data = body.encode() if isinstance(body, str) else body
+
+    async def answer(request: web.Request) -> web.Response:
+        found.asked.append((request.method, request.path))
+        found.bodies.append(await request.read())
+        code, kind, content = (paths or {}).get(request.path, (status, content_type, data))
+        return web.Response(
+            status=code, body=content, headers={**(headers or {}), **({"Content-Type": kind} if kind else {})}
+        )
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    found.url = f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"
+    try:
+        yield found
+    finally:
+        await runner.cleanup()
