@@ -1,8 +1,31 @@
-"""The process's environment as a frozen value, read once at the entry point and passed down."""
+"""The process's environment as a frozen value, and what of it a child process gets."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+OWN_PREFIX: Final = "RECONCILE_"
+"""How the names of the program's own variables begin; several hold secrets."""
+
+PLAIN: Final = (
+    "HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TMPDIR", "TZ", "USER",
+    "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME",
+)  # fmt: skip
+"""Variables that every child gets, with those whose names begin with LC_."""
+
+NETWORK: Final = (
+    "ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
+    "all_proxy", "http_proxy", "https_proxy", "no_proxy",
+    "SSL_CERT_DIR", "SSL_CERT_FILE",
+)  # fmt: skip
+"""Variables for a program that speaks HTTP; the URL of a proxy may hold a password."""
+
+TERMINAL: Final = ("COLORTERM", "COLUMNS", "FORCE_COLOR", "LINES", "NO_COLOR", "TERM")
+"""Variables for a program at a terminal."""
+
+_LOCALE: Final = re.compile(r"LC_[A-Z]+")
 
 
 class Environment(Mapping[str, str]):
@@ -28,3 +51,27 @@ class Environment(Mapping[str, str]):
 
     def __repr__(self) -> str:
         return f"Environment(of {len(self)} variables)"
+
+
+def child_environment(environment: Mapping[str, str], *names: str) -> dict[str, str]:
+    """What a child process starts with: an exact list, never a copy of ours.
+
+    Secrets, `LD_*`, `PYTHON*`, `GIT_*` and whatever else is set do not pass unless they are named here.
+    Relative entries of PATH are left out: a child often runs in a folder that somebody else fills.
+
+    Args:
+        environment: ours.
+        names: further variables that this child needs, such as those of `NETWORK`.
+    """
+    wanted = {*PLAIN, *names}
+    kept = {name: environment[name] for name in environment if name in wanted or _LOCALE.fullmatch(name)}
+    if "PATH" in kept:
+        kept["PATH"] = ":".join(entry for entry in kept["PATH"].split(":") if entry.startswith("/"))
+    return kept
+
+
+def secrets_in(environment: Mapping[str, str]) -> Iterable[str]:
+    """Values that no log and no message may show: those of our own variables that hold secrets."""
+    ends = ("_TOKEN", "_SECRET", "_PASSWORD", "_IDENTITY")
+    own = {name: text for name, text in environment.items() if name.startswith(OWN_PREFIX)}
+    return [text for name, text in own.items() if name.endswith(ends) and text]

@@ -1,0 +1,150 @@
+"""Running another program: its environment, its bounds, and that nothing of it is left."""
+
+import asyncio
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from reconciler.host.environment import Environment, child_environment
+from reconciler.host.process import OutputTooLarge, ProcessTimeout, ProgramMissing, run_process
+
+PLAIN = {"PATH": os.environ["PATH"]}
+
+
+def sh(script, **options):
+    options = {"environment": PLAIN, "seconds": 20.0, **options}
+    return run_process(["sh", "-c", script], **options)
+
+
+async def test_what_a_program_writes_and_how_it_ends():
+    ended = await sh("echo out; echo error >&2; exit 7")
+    assert (ended.status, ended.out, ended.error) == (7, b"out\n", b"error\n")
+
+
+async def test_a_program_reads_what_it_is_given_and_else_nothing():
+    assert (await sh("cat", data=b"x" * 300_000)).out == b"x" * 300_000
+    assert (await sh("cat")).out == b""
+    assert (await sh("exec <&-; exit 0", data=b"x" * 300_000)).status == 0  # it does not read it
+
+
+async def test_a_program_gets_exactly_the_environment_that_is_given(monkeypatch):
+    monkeypatch.setenv("RECONCILE_GIT_TOKEN", "s3cret")
+    ended = await run_process(["env"], environment={"PATH": os.environ["PATH"], "A": "1"}, seconds=20)
+    assert sorted(ended.out.decode().splitlines()) == ["A=1", f"PATH={os.environ['PATH']}"]
+
+
+async def test_it_inherits_no_file_descriptor():
+    reading, writing = os.pipe()
+    os.set_inheritable(writing, True)
+    try:
+        assert (await sh(f"test -e /dev/fd/{writing}")).status == 1
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+@pytest.mark.parametrize("program", ["no-such-program", "/no/such/program", "/etc"])
+async def test_a_program_that_cannot_be_started(program):
+    with pytest.raises(ProgramMissing):
+        await run_process([program], environment=PLAIN, seconds=20)
+    with pytest.raises(ProgramMissing):
+        await run_process(["sh", "a\0b"], environment=PLAIN, seconds=20)
+
+
+async def test_a_program_is_looked_for_on_its_own_path_and_never_in_the_current_folder(tmp_path, monkeypatch):
+    (tmp_path / "planted").write_text("#!/bin/sh\necho planted\n")
+    (tmp_path / "planted").chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    environment = child_environment(Environment({"PATH": f".::bin:{os.environ['PATH']}"}))
+    with pytest.raises(ProgramMissing):
+        await run_process(["planted"], environment=environment, seconds=20)
+
+
+async def gone(pid):
+    for _ in range(200):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        if "Z" in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]:
+            return True
+        await asyncio.sleep(0.01)
+    return False
+
+
+async def test_what_lasts_too_long_is_killed_with_all_that_it_started(tmp_path):
+    with pytest.raises(ProcessTimeout):
+        await sh(f"sleep 60 & echo $! > {tmp_path}/pid; wait", seconds=0.5)
+    assert await gone(int((tmp_path / "pid").read_text()))
+
+
+async def test_who_stops_waiting_leaves_nothing_behind(tmp_path):
+    running = asyncio.ensure_future(
+        sh(f"sleep 60 & echo $! > {tmp_path}/pid.new; mv {tmp_path}/pid.new {tmp_path}/pid; wait")
+    )
+    while not (tmp_path / "pid").exists():
+        await asyncio.sleep(0.01)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert await gone(int((tmp_path / "pid").read_text()))
+
+
+async def test_what_is_left_in_the_background_does_not_hold_up_its_caller(monkeypatch):
+    monkeypatch.setattr("reconciler.host.process.GRACE", 0.2)
+    began = time.monotonic()
+    ended = await sh("sleep 60 & echo $!")
+    assert time.monotonic() - began < 5
+    assert await gone(int(ended.out))
+
+
+async def test_output_is_bounded():
+    with pytest.raises(OutputTooLarge):
+        await sh("yes", limit=100_000)
+    assert len((await sh("head -c 100000 /dev/zero", limit=100_000)).out) == 100_000
+    ended = await sh("head -c 200000 /dev/zero >&2; printf end >&2")
+    assert len(ended.error) == 64 * 1024
+    assert ended.error.endswith(b"end")
+
+
+async def test_of_a_program_that_talks_a_lot_the_last_words_can_be_kept():
+    ended = await sh("head -c 500000 /dev/zero; echo last; echo words >&2", limit=20, tail=True)
+    assert ended.out.endswith(b"last\nwords\n")
+    assert len(ended.out) == 20
+
+
+def test_a_child_starts_from_a_list_and_not_from_a_copy():
+    environment = Environment(
+        {
+            "PATH": "/usr/bin:.:bin:/bin:",
+            "HOME": "/root",
+            "LC_MESSAGES": "C",
+            "LC_EVIL; x": "1",
+            "RECONCILE_GIT_TOKEN": "s",
+            "RECONCILE_SECRET_A": "s",
+            "AWS_SECRET_ACCESS_KEY": "s",
+            "CREDENTIALS_DIRECTORY": "/run/credentials",
+            "LD_PRELOAD": "/tmp/x.so",
+            "LD_LIBRARY_PATH": "/tmp",
+            "PYTHONPATH": "/tmp",
+            "PYTHONSTARTUP": "/tmp/x.py",
+            "GIT_DIR": "/tmp",
+            "GIT_SSH_COMMAND": "x",
+            "GIT_CONFIG_COUNT": "1",
+            "BASH_ENV": "/tmp/x",
+            "ENV": "/tmp/x",
+            "IFS": "x",
+            "SSH_AUTH_SOCK": "/tmp/agent",
+            "HTTPS_PROXY": "http://user:password@proxy",
+        }
+    )
+    assert child_environment(environment) == {"PATH": "/usr/bin:/bin", "HOME": "/root", "LC_MESSAGES": "C"}
+    assert child_environment(environment, "SSH_AUTH_SOCK", "ABSENT")["SSH_AUTH_SOCK"] == "/tmp/agent"
+
+
+def test_an_environment_never_shows_its_values():
+    environment = Environment({"A": "s3cret"})
+    assert "s3cret" not in f"{environment} {environment!r}"
+    assert "s3cret" not in repr((environment, {"x": environment}))
