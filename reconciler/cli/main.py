@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 
 from reconciler import __version__
-from reconciler.cli.stdout import let_go
+from reconciler.cli.stdout import let_go, stand_in_for_closed
 from reconciler.errors import ReconcilerError, UsageError
 from reconciler.host.environment import Environment
 
@@ -28,6 +28,7 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
         environment: what the process was started with; its present environment where None.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    stand_in_for_closed()
     if given[:1] == ["--version"]:
         sys.stdout.write(f"reconcile {__version__}\n")
         return 0

@@ -43,7 +43,7 @@ Exit status:
 {
     columns(
         {
-            "0": "ended in good order, on SIGTERM or SIGINT",
+            "0": "ended in good order, on SIGTERM, SIGINT or SIGHUP",
             "1": STATUSES[1].partition(";")[0],
             "5": "cut off by a second signal or the end of --grace: the next run settles what is left",
         }

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping
-from contextlib import ExitStack
-from typing import TextIO
+from contextlib import ExitStack, redirect_stderr
+from typing import TextIO, cast
 
 from prometheus_client import disable_created_metrics
 
@@ -18,6 +18,7 @@ from reconciler.drivers.wire import HttpWire
 from reconciler.engine.survey import Drivers
 from reconciler.engine.trace import traced
 from reconciler.errors import InputError
+from reconciler.server.log_writer import LogState, LogWriter, is_stand_in
 from reconciler.server.logs import open_log
 from reconciler.server.options import Options
 from reconciler.server.passes import Keeping, Looking, Recall
@@ -40,7 +41,7 @@ def watch(options: Options, stream: TextIO) -> int:
 
     Args:
         options: checked already.
-        stream: where the log goes.
+        stream: where the log goes: a stream over a file descriptor, usually standard error.
 
     Raises:
         UsageError: an option does not fit the source, or the endpoints cannot listen.
@@ -48,7 +49,9 @@ def watch(options: Options, stream: TextIO) -> int:
         StateError: the state directory cannot be used.
     """
     disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter
-    log = open_log(stream, form=options.log_format, secrets=[options.secret, *_tokens(os.environ)])
+    state = LogState()
+    writer = LogWriter(stream.fileno(), state, closed=is_stand_in(stream))
+    log = open_log(writer, form=options.log_format, secrets=[options.secret, *_tokens(os.environ)])
     source = locate(
         options.source,
         ref=options.ref,
@@ -58,6 +61,9 @@ def watch(options: Options, stream: TextIO) -> int:
         trust=options.trust,
     )
     with ExitStack() as stack:
+        # What anything else writes to standard error goes the same way: a full pipe would hold it up, too.
+        stack.enter_context(redirect_stderr(cast("TextIO", writer)))
+        stack.callback(writer.drain)
         store = None if options.dry_run else stack.enter_context(Store.open(options.state))
 
         async def trace(memory: Memory, fleet: Fleet) -> Memory:
@@ -69,7 +75,7 @@ def watch(options: Options, stream: TextIO) -> int:
         def read(snapshot: Snapshot) -> Fleet:
             return read_fleet(snapshot, DRIVERS, only=options.only)
 
-        return asyncio.run(Watch(options, Equipment(source, read, perform, store), log).run())
+        return asyncio.run(Watch(options, Equipment(source, read, perform, store), log, state).run())
 
 
 def read_fleet(snapshot: Snapshot, drivers: Drivers, *, only: str = "") -> Fleet:

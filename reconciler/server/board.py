@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from reconciler.core.plan import Revision
+from reconciler.server.log_writer import LogState
 from reconciler.server.turn import Turn
 
 
@@ -82,6 +83,7 @@ class Board:
         pulses: loop -> the moment, on the monotonic clock, by which it should show life again.
         outbox: messages of feedback that wait to be delivered.
         store: why the store cannot be written, empty where it can.
+        log: how the log fares.
         stopping: whether the watch was told to stop.
     """
 
@@ -90,6 +92,7 @@ class Board:
     pulses: dict[str, float] = field(default_factory=dict)
     outbox: int = 0
     store: str = ""
+    log: LogState = field(default_factory=LogState)
     stopping: bool = False
 
     def note(self, name: str, **changes: object) -> None:

@@ -21,8 +21,9 @@ from reconciler.server.logs import Log
 from reconciler.server.metrics import Metrics
 from reconciler.server.narrator import Narrator
 from reconciler.server.pace import Pace, after, begin, renewed
-from reconciler.server.supervision import place_of
+from reconciler.server.supervision import contained
 from reconciler.server.turn import Result, Turn
+from reconciler.server.unexpected import REPORT, name_error, trace_error
 
 PATIENCE = 60.0
 """Seconds beyond what it announced that a loop may be silent before it counts as dead."""
@@ -95,6 +96,7 @@ class ClusterLoop:
         self._halt = asyncio.Event()
         self._stopping = False
         self._told = ""
+        self._defective = ""
 
     def take(self, fleet: Fleet, trigger: str) -> None:
         """Work towards this fleet from now on; a pass towards an older one begins no further step."""
@@ -154,25 +156,35 @@ class ClusterLoop:
         return pace
 
     async def _performed(self, job: Job) -> Turn:
-        """The pass in a task of its own: a defect in it is this cluster's misfortune, not everybody's."""
-        task = asyncio.ensure_future(self._perform(job))
+        """The pass; an error that nobody foresaw is this cluster's failed pass, and told once."""
         try:
-            await asyncio.wait({task})
-        except asyncio.CancelledError:
-            task.cancel()
-            await asyncio.wait({task})
-            raise
-        error = task.exception()
-        if error is None:
-            return task.result()
-        if isinstance(error, ClusterBusy):
+            turn: Turn = await contained(self._perform(job))
+        except ClusterBusy as error:
             return Turn(Result.BUSY, words=error.message)
-        if isinstance(error, StateError):
+        except StateError as error:
             self._around.board.store = error.message
             return Turn(Result.FAILED, words=_words(error))
-        if isinstance(error, ReconcilerError):
+        except ReconcilerError as error:
             return Turn(Result.INVALID, words=_words(error))
-        return Turn(Result.DEFECT, words=f"{type(error).__name__} at {place_of(error)}")
+        except Exception as error:  # noqa: BLE001  (whatever it is, the other clusters go on, and this one again)
+            return self._defect(error)
+        self._defective = ""
+        return turn
+
+    def _defect(self, error: Exception) -> Turn:
+        around, words = self._around, name_error(error)
+        around.metrics.unexpected.labels(f"cluster {self.name}").inc()
+        if words != self._defective:
+            self._defective = words
+            remedy = f"this cluster is tried again with growing pauses, the others go on; {REPORT}"
+            around.log.error(
+                "unexpected error in a pass",
+                cluster=self.name,
+                words=words,
+                remedy=remedy,
+                trace=trace_error(error),
+            )
+        return Turn(Result.DEFECT, words=f"an unexpected error: {words}; {REPORT}")
 
     def _write_down(self, turn: Turn, revision: Revision, pace: Pace, now: float) -> None:
         board, wall = self._around.board, self._around.wall()

@@ -46,6 +46,11 @@ def ready(board: Board, *, dry_run: bool) -> tuple[bool, dict[str, Any]]:
             "since": _instant(source.since),
         },
         "store": {"writable": not board.store, "problem": board.store or None},
+        "log": {
+            "writable": not board.log.problem,
+            "lines_lost": board.log.lost,
+            "problem": board.log.problem or None,
+        },
         "feedback": {"outbox": board.outbox},
         "clusters": [_cluster(board.clusters[name]) for name in sorted(board.clusters)],
     }

@@ -6,20 +6,26 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from reconciler.core.plan import Revision
 from reconciler.core.ports import Snapshot, Source
 from reconciler.desired.fleet import Fleet
 from reconciler.engine.interruption import unless
-from reconciler.errors import InputError, ReconcilerError, SourceUnreachable
+from reconciler.errors import InputError, ReconcilerError, SourceError, SourceUnreachable
 from reconciler.server.bell import Bell
 from reconciler.server.board import SourceState, SourceStatus
 from reconciler.server.cluster import PATIENCE, PRECEDENCE, Surroundings
 from reconciler.server.pace import after, begin
+from reconciler.server.supervision import contained
+from reconciler.server.unexpected import REPORT, name_error, trace_error
 
 WINDOW, LIMIT = 0.3, 3.0
 """Seconds of silence that end a burst of triggers, and seconds after which it is answered anyway."""
 
 FETCH = 900.0
-"""Seconds that one look may take before the loop counts as dead."""
+"""Seconds that one look may take before it is given up."""
+
+LEFT_BEHIND = 3
+"""Revisions whose files are still being read, after `FETCH` seconds, before no other one is begun."""
 
 PROBLEMS = 20
 """As many problems of one revision as the log names."""
@@ -49,6 +55,7 @@ class Intake:
         self._around = around
         self._bell = Bell(window=WINDOW, limit=LIMIT)
         self._stop = asyncio.Event()
+        self._loads: dict[str, asyncio.Future[Fleet]] = {}
 
     def ask(self, trigger: str) -> None:
         """Have the source looked at soon."""
@@ -83,23 +90,69 @@ class Intake:
             )
 
     async def look(self, trigger: str) -> bool:
-        """Look once; gives whether the source answered."""
-        status = self._around.board.source
+        """Look once; gives whether the source answered with something that can be judged.
+
+        Whatever a revision brings about, the last good one stays in force.
+        """
+        seen: list[Revision] = []
         try:
-            snapshot = await self._reading.source.snapshot()
+            async with asyncio.timeout(FETCH):
+                await contained(self._look(trigger, seen))
         except ReconcilerError as error:
             away = isinstance(error, SourceUnreachable)
-            self._failed(SourceState.UNREACHABLE if away else SourceState.INVALID, error, "")
+            state = SourceState.UNREACHABLE if away else SourceState.INVALID
+            self._failed(state, error, seen[0].id if seen else "")
             return not away
+        except TimeoutError:
+            words = f"reading the source did not end within {FETCH:g} s"
+            remedy = "look at the size of the newest revision, and at the network"
+            self._failed(
+                SourceState.UNREACHABLE, SourceError(words, remedy=remedy), seen[0].id if seen else ""
+            )
+            return False
+        except OSError as error:
+            words = f"this host could not read the source: {error.strerror or type(error).__name__}"
+            remedy = "look at its open files, memory and disks"
+            self._failed(SourceState.UNREACHABLE, SourceError(words, remedy=remedy), "")
+            return False
+        except Exception as error:  # noqa: BLE001  (whatever it is, the last good revision stays in force)
+            self._unexpected(error, seen[0].id if seen else "")
+            return False
+        return True
+
+    async def _look(self, trigger: str, seen: list[Revision]) -> None:
+        status = self._around.board.source
+        snapshot = await self._reading.source.snapshot()
+        seen.append(snapshot.revision)
         if status.revision and status.revision.id == snapshot.revision.id:
             self._settled(status, result="same")
-            return True
-        try:
-            fleet = await asyncio.to_thread(self._reading.load, snapshot)
-        except ReconcilerError as error:
-            self._failed(SourceState.INVALID, error, snapshot.revision.id)
-            return True
+            return
+        fleet = await self._loaded(snapshot)
+        self._reading.publish(fleet, trigger)
         self._settled(replace(status, revision=fleet.revision), result="new")
+        self._tell(fleet, trigger)
+
+    async def _loaded(self, snapshot: Snapshot) -> Fleet:
+        """The fleet of a snapshot, read in a thread; nobody can end one, so that only a few may be left."""
+        name = snapshot.revision.id
+        if name in self._loads or len(self._loads) >= LEFT_BEHIND:
+            raise SourceError(
+                f"the files of revision {next(iter(self._loads))[:12]} are still being read",
+                remedy="revert the commit that made them so large, and start the watch again",
+            )
+        load = asyncio.ensure_future(contained(asyncio.to_thread(self._reading.load, snapshot)))
+        self._loads[name] = load
+
+        def ended(load: asyncio.Future[Fleet]) -> None:
+            self._loads.pop(name, None)
+            if not load.cancelled():
+                load.exception()  # looked at, so that the event loop does not complain of it
+
+        load.add_done_callback(ended)
+        # The thread goes on where this look is given up: its future stays on the list until it has ended.
+        return await asyncio.shield(load)
+
+    def _tell(self, fleet: Fleet, trigger: str) -> None:
         revision = fleet.revision
         self._around.log.info(
             "revision read",
@@ -113,8 +166,6 @@ class Intake:
         if len(fleet.warnings) > PROBLEMS:
             words = f"{len(fleet.warnings)} warnings in all: `reconcile validate` shows them"
             self._around.log.warning("desired state", revision=revision.short, words=words)
-        self._reading.publish(fleet, trigger)
-        return True
 
     def _settled(self, status: SourceStatus, *, result: str) -> None:
         before, now = self._around.board.source, self._around.wall()
@@ -137,6 +188,23 @@ class Intake:
             before, state=state, words=words, rejected=rejected, looked=now, since=since
         )
         self._around.metrics.looks.labels(state.value).inc()
+
+    def _unexpected(self, error: Exception, rejected: str) -> None:
+        """An error that nobody foresaw is an invalid revision; its trace is told once."""
+        around, words = self._around, f"an unexpected error: {name_error(error)}"
+        around.metrics.unexpected.labels("source").inc()
+        if around.board.source.words.partition(";")[0] != words:
+            kept = around.board.source.revision
+            remedy = f"the last good revision stays in force; {REPORT}"
+            fields = {"kept": kept.short if kept else "", "rejected": rejected[:12]}
+            around.log.error(
+                "unexpected error in reading the source",
+                words=words,
+                remedy=remedy,
+                trace=trace_error(error),
+                **{key: text for key, text in fields.items() if text},
+            )
+        self._failed(SourceState.INVALID, SourceError(words, remedy=REPORT), rejected)
 
     def _complain(self, error: ReconcilerError, rejected: str) -> None:
         log = self._around.log

@@ -2,25 +2,47 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
-from collections.abc import Iterable, Mapping, MutableMapping
-from typing import Any, TextIO, TypeAlias, cast
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from typing import Any, Protocol, TypeAlias, cast
 
 import orjson
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
 from reconciler.core.secret import MASK, mask
+from reconciler.server.throttle import Throttle
 
 Log = FilteringBoundLogger
 Event: TypeAlias = MutableMapping[str, Any]
 FORMATS = ("console", "json")
 
+LONGEST = 8_000
+"""Characters of one text in a line; what comes from a node or a repository may be longer."""
+
+MOST = 100
+"""Items of one list or mapping in a line."""
+
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 _USERINFO = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s/@]+@", re.IGNORECASE)
 
 
-def open_log(stream: TextIO, *, form: str = "", secrets: Iterable[str] = ()) -> Log:
+class Stream(Protocol):
+    """Where log lines go."""
+
+    def write(self, text: str, /) -> object:
+        """Take one line."""
+
+    def flush(self) -> object:
+        """Called after every line."""
+
+    def isatty(self) -> bool:
+        """Whether a person reads at a terminal."""
+
+
+def open_log(stream: Stream, *, form: str = "", secrets: Iterable[str] = ()) -> Log:
     """A logger of its own that writes to `stream`; nothing global is touched.
 
     Args:
@@ -32,20 +54,49 @@ def open_log(stream: TextIO, *, form: str = "", secrets: Iterable[str] = ()) -> 
     shape: list[Processor] = (
         [_ordered, structlog.processors.JSONRenderer(serializer=_json)]
         if plain
-        else [structlog.dev.ConsoleRenderer(colors=stream.isatty(), sort_keys=False, pad_event_to=24)]
+        else [
+            _without_controls,
+            structlog.dev.ConsoleRenderer(colors=stream.isatty(), sort_keys=False, pad_event_to=24),
+        ]
     )
     stamp = structlog.processors.TimeStamper(fmt="iso" if plain else "%Y-%m-%d %H:%M:%S", utc=plain)
     logger = structlog.wrap_logger(
-        structlog.PrintLogger(stream),
-        processors=[structlog.processors.add_log_level, stamp, Redaction(secrets), *shape],
+        structlog.WriteLogger(cast("Any", stream)),
+        processors=[structlog.processors.add_log_level, stamp, Always([Redaction(secrets), *shape])],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         context_class=dict,
     )
     return cast("Log", logger)
 
 
+class Always:
+    """Runs processors, and gives a short line where one of them fails: no text may end what is logged.
+
+    Args:
+        processors: the last one renders.
+    """
+
+    def __init__(self, processors: Sequence[Processor]) -> None:
+        self._processors = processors
+
+    def __call__(self, logger: Any, method: str, event: Event) -> str:
+        """The line."""
+        kept = {key: event.get(key) for key in ("timestamp", "level")}
+        try:
+            found: Any = event
+            for processor in self._processors:
+                found = processor(logger, method, found)
+            return str(found)
+        except Exception as error:  # noqa: BLE001  (numbers, keys or depths that no line can hold)
+            words = f"a log line could not be written: {type(error).__name__}"
+            return _json({**kept, "event": words, "remedy": "report it, with the lines around it"})
+
+
 class Redaction:
-    """A processor that masks secrets by type, known texts by value, and user names in URLs by form."""
+    """A processor that masks secrets by type, known texts by value, and user names in URLs by form.
+
+    What is longer than a line can hold is cut, and the cut is told.
+    """
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self._secrets = sorted({text for text in secrets if text}, key=lambda text: (-len(text), text))
@@ -58,26 +109,40 @@ class Redaction:
         if isinstance(value, str):
             for text in self._secrets:
                 value = value.replace(text, MASK)
-            return _USERINFO.sub(r"\1", value)
+            value = _USERINFO.sub(r"\1", value)
+            more = len(value) - LONGEST
+            return f"{value[:LONGEST]} … ({more:,} more characters)" if more > 0 else value
         if isinstance(value, Mapping):
-            return {key: self._clean(item) for key, item in value.items()}
+            return {key: self._clean(value[key]) for key in list(value)[:MOST]}
         if isinstance(value, list | tuple):
-            return [self._clean(item) for item in value]
+            more = len(value) - MOST
+            rest = [f"… ({more:,} more)"] if more > 0 else []
+            return [*(self._clean(item) for item in value[:MOST]), *rest]
         return value
 
 
 class Bridge(logging.Handler):
-    """Brings what libraries log the standard way into the same stream and form."""
+    """Brings what libraries log the standard way into the same stream and form, a few lines a minute."""
 
     def __init__(self, log: Log, *, level: int = logging.WARNING) -> None:
         super().__init__(level)
         self._log = log
+        self._throttle = Throttle()
 
     def emit(self, record: logging.LogRecord) -> None:
         """One library record as one event; its traceback shrinks to the error's class and words."""
+        try:
+            self._pass_on(record)
+        except Exception as error:  # noqa: BLE001  (a library's bad line must not end what it was doing)
+            self._log.warning("a library's log line could not be read", words=type(error).__name__)
+
+    def _pass_on(self, record: logging.LogRecord) -> None:
+        more = self._throttle.admit(f"{record.name} {record.msg!s:.100}")
+        if more is None:
+            return
         kind, error = record.exc_info[:2] if record.exc_info else (None, None)
         extra = {"error": f"{kind.__name__}: {error}"} if kind else {}
-        self._log.log(record.levelno, record.getMessage(), library=record.name, **extra)
+        self._log.log(record.levelno, record.getMessage(), library=record.name, **extra, **more)
 
 
 def _ordered(_logger: Any, _method: str, event: Event) -> Event:
@@ -85,5 +150,21 @@ def _ordered(_logger: Any, _method: str, event: Event) -> Event:
     return {**{key: event[key] for key in first if key in event}, **event}
 
 
+def _without_controls(_logger: Any, _method: str, event: Event) -> Event:
+    """The event for a terminal, which a text from outside must not steer."""
+    return {key: _escaped(item) for key, item in event.items()}
+
+
+def _escaped(value: Any) -> Any:
+    if isinstance(value, str):
+        return _CONTROLS.sub(lambda found: ascii(found.group())[1:-1], value)
+    if isinstance(value, Mapping):
+        return {key: _escaped(item) for key, item in value.items()}
+    return [_escaped(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 def _json(value: Any, **_options: Any) -> str:
-    return orjson.dumps(value, default=str).decode()
+    try:
+        return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    except TypeError:  # lone surrogates, or whole numbers beyond 64 bits
+        return json.dumps(value, default=str)

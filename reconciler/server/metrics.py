@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 
 from reconciler import __version__
@@ -29,6 +29,9 @@ class Metrics:
         self.passes = self._counter("passes", "Passes over a cluster.", "cluster", "result")
         self.steps = self._counter("steps", "Steps that ended.", "cluster", "action", "state")
         self.rejects = self._counter("webhook_rejects", "Webhook calls that were not believed.", "reason")
+        self.unexpected = self._counter(
+            "unexpected_errors", "Errors that nobody foresaw, by the loop they came from.", "loop"
+        )
         self.seconds = Histogram(
             "reconciler_pass_duration_seconds",
             "Seconds from the first question to the last answer of a pass.",
@@ -64,6 +67,10 @@ class Picture:
         yield from self._source()
         yield _single("feedback_outbox_messages", "Messages that wait to be delivered.", self._board.outbox)
         yield _single("store_writable", "Whether the store can be written.", not self._board.store)
+        yield _single("log_writable", "Whether the log can be written.", not self._board.log.problem)
+        lost = CounterMetricFamily("reconciler_log_lines_lost", "Log lines that could not be written.")
+        lost.add_metric([], self._board.log.lost)
+        yield lost
         yield from self._clusters()
 
     def _watch(self) -> Metric:

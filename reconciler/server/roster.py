@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
 
 from reconciler.core.ports import Desk
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import UsageError
 from reconciler.server.cluster import ClusterLoop, Pass, Surroundings
+from reconciler.server.supervision import Loop
 
-Spawn = Callable[[Coroutine[Any, Any, None], str], None]
+Spawn = Callable[[Loop, str], None]
 """Starts a loop as a task under supervision, given the name it has there."""
 
 
@@ -41,7 +41,7 @@ class Roster:
         for name in names:
             if name not in self._loops:
                 self._loops[name] = ClusterLoop(name, self._perform, self._around)
-                self._spawn(self._loops[name].run(), f"cluster {name}")
+                self._spawn(self._loops[name].run, f"cluster {name}")
             self._loops[name].take(fleet, trigger)
 
     def stop(self) -> None:

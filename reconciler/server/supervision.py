@@ -1,4 +1,4 @@
-"""Starting loops, noticing one that breaks down, and ending them all in good order."""
+"""Keeping loops alive whatever happens in them, and ending them all in good order."""
 
 from __future__ import annotations
 
@@ -6,10 +6,22 @@ import asyncio
 import signal
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """SIGHUP, too: the terminal that the watch was started from is gone. Under `nohup` it stays ignored."""
+
+FIRST, LONGEST = 1.0, 300.0
+"""Seconds before a loop that broke down is begun again: at first, and at most."""
+
+STEADY = 600.0
+"""Seconds after which a loop that ran counts as sound: the next breakdown is its first one."""
+
+Loop: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
+"""Begins a loop, also after it broke down: what it has to remember is not in its coroutine."""
+
+Report: TypeAlias = Callable[[str, BaseException, float], None]
+"""Is told which loop broke down, with what, and after how many seconds it is begun again."""
 
 
 class Supervision:
@@ -17,22 +29,27 @@ class Supervision:
 
     Args:
         halt: called once, at the moment that `stop` is set.
+        report: called for each breakdown of a loop.
 
     Attributes:
-        stop: set once the watch is to end, by a signal or because a loop broke down.
+        stop: set once the watch is to end.
         hurry: set by a second signal.
     """
 
-    def __init__(self, halt: Callable[[], None]) -> None:
+    def __init__(self, halt: Callable[[], None], report: Report) -> None:
         self._halt = halt
+        self._report = report
         self.stop = asyncio.Event()
         self.hurry = asyncio.Event()
-        self.broken: dict[str, BaseException] = {}
         self._tasks: dict[asyncio.Task[None], str] = {}
 
-    def spawn(self, loop: Coroutine[Any, Any, None], name: str) -> None:
-        """Start a loop; should it break down, the watch ends, for half a watch deceives."""
-        task = asyncio.ensure_future(loop)
+    def spawn(self, loop: Loop, name: str) -> None:
+        """Start a loop; should it break down, it is begun again after a pause, until the watch ends.
+
+        This is the one place that no error passes: a commit, a node or a request that brings an error
+        which nobody foresaw ends neither the watch nor, for good, its own loop.
+        """
+        task = asyncio.ensure_future(self._kept(loop, name))
         self._tasks[task] = name
         task.add_done_callback(self._ended)
 
@@ -58,11 +75,6 @@ class Supervision:
         if self.stop.is_set():
             self.hurry.set()
         else:
-            self.end()
-
-    def end(self) -> None:
-        """Have the watch end in good order."""
-        if not self.stop.is_set():
             self.stop.set()
             self._halt()
 
@@ -88,17 +100,52 @@ class Supervision:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    async def _kept(self, loop: Loop, name: str) -> None:
+        now = asyncio.get_running_loop().time
+        wait = FIRST
+        while not self.stop.is_set():
+            began = now()
+            try:
+                await contained(loop())
+            except Exception as error:  # noqa: BLE001  (whatever it is, the others go on and this one again)
+                if now() - began >= STEADY:
+                    wait = FIRST
+                self._report(name, error, wait)
+            else:
+                return
+            try:
+                async with asyncio.timeout(wait):
+                    await self.stop.wait()
+            except TimeoutError:
+                wait = min(LONGEST, wait * 2)
+
     def _ended(self, task: asyncio.Task[None]) -> None:
-        name = self._tasks.pop(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self.broken[name] = error
-            self.end()
+        self._tasks.pop(task)
+        if not task.cancelled():
+            task.exception()  # looked at, so that the event loop does not complain of it
 
 
-def place_of(error: BaseException) -> str:
-    """The file and line an error came from: enough to report it, and nothing that could quote a secret."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    file = trace.tb_frame.f_code.co_filename.rpartition("site-packages/")[2] if trace else "?"
-    return f"{file}:{trace.tb_lineno if trace else 0}"
+class Escaped(Exception):
+    """What would have ended more than the code it came from: an exit, or a cancellation by nobody of ours."""
+
+
+async def contained(work: Coroutine[Any, Any, Any]) -> Any:
+    """What `work` gives or raises, but never more than an `Exception`.
+
+    `SystemExit` in a task ends the event loop, and a stray `CancelledError` looks like an end in good
+    order; a real cancellation of the caller passes.
+
+    Raises:
+        Escaped: in place of those.
+    """
+    try:
+        return await work
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise Escaped("a call was cancelled that nobody cancelled here") from error
+    except (SystemExit, KeyboardInterrupt, BaseExceptionGroup) as error:
+        if isinstance(error, ExceptionGroup):
+            raise
+        raise Escaped(f"{type(error).__name__} in a loop") from error

@@ -18,20 +18,25 @@ from reconciler.server.board import Board
 from reconciler.server.cluster import PATIENCE, Pass, Surroundings
 from reconciler.server.files import follow
 from reconciler.server.intake import Intake, Reading
+from reconciler.server.log_writer import LogState
 from reconciler.server.logs import Bridge, Log
 from reconciler.server.metrics import Metrics
 from reconciler.server.options import Options
 from reconciler.server.roster import Roster
-from reconciler.server.supervision import Supervision, place_of
+from reconciler.server.supervision import Supervision
+from reconciler.server.unexpected import REPORT, name_error, trace_error
 from reconciler.server.web import Endpoints, bound, serving
 from reconciler.sources.folder import FolderSource
 from reconciler.store.sqlite import Store
 
-CLEAN, BROKEN, CUT = 0, 1, 5
-"""Exit statuses: ended in good order; a loop broke down; steps are left to be resumed."""
+CLEAN, CUT = 0, 5
+"""Exit statuses: ended in good order; steps are left to be resumed."""
 
 TENDING = 15.0
 """Seconds between looks at the store and at the outbox."""
+
+LAST_LOOK = 5.0
+"""Seconds that the end of the watch waits for the store, to name the steps that are left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +59,15 @@ class Equipment:
 class Watch:
     """One watch, from start to end."""
 
-    def __init__(self, options: Options, equipment: Equipment, log: Log) -> None:
+    def __init__(
+        self, options: Options, equipment: Equipment, log: Log, log_state: LogState | None = None
+    ) -> None:
         self._options = options
         self._equipment = equipment
         self._log = log
-        self._board = Board()
+        self._board = Board(log=log_state or LogState())
         self._metrics = Metrics(self._board, dry_run=options.dry_run)
-        self._tasks = Supervision(self._halt)
+        self._tasks = Supervision(self._halt, self._broke_down)
         around = Surroundings(
             board=self._board,
             metrics=self._metrics,
@@ -99,12 +106,12 @@ class Watch:
             interval=options.interval,
             poll=options.poll,
         )
-        spawn(self._intake.run(), "source")
-        if self._equipment.store is not None:
-            spawn(self._tend(self._equipment.store), "store")
+        spawn(self._intake.run, "source")
+        if (store := self._equipment.store) is not None:
+            spawn(lambda: self._tend(store), "store")
         if isinstance(self._equipment.source, FolderSource):
             folder, stop = self._equipment.source.folder, self._tasks.stop
-            spawn(follow(folder, lambda: self._intake.ask("files"), self._log, stop=stop), "files")
+            spawn(lambda: follow(folder, lambda: self._intake.ask("files"), self._log, stop=stop), "files")
 
     def _halt(self) -> None:
         """Begin nothing more from this moment on: the signal itself calls this, not a task that it wakes."""
@@ -114,9 +121,6 @@ class Watch:
 
     async def _end(self) -> int:
         """Wait for the steps under way, and say what is left."""
-        for name, error in sorted(self._tasks.broken.items()):
-            words = f"{type(error).__name__} at {place_of(error)}"
-            self._log.error("loop broke down", loop=name, words=words, remedy="this is a defect; report it")
         under_way = {
             name: status.doing for name, status in self._board.clusters.items() if status.doing != "idle"
         }
@@ -130,16 +134,29 @@ class Watch:
             self._log.error("watch cut off", left=left, remedy="the next run settles these steps by reading")
             return CUT
         self._log.info("watch ended", **({"left": left} if left else {}))
-        return BROKEN if self._tasks.broken else CLEAN
+        return CLEAN
+
+    def _broke_down(self, loop: str, error: BaseException, wait: float) -> None:
+        self._metrics.unexpected.labels(loop).inc()
+        self._log.error(
+            "unexpected error in a loop",
+            loop=loop,
+            words=name_error(error),
+            remedy=f"the loop is begun again in {wait:g} s, the others go on; {REPORT}",
+            trace=trace_error(error),
+        )
 
     async def _left(self) -> list[str]:
         """Steps that were begun and whose end is not known; the journal has them."""
         if self._equipment.store is None:
             return []
         try:
-            records = await self._equipment.store.unsettled()
+            async with asyncio.timeout(LAST_LOOK):
+                records = await self._equipment.store.unsettled()
         except StateError as error:
             return [f"unknown: {error.message}"]
+        except TimeoutError:
+            return [f"unknown: the store did not answer within {LAST_LOOK:g} s"]
         return sorted(
             {
                 entry.step.id
@@ -151,7 +168,12 @@ class Watch:
 
     async def _tend(self, store: Store) -> None:
         """Keep an eye on the store and on the messages that wait in it."""
+        told = 0
         while not self._tasks.stop.is_set():
+            lost = self._board.log.lost
+            if lost > told and not self._board.log.problem:
+                self._log.warning("log lines were lost", lines=lost - told)
+                told = lost
             self._board.pulses["store"] = time.monotonic() + TENDING + PATIENCE
             before = self._board.store
             try:
@@ -194,7 +216,9 @@ def _libraries_log_to(log: Log) -> Iterator[None]:
     """What libraries log the standard way comes as lines of ours."""
     bridge = Bridge(log)
     logging.getLogger().addHandler(bridge)
+    logging.captureWarnings(capture=True)
     try:
         yield
     finally:
+        logging.captureWarnings(capture=False)
         logging.getLogger().removeHandler(bridge)

@@ -37,6 +37,7 @@ def served():
     metrics.passes.labels("live", "refused").inc()
     metrics.steps.labels("live", "purge", "done").inc()
     metrics.rejects.labels("bad-signature").inc()
+    metrics.unexpected.labels("source").inc()
     metrics.seconds.labels("live").observe(1)
     found = {}
     for family in metrics.registry.collect():

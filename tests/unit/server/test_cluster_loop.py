@@ -124,15 +124,40 @@ async def test_told_to_stop_it_stops_the_pass_and_ends():
     assert len(script.jobs) == 1
 
 
-async def test_a_defect_is_this_clusters_misfortune_and_quotes_nothing():
-    rig, script = Rig(interval=0.01), Script(KeyError("the-secret"), CONVERGED)
+@pytest.mark.parametrize(
+    "error",
+    [
+        KeyError("the-secret"),
+        RecursionError("the-secret"),
+        MemoryError("the-secret"),
+        ExceptionGroup("the-secret", [ValueError("the-secret")]),
+        SystemExit("the-secret"),
+        asyncio.CancelledError("the-secret"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_an_unexpected_error_is_this_clusters_failed_pass_and_quotes_nothing(error):
+    rig, script = Rig(interval=0.01), Script(error, CONVERGED)
     async with running(script, rig) as loop:
         loop.take(fleet(), "start")
         await script.ran(2)
     assert rig.sample("passes_total", cluster="edge", result="defect") == 1
+    assert rig.sample("unexpected_errors_total", loop="cluster edge") == 1
     (line,) = [line for line in rig.lines("pass ended") if line["result"] == "defect"]
-    assert line["words"].startswith("KeyError at ")
+    assert line["words"].startswith("an unexpected error: ")
+    (told,) = rig.lines("unexpected error in a pass")
+    assert "the others go on" in told["remedy"]
+    assert any("watch_rig.py" in frame for frame in told["trace"])
     assert "the-secret" not in rig.stream.getvalue()
+
+
+async def test_an_unexpected_error_is_backed_off_and_its_trace_told_once():
+    rig, script = Rig(interval=0.005), Script(RecursionError())
+    async with running(script, rig) as loop:
+        loop.take(fleet(), "start")
+        await until(lambda: rig.sample("unexpected_errors_total", loop="cluster edge") == 4)
+        assert rig.board.clusters["edge"].tries >= 3
+    assert len(rig.lines("unexpected error in a pass")) == 1
 
 
 @pytest.mark.parametrize(

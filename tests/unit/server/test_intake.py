@@ -10,6 +10,7 @@ from watch_rig import FOREVER, Rig, fleet, until
 
 from reconciler.core.problem import Position, Problem, Severity
 from reconciler.errors import InputError, SourceError, SourceUnreachable
+from reconciler.server import intake
 from reconciler.server.board import SourceState
 from reconciler.server.intake import Intake, Reading
 
@@ -30,7 +31,7 @@ class Fake:
     async def snapshot(self):
         self.looks += 1
         end = self.ends.pop(0) if len(self.ends) > 1 else self.ends[0]
-        if isinstance(end, Exception):
+        if isinstance(end, BaseException):
             raise end
         return SimpleNamespace(revision=fleet(end[0]).revision, files=end)
 
@@ -108,6 +109,67 @@ async def test_a_failure_keeps_the_last_good_fleet_and_is_told_once(end, state, 
     assert len(refused) == 1
     assert refused[0]["kept"] == "aaaaaaa"
     assert len(site.rig.lines("source is well again")) == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RecursionError("the-secret"), MemoryError(), ExceptionGroup("x", [ValueError()]), SystemExit(2)],
+    ids=lambda error: type(error).__name__,
+)
+@pytest.mark.parametrize("where", ["snapshot", "load"])
+async def test_an_unexpected_error_is_an_invalid_revision_and_the_last_good_one_stays(error, where):
+    site = (
+        Site("a", error, error, error, "c", poll=0.005)
+        if where == "snapshot"
+        else Site("a", "x", "x", "x", "c", poll=0.005)
+    )
+
+    def fragile(snapshot):
+        if snapshot.files == "x":
+            raise error
+        return load(snapshot)
+
+    site.intake = Intake(Reading(site.source, fragile, site.publish, 0.005), site.rig.around)
+    async with site.running():
+        await until(lambda: site.status.state is SourceState.INVALID)
+        assert site.status.revision.id[0] == "a"
+        assert site.status.rejected == ("" if where == "snapshot" else "x" * 40)
+        await until(lambda: site.status.state is SourceState.GOOD)
+        await until(lambda: site.published[-1][0] == "c")
+    assert site.rig.sample("unexpected_errors_total", loop="source") >= 1
+    (told,) = site.rig.lines("unexpected error in reading the source")
+    assert told["kept"] == "aaaaaaa"
+    assert "the last good revision stays in force" in told["remedy"]
+    assert told["trace"]
+    assert "the-secret" not in site.rig.stream.getvalue()
+
+
+async def test_an_error_of_this_host_is_told_as_one():
+    full = OSError(24, "Too many open files")
+    async with Site("a", full, "b", poll=0.005).running() as site:
+        await until(lambda: site.status.state is SourceState.UNREACHABLE)
+        assert "Too many open files" in site.status.words
+        await until(lambda: site.published[-1][0] == "b")
+
+
+async def test_a_revision_that_is_read_for_ever_is_given_up_and_a_later_one_is_read(monkeypatch):
+    monkeypatch.setattr(intake, "FETCH", 0.05)
+    go_on, site = threading.Event(), Site("a", "x", "x", "x", "c", poll=0.005)
+
+    def slow(snapshot):
+        if snapshot.files == "x":
+            go_on.wait(10)
+        return load(snapshot)
+
+    site.intake = Intake(Reading(site.source, slow, site.publish, 0.005), site.rig.around)
+    async with site.running():
+        await until(lambda: site.status.state is SourceState.UNREACHABLE)
+        assert "did not end within" in site.status.words
+        await until(lambda: site.published[-1][0] == "c")
+    assert [line["words"] for line in site.rig.lines("source failed")][1:] == [
+        "the files of revision xxxxxxxxxxxx are still being read"
+    ]
+    go_on.set()
 
 
 async def test_every_problem_of_a_bad_revision_is_named_with_its_place():

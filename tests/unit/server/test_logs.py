@@ -6,6 +6,7 @@ import logging
 
 from reconciler.core.secret import Secret
 from reconciler.server.logs import Bridge, open_log
+from reconciler.server.throttle import BURST, Throttle
 
 
 def lines(stream):
@@ -68,3 +69,65 @@ def test_libraries_logs_come_in_the_same_form_without_a_traceback():
     assert (line["event"], line["library"], line["level"]) == ("it failed", "a.library.of.the.test", "error")
     assert line["error"] == "ValueError: out of range"
     assert "Traceback" not in stream.getvalue()
+
+
+def test_what_no_line_can_hold_costs_that_line_and_nothing_else():
+    deep = []
+    for _ in range(5000):
+        deep = [deep]
+
+    class Rude:
+        def __str__(self):
+            raise RuntimeError("no words")
+
+    stream = io.StringIO()
+    log = open_log(stream, form="json")
+    log.warning("deep", value=deep)
+    log.warning("rude", value=Rude())
+    log.info("after")
+    first, second, last = lines(stream)
+    assert first["event"] == "a log line could not be written: RecursionError"
+    assert second["event"].startswith("a log line could not be written")
+    assert (first["level"], last["event"]) == ("warning", "after")
+
+
+def test_texts_and_lists_from_outside_are_cut_and_the_cut_is_told():
+    stream = io.StringIO()
+    open_log(stream, form="json").info("x", words="a" * 10_000_000, names=["n"] * 60_000)
+    (line,) = lines(stream)
+    assert line["words"].endswith("(9,992,000 more characters)")
+    assert line["names"][-1] == "… (59,900 more)"
+    assert len(stream.getvalue()) < 20_000
+
+
+def test_a_text_from_outside_cannot_steer_the_terminal():
+    stream = io.StringIO()
+    open_log(stream, form="console").info("x", words="a\x1b[2J\nfake line\u202e", names=["\x9b31m"])
+    assert stream.getvalue().count("\n") == 1
+    assert not {"\x1b", "\x9b", "\u202e"} & set(stream.getvalue())
+    assert "\\x1b[2J" in stream.getvalue()
+
+
+def test_a_library_that_repeats_itself_fills_no_log():
+    stream = io.StringIO()
+    bridge = Bridge(open_log(stream, form="json"))
+    for number in range(1000):
+        bridge.handle(
+            logging.makeLogRecord({"name": "asyncio", "levelno": 40, "msg": "no %d", "args": (number,)})
+        )
+    bridge.handle(logging.makeLogRecord({"name": "asyncio", "levelno": 40, "msg": "bad %d", "args": ("x",)}))
+    told = lines(stream)
+    assert len(told) == BURST + 1
+    assert told[-1]["event"] == "a library's log line could not be read"
+
+
+def test_after_a_while_the_lines_that_were_left_out_are_counted():
+    now = [0.0]
+    throttle = Throttle(lambda: now[0], burst=2, period=60)
+    assert [throttle.admit("a") for _ in range(5)] == [{}, {}, None, None, None]
+    assert throttle.admit("b") == {}
+    now[0] = 61
+    assert throttle.admit("a") == {"not_logged": 3}
+    assert throttle.admit("a") == {}
+    now[0] = 200
+    assert throttle.admit("a") == {}

@@ -1,7 +1,5 @@
 """Who is under watch, and that clusters do not wait for each other."""
 
-import asyncio
-
 import pytest
 from watch_rig import CONVERGED, Rig, Script, fleet, until
 
@@ -23,7 +21,7 @@ class SlowEdge(Script):
 
 
 async def test_a_slow_cluster_holds_up_nobody():
-    rig, tasks, script = Rig(interval=0.005), Supervision(lambda: None), SlowEdge(CONVERGED)
+    rig, tasks, script = Rig(interval=0.005), Supervision(lambda: None, print), SlowEdge(CONVERGED)
     roster = Roster(script, rig.around, tasks.spawn)
     roster.publish(fleet("a", "edge", "live"), "start")
     await until(lambda: sum(job.cluster == "live" for job in script.jobs) >= 3)
@@ -33,7 +31,7 @@ async def test_a_slow_cluster_holds_up_nobody():
 
 
 async def test_a_new_fleet_starts_what_is_missing_and_rests_what_left():
-    rig, tasks, script = Rig(), Supervision(lambda: None), Script()
+    rig, tasks, script = Rig(), Supervision(lambda: None, print), Script()
     roster = Roster(script, rig.around, tasks.spawn)
     roster.publish(fleet("a", "edge", "live"), "start")
     await script.ran(2)
@@ -60,51 +58,7 @@ def test_only_names_a_cluster_or_a_node():
 
 async def test_once_stopped_no_fleet_is_taken_and_no_loop_started():
     rig, script, begun = Rig(), Script(), []
-    roster = Roster(script, rig.around, lambda loop, name: (loop.close(), begun.append(name)))
+    roster = Roster(script, rig.around, lambda loop, name: begun.append(name))
     roster.stop()
     roster.publish(fleet("a", "edge"), "poll")
     assert (begun, script.jobs, roster.fleet) == ([], [], None)
-
-
-async def test_the_signal_itself_halts_the_loops_once():
-    halted = []
-    tasks = Supervision(lambda: halted.append("now"))
-    tasks.interrupt()
-    assert halted == ["now"]
-    tasks.interrupt()
-    tasks.end()
-    assert halted == ["now"]
-
-
-async def test_a_loop_that_breaks_down_ends_the_watch():
-    tasks = Supervision(lambda: None)
-
-    async def broken():
-        raise RuntimeError("half a watch deceives")
-
-    tasks.spawn(broken(), "source")
-    async with asyncio.timeout(10):
-        await tasks.stop.wait()
-    assert isinstance(tasks.broken["source"], RuntimeError)
-
-
-async def test_the_second_signal_cuts_the_waiting_short():
-    tasks = Supervision(lambda: None)
-    tasks.spawn(asyncio.Event().wait(), "cluster edge")
-    tasks.interrupt()
-    assert tasks.stop.is_set()
-    assert not tasks.hurry.is_set()
-    waiting = asyncio.create_task(tasks.drained(3600))
-    await asyncio.sleep(0)
-    tasks.interrupt()
-    async with asyncio.timeout(10):
-        assert not await waiting
-        await tasks.abandon()
-    assert tasks.running() == ()
-
-
-async def test_the_grace_is_bounded():
-    tasks = Supervision(lambda: None)
-    tasks.spawn(asyncio.Event().wait(), "cluster edge")
-    assert not await tasks.drained(0.01)
-    await tasks.abandon()

@@ -1,0 +1,138 @@
+"""Writes log lines in a thread, so that no reader or disk ever holds up or ends the watch."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import threading
+from collections import deque
+from dataclasses import dataclass
+from typing import TextIO
+
+LIMIT = 1024 * 1024
+"""Bytes of lines that may wait for a slow reader; beyond them new lines are counted, not kept."""
+
+FLUSH_SECONDS = 2.0
+"""Seconds that the end of the watch waits for lines that are still to be written."""
+
+READER_GONE = "the reader of the log is gone"
+READER_SLOW = "the reader of the log does not read"
+CLOSED = "standard error is closed"
+_REASONS = {
+    errno.EPIPE: READER_GONE,
+    errno.ENOSPC: "the disk of the log is full",
+    errno.EDQUOT: "the disk quota of the log is used up",
+    errno.EFBIG: "the file of the log may not grow any more",
+    errno.EBADF: CLOSED,
+}
+
+
+@dataclass(slots=True)
+class LogState:
+    """How the log fares; written by the writer's thread, read by the endpoints.
+
+    Args:
+        lost: lines that were not written, since the start.
+        problem: why lines are not written now; empty where they are.
+    """
+
+    lost: int = 0
+    problem: str = ""
+
+
+def is_stand_in(stream: TextIO) -> bool:
+    """Whether a stream is the null device put in place of a standard error that was closed at the start.
+
+    Standard error that a person sends to the null device keeps its own name, and loses nothing.
+    """
+    return stream.name == os.devnull
+
+
+class LogWriter:
+    """The `write` and `flush` of a text stream, over a file descriptor that may block or fail.
+
+    Args:
+        number: the descriptor; it stays open.
+        state: is told what was lost.
+        limit: bytes of lines that may wait.
+        closed: whether there is nothing to write to: then every line counts as lost.
+    """
+
+    def __init__(self, number: int, state: LogState, *, limit: int = LIMIT, closed: bool = False) -> None:
+        self._number, self._state, self._limit = number, state, limit
+        self._lines: deque[bytes] = deque()
+        self._size = 0
+        self._busy = False
+        self._torn = False
+        self._changed = threading.Condition()
+        if closed:
+            self._number, state.problem = -1, CLOSED
+        # A daemon: a reader that never reads must not hold up the end of the process.
+        threading.Thread(target=self._run, name="log", daemon=True).start()
+
+    def write(self, text: str) -> int:
+        """Take some text, usually one line with its end; never waits, never raises."""
+        data = text.encode("utf-8", "backslashreplace")
+        with self._changed:
+            if self._size + len(data) > self._limit:
+                self._lost(READER_SLOW)
+            else:
+                self._lines.append(data)
+                self._size += len(data)
+                self._changed.notify_all()
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing: the thread writes as soon as it can."""
+
+    def isatty(self) -> bool:
+        """Whether a person reads at a terminal."""
+        try:
+            return os.isatty(self._number)
+        except OSError:
+            return False
+
+    def drain(self, seconds: float = FLUSH_SECONDS) -> bool:
+        """Wait until everything was written, or given up, for so many seconds; whether it was."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._lines and not self._busy, seconds)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._busy = False
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._lines)
+                self._busy = True
+                line = self._lines.popleft()
+            problem = self._written(line)
+            with self._changed:
+                self._size -= len(line)
+                if problem:
+                    self._lost(problem)
+                else:
+                    self._state.problem = ""
+
+    def _written(self, line: bytes) -> str:
+        """Why a line was not written whole; empty where it was."""
+        # A line that was cut off in the middle must not swallow the next one.
+        rest = memoryview(b"\n" + line if self._torn else line)
+        try:
+            while rest:
+                try:
+                    count = os.write(self._number, rest)
+                except BlockingIOError:  # somebody who shares the descriptor made it non-blocking
+                    select.select((), (self._number,), (), 1.0)
+                    continue
+                rest = rest[count:]
+                self._torn = True
+        except (OSError, ValueError) as error:
+            number = error.errno if isinstance(error, OSError) else None
+            return _REASONS.get(number or 0) or f"the log cannot be written: {error}"
+        self._torn = not line.endswith(b"\n")
+        return ""
+
+    def _lost(self, problem: str) -> None:
+        self._state.lost += 1
+        self._state.problem = problem

@@ -1,0 +1,148 @@
+"""Loops that break down go on, whatever broke them; a signal ends them all in good order."""
+
+import asyncio
+
+import pytest
+
+from reconciler.server import supervision
+from reconciler.server.supervision import Escaped, Supervision, contained
+from reconciler.server.unexpected import FRAMES, name_error, trace_error
+
+
+def supervised(halt=lambda: None, report=lambda *_: None):
+    return Supervision(halt, report)
+
+
+BREAKDOWNS = [
+    RuntimeError("a message that may quote a secret"),
+    RecursionError(),
+    MemoryError(),
+    ExceptionGroup("several", [ValueError(), KeyError()]),
+    BaseExceptionGroup("several", [SystemExit(3)]),
+    SystemExit(2),
+    KeyboardInterrupt(),
+    asyncio.CancelledError(),
+]
+
+
+@pytest.mark.parametrize("error", BREAKDOWNS, ids=lambda error: type(error).__name__)
+async def test_a_loop_that_breaks_down_is_told_and_begun_again(error, monkeypatch):
+    monkeypatch.setattr(supervision, "FIRST", 0.001)
+    told, again = [], asyncio.Event()
+    tasks = supervised(report=lambda name, error, wait: told.append((name, error, wait)))
+
+    async def loop():
+        if not told:
+            raise error
+        again.set()
+
+    tasks.spawn(loop, "source")
+    async with asyncio.timeout(10):
+        await again.wait()
+    ((name, found, wait),) = told
+    assert (name, wait) == ("source", 0.001)
+    assert isinstance(found, Exception)
+    assert found is error or isinstance(found, Escaped)
+    assert not tasks.stop.is_set()
+
+
+async def test_a_loop_that_always_breaks_down_is_tried_with_growing_pauses(monkeypatch):
+    monkeypatch.setattr(supervision, "FIRST", 0.001)
+    monkeypatch.setattr(supervision, "LONGEST", 0.004)
+    waits, enough = [], asyncio.Event()
+
+    def report(_name, _error, wait):
+        waits.append(wait)
+        if len(waits) == 5:
+            enough.set()
+
+    async def loop():
+        raise OSError
+
+    tasks = supervised(report=report)
+    tasks.spawn(loop, "store")
+    async with asyncio.timeout(10):
+        await enough.wait()
+    tasks.interrupt()
+    assert await tasks.drained(10)
+    assert waits[:5] == [0.001, 0.002, 0.004, 0.004, 0.004]
+
+
+async def test_a_real_cancellation_passes():
+    task = asyncio.create_task(contained(asyncio.Event().wait()))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+def deep(count):
+    if count:
+        deep(count - 1)
+    raise KeyError("hunter2")
+
+
+def test_an_error_is_named_by_type_and_place_and_never_by_its_message():
+    try:
+        try:
+            deep(200)
+        except KeyError as cause:
+            raise ExceptionGroup("several", [ValueError("hunter2")]) from cause
+    except ExceptionGroup as error:
+        name, trace = name_error(error), trace_error(error)
+    assert name.startswith("ExceptionGroup of 1: ValueError at ")
+    assert "hunter2" not in f"{name} {trace}"
+    assert any("test_supervision.py" in line and line.endswith(" deep") for line in trace)
+    assert trace.count("KeyError:") == 1
+    assert len(trace) < 2 * FRAMES
+
+
+def test_errors_that_cause_each_other_are_named_once():
+    first, second = ValueError(), KeyError()
+    first.__cause__, second.__cause__ = second, first
+    assert [line for line in trace_error(first) if line.endswith(":")] == ["ValueError:", "KeyError:"]
+
+
+async def test_the_signal_itself_halts_the_loops_once():
+    halted = []
+    tasks = supervised(halt=lambda: halted.append("now"))
+    tasks.interrupt()
+    assert halted == ["now"]
+    tasks.interrupt()
+    assert halted == ["now"]
+
+
+async def test_the_second_signal_cuts_the_waiting_short():
+    tasks = supervised()
+    tasks.spawn(asyncio.Event().wait, "cluster edge")
+    await asyncio.sleep(0)
+    tasks.interrupt()
+    assert tasks.stop.is_set()
+    assert not tasks.hurry.is_set()
+    waiting = asyncio.create_task(tasks.drained(3600))
+    await asyncio.sleep(0)
+    tasks.interrupt()
+    async with asyncio.timeout(10):
+        assert not await waiting
+        await tasks.abandon()
+    assert tasks.running() == ()
+
+
+async def test_the_grace_is_bounded():
+    tasks = supervised()
+    tasks.spawn(asyncio.Event().wait, "cluster edge")
+    await asyncio.sleep(0)
+    assert not await tasks.drained(0.01)
+    await tasks.abandon()
+
+
+async def test_a_loop_that_was_not_begun_before_the_stop_is_not_begun():
+    begun, tasks = [], supervised()
+
+    async def loop():
+        begun.append("late")
+
+    tasks.spawn(loop, "cluster edge")
+    tasks.interrupt()
+    assert await tasks.drained(10)
+    assert begun == []
