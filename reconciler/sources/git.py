@@ -7,14 +7,16 @@ import hashlib
 import os
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import unquote
 
 from reconciler.core.ports import Snapshot
 from reconciler.errors import Untrusted
 from reconciler.sources import git_errors, git_tree
 from reconciler.sources.address import Address
 from reconciler.sources.git_access import access
-from reconciler.sources.git_command import SECONDS, GitFailed
+from reconciler.sources.git_command import SECONDS, GitFailed, Repository
 from reconciler.sources.git_copy import Copy
+from reconciler.sources.git_discovery import check_repository
 from reconciler.sources.git_refs import checked
 from reconciler.sources.git_tree import Damaged, Place
 from reconciler.sources.limits import LIMITS, Limits
@@ -71,9 +73,7 @@ class GitSource:
         """
         async with locked(self._folder.with_suffix(".lock"), seconds=self.seconds):
             try:
-                git = await access(self.place, os.environ, folder=str(self._folder.parent))
-                copy = Copy(self._folder, self.place, replace(git, seconds=self.seconds))
-                self._last = await self._fetched(copy)
+                self._last = await self._fetched(await self._copy())
             except GitFailed as failed:
                 raise git_errors.translated(failed.words, self.place) from failed
         return self._last[1]
@@ -89,9 +89,7 @@ class GitSource:
         if revision not in self._histories:
             async with locked(self._folder.with_suffix(".lock"), seconds=self.seconds):
                 try:
-                    git = await access(self.place, os.environ, folder=str(self._folder.parent))
-                    copy = Copy(self._folder, self.place, replace(git, seconds=self.seconds))
-                    found = await copy.history(revision)
+                    found = await (await self._copy()).history(revision)
                 except GitFailed as failed:
                     raise git_errors.translated(failed.words, self.place) from failed
             if found is None:
@@ -99,6 +97,18 @@ class GitSource:
             kept = list(self._histories.items())[-HISTORIES:]
             self._histories = {**dict(kept), revision: found}
         return self._histories[revision]
+
+    async def _copy(self) -> Copy:
+        """The local copy, and how git reaches the repository.
+
+        Raises:
+            SourceError: it is a repository on this machine that git must not be let into.
+        """
+        if self.place.scheme == "file":
+            folder = Path(unquote(self.place.url.removeprefix("file://")))
+            await asyncio.to_thread(check_repository, folder)
+        git = await access(self.place, os.environ)
+        return Copy(self._folder, self.place, replace(git, seconds=self.seconds))
 
     async def _fetched(self, copy: Copy) -> tuple[str, Snapshot]:
         """The snapshot, if need be from a new copy: a power cut may have damaged the old."""
@@ -127,7 +137,9 @@ class GitSource:
         if key in self._refused:
             raise self._refused[key]
         try:
-            return await git_signer(str(self._folder), commit, named, self._trust, where=self.place.shown)
+            return await git_signer(
+                Repository(str(self._folder)), commit, named, self._trust, where=self.place.shown
+            )
         except Untrusted as refusal:
             self._refused[key] = refusal
             raise

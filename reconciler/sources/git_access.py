@@ -19,7 +19,7 @@ HELPER = (
 SSH = "-o BatchMode=yes -o StrictHostKeyChecking=yes -o ConnectTimeout=20 -o ControlMaster=no"
 
 
-async def access(place: Address, environment: Mapping[str, str], *, folder: str) -> Git:
+async def access(place: Address, environment: Mapping[str, str]) -> Git:
     """How git is run to reach an address.
 
     A token goes through the environment into a credential helper that answers for this host only; the
@@ -30,27 +30,27 @@ async def access(place: Address, environment: Mapping[str, str], *, folder: str)
     Args:
         place: where the repository is.
         environment: usually `os.environ`.
-        folder: where git can run.
     """
     if place.scheme == "ssh" and not environment.get("GIT_SSH_COMMAND") and not environment.get("GIT_SSH"):
-        command = await _ssh_command(environment, folder)
-        return Git(environment, variables=(("GIT_SSH_COMMAND", f"{command} {SSH}"),))
+        command = await _ssh_command(environment)
+        return Git.remote(environment, variables={"GIT_SSH_COMMAND": f"{command} {SSH}"})
     if place.scheme not in ("http", "https"):
-        return Git(environment)
+        return Git.remote(environment)
     origin = f"{place.scheme}://{place.host}"
     secret = (token(environment, TOKEN) if place.confidential else "") or place.password
     if secret:
         user = place.user or ANYONE
         config = (("credential.helper", ""), (f"credential.{origin}.helper", HELPER))
-        return Git(environment, config=config, variables=((USER, user), (TOKEN, secret), ("GIT_ASKPASS", "")))
+        variables = {USER: user, TOKEN: secret, "GIT_ASKPASS": ""}
+        return Git.remote(environment, config=config, variables=variables)
     if place.user:
-        return Git(environment, config=((f"credential.{origin}.username", place.user),))
-    return Git(environment)
+        return Git.remote(environment, config=((f"credential.{origin}.username", place.user),))
+    return Git.remote(environment)
 
 
-async def _ssh_command(environment: Mapping[str, str], folder: str) -> str:
+async def _ssh_command(environment: Mapping[str, str]) -> str:
     try:
-        found = await Git(environment).run("config", "--get", "core.sshCommand", folder=folder)
+        found = await Git.remote(environment).run("config", "--get", "core.sshCommand")
     except GitFailed:  # its way to say that the key is not set
         return "ssh"
     return found.decode("utf-8", "replace").strip() or "ssh"

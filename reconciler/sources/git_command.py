@@ -1,38 +1,41 @@
-"""Run git: cancellable, time-bound, deaf to the environment of hooks, never asking at a terminal.
+"""Run git: an exact environment, a named git directory, bounded in time and output, never at a terminal.
 
-Subprocesses of asyncio, not GitPython: its calls cannot be cancelled from an event loop, and they hand
-on GIT_DIR and GIT_INDEX_FILE, which git sets wherever it runs a hook.
+Git obeys whatever configuration it finds, and much of it names programs: filters, hooks, `core.fsmonitor`,
+`core.sshCommand`, `include.path`. No option switches all of that off. So no command here looks for a
+repository, and none is given a git directory whose configuration somebody else wrote:
+
+- `Git.local` reads objects in a `Repository` of ours, which may have its objects from elsewhere. It sees
+  neither the user's nor the system's configuration, and has no way to the network.
+- `Git.remote` reaches other repositories. It sees the user's and the system's configuration, since those
+  hold proxies, certificates and credential helpers of this host.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
-import signal
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from reconciler.errors import SourceError, SourceUnreachable
+from reconciler.host.environment import NETWORK, child_environment
+from reconciler.host.process import Ended, OutputTooLarge, ProcessTimeout, ProgramMissing, run_process
 
 SECONDS = 300.0
-FOREIGN = (
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_COMMON_DIR",
-    "GIT_DIR",
-    "GIT_INDEX_FILE",
-    "GIT_NAMESPACE",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_PREFIX",
-    "GIT_QUARANTINE_PATH",
-    "GIT_SHALLOW_FILE",
-    "GIT_TRACE",
-    "GIT_TRACE_CURL",
-    "GIT_WORK_TREE",
-)
-"""Variables that would lead git to another repository, or its trace into the messages."""
+OUTPUT = 256 * 1024 * 1024
+"""Bytes that one command may write: the ids of five million commits."""
+
+REMOTE = (
+    *NETWORK,
+    "GIT_ASKPASS", "GIT_SSH", "GIT_SSH_COMMAND", "GIT_SSH_VARIANT", "SSH_AUTH_SOCK",
+    "GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "GIT_SSL_CERT", "GIT_SSL_KEY", "KRB5CCNAME", "KRB5_CONFIG",
+    "GIT_CONFIG_GLOBAL", "GIT_CONFIG_NOSYSTEM", "GIT_CONFIG_SYSTEM",
+)  # fmt: skip
+"""Variables with which this host's operator says how other repositories are reached."""
 
 STEADY = {
+    "GIT_ATTR_NOSYSTEM": "1",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_NO_REPLACE_OBJECTS": "1",
     "GIT_OPTIONAL_LOCKS": "0",
     "GIT_TERMINAL_PROMPT": "0",
     "LANGUAGE": "C",
@@ -40,14 +43,26 @@ STEADY = {
 }
 STEADY_CONFIG = (
     ("advice.detachedHead", "false"),
+    ("core.commitGraph", "false"),  # a file beside the objects, which may say of parents what it likes
     ("core.fsmonitor", "false"),
     ("core.hooksPath", os.devnull),
+    ("fetch.recurseSubmodules", "false"),
     ("fetch.unpackLimit", "1"),  # keep packs: git writes them through to the disk, loose objects it does not
     ("gc.autoDetach", "false"),
     ("http.lowSpeedLimit", "100"),
     ("http.lowSpeedTime", "60"),
     ("maintenance.autoDetach", "false"),
+    ("safe.bareRepository", "explicit"),
 )
+NOWHERE = {
+    "GIT_ALLOW_PROTOCOL": "",
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_SYSTEM": os.devnull,
+}
+"""No configuration but the repository's, and no transport: also none for objects of a partial clone."""
+
+PROTOCOLS = "file:http:https:ssh"
 
 
 class GitFailed(Exception):
@@ -59,88 +74,140 @@ class GitFailed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Git:
-    """How git is run for one source.
+class Repository:
+    """A git directory whose configuration this program wrote.
 
     Args:
-        environment: what it starts from, usually `os.environ`.
-        config: settings for this source, beyond the user's own.
-        variables: environment for this source.
+        directory: where it is.
+        objects: the object folder of another repository that is read in the place of its own; may be empty.
+    """
+
+    directory: str
+    objects: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Git:
+    """How git is run for one purpose; made by `local` or `remote`.
+
+    Args:
+        environment: all that the program starts with, but for what `config` adds.
+        config: settings for this purpose.
+        repository: which is given to every command; None for commands that need none.
         seconds: for one command.
     """
 
     environment: Mapping[str, str]
     config: Sequence[tuple[str, str]] = ()
-    variables: tuple[tuple[str, str], ...] = ()
+    repository: Repository | None = None
     seconds: float = SECONDS
 
-    async def run(self, *arguments: str, folder: str) -> bytes:
-        """Standard output of one git command; see `_ended_well`."""
-        return (await self._ended_well(arguments, folder))[0]
-
-    async def told(self, *arguments: str, folder: str) -> str:
-        """What one git command wrote to standard error; see `_ended_well`."""
-        return (await self._ended_well(arguments, folder))[1].decode("utf-8", "replace")
-
-    async def _ended_well(self, arguments: Sequence[str], folder: str) -> tuple[bytes, bytes]:
-        """What one git command wrote to standard output and to standard error.
+    @classmethod
+    def local(
+        cls,
+        environment: Mapping[str, str],
+        repository: Repository,
+        *,
+        config: Sequence[tuple[str, str]] = (),
+        variables: Mapping[str, str] | None = None,
+        seconds: float = SECONDS,
+    ) -> Git:
+        """Git for reading objects: deaf to every configuration but ours, without a way to the network.
 
         Args:
-            arguments: the command, without `git`; anything secret goes into `config` or `variables`.
-            folder: where it runs.
+            environment: of this process; what is not known to be harmless is left out.
+            repository: what is read.
+            config: further settings.
+            variables: further environment.
+            seconds: for one command.
+        """
+        kept = {**child_environment(environment), **STEADY, **NOWHERE, **(variables or {})}
+        if repository.objects:
+            kept["GIT_OBJECT_DIRECTORY"] = repository.objects
+        return cls(kept, config, repository, seconds)
+
+    @classmethod
+    def remote(
+        cls,
+        environment: Mapping[str, str],
+        *,
+        config: Sequence[tuple[str, str]] = (),
+        variables: Mapping[str, str] | None = None,
+        seconds: float = SECONDS,
+    ) -> Git:
+        """Git for reaching other repositories, with the configuration of the user and of the system.
+
+        Args:
+            environment: of this process; what is not known to be harmless is left out.
+            config: further settings.
+            variables: further environment, such as a credential, which nothing else is given.
+            seconds: for one command.
+        """
+        settings = tuple(_settings(environment))
+        kept = {**child_environment(environment, *REMOTE), **STEADY, "GIT_ALLOW_PROTOCOL": PROTOCOLS}
+        kept.setdefault("GIT_ASKPASS", "")
+        return cls({**kept, **(variables or {})}, (*settings, *config), None, seconds)
+
+    async def run(self, *arguments: str, folder: str = "/") -> bytes:
+        """Standard output of one git command; see `_ended_well`."""
+        return (await self._ended_well(arguments, folder)).out
+
+    async def told(self, *arguments: str, folder: str = "/") -> str:
+        """What one git command wrote to standard error; see `_ended_well`."""
+        return (await self._ended_well(arguments, folder)).error.decode("utf-8", "replace")
+
+    async def _ended_well(self, arguments: Sequence[str], folder: str) -> Ended:
+        """One git command, once it has succeeded.
+
+        Args:
+            arguments: the command, without `git`; anything secret goes into `variables`.
+            folder: where it runs; only for commands that read a work tree.
 
         Raises:
             GitFailed: it ended with an error.
             SourceUnreachable: it did not end within `seconds`.
-            SourceError: git is not installed.
+            SourceError: git is not installed, or it wrote more than `OUTPUT`.
         """
+        # Without a git directory git would look for one, from its folder upwards.
+        directory = self.repository.directory if self.repository else os.devnull
+        command = ["git", f"--git-dir={directory}", *arguments]
         try:
-            running = await asyncio.create_subprocess_exec(
-                "git",
-                "-C",
-                folder,
-                *arguments,
-                env=self._environment(),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                start_new_session=True,
+            ended = await run_process(
+                command, environment=self._environment(), seconds=self.seconds, folder=folder, limit=OUTPUT
             )
-        except FileNotFoundError:
-            raise SourceError("git is not installed, or not on the PATH", remedy="Install git.") from None
-        try:
-            async with asyncio.timeout(self.seconds):
-                output, complaint = await running.communicate()
-        except TimeoutError:
+        except ProgramMissing as error:
+            raise SourceError(f"git cannot be run: {error}", remedy="Install git.") from None
+        except ProcessTimeout:
             raise SourceUnreachable(
                 f"git {_verb(arguments)} did not end within {self.seconds:g} seconds",
                 remedy="Look at the network and at the size of the repository.",
             ) from None
-        finally:
-            await _ended(running)
-        if running.returncode:
-            raise GitFailed(complaint.decode("utf-8", "replace"))
-        return output, complaint
+        except OutputTooLarge:
+            raise SourceError(
+                f"git {_verb(arguments)} gave more than {OUTPUT:,} bytes",
+                remedy="Use a smaller repository for the desired state.",
+            ) from None
+        if ended.status:
+            raise GitFailed(ended.error.decode("utf-8", "replace"))
+        return ended
 
     def _environment(self) -> dict[str, str]:
-        kept = {key: value for key, value in self.environment.items() if key not in FOREIGN}
-        kept |= {"GIT_ASKPASS": kept.get("GIT_ASKPASS", ""), **STEADY, **dict(self.variables)}
-        kept.setdefault("GIT_ALLOW_PROTOCOL", "file:http:https:ssh")
-        count = kept.get("GIT_CONFIG_COUNT", "")
-        start = int(count) if count.isdecimal() else 0
-        for number, (key, value) in enumerate((*STEADY_CONFIG, *self.config), start=start):
+        kept = dict(self.environment)
+        for number, (key, value) in enumerate((*STEADY_CONFIG, *self.config)):
             kept |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
             kept["GIT_CONFIG_COUNT"] = str(number + 1)
         return kept
 
 
+def _settings(environment: Mapping[str, str]) -> Sequence[tuple[str, str]]:
+    """Git settings that this process was given in its environment."""
+    count = environment.get("GIT_CONFIG_COUNT", "")
+    numbers = range(int(count)) if count.isdecimal() and len(count) <= 3 else ()  # noqa: PLR2004
+    pairs = ((f"GIT_CONFIG_KEY_{number}", f"GIT_CONFIG_VALUE_{number}") for number in numbers)
+    return [
+        (environment[key], environment[value]) for key, value in pairs if {key, value} <= environment.keys()
+    ]
+
+
 def _verb(arguments: Sequence[str]) -> str:
     return next(argument for argument in arguments if not argument.startswith("-"))
-
-
-async def _ended(running: asyncio.subprocess.Process) -> None:
-    """Kill what is left of it, with the programs that it started: ssh, remote helpers."""
-    if running.returncode is None:
-        with suppress(ProcessLookupError):
-            os.killpg(running.pid, signal.SIGKILL)
-        await running.communicate()

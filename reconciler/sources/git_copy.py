@@ -6,14 +6,14 @@ import asyncio
 import hashlib
 import shutil
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.errors import SourceError, StateError
 from reconciler.sources import git_errors, git_refs, git_tree
 from reconciler.sources.address import Address
-from reconciler.sources.git_command import Git, GitFailed
+from reconciler.sources.git_command import Git, GitFailed, Repository
 from reconciler.sources.git_refs import Ref
 from reconciler.sources.limits import LIMITS
 
@@ -83,7 +83,7 @@ class Copy:
             with suppress(GitFailed):
                 spec = f"+{commit}:refs/sources/{commit}"
                 await self._run(*FETCH, "--unshallow", "--", self.place.url, spec)
-        found = (await self._run("rev-list", commit)).decode().split()
+        found = (await self._local("rev-list", commit, "--")).decode().split()
         shallow = self.folder / "shallow"
         cut = set(shallow.read_text().split()) if shallow.is_file() else set()
         return None if cut & set(found) else frozenset(found)
@@ -110,7 +110,7 @@ class Copy:
                 f"the cache folder {self.folder} cannot be made: {error.strerror}",
                 remedy="Look at its permissions and at the free space.",
             ) from error
-        await self._run("init", "--quiet", "--bare", "--template=")
+        await self._local("init", "--quiet", "--bare", "--template=")
 
     async def _at(self, ref: Ref) -> tuple[str, str]:
         local = f"refs/sources/{hashlib.sha256(ref.name.encode()).hexdigest()[:16]}"
@@ -186,5 +186,10 @@ class Copy:
         await self._run(*FETCH, "--prune", *deepen, "--", self.place.url, *refspecs)
         (self.folder / "complete").touch()
 
+    async def _local(self, *arguments: str) -> bytes:
+        """What needs neither the credential nor the network gets neither."""
+        git = Git.local(self.git.environment, Repository(str(self.folder)), seconds=self.git.seconds)
+        return await git.run(*arguments)
+
     async def _run(self, *arguments: str) -> bytes:
-        return await self.git.run("--git-dir=.", *arguments, folder=str(self.folder))
+        return await replace(self.git, repository=Repository(str(self.folder))).run(*arguments)

@@ -122,7 +122,7 @@ DAMAGED = re.compile(
     r"Unable to create '.*\.lock'|cannot lock ref|is corrupt|inflate: data stream error|bad object"
     r"|object file .* is empty"
     r"|missing blob|missing tree|did not send all necessary objects|unable to read (tree|sha1 file)"
-    r"|bad config line \d+ in file \./config"
+    r"|bad config line \d+ in file \S*/git/[0-9a-f]{32}/config"
 )
 SHALLOW = re.compile(
     r"does not support (--)?shallow|shallow capabilities|shallow update not allowed"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from reconciler.core.ports import Snapshot
 from reconciler.errors import SourceError
 from reconciler.sources import content
 from reconciler.sources.content import Counts
+from reconciler.sources.git_command import Repository
 from reconciler.sources.layout import Layout
 from reconciler.sources.limits import LIMITS, Limits, size
 from reconciler.sources.text import line, name, shown
@@ -85,6 +86,44 @@ def snapshot(repository: pygit2.Repository, commit: str, place: Place) -> Snapsh
     return Snapshot(revision, CommitFiles(repository, layout, place, budget))
 
 
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What a commit has in one folder.
+
+    Args:
+        commit: its full id.
+        title: the first line of its message.
+        files: path from the folder -> id of the contents.
+        links: path from the folder -> id of the target's text.
+    """
+
+    commit: str
+    title: str
+    files: Mapping[str, str]
+    links: Mapping[str, str]
+
+
+def committed(repository: pygit2.Repository, commit: str, place: Place) -> Committed | None:
+    """What a commit has in a folder; None where it has no such folder. Submodules are left out.
+
+    Raises:
+        SourceError: it has too much there, or an object is missing.
+    """
+    found = stored(repository, commit, place)
+    if not hasattr(found, "tree_id"):
+        raise SourceError(f"{place.where}: {commit} is no commit", remedy="Run `git fsck`.")
+    tree = _subtree(repository, stored(repository, found.tree_id, place), place)
+    if tree is None:
+        return None
+    counts = Counts(place.where, place.limits)
+    ids: dict[int, dict[str, str]] = {LINK: {}, 0: {}}
+    for path, entry in _walk(repository, tree, "", place, counts):
+        counts.file(path)
+        if entry.filemode != SUBMODULE:
+            ids[LINK if entry.filemode == LINK else 0][path] = str(entry.id)
+    return Committed(commit, line(found.raw_message.decode("utf-8", "replace")), ids[0], ids[LINK])
+
+
 def _looked_at(repository: pygit2.Repository, tree: pygit2.Tree, place: Place, commit: str) -> Layout:
     """The wanted folder alone, or all of the commit where links lead out of that folder."""
     alone = _subtree(repository, tree, place)
@@ -139,6 +178,18 @@ def opened(folder: str, *, where: str) -> pygit2.Repository:
         raise Damaged(where, folder) from error
 
 
+def seen(own: Repository, *, where: str) -> pygit2.Repository:
+    """A git directory of ours with the objects of another repository, for reading.
+
+    Raises:
+        Damaged: it is none.
+    """
+    repository = opened(own.directory, where=where)
+    if own.objects:
+        repository.odb.add_disk_alternate(own.objects)
+    return repository
+
+
 def stored(repository: pygit2.Repository, key: pygit2.Oid | str, place: Place) -> Any:
     """An object that has to be in the repository.
 
@@ -182,31 +233,40 @@ class _Sorted:
 
 
 def _layout(repository: pygit2.Repository, tree: pygit2.Tree, place: Place, base: str) -> Layout:
-    """What is below a tree, sorted.
+    """What is below a tree, sorted."""
+    found, counts = _Sorted(), Counts(place.where, place.limits)
+    for path, entry in _walk(repository, tree, f"{base}/" if base else "", place, counts):
+        if entry.filemode == LINK:
+            target = name(_blob(repository, entry.id, place, path).data)
+            counts.link(path, target)
+            found.links[path] = target
+        elif entry.filemode == SUBMODULE:
+            counts.file(path)
+            found.closed[path] = "it is a submodule, and those are not fetched"
+        else:
+            counts.file(path)
+            found.files[path] = entry.id
+    return Layout(place.where, found.files, found.links, found.closed, base, place.limits.files)
+
+
+def _walk(
+    repository: pygit2.Repository, tree: pygit2.Tree, prefix: str, place: Place, counts: Counts
+) -> Iterator[tuple[str, pygit2.Object]]:
+    """Everything below a tree that is no folder, by its path.
 
     A commit of a few kilobytes can nest trees without end for a walk: thousands of levels, or one tree
     that holds another ten times, which holds another ten times. So the walk has no recursion, and folders
     count, also empty ones.
     """
-    found, counts = _Sorted(), Counts(place.where, place.limits)
-    todo = [(tree, f"{base}/" if base else "")]
+    todo = [(tree, prefix)]
     while todo:
-        folder, prefix = todo.pop()
-        for path, entry in _entries(folder, prefix, place.where):
+        folder, before = todo.pop()
+        for path, entry in _entries(folder, before, place.where):
             if entry.filemode == TREE:
                 counts.folder(path)
                 todo.append((stored(repository, entry.id, place), f"{path}/"))
-            elif entry.filemode == LINK:
-                target = name(_blob(repository, entry.id, place, path).data)
-                counts.link(path, target)
-                found.links[path] = target
-            elif entry.filemode == SUBMODULE:
-                counts.file(path)
-                found.closed[path] = "it is a submodule, and those are not fetched"
             else:
-                counts.file(path)
-                found.files[path] = entry.id
-    return Layout(place.where, found.files, found.links, found.closed, base, place.limits.files)
+                yield path, entry
 
 
 def _entries(tree: pygit2.Tree, prefix: str, where: str) -> Iterator[tuple[str, pygit2.Object]]:

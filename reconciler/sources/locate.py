@@ -13,11 +13,11 @@ from reconciler.errors import SourceError, UsageError
 from reconciler.sources.address import ALIKE_SCP, Address, address, shown
 from reconciler.sources.folder import FolderSource
 from reconciler.sources.git import GitSource
+from reconciler.sources.git_discovery import NAME, find_work_tree, is_bare
 from reconciler.sources.layout import clean
 from reconciler.sources.tarball import Packing, TarballFile, TarballUrl
 from reconciler.sources.trust import Trust
 from reconciler.sources.undecided import UndecidedSource
-from reconciler.sources.worktree import top_of
 
 ARCHIVE = re.compile(r"\.(tar|tgz|tar\.(gz|zst|xz|bz2)|txz|tbz2?|tzst|zip)$", re.IGNORECASE)
 SCHEMES = ("https", "http", "ssh", "git+ssh", "ssh+git", "git+https", "git+http", "file", "git+file")
@@ -68,10 +68,10 @@ def locate(
     """The source that a text names; nothing is read or asked yet, but for looking at local paths.
 
     Args:
-        text: a folder, a repository (URL, `user@host:path`, bare folder, or a working tree together
-            with `ref`), or a tarball (path or http(s) URL); empty for the current folder. An http(s)
-            URL that ends neither in `.git` nor as a tarball does, and has no query (as archive APIs do), is
-            asked at the first snapshot.
+        text: a folder, a repository (URL, `user@host:path`, a folder whose name ends in `.git`, or a work
+            tree together with `ref`), or a tarball (path or http(s) URL); empty for the current folder. An
+            http(s) URL that ends neither in `.git` nor as a tarball does, and has no query (as archive APIs
+            do), is asked at the first snapshot.
         ref: branch, tag or commit id of a repository.
         path: folder within the source.
         sha256: digest that a tarball must have, in hexadecimal, with or without `sha256:`.
@@ -156,8 +156,13 @@ def _git_address(place: Address, text: str, wish: _Wish) -> Source:
 def _local(place: Path, wish: _Wish) -> Source:
     if place.is_dir():
         real = place.resolve()
-        if _is_repository(real) or real.name.endswith(".git"):
-            return wish.git(_on_disk(real))
+        if real.name.endswith(NAME):
+            return wish.git(_on_disk(_explicit(real)))
+        if is_bare(real):
+            raise UsageError(
+                f"the folder {place} holds a bare repository, and no files of desired state",
+                remedy=f"To read the repository, name it file://{real}",
+            )
         return _in_working_tree(real, wish) if wish.ref else wish.folder(real)
     if place.is_file():
         if not ARCHIVE.search(place.name):
@@ -172,19 +177,30 @@ def _local(place: Path, wish: _Wish) -> Source:
 
 
 def _in_working_tree(folder: Path, wish: _Wish) -> Source:
-    top = top_of(folder)
-    if top is None:
+    work = find_work_tree(folder)
+    if work is None:
         raise UsageError(
             f"--ref is for a git repository, and the folder {folder} lies in none",
             remedy="Leave --ref out, or name a repository.",
         )
-    below = folder.relative_to(top).as_posix()
-    return wish.git(_on_disk(top), below="" if below == "." else below)
+    below = folder.relative_to(work.top).as_posix()
+    return wish.git(_on_disk(work.top), below="" if below == "." else below)
 
 
-def _is_repository(folder: Path) -> bool:
-    """Whether it is a bare repository, or the `.git` of a working tree."""
-    return (folder / "HEAD").is_file() and (folder / "objects").is_dir() and (folder / "refs").is_dir()
+def _explicit(folder: Path) -> Path:
+    """A folder whose name says that it is a repository, unless it may be a work tree's own content.
+
+    Raises:
+        UsageError: it lies in a work tree, whose author may have put a repository there for us to read.
+    """
+    work = find_work_tree(folder.parent) if folder.name != NAME else None
+    if work is not None:
+        raise UsageError(
+            f"{folder} is named like a repository and lies in the work tree {work.top}, so that it may be "
+            "a folder of that repository",
+            remedy=f"To read it as a repository, name it file://{folder}",
+        )
+    return folder
 
 
 def _on_disk(folder: Path) -> Address:

@@ -50,24 +50,27 @@ class Found:
     settled: bool = field(compare=False)
 
 
-def scan(folder: Path, *, ignored: Collection[str], limits: Limits) -> Layout:
+def scan(folder: Path, *, ignored: Collection[str], kept: Collection[str] = (), limits: Limits) -> Layout:
     """All files and links of a folder, links not followed, without `PASSED_OVER` and `ignored`.
 
     Args:
         folder: where to look.
         ignored: paths from the folder that are left out; folders end with `/`.
+        kept: paths of files that are not left out, although they are ignored: those that are committed.
         limits: all but the sizes apply.
 
     Raises:
         SourceError: it cannot be read, holds too many files, or is nested too deep.
     """
-    walk = _Walk(frozenset(path.rstrip("/") for path in ignored), Counts(str(folder), limits))
-    todo = [(str(folder), "")]
+    walk = _Walk(
+        frozenset(path.rstrip("/") for path in ignored), _with_folders(kept), Counts(str(folder), limits)
+    )
+    todo = [(str(folder), "", "./" in ignored)]
     while todo:
-        place, prefix = todo.pop()
+        place, prefix, hidden = todo.pop()
         try:
             with os.scandir(place) as entries:
-                todo.extend(walk.add(entries, prefix))
+                todo.extend(walk.add(entries, prefix, hidden=hidden))
         except OSError as error:
             raise SourceError(
                 f"{error.filename or place} cannot be read: {error.strerror}",
@@ -79,19 +82,23 @@ def scan(folder: Path, *, ignored: Collection[str], limits: Limits) -> Layout:
 @dataclass
 class _Walk:
     ignored: Collection[str]
+    kept: Collection[str]
     counts: Counts
     files: dict[str, Found] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
     closed: dict[str, str] = field(default_factory=dict)
     now: int = field(default_factory=time.time_ns)
 
-    def add(self, entries: Iterator[os.DirEntry[str]], prefix: str) -> Iterator[tuple[str, str]]:
-        """Sort a folder's entries; gives the folders in it, each with its prefix."""
+    def add(
+        self, entries: Iterator[os.DirEntry[str]], prefix: str, *, hidden: bool
+    ) -> Iterator[tuple[str, str, bool]]:
+        """Sort a folder's entries; gives the folders in it, with prefix and whether they are ignored."""
         for entry in entries:
             path = prefix + name(os.fsencode(entry.name))
             if SKIPPED.fullmatch(entry.name):
                 continue
-            if path in self.ignored:
+            is_ignored = hidden or path in self.ignored
+            if is_ignored and path not in self.kept:
                 self.closed[path] = "git is told to ignore it (.gitignore)"
             elif entry.is_symlink():
                 target = name(os.fsencode(Path(entry.path).readlink()))
@@ -99,7 +106,7 @@ class _Walk:
                 self.links[path] = target
             elif entry.is_dir(follow_symlinks=False):
                 self.counts.folder(path)
-                yield entry.path, f"{path}/"
+                yield entry.path, f"{path}/", is_ignored
             else:
                 self.counts.file(path)
                 self._file(path, entry)
@@ -111,6 +118,15 @@ class _Walk:
             return
         settled = max(status.st_mtime_ns, status.st_ctime_ns) < self.now - SETTLED
         self.files[path] = Found(entry.path, mark_of(status), status.st_size, settled)
+
+
+def _with_folders(paths: Collection[str]) -> frozenset[str]:
+    """Paths and all folders on the way to them."""
+    found = set(paths)
+    for path in paths:
+        while (path := path.rpartition("/")[0]) and path not in found:
+            found.add(path)
+    return frozenset(found)
 
 
 def passed_over(path: str) -> bool:

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.errors import SourceError, SourceUnreachable
+from reconciler.host.process import ProcessError, ProgramMissing, run_process
 from reconciler.sources import trust
-from reconciler.sources.git_command import Git, GitFailed
+from reconciler.sources.git_command import Git, GitFailed, Repository
 from reconciler.sources.trust import Signer, Trust
 
 SECONDS = 60.0
@@ -29,13 +30,13 @@ _GPG_CONF = "batch\nno-autostart\nno-auto-key-retrieve\nno-auto-check-trustdb\nt
 _KEPT = ("PATH", "TMPDIR")
 
 
-async def git_signer(folder: str, commit: str, named: str, wanted: Trust, *, where: str) -> Signer:
+async def git_signer(repository: Repository, commit: str, named: str, wanted: Trust, *, where: str) -> Signer:
     """Who signed a commit, or the tag that names it.
 
     A tag that is signed vouches for its commit; one that is not leaves it to the commit.
 
     Args:
-        folder: the repository, bare or not, or a folder in its working tree.
+        repository: where the objects are.
         commit: the full id.
         named: the full id of what the ref names: the commit, or an annotated tag.
         wanted: whose signatures count.
@@ -46,20 +47,20 @@ async def git_signer(folder: str, commit: str, named: str, wanted: Trust, *, whe
         SourceError: git, gpg or ssh-keygen is not installed, or the signers cannot be read.
     """
     async with _home(wanted) as home:
-        git = _git(wanted, home, wanted.revoked)
+        git = _git(repository, wanted, home, wanted.revoked)
         kind, number = "commit", commit
-        signature = "" if named == commit else await _tag_signature(git, folder, named)
+        signature = "" if named == commit else await _tag_signature(git, named)
         if signature:
             kind, number = "tag", named
         else:
-            signature = await _commit_signature(git, folder, commit)
+            signature = await _commit_signature(git, commit)
         what = f"{where}: {kind} {number[:12]}"
         _of_kind(signature, wanted, what)
-        good, said = await _verified(git, folder, kind, number)
+        good, said = await _verified(git, kind, number)
         if wanted.kind == "gpg":
             return trust.judged_gpg(said, what)
         if not good and wanted.revoked is not None:
-            await _not_revoked(_verified(_git(wanted, home, None), folder, kind, number), what)
+            await _not_revoked(_verified(_git(repository, wanted, home, None), kind, number), what)
         signer = trust.judged_ssh(said, what, good=good)
         await _counts_today(signature, wanted, home, what, signer.name.partition(" (ssh ")[0])
         return signer
@@ -145,9 +146,9 @@ def _of_kind(signature: str, wanted: Trust, what: str) -> None:
         )
 
 
-async def _commit_signature(git: Git, folder: str, commit: str) -> str:
+async def _commit_signature(git: Git, commit: str) -> str:
     """The signature in a commit's header; empty where it has none."""
-    head = (await _object(git, folder, "commit", commit)).partition("\n\n")[0]
+    head = (await _object(git, "commit", commit)).partition("\n\n")[0]
     _, found, rest = f"\n{head}\n".partition("\ngpgsig ")
     lines = rest.split("\n") if found else []
     more = (line[1:] for line in _while_indented(lines[1:]))
@@ -159,33 +160,32 @@ def _while_indented(lines: Sequence[str]) -> Sequence[str]:
     return lines[:end]
 
 
-async def _tag_signature(git: Git, folder: str, tag: str) -> str:
+async def _tag_signature(git: Git, tag: str) -> str:
     """The signature at the end of a tag; empty where it has none."""
-    text = await _object(git, folder, "tag", tag)
+    text = await _object(git, "tag", tag)
     places = [
         text.rfind(f"\n{start}") for start in (*trust.ARMOUR.values(), "-----BEGIN SIGNED MESSAGE-----")
     ]
     return text[max(places) + 1 :] if max(places) >= 0 else ""
 
 
-async def _object(git: Git, folder: str, kind: str, number: str) -> str:
+async def _object(git: Git, kind: str, number: str) -> str:
     try:
-        return (await git.run("cat-file", kind, number, folder=folder)).decode("utf-8", "replace")
+        return (await git.run("cat-file", kind, number)).decode("utf-8", "replace")
     except GitFailed as failed:
         raise SourceError(f"{kind} {number[:12]} cannot be read: {failed.words.strip()}") from failed
 
 
-async def _verified(git: Git, folder: str, kind: str, number: str) -> tuple[bool, str]:
+async def _verified(git: Git, kind: str, number: str) -> tuple[bool, str]:
     """Whether git calls it good, and what it, or the program that it asked, said."""
     try:
-        return True, await git.told(f"verify-{kind}", "--raw", number, folder=folder)
+        return True, await git.told(f"verify-{kind}", "--raw", number)
     except GitFailed as failed:
         return False, failed.words
 
 
-def _git(wanted: Trust, home: Path, revoked: Path | None) -> Git:
+def _git(repository: Repository, wanted: Trust, home: Path, revoked: Path | None) -> Git:
     config = (
-        ("safe.directory", "*"),  # whose it is was asked when it was read
         ("gpg.program", "gpg"),
         ("gpg.openpgp.program", "gpg"),
         ("gpg.x509.program", "false"),
@@ -194,13 +194,9 @@ def _git(wanted: Trust, home: Path, revoked: Path | None) -> Git:
         ("gpg.ssh.revocationFile", str(revoked) if revoked else ""),
         ("gpg.minTrustLevel", "undefined"),
     )
-    variables = (
-        ("GIT_CONFIG_NOSYSTEM", "1"),
-        ("GIT_CONFIG_GLOBAL", os.devnull),
-        ("GIT_NO_REPLACE_OBJECTS", "1"),
-        ("GIT_NO_LAZY_FETCH", "1"),
+    return Git.local(
+        _environment(home), repository, config=config, variables={"GNUPGHOME": str(home)}, seconds=SECONDS
     )
-    return Git(_environment(home), config=config, variables=variables, seconds=SECONDS)
 
 
 def _environment(home: Path) -> Mapping[str, str]:
@@ -237,22 +233,9 @@ async def _run(command: Sequence[str], home: Path, data: bytes = b"") -> _Ended:
         SourceUnreachable: it did not end in time.
     """
     try:
-        running = await asyncio.create_subprocess_exec(
-            *command,
-            env=dict(_environment(home)),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-    except FileNotFoundError:
-        raise SourceError(f"{command[0]} is not installed, or not on the PATH") from None
-    try:
-        async with asyncio.timeout(SECONDS):
-            out, error = await running.communicate(data)
-    except TimeoutError:
-        raise SourceUnreachable(f"{command[0]} did not end within {SECONDS:g} seconds") from None
-    finally:
-        if running.returncode is None:
-            running.kill()
-            await running.wait()
-    return _Ended(running.returncode or 0, out.decode("utf-8", "replace"), error.decode("utf-8", "replace"))
+        ended = await run_process(command, environment=_environment(home), seconds=SECONDS, data=data)
+    except ProgramMissing as error:
+        raise SourceError(f"{command[0]} cannot be run: {error}") from None
+    except ProcessError as error:
+        raise SourceUnreachable(f"{command[0]} {error}") from None
+    return _Ended(ended.status, ended.out.decode("utf-8", "replace"), ended.error.decode("utf-8", "replace"))

@@ -1,137 +1,208 @@
-"""What git says of a folder that lies in a working tree: its commit, and whether the files are the same."""
+"""How a folder in a work tree of git stands to the commit that is checked out.
+
+Nothing here asks git for a status: with the configuration of the repository it runs programs. Objects are
+read through a git directory of our own, and whether files differ from the commit is found by hashing them.
+What hashing decides:
+
+- Contents count as they lie on disk. No filter is run, so that a file whose line ends were converted, or
+  that Git LFS or git-crypt put in the place of a pointer, differs: its bytes are not those of the commit.
+- A link and a file differ. Whether a file may be executed does not count: nothing here executes it.
+- The index does not count: neither what is staged nor `assume-unchanged`.
+- Files in a submodule differ, since the commit does not have them.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from reconciler.errors import SourceError
-from reconciler.sources import git_errors
-from reconciler.sources.address import Address
-from reconciler.sources.git_command import Git, GitFailed
+from reconciler.errors import SourceError, StateError
+from reconciler.sources import git_tree
+from reconciler.sources.content import SMALLER
+from reconciler.sources.git_command import Git, GitFailed, Repository
+from reconciler.sources.git_discovery import WorkTree
+from reconciler.sources.git_refs import COMMIT_ID, FULL
+from reconciler.sources.git_tree import Committed, Damaged, Place
 from reconciler.sources.layout import Layout
-from reconciler.sources.scan import passed_over
-from reconciler.sources.scan import read as read_file
+from reconciler.sources.limits import Limits, size
+from reconciler.sources.scan import Found, Mark, passed_over, read
 from reconciler.sources.text import line, name
 
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """How a folder stands to the commit that is checked out.
-
-    Args:
-        commit: the full id.
-        clean: whether its files are exactly those of the commit.
-        ignored: paths, from the folder, that git is told to ignore; folders end with `/`.
-    """
-
-    commit: str
-    clean: bool
-    ignored: frozenset[str]
+IGNORE_SECONDS = 60.0
+"""For git to match what lies in a folder against `.gitignore`: a pattern can take exponential time."""
 
 
-def top_of(folder: Path) -> Path | None:
-    """The working tree that a folder lies in; None where it lies in none."""
-    return next((place for place in (folder, *folder.parents) if (place / ".git").exists()), None)
+@contextmanager
+def own_view(work: WorkTree) -> Iterator[Repository]:
+    """A git directory of ours, for a while, through which the objects of a work tree are read.
 
-
-async def standing(folder: Path, top: Path, environment: Mapping[str, str]) -> Standing | None:
-    """How a folder stands; None where git does not keep it: no commit yet, or the folder is ignored.
-
-    Args:
-        folder: a real path, without links on the way.
-        top: the working tree, as `top_of` gives it.
-        environment: usually `os.environ`.
+    So neither the configuration of the repository counts, nor its replacements, grafts, attributes,
+    alternates and hooks, nor a remote from which missing objects would be fetched.
 
     Raises:
-        SourceError: git refuses to look at it.
+        StateError: there is no room for it among the temporary files.
     """
-    command = (
-        "status", "--porcelain=v2", "--branch", "-z", "--untracked-files=all", "--ignored=matching",
-        "--no-renames", "--", ".",
-    )  # fmt: skip
-    try:
-        output = await Git(environment).run(*command, folder=str(folder))
-    except GitFailed as failed:
-        raise git_errors.translated(failed.words, Address(str(top), str(top), "file")) from failed
-    return read(output, folder.relative_to(top).as_posix())
+    with ExitStack() as stack:
+        try:
+            made = stack.enter_context(
+                tempfile.TemporaryDirectory(prefix="reconcile-", ignore_cleanup_errors=True)
+            )
+            directory = Path(made)
+            (directory / "HEAD").write_text("ref: refs/heads/none\n")
+            (directory / "config").write_text("[core]\n\trepositoryformatversion = 0\n")
+            for part in ("objects", "refs"):
+                (directory / part).mkdir()
+        except OSError as error:
+            raise StateError(
+                f"a temporary folder cannot be made: {error.strerror}",
+                remedy="Look at TMPDIR and at the free space.",
+            ) from error
+        yield Repository(made, str(work.objects))
 
 
-def read(output: bytes, below: str) -> Standing | None:
-    """The answer of `git status --porcelain=v2 --branch -z` for the folder `below` the top, or `.`."""
-    prefix = "" if below == "." else f"{below}/"
-    commit, clean = "", True
-    ignored: set[str] = set()
-    for row in map(name, output.split(b"\0")):
-        if row.startswith("# branch.oid "):
-            commit = row.removeprefix("# branch.oid ")
-        elif row.startswith("! "):
-            path = row[2:]
-            if prefix and prefix.startswith(path):
-                return None
-            ignored.add(path.removeprefix(prefix))
-        elif row and not row.startswith("# "):
-            clean = False
-    return None if commit in ("", "(initial)") else Standing(commit, clean, frozenset(ignored))
-
-
-async def history(folder: Path, commit: str) -> frozenset[str] | None:
-    """Ids of a commit and of all that it descends from; None where the clone lacks it, or its beginning."""
-    git = Git(os.environ)
-    try:
-        if (await git.run("rev-parse", "--is-shallow-repository", folder=str(folder))).strip() == b"true":
-            return None
-        found = await git.run("rev-list", commit, "--", folder=str(folder))
-    except GitFailed:  # its way to say that there is no such commit
-        return None
-    return frozenset(found.decode().split())
-
-
-async def strays(folder: Path, commit: str, layout: Layout) -> list[str]:
-    """Paths that a folder has otherwise than a commit has them, sorted; read anew, whatever git remembers.
+async def head_of(work: WorkTree, folder: Path, limits: Limits, known: Committed | None) -> Committed | None:
+    """What the commit that is checked out has in a folder; None where it has no such folder.
 
     Args:
-        folder: below the top of the working tree.
-        commit: the full id.
-        layout: what lies in the folder.
+        work: the work tree.
+        folder: a real path in it.
+        limits: bounds on the commit.
+        known: what was found before, which is given again while the same commit is checked out.
 
     Raises:
-        SourceError: the commit or a file cannot be read.
+        SourceError: the repository cannot be read, or the commit has too much there.
     """
+    commit = await asyncio.to_thread(work.head)
+    if commit is None or (known is not None and known.commit == commit):
+        return known if commit else None
+    below = folder.relative_to(work.top).as_posix()
+    place = Place(str(work.top), "" if below == "." else below, limits)
+
+    def found() -> Committed | None:
+        with own_view(work) as repository:
+            return git_tree.committed(git_tree.seen(repository, where=place.where), commit, place)
+
     try:
-        output = await Git(os.environ).run("ls-tree", "-r", "-z", commit, ".", folder=str(folder))
-    except GitFailed as failed:
-        raise SourceError(f"{folder}: the commit {commit} cannot be read: {line(failed.words)}") from failed
-    rows = (row.split("\t", 1) for row in map(name, output.split(b"\0")) if row)
-    committed = {path: head.split()[2] for head, path in rows if not passed_over(path)}
-    here = await asyncio.to_thread(_blobs, layout)
-    return sorted(path for path in {*here, *committed} if committed.get(path) != here.get(path))
+        return await asyncio.to_thread(found)
+    except Damaged as error:
+        raise SourceError(
+            f"the git repository of {work.top} lacks objects of its commit {commit}",
+            remedy="Run `git fsck` in it. A clone without trees (--filter=tree:0) cannot be used.",
+        ) from error
 
 
-def _blobs(layout: Layout) -> dict[str, str]:
-    """Path -> the id that git would give to what lies there."""
-    links = {path: target.encode() for path, target in layout.links.items()}
-    return {path: _blob(data) for path, data in links.items()} | {
-        path: _blob(read_file(found)) for path, found in layout.files.items()
-    }
+async def ignored(work: WorkTree, folder: Path, environment: Mapping[str, str]) -> frozenset[str]:
+    """Paths from a folder that git is told to ignore; folders end with `/`.
+
+    What counts is what people write for git: `.gitignore`, `.git/info/exclude` and the user's own file.
+    Also what is committed may be among them.
+
+    Args:
+        work: the work tree.
+        folder: a real path in it.
+        environment: of this process.
+
+    Raises:
+        SourceError: git cannot tell.
+    """
+    own = await _excludes_file(environment)
+    config = (("core.excludesFile", own),) if own else ()
+    excludes = work.common / "info/exclude"
+    more = (f"--exclude-from={excludes}",) if _is_plain(excludes) else ()
+    with own_view(work) as repository:
+        git = Git.local(
+            environment,
+            repository,
+            config=config,
+            variables={"GIT_WORK_TREE": str(work.top)},
+            seconds=IGNORE_SECONDS,
+        )
+        try:
+            output = await git.run(
+                *("ls-files", "--others", "--ignored", "--directory", "-z", "--exclude-standard"),
+                *(*more, "--", "."),
+                folder=str(folder),
+            )
+        except GitFailed as failed:
+            raise SourceError(
+                f"{folder}: git cannot tell which files are ignored: {line(failed.words)}",
+                remedy="Look at the files .gitignore in it.",
+            ) from failed
+    return frozenset(name(path) for path in output.split(b"\0") if path)
 
 
-def _blob(data: bytes) -> str:
+async def _excludes_file(environment: Mapping[str, str]) -> str:
+    """What `core.excludesFile` of the user or of the system says; empty where nothing does."""
+    try:
+        found = await Git.remote(environment).run("config", "--path", "--get", "core.excludesFile")
+    except GitFailed:  # its way to say that the key is not set
+        return ""
+    return found.decode("utf-8", "surrogateescape").rstrip("\n")
+
+
+def _is_plain(file: Path) -> bool:
+    return file.is_file() and not file.is_symlink()
+
+
+@dataclass
+class BlobIds:
+    """Ids that git would give to files, remembered from one look to the next for files that lie still."""
+
+    limits: Limits
+    known: dict[str, tuple[Mark, str]] = field(default_factory=dict)
+
+    def changed(self, layout: Layout, head: Committed) -> list[str]:
+        """Paths that a folder has otherwise than the commit, sorted.
+
+        A file beyond `limits.file_bytes` counts as the commit's: nobody can read it.
+
+        Args:
+            layout: what lies in the folder.
+            head: what the commit has there.
+
+        Raises:
+            SourceError: the files are more than `limits.total_bytes`, or one cannot be read.
+            SourceUnreachable: one was changed meanwhile.
+        """
+        files: Mapping[str, Found] = layout.files
+        readable = {path: found for path, found in files.items() if found.bytes <= self.limits.file_bytes}
+        if (total := sum(found.bytes for found in readable.values())) > self.limits.total_bytes:
+            raise SourceError(
+                f"{layout.where} holds {size(total)} in files, more than {size(self.limits.total_bytes)}",
+                remedy=SMALLER,
+            )
+        self.known = {path: (found.mark, self._id(path, found)) for path, found in readable.items()}
+        ours = {path: id_ for path, (_, id_) in self.known.items()}
+        ours |= {path: head.files.get(path, "") for path in files.keys() - readable.keys()}
+        links = {path: _blob_id(target.encode()) for path, target in layout.links.items()}
+        return sorted(_differing(ours, head.files) | _differing(links, head.links))
+
+    def _id(self, path: str, found: Found) -> str:
+        mark, id_ = self.known.get(path, ((), ""))
+        return id_ if found.settled and mark == found.mark else _blob_id(read(found))
+
+
+def _differing(here: Mapping[str, str], there: Mapping[str, str]) -> set[str]:
+    paths = {*here, *(path for path in there if not passed_over(path))}
+    return {path for path in paths if here.get(path) != there.get(path)}
+
+
+def _blob_id(data: bytes) -> str:
     return hashlib.sha1(b"blob %d\0%s" % (len(data), data), usedforsecurity=False).hexdigest()
 
 
-async def title(folder: Path, commit: str, environment: Mapping[str, str]) -> str:
-    """The first line of a commit's message.
-
-    Raises:
-        SourceError: the commit cannot be read.
-    """
-    try:
-        output = await Git(environment).run("cat-file", "commit", commit, folder=str(folder))
-    except GitFailed as failed:
-        raise SourceError(f"{folder}: the commit {commit} cannot be read: {line(failed.words)}") from failed
-    return line(output.partition(b"\n\n")[2].decode("utf-8", "replace"))
+async def history(work: WorkTree, commit: str, environment: Mapping[str, str]) -> frozenset[str] | None:
+    """Ids of a commit and of all that it descends from; None where the clone lacks it, or its beginning."""
+    if work.is_shallow or len(commit) != FULL or not COMMIT_ID.fullmatch(commit):
+        return None
+    with own_view(work) as repository:
+        try:
+            found = await Git.local(environment, repository).run("rev-list", commit, "--")
+        except GitFailed:  # its way to say that there is no such commit
+            return None
+    return frozenset(found.decode().split())

@@ -16,6 +16,7 @@ from reconciler.errors import SourceError, SourceUnreachable
 from reconciler.sources.address import Address
 from reconciler.sources.git import GitSource
 from reconciler.sources.git_command import Git, GitFailed
+from reconciler.sources.git_command import Repository as Repository_
 from reconciler.sources.limits import Limits
 from reconciler.sources.locate import locate
 from reconciler.sources.lock import locked
@@ -363,13 +364,13 @@ def hanging(tmp_path):
 async def test_git_that_hangs_is_ended_with_its_children(hanging, tmp_path):
     environment, pid = hanging
     with pytest.raises(SourceUnreachable, match=r"git fetch did not end within 1 seconds"):
-        await Git(environment, seconds=1).run("--quiet", "fetch", folder=str(tmp_path))
+        await Git.remote(environment, seconds=1).run("--quiet", "fetch")
     assert await _ends(int(pid.read_text()))
 
 
 async def test_stopping_the_program_ends_git_with_its_children(hanging, tmp_path):
     environment, pid = hanging
-    running = asyncio.create_task(Git(environment).run("fetch", folder=str(tmp_path)))
+    running = asyncio.create_task(Git.remote(environment).run("fetch"))
     while not pid.exists():
         await asyncio.sleep(0.01)
     running.cancel()
@@ -393,8 +394,8 @@ def _alive(process: int) -> bool:
 
 
 async def test_no_git_on_the_path(tmp_path):
-    with pytest.raises(SourceError, match="git is not installed"):
-        await Git({"PATH": str(tmp_path)}).run("version", folder=str(tmp_path))
+    with pytest.raises(SourceError, match="git cannot be run: it is not installed"):
+        await Git.remote({"PATH": str(tmp_path)}).run("version")
 
 
 async def test_settings_join_those_that_the_environment_already_has(tmp_path):
@@ -404,9 +405,32 @@ async def test_settings_join_those_that_the_environment_already_has(tmp_path):
         "GIT_CONFIG_KEY_0": "a.b",
         "GIT_CONFIG_VALUE_0": "1",
     }
-    runner = Git(environment, config=(("c.d", "2"),))
+    runner = Git.remote(environment, config=(("c.d", "2"),))
 
-    assert await runner.run("config", "a.b", folder=str(tmp_path)) == b"1\n"
-    assert await runner.run("config", "c.d", folder=str(tmp_path)) == b"2\n"
+    assert await runner.run("config", "a.b") == b"1\n"
+    assert await runner.run("config", "c.d") == b"2\n"
     with pytest.raises(GitFailed):
-        await runner.run("config", "e.f", folder=str(tmp_path))
+        await runner.run("config", "e.f")
+
+
+async def test_what_reads_objects_is_deaf_to_the_environment_and_has_no_network(work, tmp_path):
+    (tmp_path / "gitconfig").write_text("[a]\n\tb = 1\n")
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(tmp_path),
+        "GIT_CONFIG_GLOBAL": str(tmp_path / "gitconfig"),
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": "c.d",
+        "GIT_CONFIG_VALUE_0": "1",
+        "GIT_DIR": str(tmp_path),
+        "RECONCILE_GIT_TOKEN": "secret",
+    }
+    (tmp_path / ".gitconfig").write_text("[e]\n\tf = 1\n")
+    runner = Git.local(environment, Repository_(str(work.folder / ".git")))
+    assert not {"RECONCILE_GIT_TOKEN", "GIT_DIR"} & runner._environment().keys()
+    for key in ("a.b", "c.d", "e.f"):
+        with pytest.raises(GitFailed):
+            await runner.run("config", key)
+    assert (await runner.run("rev-parse", "HEAD")).decode().strip() == work.head
+    with pytest.raises(GitFailed, match="not allowed"):
+        await runner.run("ls-remote", str(work.folder))

@@ -10,7 +10,6 @@ from reconciler.sources.git_errors import RULES, translated
 from reconciler.sources.git_refs import Ref, Refs, checked, listed, unknown, wanted
 from reconciler.sources.text import line
 from reconciler.sources.text import shown as shown_path
-from reconciler.sources.worktree import read
 
 A, B, C = "a" * 40, "b" * 40, "c" * 40
 
@@ -142,32 +141,3 @@ def test_line_for_a_message():
     assert line("a\x1b]0;x\x07b").isprintable()
     assert len(line("x" * 500)) == 200
     assert shown_path("a\nb") == "'a\\nb'"
-
-
-STATUS = b"# branch.oid %s\0# branch.head main\0" % A.encode()
-
-
-def test_status_of_a_clean_folder():
-    found = read(STATUS + b"! build/\0! edge/key.pem\0", ".")
-    assert found is not None
-    assert (found.commit, found.clean, found.ignored) == (A, True, {"build/", "edge/key.pem"})
-
-
-@pytest.mark.parametrize(
-    "row", [b"1 .M N... 100644 100644 100644 a b edge/x\0", b"? edge/new\0", b"u UU N... 1 2 3 4 a b c x\0"]
-)
-def test_status_of_a_changed_folder(row):
-    found = read(STATUS + row, "edge")
-    assert found is not None
-    assert not found.clean
-
-
-def test_status_of_a_folder_that_git_does_not_keep():
-    assert read(STATUS + b"! build/\0", "build/fleet") is None
-    assert read(b"# branch.oid (initial)\0# branch.head main\0", ".") is None
-
-
-def test_ignored_paths_are_given_from_the_folder():
-    found = read(STATUS + b"! edge/key.pem\0", "edge")
-    assert found is not None
-    assert found.ignored == {"key.pem"}

@@ -19,6 +19,7 @@ def here(tmp_path, monkeypatch):
     work = Repository.make(tmp_path / "work", {"edge/fleet.yaml": "x"})
     work.bare(tmp_path / "bare")
     work.bare(tmp_path / "named.git")
+    work.bare(work.folder / "nested.git")
     (tmp_path / "plain").mkdir()
     (tmp_path / "x.tgz").write_bytes(b"")
     (tmp_path / "fleet.yaml").write_bytes(b"")
@@ -38,7 +39,7 @@ def here(tmp_path, monkeypatch):
         ("work", {"ref": "main"}, GitSource),
         ("work/edge", {"ref": "main"}, GitSource),
         ("work/.git", {}, GitSource),
-        ("bare", {}, GitSource),
+        ("file://{here}/bare", {}, GitSource),
         ("named.git", {}, GitSource),
         ("file:///srv/r", {}, GitSource),
         ("git@h.org:team/fleet", {}, GitSource),
@@ -56,7 +57,7 @@ def here(tmp_path, monkeypatch):
     ],
 )
 def test_kind(here, text, options, kind):
-    assert type(locate(text, cache=here / "cache", **options)) is kind
+    assert type(locate(text.format(here=here), cache=here / "cache", **options)) is kind
     assert not (here / "cache").exists(), "nothing is done before the first snapshot"
 
 
@@ -66,7 +67,10 @@ def test_kind(here, text, options, kind):
         ("x.tgz", {"ref": "main"}, "--ref is for a git repository, but the source is a tarball"),
         ("https://h.org/x.tgz", {"ref": "main"}, "--ref is for a git repository"),
         ("plain", {"sha256": "a" * 64}, "--sha256 is for a tarball, but the source is a folder"),
-        ("bare", {"sha256": "a" * 64}, "--sha256 is for a tarball, but the source is a git repository"),
+        ("bare", {}, "bare holds a bare repository, and no files of desired state"),
+        ("bare", {"ref": "main"}, "bare holds a bare repository"),
+        ("work/nested.git", {}, "is named like a repository and lies in the work tree"),
+        ("named.git", {"sha256": "a" * 64}, "--sha256 is for a tarball, but the source is a git repository"),
         ("git@h.org:x", {"sha256": "a" * 64}, "--sha256 is for a tarball"),
         ("https://h.org/x", {"ref": "main", "sha256": "a" * 64}, "--ref is for a git repository"),
         ("plain", {"ref": "main"}, "--ref is for a git repository, and the folder .*plain lies in none"),

@@ -1,0 +1,298 @@
+"""Which work tree of git a folder lies in, judged by looking at files, without running git.
+
+Git itself takes whatever looks like a repository: any folder with `HEAD`, `objects` and `refs` on the way
+up, or a file `.git` that names another folder. A tree of desired state, or an archive that somebody
+unpacked, may carry such innards, with a configuration that runs programs and with objects that are not the
+files that a reviewer sees. Here only `.git` counts:
+
+- a folder, with real `HEAD`, `objects` and `refs` in it;
+- a file that names the git directory of a linked work tree or of a submodule, if that directory lies
+  outside and names this very work tree in turn.
+
+It has to belong to whoever runs this, to root, or to the owner of the folder that was named. Its
+configuration, index, hooks and attributes are never used; of its files `HEAD`, the refs and the objects are.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from reconciler.errors import SourceError
+from reconciler.sources.text import line, shown
+
+NAME = ".git"
+PARTS = ("HEAD", "objects", "refs")
+"""What makes a folder a git directory."""
+
+INNARDS = frozenset({
+    *PARTS, "branches", "config", "description", "FETCH_HEAD", "hooks", "index", "info", "logs", "ORIG_HEAD",
+    "packed-refs", "shallow", "worktrees",
+})  # fmt: skip
+"""What a bare repository consists of."""
+
+_ID = re.compile(r"[0-9a-f]{40}")
+_LONGER_ID = re.compile(r"[0-9a-f]{64}")
+_REF = re.compile(r"refs(/(?!\.)[^\x00-\x20\x7f~^:?*\[\\/]+(?<!\.lock))+")
+_SYMBOLIC = 5
+"""Refs that may name one another in a row; git stops at the same number."""
+_LARGEST_FILE = 64 * 1024
+_LARGEST_PACKED_REFS = 64 * 1024 * 1024
+_UNLINKED = (
+    "HEAD",
+    "objects",
+    "objects/info",
+    "objects/pack",
+    "refs",
+    "refs/heads",
+    "packed-refs",
+    "shallow",
+)
+_WORKTREE_LINE = re.compile(r"worktree\s*=\s*(.*)", re.IGNORECASE)
+_SECTION_LINE = re.compile(r"\[\s*([A-Za-z.-]+)\s*\].*")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkTree:
+    """A work tree of git.
+
+    Args:
+        top: its uppermost folder, a real path.
+        directory: where its own `HEAD` is.
+        common: where refs and objects are: the same, but for a linked work tree.
+    """
+
+    top: Path
+    directory: Path
+    common: Path
+
+    @property
+    def objects(self) -> Path:
+        """The folder of its objects."""
+        return self.common / "objects"
+
+    @property
+    def is_shallow(self) -> bool:
+        """Whether the beginning of its history is missing."""
+        return (self.common / "shallow").exists()
+
+    def head(self) -> str | None:
+        """The id of the commit that is checked out; None where there is none yet.
+
+        Raises:
+            SourceError: `HEAD` or the ref that it names cannot be read.
+        """
+        text = _read(self.directory / "HEAD", self.top)
+        for _ in range(_SYMBOLIC):
+            if not text.startswith("ref:"):
+                return self._id(text)
+            ref = text.removeprefix("ref:").strip()
+            if not _REF.fullmatch(ref) or ".." in ref:
+                raise _refused(self.top, f"its HEAD names {shown(line(ref))}, which is no ref")
+            found = self._ref(ref)
+            if found is None:
+                return None
+            text = found
+        raise _refused(self.top, "the refs that its HEAD names lead in a circle")
+
+    def _ref(self, ref: str) -> str | None:
+        file = self.common / ref
+        try:
+            if not file.resolve().is_relative_to(self.common / "refs"):
+                raise _refused(self.top, f"the ref {shown(ref)} is a link that leads out of it")
+            if file.is_file():
+                return _read(file, self.top)
+        except OSError as error:
+            raise _refused(self.top, f"the ref {shown(ref)} cannot be read: {error.strerror}") from error
+        packed = self.common / "packed-refs"
+        if not packed.is_file():
+            return None
+        for row in _read(packed, self.top, most=_LARGEST_PACKED_REFS).splitlines():
+            id_, _, name = row.partition(" ")
+            if name == ref:
+                return id_
+        return None
+
+    def _id(self, text: str) -> str:
+        found = text.strip()
+        if _LONGER_ID.fullmatch(found):
+            raise SourceError(
+                f"{self.top}: its object names (SHA-256) are not supported",
+                remedy="Use a repository with SHA-1 object names.",
+            )
+        if not _ID.fullmatch(found):
+            raise _refused(self.top, "its HEAD names no commit")
+        return found
+
+
+def find_work_tree(folder: Path) -> WorkTree | None:
+    """The work tree that a folder lies in; None where it lies in none.
+
+    Args:
+        folder: a real path, without links on the way.
+
+    Raises:
+        SourceError: there is a `.git` on the way up that cannot be relied upon.
+    """
+    for top in (folder, *folder.parents):
+        place = top / NAME
+        try:
+            found = place.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise _refused(top, f"it cannot be read: {error.strerror}") from error
+        if stat.S_ISLNK(found.st_mode):
+            raise _refused(top, "it is a symbolic link", remedy=_PLAIN)
+        if stat.S_ISREG(found.st_mode):
+            return _checked(_named_by_file(top), folder)
+        if stat.S_ISDIR(found.st_mode) and any(os.path.lexists(place / part) for part in PARTS):
+            return _checked(WorkTree(top, place, place), folder)
+    return None
+
+
+def is_bare(folder: Path) -> bool:
+    """Whether a folder holds the parts of a bare repository and nothing else."""
+    try:
+        names = {entry.name for entry in folder.iterdir()}
+    except OSError:
+        return False
+    return names.issuperset(PARTS) and names <= INNARDS
+
+
+def check_repository(folder: Path) -> None:
+    """Refuse a repository on this machine that git must not be let into, though it was named.
+
+    Git follows what `objects/info/alternates` and links name, wherever it leads. What is no repository
+    at all is left to git's own words.
+
+    Args:
+        folder: a bare repository, a git directory or the top of a work tree.
+
+    Raises:
+        SourceError: its objects come from elsewhere, or a file `.git` in it is not to be relied upon.
+    """
+    if os.path.lexists(folder / NAME):
+        find_work_tree(folder.resolve())
+    elif (folder / "commondir").is_file():  # the git directory of a linked work tree
+        common = folder / _read(folder / "commondir", folder).strip()
+        _check_parts(WorkTree(folder, folder, common.resolve()))
+    elif (folder / "objects").is_dir():
+        _check_parts(WorkTree(folder, folder, folder))
+
+
+_PLAIN = "Clone the repository anew, without options that share objects."
+
+
+def _refused(top: Path, why: str, *, remedy: str = "") -> SourceError:
+    return SourceError(
+        f"the git repository of {top} is not used: {why}",
+        remedy=remedy or f"Look at {top / NAME}, or name a folder that lies in no git repository.",
+    )
+
+
+def _read(file: Path, top: Path, *, most: int = _LARGEST_FILE) -> str:
+    """A small regular file, not through a link, never waited for."""
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as opened:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise _refused(top, f"{file} is no regular file")
+            data = opened.read(most + 1)
+    except OSError as error:
+        raise _refused(top, f"{file} cannot be read: {error.strerror}") from error
+    if len(data) > most:
+        raise _refused(top, f"{file} is larger than {most:,} bytes")
+    return data.decode("utf-8", "replace")
+
+
+def _named_by_file(top: Path) -> WorkTree:
+    """The work tree of a file `.git`, once the directory that it names confirms it."""
+    text = _read(top / NAME, top)
+    directory = (top / text.removeprefix("gitdir:").strip()).resolve()
+    if not text.startswith("gitdir:") or not directory.is_dir():
+        raise _refused(top, f"{top / NAME} names no git directory", remedy="Run `git worktree repair`.")
+    if directory.is_relative_to(top):
+        raise _refused(top, f"{top / NAME} names a folder of the work tree itself, {directory}")
+    if (directory / "commondir").is_file():
+        common = (directory / _read(directory / "commondir", top).strip()).resolve()
+        back = directory / _read(directory / "gitdir", top).strip()
+        if back.parent.resolve() / back.name != top / NAME or directory.parent != common / "worktrees":
+            raise _refused(
+                top,
+                f"{directory} is the git directory of another work tree",
+                remedy="If the work tree was moved, run `git worktree repair` in it.",
+            )
+        return WorkTree(top, directory, common)
+    if _configured_work_tree(directory, top) != top:
+        raise _refused(
+            top,
+            f"{directory}, which {top / NAME} names, does not name it as its work tree",
+            remedy=f"If it belongs to it: git --git-dir={directory} config core.worktree {top}",
+        )
+    return WorkTree(top, directory, directory)
+
+
+def _configured_work_tree(directory: Path, top: Path) -> Path | None:
+    """What `core.worktree` says in a git directory's configuration, whose includes are not followed."""
+    section = ""
+    for row in map(str.strip, _read(directory / "config", top).splitlines()):
+        if found := _SECTION_LINE.fullmatch(row):
+            section = found[1].lower()
+        elif section == "core" and (found := _WORKTREE_LINE.fullmatch(row)):
+            return (directory / found[1].strip('"')).resolve()
+    return None
+
+
+def _checked(found: WorkTree, named: Path) -> WorkTree:
+    """The same, once it has every part, belongs to whom it should, and keeps to itself.
+
+    Raises:
+        SourceError: it does not.
+    """
+    _check_owner(found, named)
+    _check_parts(found)
+    return found
+
+
+def _check_owner(found: WorkTree, named: Path) -> None:
+    """Anybody can put a `.git` into a folder that others can write, such as /tmp, above what is named."""
+    wanted = {os.geteuid(), 0, named.stat().st_uid}
+    if os.geteuid() == 0 and (sudo := os.environ.get("SUDO_UID", "")).isdecimal():
+        wanted.add(int(sudo))
+    for place in (found.top / NAME, found.directory, found.common):
+        if (owner := place.lstat().st_uid) not in wanted:
+            raise _refused(
+                found.top,
+                f"{place} belongs to the user {owner}, neither to this user nor to the owner of {named}",
+                remedy="If you trust it, give it to the owner of the folder with chown; "
+                "else name a folder outside of it.",
+            )
+
+
+def _check_parts(found: WorkTree) -> None:
+    top, common = found.top, found.common
+    for part in _UNLINKED:
+        if (place := common / part).is_symlink():
+            raise _refused(top, f"{place} is a symbolic link", remedy=_PLAIN)
+    missing = [part for part in PARTS if not os.path.lexists(common / part)]
+    if not os.path.lexists(found.directory / "HEAD"):
+        missing.append("HEAD")
+    if missing:
+        raise _refused(top, f"{common} is damaged, it has no {missing[0]}", remedy="Clone it anew.")
+    if (common / "reftable").exists():
+        raise _refused(
+            top,
+            "it keeps its refs in the format reftable",
+            remedy="Run `git refs migrate --ref-format=files`.",
+        )
+    alternates = common / "objects/info/alternates"
+    if alternates.is_file() and alternates.stat().st_size:
+        raise _refused(
+            top,
+            f"it takes objects from another repository, which {alternates} names",
+            remedy=f"Run `git -C {top} repack -a -d`, then remove that file.",
+        )
