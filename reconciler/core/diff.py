@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from reconciler.core.numbers import whole
 from reconciler.core.plain import pointer
 from reconciler.core.secret import hidden, reveal, secrets
 
@@ -80,7 +81,13 @@ def _is_list(value: object) -> bool:
 
 
 def _equal(old: Any, new: Any) -> bool:
-    """Equality of leaves that, unlike Python's, tells `true` from `1`."""
+    """Equality of leaves that, unlike Python's, tells `true` from `1`; `1e23` is ten to the 23rd."""
     if isinstance(old, bool) is not isinstance(new, bool):
         return False
+    if isinstance(old, float) or isinstance(new, float):
+        return bool(_whole(old) == _whole(new))
     return bool(old == new)
+
+
+def _whole(value: Any) -> Any:
+    return whole(value) if isinstance(value, float) else value

@@ -21,6 +21,14 @@ def encode(value: object) -> bytes:
         return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
+def write_json(value: object, *, indent: bool = False) -> bytes:
+    """A plain value as JSON with its keys in their own order: UTF-8, with whole numbers of any size."""
+    try:
+        return orjson.dumps(value, option=orjson.OPT_INDENT_2 if indent else None)
+    except TypeError:  # integers beyond 64 bits
+        return json.dumps(value, indent=2 if indent else None, ensure_ascii=False).encode()
+
+
 def fingerprint(value: object) -> str:
     """SHA-256 of a plain value's canonical bytes, in hexadecimal."""
     return hashlib.sha256(encode(value)).hexdigest()

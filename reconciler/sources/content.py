@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from reconciler.core.text import size
 from reconciler.errors import SourceError
-from reconciler.sources.limits import Limits, size
+from reconciler.sources.limits import Limits
 from reconciler.sources.text import shown
 
 POINTER = b"version https://git-lfs.github.com/spec/"

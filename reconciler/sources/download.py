@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
+from reconciler.archive.inflate import is_archive
+from reconciler.core.text import size
 from reconciler.errors import SourceError, SourceUnreachable, UsageError
 from reconciler.sources.address import Address, address
-from reconciler.sources.inflate import is_archive
-from reconciler.sources.limits import Limits, size
+from reconciler.sources.limits import Limits
 from reconciler.sources.text import line
 
 if TYPE_CHECKING:

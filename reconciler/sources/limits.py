@@ -39,13 +39,3 @@ class Limits:
 
 
 LIMITS = Limits()
-
-
-def size(count: int) -> str:
-    """A number of bytes for people: `26 KB`, `1.5 GB`."""
-    value = float(count)
-    for unit in ("bytes", "KB", "MB"):
-        if value < 1024:  # noqa: PLR2004  (the step between units)
-            return f"{value:.3g} {unit}" if value < 1000 else f"{value:.0f} {unit}"  # noqa: PLR2004
-        value /= 1024
-    return f"{value:.3g} GB"

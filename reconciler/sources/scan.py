@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
+from reconciler.core.text import size
 from reconciler.errors import SourceError, SourceUnreachable
 from reconciler.sources import content
 from reconciler.sources.content import SMALLER, Counts
 from reconciler.sources.layout import Layout
-from reconciler.sources.limits import Limits, size
+from reconciler.sources.limits import Limits
 from reconciler.sources.text import name
 
 PASSED_OVER = (

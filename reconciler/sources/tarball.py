@@ -13,12 +13,13 @@ from typing import BinaryIO
 
 from reconciler.core.plan import Revision
 from reconciler.core.ports import Snapshot
+from reconciler.core.text import size
 from reconciler.errors import SourceError, SourceUnreachable
 from reconciler.sources import remembered
 from reconciler.sources.address import Address
 from reconciler.sources.credential import token
 from reconciler.sources.download import TOKEN, WHOLE, download
-from reconciler.sources.limits import LIMITS, Limits, size
+from reconciler.sources.limits import LIMITS, Limits
 from reconciler.sources.text import line
 from reconciler.sources.trust import UNSIGNED, Signer, Trust, refusal, signed
 from reconciler.sources.unpack import unpack

@@ -91,10 +91,12 @@ def judged_gpg(status: str, what: str) -> Signer:
     Raises:
         Untrusted: anything else.
     """
-    rows = [
-        row.removeprefix("[GNUPG:] ").split() for row in status.splitlines() if row.startswith("[GNUPG:]")
-    ]
-    said = {row[0]: row[1:] for row in reversed(rows) if row}
+    # gpg ends its lines with a line feed alone: a user ID may hold what Python also calls a line end
+    lines = [line.removesuffix("\r") for line in status.split("\n") if line.startswith("[GNUPG:]")]
+    rows = [line.removeprefix("[GNUPG:]").split() for line in lines]
+    if not all(rows) or not all(row[0].isascii() for row in rows):
+        raise refusal(BAD, what, "has a signature of which gpg writes a status that cannot be read")
+    said = {row[0]: row[1:] for row in reversed(rows)}
     if "BADSIG" in said:
         raise refusal(BAD, what, "has a signature that does not fit what was signed")
     for word, code, why in (

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+from reconciler.archive.inflate import is_archive
 from reconciler.core.descent import Dated
 from reconciler.core.ports import Snapshot, Source
 from reconciler.sources.address import Address
 from reconciler.sources.credential import token
 from reconciler.sources.download import TOKEN, answer
-from reconciler.sources.inflate import is_archive
 
 START = 512
 OK = 200

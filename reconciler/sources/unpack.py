@@ -14,21 +14,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from reconciler.archive import tar
+from reconciler.archive.inflate import Bounds, Unpackable, inflate, is_archive
+from reconciler.archive.tar import BLOCK, SPECIAL
 from reconciler.errors import SourceError
-from reconciler.sources import content, tar
-from reconciler.sources.inflate import inflate, is_archive
+from reconciler.sources import content
 from reconciler.sources.layout import Layout
 from reconciler.sources.limits import LIMITS, Limits
-from reconciler.sources.tar import BLOCK
 from reconciler.sources.text import shown
-
-SPECIAL = {
-    "3": "a character device",
-    "4": "a block device",
-    "6": "a fifo",
-    "S": "a sparse file",
-    "M": "a part of a file in another volume",
-}
 
 
 @dataclass(frozen=True)
@@ -68,7 +61,10 @@ def unpack(data: bytes, *, where: str, path: str = "", limits: Limits = LIMITS) 
         SourceError: the archive is damaged or holds something that is refused; the message names the
             member and its number.
     """
-    plain = inflate(data, where=where, limits=limits)
+    try:
+        plain = inflate(data, Bounds(limits.total_bytes, limits.ratio, limits.ratio_floor))
+    except Unpackable as error:
+        raise SourceError(f"{where} {error.message}", remedy=error.remedy) from error
     sorter = _Sorter(where, limits)
     try:
         for number, member in enumerate(tar.members(plain), start=1):

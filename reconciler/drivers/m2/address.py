@@ -13,6 +13,9 @@ from reconciler.core.endpoint import BadAddress
 FORMS: Final = "192.168.1.1, 192.168.2.1-255, 192.168.3.0/24 or 192.168.4.0/255.255.255.0"
 """The four forms of an allowList's `addr`, as the product's page shows them."""
 
+LONGEST: Final = 100
+"""Characters of an `addr`; two IPv6 addresses with a netmask have fewer."""
+
 _RANGE = re.compile(r"(\d+\.\d+\.\d+)\.(\d+)-(\d+)", re.ASCII)
 _WHOLE_RANGE = re.compile(r"(\d+\.\d+\.\d+)\.(\d+)-\1\.(\d+)", re.ASCII)
 _IPV4_BITS = 32
@@ -57,6 +60,8 @@ def span(addr: str) -> Span:
     Raises:
         BadAddress: it has none of the forms, or says two things at once.
     """
+    if len(addr) > LONGEST:
+        raise BadAddress(f"has {len(addr):,} characters", f"one of {FORMS}")
     if addr != addr.strip():
         raise BadAddress("has white space around it", f"write {addr.strip()}")
     if "%" in addr:

@@ -20,6 +20,7 @@ from typing import Any, Final, TypeAlias
 import orjson
 from pydantic import BaseModel
 
+from reconciler.core.numbers import whole
 from reconciler.core.plain import encode
 from reconciler.core.secret import Secret, reveal
 from reconciler.drivers.m2 import setting
@@ -32,7 +33,6 @@ Rule: TypeAlias = Callable[[Object], None]
 
 _MAYBE_WHOLE = re.compile(rb"\.0[,}\]]|\d[eE]")
 _USER_IN_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://[^/?#]*@")
-_EXACT: Final = 2**53
 
 
 def canonical(document: Any) -> Any:
@@ -242,7 +242,7 @@ _RULES: Final[Mapping[str, tuple[tuple[tuple[str, ...], Rule], ...]]] = {
 def _whole(value: Any) -> Any:
     """The same value with `1.0` as `1`: JSON knows one kind of number, and nodes write either."""
     if isinstance(value, float):
-        return int(value) if value.is_integer() and abs(value) < _EXACT else value
+        return whole(value)
     if isinstance(value, Mapping):
         return {key: _whole(item) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):

@@ -7,6 +7,7 @@ They need another permission (`enableGet`): without it, what waits for a restart
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Final
 from reconciler.core.observation import Absent, Observation, Present, Unauthorized, Unreachable
 from reconciler.core.plan import Payload, refuse_unknown
 from reconciler.core.ports import Answer, Done, Wire
+from reconciler.core.text import one_line
 from reconciler.drivers.m2 import package, said
 from reconciler.drivers.m2.content import Contents
 from reconciler.drivers.m2.impact import waits
@@ -66,8 +68,8 @@ class Client:
                 return shown
             waiting, asked = await self._waiting(base, shown, contents, expected)
             here = expected in (shown.fingerprint, asked)
-            held = await self._held(base) if resources and here else None
-            return Present(Loaded(shown, base, waiting, asked, held, caller))
+            held, unread = await self._held(base) if resources and here else (None, "")
+            return Present(Loaded(shown, base, waiting, asked, held, caller, unread))
         if reason == DROPPED:
             reason += ", as a node may do to an address that its allowList does not name"
         return Unreachable(reason)
@@ -94,12 +96,17 @@ class Client:
                 return contents.read(answer.body)
         return None
 
-    async def _held(self, base: str) -> Mapping[str, str] | None:
+    async def _held(self, base: str) -> tuple[Mapping[str, str] | None, str]:
+        """The files in the node's package, or None and why its package cannot be read."""
         with suppress(NodeUnreachable):  # not told: unknown
             answer = await self._get(base, "/setting/download")
             if answer.status == HTTPStatus.OK:
-                return package.held(answer.body)
-        return None
+                try:
+                    # unpacking takes up to a second, in which the event loop has to serve others
+                    return await asyncio.to_thread(package.held, answer.body), ""
+                except package.Unreadable as error:
+                    return None, one_line(str(error), 200)
+        return None, ""
 
     async def metrics(self) -> Mapping[str, float] | None:
         """What the node's `/metrics` says, by name; None where it does not tell."""

@@ -57,7 +57,7 @@ def left_open(desired: Desired, target: Target, loaded: Loaded, *, may_wait: boo
         remedy = "give this host's role enableGet to have that read too"
         yield Finding(Severity.NOTE, "waiting-unknown", place, said, remedy)
     if here and carries(loaded.held, desired.resources) is None:
-        yield from _files(desired, target, place)
+        yield from _files(desired, target, place, loaded.unread)
 
 
 def reading_less(desired: Desired, target: Target, loaded: Loaded) -> Iterator[Finding]:
@@ -82,8 +82,12 @@ def reading_less(desired: Desired, target: Target, loaded: Loaded) -> Iterator[F
         )
 
 
-def _files(desired: Desired, target: Target, place: str) -> Iterator[Finding]:
+def _files(desired: Desired, target: Target, place: str, unread: str) -> Iterator[Finding]:
     """The setting is there, and whether its files are cannot be read: memory says what it can."""
+    if unread:
+        said = f"the package of {target.node} cannot be read: {unread}"
+        remedy = f"open the answer of /setting/download on {target.node} yourself, and look at its log"
+        yield Finding(Severity.WARNING, "package-unreadable", place, said, remedy)
     remembered = target.recalled.get(FILES_FACT, "")
     if remembered == desired.files or UNKNOWN in desired.resources.values():
         return

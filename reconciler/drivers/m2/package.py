@@ -6,20 +6,29 @@ import gzip
 import hashlib
 import io
 import tarfile
-import zlib
 from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
 
-from reconciler.core.plain import encode
+from reconciler.archive import tar
+from reconciler.archive.inflate import GZIP, Bounds, Unpackable, inflate
+from reconciler.core.plain import write_json
 from reconciler.core.plan import Payload
 from reconciler.core.secret import Secret, reveal
 from reconciler.drivers.m2.canonical import fingerprint
 
 SETTING: Final = "setting.json"
 UNPACKED_LIMIT: Final = 128 * 1024 * 1024
+MOST_MEMBERS: Final = 10_000
+KINDS: Final = "0125"
+"""Kinds of members in a package: files, links of both kinds, folders."""
+
 MODE: Final = 0o644
+
+
+class Unreadable(ValueError):
+    """A node's package cannot be read; the message says why, to follow the words "its package"."""
 
 
 def digests(resources: Mapping[str, bytes]) -> dict[str, str]:
@@ -38,7 +47,7 @@ def setting_bytes(document: Any) -> bytes:
     try:
         return orjson.dumps(document, default=_clear, option=options)
     except TypeError:  # integers beyond 64 bits
-        return encode(reveal(document))
+        return write_json(reveal(document), indent=True) + b"\n"
 
 
 def body(payload: Payload, part: str) -> tuple[str, bytes]:
@@ -78,33 +87,46 @@ def tgz(payload: Payload) -> bytes:
     return out.getvalue()
 
 
-def held(package: bytes) -> dict[str, str] | None:
+def held(package: bytes) -> dict[str, str]:
     """Path -> SHA-256 of the files in a node's package but its `setting.json`.
 
-    Paths are taken from the folder in which `setting.json` lies. None where the bytes are no tgz, hold
-    no `setting.json`, or unpack to more than `UNPACKED_LIMIT`. Nothing is written to a disk.
+    Paths are taken from the folder in which `setting.json` lies. Links and folders are passed over.
+    Nothing is written to a disk.
+
+    Raises:
+        Unreadable: the bytes are no tgz, hold no `setting.json` or a sparse file or
+            device, or unpack to too much.
     """
+    if not package.startswith(GZIP):
+        raise Unreadable("it is not a tgz")
     try:
-        with gzip.GzipFile(fileobj=io.BytesIO(package)) as zipped:
-            unzipped = zipped.read(UNPACKED_LIMIT + 1)
-        if len(unzipped) > UNPACKED_LIMIT:
-            return None
-        with tarfile.open(fileobj=io.BytesIO(unzipped), mode="r:") as archive:
-            found = _hashes(archive)
-    except (tarfile.TarError, EOFError, OSError, zlib.error):
-        return None
+        unpacked = inflate(package, Bounds(UNPACKED_LIMIT))
+        found = _hashes(unpacked)
+    except Unpackable as error:
+        raise Unreadable(f"it {error.message}") from error
+    except tar.Malformed as error:
+        raise Unreadable(f"it is no whole tar archive: {error}") from error
     setting = min((path for path in found if path.split("/")[-1] == SETTING), key=len, default=None)
     if setting is None:
-        return None
+        raise Unreadable(f"it has no {SETTING}")
     top = setting.removesuffix(SETTING)
     return {path.removeprefix(top): text for path, text in sorted(found.items()) if path != setting}
 
 
-def _hashes(archive: tarfile.TarFile) -> dict[str, str]:
-    files = ((member.name, archive.extractfile(member)) for member in archive if member.isreg())
-    return {
-        name.removeprefix("./"): hashlib.sha256(stream.read()).hexdigest() for name, stream in files if stream
-    }
+def _hashes(archive: bytes) -> dict[str, str]:
+    """Name -> SHA-256 of the ordinary files; of a name that is there twice the last counts, as in tar."""
+    found: dict[str, str] = {}
+    view = memoryview(archive)
+    for number, member in enumerate(tar.members(archive)):
+        if number >= MOST_MEMBERS:
+            raise Unreadable(f"it has more than {MOST_MEMBERS:,} members")
+        if member.kind not in KINDS:
+            what = tar.SPECIAL.get(member.kind, f"of the unknown kind {member.kind!r}")
+            raise Unreadable(f"member {number + 1} is {what}")
+        if member.kind == "0":
+            contents = view[member.offset : member.offset + member.size]
+            found[member.name.removeprefix("./")] = hashlib.sha256(contents).hexdigest()
+    return found
 
 
 def _clear(value: Any) -> Any:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
+from reconciler.core.json_reader import JsonError, JsonLimits, read_json
 from reconciler.core.ports import Answer, Done
+from reconciler.core.text import first_names, one_line
 from reconciler.drivers.m2.findings import ALLOW
 from reconciler.errors import NodeRefused, NodeUnauthorized
 
 MOST: Final = 300
 """Characters of a node's own words in a message."""
+
+ANSWER: Final = JsonLimits(size=16 * 1024 * 1024, values=1_000_000)
+"""Bounds on an answer to a change: it may list every field of a setting."""
 
 CODES: Final[Mapping[str, str]] = {
     "E0001": "it found no file",
@@ -56,16 +60,17 @@ def _taken(told: Mapping[str, Any]) -> bool:
 
 
 def _not_updated(told: Mapping[str, Any]) -> tuple[str, ...]:
+    """The first fields that wait for a restart, and how many more there are."""
     listed = told.get("notupdated")
     found = listed if isinstance(listed, list) else []
     named = (item.get("field") if isinstance(item, dict) else item for item in found)
-    return tuple(_line(name) for name in named if isinstance(name, str) and name)
+    return first_names([name for name in named if isinstance(name, str) and name])
 
 
 def _object(body: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
+        value = read_json(body, ANSWER)
+    except JsonError:
         return {}
     return value if isinstance(value, dict) else {}
 
@@ -75,6 +80,5 @@ def _clean(body: bytes) -> str:
 
 
 def _line(text: str) -> str:
-    """A node's words on one line, without control and half characters, no longer than `MOST`."""
-    line = re.sub(r"[\x00-\x20\x7f-\x9f\ud800-\udfff]+", " ", text).strip()
-    return line if len(line) <= MOST else f"{line[: MOST - 1]}…"
+    """A node's words on one line, no longer than `MOST`."""
+    return one_line(text, MOST)

@@ -13,6 +13,7 @@ from pydantic import Field
 from reconciler.core.overlays import OverlaidCluster, OverlaidNode
 from reconciler.core.plan import Finding, Payload, Revision
 from reconciler.core.spec import Address, NodeEntry
+from reconciler.core.text import LONGEST_NAME, one_line
 from reconciler.drivers.m2.patterns import ENDPOINT
 
 
@@ -104,7 +105,7 @@ class Content:
         """`meta.version` for people; empty where there is none."""
         meta = self.canonical.get("meta")
         version = meta.get("version") if isinstance(meta, Mapping) else None
-        return "" if version is None else str(version)
+        return "" if version is None else one_line(str(version), LONGEST_NAME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,7 @@ class Loaded:
         held: path -> SHA-256 of the resources in its package; None where it was not asked or does not
             tell.
         caller: the address this host called it from, as far as this host can tell.
+        unread: why the package that it gave cannot be read; empty where it can, or none was given.
     """
 
     content: Content
@@ -129,6 +131,7 @@ class Loaded:
     asked: str = ""
     held: Mapping[str, str] | None = None
     caller: str = field(default="", compare=False)
+    unread: str = field(default="", compare=False)
 
     def shows(self, fingerprint: str) -> bool:
         """Whether the node has the setting of this meaning, be it that some of it waits for a restart."""

@@ -102,7 +102,7 @@ async def test_a_web_page_of_something_else_is_not_a_node_without_a_setting():
         (web.Response(body=b"null"), "not an object"),
         (web.Response(body=b'{"meta": {"version": NaN}}'), "not JSON"),
         (web.Response(body=b'{"a":' * 600 + b"1" + b"}" * 600), "deeper"),
-        (web.Response(body=b'{"a":' * 100_000), "not JSON"),
+        (web.Response(body=b'{"a":' * 100_000), "deeper"),
         (web.Response(body=b'{"a": "\\ud800"}'), "no Unicode"),
         ("half", "in the middle of its answer"),
         ("close", "without an answer, as a node may do to an address that its allowList does not name"),
@@ -121,7 +121,7 @@ async def test_what_is_no_setting_leaves_the_node_unknown(answer, words):
         (b'{"meta": {"version": 1, "version": "B"}}', "B"),
         (b'\xef\xbb\xbf{"meta": {"version": "B"}}', "B"),
         (b'{"meta": {"version": 1e400000000}, "x": 1}', None),
-        (b'{"meta": {"version": 123456789012345678901234567890}}', "1.2345678901234568e+29"),
+        (b'{"meta": {"version": 123456789012345678901234567890}}', "123456789012345678901234567890"),
         (b'{"meta": 7, "env": [], "hosting": "x"}', ""),
     ],
 )

@@ -7,6 +7,8 @@ import io
 import json
 import subprocess
 import tarfile
+import time
+from pathlib import Path
 
 import pytest
 from support_m2_wire import BASE
@@ -101,8 +103,23 @@ def link(name, target):
     ],
     ids=["empty", "text", "gzip", "half", "without a setting"],
 )
-def test_what_is_no_package_is_unknown(data):
-    assert package.held(data) is None
+def test_what_is_no_package_is_refused_with_a_reason(data):
+    with pytest.raises(package.Unreadable):
+        package.held(data)
+
+
+PACKAGES = Path(__file__).parents[2] / "cases" / "packages"
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("loop", "a number that is none"), ("crash", "a sparse file"), ("mem", "a sparse file")],
+)
+def test_an_archive_that_hurts_the_standard_library_is_refused_at_once(name, why):
+    began = time.perf_counter()
+    with pytest.raises(package.Unreadable, match=why):
+        package.held((PACKAGES / f"{name}.tgz").read_bytes())
+    assert time.perf_counter() - began < 1
 
 
 def test_links_in_a_package_are_not_followed():
@@ -111,11 +128,19 @@ def test_links_in_a_package_are_not_followed():
 
 def test_a_bomb_is_not_unpacked(monkeypatch):
     monkeypatch.setattr(package, "UNPACKED_LIMIT", 20_000)
-    assert package.held(archive({"setting.json": b"{}", "zeros": bytes(100_000)})) is None
+    with pytest.raises(package.Unreadable, match=r"unpacks to more than 19\.5 KB"):
+        package.held(archive({"setting.json": b"{}", "zeros": bytes(100_000)}))
     assert package.held(archive({"setting.json": b"{}"})) == {}
 
 
+def test_many_members_are_refused(monkeypatch):
+    monkeypatch.setattr(package, "MOST_MEMBERS", 3)
+    with pytest.raises(package.Unreadable, match="more than 3 members"):
+        package.held(archive({"setting.json": b"{}", "a": b"", "b": b"", "c": b""}))
+
+
 @pytest.mark.parametrize("cut", range(0, 200, 7))
-def test_no_cut_raises(cut):
+def test_every_cut_is_refused_with_a_reason(cut):
     whole = package.tgz(Payload(BASE, {"a": b"A"}))
-    package.held(whole[:cut])
+    with pytest.raises(package.Unreadable):
+        package.held(whole[:cut])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.sources import tar
+from reconciler.archive import tar
 
 NAMES = st.lists(
     st.text(

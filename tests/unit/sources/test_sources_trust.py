@@ -74,3 +74,24 @@ def test_a_signature_tells_its_kind_by_its_first_line():
     assert format_of("-----BEGIN SSH SIGNATURE-----\n…") == "ssh"
     assert format_of("\n-----BEGIN PGP SIGNATURE-----\n…") == "gpg"
     assert format_of("-----BEGIN SIGNED MESSAGE-----\n…") == ""
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        "GNUTG:] NEUS I`\n[GNUPG:] ",
+        gpg(*GOOD) + "\n[GNUPG:]",
+        gpg(*GOOD) + "\n[GNUPG:] \u2028",
+        "[GNUPG:]\x1fGOODSIG",
+    ],
+)
+def test_a_status_of_gpg_that_cannot_be_read_is_refused(status):
+    with pytest.raises(Untrusted, match=r"cannot be read|does not call good"):
+        judged_gpg(status, "commit 1")
+
+
+@pytest.mark.parametrize("end", ["\u2028", "\u2029", "\x85", "\v", "\f", "\x1c"])
+def test_a_user_id_cannot_add_lines_to_the_status(end):
+    name = f"ada{end}[GNUPG:] VALIDSIG {FULL}"
+    with pytest.raises(Untrusted):
+        judged_gpg(f"[GNUPG:] NEWSIG\n[GNUPG:] GOODSIG KEY {name}\n", "commit 1")

@@ -6,10 +6,11 @@ import gzip
 import io
 import re
 import tarfile
-import zlib
 from collections.abc import Mapping
 from typing import Final
 
+from reconciler.archive import tar
+from reconciler.archive.inflate import GZIP, Bounds, Unpackable, inflate
 from reconciler.drivers.m2.machine import Package, Refused
 
 LIMIT: Final = 64 * 1024 * 1024
@@ -57,13 +58,11 @@ def parts(body: bytes, boundary: str) -> dict[str, bytes]:
 
 def unpacked(content: bytes) -> Package | Refused:
     """The package in a tgz: its `setting.json`, at the top or below one folder, and its other files."""
+    if not content.startswith(GZIP):
+        return Refused("E0002", "the package is not a tgz")
     try:
-        with gzip.GzipFile(fileobj=io.BytesIO(content)) as zipped:
-            plain = zipped.read(LIMIT + 1)
-        if len(plain) > LIMIT:
-            return Refused("E0002", "the package is too large")
-        files = _files(plain)
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        files = _files(inflate(content, Bounds(LIMIT)))
+    except (Unpackable, tar.Malformed) as error:
         return Refused("E0002", f"the package is not a tgz: {error}")
     name = min((name for name in files if name.split("/")[-1] == "setting.json"), key=len, default="")
     if not name:
@@ -74,9 +73,11 @@ def unpacked(content: bytes) -> Package | Refused:
 
 
 def _files(plain: bytes) -> dict[str, bytes]:
-    with tarfile.open(fileobj=io.BytesIO(plain), mode="r:") as archive:
-        read = ((member.name, archive.extractfile(member)) for member in archive if member.isreg())
-        return {name.removeprefix("./"): handle.read() for name, handle in read if handle is not None}
+    return {
+        member.name.removeprefix("./"): plain[member.offset : member.offset + member.size]
+        for member in tar.members(plain)
+        if member.kind == "0"
+    }
 
 
 def packed(package: Package) -> bytes:

@@ -13,6 +13,21 @@ from dataclasses import dataclass
 BLOCK = 512
 LONGEST_EXTENSION = 1024 * 1024
 EXTENSIONS = "xgLK"
+KEYS = frozenset({"path", "linkpath", "size"})
+"""Pax records that change what a member is."""
+
+SPECIAL = {
+    "3": "a character device",
+    "4": "a block device",
+    "6": "a fifo",
+    "S": "a sparse file",
+    "M": "a part of a file in another volume",
+}
+"""Kinds of members that nobody here reads, by what they are."""
+
+SPARSE = "GNU.sparse"
+"""How the keys of pax records begin that make a member a sparse file."""
+
 EMPTY = "123456"
 """Kinds that have no contents, whatever size their header gives."""
 
@@ -89,7 +104,7 @@ def _member(header: bytes, offset: int, given: Mapping[str, str]) -> Member:
     size = _decimal(given["size"], offset) if "size" in given else size
     if kind in "0\x007":
         kind = "5" if name.endswith("/") else "0"
-    if any(key.startswith("GNU.sparse") for key in given):
+    if SPARSE in given:
         kind = "S"
     return Member(name, kind, link, offset + BLOCK, size)
 
@@ -133,10 +148,21 @@ def _text(raw: bytes, offset: int) -> str:
 
 
 def _extension(member: Member, contents: bytes) -> dict[str, str]:
+    """What an extended header says of the members behind it; keys that change nothing are left out.
+
+    A global header counts for each member that follows: what it leaves behind must stay small, or
+    reading would take the product of both sizes.
+    """
     if member.kind in "LK":
         key = "path" if member.kind == "L" else "linkpath"
         return {key: _text(contents, member.offset)}
-    return dict(_records(contents, member.offset))
+    found: dict[str, str] = {}
+    for key, value in _records(contents, member.offset):
+        if key in KEYS:
+            found[key] = value
+        elif key.startswith(SPARSE):
+            found[SPARSE] = ""
+    return found
 
 
 def _records(contents: bytes, offset: int) -> Iterator[tuple[str, str]]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from reconciler.errors import SourceError
-from reconciler.sources.limits import Limits, size
+from reconciler.core.text import size
 
 GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"
@@ -25,50 +25,77 @@ STREAMS = 10_000
 """Compressed streams in one file; block-wise packers write one for every 64 KB."""
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much may come out of one compressed file.
+
+    Args:
+        total_bytes: bytes, unpacked, at most.
+        ratio: unpacked bytes for each packed byte at most. A fleet of nearly equal settings reaches
+            about 120, gzip itself can reach 1032.
+        ratio_floor: unpacked bytes below which the ratio does not matter.
+    """
+
+    total_bytes: int
+    ratio: int = 300
+    ratio_floor: int = 16 * 1024 * 1024
+
+
+class Unpackable(ValueError):
+    """Compressed bytes that are damaged, unpack to too much, or are of a kind that is not read.
+
+    Args:
+        message: what is wrong, to follow the file's name.
+        remedy: what to do about it, a sentence for whoever packed it.
+    """
+
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+
 def is_archive(start: bytes) -> bool:
     """Whether a file that begins like this (300 bytes are enough) is an archive, of a kind read or not."""
     return start.startswith((GZIP, ZSTD, *STRANGE)) or start[257:262] == b"ustar"
 
 
-def inflate(data: bytes, *, where: str, limits: Limits) -> bytes:
+def inflate(data: bytes, bounds: Bounds) -> bytes:
     """The tar archive inside: unpacked if it is compressed, else the bytes as they are.
 
     Args:
         data: the file as it lies on disk or came over the network.
-        where: its name for messages.
-        limits: `total_bytes`, `ratio` and `ratio_floor` apply.
+        bounds: on what comes out.
 
     Raises:
-        SourceError: it is damaged, unpacks to too much, or is packed in a way that is not read.
+        Unpackable: it is damaged, unpacks to too much, or is packed in a way that is not read.
     """
     for magic, words in STRANGE.items():
         if data.startswith(magic):
-            raise SourceError(f"{where} {words}", remedy="Pack it as .tar or .tar.gz.")
+            raise Unpackable(words, "Pack it as .tar or .tar.gz.")
     if data.startswith(GZIP):
-        return _unpacked(data, "gzip", where=where, limits=limits)
+        return _unpacked(data, "gzip", bounds)
     if data.startswith(ZSTD):
-        return _unpacked(data, "zstd", where=where, limits=limits)
+        return _unpacked(data, "zstd", bounds)
     return data
 
 
-def _unpacked(data: bytes, form: str, *, where: str, limits: Limits) -> bytes:
-    new, error_type = _decoder(form, where)
+def _unpacked(data: bytes, form: str, bounds: Bounds) -> bytes:
+    new, error_type = _decoder(form)
     pieces: list[bytes] = []
     total = 0
     try:
         for piece in _pieces(data, new):
             total += len(piece)
-            _bounded(total, len(data), where=where, limits=limits)
+            _check_size(total, len(data), bounds)
             pieces.append(piece)
     except error_type as error:
-        raise SourceError(
-            f"{where} is damaged: its {form} compression cannot be unpacked",
-            remedy="Fetch it or pack it again.",
+        raise Unpackable(
+            f"is damaged: its {form} compression cannot be unpacked", "Fetch it or pack it again."
         ) from error
     except EOFError:
-        raise SourceError(
-            f"{where} is cut off: its {form} compression does not end",
-            remedy="Fetch it or pack it again.",
+        raise Unpackable(
+            f"is cut off: its {form} compression does not end", "Fetch it or pack it again."
         ) from None
     return b"".join(pieces)
 
@@ -99,28 +126,28 @@ def _pieces(data: bytes, new: Callable[[], Any]) -> Iterator[bytes]:
             raise EOFError
 
 
-def _bounded(total: int, packed: int, *, where: str, limits: Limits) -> None:
-    if total > limits.total_bytes:
-        raise SourceError(
-            f"{where} unpacks to more than {size(limits.total_bytes)}",
-            remedy="Pack the desired state alone, or split it.",
+def _check_size(total: int, packed: int, bounds: Bounds) -> None:
+    if total > bounds.total_bytes:
+        raise Unpackable(
+            f"unpacks to more than {size(bounds.total_bytes)}",
+            "Pack the desired state alone, or split it.",
         )
-    if total > limits.ratio_floor and total > packed * limits.ratio:
-        raise SourceError(
-            f"{where} unpacks to more than {limits.ratio} times its own {size(packed)}, as archive bombs do",
-            remedy="If it is your own, pack it as a plain .tar.",
+    if total > bounds.ratio_floor and total > packed * bounds.ratio:
+        raise Unpackable(
+            f"unpacks to more than {bounds.ratio} times its own {size(packed)}, as archive bombs do",
+            "If it is your own, pack it as a plain .tar.",
         )
 
 
-def _decoder(form: str, where: str) -> tuple[Callable[[], Any], type[Exception]]:
+def _decoder(form: str) -> tuple[Callable[[], Any], type[Exception]]:
     """What makes a stream's decoder, and the error that it raises."""
     if form == "gzip":
         return partial(zlib.decompressobj, wbits=16 + zlib.MAX_WBITS), zlib.error
     try:
         zstd = importlib.import_module("compression.zstd")
     except ImportError:
-        raise SourceError(
-            f"{where} is compressed with zstd, which this Python cannot unpack",
-            remedy="Use Python 3.14 or newer, or pack it as .tar.gz.",
+        raise Unpackable(
+            "is compressed with zstd, which this Python cannot unpack",
+            "Use Python 3.14 or newer, or pack it as .tar.gz.",
         ) from None
     return zstd.ZstdDecompressor, zstd.ZstdError

@@ -1,0 +1,45 @@
+"""Text and numbers of bytes for people: one line, bounded, that cannot steer a terminal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+MOST_NAMES: Final = 10
+"""Names of a list from outside that are kept one by one."""
+
+LONGEST_NAME: Final = 200
+"""Characters of one such name."""
+
+_UNFIT = re.compile(r"[\x00-\x20\x7f-\xa0\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]+")
+"""White space, control characters, marks that turn the direction of writing, invisible characters, half
+characters: what could move a cursor, hide words, reorder them, or be refused by a database."""
+
+
+def one_line(text: str, longest: int) -> str:
+    """Text from outside on one line of at most `longest` characters, without characters that are not seen.
+
+    Args:
+        text: of any length; what lies far behind the cut is not looked at.
+        longest: characters of the result, the mark of a cut included.
+    """
+    line = _UNFIT.sub(" ", text[: 8 * longest]).strip()
+    return line if len(line) <= longest and len(text) <= 8 * longest else f"{line[: longest - 1]}…"
+
+
+def first_names(names: Sequence[str]) -> tuple[str, ...]:
+    """The first names of a list from outside, each on one line, and behind them how many more there are."""
+    kept = tuple(one_line(name, LONGEST_NAME) for name in names[:MOST_NAMES])
+    more = len(names) - len(kept)
+    return (*kept, f"and {more:,} more") if more else kept
+
+
+def size(count: int) -> str:
+    """A number of bytes for people: `26 KB`, `1.5 GB`."""
+    value = float(count)
+    for unit in ("bytes", "KB", "MB"):
+        if value < 1024:  # noqa: PLR2004  (the step between units)
+            return f"{value:.3g} {unit}" if value < 1000 else f"{value:.0f} {unit}"  # noqa: PLR2004
+        value /= 1024
+    return f"{value:.3g} GB"
