@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.core.plan import Revision
 from reconciler.core.ports import Snapshot
+from reconciler.core.text import size
 from reconciler.errors import SourceError
 from reconciler.sources import content
 from reconciler.sources.content import Counts
 from reconciler.sources.git_command import Repository
 from reconciler.sources.layout import Layout
-from reconciler.sources.limits import LIMITS, Limits, size
+from reconciler.sources.limits import LIMITS, Limits
 from reconciler.sources.text import line, name, shown
 
 if TYPE_CHECKING:

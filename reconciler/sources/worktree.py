@@ -21,6 +21,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from reconciler.core.text import size
 from reconciler.errors import SourceError, StateError
 from reconciler.sources import git_tree
 from reconciler.sources.content import SMALLER
@@ -29,7 +30,7 @@ from reconciler.sources.git_discovery import WorkTree
 from reconciler.sources.git_refs import COMMIT_ID, FULL
 from reconciler.sources.git_tree import Committed, Damaged, Place
 from reconciler.sources.layout import Layout
-from reconciler.sources.limits import Limits, size
+from reconciler.sources.limits import Limits
 from reconciler.sources.scan import Found, Mark, passed_over, read
 from reconciler.sources.text import line, name
 
