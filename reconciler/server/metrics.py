@@ -16,6 +16,7 @@ from reconciler.server.board import Board, ClusterStatus, SourceState
 BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 TRIGGERS = ("start", "poll", "files", "webhook", "interval", "again")
 LOOKS = ("new", "same", "invalid", "unreachable")
+DROPPED = ("deadline", "room", "files")
 ANSWERS = ("present", "absent", "unreachable", "unauthorized", "stale")
 
 
@@ -29,6 +30,9 @@ class Metrics:
         self.passes = self._counter("passes", "Passes over a cluster.", "cluster", "result")
         self.steps = self._counter("steps", "Steps that ended.", "cluster", "action", "state")
         self.rejects = self._counter("webhook_rejects", "Webhook calls that were not believed.", "reason")
+        self.dropped = self._counter(
+            "http_connections_dropped", "Connections ended before their time.", "reason"
+        )
         self.unexpected = self._counter(
             "unexpected_errors", "Errors that nobody foresaw, by the loop they came from.", "loop"
         )
@@ -41,6 +45,8 @@ class Metrics:
         )
         for trigger in TRIGGERS:
             self.triggers.labels(trigger)
+        for reason in DROPPED:
+            self.dropped.labels(reason)
         for look in LOOKS:
             self.looks.labels(look)
         self.registry.register(Picture(board, dry_run=dry_run))

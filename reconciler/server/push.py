@@ -10,6 +10,9 @@ from typing import Any
 from urllib.parse import parse_qs
 
 EVENT_HEADERS = ("x-forgejo-event", "x-gitea-event", "x-github-event", "x-gitlab-event")
+LONGEST = 200
+"""Characters of a ref or of an event's name; nothing longer is one of those that are watched."""
+
 PUSHES = frozenset({"push", "tag_push", "push hook", "tag push hook", "create", "delete"})
 
 
@@ -55,19 +58,19 @@ def read(headers: Mapping[str, str], body: bytes, *, ref: str) -> Call:
     Raises:
         UnreadableCall: the body is neither JSON nor a form with JSON in `payload`.
     """
-    event = next((headers[name].lower() for name in EVENT_HEADERS if name in headers), "")
+    event = next((_text(headers[name]).lower() for name in EVENT_HEADERS if name in headers), "")
     if event == "ping":
         return Call(Kind.PING, "pong")
     payload = _payload(headers, body)
     if event in {"", "system hook"}:  # GitLab's system hooks and bare senders name the event in the body
-        event = str(payload.get("object_kind") or payload.get("event_name") or "push").lower()
+        event = (_text(payload.get("object_kind") or payload.get("event_name")) or "push").lower()
     if event not in PUSHES:
         return Call(Kind.OTHER, f"nothing to do for an event of kind {event!r}")
     return _push(payload, event, ref)
 
 
 def _push(payload: Mapping[str, Any], event: str, ref: str) -> Call:
-    pushed = _full(str(payload.get("ref") or ""), event, str(payload.get("ref_type") or ""))
+    pushed = _full(_text(payload.get("ref")), event, _text(payload.get("ref_type")))
     watched = _watched(ref, payload)
     if pushed and watched and pushed not in watched:
         return Call(Kind.ELSEWHERE, f"{pushed} was pushed; {' or '.join(sorted(watched))} is watched here")
@@ -79,7 +82,7 @@ def _watched(ref: str, payload: Mapping[str, Any]) -> frozenset[str]:
     if ref.startswith("refs/"):
         return frozenset({ref})
     if ref in {"", "HEAD"}:
-        branches = [str(part.get("default_branch") or "") for part in _repositories(payload)]
+        branches = [_text(part.get("default_branch")) for part in _repositories(payload)]
         return frozenset(f"refs/heads/{branch}" for branch in branches if branch)
     return frozenset({f"refs/heads/{ref}", f"refs/tags/{ref}"})
 
@@ -93,6 +96,11 @@ def _full(ref: str, event: str, ref_type: str) -> str:
     if not ref or ref.startswith("refs/"):
         return ref
     return f"refs/{'tags' if 'tag' in (ref_type or event) else 'heads'}/{ref}"
+
+
+def _text(value: object) -> str:
+    """A short text as it is; empty for anything else, which names nothing."""
+    return value if isinstance(value, str) and len(value) <= LONGEST else ""
 
 
 def _payload(headers: Mapping[str, str], body: bytes) -> Mapping[str, Any]:

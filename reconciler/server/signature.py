@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 from collections.abc import Mapping
@@ -11,6 +10,9 @@ from dataclasses import dataclass
 
 TOLERANCE = 300
 """Seconds by which a signed time may differ from ours (Standard Webhooks: "within some tolerance")."""
+
+DIGITS = 12
+"""Digits of a time in seconds: enough for the next thirty thousand years."""
 
 SIGNING_PREFIX = "whsec_"
 """How a signing token of the Standard Webhooks form begins, which GitLab uses."""
@@ -57,7 +59,7 @@ def refusal(headers: Mapping[str, str], body: bytes, secret: str, *, now: float)
 
 
 def _hexadecimal(value: str, body: bytes, secret: str, *, name: str) -> Refusal | None:
-    expected = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+    expected = hmac.new(_bytes(secret), body, hashlib.sha256).hexdigest()
     return _same(value.lower(), expected, name=name)
 
 
@@ -73,9 +75,9 @@ def _signed(headers: Mapping[str, str], body: bytes, secret: str, *, now: float)
     identity, stamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
     try:
         key = base64.b64decode(secret.removeprefix(SIGNING_PREFIX), validate=True)
-    except binascii.Error:
+    except ValueError:  # also for characters that are not ASCII
         return Refusal("bad-secret", f"what follows {SIGNING_PREFIX} in the secret here is not base64")
-    if not stamp.isascii() or not stamp.isdigit():
+    if not stamp.isascii() or not stamp.isdigit() or len(stamp) > DIGITS:
         return Refusal("bad-signature", "webhook-timestamp is not a number of seconds")
     if abs(now - int(stamp)) > TOLERANCE:
         words = f"webhook-timestamp is more than {TOLERANCE} seconds away from the clock here"
@@ -90,6 +92,11 @@ def _signed(headers: Mapping[str, str], body: bytes, secret: str, *, now: float)
 
 
 def _same(value: str, expected: str, *, name: str) -> Refusal | None:
-    if hmac.compare_digest(value.encode(), expected.encode()):
+    if hmac.compare_digest(_bytes(value), _bytes(expected)):
         return None
     return Refusal("bad-signature", f"{name} does not fit; is the secret the same on both sides?")
+
+
+def _bytes(text: str) -> bytes:
+    """The bytes of a text, also of a secret from an environment that is not UTF-8."""
+    return text.encode("utf-8", "surrogateescape")

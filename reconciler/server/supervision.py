@@ -49,7 +49,7 @@ class Supervision:
         This is the one place that no error passes: a commit, a node or a request that brings an error
         which nobody foresaw ends neither the watch nor, for good, its own loop.
         """
-        task = asyncio.ensure_future(self._kept(loop, name))
+        task = asyncio.ensure_future(keep(loop, name, stop=self.stop, report=self._report))
         self._tasks[task] = name
         task.add_done_callback(self._ended)
 
@@ -100,29 +100,31 @@ class Supervision:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _kept(self, loop: Loop, name: str) -> None:
-        now = asyncio.get_running_loop().time
-        wait = FIRST
-        while not self.stop.is_set():
-            began = now()
-            try:
-                await contained(loop())
-            except Exception as error:  # noqa: BLE001  (whatever it is, the others go on and this one again)
-                if now() - began >= STEADY:
-                    wait = FIRST
-                self._report(name, error, wait)
-            else:
-                return
-            try:
-                async with asyncio.timeout(wait):
-                    await self.stop.wait()
-            except TimeoutError:
-                wait = min(LONGEST, wait * 2)
-
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.pop(task)
         if not task.cancelled():
             task.exception()  # looked at, so that the event loop does not complain of it
+
+
+async def keep(loop: Loop, name: str, *, stop: asyncio.Event, report: Report) -> None:
+    """Run a loop until it ends by itself; begin it again, after a growing pause, where it breaks down."""
+    now = asyncio.get_running_loop().time
+    wait = FIRST
+    while not stop.is_set():
+        began = now()
+        try:
+            await contained(loop())
+        except Exception as error:  # noqa: BLE001  (whatever it is, the others go on, and this one again)
+            if now() - began >= STEADY:
+                wait = FIRST
+            report(name, error, wait)
+        else:
+            return
+        try:
+            async with asyncio.timeout(wait):
+                await stop.wait()
+        except TimeoutError:
+            wait = min(LONGEST, wait * 2)
 
 
 class Escaped(Exception):

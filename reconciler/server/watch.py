@@ -7,7 +7,7 @@ import logging
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 
 from reconciler import __version__
@@ -17,15 +17,16 @@ from reconciler.errors import StateError
 from reconciler.server.board import Board
 from reconciler.server.cluster import PATIENCE, Pass, Surroundings
 from reconciler.server.files import follow
+from reconciler.server.http_listener import HttpListener
 from reconciler.server.intake import Intake, Reading
 from reconciler.server.log_writer import LogState
 from reconciler.server.logs import Bridge, Log
 from reconciler.server.metrics import Metrics
-from reconciler.server.options import Options
+from reconciler.server.options import Address, Options
 from reconciler.server.roster import Roster
 from reconciler.server.supervision import Supervision
 from reconciler.server.unexpected import REPORT, name_error, trace_error
-from reconciler.server.web import Endpoints, bound, serving
+from reconciler.server.web import Endpoints, bound
 from reconciler.sources.folder import FolderSource
 from reconciler.store.sqlite import Store
 
@@ -207,8 +208,16 @@ class Watch:
             secret=self._options.secret,
             dry_run=self._options.dry_run,
         )
-        async with serving(endpoints.application(), bound(self._options.listen)) as address:
-            yield str(address)
+        with closing(bound(self._options.listen)) as opened:
+            listener = HttpListener(
+                endpoints.application(),
+                opened,
+                log=self._log,
+                dropped=lambda reason: self._metrics.dropped.labels(reason).inc(),
+                report=self._broke_down,
+            )
+            async with listener.serving():
+                yield str(Address(*opened.getsockname()[:2]))
 
 
 @contextmanager

@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-import uvicorn
-from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reconciler.errors import UsageError
 from reconciler.server.board import Board
 from reconciler.server.health import live, ready
+from reconciler.server.http_listener import CONNECTIONS
 from reconciler.server.logs import Log
 from reconciler.server.metrics import Metrics
 from reconciler.server.options import Address
-from reconciler.server.webhook import CAP, TOO_LARGE, TOO_SLOW, UNWANTED, Reply, answer
+from reconciler.server.throttle import Throttle
+from reconciler.server.unexpected import REPORT, name_error, trace_error
+from reconciler.server.webhook import BUSY, CAP, REPEATED, TOO_LARGE, TOO_SLOW, UNWANTED, Reply, answer
 
 BODY_SECONDS = 10
-CONNECTIONS = 200
-GRACE_SECONDS = 3
+"""Seconds that the body of a webhook call may take."""
+
+BODIES = 32
+"""Webhook calls at once whose bodies are being read."""
+
+_ONCE = ("content-type", "webhook-", "x-forgejo-", "x-gitea-", "x-github-", "x-gitlab-", "x-hub-")
+"""Headers, by their beginnings, of which a second one would leave open which of them counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +56,13 @@ class Endpoints:
     ref: str = ""
     secret: str = ""
     dry_run: bool = False
+    _throttle: Throttle = field(default_factory=Throttle)
+    _bodies: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(BODIES))
 
-    def application(self) -> Starlette:
-        """The ASGI application."""
-        return Starlette(
+    def application(self) -> ASGIApp:
+        """The ASGI application; an error in it is told in the log, and to the caller without details."""
+        # A router and no Starlette application: that one answers errors itself, and raises them again.
+        application = Router(
             routes=[
                 Route("/healthz", self.healthz),
                 Route("/readyz", self.readyz),
@@ -61,6 +70,33 @@ class Endpoints:
                 Route("/webhook", self.webhook, methods=["POST"]),
             ]
         )
+
+        async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+            begun: list[str] = []
+
+            async def sending(message: Message) -> None:
+                begun.append(message["type"])
+                await send(message)
+
+            try:
+                await application(scope, receive, sending)
+            except Exception as error:  # noqa: BLE001  (whatever it is, the other requests are answered)
+                self._unexpected(error)
+                if not begun:
+                    body = {
+                        "status": "error",
+                        "message": "the request could not be answered; the log says why",
+                    }
+                    await _json(body, 500, {"connection": "close"})(scope, receive, send)
+
+        return guarded
+
+    def _unexpected(self, error: Exception) -> None:
+        self.metrics.unexpected.labels("http").inc()
+        words = name_error(error)
+        if (more := self._throttle.admit(f"unexpected {words}")) is not None:
+            trace = trace_error(error)
+            self.log.error("unexpected error in a request", words=words, remedy=REPORT, trace=trace, **more)
 
     async def healthz(self, _request: Request) -> Response:
         """200 while every loop shows life, else 503."""
@@ -87,19 +123,24 @@ class Endpoints:
         }
         if reply.rejected:
             self.metrics.rejects.labels(reply.code).inc()
-            self.log.warning("webhook refused", **line)
-        else:
-            self.log.info("webhook answered", **line)
+        if (more := self._throttle.admit(f"webhook {reply.code}")) is not None:
+            event = "webhook refused" if reply.rejected else "webhook answered"
+            (self.log.warning if reply.rejected else self.log.info)(event, **line, **more)
         if reply.asks:
             self.ring("webhook")
-        close = {"connection": "close"} if reply in {TOO_LARGE, TOO_SLOW, UNWANTED} else None
+        close = {"connection": "close"} if reply in {BUSY, TOO_LARGE, TOO_SLOW, UNWANTED} else None
         return _json({"status": reply.code, "message": reply.words}, reply.status, close)
 
     async def _reply(self, request: Request) -> Reply:
         if not self.secret:
             return UNWANTED
+        names = [name for name in request.headers.keys() if name.startswith(_ONCE)]  # noqa: SIM118
+        if len(names) != len(set(names)):
+            return REPEATED
+        if self._bodies.locked():
+            return BUSY
         try:
-            async with asyncio.timeout(BODY_SECONDS):
+            async with self._bodies, asyncio.timeout(BODY_SECONDS):
                 body = await _body(request)
         except (TimeoutError, ClientDisconnect):
             return TOO_SLOW
@@ -117,7 +158,7 @@ def _json(value: Any, status: int, headers: Mapping[str, str] | None = None) -> 
 async def _body(request: Request) -> bytes | None:
     """The whole body; None as soon as it is known to be too large."""
     stated = request.headers.get("content-length", "0")
-    if stated.isascii() and stated.isdigit() and int(stated) > CAP:
+    if stated.isascii() and stated.isdigit() and (len(stated) > len(str(CAP)) + 4 or int(stated) > CAP):
         return None
     body = bytearray()
     async for chunk in request.stream():
@@ -125,15 +166,6 @@ async def _body(request: Request) -> bytes | None:
         if len(body) > CAP:
             return None
     return bytes(body)
-
-
-class Server(uvicorn.Server):
-    """uvicorn within a loop that is not its own: signals belong to the watch."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave the signals alone."""
-        yield
 
 
 def bound(address: Address) -> socket.socket:
@@ -159,29 +191,3 @@ def bound(address: Address) -> socket.socket:
         remedy = "choose another with --listen HOST:PORT, or --listen off"
         raise UsageError(f"cannot listen on {address}: {error.strerror or error}", remedy=remedy) from error
     return opened
-
-
-@contextlib.asynccontextmanager
-async def serving(application: Any, opened: socket.socket) -> Any:
-    """The application served on the socket for as long as the context lasts; gives the address."""
-    config = uvicorn.Config(
-        application,
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        http="h11",
-        ws="none",
-        server_header=False,
-        limit_concurrency=CONNECTIONS,
-        timeout_graceful_shutdown=GRACE_SECONDS,
-    )
-    server = Server(config)
-    host, port = opened.getsockname()[:2]
-    task = asyncio.create_task(server.serve(sockets=[opened]), name="http")
-    try:
-        yield Address(host, port)
-    finally:
-        server.should_exit = True
-        await asyncio.wait({task})
-        opened.close()
-    task.result()

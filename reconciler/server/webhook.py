@@ -46,6 +46,10 @@ TOO_LARGE = Reply(
     "too-large",
     f"the body is larger than {CAP} bytes; the poll will see it",
 )
+BUSY = Reply(
+    HTTPStatus.SERVICE_UNAVAILABLE, "busy", "too many webhook calls are being read; the poll will see it"
+)
+REPEATED = Reply(HTTPStatus.BAD_REQUEST, "repeated-header", "a header that may come once comes twice")
 TOO_SLOW = Reply(HTTPStatus.REQUEST_TIMEOUT, "too-slow", "the body did not arrive in time")
 
 

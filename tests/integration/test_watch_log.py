@@ -1,18 +1,12 @@
 """A watch whose log cannot be written goes on with its work, and says so where it can."""
 
-import asyncio
 import os
 import subprocess
-import sys
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
-import httpx
 import pytest
-from support_git import ALONE
-from watch_process import PATIENCE, Stage, fleet_file
-
-from reconciler.drivers.simulation.addresses import free_addresses
+from watch_process import Stage, fleet_file, told, unread_watch
 
 LIVE = "live-1@127.0.0.1"
 
@@ -22,42 +16,6 @@ async def stage(tmp_path):
     stage = Stage(tmp_path)
     async with stage.nodes():
         yield stage
-
-
-@asynccontextmanager
-async def unread_watch(stage, stderr, wrapper=()):
-    """A watch of whose log nothing is read here; gives a client of its endpoints."""
-    (address,) = free_addresses(1)
-    command = [
-        *(sys.executable, "-m", "reconciler.cli.main", "watch", str(stage.repository.folder)),
-        *("--state", str(stage.state), "--listen", str(address), "--interval", "0.3s", "--poll", "0.3s"),
-        *("--log-format", "json"),
-    ]
-    environment = {**os.environ, **ALONE, "HOME": str(stage.folder)}
-    process = await asyncio.create_subprocess_exec(*wrapper, *command, env=environment, stderr=stderr)
-    try:
-        async with httpx.AsyncClient(base_url=f"http://{address}", trust_env=False) as client:
-            yield client, process
-            process.terminate()
-            async with asyncio.timeout(PATIENCE):
-                assert await process.wait() == 0
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-
-
-async def told(client, condition):
-    """What /readyz says, once it fulfils a condition."""
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            try:
-                found = (await client.get("/readyz")).json()
-            except httpx.TransportError:
-                found = {}
-            if found and condition(found):
-                return found
-            await asyncio.sleep(0.05)
 
 
 def is_applied(stage, found):

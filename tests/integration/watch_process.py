@@ -174,3 +174,39 @@ class Stage:
         headers = {"x-sora-target": "Sora_20211215.GetMode"}
         async with httpx.AsyncClient(trust_env=False) as client:
             return (await client.post(f"http://{address}/", headers=headers)).json()["mode"]
+
+
+@asynccontextmanager
+async def unread_watch(stage, stderr, wrapper=()):
+    """A watch of whose log nothing is read here; gives a client of its endpoints."""
+    (address,) = free_addresses(1)
+    command = [
+        *(sys.executable, "-m", "reconciler.cli.main", "watch", str(stage.repository.folder)),
+        *("--state", str(stage.state), "--listen", str(address), "--interval", "0.3s", "--poll", "0.3s"),
+        *("--log-format", "json"),
+    ]
+    environment = {**os.environ, **ALONE, "HOME": str(stage.folder)}
+    process = await asyncio.create_subprocess_exec(*wrapper, *command, env=environment, stderr=stderr)
+    try:
+        async with httpx.AsyncClient(base_url=f"http://{address}", trust_env=False) as client:
+            yield client, process
+            process.terminate()
+            async with asyncio.timeout(PATIENCE):
+                assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def told(client, condition):
+    """What /readyz says, once it fulfils a condition."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                found = (await client.get("/readyz")).json()
+            except httpx.TransportError:
+                found = {}
+            if found and condition(found):
+                return found
+            await asyncio.sleep(0.05)

@@ -1,59 +1,16 @@
 """The endpoints over a real socket."""
 
 import asyncio
-import hashlib
-import hmac
-import io
 import json
 
 import httpx
 import pytest
+from web_rig import SECRET, Site, signed
 
 from reconciler.errors import UsageError
-from reconciler.server.board import Board
-from reconciler.server.logs import open_log
-from reconciler.server.metrics import Metrics
 from reconciler.server.options import Address
-from reconciler.server.web import Endpoints, bound, serving
+from reconciler.server.web import bound
 from reconciler.server.webhook import CAP
-
-SECRET = "s3cret"
-
-
-class Site:
-    """One served application with what it reads and rings."""
-
-    def __init__(self, secret=SECRET):
-        self.board, self.rung, self.lines = Board(), [], io.StringIO()
-        self.metrics = Metrics(self.board, dry_run=False)
-        endpoints = Endpoints(
-            self.board,
-            self.metrics,
-            open_log(self.lines, form="json"),
-            self.rung.append,
-            lambda: 100.0,
-            lambda: 0.0,
-            ref="main",
-            secret=secret,
-        )
-        self.context = serving(endpoints.application(), bound(Address("127.0.0.1", 0)))
-
-    async def __aenter__(self):
-        address = await self.context.__aenter__()
-        self.client = httpx.AsyncClient(base_url=f"http://{address}", trust_env=False)
-        return self
-
-    async def __aexit__(self, *error):
-        await self.client.aclose()
-        await self.context.__aexit__(*error)
-
-    def rejects(self, reason):
-        return self.metrics.registry.get_sample_value("reconciler_webhook_rejects_total", {"reason": reason})
-
-
-def signed(body):
-    digest = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
-    return {"X-GitHub-Event": "push", "X-Hub-Signature-256": f"sha256={digest}"}
 
 
 async def test_a_push_is_accepted_and_rings_once():

@@ -1,0 +1,104 @@
+"""The endpoints served on a real socket, for tests to call with clients of every kind."""
+
+import asyncio
+import hashlib
+import hmac
+import io
+import json
+from contextlib import asynccontextmanager
+
+import httpx
+
+from reconciler.server.board import Board
+from reconciler.server.http_listener import HttpListener
+from reconciler.server.logs import open_log
+from reconciler.server.metrics import Metrics
+from reconciler.server.options import Address
+from reconciler.server.web import Endpoints, bound
+
+SECRET = "s3cret"
+
+
+class Site:
+    """One served application with what it reads and rings."""
+
+    def __init__(self, secret=SECRET, connections=None, application=None):
+        self.board, self.rung, self.lines = Board(), [], io.StringIO()
+        self.metrics = Metrics(self.board, dry_run=False)
+        endpoints = Endpoints(
+            self.board,
+            self.metrics,
+            open_log(self.lines, form="json"),
+            self.rung.append,
+            lambda: 100.0,
+            lambda: 0.0,
+            ref="main",
+            secret=secret,
+        )
+        self.broken = []
+        self.socket = bound(Address("127.0.0.1", 0))
+        self.address = self.socket.getsockname()[:2]
+        self.context = HttpListener(
+            application or endpoints.application(),
+            self.socket,
+            log=endpoints.log,
+            dropped=lambda reason: self.metrics.dropped.labels(reason).inc(),
+            report=lambda *told: self.broken.append(told),
+            connections=connections,
+        ).serving()
+
+    async def __aenter__(self):
+        await self.context.__aenter__()
+        host, port = self.address
+        self.client = httpx.AsyncClient(base_url=f"http://{host}:{port}", trust_env=False)
+        return self
+
+    async def __aexit__(self, *error):
+        await self.client.aclose()
+        await self.context.__aexit__(*error)
+        self.socket.close()
+        assert self.broken == []
+
+    def dropped(self, reason):
+        found = {"reason": reason}
+        return self.metrics.registry.get_sample_value("reconciler_http_connections_dropped_total", found)
+
+    def told(self, event):
+        found = [json.loads(line) for line in self.lines.getvalue().splitlines()]
+        return [line for line in found if line["event"] == event]
+
+    def rejects(self, reason):
+        return self.metrics.registry.get_sample_value("reconciler_webhook_rejects_total", {"reason": reason})
+
+
+def signed(body):
+    digest = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
+    return {"X-GitHub-Event": "push", "X-Hub-Signature-256": f"sha256={digest}"}
+
+
+@asynccontextmanager
+async def raw(site, source="127.0.0.1"):
+    """A connection without any client library."""
+    reader, writer = await asyncio.open_connection(*site.address, local_addr=(source, 0))
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+
+
+async def exchange(site, request):
+    """All bytes that come back for some bytes, until the server closes or falls silent."""
+    async with raw(site) as (reader, writer):
+        writer.write(request)
+        if writer.can_write_eof():
+            writer.write_eof()
+        async with asyncio.timeout(10):
+            try:
+                return await reader.read()
+            except ConnectionError:
+                return b""
+
+
+def status(answer):
+    """The status of the first answer; 0 where there is none."""
+    return int(answer[9:12]) if answer.startswith(b"HTTP/1.1 ") else 0
