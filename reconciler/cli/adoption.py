@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reconciler.cli.options import NoColor, new_app
+from reconciler.cli.options import HostConfigFile, NoColor, new_app
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
     from reconciler.cli.terminal import Terminal
     from reconciler.core.ports import Snapshot
     from reconciler.engine.adopt import Adoption
+    from reconciler.host.host import Host
 
 app = new_app()
 
@@ -32,6 +33,7 @@ Clusters = Annotated[
 
 @app.command("import")
 def import_(
+    context: typer.Context,
     folder: Annotated[
         Path, typer.Argument(metavar="FOLDER", help="Where the files are, or are to be.")
     ] = Path(),
@@ -48,6 +50,7 @@ def import_(
     only: Annotated[str, typer.Option(metavar="CLUSTER", help="Look at this cluster alone.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be written.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Write without asking.")] = False,
+    host_config: HostConfigFile = None,
     no_color: NoColor = False,
 ) -> int:
     """Write the desired state that live nodes show.
@@ -58,12 +61,14 @@ def import_(
     overlays for the rest. Secrets are written as references. Nodes are only read, and nothing is written
     unless a plan from the new files would be empty.
     """
-    from reconciler.cli.look import finish  # noqa: PLC0415  (--help stays quick)
+    from reconciler.cli.host import read_host  # noqa: PLC0415  (--help stays quick)
+    from reconciler.cli.look import finish  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
 
     terminal = Terminal.here(no_color=no_color)
     new = [("m2", text) for text in m2 or ()] + [("sora", text) for text in sora or ()]
-    found = finish(_adopted(folder, new, only, there=folder.is_dir()))
+    host = read_host(context, host_config)
+    found = finish(_adopted(folder, new, only, host, there=folder.is_dir()))
     if not found.after:
         terminal.say("Nothing to write: the files say what the nodes show.\n")
         return 0
@@ -80,7 +85,9 @@ def import_(
     return 0
 
 
-async def _adopted(folder: Path, new: list[tuple[str, str]], only: str, *, there: bool) -> Adoption:
+async def _adopted(
+    folder: Path, new: list[tuple[str, str]], only: str, host: Host, *, there: bool
+) -> Adoption:
     from reconciler.drivers.registry import DRIVERS  # noqa: PLC0415
     from reconciler.drivers.wire import HttpWire  # noqa: PLC0415
     from reconciler.engine.adopt import adopt  # noqa: PLC0415
@@ -100,7 +107,15 @@ async def _adopted(folder: Path, new: list[tuple[str, str]], only: str, *, there
                 raise UsageError(f"--{kind} {text!r} is not NAME=ADDRESS,…")
             driver: Any = DRIVERS[kind]
             entries.append(await driver.entry_of(name, _several(addresses), wire))
-        return await adopt(snapshot, entries, drivers=DRIVERS, wire=wire, vault=LocalVault(), only=only)
+        return await adopt(
+            snapshot,
+            entries,
+            drivers=DRIVERS,
+            wire=wire,
+            vault=LocalVault(host),
+            only=only,
+            prefix=host.config.secrets.variables,
+        )
 
 
 def _several(addresses: str) -> list[str]:

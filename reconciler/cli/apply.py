@@ -150,7 +150,13 @@ async def _not_withdrawn(planned: Revision, order: Order, source: Source) -> Non
     if not (isinstance(source, Dated) and COMMIT.fullmatch(planned.id)):
         return
     try:
-        branch = locate(order.source, ref=order.ref, path=order.path, cache=order.state / "sources")
+        branch = locate(
+            order.source,
+            ref=order.ref,
+            path=order.path,
+            cache=order.state / "sources",
+            environment=order.host.environment,
+        )
         tip = (await branch.snapshot()).revision.id
     except SourceUnreachable:
         raise
@@ -183,7 +189,13 @@ async def fleet_at(file: PlanFile, order: Order) -> Fleet:
     planned, cache = file.loaded().revision, order.state / "sources"
     try:
         source = pinned(
-            order.source, planned.id, ref=order.ref, path=order.path, cache=cache, trust=order.trust
+            order.source,
+            planned.id,
+            ref=order.ref,
+            path=order.path,
+            cache=cache,
+            trust=order.trust,
+            environment=order.host.environment,
         )
         snapshot = await source.snapshot()
     except (SourceUnreachable, Untrusted):
@@ -193,6 +205,6 @@ async def fleet_at(file: PlanFile, order: Order) -> Fleet:
     await _not_withdrawn(planned, order, source)
     notes = Notes()
     whole = replace(snapshot, revision=fit_revision(file, snapshot.revision))
-    fleet = load(notes.over(whole), DRIVERS, LocalVault())
+    fleet = load(notes.over(whole), DRIVERS, LocalVault(order.host))
     fit_files(file, notes.digests)
     return fleet

@@ -7,36 +7,42 @@ import shlex
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
 from reconciler.errors import UsageError
+from reconciler.host.environment import TERMINAL, child_environment
+
+_SCREEN = ("DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY")
+"""Variables that lead an editor with windows to the person's screen."""
 
 _IN_MEMORY = ("/dev/shm",)  # noqa: S108  (a private folder is made in it)
 
 
-def edited(data: bytes, name: str) -> bytes:
+def edited(data: bytes, name: str, environment: Mapping[str, str]) -> bytes:
     """What a person makes of a text with $VISUAL or $EDITOR.
 
     Args:
         data: the text.
         name: of the file that the editor sees, whose ending tells it the language.
+        environment: of the process; the editor gets what a program at a terminal needs of it.
 
     Raises:
         UsageError: there is no editor, it cannot be started, or it failed; nothing is to be changed.
     """
-    command = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "")
+    command = shlex.split(environment.get("VISUAL") or environment.get("EDITOR") or "")
     if not command:
         raise UsageError("there is no editor", remedy="set EDITOR, such as EDITOR=vi")
-    with _clean_end(), tempfile.TemporaryDirectory(prefix="reconcile-", dir=_place()) as folder:
+    with _clean_end(), tempfile.TemporaryDirectory(prefix="reconcile-", dir=_place(environment)) as folder:
         path = Path(folder) / name
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(data)
         try:
-            ended = subprocess.run([*command, str(path)], check=False)  # noqa: S603  (the person's own)
+            own = child_environment(environment, *TERMINAL, *_SCREEN)
+            ended = subprocess.run([*command, str(path)], check=False, env=own)  # noqa: S603  (the person's own)
             if ended.returncode:
                 why = f"the editor ended with status {ended.returncode}: nothing was changed"
                 raise UsageError(why, remedy="run it again, and leave the editor in the ordinary way")
@@ -45,9 +51,9 @@ def edited(data: bytes, name: str) -> bytes:
             raise UsageError(f"{command[0]}: {error.strerror}", remedy="correct EDITOR") from None
 
 
-def _place() -> str | None:
+def _place(environment: Mapping[str, str]) -> str | None:
     """A folder in memory, where the system has one for this user."""
-    wanted = (os.environ.get("XDG_RUNTIME_DIR", ""), *_IN_MEMORY)
+    wanted = (environment.get("XDG_RUNTIME_DIR", ""), *_IN_MEMORY)
     return next((folder for folder in wanted if folder and os.access(folder, os.W_OK | os.X_OK)), None)
 
 

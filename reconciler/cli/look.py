@@ -132,7 +132,7 @@ async def fleet_of(order: Order, notes: Notes | None = None) -> Fleet:
         ReconcilerError: the source or its files cannot be used.
     """
     snapshot = await source_of(order).snapshot()
-    return load(notes.over(snapshot) if notes else snapshot, DRIVERS, LocalVault())
+    return load(notes.over(snapshot) if notes else snapshot, DRIVERS, LocalVault(order.host))
 
 
 def source_of(order: Order) -> Source:
@@ -149,6 +149,7 @@ def source_of(order: Order) -> Source:
         sha256=order.sha256,
         cache=cache,
         trust=order.trust,
+        environment=order.host.environment,
     )
 
 

@@ -25,19 +25,22 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
 
     Args:
         arguments: without the program's name; the process's own where None.
-        environment: what the process was started with; its present environment where None.
+        environment: of the process. Where it is None and no arguments are given either, this is the process's
+            entry point: its environment is read, and what is not to be seen by others is wiped.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     stand_in_for_closed()
     if given[:1] == ["--version"]:
         sys.stdout.write(f"reconcile {__version__}\n")
         return 0
+    if environment is None:
+        environment = _own_environment(sealed=arguments is None)
     try:
         _tolerate_poor_terminals()
-        status = _dispatch(given, Environment(os.environ if environment is None else environment))
+        status = _dispatch(given, Environment(environment))
         sys.stdout.flush()
     except ReconcilerError as error:
-        status = _explain(error)
+        status = _explain(error, environment)
     except KeyboardInterrupt:
         _complain("Stopped on request. What was done so far is in `reconcile history`.\n")
         status = INTERRUPTED
@@ -45,9 +48,17 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
         let_go()
         status = PIPE_CLOSED
     except Exception as error:  # noqa: BLE001  (the last resort: words instead of a traceback)
-        _apologise(error)
+        _apologise(error, environment)
         status = 1
     return status
+
+
+def _own_environment(*, sealed: bool) -> Mapping[str, str]:
+    if not sealed:
+        return dict(os.environ)
+    from reconciler.host.hardening import seal_environment  # noqa: PLC0415  (--version stays quick)
+
+    return seal_environment()
 
 
 def _dispatch(given: list[str], environment: Environment) -> int:
@@ -94,17 +105,17 @@ def _invoke(module: object, name: str, arguments: list[str], environment: Enviro
     return status if isinstance(status, int) else 0
 
 
-def _explain(error: ReconcilerError) -> int:
+def _explain(error: ReconcilerError, environment: Mapping[str, str]) -> int:
     from reconciler.cli.render.error import render_error  # noqa: PLC0415
 
-    _show_traceback()
+    _show_traceback(environment)
     _complain(render_error(error))
     return error.exit_status
 
 
-def _apologise(error: Exception) -> None:
+def _apologise(error: Exception, environment: Mapping[str, str]) -> None:
     """The type and the place only: a message of the depths may quote a secret."""
-    _show_traceback()
+    _show_traceback(environment)
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -117,8 +128,8 @@ def _apologise(error: Exception) -> None:
     )
 
 
-def _show_traceback() -> None:
-    if os.environ.get(DEBUG):
+def _show_traceback(environment: Mapping[str, str]) -> None:
+    if environment.get(DEBUG):
         import traceback  # noqa: PLC0415
 
         traceback.print_exc()

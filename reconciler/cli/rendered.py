@@ -73,7 +73,7 @@ def render(
 
     host = read_host(context, host_config)
     cache = state_folder(host, state) / "sources"
-    found = locate(source, ref=ref, path=path, sha256=sha256, cache=cache)
+    found = locate(source, ref=ref, path=path, sha256=sha256, cache=cache, environment=host.environment)
     terminal = Terminal.here(no_color=no_color)
     terminal.say(rendering(load(asyncio.run(found.snapshot()), DRIVERS), node, explain=explain))
     return 0

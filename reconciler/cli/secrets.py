@@ -67,6 +67,7 @@ def encrypt(
 
 @app.command(context_settings=SETTINGS)
 def edit(
+    context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE.age", help="The encrypted file; made where missing.")],
     *,
     recipient: Recipient = None,
@@ -80,14 +81,16 @@ def edit(
     removed whatever happens.
     """
     from reconciler.cli.editing import edited  # noqa: PLC0415  (--help stays quick)
+    from reconciler.cli.host import read_host  # noqa: PLC0415
     from reconciler.sources.vault import LocalVault, encrypted  # noqa: PLC0415
 
     if file.suffix != ".age":
         raise UsageError(f"{file} is no encrypted file", remedy="the name of one ends in .age")
     to = _recipients(recipient, file.absolute().parent)
     data = _attempt(file, file.read_bytes) if file.exists() else None
-    clear = b"" if data is None else LocalVault(identity=identity).opened(str(file), data)
-    new = edited(clear, file.stem)
+    host = read_host(context, None)
+    clear = b"" if data is None else LocalVault(host, identity).opened(str(file), data)
+    new = edited(clear, file.stem, host.environment)
     if new == clear:
         sys.stdout.write(f"{file} is as it was\n")
         return 0

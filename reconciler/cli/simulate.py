@@ -6,16 +6,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reconciler.cli.options import columns, new_app
+from reconciler.cli.options import HostConfigFile, columns, new_app
 from reconciler.cli.render.clean import plural
 from reconciler.drivers.simulation.addresses import Address
 from reconciler.drivers.simulation.faults import MEANING, Fault, parse_fault
 from reconciler.drivers.simulation.madeup import FIRST, MAKERS, made_up
 from reconciler.errors import UsageError
+
+if TYPE_CHECKING:
+    from reconciler.host.host import Host
 
 app = new_app()
 
@@ -32,6 +35,7 @@ Faults at run time, with --control 127.0.0.1:8650:
 
 @app.command(epilog=EPILOG)
 def simulate(
+    context: typer.Context,
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder with the fleet file.")] = Path(),
     *,
     converged: Annotated[
@@ -90,6 +94,7 @@ def simulate(
             "from any other 127.x.y.z the address.",
         ),
     ] = str(FIRST),
+    host_config: HostConfigFile = None,
 ) -> int:
     """Serve every node that the fleet file in FOLDER names, on this machine, at the address it names.
 
@@ -113,6 +118,7 @@ def simulate(
         return 0
     import asyncio  # noqa: PLC0415  (--help stays quick)
 
+    from reconciler.cli.host import read_host  # noqa: PLC0415
     from reconciler.drivers.simulation.choosing import chosen  # noqa: PLC0415
 
     stage = _Stage(
@@ -123,6 +129,7 @@ def simulate(
         choices=chosen(choice or ()),
         control=_address("--control", control) if control else None,
         ready_file=ready_file,
+        host=read_host(context, host_config),
     )
     return asyncio.run(_serve(stage))
 
@@ -154,6 +161,7 @@ class _Stage:
     choices: Mapping[str, Any]
     control: Address | None
     ready_file: Path | None
+    host: Host
 
 
 async def _serve(stage: _Stage) -> int:
@@ -167,7 +175,7 @@ async def _serve(stage: _Stage) -> int:
     from reconciler.sources.folder import FolderSource  # noqa: PLC0415
     from reconciler.sources.vault import LocalVault  # noqa: PLC0415
 
-    fleet = load(await FolderSource(stage.folder).snapshot(), DRIVERS, LocalVault())
+    fleet = load(await FolderSource(stage.folder).snapshot(), DRIVERS, LocalVault(stage.host))
     simulation = Simulation(fleet, converged=stage.converged, choices=stage.choices, fresh=stage.fresh)
     async with AsyncExitStack() as stack:
         stop = stack.enter_context(stopping(lambda: None))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import shutil
 import threading
@@ -11,9 +12,12 @@ from collections.abc import Callable, Collection, Coroutine
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from reconciler.errors import StateError
+
+if TYPE_CHECKING:
+    from reconciler.host.host import Host
 
 T = TypeVar("T")
 
@@ -78,9 +82,17 @@ class Repository:
 
 
 class Nodes:
-    """Simulated nodes of a fleet, served by a thread of their own while entered."""
+    """Simulated nodes of a fleet, served by a thread of their own while entered.
 
-    def __init__(self) -> None:
+    Args:
+        host: gives the values of secrets; the process's own environment where None.
+    """
+
+    def __init__(self, host: Host | None = None) -> None:
+        from reconciler.host.environment import Environment  # noqa: PLC0415  (--help stays quick)
+        from reconciler.host.host import Host  # noqa: PLC0415
+
+        self._host = host or Host(environment=Environment(os.environ))
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._simulations: list[Any] = []
@@ -113,7 +125,7 @@ class Nodes:
         from reconciler.sources.vault import LocalVault  # noqa: PLC0415
 
         source = locate(str(folder), cache=folder / ".git")
-        fleet = load(self._done(source.snapshot()), DRIVERS, LocalVault())
+        fleet = load(self._done(source.snapshot()), DRIVERS, LocalVault(self._host))
         simulation = Simulation(fleet, converged=converged, fresh=fresh)
         self._done(simulation.__aenter__())
         self._simulations.append(simulation)

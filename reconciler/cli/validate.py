@@ -58,7 +58,7 @@ def validate(
 
     host = read_host(context, host_config)
     cache = state_folder(host, state) / "sources"
-    place = locate(source, ref=ref, path=path, sha256=sha256, cache=cache)
+    place = locate(source, ref=ref, path=path, sha256=sha256, cache=cache, environment=host.environment)
     found = validated(asyncio.run(place.snapshot()), DRIVERS)
     terminal = Terminal.here(for_people=format is Report.TEXT)
     terminal.say(_written(found, format, prefix(source, path)))

@@ -105,6 +105,7 @@ def watch(
     import sys  # noqa: PLC0415
 
     from reconciler.cli.host import read_host  # noqa: PLC0415  (--help stays quick)
+    from reconciler.host.credentials import WEBHOOK_SECRET, read_credential  # noqa: PLC0415
     from reconciler.server import begin, options  # noqa: PLC0415
 
     host = read_host(context, host_config)
@@ -122,7 +123,7 @@ def watch(
         listen=options.address(listen),
         log_format=log_format.value if log_format else "",
         grace=options.duration(grace, name="--grace"),
-        secret=options.secret(host.environment),
+        secret=read_credential(host.environment, WEBHOOK_SECRET),
         trust=trust_of(host, require_signed, allowed_signers, revoked_signers),
     )
     return begin.watch(chosen, sys.stderr)

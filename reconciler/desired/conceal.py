@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from reconciler.desired.clear import looks_secret
 from reconciler.desired.references import MARK
+from reconciler.host.config import PREFIX
 
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _ENOUGH: Final = 2
@@ -24,10 +25,12 @@ class Concealer:
 
     Args:
         known: a secret's text -> the reference that files have for it already.
+        prefix: how the names begin, as the host allows them.
         named: environment variable -> the secret's text, of those that got their names here.
     """
 
     known: Mapping[str, str] = field(default_factory=dict)
+    prefix: str = PREFIX
     named: dict[str, str] = field(default_factory=dict)
 
     def value(self, value: Any, path: Path = (), owner: str = "") -> Any:
@@ -57,7 +60,7 @@ class Concealer:
     def _name(self, words: list[str], text: str) -> str:
         parts = [part.upper() for word in words for part in _WORD.findall(word)]
         stem = "_".join(parts) or "SECRET"
-        stem = f"_{stem}" if stem[0].isdigit() else stem
+        stem = f"{self.prefix}{stem}"
         name, number = stem, 1
         while self.named.setdefault(name, text) != text:
             number += 1

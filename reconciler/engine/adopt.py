@@ -24,6 +24,7 @@ from reconciler.engine.foreseen import Foreseen, Overlaid
 from reconciler.engine.survey import Drivers
 from reconciler.engine.together import together
 from reconciler.errors import InputError, StateError, UsageError
+from reconciler.host.config import PREFIX
 
 FLEET = "fleet.yaml"
 """The fleet file that is written where there is none."""
@@ -68,6 +69,7 @@ async def adopt(
     wire: Wire,
     vault: Vault,
     only: str = "",
+    prefix: str = PREFIX,
 ) -> Adoption:
     """Read the nodes, and work out the files.
 
@@ -78,6 +80,7 @@ async def adopt(
         wire: the way to the nodes; nothing is changed there.
         vault: gives the secrets that the files refer to already.
         only: the one cluster to look at; empty for all.
+        prefix: how the names of the variables begin that secrets are written as.
 
     Raises:
         InputError: the files that are there are wrong.
@@ -97,7 +100,7 @@ async def adopt(
     _complete(live)
     trouble: InputError | UsageError | StateError | None = None
     for shared in (True, False):
-        concealer = Concealer(dict(_references(live)))
+        concealer = Concealer(dict(_references(live)), prefix)
         try:
             after = _written(first, fleet, live, concealer, shared=shared)
             rest = _rest(after, live, drivers, Foreseen(vault, concealer.named))

@@ -30,6 +30,7 @@ Network: TypeAlias = IPv4Network | IPv6Network
 _PLACEHOLDER: Final = re.compile(r"\{[^{}]*\}")
 _COMMAND_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._\-]{0,63}$"
 _PREFIX_FORM: Final = r"^[A-Za-z_][A-Za-z0-9_]{2,63}$"
+_OWN: Final = "RECONCILE_"
 
 
 def _absolute(text: Any) -> Any:
@@ -53,6 +54,13 @@ def _secret_folder(path: Path | str) -> Path | str:
     if any(str(path) == place or str(path).startswith(f"{place}/") for place in NEVER):
         raise PydanticCustomError("kernel_folder", "no secret is read from /proc, /dev or /sys")
     return path
+
+
+def _secret_prefix(prefix: str) -> str:
+    """No prefix that the program's own credentials have, such as RECONCILE_GIT_TOKEN."""
+    if (prefix.startswith(_OWN) and not prefix.startswith(PREFIX)) or _OWN.startswith(prefix):
+        raise PydanticCustomError("own_prefix", "the program's own variables begin so")
+    return prefix
 
 
 def _secret_place(text: Any) -> Any:
@@ -92,7 +100,7 @@ class SecretSources(Strict):
         f"`{CREDENTIALS}`, `/etc/reconciler/secrets`, and `secrets` beside the user's host file.",
         examples=[[CREDENTIALS, "/etc/reconciler/secrets"]],
     )
-    variables: str = Field(
+    variables: Annotated[str, AfterValidator(_secret_prefix)] = Field(
         default=PREFIX,
         pattern=_PREFIX_FORM,
         description="How the names of environment variables begin that `${env:NAME}` may read.",

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
-
-OWN_PREFIX: Final = "RECONCILE_"
-"""How the names of the program's own variables begin; several hold secrets."""
 
 PLAIN: Final = (
     "HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TMPDIR", "TZ", "USER",
@@ -68,10 +65,3 @@ def child_environment(environment: Mapping[str, str], *names: str) -> dict[str, 
     if "PATH" in kept:
         kept["PATH"] = ":".join(entry for entry in kept["PATH"].split(":") if entry.startswith("/"))
     return kept
-
-
-def secrets_in(environment: Mapping[str, str]) -> Iterable[str]:
-    """Values that no log and no message may show: those of our own variables that hold secrets."""
-    ends = ("_TOKEN", "_SECRET", "_PASSWORD", "_IDENTITY")
-    own = {name: text for name, text in environment.items() if name.startswith(OWN_PREFIX)}
-    return [text for name, text in own.items() if name.endswith(ends) and text]

@@ -18,6 +18,9 @@ from reconciler.host.environment import NETWORK, TERMINAL, Environment, child_en
 _SET_DUMPABLE: Final = 4
 """PR_SET_DUMPABLE of prctl(2)."""
 
+_SUDO: Final = "SUDO_UID"
+"""Whose repositories count as the user's own under sudo, as git takes it."""
+
 
 def seal_environment() -> Environment:
     """The environment as it was; in the process and in `/proc` only what libraries here read is left.
@@ -25,7 +28,7 @@ def seal_environment() -> Environment:
     To be called once, at the entry point, while there is one thread.
     """
     found = Environment(os.environ)
-    kept = child_environment(found, *NETWORK, *TERMINAL)
+    kept = child_environment(found, *NETWORK, *TERMINAL, _SUDO)
     dropped = [name for name in found if name not in kept]
     _overwrite({os.fsencode(name) for name in dropped})
     for name in dropped:

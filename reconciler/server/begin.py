@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Mapping
 from contextlib import ExitStack, redirect_stderr
 from typing import TextIO, cast
 
@@ -18,6 +16,8 @@ from reconciler.drivers.wire import HttpWire
 from reconciler.engine.survey import Drivers
 from reconciler.engine.trace import traced
 from reconciler.errors import InputError
+from reconciler.host.credentials import known_credentials
+from reconciler.host.host import Host
 from reconciler.server.log_writer import LogState, LogWriter, is_stand_in
 from reconciler.server.logs import open_log
 from reconciler.server.options import Options
@@ -28,9 +28,6 @@ from reconciler.sources.locate import locate
 from reconciler.sources.vault import LocalVault
 from reconciler.store.records import Memory
 from reconciler.store.sqlite import FILE, Store
-
-SECRETS = ("_TOKEN", "_SECRET", "_PASSWORD", "_IDENTITY")
-"""How the names of our environment variables with secrets end."""
 
 CACHE = "sources"
 """Folder below the state directory where copies of sources are kept."""
@@ -51,7 +48,7 @@ def watch(options: Options, stream: TextIO) -> int:
     disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter
     state = LogState()
     writer = LogWriter(stream.fileno(), state, closed=is_stand_in(stream))
-    log = open_log(writer, form=options.log_format, secrets=[options.secret, *_tokens(os.environ)])
+    log = open_log(writer, form=options.log_format, secrets=known_credentials(options.host.environment))
     source = locate(
         options.source,
         ref=options.ref,
@@ -59,6 +56,7 @@ def watch(options: Options, stream: TextIO) -> int:
         sha256=options.sha256,
         cache=options.state / CACHE,
         trust=options.trust,
+        environment=options.host.environment,
     )
     with ExitStack() as stack:
         # What anything else writes to standard error goes the same way: a full pipe would hold it up, too.
@@ -73,19 +71,25 @@ def watch(options: Options, stream: TextIO) -> int:
         perform = looking if store is None else Keeping(looking, store, log)
 
         def read(snapshot: Snapshot) -> Fleet:
-            return read_fleet(snapshot, DRIVERS, only=options.only)
+            return read_fleet(snapshot, DRIVERS, options.host, only=options.only)
 
         return asyncio.run(Watch(options, Equipment(source, read, perform, store), log, state).run())
 
 
-def read_fleet(snapshot: Snapshot, drivers: Drivers, *, only: str = "") -> Fleet:
+def read_fleet(snapshot: Snapshot, drivers: Drivers, host: Host, *, only: str = "") -> Fleet:
     """The fleet of a snapshot, once every cluster's desired state is known to be right.
+
+    Args:
+        snapshot: the files.
+        drivers: kind -> product.
+        host: gives the values of secrets, which are looked up anew.
+        only: one cluster's or node's name; empty for all.
 
     Raises:
         InputError: with the problems of all clusters; then none of them is touched.
         UsageError: the fleet has nothing that `only` names.
     """
-    fleet = load(snapshot, drivers, LocalVault())
+    fleet = load(snapshot, drivers, LocalVault(host))
     chosen(fleet, only)
     problems: list[Problem] = []
     for desk in fleet.desks:
@@ -96,13 +100,6 @@ def read_fleet(snapshot: Snapshot, drivers: Drivers, *, only: str = "") -> Fleet
     if problems:
         raise InputError(sorted(problems, key=lambda problem: (problem.position, problem.pointer)))
     return fleet
-
-
-def _tokens(environment: Mapping[str, str]) -> list[str]:
-    """The secrets that came through the environment, by the form of their names."""
-    return [
-        text for name, text in environment.items() if name.startswith("RECONCILE_") and name.endswith(SECRETS)
-    ]
 
 
 def _recall(options: Options, store: Store | None) -> Recall:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler.errors import UsageError
 from reconciler.host.host import Host
 from reconciler.sources.trust import Trust
-
-SECRET = "RECONCILE_WEBHOOK_SECRET"  # noqa: S105  (the variable's name)
-SECRET_FILE = "RECONCILE_WEBHOOK_SECRET_FILE"  # noqa: S105  (the variable's name)
 
 DAY = 86_400.0
 UNITS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": DAY}
@@ -103,23 +99,3 @@ def address(text: str) -> Address | None:
         remedy = "write it like 127.0.0.1:8642 or [::1]:8642, or off"
         raise UsageError(f"--listen: {text!r} is not an address and a port", remedy=remedy)
     return Address(host or "127.0.0.1", int(port))
-
-
-def secret(environment: Mapping[str, str], read: Callable[[Path], str] = Path.read_text) -> str:
-    """The webhook's secret, from the environment or from the file it names; empty where there is none.
-
-    Raises:
-        UsageError: both are given, or the file cannot be read or is empty.
-    """
-    value, path = environment.get(SECRET, ""), environment.get(SECRET_FILE, "")
-    if value and path:
-        raise UsageError(f"both {SECRET} and {SECRET_FILE} are set", remedy="set one of them")
-    if not path:
-        return value
-    try:
-        value = read(Path(path)).strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{SECRET_FILE}: {path} cannot be read: {error}") from error
-    if not value:
-        raise UsageError(f"{SECRET_FILE}: {path} is empty")
-    return value

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from reconciler.server.options import SECRET, SECRET_FILE
+from reconciler.host.credentials import WEBHOOK_SECRET, file_variable
 from reconciler.server.push import Kind, UnreadableCall, read
 from reconciler.server.signature import refusal
 
@@ -39,7 +39,8 @@ class Reply:
 UNWANTED = Reply(
     HTTPStatus.SERVICE_UNAVAILABLE,
     "no-secret",
-    f"no webhook secret is set here, so nobody is believed; set {SECRET} or {SECRET_FILE} and start again",
+    f"no webhook secret is set here, so nobody is believed; set {WEBHOOK_SECRET} or "
+    f"{file_variable(WEBHOOK_SECRET)} and start again",
 )
 TOO_LARGE = Reply(
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,

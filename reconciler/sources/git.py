@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
@@ -39,6 +40,7 @@ class GitSource:
         limits: bounds on what is read.
         seconds: for one git command, and for waiting until another process has fetched.
         trust: whose signature a commit, or the tag that `ref` names, has to have; None where none is asked.
+        environment: of the process, which gives the credential.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class GitSource:
         limits: Limits = LIMITS,
         seconds: float = SECONDS,
         trust: Trust | None = None,
+        environment: Mapping[str, str] = os.environ,
     ) -> None:
         self.place = place
         self.ref = checked(ref) if ref else ""
@@ -58,6 +61,7 @@ class GitSource:
         self._looked_at = Place(place.shown, path, limits)
         self._folder = cache / "git" / hashlib.sha256(place.url.encode()).hexdigest()[:32]
         self._trust = trust
+        self._environment = environment
         self._last: tuple[str, Snapshot] | None = None
         self._refused: dict[str, Untrusted] = {}
         self._histories: dict[str, frozenset[str]] = {}
@@ -107,7 +111,7 @@ class GitSource:
         if self.place.scheme == "file":
             folder = Path(unquote(self.place.url.removeprefix("file://")))
             await asyncio.to_thread(check_repository, folder)
-        git = await access(self.place, os.environ)
+        git = await access(self.place, self._environment)
         return Copy(self._folder, self.place, replace(git, seconds=self.seconds))
 
     async def _fetched(self, copy: Copy) -> tuple[str, Snapshot]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -34,18 +35,26 @@ class _Wish:
     sha256: str
     cache: Path
     trust: Trust | None = None
+    environment: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
 
     def git(self, place: Address, *, below: str = "") -> Source:
         self.without(kind="git repository", sha256=self.sha256)
         path = "/".join(part for part in (below, self.path) if part)
-        return GitSource(place, ref=self.ref, path=path, cache=self.cache, trust=self.trust)
+        return GitSource(
+            place,
+            ref=self.ref,
+            path=path,
+            cache=self.cache,
+            trust=self.trust,
+            environment=self.environment,
+        )
 
     def tarball(self, file: Path | Address) -> Source:
         self.without(kind="tarball", ref=self.ref)
         packing = Packing(self.path, self.sha256, trust=self.trust)
         if isinstance(file, Path):
             return TarballFile(file, packing)
-        return TarballUrl(file, packing, cache=self.cache)
+        return TarballUrl(file, packing, cache=self.cache, environment=self.environment)
 
     def folder(self, folder: Path) -> Source:
         self.without(kind="folder", sha256=self.sha256)
@@ -63,7 +72,14 @@ class _Wish:
 
 
 def locate(
-    text: str, *, ref: str = "", path: str = "", sha256: str = "", cache: Path, trust: Trust | None = None
+    text: str,
+    *,
+    ref: str = "",
+    path: str = "",
+    sha256: str = "",
+    cache: Path,
+    trust: Trust | None = None,
+    environment: Mapping[str, str] = os.environ,
 ) -> Source:
     """The source that a text names; nothing is read or asked yet, but for looking at local paths.
 
@@ -77,12 +93,13 @@ def locate(
         sha256: digest that a tarball must have, in hexadecimal, with or without `sha256:`.
         cache: where copies are kept; made when needed.
         trust: whose signature every revision has to have; None where none is asked.
+        environment: of the process, which gives the tokens of sources.
 
     Raises:
         UsageError: the text is no kind of source, or an option does not fit it.
         SourceError: there is no such folder or file.
     """
-    wish = _Wish(ref.strip(), _folder_name(path), _digest(sha256), cache, trust)
+    wish = _Wish(ref.strip(), _folder_name(path), _digest(sha256), cache, trust, environment)
     if "://" in text:
         return _remote(text, wish)
     place = Path(text or ".").expanduser()
@@ -92,7 +109,14 @@ def locate(
 
 
 def pinned(
-    text: str, revision: str, *, ref: str = "", path: str = "", cache: Path, trust: Trust | None = None
+    text: str,
+    revision: str,
+    *,
+    ref: str = "",
+    path: str = "",
+    cache: Path,
+    trust: Trust | None = None,
+    environment: Mapping[str, str] = os.environ,
 ) -> Source:
     """The source that a text names, at exactly a revision that it gave before.
 
@@ -106,17 +130,18 @@ def pinned(
         path: as it was then.
         cache: as for `locate`.
         trust: as for `locate`.
+        environment: as for `locate`.
 
     Raises:
         UsageError: as for `locate`.
         SourceError: there is no such folder or file.
     """
-    source = locate(text, ref=ref, path=path, cache=cache, trust=trust)
+    source = locate(text, ref=ref, path=path, cache=cache, trust=trust, environment=environment)
     if COMMIT.fullmatch(revision):
-        return locate(text, ref=revision, path=path, cache=cache, trust=trust)
+        return locate(text, ref=revision, path=path, cache=cache, trust=trust, environment=environment)
     if isinstance(source, FolderSource):
         return source
-    return locate(text, path=path, sha256=revision, cache=cache, trust=trust)
+    return locate(text, path=path, sha256=revision, cache=cache, trust=trust, environment=environment)
 
 
 def _remote(text: str, wish: _Wish) -> Source:
@@ -137,7 +162,8 @@ def _remote(text: str, wish: _Wish) -> Source:
         return _git_address(place, text, wish)
     if place.query:
         return wish.tarball(place)
-    return UndecidedSource(place, tarball=_later(wish.tarball, place), git=_later(wish.git, place))
+    tarball, git = _later(wish.tarball, place), _later(wish.git, place)
+    return UndecidedSource(place, tarball=tarball, git=git, environment=wish.environment)
 
 
 def _later(make: Callable[[Address], Source], place: Address) -> Callable[[], Source]:

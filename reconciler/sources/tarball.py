@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -173,8 +174,17 @@ class TarballUrl:
     dated_by_use = True
     """As of `TarballFile`."""
 
-    def __init__(self, place: Address, packing: Packing, *, cache: Path, seconds: float = WHOLE) -> None:
+    def __init__(
+        self,
+        place: Address,
+        packing: Packing,
+        *,
+        cache: Path,
+        seconds: float = WHOLE,
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
         self.place = place
+        self._environment = environment
         self.packing = packing
         self.seconds = seconds
         self._kept = remembered.place_of(cache, place.url)
@@ -194,7 +204,7 @@ class TarballUrl:
             return await self._snapshot(known)
         fetched = await download(
             self.place,
-            token=token(os.environ, TOKEN),
+            token=token(self._environment, TOKEN),
             limits=self.packing.limits,
             etag=known.etag if known else "",
             modified=known.modified if known else "",
@@ -233,7 +243,7 @@ class TarballUrl:
             try:
                 found = await download(
                     beside(self.place, end),
-                    token=token(os.environ, TOKEN),
+                    token=token(self._environment, TOKEN),
                     limits=limits,
                     seconds=self.seconds,
                 )

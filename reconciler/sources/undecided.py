@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from reconciler.archive.inflate import is_archive
 from reconciler.core.descent import Dated
@@ -25,10 +25,19 @@ class UndecidedSource:
         place: the URL.
         tarball: makes the source if it is one.
         git: makes the source if it is not.
+        environment: of the process, which gives the token.
     """
 
-    def __init__(self, place: Address, *, tarball: Callable[[], Source], git: Callable[[], Source]) -> None:
+    def __init__(
+        self,
+        place: Address,
+        *,
+        tarball: Callable[[], Source],
+        git: Callable[[], Source],
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
         self.place = place
+        self._environment = environment
         self._tarball = tarball
         self._git = git
         self._decided: Source | None = None
@@ -62,7 +71,7 @@ class UndecidedSource:
         return self._decided
 
     async def _answers_archive(self) -> bool:
-        async with answer(self.place, token=token(os.environ, TOKEN), headers={}) as response:
+        async with answer(self.place, token=token(self._environment, TOKEN), headers={}) as response:
             if response.status_code != OK:
                 return False
             start = b""

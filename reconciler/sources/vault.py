@@ -2,39 +2,29 @@
 
 from __future__ import annotations
 
-import os
 from base64 import b64decode
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from reconciler.errors import SecretError
+from reconciler.host.credentials import AGE_IDENTITY, file_variable
+from reconciler.host.files import FileRefused, read_regular
+from reconciler.host.host import Host
+from reconciler.host.secrets import LARGEST, read_secret_file, read_secret_variable
 
-IDENTITY = "RECONCILE_AGE_IDENTITY"
-"""Environment variable that holds age identities (`AGE-SECRET-KEY-1…`), one a line."""
-
-IDENTITY_FILE = "RECONCILE_AGE_IDENTITY_FILE"
-"""Environment variable that names a file of age identities."""
-
-CREDENTIALS = "CREDENTIALS_DIRECTORY"
-"""Environment variable in which systemd names the folder of a unit's credentials."""
-
-LARGEST = 1024 * 1024
-"""Bytes that a file with a secret may have."""
-
-_SUPPLY = f"set {IDENTITY}_FILE to a file with an identity that it is encrypted for"
+_SUPPLY = f"set {file_variable(AGE_IDENTITY)} to a file with an identity that it is encrypted for"
 
 
 class LocalVault:
     """Secrets of this machine; implements `core.ports.Vault`. Each is looked up once.
 
     Args:
-        environment: of the process.
-        identity: a file of age identities, in the place of those that the environment names.
+        host: which of its variables and folders count, and the age identities that its environment names.
+        identity: a file of age identities, in the place of those.
     """
 
-    def __init__(self, environment: Mapping[str, str] | None = None, identity: Path | None = None) -> None:
-        self._environment = os.environ if environment is None else environment
+    def __init__(self, host: Host, identity: Path | None = None) -> None:
+        self._host = host
         self._identity = identity
         self._identities: list[Any] | None = None
         self._known: dict[tuple[str, str], str] = {}
@@ -50,9 +40,9 @@ class LocalVault:
         key = (scheme, name)
         if key not in self._known:
             if scheme == "env":
-                self._known[key] = self._variable(name)
+                self._known[key] = read_secret_variable(self._host, name)
             elif scheme == "file":
-                self._known[key] = _text(f"file {name}", _read(self._path(name)))
+                self._known[key] = _text(f"file {name}", read_secret_file(self._host, name))
             else:
                 self._known[key] = _text("what age decrypted", self.opened("the value", b64decode(name)))
         return self._known[key]
@@ -73,24 +63,6 @@ class LocalVault:
         except pyrage.DecryptError as error:
             raise SecretError(f"{name} cannot be decrypted: {error}", remedy=_SUPPLY) from None
 
-    def _variable(self, name: str) -> str:
-        try:
-            return self._environment[name]
-        except KeyError:
-            raise SecretError(f"the environment variable {name} is not set", remedy=f"set {name}") from None
-
-    def _path(self, name: str) -> Path:
-        path = Path(name)
-        if path.is_absolute():
-            return path
-        folder = self._environment.get(CREDENTIALS, "")
-        if not folder:
-            raise SecretError(
-                f"the file {name} is a credential of a systemd unit, and {CREDENTIALS} is not set",
-                remedy=f"give the unit LoadCredential={name}:PATH, or name a whole path",
-            )
-        return Path(folder) / path
-
     def _load(self) -> list[Any]:
         """The identities given here, read once.
 
@@ -98,9 +70,9 @@ class LocalVault:
             SecretError: what is given is none.
         """
         if self._identities is None:
-            path = self._identity or Path(self._environment.get(IDENTITY_FILE, ""))
-            given = self._environment.get(IDENTITY, "") if self._identity is None else ""
-            self._identities = identities(IDENTITY, given)
+            environment = self._host.environment if self._identity is None else {}
+            path = self._identity or Path(environment.get(file_variable(AGE_IDENTITY), ""))
+            self._identities = identities(AGE_IDENTITY, environment.get(AGE_IDENTITY, ""))
             if path != Path():
                 self._identities += identities(str(path), _text(str(path), _read(path)))
         return self._identities
@@ -155,14 +127,11 @@ def encrypted(data: bytes, to: list[Any]) -> bytes:
 
 def _read(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            data = file.read(LARGEST + 1)
-    except OSError as error:
-        why = error.strerror or "it cannot be read"
-        raise SecretError(f"{path}: {why}", remedy="write it, or give this user leave to read it") from None
-    if len(data) > LARGEST:
-        raise SecretError(f"{path} has more than {LARGEST:,} bytes", remedy="name a file with a secret")
-    return data
+        return read_regular(path, limit=LARGEST)
+    except FileRefused as error:
+        raise SecretError(
+            f"the age identities {path} {error}", remedy="name a file that this user may read"
+        ) from None
 
 
 def _text(name: str, data: bytes) -> str:

@@ -14,9 +14,23 @@ from reconciler.drivers.simulation.choosing import chosen
 from reconciler.drivers.simulation.witnesses import harmless
 from reconciler.errors import UsageError
 from reconciler.sources.folder import FolderSource
-from reconciler.sources.vault import LocalVault
 from reconciler.trials.scenario import Script
 from reconciler.trials.trial import Stage
+
+
+class MadeUpVault:
+    """Values for the references of a fleet under trial; implements `core.ports.Vault`.
+
+    No real secret belongs into a trial: its nodes are simulated, and its runs are processes of their own.
+    """
+
+    def clear(self, scheme: str, name: str) -> str:
+        """The same text for the same reference."""
+        return f"made up for {scheme} {name}"[:100]
+
+    def opened(self, name: str, data: bytes) -> bytes:  # noqa: ARG002  (the contract's parameter)
+        """The same bytes for the same file."""
+        return f"made up for {name}".encode()
 
 
 def staged(script: Script, folder: Path | None = None) -> Stage:
@@ -59,7 +73,7 @@ def _choices(script: Script) -> dict[str, Any]:
 def fleet_in(folder: Path) -> Fleet:
     """The fleet in a folder, without anything that reaches beyond this machine's simulated nodes."""
     snapshot = asyncio.run(FolderSource(folder).snapshot())
-    fleet = load(snapshot, DRIVERS, LocalVault())
+    fleet = load(snapshot, DRIVERS, MadeUpVault())
     return replace(fleet, feedback=None, desks=tuple(harmless(desk) for desk in fleet.desks))
 
 

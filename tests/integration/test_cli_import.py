@@ -31,7 +31,11 @@ clusters:
       # the third one
       - {name: n3@sora-3.example.com, api: "http://A4/"}
 """
-INFO = {"accessKeyId": "${env:KEY_ID}", "secretAccessKey": "${env:KEY}", "region": "r"}
+INFO = {
+    "accessKeyId": "${env:RECONCILE_SECRET_KEY_ID}",
+    "secretAccessKey": "${env:RECONCILE_SECRET_KEY}",
+    "region": "r",
+}
 BASE = {
     "meta": {"version": "7"},
     "env": {
@@ -75,8 +79,8 @@ class Site:
 
 @pytest.fixture
 def site(tmp_path, monkeypatch):
-    monkeypatch.setenv("KEY_ID", "AKIAIOSFODNN7EXAMPLE")
-    monkeypatch.setenv("KEY", KEY)
+    monkeypatch.setenv("RECONCILE_SECRET_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
+    monkeypatch.setenv("RECONCILE_SECRET_KEY", KEY)
     made = Site(tmp_path / "fleet")
     with Nodes() as nodes:
         made.simulation = nodes.serve(made.folder, converged=True)
@@ -91,12 +95,13 @@ def test_a_folder_is_begun_from_addresses_and_the_plan_from_it_is_empty(site, tm
     assert not new.exists()
     assert site.run("import", "--m2", m2, "--sora", sora, "--yes", folder=new) == 0
     told = capsys.readouterr().out
-    assert "Set these wherever reconcile runs: CLOUD_ACCESS_KEY_ID, CLOUD_SECRET_ACCESS_KEY" in told
+    names = ("RECONCILE_SECRET_CLOUD_ACCESS_KEY_ID", "RECONCILE_SECRET_CLOUD_SECRET_ACCESS_KEY")
+    assert f"Set these wherever reconcile runs: {', '.join(names)}" in told
     written = "".join(path.read_text() for path in new.rglob("*.*"))
     assert KEY not in told + written
     assert "n3@sora-3.example.com" in (new / "fleet.yaml").read_text()
-    monkeypatch.setenv("CLOUD_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
-    monkeypatch.setenv("CLOUD_SECRET_ACCESS_KEY", KEY)
+    monkeypatch.setenv("RECONCILE_SECRET_CLOUD_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
+    monkeypatch.setenv("RECONCILE_SECRET_CLOUD_SECRET_ACCESS_KEY", KEY)
     assert site.planned(folder=new) == 0
     assert "No changes: 5 nodes are as desired." in capsys.readouterr().out
     assert site.simulation.calls(changes=True) == ()
@@ -165,10 +170,10 @@ def test_a_node_that_does_not_answer_stops_the_import_with_its_name(site, capsys
 
 
 def test_a_secret_that_was_changed_on_the_nodes_is_named_and_never_written(site, capsys, monkeypatch):
-    monkeypatch.setenv("KEY", "another one")
+    monkeypatch.setenv("RECONCILE_SECRET_KEY", "another one")
     assert site.run("import", "--yes") == 1
     told = capsys.readouterr()
-    assert "connection/0/info/secretAccessKey is not that of ${env:KEY}" in told.err
+    assert "connection/0/info/secretAccessKey is not that of ${env:RECONCILE_SECRET_KEY}" in told.err
     assert KEY not in told.out + told.err + "".join(site.read(name) for name in site.files())
 
 
@@ -204,7 +209,7 @@ def test_files_are_written_all_or_not_at_all(tmp_path):
 
 
 def test_a_secret_that_a_file_has_in_clear_is_not_shown_with_the_lines_around_it(site, capsys):
-    text = site.read("edge/base.json").replace("${env:KEY}", KEY)
+    text = site.read("edge/base.json").replace("${env:RECONCILE_SECRET_KEY}", KEY)
     site.write("edge/base.json", text.replace('"region": "r"', '"region": "elsewhere"'))
     assert site.run("import", "--dry-run") == 0
     told = capsys.readouterr().out

@@ -23,8 +23,8 @@ CHANGES = {
 @pytest.fixture
 def changed(request, tmp_path, monkeypatch):
     """A copy of an example on free ports, whose simulated nodes are one change behind."""
-    monkeypatch.setenv("ARCHIVE_KEY_ID", "id")
-    monkeypatch.setenv("ARCHIVE_KEY", "an archive's key")
+    monkeypatch.setenv("RECONCILE_SECRET_ARCHIVE_KEY_ID", "id")
+    monkeypatch.setenv("RECONCILE_SECRET_ARCHIVE_KEY", "an archive's key")
     folder = tmp_path / request.param
     shutil.copytree(examples() / request.param, folder)
     fleet = folder / "fleet.yaml"

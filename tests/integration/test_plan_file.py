@@ -208,15 +208,16 @@ def test_guards_judge_anew_and_an_approval_of_the_plan_counts(site):
 
 
 def test_no_secret_is_in_the_file_and_its_value_is_taken_at_the_last_moment(site, monkeypatch):
-    monkeypatch.setenv("PLANTED", "planted-one")
-    site.repository.commit({"s.json": setting("a.example", custom={"key": "${env:PLANTED}"})})
+    monkeypatch.setenv("RECONCILE_SECRET_PLANTED", "planted-one")
+    custom = {"key": "${env:RECONCILE_SECRET_PLANTED}"}
+    site.repository.commit({"s.json": setting("a.example", custom=custom)})
     site.planned("--only", "edge")
     assert "planted" not in site.plan.read_text()
-    monkeypatch.setenv("PLANTED", "planted-two")
+    monkeypatch.setenv("RECONCILE_SECRET_PLANTED", "planted-two")
     told = site.run("apply", site.plan, status=4)
     assert "would no longer be changed just so" in told
     assert site.changed == []
-    monkeypatch.setenv("PLANTED", "planted-one")
+    monkeypatch.setenv("RECONCILE_SECRET_PLANTED", "planted-one")
     site.run("apply", site.plan)
     assert sorted(site.changed) == ["n0", "n1"]
 

@@ -37,7 +37,7 @@ clusters:
       - {{name: e-1, address: "{first}"}}
       - name: e-2
         address: "{second}"
-        overlays: [{{merge: {{custom: {{inline: "x-${{env:INLINE}}-y"}}}}}}]
+        overlays: [{{merge: {{custom: {{inline: "x-${{env:RECONCILE_SECRET_INLINE}}-y"}}}}}}]
 """
 ANNOTATED = re.compile(rb"[A-Za-z0-9_.\-]*PLANTED[A-Za-z0-9_.\-]*")
 
@@ -53,12 +53,13 @@ class Site:
         self.addresses = [str(address) for address in free_addresses(2)]
         self.said: list[str] = []
         monkeypatch.setenv("RECONCILE_AGE_IDENTITY", str(self.identity))
+        monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(folder))
         (self.folder / "keys").mkdir(parents=True)
 
     def plant(self, turn: str, sink: str) -> None:
         """Write the files, with other secrets each turn."""
         for name in ("WHOLE", "PART", "INLINE", "LISTED", "URL", "KEY"):
-            self.monkeypatch.setenv(name, f"{MARK}-{name.lower()}-{turn}")
+            self.monkeypatch.setenv(f"RECONCILE_SECRET_{name}", f"{MARK}-{name.lower()}-{turn}")
         (self.folder.parent / "file").write_text(f"{MARK}-file-{turn}\n")
         to = [self.identity.to_public()]
         value = b64encode(encrypted(f"{MARK}-age-{turn}".encode(), to)).decode()
@@ -69,13 +70,13 @@ class Site:
             "overlay.yaml",
             f'custom:\n  age: "${{age:{value}}}"\n  file: "${{file:{self.folder.parent}/file}}"\n',
         )
-        rows = [{"note": "${env:LISTED}"}] * (1 + len(turn))
-        info = {"region": "eu-1", "accessKeyId": "AK", "secretAccessKey": "${env:KEY}"}
+        rows = [{"note": "${env:RECONCILE_SECRET_LISTED}"}] * (1 + len(turn))
+        info = {"region": "eu-1", "accessKeyId": "AK", "secretAccessKey": "${env:RECONCILE_SECRET_KEY}"}
         connection = {"name": "cloud", "type": "awssdk3", "info": info}
         feed = {
             "type": "apiPolling",
             "info": {
-                "url": "https://u:${env:URL}@feed.example/x",
+                "url": "https://u:${env:RECONCILE_SECRET_URL}@feed.example/x",
                 "schedule": "*/15 * * * * *",
                 "timeout": 5,
             },
@@ -88,7 +89,8 @@ class Site:
                 "features": {"purge": {"enable": True, "feed": feed}},
             },
         }
-        custom = {"plain": "${env:WHOLE}", "part": "Bearer ${env:PART}", "rows": rows}
+        part = "Bearer ${env:RECONCILE_SECRET_PART}"
+        custom = {"plain": "${env:RECONCILE_SECRET_WHOLE}", "part": part, "rows": rows}
         document = {
             "meta": {"version": turn},
             "env": {"management": management},
@@ -167,7 +169,7 @@ def test_planted_secrets_reach_the_nodes_and_nothing_else(site, capsys):
         log = _watched(site, sink)
         assert f"{MARK}-age-drifted" in site.shown_by_nodes()
 
-        site.monkeypatch.delenv("WHOLE")
+        site.monkeypatch.delenv("RECONCILE_SECRET_WHOLE")
         site.monkeypatch.delenv("RECONCILE_AGE_IDENTITY")
         assert site.run(capsys, "--dry-run", "--detailed-exitcode") == 0
         site.said.append(log)
@@ -212,16 +214,24 @@ def test_errors_and_tracebacks_do_not_show_planted_secrets(site, capsys, monkeyp
     site.plant("one", "http://127.0.0.1:9/")
     good = {name: (site.folder / name).read_text() for name in ("base.json", "overlay.yaml", "fleet.yaml")}
     wrong = [
-        ("base.json", '"type": "apiPolling"', '"type": "${env:WHOLE}", "typo": 1'),
-        ("base.json", '"timeout": 5', '"timeout": "${env:WHOLE}"'),
+        ("base.json", '"type": "apiPolling"', '"type": "${env:RECONCILE_SECRET_WHOLE}", "typo": 1'),
+        ("base.json", '"timeout": 5', '"timeout": "${env:RECONCILE_SECRET_WHOLE}"'),
         ("base.json", '"enable": true', '"enable": "yes"'),
-        ("base.json", '"addr": "127.0.0.0/8"', '"addr": "300.0.0.1 ${env:WHOLE}", "role": "nobody"'),
-        ("base.json", '"plain": "${env:WHOLE}"', '"plain": "${env:WHOLE}'),
-        ("overlay.yaml", "custom:", '"${env:WHOLE}": ["${env:PART}"\ncustom:'),
+        (
+            "base.json",
+            '"addr": "127.0.0.0/8"',
+            '"addr": "300.0.0.1 ${env:RECONCILE_SECRET_WHOLE}", "role": "nobody"',
+        ),
+        ("base.json", '"plain": "${env:RECONCILE_SECRET_WHOLE}"', '"plain": "${env:RECONCILE_SECRET_WHOLE}'),
+        (
+            "overlay.yaml",
+            "custom:",
+            '"${env:RECONCILE_SECRET_WHOLE}": ["${env:RECONCILE_SECRET_PART}"\ncustom:',
+        ),
         ("fleet.yaml", "merge: {custom", "patch: [{op: test, path: /custom/plain, value: x}], old: {custom"),
         (
             "fleet.yaml",
-            '{merge: {custom: {inline: "x-${env:INLINE}-y"}}}',
+            '{merge: {custom: {inline: "x-${env:RECONCILE_SECRET_INLINE}-y"}}}',
             "{patch: [{op: test, path: /custom/plain, value: x}]}",
         ),
     ]

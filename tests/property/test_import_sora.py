@@ -13,12 +13,13 @@ from reconciler.drivers.registry import DRIVERS
 from reconciler.drivers.sora.simulator import SoraWorld
 from reconciler.engine.adopt import adopt
 from reconciler.errors import NodeError, StateError, UsageError
+from reconciler.host.host import Host
 from reconciler.sources.vault import LocalVault
 
 
 def import_into(files, entries, wire):
     snapshot = snapshot_of(files) if files else None
-    found = asyncio.run(adopt(snapshot, entries, drivers=DRIVERS, wire=wire, vault=LocalVault()))
+    found = asyncio.run(adopt(snapshot, entries, drivers=DRIVERS, wire=wire, vault=LocalVault(Host())))
     return files | dict(found.after)
 
 
@@ -28,7 +29,7 @@ def begun(world, wire, name):
 
 
 def steps(files, wire):
-    (desk,) = load(snapshot_of(files), DRIVERS, LocalVault()).desks
+    (desk,) = load(snapshot_of(files), DRIVERS, LocalVault(Host())).desks
     desired = DRIVERS["sora"].desire(desk)
     return DRIVERS["sora"].plan(desired, asyncio.run(DRIVERS["sora"].observe(desired, wire))).steps
 

@@ -1,6 +1,7 @@
 """`reconcile secrets`: keys, values, files and the editor, by the program's own entry point."""
 
 import io
+import os
 import stat
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 
 from reconciler.cli import editing
 from reconciler.cli.main import main
+from reconciler.host.environment import Environment
+from reconciler.host.host import Host
 from reconciler.sources.vault import LocalVault
 
 
@@ -23,6 +26,10 @@ def repository(tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("VISUAL", raising=False)
     monkeypatch.setenv("RECONCILE_AGE_IDENTITY_FILE", str(tmp_path / "key"))
     return folder
+
+
+def _vault():
+    return LocalVault(Host(environment=Environment(os.environ)))
 
 
 def _say(monkeypatch, data):
@@ -50,13 +57,13 @@ def test_a_value_from_standard_input_comes_back(repository, monkeypatch, capsys)
     text = capsys.readouterr().out
     assert text.startswith("${age:")
     assert text.endswith("}\n")
-    assert LocalVault().clear("age", text[6:-2]) == "s3cret"
+    assert _vault().clear("age", text[6:-2]) == "s3cret"
 
 
 def test_a_file_is_encrypted_as_it_is(repository, capsys):
     Path("key.pem").write_bytes(b"\x00pem\n")
     assert main(["secrets", "encrypt", "key.pem", "--out", "key.pem.age"]) == 0
-    assert LocalVault().opened("", Path("key.pem.age").read_bytes()) == b"\x00pem\n"
+    assert _vault().opened("", Path("key.pem.age").read_bytes()) == b"\x00pem\n"
 
 
 @pytest.mark.parametrize(
@@ -90,9 +97,9 @@ def test_edit_encrypts_anew_only_what_changed(repository, tmp_path, monkeypatch,
     _editor(tmp_path, monkeypatch, "path.write_text(path.read_text() + 'more\\n')")
     assert main(["secrets", "edit", "notes.txt.age"]) == 0
     first = Path("notes.txt.age").read_bytes()
-    assert LocalVault().opened("", first) == b"more\n"
+    assert _vault().opened("", first) == b"more\n"
     assert main(["secrets", "edit", "notes.txt.age"]) == 0
-    assert LocalVault().opened("", Path("notes.txt.age").read_bytes()) == b"more\nmore\n"
+    assert _vault().opened("", Path("notes.txt.age").read_bytes()) == b"more\nmore\n"
     second = Path("notes.txt.age").read_bytes()
     _editor(tmp_path, monkeypatch, "")
     assert main(["secrets", "edit", "notes.txt.age"]) == 0

@@ -1,9 +1,9 @@
-"""Durations, addresses and the secret: what is accepted and what each refusal says."""
+"""Durations and addresses: what is accepted and what each refusal says."""
 
 import pytest
 
 from reconciler.errors import UsageError
-from reconciler.server.options import Address, address, duration, secret
+from reconciler.server.options import Address, address, duration
 
 
 @pytest.mark.parametrize(
@@ -59,22 +59,3 @@ def test_an_address_is_written_as_it_is_read():
 def test_what_is_no_address_is_refused(text):
     with pytest.raises(UsageError, match="--listen"):
         address(text)
-
-
-def test_the_secret_from_the_environment_or_a_file(tmp_path):
-    path = tmp_path / "secret"
-    path.write_text("from-file\n")
-    assert secret({}) == ""
-    assert secret({"RECONCILE_WEBHOOK_SECRET": "from-env"}) == "from-env"
-    assert secret({"RECONCILE_WEBHOOK_SECRET_FILE": str(path)}) == "from-file"
-
-
-def test_two_secrets_an_empty_one_or_a_missing_file_are_refused(tmp_path):
-    empty = tmp_path / "empty"
-    empty.write_text("\n")
-    with pytest.raises(UsageError, match="both"):
-        secret({"RECONCILE_WEBHOOK_SECRET": "a", "RECONCILE_WEBHOOK_SECRET_FILE": str(empty)})
-    with pytest.raises(UsageError, match="is empty"):
-        secret({"RECONCILE_WEBHOOK_SECRET_FILE": str(empty)})
-    with pytest.raises(UsageError, match="cannot be read"):
-        secret({"RECONCILE_WEBHOOK_SECRET_FILE": str(tmp_path / "none")})

@@ -1,12 +1,17 @@
 """Where secrets come from, and what is said where they cannot be had."""
 
+import os
 from base64 import b64encode
 
 import pyrage
 import pytest
 
 from reconciler.errors import SecretError
-from reconciler.sources.vault import LARGEST, LocalVault, encrypted, recipients
+from reconciler.host.config import HostConfig
+from reconciler.host.environment import Environment
+from reconciler.host.host import Host
+from reconciler.host.secrets import LARGEST
+from reconciler.sources.vault import LocalVault, encrypted, recipients
 
 
 @pytest.fixture
@@ -18,13 +23,41 @@ def _age(identity, text):
     return b64encode(encrypted(text, [identity.to_public()])).decode()
 
 
+def _vault(environment=None, identity=None, **secrets):
+    config = HostConfig(secrets=secrets)
+    return LocalVault(Host(config, Environment(environment)), identity)
+
+
 def test_an_environment_variable_even_an_empty_one():
-    vault = LocalVault({"A": "x", "E": ""})
-    assert vault.clear("env", "A") == "x"
-    assert vault.clear("env", "E") == ""
-    with pytest.raises(SecretError, match="B is not set") as caught:
-        vault.clear("env", "B")
-    assert caught.value.remedy == "set B"
+    vault = _vault({"RECONCILE_SECRET_A": "x", "RECONCILE_SECRET_E": ""})
+    assert vault.clear("env", "RECONCILE_SECRET_A") == "x"
+    assert vault.clear("env", "RECONCILE_SECRET_E") == ""
+    with pytest.raises(SecretError, match="RECONCILE_SECRET_B is not set") as caught:
+        vault.clear("env", "RECONCILE_SECRET_B")
+    assert caught.value.remedy == "set RECONCILE_SECRET_B"
+
+
+@pytest.mark.parametrize(
+    "name", ["PATH", "RECONCILE_GIT_TOKEN", "RECONCILE_SECRET_", "reconcile_secret_a", "RECONCILE_SECRETS"]
+)
+def test_a_variable_without_the_prefix_is_never_read(name):
+    with pytest.raises(SecretError, match="begin with RECONCILE_SECRET_") as caught:
+        _vault({name: "s3cret"}).clear("env", name)
+    assert "`secrets.variables` in the host configuration" in caught.value.remedy
+    assert "s3cret" not in str(caught.value)
+
+
+def test_the_host_may_have_another_prefix():
+    vault = _vault({"FLEET_A": "x", "RECONCILE_SECRET_A": "y"}, variables="FLEET_")
+    assert vault.clear("env", "FLEET_A") == "x"
+    with pytest.raises(SecretError, match="begin with FLEET_"):
+        vault.clear("env", "RECONCILE_SECRET_A")
+
+
+@pytest.mark.parametrize("prefix", ["RECONCILE_", "RECONCILE_GIT_", "RECON", "", "A-", "RECONCILE_SECRE"])
+def test_no_prefix_reaches_the_credentials_of_the_program(prefix):
+    with pytest.raises(ValueError, match="variables"):
+        HostConfig(secrets={"variables": prefix})
 
 
 @pytest.mark.parametrize(
@@ -32,47 +65,124 @@ def test_an_environment_variable_even_an_empty_one():
 )
 def test_a_file_without_its_last_line_break(tmp_path, written, read):
     (tmp_path / "f").write_bytes(written)
-    assert LocalVault({}).clear("file", str(tmp_path / "f")) == read
+    vault = _vault(folders=[str(tmp_path)])
+    assert vault.clear("file", str(tmp_path / "f")) == read
+    assert vault.clear("file", "f") == read
 
 
 def test_a_name_is_a_credential_of_a_systemd_unit(tmp_path, monkeypatch):
     (tmp_path / "kafka").write_text("secret")
-    assert LocalVault({"CREDENTIALS_DIRECTORY": str(tmp_path)}).clear("file", "kafka") == "secret"
+    variables = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    assert _vault(variables).clear("file", "kafka") == "secret"
+    assert _vault(variables, folders=["$CREDENTIALS_DIRECTORY"]).clear("file", "kafka") == "secret"
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SecretError, match="CREDENTIALS_DIRECTORY is not set"):
-        LocalVault({}).clear("file", "kafka")
+    for vault in (_vault(), _vault({"CREDENTIALS_DIRECTORY": "."}), _vault(variables, folders=["/nowhere"])):
+        with pytest.raises(SecretError, match="kafka does not exist in /"):
+            vault.clear("file", "kafka")
 
 
-@pytest.mark.parametrize("content", [None, b"\xff\xfe", b"x" * (LARGEST + 1)])
-def test_a_file_that_is_not_there_no_text_or_too_large(tmp_path, content):
+def test_without_a_list_the_folder_beside_the_users_host_file_counts(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "reconciler/secrets").mkdir(parents=True)
+    (tmp_path / "reconciler/secrets/f").write_text("mine")
+    assert _vault().clear("file", "f") == "mine"
+    assert _vault().clear("file", str(tmp_path / "reconciler/secrets/f")) == "mine"
+
+
+def test_a_name_is_looked_for_in_each_folder_in_their_order(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "both").write_text(folder)
+    (tmp_path / "b/second").write_text("b")
+    vault = _vault(folders=[str(tmp_path / "gone"), str(tmp_path / "a"), str(tmp_path / "b")])
+    assert vault.clear("file", "both") == "a"
+    assert vault.clear("file", "second") == "b"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "/etc/shadow",
+        "/proc/self/environ",
+        "//proc/self/environ",
+        "/dev/stdin",
+        "/sys/kernel/notes",
+        "{folder}",
+        "{folder}/",
+        "{folder}-other/f",
+        "{folder}/../other/f",
+        "/./etc/shadow",
+    ],
+)
+def test_a_file_outside_the_folders_is_never_opened(tmp_path, name):
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    for other in ("secrets-other", "other"):
+        (tmp_path / other).mkdir()
+        (tmp_path / other / "f").write_text("s3cret")
+    with pytest.raises(SecretError) as caught:
+        _vault(folders=[str(folder)]).clear("file", name.format(folder=folder))
+    assert "`secrets.folders`" in caught.value.remedy
+    assert "host configuration" in caught.value.remedy
+
+
+@pytest.mark.parametrize("kind", ["fifo", "folder", "link", "large", "open"])
+def test_what_is_no_safe_file_is_refused_at_once(tmp_path, kind):
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    path = folder / "f"
+    match kind:
+        case "fifo":
+            os.mkfifo(path)
+        case "folder":
+            path.mkdir()
+        case "link":
+            path.symlink_to("/etc/passwd")
+        case "large":
+            path.write_bytes(b"x" * (LARGEST + 1))
+        case "open":
+            path.write_text("x")
+            folder.chmod(0o777)
+    with pytest.raises(SecretError, match=str(path)):
+        _vault(folders=[str(folder)]).clear("file", str(path))
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe"])
+def test_a_file_that_is_not_there_or_no_text(tmp_path, content):
     if content is not None:
         (tmp_path / "f").write_bytes(content)
     with pytest.raises(SecretError, match=str(tmp_path)):
-        LocalVault({}).clear("file", str(tmp_path / "f"))
+        _vault(folders=[str(tmp_path)]).clear("file", str(tmp_path / "f"))
+
+
+def test_a_fifo_of_identities_does_not_hang(tmp_path, identity):
+    os.mkfifo(tmp_path / "id")
+    with pytest.raises(SecretError, match="regular file"):
+        _vault({"RECONCILE_AGE_IDENTITY_FILE": str(tmp_path / "id")}).clear("age", _age(identity, b"x"))
 
 
 def test_age_opens_with_an_identity_of_the_environment_or_of_a_file(tmp_path, identity):
     value = _age(identity, b"clear")
     (tmp_path / "id").write_text(f"# a comment\n\n{identity}\n")
-    assert LocalVault({"RECONCILE_AGE_IDENTITY": str(identity)}).clear("age", value) == "clear"
-    assert LocalVault({"RECONCILE_AGE_IDENTITY_FILE": str(tmp_path / "id")}).clear("age", value) == "clear"
-    assert LocalVault({}, tmp_path / "id").clear("age", value) == "clear"
+    assert _vault({"RECONCILE_AGE_IDENTITY": str(identity)}).clear("age", value) == "clear"
+    assert _vault({"RECONCILE_AGE_IDENTITY_FILE": str(tmp_path / "id")}).clear("age", value) == "clear"
+    assert _vault({}, tmp_path / "id").clear("age", value) == "clear"
 
 
 def test_age_says_what_is_missing(tmp_path, identity):
     value = _age(identity, b"clear")
     other = str(pyrage.x25519.Identity.generate())
     with pytest.raises(SecretError, match="no age identity is given"):
-        LocalVault({}).clear("age", value)
+        _vault({}).clear("age", value)
     with pytest.raises(SecretError, match="No matching keys"):
-        LocalVault({"RECONCILE_AGE_IDENTITY": other}).clear("age", value)
+        _vault({"RECONCILE_AGE_IDENTITY": other}).clear("age", value)
     with pytest.raises(SecretError, match="cannot be decrypted"):
-        LocalVault({"RECONCILE_AGE_IDENTITY": other}).opened("junk.age", b"junk")
+        _vault({"RECONCILE_AGE_IDENTITY": other}).opened("junk.age", b"junk")
 
 
 def test_a_bad_identity_is_never_quoted():
     with pytest.raises(SecretError) as caught:
-        LocalVault({"RECONCILE_AGE_IDENTITY": "AGE-SECRET-KEY-1OOPS"}).opened("x.age", b"")
+        _vault({"RECONCILE_AGE_IDENTITY": "AGE-SECRET-KEY-1OOPS"}).opened("x.age", b"")
     assert "OOPS" not in caught.value.message + caught.value.remedy
     assert caught.value.__cause__ is None
 
@@ -80,7 +190,7 @@ def test_a_bad_identity_is_never_quoted():
 def test_each_secret_is_looked_up_once(tmp_path):
     path = tmp_path / "f"
     path.write_text("one")
-    vault = LocalVault({})
+    vault = _vault(folders=[str(tmp_path)])
     assert vault.clear("file", str(path)) == "one"
     path.write_text("two")
     assert vault.clear("file", str(path)) == "one"

@@ -1,0 +1,65 @@
+"""Credentials of the program itself: each in a variable of its own, or in a file that another names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from reconciler.errors import UsageError
+from reconciler.host.files import FileRefused, read_regular
+
+GIT_TOKEN: Final = "RECONCILE_GIT_TOKEN"  # noqa: S105  (the variable's name)
+SOURCE_TOKEN: Final = "RECONCILE_SOURCE_TOKEN"  # noqa: S105
+WEBHOOK_SECRET: Final = "RECONCILE_WEBHOOK_SECRET"  # noqa: S105
+AGE_IDENTITY: Final = "RECONCILE_AGE_IDENTITY"
+
+ALL: Final = (GIT_TOKEN, SOURCE_TOKEN, WEBHOOK_SECRET, AGE_IDENTITY)
+
+LARGEST: Final = 64 * 1024
+"""Bytes that a file with a credential may have."""
+
+
+def file_variable(variable: str) -> str:
+    """The variable that names a file, in the place of the one that holds the credential."""
+    return f"{variable}_FILE"
+
+
+def read_credential(environment: Mapping[str, str], variable: str) -> str:
+    """A credential; empty where neither its variable nor the one of its file is set.
+
+    A file is read at every call, so that a new token counts without a restart.
+
+    Args:
+        environment: of the process.
+        variable: that holds it; `VARIABLE_FILE` may name a file instead.
+
+    Raises:
+        UsageError: both are set, or the file cannot be read or is empty.
+    """
+    other = file_variable(variable)
+    value, file = environment.get(variable, ""), environment.get(other, "")
+    if value and file:
+        raise UsageError(f"both {variable} and {other} are set", remedy="set one of them")
+    if not file:
+        return value
+    try:
+        text = read_regular(Path(file), limit=LARGEST).decode().strip()
+    except FileRefused as error:
+        raise UsageError(f"{other}: the file {file} {error}", remedy="correct the path or the file") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{other}: the file {file} is not UTF-8 text") from None
+    if not text:
+        raise UsageError(f"{other}: the file {file} is empty", remedy="write the credential into it")
+    return text
+
+
+def known_credentials(environment: Mapping[str, str]) -> list[str]:
+    """Every credential that is set, for masking; files that cannot be read now are left out."""
+    found = []
+    for variable in ALL:
+        try:
+            found.append(read_credential(environment, variable))
+        except UsageError:
+            found.append(environment.get(variable, ""))
+    return [text for text in found if text]

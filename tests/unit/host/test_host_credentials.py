@@ -1,0 +1,46 @@
+"""Credentials of the program: from a variable, or from a file that is read safely and at every use."""
+
+import os
+
+import pytest
+
+from reconciler.errors import UsageError
+from reconciler.host.credentials import GIT_TOKEN, WEBHOOK_SECRET, known_credentials, read_credential
+from reconciler.sources.credential import token
+
+FILE = f"{GIT_TOKEN}_FILE"
+
+
+def test_a_credential_from_a_variable_or_from_a_file(tmp_path):
+    path = tmp_path / "secret"
+    path.write_text("from-file\n")
+    assert read_credential({}, GIT_TOKEN) == ""
+    assert read_credential({GIT_TOKEN: "from-env"}, GIT_TOKEN) == "from-env"
+    assert read_credential({FILE: str(path)}, GIT_TOKEN) == "from-file"
+    path.write_text("renewed")
+    assert read_credential({FILE: str(path)}, GIT_TOKEN) == "renewed"
+    assert token({FILE: str(path)}, GIT_TOKEN) == "renewed"
+
+
+def test_two_credentials_an_empty_one_or_a_file_that_cannot_be_read_are_refused(tmp_path):
+    empty = tmp_path / "empty"
+    empty.write_text("\n")
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "binary").write_bytes(b"\xff")
+    with pytest.raises(UsageError, match="both"):
+        read_credential({GIT_TOKEN: "a", FILE: str(empty)}, GIT_TOKEN)
+    for name, said in (
+        ("empty", "is empty"),
+        ("none", "does not exist"),
+        ("fifo", "regular"),
+        ("binary", "UTF-8"),
+    ):
+        with pytest.raises(UsageError, match=f"{FILE}.*{said}"):
+            read_credential({FILE: str(tmp_path / name)}, GIT_TOKEN)
+
+
+def test_what_a_log_masks_is_every_credential_that_can_be_had(tmp_path):
+    (tmp_path / "token").write_text("from-file")
+    environment = {FILE: str(tmp_path / "token"), WEBHOOK_SECRET: "shared", "OTHER": "plain"}
+    assert sorted(known_credentials(environment)) == ["from-file", "shared"]
+    assert known_credentials({FILE: str(tmp_path / "gone")}) == []
