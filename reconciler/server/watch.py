@@ -36,6 +36,9 @@ CLEAN, CUT = 0, 5
 TENDING = 15.0
 """Seconds between looks at the store and at the outbox."""
 
+TRYING = 2.0
+"""Seconds between tries to write to a store that failed."""
+
 LAST_LOOK = 5.0
 """Seconds that the end of the watch waits for the store, to name the steps that are left."""
 
@@ -178,7 +181,7 @@ class Watch:
             self._board.pulses["store"] = time.monotonic() + TENDING + PATIENCE
             before = self._board.store
             try:
-                await store.remember("", {})
+                await store.probe()
                 self._board.outbox = await store.left()
                 self._board.store = ""
             except StateError as error:
@@ -186,7 +189,7 @@ class Watch:
                 if not before:
                     self._log.error("store failed", words=error.message, remedy=error.remedy)
             try:
-                async with asyncio.timeout(TENDING):
+                async with asyncio.timeout(TRYING if self._board.store else TENDING):
                     await self._tasks.stop.wait()
             except TimeoutError:
                 continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -14,12 +15,16 @@ from typing import Concatenate, ParamSpec, TypeVar
 from reconciler.errors import StateError
 from reconciler.store.locks import waiting
 from reconciler.store.schema import APPLICATION, MIGRATIONS
+from reconciler.store.state_file import FileIdentity, prepare_file
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 PATIENCE = 30.0
 """Seconds to wait for another process that is writing."""
+
+_TRY = 500
+"""Milliseconds of one try to get the file while another process writes: a close waits no longer."""
 
 _LOCAL = "name a writable folder on a local disk with --state"
 _AWAY = "move it away to begin a new history, or name another folder with --state; nodes are not affected"
@@ -60,7 +65,16 @@ class Database:
         opening = self._thread.submit(_opened, path)
         if opening.exception() is not None:
             self._thread.shutdown()
-        self._connection = opening.result()
+        self._connection, self._identity = opening.result()
+        self._closing = False
+
+    def check(self) -> None:
+        """Nothing, where the file under the path is still the one that is open.
+
+        Raises:
+            StateError: it was removed or replaced.
+        """
+        self._identity.check()
 
     async def read(
         self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
@@ -75,7 +89,8 @@ class Database:
         return await self._run("BEGIN IMMEDIATE", partial(work, self._connection, *args, **kwargs))
 
     def close(self) -> None:
-        """Finish what was asked for and close the file."""
+        """Finish what was asked for and close the file; who waits for another process gives up."""
+        self._closing = True
         self._thread.submit(self._connection.close)
         self._thread.shutdown()
 
@@ -83,24 +98,51 @@ class Database:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._transaction, begin, work)
 
     def _transaction(self, begin: str, work: Callable[[], T]) -> T:
+        self._identity.check()
+        end = time.monotonic() + PATIENCE
         try:
-            with self._connection:
-                self._connection.execute(begin)
-                return work()
+            while True:
+                try:
+                    return self._tried(begin, work)
+                except _Busy as busy:
+                    if self._closing or time.monotonic() >= end:
+                        raise busy.error from None
         except sqlite3.Error as error:
             raise in_words(self._path, error) from error
 
+    def _tried(self, begin: str, work: Callable[[], T]) -> T:
+        begun = False
+        try:
+            with self._connection:
+                self._connection.execute(begin)
+                begun = begin != "BEGIN"  # which takes no lock yet, and may be repeated as a whole
+                return work()
+        except sqlite3.OperationalError as error:
+            if not begun and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+                raise _Busy(error) from error
+            raise
 
-def _opened(path: Path) -> sqlite3.Connection:
+
+class _Busy(Exception):
+    """Another process writes; nothing was done, and the same may be tried again."""
+
+    def __init__(self, error: sqlite3.Error) -> None:
+        super().__init__()
+        self.error = error
+
+
+def _opened(path: Path) -> tuple[sqlite3.Connection, FileIdentity]:
     with waiting(path.with_name(f"{path.name}.lock")), ExitStack() as stack:
+        prepare_file(path)
         try:
             connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
             stack.callback(connection.close)
             _prepare(connection, path)
         except sqlite3.Error as error:
             raise in_words(path, error) from error
+        identity = FileIdentity(path)
         stack.pop_all()
-    return connection
+    return connection, identity
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
@@ -113,6 +155,9 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         )
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")  # makes the files beside it, so that their identity is known
+    connection.execute(f"PRAGMA busy_timeout = {_TRY}")
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:

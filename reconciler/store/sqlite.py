@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -89,6 +90,7 @@ class Store:
         Raises:
             ClusterBusy: another run holds it.
         """
+        self._database.check()  # first: a lock file would make the folder anew where it was moved away
         with holding(self._folder / "locks", cluster):
             self._epochs[cluster] = await self._database.write(facts.next_epoch, cluster, self._clock())
             try:
@@ -165,6 +167,19 @@ class Store:
         """Write down that the sink did not take a message, and why; a few refusals end its journey."""
         await self._database.write(outbox.unsent, letter, error, refused=refused)
 
+    async def probe(self) -> None:
+        """Write something that changes nothing, to the disk and back.
+
+        Raises:
+            StateError: the store cannot be written; says why.
+        """
+        await self._database.write(_rewrite_version)
+
     async def left(self) -> int:
         """How many messages are still to be delivered."""
         return await self._database.read(outbox.left)
+
+
+def _rewrite_version(connection: sqlite3.Connection) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    connection.execute(f"PRAGMA user_version = {version:d}")
