@@ -73,6 +73,13 @@ def watch(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only report drift; no node is changed.")
     ] = False,
+    uncommitted: Annotated[
+        bool,
+        typer.Option(
+            "--uncommitted",
+            help="In a git work tree follow files as they are saved, not the commit that is checked out.",
+        ),
+    ] = False,
     only: Only = "",
     interval: Annotated[
         str, typer.Option(metavar="TIME", help="Look for drift so long after each pass.")
@@ -116,6 +123,7 @@ def watch(
         ref=ref,
         path=path,
         sha256=sha256,
+        uncommitted=uncommitted,
         only=only,
         dry_run=dry_run,
         interval=options.duration(interval, name="--interval"),

@@ -57,6 +57,7 @@ def watch(options: Options, stream: TextIO) -> int:
         cache=options.state / CACHE,
         trust=options.trust,
         environment=options.host.environment,
+        saved=options.uncommitted,
     )
     with ExitStack() as stack:
         # What anything else writes to standard error goes the same way: a full pipe would hold it up, too.

@@ -35,6 +35,7 @@ class Options:
         source: folder, git URL or path, or tarball, as the operator wrote it.
         state: the state directory.
         host: what this machine allows.
+        uncommitted: whether a folder in a git work tree is followed as its files are saved, not as committed.
         only: one cluster's or node's name; empty for all.
         interval: seconds after a pass until the nodes are looked at again.
         poll: seconds after which the source is asked again.
@@ -51,6 +52,7 @@ class Options:
     ref: str = ""
     path: str = ""
     sha256: str = ""
+    uncommitted: bool = False
     only: str = ""
     dry_run: bool = False
     interval: float = 300.0

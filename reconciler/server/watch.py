@@ -16,7 +16,7 @@ from reconciler.desired.fleet import Fleet
 from reconciler.errors import StateError
 from reconciler.server.board import Board
 from reconciler.server.cluster import PATIENCE, Pass, Surroundings
-from reconciler.server.files import follow
+from reconciler.server.files import FileEvents, commits_of, files_below, follow
 from reconciler.server.http_listener import HttpListener
 from reconciler.server.intake import Intake, Reading
 from reconciler.server.log_writer import LogState
@@ -28,6 +28,7 @@ from reconciler.server.supervision import Supervision
 from reconciler.server.unexpected import REPORT, name_error, trace_error
 from reconciler.server.web import Endpoints, bound
 from reconciler.sources.folder import FolderSource
+from reconciler.sources.git import GitSource
 from reconciler.store.sqlite import Store
 
 CLEAN, CUT = 0, 5
@@ -105,6 +106,7 @@ class Watch:
             "watch began",
             version=__version__,
             source=options.source,
+            **_followed(self._equipment.source),
             dry_run=options.dry_run,
             listen=where,
             interval=options.interval,
@@ -113,9 +115,9 @@ class Watch:
         spawn(self._intake.run, "source")
         if (store := self._equipment.store) is not None:
             spawn(lambda: self._tend(store), "store")
-        if isinstance(self._equipment.source, FolderSource):
-            folder, stop = self._equipment.source.folder, self._tasks.stop
-            spawn(lambda: follow(folder, lambda: self._intake.ask("files"), self._log, stop=stop), "files")
+        if (events := _file_events(self._equipment.source)) is not None:
+            stop = self._tasks.stop
+            spawn(lambda: follow(events, lambda: self._intake.ask("files"), self._log, stop=stop), "files")
 
     def _halt(self) -> None:
         """Begin nothing more from this moment on: the signal itself calls this, not a task that it wakes."""
@@ -221,6 +223,24 @@ class Watch:
             )
             async with listener.serving():
                 yield str(Address(*opened.getsockname()[:2]))
+
+
+def _followed(source: Source) -> dict[str, str]:
+    """What of a folder is followed, for the first line of the log."""
+    if isinstance(source, GitSource) and source.work:
+        return {
+            "follows": f"the commit checked out in {source.work.top}; saved files only with --uncommitted"
+        }
+    if isinstance(source, FolderSource):
+        return {"follows": f"the files in {source.folder} as they are saved"}
+    return {}
+
+
+def _file_events(source: Source) -> FileEvents | None:
+    """Which changes on disk ask for a look at a source; None where none does."""
+    if isinstance(source, GitSource) and source.work:
+        return commits_of(source.work)
+    return files_below(source.folder) if isinstance(source, FolderSource) else None
 
 
 @contextmanager

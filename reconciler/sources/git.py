@@ -17,7 +17,7 @@ from reconciler.sources.address import Address
 from reconciler.sources.git_access import access
 from reconciler.sources.git_command import SECONDS, GitFailed, Repository
 from reconciler.sources.git_copy import Copy
-from reconciler.sources.git_discovery import check_repository
+from reconciler.sources.git_discovery import WorkTree, check_repository
 from reconciler.sources.git_refs import checked
 from reconciler.sources.git_tree import Damaged, Place
 from reconciler.sources.limits import LIMITS, Limits
@@ -41,6 +41,7 @@ class GitSource:
         seconds: for one git command, and for waiting until another process has fetched.
         trust: whose signature a commit, or the tag that `ref` names, has to have; None where none is asked.
         environment: of the process, which gives the credential.
+        work: the work tree whose checked-out commit this is, for whoever waits for the next; None for none.
     """
 
     def __init__(
@@ -54,10 +55,12 @@ class GitSource:
         seconds: float = SECONDS,
         trust: Trust | None = None,
         environment: Mapping[str, str] = os.environ,
+        work: WorkTree | None = None,
     ) -> None:
         self.place = place
         self.ref = checked(ref) if ref else ""
         self.seconds = seconds
+        self.work = work
         self._looked_at = Place(place.shown, path, limits)
         self._folder = cache / "git" / hashlib.sha256(place.url.encode()).hexdigest()[:32]
         self._trust = trust

@@ -136,7 +136,7 @@ def _looked_at(repository: pygit2.Repository, tree: pygit2.Tree, place: Place, c
     if found is None:
         raise SourceError(
             f"{place.where}: there is no folder {shown(place.path)} at {commit}",
-            remedy=f"Look at --path; at its top are: {', '.join(_top(tree))}.",
+            remedy=f"Commit it, or look at the path; at the top are: {', '.join(_top(tree))}.",
         )
     return found
 

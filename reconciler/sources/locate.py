@@ -14,7 +14,7 @@ from reconciler.errors import SourceError, UsageError
 from reconciler.sources.address import ALIKE_SCP, Address, address, shown
 from reconciler.sources.folder import FolderSource
 from reconciler.sources.git import GitSource
-from reconciler.sources.git_discovery import NAME, find_work_tree, is_bare
+from reconciler.sources.git_discovery import NAME, WorkTree, find_work_tree, is_bare
 from reconciler.sources.layout import clean
 from reconciler.sources.tarball import Packing, TarballFile, TarballUrl
 from reconciler.sources.trust import Trust
@@ -36,10 +36,12 @@ class _Wish:
     cache: Path
     trust: Trust | None = None
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
+    saved: bool | None = None
 
-    def git(self, place: Address, *, below: str = "") -> Source:
+    def git(self, place: Address, *, below: str = "", work: WorkTree | None = None) -> Source:
         self.without(kind="git repository", sha256=self.sha256)
         path = "/".join(part for part in (below, self.path) if part)
+        self.without_saved()
         return GitSource(
             place,
             ref=self.ref,
@@ -47,10 +49,12 @@ class _Wish:
             cache=self.cache,
             trust=self.trust,
             environment=self.environment,
+            work=work,
         )
 
     def tarball(self, file: Path | Address) -> Source:
         self.without(kind="tarball", ref=self.ref)
+        self.without_saved()
         packing = Packing(self.path, self.sha256, trust=self.trust)
         if isinstance(file, Path):
             return TarballFile(file, packing)
@@ -59,6 +63,13 @@ class _Wish:
     def folder(self, folder: Path) -> Source:
         self.without(kind="folder", sha256=self.sha256)
         return FolderSource(folder / self.path, trust=self.trust)
+
+    def without_saved(self) -> None:
+        if self.saved:
+            raise UsageError(
+                "--uncommitted is for a folder, whose files are read as they are saved",
+                remedy="Leave it out, or name a folder, without --ref.",
+            )
 
     @staticmethod
     def without(*, kind: str, **options: str) -> None:
@@ -80,6 +91,7 @@ def locate(
     cache: Path,
     trust: Trust | None = None,
     environment: Mapping[str, str] = os.environ,
+    saved: bool | None = None,
 ) -> Source:
     """The source that a text names; nothing is read or asked yet, but for looking at local paths.
 
@@ -94,12 +106,14 @@ def locate(
         cache: where copies are kept; made when needed.
         trust: whose signature every revision has to have; None where none is asked.
         environment: of the process, which gives the tokens of sources.
+        saved: whether a folder in a work tree stands for its files as they are saved, or, where False, for
+            the commit that is checked out; None for as they are saved, unless `ref` says otherwise.
 
     Raises:
         UsageError: the text is no kind of source, or an option does not fit it.
         SourceError: there is no such folder or file.
     """
-    wish = _Wish(ref.strip(), _folder_name(path), _digest(sha256), cache, trust, environment)
+    wish = _Wish(ref.strip(), _folder_name(path), _digest(sha256), cache, trust, environment, saved)
     if "://" in text:
         return _remote(text, wish)
     place = Path(text or ".").expanduser()
@@ -189,7 +203,10 @@ def _local(place: Path, wish: _Wish) -> Source:
                 f"the folder {place} holds a bare repository, and no files of desired state",
                 remedy=f"To read the repository, name it file://{real}",
             )
-        return _in_working_tree(real, wish) if wish.ref else wish.folder(real)
+        if wish.ref:
+            return _in_work_tree(real, find_work_tree(real), wish)
+        work = find_work_tree(real) if wish.saved is False else None
+        return _in_work_tree(real, work, wish) if work else wish.folder(real)
     if place.is_file():
         if not ARCHIVE.search(place.name):
             raise UsageError(
@@ -202,15 +219,15 @@ def _local(place: Path, wish: _Wish) -> Source:
     raise SourceError(f"there is no {kind} {place}", remedy=f"Look at the path.{hint}")
 
 
-def _in_working_tree(folder: Path, wish: _Wish) -> Source:
-    work = find_work_tree(folder)
+def _in_work_tree(folder: Path, work: WorkTree | None, wish: _Wish) -> Source:
+    """The commit that `--ref` names, or else the one that is checked out."""
     if work is None:
         raise UsageError(
             f"--ref is for a git repository, and the folder {folder} lies in none",
             remedy="Leave --ref out, or name a repository.",
         )
     below = folder.relative_to(work.top).as_posix()
-    return wish.git(_on_disk(work.top), below="" if below == "." else below)
+    return wish.git(_on_disk(work.top), below="" if below == "." else below, work=None if wish.ref else work)
 
 
 def _explicit(folder: Path) -> Path:

@@ -9,7 +9,7 @@ import sys
 import tarfile
 
 import pytest
-from support_git import ALONE
+from support_git import ALONE, Repository, git
 from watch_process import Stage, fleet_file
 
 from reconciler.store.sqlite import Store
@@ -41,6 +41,49 @@ async def test_saving_a_file_of_the_folder_is_enough(stage):
         (folder / "fleet.yaml").touch()  # the same content is the same revision
         await asyncio.sleep(0.6)
         assert [line["event"] for line in watch.lines[changed:] if line["event"] != "pass ended"] == []
+
+
+async def test_in_a_work_tree_the_commit_counts_and_not_what_is_saved(stage):
+    folder = str(stage.repository.folder)
+    async with stage.watch("--interval", "1h", "--poll", "0.2s", source=folder) as watch:
+        assert f"the commit checked out in {folder}" in watch.lines[0]["follows"]
+        await watch.until(settled)
+        stage.repository.write({"fleet.yaml": fleet_file(stage.addresses, "block_new_session")})
+        before = await same_looks(watch)
+        async with asyncio.timeout(30):
+            while await same_looks(watch) < before + 2:
+                await asyncio.sleep(0.05)
+        assert stage.changes() == []
+        commit = stage.repository.commit({}, "Now it counts")
+        read = await watch.said("revision read", revision=commit[:12])
+        await watch.said("pass ended", cluster="live", result="applied")
+        assert read["trigger"] in {"files", "poll"}
+        assert await stage.mode(LIVE[0]) == "block_new_session"
+
+
+async def same_looks(watch):
+    """How often the source had nothing new."""
+    lines = (await watch.get("/metrics")).text.splitlines()
+    return sum(float(line.split()[-1]) for line in lines if 'source_looks_total{result="same"}' in line)
+
+
+async def test_a_commit_in_a_linked_work_tree_is_seen_without_polling(stage):
+    git(stage.repository.folder, "worktree", "add", "--quiet", "-b", "side", str(stage.folder / "side"))
+    side = Repository(stage.folder / "side")
+    async with stage.watch("--interval", "1h", "--poll", "1h", source=str(side.folder)) as watch:
+        await watch.until(settled)
+        stage.repository.commit({"fleet.yaml": "clusters: []\n"}, "On another branch")
+        side.commit({"fleet.yaml": fleet_file(stage.addresses, "block_new_session")}, "Here")
+        await watch.said("pass ended", cluster="live", result="applied", trigger="files")
+
+
+async def test_what_is_saved_counts_where_the_command_line_says_so(stage):
+    folder = str(stage.repository.folder)
+    async with stage.watch("--interval", "1h", "--poll", "1h", "--uncommitted", source=folder) as watch:
+        assert "as they are saved" in watch.lines[0]["follows"]
+        await watch.until(settled)
+        stage.repository.write({"fleet.yaml": fleet_file(stage.addresses, "block_new_session")})
+        await watch.said("pass ended", cluster="live", result="applied", trigger="files")
 
 
 def pack(path, text):
