@@ -8,8 +8,10 @@ import scenes
 from mutation import Mutant, edit
 from scenes import regular, sora
 
-from reconciler.drivers.sora import founding, guards, judge, rules, tasks
+from reconciler.drivers.sora import founding, guards, judge, rules, stopped, tasks
 from reconciler.drivers.sora.chain import Chain
+from reconciler.drivers.sora.history import knowledge_of
+from reconciler.drivers.sora.picture import places_of
 
 RISKY = "planner and judgement"
 ANY_REGISTER = edit(rules.against_register, "if majority(half):", "if True:")
@@ -20,18 +22,22 @@ NONE_TO_SPARE = edit(guards.sparing_nobody, "left < rules.SPARE", "False")
 ANY_MEMBERSHIP = edit(
     judge._removable, "membership != before or not picture.agreed", "target not in membership.names"
 )
-CUT_OFF_IS_DEAD = edit(tasks._unwanted, "elif not picture.down(name):", "elif False:")
-PURGE_UNSEEN = edit(judge._purge, "if not picture.down(target):", "if False:")
+CUT_OFF_IS_DEAD = edit(
+    tasks._unwanted,
+    "if proof.proof in {Proof.SEEN, Proof.ANSWERS}:",
+    """if enough(picture, membership):
+        piles.put("dead", name)
+    elif proof.proof in {Proof.SEEN, Proof.ANSWERS}:""",
+)
+PURGE_UNSEEN = edit(judge._purge, "if not proof.enough(word=bool(word)):", "if False:")
 RASH_FOUNDING = edit(
     founding.founding,
-    "return None, tuple(_lost(entry, picture)) or tuple(_unclear(entry, picture))",
-    "return {}, ()",
+    "if outcome is Outcome.INITIALISE:",
+    "if outcome is not Outcome.UNREACHABLE:",
 )
-INIT_UNSEEN = edit(
-    judge._founded_on,
-    "if not (picture.blank(name) if word else isinstance(answer, Absent)):",
-    "if False:",
-)
+INIT_UNSEEN = edit(judge._founded_on, "if outcome.allowed and not", "if True or not")
+BLIND_TO_EARLIER = edit(places_of, "*told, *history.nodes}", "*told}")
+NONE_REQUIRED = edit(founding._unanswered, "if one.required and", "if False and")
 
 ONE_AWAY = sora(regular(4, outside=[3], down=[2]), (0, 1, 2, 3))
 THREE_OF_FOUR = sora(regular(4, down=[3]), (0, 1, 3))
@@ -43,6 +49,10 @@ NEW_AND_OLD = sora(scenes.cut_off(regular(5, outside=[3, 4]), 0), (0, 3, 4), cho
 ONE_MORE = sora(regular(4, outside=[3]), range(4), faults=2)
 ONE_LESS = sora(regular(5), range(4), faults=2)
 DEAD = sora(regular(5, down=[4]), range(4), choices=scenes.PERMISSIVE)
+UNKNOWN = sora(scenes.cut_off(regular(5), 4), range(4), choices=scenes.PERMISSIVE, hidden=(4,))
+REPLACED = sora(regular(6, outside=[3, 4, 5]), (3, 4, 5), named=(0, 1, 2), faults=1)
+DIED = sora(regular(6, outside=[3, 4, 5], down=[0, 1, 2]), (3, 4, 5), named=(0, 1, 2))
+REMEMBERED = sora(regular(6, outside=[3, 4, 5], down=[0, 1, 2]), (3, 4, 5), members=(0, 1, 2))
 
 
 SORA = (
@@ -131,7 +141,7 @@ SORA = (
     Mutant(
         "guard purge-alive",
         "believes members, not the node",
-        edit(guards.purging_alive, "picture.down(step.node)", "picture.away(step.node)"),
+        edit(guards._proven, "return proof.enough(word=counts)", "return picture.away(name)"),
         CUT_OFF,
         (CUT_OFF_IS_DEAD, PURGE_UNSEEN),
         RISKY,
@@ -139,10 +149,41 @@ SORA = (
     Mutant(
         "guard double-init",
         "gone",
-        edit(guards._against_init, "if not entry.initialise or not picture.blank(name):", "if False:"),
+        edit(guards._against_init, "if not outcome.allowed:", "return ''\n    if False:"),
         NEW_AND_OLD,
         (RASH_FOUNDING, INIT_UNSEEN),
         RISKY,
+    ),
+    Mutant(
+        "nodes of earlier",
+        "not asked",
+        BLIND_TO_EARLIER,
+        REPLACED,
+        (NONE_REQUIRED,),
+        "that they have to answer themselves",
+    ),
+    Mutant("nodes of earlier", "need not answer", NONE_REQUIRED, DIED),
+    Mutant(
+        "nodes of earlier",
+        "known as members, taken for merely named",
+        edit(knowledge_of, "if history.existed:", "if False:"),
+        REMEMBERED,
+    ),
+    Mutant(
+        "proof of a stop",
+        "asks no address",
+        edit(stopped.stopped, "_reply(picture, name, answers.get(place, own))", "Reply.SILENT"),
+        CUT_OFF,
+    ),
+    Mutant(
+        "proof of a stop",
+        "takes what could not be asked for silent",
+        edit(
+            stopped.stopped,
+            "for reply, proof, words in _ORDER:",
+            "for reply, proof, words in _ORDER[:2]:",
+        ),
+        UNKNOWN,
     ),
     Mutant("rule of registering", "gone", ANY_REGISTER, ONE_MORE),
     Mutant(

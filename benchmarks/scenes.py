@@ -41,11 +41,12 @@ def sora(
     faults: int = 1,
     choices: Choices = states.LITERAL,
     at_once: int = 1,
+    **known: tuple[int, ...],
 ) -> Scene:
-    """A Sora cluster in which a commit names these nodes."""
+    """A Sora cluster in which a commit names these nodes; `known` is what `states.Commit` has of the past."""
 
     def walked() -> Explored:
-        ground = states.ground(states.Commit("", world, tuple(wanted), at_once), choices)
+        ground = states.ground(states.Commit("", world, tuple(wanted), at_once, **known), choices)
         rehearsal = Rehearsal(ground)
         return explore([rehearsal.begin(world, faults=faults)], rehearsal.moves, most=MOST)
 

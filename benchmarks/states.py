@@ -26,6 +26,7 @@ from reconciler.drivers.sora import machine
 from reconciler.drivers.sora.choices import Choices, Listing, Minority, Permit, Repeat
 from reconciler.drivers.sora.cluster import State, formed, fresh, registered
 from reconciler.drivers.sora.guards import GUARDS
+from reconciler.drivers.sora.history import Earlier, History
 from reconciler.drivers.sora.membership import Roster
 from reconciler.drivers.sora.rehearsal import SoraPlay
 from reconciler.drivers.sora.schema import NodeView, SoraCluster, SoraDesired
@@ -53,12 +54,18 @@ class Commit(NamedTuple):
         world: nodes in the order: members, spare regular, temporary ones.
         wanted: numbers of the nodes that the fleet file names.
         at_once: how many steps may be under way.
+        named: numbers of the nodes that an earlier revision named.
+        members: numbers of the nodes that the store knows as members.
+        hidden: numbers of the nodes whose API this host cannot ask.
     """
 
     story: str
     world: State
     wanted: tuple[int, ...]
     at_once: int = 1
+    named: tuple[int, ...] = ()
+    members: tuple[int, ...] = ()
+    hidden: tuple[int, ...] = ()
 
 
 def commits(regular: int, temporary: int) -> Iterator[Commit]:
@@ -91,13 +98,25 @@ def desired(commit: Commit) -> SoraDesired:
     nodes = [
         {
             "name": named[number],
-            "api": f"http://{named[number].partition('@')[2]}:3000/",
+            "api": _api(named[number]),
             "temporary": commit.world[number].temporary,
         }
         for number in commit.wanted
     ]
-    entry = {"name": "live", "kind": "sora", "stop": ["stop", "{node}"], "nodes": nodes}
-    return SoraDesired(SoraCluster.model_validate({**entry, "concurrency": commit.at_once}))
+    entry = {"name": "live", "kind": "sora", "stop": ["stop", "{node}"], "nodes": nodes, "initialise": True}
+    earlier = {
+        named[number]: Earlier(
+            (_api(named[number]),), number in commit.members, regular=True, required=number in commit.named
+        )
+        for number in sorted({*commit.named, *commit.members})
+        if not commit.world[number].temporary
+    }
+    cluster = SoraCluster.model_validate({**entry, "concurrency": commit.at_once})
+    return SoraDesired(cluster, history=History(earlier, bool(commit.members), revision="0" * 12))
+
+
+def _api(name: str) -> str:
+    return f"http://{name.partition('@')[2]}:3000/"
 
 
 def ground(commit: Commit, choices: Choices, guards: Sequence[Guard] = GUARDS) -> Ground[State]:
@@ -108,7 +127,9 @@ def ground(commit: Commit, choices: Choices, guards: Sequence[Guard] = GUARDS) -
         return not verdicts(Case(plan, wanted.entry, wanted, observed), guards)
 
     members = registered(commit.world).bit_count()
-    return Ground(SoraPlay(wanted, Roster(tuple(names(commit.world))), choices, members), weigh)
+    named = names(commit.world)
+    hidden = frozenset(named[number] for number in commit.hidden)
+    return Ground(SoraPlay(wanted, Roster(tuple(named)), choices, members, hidden), weigh)
 
 
 def main() -> None:

@@ -87,7 +87,16 @@ class NodeError(ReconcilerError):
 
 
 class NodeUnreachable(NodeError):
-    """No answer, or not a whole one: whether the call had an effect is not known."""
+    """No answer, or not a whole one: whether the call had an effect is not known.
+
+    Args:
+        sign: what the attempt tells of the address all the same: `silent`, `alive` or `unasked`, as
+            `core.observation.Sign` has them.
+    """
+
+    def __init__(self, node: str, reason: str, *, remedy: str = "", sign: str = "silent") -> None:
+        super().__init__(node, reason, remedy=remedy)
+        self.sign = sign
 
 
 class NodeUnauthorized(NodeError):

@@ -10,6 +10,7 @@ import typer
 
 from reconciler.cli.options import (
     AllowedSigners,
+    BaseRef,
     HostConfigFile,
     NoColor,
     Ref,
@@ -19,6 +20,7 @@ from reconciler.cli.options import (
     Shape,
     State,
     Within,
+    base_of,
     new_app,
     state_folder,
     trust_of,
@@ -49,6 +51,7 @@ def check(
     ref: Ref = "",
     path: Within = "",
     sha256: Sha256 = "",
+    base: BaseRef = "",
     only: Annotated[str, typer.Option(metavar="NAME", help="Only this cluster.")] = "",
     faults: Annotated[
         int, typer.Option("--faults", min=0, max=3, help="How many failures, cuts and lost calls at most.")
@@ -90,6 +93,7 @@ def check(
         only=only,
         host=host,
         state=state_folder(host, state),
+        base=base_of(host, base),
         trust=trust_of(host, require_signed, allowed_signers, revoked_signers),
     )
     seen = _of_file(order, terminal) if is_plan(source) else look.planned(order, terminal)

@@ -19,6 +19,7 @@ from reconciler.desired.fleet import Fleet, load
 from reconciler.drivers.registry import DRIVERS
 from reconciler.drivers.wire import HttpWire
 from reconciler.engine.planfile import Notes
+from reconciler.engine.prior import NO_BASE, Base, retraced
 from reconciler.engine.survey import Survey, survey
 from reconciler.engine.trace import traced
 from reconciler.host.host import Host
@@ -56,6 +57,7 @@ class Order:
     trigger: str = "command"
     out: Path | None = None
     trust: Trust | None = None
+    base: Base = NO_BASE
 
 
 def dry_run(order: Order, terminal: Terminal) -> int:
@@ -160,7 +162,9 @@ async def looked(fleet: Fleet, order: Order, terminal: Terminal, memory: Memory)
         ReconcilerError: the files are wrong, or the order names nothing in them.
     """
     named = order.trigger == "rollback"
-    memory = await traced(memory, fleet, source_of(order), drivers=DRIVERS, named=named)
+    source = source_of(order)
+    memory = await traced(memory, fleet, source, drivers=DRIVERS, named=named)
+    memory = await retraced(memory, fleet, source, drivers=DRIVERS, base=order.base)
     async with HttpWire() as wire:
         with watching(terminal) as listener:
             return await survey(

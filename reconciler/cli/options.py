@@ -11,6 +11,7 @@ import typer
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
+    from reconciler.engine.prior import Base
     from reconciler.host.host import Host
     from reconciler.sources.trust import Trust
 
@@ -37,9 +38,14 @@ ENVIRONMENT = {
     "RECONCILE_REVOKED_SIGNERS": "whose no longer do, like --revoked-signers",
     "RECONCILE_AGE_IDENTITY": "age identities that open ${age:…} values and .age files, one a line",
     "RECONCILE_AGE_IDENTITY_FILE": "a file of such identities, instead",
+    "RECONCILE_BASE": "what the revision is to be merged into, like --base",
     "RECONCILE_DEBUG": "1 shows tracebacks with errors",
 }
 """Environment variables that every command reads."""
+
+
+CI_BASES = ("CI_MERGE_REQUEST_DIFF_BASE_SHA", "GITHUB_BASE_REF")
+"""Variables by which GitLab CI and GitHub Actions tell what a merge or pull request goes into."""
 
 
 class Format(StrEnum):
@@ -63,6 +69,14 @@ Source = Annotated[
 Ref = Annotated[str, typer.Option(metavar="REF", help="Branch, tag or commit of a git source.")]
 Within = Annotated[str, typer.Option(metavar="FOLDER", help="Folder within the source.")]
 Sha256 = Annotated[str, typer.Option(metavar="HEX", help="What a tarball's SHA-256 has to be.")]
+BaseRef = Annotated[
+    str,
+    typer.Option(
+        "--base",
+        metavar="REF",
+        help="What a git revision is to be merged into; without it, its first parent stood before.",
+    ),
+]
 Only = Annotated[str, typer.Option(metavar="NAME", help="Only this cluster, or only this node.")]
 State = Annotated[Path | None, typer.Option(metavar="DIR", help="Where the journal and the history are.")]
 HostConfigFile = Annotated[
@@ -155,6 +169,21 @@ def trust_of(
     from reconciler.sources.trust import Trust  # noqa: PLC0415  (--help stays quick)
 
     return Trust(required.value, allowed.absolute(), revoked.absolute() if revoked else None)
+
+
+def base_of(host: Host, given: str) -> Base:
+    """What the revision is to be merged into: as the option says, else the environment or the CI system.
+
+    Args:
+        host: its environment.
+        given: as `--base` says; empty where it is not given.
+    """
+    from reconciler.engine.prior import Base  # noqa: PLC0415  (--help stays quick)
+
+    if own := given or host.environment.get("RECONCILE_BASE", ""):
+        return Base(own)
+    named = ((name, host.environment.get(name, "")) for name in CI_BASES)
+    return next((Base(ref, name) for name, ref in named if ref), Base())
 
 
 def _signing(text: str) -> Signing | None:

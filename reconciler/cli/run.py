@@ -12,6 +12,7 @@ from reconciler.cli.options import (
     ENVIRONMENT,
     STATUSES,
     AllowedSigners,
+    BaseRef,
     Format,
     HostConfigFile,
     NoColor,
@@ -23,6 +24,7 @@ from reconciler.cli.options import (
     Source,
     State,
     Within,
+    base_of,
     columns,
     new_app,
     state_folder,
@@ -53,6 +55,7 @@ def run(
     ref: Ref = "",
     path: Within = "",
     sha256: Sha256 = "",
+    base: BaseRef = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only plan; no node is changed.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Apply without asking.")] = False,
     format: Annotated[  # noqa: A002  (the option's name)
@@ -123,6 +126,7 @@ def run(
         detailed_exitcode=detailed_exitcode,
         check=format is Format.MARKDOWN and check is not False,
         out=out,
+        base=base_of(host, base),
         trust=trust_of(host, require_signed, allowed_signers, revoked_signers),
     )
     terminal = Terminal.here(no_color=no_color, for_people=format is Format.TEXT)

@@ -60,6 +60,7 @@ class Past:
 
     Args:
         nodes: how many nodes the last applied desired state named; 0 where nothing was applied.
+        names: their names; empty where an older version of this program wrote down their number alone.
         source: where that desired state was read; empty where it is not known.
         changed: (node, hours ago) of every change that is still in somebody's window.
         suspended: suspensions by command that hold for it.
@@ -77,6 +78,7 @@ class Past:
     applied: Revision | None = None
     descent: Descent = Descent.UNKNOWN
     source: str = ""
+    names: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,15 +35,24 @@ def blast_radius(case: Case) -> Iterator[Violation]:
 
 
 def shrinking(case: Case) -> Iterator[Violation]:
-    """A source that suddenly names far fewer nodes, or none, is more often a mistake than a wish."""
+    """A source that suddenly lets many nodes go, or all, is more often a mistake than a wish.
+
+    What counts is which nodes go, by name: others in their place make up for nothing, because the old ones
+    are left alone or removed all the same.
+    """
     before, now = case.past.nodes, case.plan.nodes
+    names = {node.name for node in case.entry.members()}
+    gone = sorted(case.past.names - names) if case.past.names else []
+    count = len(gone) if case.past.names else before - now
     limit = amount_of(case.policy.max_shrink, before) if before else 0
-    if before and (not now or before - now > limit):
+    whole = count >= before
+    if before and count and (whole or count > limit):
+        listed = f" ({', '.join(gone[:5])}{' …' if len(gone) > 5 else ''})" if gone else ""  # noqa: PLR2004
         yield Violation(
             "desired-shrank",
             case.plan.cluster,
-            f"{case.plan.cluster}: the desired state names {now or 'no'} nodes, the last applied one named "
-            f"{before}; at most {limit} may go at once{'' if now else ', and never all'}",
+            f"{case.plan.cluster}: {count} of the {before} nodes that stood in the fleet file before are no "
+            f"longer named{listed}; at most {limit} may go at once{', and never all' if whole else ''}",
             "if that is meant, remove them in several commits, or set an override in the fleet file",
         )
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Generic, TypeAlias, TypeVar
 
 T = TypeVar("T")
@@ -23,11 +24,25 @@ class Absent:
     evidence: str
 
 
+class Sign(StrEnum):
+    """What an attempt without a whole answer still tells of its address."""
+
+    SILENT = "silent"
+    """No connection came about: nothing seems to run there."""
+
+    ALIVE = "alive"
+    """Something took the connection, and perhaps answered, though not as the product does."""
+
+    UNASKED = "unasked"
+    """The address could not be asked at all: its name does not resolve, or no route leads there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Unreachable:
     """No whole answer came; nothing is known about the node."""
 
     reason: str
+    sign: Sign = Sign.SILENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +65,15 @@ Observation: TypeAlias = Present[T] | Absent | Unreachable | Unauthorized | Stal
 
 @dataclass(frozen=True, slots=True)
 class Observed(Generic[T]):
-    """The answers of one cluster's nodes, by node name."""
+    """The answers of one cluster's nodes, by node name.
+
+    Args:
+        nodes: node -> its answer, at the address that the desired state names where it names one.
+        elsewhere: node -> address -> the answer there, of further addresses known for the node.
+    """
 
     nodes: Mapping[str, Observation[T]]
+    elsewhere: Mapping[str, Mapping[str, Observation[T]]] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:

@@ -13,6 +13,13 @@ from reconciler.core.problem import Severity
 from reconciler.core.secret import mask
 from reconciler.errors import SecretError
 
+INTENT_FACTS = "intent_facts"
+"""Argument of a step: node -> key -> value that the store keeps from the moment of its intent.
+
+They hold as long as the step's call may have had an effect; a step that is shown to have had none takes them
+back. So a run that is killed between call and outcome leaves no doubt about what it may have begun.
+"""
+
 
 class Effect(StrEnum):
     """What a step does to a running node or cluster."""

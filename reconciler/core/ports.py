@@ -10,6 +10,7 @@ from reconciler.core.guard import Guard
 from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan, Payload, Revision, Step
 from reconciler.core.play import Stage
+from reconciler.core.prior import Prior
 from reconciler.core.problem import Position, Problem
 from reconciler.core.reports import Report
 from reconciler.core.spec import ClusterEntry
@@ -138,6 +139,7 @@ class Desk:
         recalled: node name -> what the store remembers of it from runs of this fleet, such as `mode` set by
             us, and which words of the fleet file are spent.
         missing: path -> why, of files to pack that are encrypted and cannot be opened here.
+        prior: the same cluster in earlier revisions.
     """
 
     entry: ClusterEntry
@@ -148,6 +150,7 @@ class Desk:
     resources: Mapping[str, bytes] = field(default_factory=dict)
     recalled: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
+    prior: Prior = field(default_factory=Prior)
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +265,14 @@ class Stamps(Protocol):
 
     def without(self, desired: Any, nodes: frozenset[str]) -> Any:
         """The same desired state, hands off these nodes."""
+
+
+@runtime_checkable
+class Remembers(Protocol):
+    """What a driver also has whose plans rest on which nodes were in the cluster before. Pure."""
+
+    def learnt(self, desired: Any, observed: Observed[Any]) -> Mapping[str, Mapping[str, str]]:
+        """Node -> key -> value to remember of what the nodes showed; an empty value forgets."""
 
 
 @runtime_checkable

@@ -16,8 +16,11 @@ from reconciler.core.secret import Secret
 
 
 def prints(observed: Observed[Any]) -> dict[str, str]:
-    """Node -> the print of its answer, sorted by node."""
-    return {node: print_of(observed.nodes[node]) for node in sorted(observed.nodes)}
+    """Node -> the print of its answer, sorted by node; of further addresses under `NODE at ADDRESS`."""
+    found = {node: print_of(answer) for node, answer in observed.nodes.items()}
+    for node, answers in observed.elsewhere.items():
+        found |= {f"{node} at {address}": print_of(answer) for address, answer in answers.items()}
+    return dict(sorted(found.items()))
 
 
 def print_of(answer: Observation[Any]) -> str:

@@ -8,6 +8,8 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
+from reconciler.core.observation import Sign
+
 DROPPED: Final = "closed the connection without an answer"
 CUT: Final = "closed the connection in the middle of its answer"
 SILENT: Final = "no answer to the connection attempt"
@@ -39,6 +41,24 @@ def reason(error: Exception, *, timeout: float = 0.0, connect: float = 0.0) -> s
         connect: the seconds that the connection had; 0 where it had no bound of its own.
     """
     return next((words(error, timeout, connect) for kind, words in table() if isinstance(error, kind)))
+
+
+def sign(error: Exception) -> Sign:
+    """What a failed call tells of the address: whether nothing, or something, seems to run there."""
+    import aiohttp  # noqa: PLC0415  (heavy: loaded with the first failure)
+
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return Sign.SILENT
+    local = (aiohttp.ClientConnectorDNSError, aiohttp.ClientProxyConnectionError, aiohttp.InvalidURL)
+    if isinstance(error, (*local, aiohttp.ClientHttpProxyError)):
+        return Sign.UNASKED
+    if isinstance(error, aiohttp.ClientConnectorError) and not isinstance(error, aiohttp.ClientSSLError):
+        return Sign.SILENT if error.os_error.errno in _NOBODY else Sign.UNASKED
+    return Sign.ALIVE
+
+
+_NOBODY: Final = frozenset({errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT})
+"""A connection attempt ends so where nothing runs at the address."""
 
 
 @lru_cache(maxsize=1)

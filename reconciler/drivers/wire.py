@@ -9,8 +9,9 @@ from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from reconciler import __version__
+from reconciler.core.observation import Sign
 from reconciler.core.ports import Answer
-from reconciler.drivers.reasons import reason
+from reconciler.drivers.reasons import reason, sign
 from reconciler.errors import NodeUnreachable
 
 if TYPE_CHECKING:
@@ -103,7 +104,8 @@ class HttpWire:
                     body = await self._body(response, node)
                     return Answer(response.status, _lower(response.headers), body)
             except (ClientError, OSError, ValueError) as error:
-                raise NodeUnreachable(node, reason(error, timeout=timeout, connect=connect)) from error
+                words = reason(error, timeout=timeout, connect=connect)
+                raise NodeUnreachable(node, words, sign=sign(error)) from error
             finally:
                 if pool:
                     await self._leave(pool)
@@ -115,7 +117,8 @@ class HttpWire:
             size += len(chunk)
             if size > self._body_limit:
                 response.close()
-                raise NodeUnreachable(node, f"its answer is larger than {_size(self._body_limit)}")
+                words = f"its answer is larger than {_size(self._body_limit)}"
+                raise NodeUnreachable(node, words, sign=Sign.ALIVE)
             chunks.append(chunk)
         return b"".join(chunks)
 

@@ -10,14 +10,27 @@ from reconciler.core.guard import Case
 from reconciler.core.observation import Present
 from reconciler.core.outcome import SUCCESSES, Outcome
 from reconciler.core.plan import Effect
+from reconciler.core.ports import Remembers
 from reconciler.core.problem import Severity
-from reconciler.engine.survey import Survey
+from reconciler.engine.journal import Journal
+from reconciler.engine.survey import Drivers, Survey
 from reconciler.engine.vanished import forgotten
-from reconciler.store.facts import APPLIED, NODES, REVISION, SOURCE
+from reconciler.store.facts import APPLIED, NAMES, NODES, REVISION, SOURCE
 from reconciler.store.orders import ASKED
 
 Facts = Mapping[str, Mapping[str, str]]
 """Node -> key -> value; the empty node stands for the cluster itself."""
+
+
+async def remember_members(survey: Survey, drivers: Drivers, journal: Journal) -> None:
+    """Keep what drivers want to remember of what the nodes showed, whatever becomes of the plan.
+
+    It comes before the first step: a run that is killed must not leave the store without who was there.
+    """
+    for case in survey.cases:
+        driver = drivers[case.plan.kind]
+        if isinstance(driver, Remembers) and (facts := driver.learnt(case.desired, case.observed)):
+            await journal.remember(case.plan.cluster, facts)
 
 
 def learnt(survey: Survey, outcomes: Iterable[Outcome]) -> dict[str, Facts]:
@@ -50,7 +63,13 @@ def _of_cluster(survey: Survey, case: Case, outcomes: list[Outcome]) -> Facts:
     failed = {outcome.step.node for outcome in outcomes if outcome.state not in SUCCESSES}
     untouched = bool(outcomes) and not any(outcome.state in SUCCESSES for outcome in outcomes)
     if not survey.node and not untouched:
-        facts[""] = {NODES: str(case.plan.nodes), SOURCE: survey.plan.revision.source, ASKED: ""}
+        names = sorted(node.name for node in case.entry.members())
+        facts[""] = {
+            NODES: str(case.plan.nodes),
+            NAMES: json.dumps(names),
+            SOURCE: survey.plan.revision.source,
+            ASKED: "",
+        }
     if _moved(survey, case, outcomes):
         facts[""] = {**facts.get("", {}), APPLIED: json.dumps(survey.plan.revision.plain(), sort_keys=True)}
     if failed and any(step.effect is Effect.MEMBERSHIP for step in case.plan.steps):

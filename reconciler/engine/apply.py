@@ -12,7 +12,7 @@ from reconciler.core.instant import Clock
 from reconciler.core.outcome import Report, State
 from reconciler.core.plan import ClusterPlan, Finding, Step
 from reconciler.core.ports import Wire
-from reconciler.engine.applied import learnt
+from reconciler.engine.applied import learnt, remember_members
 from reconciler.engine.ears import Ears, Hearing
 from reconciler.engine.gates import Gatekeeper, Rest, resting
 from reconciler.engine.interruption import unless
@@ -85,6 +85,7 @@ async def apply(
         ClusterBusy: every cluster of the plan is held by another run; nothing was done.
         StateError: the journal cannot be written; no call was made that it does not know of.
     """
+    await remember_members(survey, drivers, journal)
     open_ones = survey.released()
     if survey.refused or (survey.violations and open_ones.plan.empty):
         await refuse(survey, journal, occasion.trigger)

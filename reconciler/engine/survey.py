@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from reconciler import __version__
 from reconciler.core import holds, provenance
-from reconciler.core.guard import Case, Judged, Violation, judged, verdicts
+from reconciler.core.guard import Case, Judged, Past, Violation, judged, verdicts
 from reconciler.core.limits import GUARDS
 from reconciler.core.observation import Observed
 from reconciler.core.plan import Finding, Plan
 from reconciler.core.policy import Override
 from reconciler.core.ports import Desk, Driver, Stamps, Wire
+from reconciler.core.prior import Prior
 from reconciler.core.problem import Problem
 from reconciler.core.waves import staged
 from reconciler.desired.overrides import expired
@@ -155,7 +156,8 @@ def _desired(fleet: Fleet, drivers: Drivers, memory: Memory) -> list[_Aim]:
     problems: list[Problem] = []
     for desk in sorted(fleet.desks, key=lambda desk: desk.entry.name):
         driver = drivers[desk.entry.kind]
-        known = replace(desk, recalled=memory.recalled(fleet.revision.source, desk.entry.name))
+        recalled = memory.recalled(fleet.revision.source, desk.entry.name)
+        known = replace(desk, recalled=recalled, prior=memory.prior.get(desk.entry.name, Prior()))
         try:
             aims.append(_Aim(known, driver, driver.desire(known)))
         except InputError as error:
@@ -181,12 +183,21 @@ async def _case(fleet: Fleet, aim: _Aim, wire: Wire, memory: Memory, listener: L
         desired=desired,
         observed=observed,
         policy=policy,
-        past=memory.of(entry.name),
+        past=_past(memory, entry.name),
         conduct=conduct,
         revision=fleet.revision,
         at=memory.at,
         digest=holds.digest_of(plan, fleet.revision, __version__) if policy.approve else "",
     )
+
+
+def _past(memory: Memory, cluster: str) -> Past:
+    """What is remembered of a cluster; where no run told its nodes, those of the base revision."""
+    past = memory.of(cluster)
+    named = next((one.nodes for one in memory.prior.get(cluster, Prior()).clusters), None)
+    if past.nodes or not named:
+        return past
+    return replace(past, nodes=len(named), names=frozenset(named))
 
 
 def _hands_off(

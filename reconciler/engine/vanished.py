@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reconciler.core.guard import Violation
-from reconciler.store.facts import NODES, SOURCE
+from reconciler.store.facts import NAMES, NODES, SOURCE
 from reconciler.store.records import Memory
 
 if TYPE_CHECKING:
@@ -39,4 +39,4 @@ def vanished(fleet: Fleet, memory: Memory) -> tuple[Violation, ...]:
 def forgotten(survey: Survey) -> dict[str, dict[str, dict[str, str]]]:
     """The facts to forget of clusters that went with an override: once is enough to be told."""
     gone = [violation.target for violation, _ in survey.overridden if violation.code == CODE]
-    return {name: {"": {NODES: "", SOURCE: ""}} for name in gone}
+    return {name: {"": {NODES: "", NAMES: "", SOURCE: ""}} for name in gone}

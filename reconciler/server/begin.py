@@ -13,6 +13,7 @@ from reconciler.core.problem import Problem
 from reconciler.desired.fleet import Fleet, load
 from reconciler.drivers.registry import DRIVERS
 from reconciler.drivers.wire import HttpWire
+from reconciler.engine.prior import retraced
 from reconciler.engine.survey import Drivers
 from reconciler.engine.trace import traced
 from reconciler.errors import InputError
@@ -66,7 +67,8 @@ def watch(options: Options, stream: TextIO) -> int:
         store = None if options.dry_run else stack.enter_context(Store.open(options.state))
 
         async def trace(memory: Memory, fleet: Fleet) -> Memory:
-            return await traced(memory, fleet, source, drivers=DRIVERS)
+            memory = await traced(memory, fleet, source, drivers=DRIVERS)
+            return await retraced(memory, fleet, source, drivers=DRIVERS)
 
         looking = Looking(DRIVERS, HttpWire, _recall(options, store), options.only, trace)
         perform = looking if store is None else Keeping(looking, store, log)

@@ -12,6 +12,7 @@ from reconciler.core.plan import Finding
 from reconciler.core.ports import Wire
 from reconciler.core.problem import Severity
 from reconciler.desired.fleet import Fleet
+from reconciler.engine.applied import remember_members
 from reconciler.engine.apply import Occasion, apply
 from reconciler.engine.ears import Ears
 from reconciler.engine.interruption import unless
@@ -131,6 +132,7 @@ class Keeping:
         verdicts = "\n".join(violation.message for violation in found.violations)
         key = f"{found.plan.revision.id}\n{verdicts}"
         if self._refused.get(job.cluster) != key:
+            await remember_members(found, self.looking.drivers, self.journal)
             await refuse(found, self.journal, job.trigger)
             self._refused[job.cluster] = key
 

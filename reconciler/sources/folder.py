@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
+from reconciler.core.descent import COMMIT
 from reconciler.core.plan import Revision
 from reconciler.core.ports import Snapshot
+from reconciler.core.prior import EarlierFiles
 from reconciler.errors import SourceError, SourceUnreachable
-from reconciler.sources import worktree
+from reconciler.sources import git_tree, worktree
 from reconciler.sources.content import Budget
 from reconciler.sources.git_discovery import WorkTree, find_work_tree
 from reconciler.sources.git_tree import Committed
 from reconciler.sources.layout import Layout
 from reconciler.sources.limits import LIMITS, Limits
+from reconciler.sources.lineage import earlier_files, no_history, unknown_base
 from reconciler.sources.scan import Digests, FolderFiles, scan
 from reconciler.sources.trust import UNSIGNED, Signer, Trust, refusal, signed
 from reconciler.sources.vouch import git_signer
@@ -86,6 +90,26 @@ class FolderSource:
         """
         work = await asyncio.to_thread(find_work_tree, self.folder)
         return await worktree.history(work, revision, os.environ) if work else None
+
+    async def earlier(
+        self, revision: str, names: Sequence[str], *, base: str = "", applied: Sequence[str] = ()
+    ) -> EarlierFiles:
+        """The fleet file before a revision; see `core.prior.Retraces`."""
+        work = await asyncio.to_thread(find_work_tree, self.folder)
+        if work is None or not COMMIT.fullmatch(revision.partition("+")[0]):
+            return no_history(str(self.folder), base)
+        target = work.find(base) if base else ""
+        if target is None:
+            raise unknown_base(base, str(work.top))
+        below = self.folder.relative_to(work.top).as_posix()
+        path = "" if below == "." else below
+
+        def found(own: WorkTree) -> EarlierFiles:
+            with worktree.own_view(own) as repository:
+                seen = git_tree.seen(repository, where=str(own.top))
+                return earlier_files(seen, revision, names, path=path, base=target, applied=applied)
+
+        return await asyncio.to_thread(found, work)
 
     async def _look(self, work: WorkTree | None) -> tuple[Committed | None, Layout]:
         """What the commit has, if it has the folder, and what lies there."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
 
 from reconciler.core.ports import Snapshot
+from reconciler.core.prior import EarlierFiles
 from reconciler.errors import Untrusted
 from reconciler.sources import git_errors, git_tree
 from reconciler.sources.address import Address
@@ -21,6 +22,7 @@ from reconciler.sources.git_discovery import WorkTree, check_repository
 from reconciler.sources.git_refs import checked
 from reconciler.sources.git_tree import Damaged, Place
 from reconciler.sources.limits import LIMITS, Limits
+from reconciler.sources.lineage import earlier_files, unknown_base
 from reconciler.sources.lock import locked
 from reconciler.sources.trust import Signer, Trust, signed
 from reconciler.sources.vouch import git_signer
@@ -68,6 +70,7 @@ class GitSource:
         self._last: tuple[str, Snapshot] | None = None
         self._refused: dict[str, Untrusted] = {}
         self._histories: dict[str, frozenset[str]] = {}
+        self._earlier: tuple[tuple[str, str, tuple[str, ...]], EarlierFiles] | None = None
 
     async def snapshot(self) -> Snapshot:
         """The files at the ref as the repository has it now.
@@ -104,6 +107,29 @@ class GitSource:
             kept = list(self._histories.items())[-HISTORIES:]
             self._histories = {**dict(kept), revision: found}
         return self._histories[revision]
+
+    async def earlier(
+        self, revision: str, names: Sequence[str], *, base: str = "", applied: Sequence[str] = ()
+    ) -> EarlierFiles:
+        """The fleet file before a revision; see `core.prior.Retraces`."""
+        key = (revision, base, tuple(applied))
+        if self._earlier and self._earlier[0] == key:
+            return self._earlier[1]
+        async with locked(self._folder.with_suffix(".lock"), seconds=self.seconds):
+            try:
+                copy = await self._copy()
+                await copy.history(revision)
+                target = await copy.find(base) if base else ""
+            except GitFailed as failed:
+                raise git_errors.translated(failed.words, self.place) from failed
+            if target is None:
+                raise unknown_base(base, self.place.shown)
+            path = self._looked_at.path
+            found = await asyncio.to_thread(
+                earlier_files, copy.open(), revision, names, path=path, base=target, applied=applied
+            )
+        self._earlier = (key, found)
+        return found
 
     async def _copy(self) -> Copy:
         """The local copy, and how git reaches the repository.

@@ -88,6 +88,24 @@ class Copy:
         cut = set(shallow.read_text().split()) if shallow.is_file() else set()
         return None if cut & set(found) else frozenset(found)
 
+    async def find(self, name: str) -> str | None:
+        """The full id of what a branch, a tag or a commit id means; None where the remote has none.
+
+        Call it after `history`, so that the commit itself is here.
+
+        Raises:
+            SourceUnreachable: the remote does not answer.
+        """
+        refs = git_refs.listed((await self._run("ls-remote", "--symref", "--", self.place.url)).decode())
+        places = ("refs/heads/", "refs/tags/", "refs/remotes/origin/", "")
+        found = next((refs.ids[f"{place}{name}"] for place in places if f"{place}{name}" in refs.ids), None)
+        if found is None:
+            known = git_refs.COMMIT_ID.fullmatch(name) and self._known(name)
+            return known or None
+        if self._known(found) is None:
+            await self._everything(head="HEAD" in refs.ids)
+        return found
+
     def open(self) -> pygit2.Repository:
         """The repository, for reading.
 

@@ -98,6 +98,22 @@ class WorkTree:
             text = found
         raise _refused(self.top, "the refs that its HEAD names lead in a circle")
 
+    def find(self, name: str) -> str | None:
+        """The id that a branch, a tag or a commit id means; None where there is none of this name.
+
+        A branch of `origin` comes before one of the clone's own, which may be behind.
+
+        Raises:
+            SourceError: a ref of this name cannot be read.
+        """
+        if _ID.fullmatch(name):
+            return name
+        places = ("refs/remotes/origin/", "refs/heads/", "refs/tags/", "refs/remotes/", "")
+        for ref in (f"{place}{name}" for place in places):
+            if _REF.fullmatch(ref) and ".." not in ref and (found := self._ref(ref)) is not None:
+                return self._id(found)
+        return None
+
     def _ref(self, ref: str) -> str | None:
         file = self.common / ref
         try:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from reconciler.archive.inflate import is_archive
 from reconciler.core.descent import Dated
 from reconciler.core.ports import Snapshot, Source
+from reconciler.core.prior import EarlierFiles, Retraces
 from reconciler.sources.address import Address
 from reconciler.sources.credential import token
 from reconciler.sources.download import TOKEN, answer
+from reconciler.sources.lineage import no_history
 
 START = 512
 OK = 200
@@ -59,6 +61,15 @@ class UndecidedSource:
         """
         source = await self._found()
         return await source.ancestors(revision) if isinstance(source, Dated) else None
+
+    async def earlier(
+        self, revision: str, names: Sequence[str], *, base: str = "", applied: Sequence[str] = ()
+    ) -> EarlierFiles:
+        """The fleet file before a revision; see `core.prior.Retraces`."""
+        source = await self._found()
+        if isinstance(source, Retraces):
+            return await source.earlier(revision, names, base=base, applied=applied)
+        return no_history(self.place.shown, base)
 
     @property
     def dated_by_use(self) -> bool:

@@ -21,6 +21,9 @@ REVISION = "revision"
 NODES = "nodes"
 """Fact of a cluster, under the empty node name: how many nodes its last applied desired state named."""
 
+NAMES = "names"
+"""Fact of a cluster, under the empty node name: the names of these nodes, as JSON."""
+
 SOURCE = "source"
 """Fact of a cluster, under the empty node name: where its last applied desired state was read."""
 
@@ -106,6 +109,7 @@ def recall(connection: sqlite3.Connection, now: datetime) -> Memory:
     """All facts of nodes, and the past of every cluster."""
     facts: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
     counts: dict[str, int] = {}
+    names: dict[str, frozenset[str]] = {}
     sources: dict[str, str] = {}
     revisions: dict[str, Revision] = {}
     for row in connection.execute("SELECT cluster, node, key, value FROM fact"):
@@ -113,6 +117,8 @@ def recall(connection: sqlite3.Connection, now: datetime) -> Memory:
             facts[row["cluster"]][row["node"]][row["key"]] = row["value"]
         elif row["key"] == NODES:
             counts[row["cluster"]] = int(row["value"])
+        elif row["key"] == NAMES:
+            names[row["cluster"]] = frozenset(json.loads(row["value"]))
         elif row["key"] == SOURCE:
             sources[row["cluster"]] = row["value"]
         elif row["key"] == APPLIED:
@@ -124,6 +130,7 @@ def recall(connection: sqlite3.Connection, now: datetime) -> Memory:
         past={
             cluster: replace(
                 _past(cluster, counts.get(cluster, 0), changed.get(cluster, []), standing),
+                names=names.get(cluster, frozenset()),
                 source=sources.get(cluster, ""),
                 applied=revisions.get(cluster),
             )

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from reconciler.core.instant import stamp
 from reconciler.core.outcome import State
-from reconciler.core.plan import Plan, Step
+from reconciler.core.plan import INTENT_FACTS, Plan, Step
 from reconciler.errors import Fenced, StateError
 from reconciler.store import facts
 from reconciler.store.records import Ending, Letter, Opening
@@ -75,6 +75,7 @@ def intend(connection: sqlite3.Connection, run: str, step: Step, now: datetime, 
             f"{epoch}); it writes no more [fenced]",
             remedy="nothing is to be done for this run; see `reconcile history` for the later one",
         )
+    facts.remember(connection, step.cluster, step.arguments.get(INTENT_FACTS, {}), now)
     connection.execute("UPDATE run SET acted = 1 WHERE id = ?", (run,))
     changed = connection.execute(
         "UPDATE step SET intended = ? WHERE id = ? AND run = (SELECT number FROM run WHERE run.id = ?)",
@@ -104,6 +105,11 @@ def conclude(connection: sqlite3.Connection, run: str, endings: Sequence[Ending]
                 run,
             ),
         )
+        if outcome.state is State.FAILED:  # shown to have had no effect: what its intent said does not hold
+            taught = step.arguments.get(INTENT_FACTS, {})
+            facts.remember(
+                connection, step.cluster, {node: dict.fromkeys(own, "") for node, own in taught.items()}, now
+            )
         if outcome.state is State.DONE:
             facts.learn(connection, _fleet(connection, run), step.cluster, {step.node: ending.facts}, now)
             facts.remember(connection, step.cluster, {step.node: ending.spent}, now)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from reconciler.core.guard import Past
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import Plan, Step
+from reconciler.core.prior import Prior
 
 
 def utc_now() -> datetime:
@@ -153,6 +154,7 @@ class Memory:
         everywhere: what holds for every cluster: the fleet's suspension, and all approvals.
         at: when it was recalled; expiries are judged by it.
         acted: (id, short) of the revisions that runs here have applied, the latest last.
+        prior: cluster -> what earlier revisions said of it; filled in by `engine.prior.retraced`.
         lineage: short ids of the revision of this pass and of all that it descends from; None where that
             was not asked, or is not known.
     """
@@ -164,6 +166,7 @@ class Memory:
     acted: tuple[tuple[str, str], ...] = ()
     lineage: frozenset[str] | None = None
     learnt: Mapping[str, Mapping[str, Mapping[str, Mapping[str, str]]]] = field(default_factory=dict)
+    prior: Mapping[str, Prior] = field(default_factory=dict)
 
     def recalled(self, fleet: str, cluster: str) -> dict[str, Mapping[str, str]]:
         """Node -> key -> value: all that a driver may know of a cluster of this fleet.

@@ -13,7 +13,7 @@ from typing import Final
 
 from reconciler.store.records import utc_now
 from reconciler.trials.child import Nursery
-from reconciler.trials.runs import Pen, Ran
+from reconciler.trials.runs import Earlier, Pen, Ran, plain_prior
 from reconciler.trials.scenario import Script
 from reconciler.trials.schedule import Death, Schedule, drawn
 from reconciler.trials.trial import Stage, Trial, Verdict, scratch
@@ -30,6 +30,7 @@ class Apart:
         fleet: the folder with its fleet file.
         state: where its journal is.
         shots: numbers of the changes with whose arrival it is killed.
+        earlier: what an earlier revision said of the nodes.
     """
 
     nursery: Nursery
@@ -37,6 +38,7 @@ class Apart:
     state: Path
     pen: Pen
     shots: frozenset[int]
+    earlier: Earlier
     changes: int = 0
     process: int = 0
 
@@ -44,7 +46,13 @@ class Apart:
         """One run; see `runs.Reconciler.run`."""
         deaths, writes = self.pen.deaths, self.pen.writes
         self.process = await self.nursery.begin(
-            {"fleet": str(self.fleet), "state": str(self.state), "deaths": deaths, "writes": writes}
+            {
+                "fleet": str(self.fleet),
+                "state": str(self.state),
+                "deaths": deaths,
+                "writes": writes,
+                "earlier": self.earlier,
+            }
         )
         ended = await self.nursery.ended()
         self.process = 0
@@ -97,6 +105,7 @@ async def _all(stage: Stage, schedule: Schedule, told: Callable[[Verdict], None]
 async def _one(stage: Stage, schedule: Schedule, nursery: Nursery) -> Verdict:
     pen = Pen({death.write: death.after for death in schedule.deaths})
     with scratch() as folder:
-        apart = Apart(nursery, stage.folder, Path(folder), pen, frozenset(schedule.shots))
+        earlier, shots = plain_prior(stage.machines), frozenset(schedule.shots)
+        apart = Apart(nursery, stage.folder, Path(folder), pen, shots, earlier)
         trial = Trial(stage, schedule, utc_now, Path(folder), pause=0, changing=apart.changing)
         return await trial.play(apart, pen)

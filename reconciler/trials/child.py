@@ -22,7 +22,7 @@ from reconciler.drivers.registry import DRIVERS
 from reconciler.store.records import utc_now
 from reconciler.store.sqlite import Store
 from reconciler.trials.clock import leaping
-from reconciler.trials.runs import Mortal, Pen, Ran, one_run
+from reconciler.trials.runs import Earlier, Mortal, Pen, Ran, one_run
 from reconciler.trials.staging import fleet_in
 
 _KNOWN: Final[dict[str, Fleet]] = {}
@@ -51,15 +51,16 @@ def main() -> None:
 def _run(asked: dict[str, Any], writing: int) -> None:
     """Be the reconciler once; never returns."""
     pen = Pen({int(write): after for write, after in asked["deaths"].items()}, writes=asked["writes"])
-    ran = leaping(_once(_KNOWN[asked["fleet"]], Path(asked["state"]), pen), patience=None)
+    once = _once(_KNOWN[asked["fleet"]], Path(asked["state"]), pen, asked["earlier"])
+    ran = leaping(once, patience=None)
     os.write(writing, json.dumps({**asdict(ran), "writes": pen.writes}).encode())
     os._exit(0)
 
 
-async def _once(fleet: Fleet, state: Path, pen: Pen) -> Ran:
+async def _once(fleet: Fleet, state: Path, pen: Pen, earlier: Earlier) -> Ran:
     with Store.open(state) as store:
         die = partial(os.kill, os.getpid(), signal.SIGKILL)
-        return await one_run(fleet, DRIVERS, Mortal(store, pen, die), utc_now)
+        return await one_run(fleet, DRIVERS, Mortal(store, pen, die), utc_now, earlier)
 
 
 def _say(value: Any) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, Protocol
+from types import MappingProxyType
+from typing import Any, Final, Protocol, TypeAlias
 
 from reconciler.core.instant import Clock
 from reconciler.core.outcome import Report, State
 from reconciler.core.ports import Wire
+from reconciler.core.prior import Prior, PriorCluster
 from reconciler.desired.fleet import Fleet
 from reconciler.drivers.wire import HttpWire
 from reconciler.engine.apply import Occasion, apply
@@ -22,6 +24,10 @@ from reconciler.trials.clock import CountedWire, LeapingLoop
 
 WRITES: Final = frozenset({"begin", "refuse", "intend", "conclude", "finish", "remember"})
 """The calls by which a run writes into its journal."""
+
+
+Earlier: TypeAlias = Mapping[str, Mapping[str, Mapping[str, Any]]]
+"""Cluster -> node -> its entry in an earlier fleet file, as plain JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +124,14 @@ class InProcess:
     clock: Clock
     pen: Pen
     names: Iterator[str]
+    earlier: Earlier = field(default_factory=dict)
 
     async def run(self) -> Ran:
         """One run; see `Reconciler.run`."""
         died = asyncio.Event()
         with Store.open(self.folder, clock=self.clock, name=self.names.__next__) as store:
             journal = Mortal(store, self.pen, died.set)
-            run = asyncio.ensure_future(one_run(self.fleet, self.drivers, journal, self.clock))
+            run = asyncio.ensure_future(one_run(self.fleet, self.drivers, journal, self.clock, self.earlier))
             death = asyncio.ensure_future(died.wait())
             await asyncio.wait({run, death}, return_when=asyncio.FIRST_COMPLETED)
             death.cancel()
@@ -135,7 +142,20 @@ class InProcess:
             return run.result()
 
 
-async def one_run(fleet: Fleet, drivers: Drivers, journal: Any, clock: Clock) -> Ran:
+def plain_prior(machines: Fleet) -> Earlier:
+    """What an earlier revision would say of the nodes as they are before a trial: their fleet file."""
+    return {
+        desk.entry.name: {
+            node.name: {"api": node.endpoint(), "temporary": bool(getattr(node, "temporary", False))}
+            for node in desk.entry.members()
+        }
+        for desk in machines.desks
+    }
+
+
+async def one_run(
+    fleet: Fleet, drivers: Drivers, journal: Any, clock: Clock, earlier: Earlier = MappingProxyType({})
+) -> Ran:
     """What `reconcile --yes` does: settle, survey, apply.
 
     Args:
@@ -143,13 +163,15 @@ async def one_run(fleet: Fleet, drivers: Drivers, journal: Any, clock: Clock) ->
         drivers: kind -> product.
         journal: a `Store`, or what stands in for one.
         clock: stamps what the run writes.
+        earlier: what an earlier revision said, from `plain_prior`.
     """
+    prior = {name: Prior((PriorCluster(nodes, "before"),)) for name, nodes in earlier.items()}
     try:
         async with HttpWire() as wire:
             loop = asyncio.get_running_loop()
             counted: Wire = CountedWire(wire, loop) if isinstance(loop, LeapingLoop) else wire
             await resume(journal, drivers, counted, clock=clock)
-            recalled = await journal.recall()
+            recalled = replace(await journal.recall(), prior=prior)
             seen = await survey(fleet, drivers=drivers, wire=counted, recalled=recalled)
             report = await apply(
                 seen, drivers=drivers, wire=counted, journal=journal, occasion=Occasion(clock=clock)

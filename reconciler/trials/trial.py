@@ -21,7 +21,7 @@ from reconciler.store.sqlite import Store
 from reconciler.trials.clock import Stamps, leaping
 from reconciler.trials.judge import Breach, Evidence, judged
 from reconciler.trials.record import Recorder
-from reconciler.trials.runs import InProcess, Pen, Ran, Reconciler
+from reconciler.trials.runs import InProcess, Pen, Ran, Reconciler, plain_prior
 from reconciler.trials.scenario import Invariant
 from reconciler.trials.schedule import Cast, Schedule
 from reconciler.trials.strikes import Strikes
@@ -102,7 +102,7 @@ async def _in_process(stage: Stage, schedule: Schedule, drivers: Drivers) -> Ver
     with ExitStack() as stack:
         folder = Path(stack.enter_context(scratch()))
         names = (f"trial-{number:03}" for number in count(1))
-        runner = InProcess(stage.fleet, drivers, folder, clock, pen, names)
+        runner = InProcess(stage.fleet, drivers, folder, clock, pen, names, plain_prior(stage.machines))
         return await Trial(stage, schedule, clock, folder).play(runner, pen)
 
 

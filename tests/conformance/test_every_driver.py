@@ -107,7 +107,13 @@ def sora() -> Life:
 
     def fleet(count: int) -> dict[str, Any]:
         timeouts = {"read": 2, "settle": 2}
-        cluster = {"name": "it", "kind": "sora", "nodes": nodes[:count], "timeouts": timeouts}
+        cluster = {
+            "name": "it",
+            "kind": "sora",
+            "initialise": True,
+            "nodes": nodes[:count],
+            "timeouts": timeouts,
+        }
         return {"fleet.json": {"clusters": [cluster]}}
 
     def shows(world: Any, node: str) -> Any:

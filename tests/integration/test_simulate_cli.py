@@ -29,7 +29,7 @@ def fleet(folder: Path, *nodes: str) -> Path:
         f'      - {{name: node-{number:02}@sora-{number:02}.example.com, api: "http://{address}/"}}'
         for number, address in enumerate(nodes, start=1)
     ]
-    text = "clusters:\n  - name: live\n    kind: sora\n    nodes:\n"
+    text = "clusters:\n  - name: live\n    kind: sora\n    initialise: true\n    nodes:\n"
     (folder / "fleet.yaml").write_text(text + "\n".join(lines) + "\n")
     return folder
 

@@ -44,7 +44,13 @@ def scene(tmp_path):
         live = [{"name": SORA[one], "api": f"http://{places[2 + one]}/"} for one in range(sora)]
         clusters = [
             {"name": "edge", "kind": "m2", "setting": "s.json", "concurrency": 1, "nodes": edge},
-            {"name": "live", "kind": "sora", "stop": ["touch", str(tmp_path / "ran")], "nodes": live},
+            {
+                "name": "live",
+                "kind": "sora",
+                "initialise": True,
+                "stop": ["touch", str(tmp_path / "ran")],
+                "nodes": live,
+            },
         ]
         clusters[0]["timeouts"] = clusters[1]["timeouts"] = {"settle": 20}
         (tmp_path / folder).mkdir(exist_ok=True)

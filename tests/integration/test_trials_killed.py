@@ -23,7 +23,7 @@ def scenario(tmp_path):
     live = [{"name": f"n{one}@s{one}.example.com", "api": f"http://{places[one]}/"} for one in range(1, 4)]
     clusters = [
         {"name": "edge", "kind": "m2", "setting": "s.json", "concurrency": 1, "nodes": edge},
-        {"name": "live", "kind": "sora", "nodes": live},
+        {"name": "live", "kind": "sora", "initialise": True, "nodes": live},
     ]
     (tmp_path / "fleet.json").write_text(json.dumps({"clusters": clusters}))
     permissions = {"enableSetting": True, "enableGet": True}

@@ -29,7 +29,7 @@ def fleet_file(addresses, mode="normal", more=""):
     text = f"{more}clusters:\n"
     for index, name in enumerate(names):
         wanted = mode if name == "live" else "normal"
-        text += f"  - name: {name}\n    kind: sora\n    concurrency: 1\n"
+        text += f"  - name: {name}\n    kind: sora\n    initialise: true\n    concurrency: 1\n"
         text += "    policy: {max_risky: '100%'}\n    nodes:\n"
         for number, address in enumerate(addresses[3 * index : 3 * index + 3], 1):
             node = f"{name}-{number}@127.0.0.1"

@@ -77,7 +77,8 @@ def _sora(addresses: list[Address], _: Address) -> dict[str, str]:
     lines = [f"# {len(addresses)} simulated Sora nodes in clusters of their own.", "clusters:"]
     begun = 0
     for cluster, size in enumerate(_sizes(len(addresses)), start=1):
-        lines += [f"  - name: live-{cluster:0{width}}", "    kind: sora", "    nodes:"]
+        lines += [f"  - name: live-{cluster:0{width}}", "    kind: sora", "    initialise: true"]
+        lines.append("    nodes:")
         for number in range(begun, begun + size):
             name = f"node-{number + 1:0{width}}@sora-{number + 1:0{width}}.example.com"
             lines.append(f'      - {{name: {name}, api: "http://{addresses[number]}/"}}')

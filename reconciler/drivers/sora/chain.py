@@ -9,7 +9,8 @@ from reconciler.core.plan import Step
 from reconciler.drivers.sora import machine, rules
 from reconciler.drivers.sora.cluster import State, alive, margin
 from reconciler.drivers.sora.membership import Membership, Roster
-from reconciler.drivers.sora.schema import SoraCluster
+from reconciler.drivers.sora.picture import Places
+from reconciler.drivers.sora.schema import SoraCluster, SoraDesired, Stopped
 from reconciler.drivers.sora.steps import (
     Frame,
     drain_step,
@@ -25,24 +26,40 @@ class Chain:
     """Steps in the making; the machine says what each leads to, and what must not be done.
 
     Args:
-        apis: name -> API address of every node whose address is known.
+        desired: with the cluster's past and the words that were used.
+        apis: name -> one API address of every node of which any is known.
         state: what the next step starts from.
+        places: name -> all its addresses.
         steps: what was planned so far.
     """
 
-    entry: SoraCluster
+    desired: SoraDesired
     roster: Roster
     apis: Mapping[str, str]
     state: State
+    places: Mapping[str, Places] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
 
-    def init(self, names: Iterable[str], word: Mapping[str, str]) -> None:
-        """Initialise the cluster of these regular nodes, on the first of them."""
+    @property
+    def entry(self) -> SoraCluster:
+        """The cluster's entry of the fleet file."""
+        return self.desired.entry
+
+    def init(self, names: Iterable[str], word: Mapping[str, str], *, clear: bool) -> None:
+        """Initialise the cluster of these regular nodes, on the first of them.
+
+        Whoever is known from earlier is asked once more right before the call, at every address.
+        """
         wanted = tuple(sorted(names))
         after = machine.init(self.state, self.roster.at(wanted[0]), self.roster.bits(wanted))
         assert not isinstance(after, machine.Refusal)
-        frame = self._frame(after, before=Membership())
-        self._add(init_step(frame, wanted[0], self.apis[wanted[0]], word), after)
+        frame = self._frame(
+            after,
+            before=Membership(),
+            extra=self.desired.history.nodes,
+            elsewhere={*wanted, *self.desired.history.nodes},
+        )
+        self._add(init_step(frame, wanted[0], self.apis[wanted[0]], word, self.desired, clear=clear), after)
 
     def against_register(self, name: str) -> str:
         """Why the node cannot be registered now; "" where it can."""
@@ -57,7 +74,9 @@ class Chain:
         after = machine.register(self.state, self.roster.at(name), self.roster.at(contact))
         assert not isinstance(after, machine.Refusal)
         frame = self._frame(after, extra=(name,))
-        self._add(register_step(frame, name, self.apis[name], contact, again=again), after)
+        self._add(
+            register_step(frame, name, self.apis[name], contact, self.desired.source, again=again), after
+        )
 
     def against_purge(self, name: str) -> str:
         """Why the node cannot be purged now; "" where it can."""
@@ -66,12 +85,20 @@ class Chain:
             return "no connected member is known to purge it on"
         return rules.against_purge(self.state, self.roster.at(contact), self.roster.at(name))
 
-    def purge(self, name: str) -> None:
-        """Purge the node."""
+    def purge(self, name: str, word: Stopped | None = None) -> None:
+        """Purge the node; `word` is a person's word that it is stopped, where the plan rests on it."""
         contact = self._contact(name)
         after = machine.purge(self.state, self.roster.at(contact), self.roster.at(name))
         assert not isinstance(after, machine.Refusal)
-        step = purge_step(self._frame(after), name, self.apis[contact], contact, self.apis.get(name, ""))
+        step = purge_step(
+            self._frame(after, elsewhere=(name,)),
+            name,
+            self.apis[contact],
+            contact,
+            known=self.places.get(name, Places()).known,
+            word=word,
+            regular=self.desired.is_regular(name),
+        )
         self._add(step, after)
 
     def against_stop(self, name: str) -> str:
@@ -87,7 +114,8 @@ class Chain:
         after = machine.stop(self.state, self.roster.at(name))
         counts = margin(after) < margin(self.state)  # one that is cut off may be back when its turn comes
         spare = min(rules.SPARE, max(0, margin(after))) if counts else rules.SPARE
-        self._add(stop_step(self._frame(after), name, self.apis.get(name, ""), spare=spare), after)
+        frame = self._frame(after, elsewhere=(name,))
+        self._add(stop_step(frame, name, self.apis.get(name, ""), spare=spare), after)
 
     def _contact(self, name: str) -> str:
         """A connected regular member with a known address, one that stays if there is one."""
@@ -95,7 +123,14 @@ class Chain:
         stays = set(self.entry.regular)
         return min(able, key=lambda one: (one not in stays, one), default="")
 
-    def _frame(self, after: State, *, before: Membership | None = None, extra: Iterable[str] = ()) -> Frame:
+    def _frame(
+        self,
+        after: State,
+        *,
+        before: Membership | None = None,
+        extra: Iterable[str] = (),
+        elsewhere: Iterable[str] = (),
+    ) -> Frame:
         now = self.roster.membership(self.state) if before is None else before
         then = self.roster.membership(after)
         involved = {*now.names, *then.names, *extra}
@@ -105,7 +140,14 @@ class Chain:
             before=now,
             after=then,
             previous=self.steps[-1].id if self.steps else "",
+            elsewhere={name: more for name in sorted(elsewhere) if (more := self._elsewhere(name))},
         )
+
+    def _elsewhere(self, name: str) -> tuple[str, ...]:
+        """All addresses of a node that the fleet file does not name; of another those beside its `api`."""
+        named, places = self.entry.node(name), self.places.get(name, Places())
+        own = {named.api} if named is not None else set()
+        return tuple(place for place in (*places.known, *places.guessed) if place not in own)
 
     def _add(self, step: Step, after: State) -> None:
         self.steps.append(step)

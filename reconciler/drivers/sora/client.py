@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
+from reconciler.core.observation import Sign
 from reconciler.core.plain import encode
 from reconciler.core.ports import Answer, Wire
 from reconciler.drivers.sora.schema import Channel, NodeRow, Unreadable, parse_channels, parse_nodes
@@ -49,7 +50,8 @@ class Client:
         try:
             return parse_nodes(body)
         except Unreadable as error:
-            raise NodeUnreachable(self.node, f"its list of nodes is not readable: {error}") from error
+            words = f"its list of nodes is not readable: {error}"
+            raise NodeUnreachable(self.node, words, sign=Sign.ALIVE) from error
 
     async def channels(self) -> tuple[Channel, ...]:
         """ListClusterChannels."""
@@ -57,7 +59,8 @@ class Client:
         try:
             return parse_channels(body)
         except Unreadable as error:
-            raise NodeUnreachable(self.node, f"its list of channels is not readable: {error}") from error
+            words = f"its list of channels is not readable: {error}"
+            raise NodeUnreachable(self.node, words, sign=Sign.ALIVE) from error
 
     async def init(self, names: Sequence[str]) -> str:
         """InitCluster; what comes back is the answer, for the journal."""
@@ -119,7 +122,8 @@ class Client:
             remedy = "correct `api` in the fleet file: calls about a cluster are never redirected"
             return NodeRefused(self.node, words, status=status, remedy=remedy)
         words = f"{call} was answered with {status}, which is not what Sora's API answers"
-        return NodeUnreachable(self.node, words, remedy="correct `api` in the fleet file")
+        remedy = "correct `api` in the fleet file"
+        return NodeUnreachable(self.node, words, remedy=remedy, sign=Sign.ALIVE)
 
 
 def _error(body: bytes) -> tuple[str, str]:

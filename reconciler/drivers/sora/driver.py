@@ -10,7 +10,7 @@ from typing import Any, Final
 from reconciler.core.adoption import Shown
 from reconciler.core.guard import Guard
 from reconciler.core.lint import Claim
-from reconciler.core.observation import Observation, Observed, Unauthorized, Unreachable
+from reconciler.core.observation import Observed, Sign, Unauthorized, Unreachable
 from reconciler.core.plan import ClusterPlan, Payload, Step
 from reconciler.core.play import Stage
 from reconciler.core.ports import Desk, Document, Done, Wire
@@ -20,10 +20,19 @@ from reconciler.core.verdict import Verdict
 from reconciler.drivers.sora import adoption, command, judge, lints, planner, rehearsal
 from reconciler.drivers.sora.client import Client
 from reconciler.drivers.sora.cluster import State
+from reconciler.drivers.sora.gathering import MOST, ROUNDS, Reply, further, gathered, names_listed
 from reconciler.drivers.sora.guards import GUARDS
-from reconciler.drivers.sora.picture import addresses, judged_view, names_of
+from reconciler.drivers.sora.history import history_of, learnt
+from reconciler.drivers.sora.picture import Places, picture_of, places_of, plain_address
 from reconciler.drivers.sora.schema import NodeView, SoraCluster, SoraDesired
-from reconciler.errors import InputError, NodeError, NodeRefused, NodeUnauthorized, UsageError
+from reconciler.errors import (
+    InputError,
+    NodeError,
+    NodeRefused,
+    NodeUnauthorized,
+    NodeUnreachable,
+    UsageError,
+)
 
 AT_ONCE: Final = 64
 """Calls of one look that are under way together."""
@@ -81,7 +90,10 @@ class SoraDriver:
         problems = tuple(_problems(desk, desk.entry))
         if problems:
             raise InputError(problems)
-        return SoraDesired(desk.entry, desk.recalled)
+        source = desk.revision.source
+        names = [node.name for node in desk.entry.nodes]
+        history = history_of(names, desk.prior, desk.recalled, source, address=plain_address)
+        return SoraDesired(desk.entry, desk.recalled, history, source)
 
     def narrow(self, desired: SoraDesired, node: str) -> SoraDesired:
         """Never possible: who belongs to a cluster is decided for all of it.
@@ -95,16 +107,27 @@ class SoraDriver:
         )
 
     async def observe(self, desired: SoraDesired, wire: Wire) -> Observed[NodeView]:
-        """Ask every node of the fleet file, then the members it does not name, for their own views."""
-        entry = desired.entry
+        """Ask every node of the fleet file and of earlier, then the members that they list, at all addresses.
+
+        Who was in the cluster before is asked first, because nothing that a new node answers tells whether
+        the old ones live. These are reading calls, at addresses that are known for the nodes.
+        """
+        entry, history = desired.entry, desired.history
         waits = (entry.timeouts.read, entry.timeouts.connect)
-        nodes = await self._ask({node.name: node.api for node in entry.nodes}, wire, *waits)
-        known = addresses(entry, Observed(nodes))
-        listed = {name for view in Observed(nodes).present().values() for name in names_of(view)}
-        others = {name: known[name] for name in sorted(listed - nodes.keys()) if name in known}
-        nodes |= await self._ask(others, wire, *waits)
-        nodes |= {name: Unreachable("its API address is not known") for name in listed - nodes.keys()}
-        return Observed(dict(sorted(nodes.items())))
+        apis = {node.name: node.api for node in entry.nodes}
+        replies: dict[str, Reply] = {}
+        observed: Observed[NodeView] = Observed({})
+        for _ in range(ROUNDS):
+            elsewhere = further(entry, history, observed)
+            places = {place: name for name, own in elsewhere.items() for place in own}
+            new = {} if replies else {api: name for name, api in apis.items()}
+            fresh = [(place, name) for place, name in places.items() if place not in replies]
+            new = dict(fresh[:MOST]) | new
+            if not new:
+                break
+            replies |= await self._ask(new, wire, *waits)
+            observed = gathered(apis, elsewhere, replies)
+        return gathered(apis, further(entry, history, observed), replies, names_listed(observed))
 
     def plan(self, desired: SoraDesired, observed: Observed[NodeView]) -> ClusterPlan:
         """The steps from observed to desired; see `planner.plan`."""
@@ -115,6 +138,16 @@ class SoraDriver:
     ) -> tuple[Stage[State], ...] | str:
         """The cluster for the model checker; see `rehearsal.stages`."""
         return rehearsal.stages(desired, observed, plan)
+
+    def learnt(self, desired: SoraDesired, observed: Observed[NodeView]) -> Mapping[str, Mapping[str, str]]:
+        """Who is in the cluster, with every address known; see `history.learnt`."""
+        entry, history = desired.entry, desired.history
+        picture = picture_of(observed, regular=entry.regular, single=history.single)
+        if picture.membership is None:
+            return {}
+        places = places_of(entry, observed, history)
+        members = {name: places.get(name, Places()).known for name in picture.membership.names}
+        return learnt(desired.source, members, desired.recalled)
 
     def lint(self, desk: Desk) -> Iterator[Problem]:
         """What is doubtful in the cluster's entry; see `lints.lint`."""
@@ -141,8 +174,10 @@ class SoraDriver:
         """Ask the step's witnesses for their own views."""
         arguments = step.arguments
         waits = (arguments["timeout"], arguments["connect"])
-        nodes = await self._ask(arguments["witnesses"], wire, *waits)
-        return Observed(dict(sorted(nodes.items())))
+        apis, elsewhere = arguments["witnesses"], arguments.get("elsewhere", {})
+        places = {place: name for name, own in elsewhere.items() for place in own}
+        replies = await self._ask(places | {api: name for name, api in apis.items()}, wire, *waits)
+        return gathered(apis, elsewhere, replies)
 
     def judge(self, step: Step, seen: Observed[NodeView]) -> Verdict:
         """How the step stands; see `judge.judge`."""
@@ -200,32 +235,34 @@ class SoraDriver:
 
     async def _ask(
         self,
-        apis: Mapping[str, str],
+        places: Mapping[str, str],
         wire: Wire,
         timeout: float,  # noqa: ASYNC109  (handed on to each call)
         connect: float,
-    ) -> dict[str, Observation[NodeView]]:
+    ) -> dict[str, Reply]:
+        """What each address answers; `places` gives the node it is known for, for messages."""
         slots, day = asyncio.Semaphore(AT_ONCE), self._today()
 
-        async def ask(name: str, api: str) -> Observation[NodeView]:
+        async def ask(place: str, name: str) -> Reply:
             async with slots:
-                return await _view(Client(wire, name, api, timeout, connect), day)
+                return await _reply(Client(wire, name, place, timeout, connect), day)
 
-        answers = await asyncio.gather(*(ask(name, api) for name, api in apis.items()))
-        return dict(zip(apis, answers, strict=True))
+        answers = await asyncio.gather(*(ask(place, name) for place, name in places.items()))
+        return dict(zip(places, answers, strict=True))
 
 
-async def _view(client: Client, day: date) -> Observation[NodeView]:
-    """One node's own view, or why there is none."""
+async def _reply(client: Client, day: date) -> Reply:
+    """One address's own view, or why there is none."""
     try:
-        view = NodeView(await client.nodes(), day)
+        return NodeView(await client.nodes(), day)
     except NodeUnauthorized as error:
         return Unauthorized(error.reason)
     except NodeRefused as error:
-        view = NodeView((), day, refusal=error.code or str(error.status))
+        return NodeView((), day, refusal=error.code or str(error.status))
+    except NodeUnreachable as error:
+        return Unreachable(error.reason, Sign(error.sign))
     except NodeError as error:
-        return Unreachable(error.reason)
-    return judged_view(client.node, view)
+        return Unreachable(error.reason, Sign.ALIVE)
 
 
 def _problems(desk: Desk, entry: SoraCluster) -> Iterator[Problem]:

@@ -1,22 +1,32 @@
-"""Whether a cluster may be initialised: only on every node's positive answer, or on an explicit word."""
+"""Whether a cluster may be initialised: the nodes' answers and the past, put to the table of `decision`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 
-from reconciler.core.observation import Absent, Present, Stale
+from reconciler.core.observation import Absent, Observation, Present, Stale
 from reconciler.core.plan import Finding
 from reconciler.core.problem import Severity
 from reconciler.drivers.sora.cluster import quorum
+from reconciler.drivers.sora.decision import Answers, Collapsed, Outcome, decide
+from reconciler.drivers.sora.history import History
 from reconciler.drivers.sora.picture import Picture, silence
-from reconciler.drivers.sora.schema import SoraCluster, SoraDesired
+from reconciler.drivers.sora.schema import NodeView, SoraCluster, SoraDesired
 from reconciler.drivers.sora.steps import word_of
+
+_ANSWERS = (Present, Absent, Stale)
+_SHOWN = 5
+_ONLY_IF = (
+    "only if the cluster never existed or is gone for good, write `collapsed` with a reason and a date into "
+    "the fleet file"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """An explicit word of the fleet file on which a cluster may be initialised.
+    """An explicit entry of the fleet file on which a cluster may be initialised.
 
     Args:
         name: `initialise` or `collapsed`.
@@ -34,38 +44,77 @@ class Word:
 
 
 def founding(desired: SoraDesired, picture: Picture) -> tuple[Mapping[str, str] | None, tuple[Finding, ...]]:
-    """The word to initialise on (empty where the answers are enough), or None and why not.
+    """The entry to initialise on, or None and the findings that say why not.
 
     Args:
-        desired: names the regular nodes, all of which must have answered.
+        desired: names the regular nodes, all of which must have answered, and the cluster's past.
         picture: one without speakers.
     """
     entry = desired.entry
-    silent = [name for name in entry.regular if not isinstance(picture.observed.nodes.get(name), _ANSWERS)]
-    if silent:
-        return None, (*_silent(entry, picture, silent), *_lost(entry, picture))
-    remembered = _remembered(picture)
-    if not remembered and all(isinstance(picture.observed.nodes[n], Absent) for n in entry.regular):
-        return {}, ()
-    blank = all(picture.blank(name) for name in entry.regular)
-    if blank and not remembered and entry.initialise and not _known(desired, "initialised"):
+    outcome = outcome_of(desired, picture)
+    if outcome is Outcome.INITIALISE:
         return Word("initialise", "the fleet file says `initialise: true`").plain(), ()
-    if entry.collapsed is not None:
-        problem = _spent(desired, picture)
-        if problem is None:
-            until = entry.collapsed.until.isoformat()
-            return Word("collapsed", entry.collapsed.reason, until).plain(), ()
-        return None, (problem, *_lost(entry, picture))
-    return None, tuple(_lost(entry, picture)) or tuple(_unclear(entry, picture))
+    if outcome is Outcome.COLLAPSED:
+        assert entry.collapsed is not None
+        return Word("collapsed", entry.collapsed.reason, entry.collapsed.until.isoformat()).plain(), ()
+    lost = () if outcome is Outcome.LIVING else tuple(_lost(entry, picture))
+    told = tuple(_FINDINGS[outcome](desired, picture))
+    return None, tuple(dict.fromkeys((*told, *lost)))
 
 
-_ANSWERS = (Present, Absent, Stale)
+def outcome_of(desired: SoraDesired, picture: Picture) -> Outcome:
+    """What the table says of a cluster as it shows itself."""
+    entry, history = desired.entry, desired.history
+    return decide(
+        answers_of(entry.regular, history, picture),
+        history.knowledge,
+        initialise=entry.initialise,
+        collapsed=_collapsed(desired, picture),
+    )
 
 
-def _remembered(picture: Picture) -> bool:
-    """Whether any node remembers being in a cluster with another."""
-    answers = picture.observed.nodes.values()
-    return any(isinstance(answer, Present | Stale) and len(answer.value.rows) > 1 for answer in answers)
+def answers_of(regular: tuple[str, ...], history: History, picture: Picture) -> Answers:
+    """What the nodes answer together, the regular ones of the fleet file and all that are known from earlier.
+
+    Args:
+        regular: names of the regular nodes that are to be initialised.
+        history: the cluster's past.
+        picture: the nodes' answers, at every address that was asked.
+    """
+    nodes = picture.observed.nodes
+    if picture.speakers or picture.living:
+        return Answers.LIVING
+    if any(not isinstance(nodes.get(name), _ANSWERS) for name in regular):
+        return Answers.SILENT
+    if any(_remembers(name, answer) for name, answer in picture.answers_of_all()):
+        return Answers.REMEMBERED
+    if _unanswered(regular, history, picture):
+        return Answers.EARLIER_SILENT
+    if not all(picture.blank(name) for name in regular):
+        return Answers.UNCLEAR
+    return Answers.BLANK if all(isinstance(nodes[name], Absent) for name in regular) else Answers.ALONE
+
+
+def _remembers(name: str, answer: Observation[NodeView]) -> bool:
+    """Whether a node lists another node than itself."""
+    return isinstance(answer, Present | Stale) and any(row.node_name != name for row in answer.value.rows)
+
+
+def _unanswered(regular: tuple[str, ...], history: History, picture: Picture) -> list[str]:
+    """Regular nodes known from earlier that have not answered themselves that they are in no cluster."""
+    earlier = (name for name, one in history.nodes.items() if one.required and name not in regular)
+    return [name for name in earlier if not picture.blank(name)]
+
+
+def _collapsed(desired: SoraDesired, picture: Picture) -> Collapsed:
+    entry = desired.entry
+    if entry.collapsed is None:
+        return Collapsed.NONE
+    if picture.day is not None and picture.day > entry.collapsed.until:
+        return Collapsed.EXPIRED
+    if word_of(entry) in _known(desired, "collapsed") or _formed(entry, picture):
+        return Collapsed.USED
+    return Collapsed.VALID
 
 
 def _known(desired: SoraDesired, fact: str) -> set[str]:
@@ -81,47 +130,153 @@ def _formed(entry: SoraCluster, picture: Picture) -> bool:
     return len(views) == len(answers) and all(names == entry.regular for names in listed)
 
 
-def _spent(desired: SoraDesired, picture: Picture) -> Finding | None:
-    entry, collapsed = desired.entry, desired.entry.collapsed
-    assert collapsed is not None
-    day = picture.day
-    if day is not None and day > collapsed.until:
-        return Finding(
-            Severity.ERROR,
-            "collapsed-expired",
-            entry.name,
-            f"the word that {entry.name} has collapsed counted until {collapsed.until}",
-            "if it still holds, write a new date into the fleet file",
-        )
-    if word_of(entry) in _known(desired, "collapsed") or _formed(entry, picture):
-        return Finding(
-            Severity.ERROR,
-            "collapsed-used",
-            entry.name,
-            f"{entry.name} was initialised anew already: every node lists the new cluster, or an earlier run "
-            "did it on this word; a word counts once",
-            "start the stopped nodes or mend the network; if the cluster has collapsed again, write a new "
-            "reason or date into the fleet file",
-        )
-    return None
+def expired(until: str, picture: Picture) -> bool:
+    """Whether a word's last day is over on the day of the answers."""
+    return bool(until) and picture.day is not None and picture.day > date.fromisoformat(until)
 
 
-def _silent(entry: SoraCluster, picture: Picture, silent: list[str]) -> Iterator[Finding]:
-    for name in silent:
-        yield Finding(
-            Severity.ERROR,
-            "node-unreachable",
+def _error(code: str, target: str, message: str, remedy: str) -> Finding:
+    return Finding(Severity.ERROR, code, target, message, remedy)
+
+
+def _living(desired: SoraDesired, picture: Picture) -> Iterator[Finding]:
+    for name, address in picture.living:
+        yield _error(
+            "living-elsewhere",
+            f"{desired.entry.name}/{name}",
+            f"{name} answers at {address} and is in a cluster that holds its majority, so no other cluster "
+            "is initialised",
+            f"write {address} as the `api` of {name} if that is the right address, and add new nodes beside "
+            "the old ones: the plan then registers the new nodes and removes the old ones one by one",
+        )
+
+
+def _silent(desired: SoraDesired, picture: Picture) -> Iterator[Finding]:
+    entry = desired.entry
+    for name in entry.regular:
+        if not isinstance(picture.observed.nodes.get(name), _ANSWERS):
+            yield _error(
+                "node-unreachable",
+                f"{entry.name}/{name}",
+                f"{name}: {silence(picture.observed.nodes.get(name))}; a cluster is initialised only when "
+                "every regular node has answered",
+                "start the node, or correct `api` in the fleet file",
+            )
+
+
+def _earlier_silent(desired: SoraDesired, picture: Picture) -> Iterator[Finding]:
+    entry, history = desired.entry, desired.history
+    for name in _unanswered(entry.regular, history, picture):
+        asked = ", ".join(history.addresses(name)) or "no address known"
+        yield _error(
+            "earlier-node-silent",
             f"{entry.name}/{name}",
-            f"{name}: {silence(picture.observed.nodes.get(name))}; a cluster is initialised only when "
-            "every regular node has answered",
-            "start the node, or correct `api` in the fleet file",
+            f"revision {history.revision or 'before'} named {name} for {entry.name}, and it does not answer "
+            f"that it is in no cluster ({asked}: {silence(picture.observed.nodes.get(name))}); a cluster may "
+            "live there",
+            f"start the node or make its API reachable; {_ONLY_IF}",
         )
+
+
+def _needs_initialise(desired: SoraDesired, picture: Picture) -> Iterator[Finding]:  # noqa: ARG001
+    entry, history = desired.entry, desired.history
+    known = "nothing is known of its past"
+    if history.unread:
+        known = f"its past is not known, because {history.unread}"
+    elif history.nodes:
+        known = f"revision {history.revision} names its nodes, and nobody is known to have applied it"
+    yield _error(
+        "initialise-needed",
+        entry.name,
+        f"{entry.name} does not exist yet as far as its nodes tell, and {known}; a cluster is initialised "
+        "only on an explicit entry",
+        f"if it never existed, write `initialise: true` into the entry of {entry.name}",
+    )
+
+
+def _needs_collapsed(desired: SoraDesired, picture: Picture) -> Iterator[Finding]:
+    entry, history = desired.entry, desired.history
+    members = [name for name, one in history.nodes.items() if one.member] or ["its nodes"]
+    more = f" and {len(members) - _SHOWN} more" if len(members) > _SHOWN else ""
+    states = "; ".join(
+        f"{name}: {_state(name, picture)}" for name in members[:_SHOWN] if name in picture.observed.nodes
+    )
+    yield _error(
+        "collapsed-needed",
+        entry.name,
+        f"{', '.join(members[:_SHOWN])}{more} were in the cluster {entry.name}, and no node sees it now"
+        f"{f' ({states})' if states else ''}; initialising would found a second cluster if it still lives",
+        "start the nodes, or put them back into the fleet file; only if the cluster is gone for good, write "
+        "`collapsed` with a reason and a date into the fleet file",
+    )
+
+
+def _state(name: str, picture: Picture) -> str:
+    if picture.blank(name):
+        return "answers that it is in no cluster"
+    return silence(picture.observed.nodes.get(name))
+
+
+def _unclear(desired: SoraDesired, picture: Picture) -> Iterator[Finding]:
+    entry = desired.entry
+    for name in entry.regular:
+        answer = picture.observed.nodes[name]
+        if isinstance(answer, Absent) or picture.blank(name):
+            continue
+        yield _error(
+            "initialised-unclear",
+            f"{entry.name}/{name}",
+            f"{name}: {silence(answer)}; that does not tell whether it was ever in a cluster",
+            f"look at the node's log; {_ONLY_IF}",
+        )
+
+
+def _expired(desired: SoraDesired, picture: Picture) -> Iterator[Finding]:  # noqa: ARG001
+    entry = desired.entry
+    assert entry.collapsed is not None
+    yield _error(
+        "collapsed-expired",
+        entry.name,
+        f"the word that {entry.name} has collapsed counted until {entry.collapsed.until}",
+        "if it still holds, write a new date into the fleet file",
+    )
+
+
+def _used(desired: SoraDesired, picture: Picture) -> Iterator[Finding]:  # noqa: ARG001
+    yield _error(
+        "collapsed-used",
+        desired.entry.name,
+        f"{desired.entry.name} was initialised anew already: every node lists the new cluster, or an earlier "
+        "run did it on this word; a word counts once",
+        "start the stopped nodes or mend the network; if the cluster has collapsed again, write a new "
+        "reason or date into the fleet file",
+    )
+
+
+def _lost_majority(desired: SoraDesired, picture: Picture) -> Iterator[Finding]:
+    found = tuple(_lost(desired.entry, picture))
+    yield from found
+    if not found:
+        yield from _needs_collapsed(desired, picture)
+
+
+_FINDINGS = {
+    Outcome.LIVING: _living,
+    Outcome.UNREACHABLE: _silent,
+    Outcome.LOST: _lost_majority,
+    Outcome.EARLIER_SILENT: _earlier_silent,
+    Outcome.UNCLEAR: _unclear,
+    Outcome.NEEDS_INITIALISE: _needs_initialise,
+    Outcome.NEEDS_COLLAPSED: _needs_collapsed,
+    Outcome.EXPIRED: _expired,
+    Outcome.USED: _used,
+}
 
 
 def _lost(entry: SoraCluster, picture: Picture) -> Iterator[Finding]:
     """The best that any node still sees of a cluster without majority."""
     best: tuple[int, int, str] | None = None
-    for name, answer in sorted(picture.observed.nodes.items()):
+    for name, answer in sorted(picture.answers_of_all(), key=lambda one: one[0]):
         if isinstance(answer, Stale) and len(answer.value.rows) > 1:
             regular = [row for row in answer.value.rows if not row.temporary]
             seen = (sum(row.connected for row in regular), len(regular), name)
@@ -136,19 +291,4 @@ def _lost(entry: SoraCluster, picture: Picture) -> Iterator[Finding]:
             f"{quorum(total)} are needed; nothing can be changed",
             "start the stopped nodes or mend the network; only if they are gone for good, write "
             "`collapsed` with a reason and a date into the fleet file",
-        )
-
-
-def _unclear(entry: SoraCluster, picture: Picture) -> Iterator[Finding]:
-    for name in entry.regular:
-        answer = picture.observed.nodes[name]
-        if isinstance(answer, Absent):
-            continue
-        words = silence(answer) if isinstance(answer, Stale) else "it lists nobody but itself"
-        yield Finding(
-            Severity.ERROR,
-            "initialised-unclear",
-            f"{entry.name}/{name}",
-            f"{name}: {words}; that does not tell whether it was ever in a cluster",
-            "if these nodes were never in a cluster, write `initialise: true` into the fleet file",
         )

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from reconciler.core.guard import Case, Guard, Violation
-from reconciler.core.observation import Absent, Present, Stale
 from reconciler.core.plan import Step
 from reconciler.drivers.sora import machine, rules
 from reconciler.drivers.sora.capacity import Capacity, after_failure, carriers_of
@@ -24,10 +23,14 @@ from reconciler.drivers.sora.cluster import (
     quorum,
     registered,
 )
+from reconciler.drivers.sora.decision import Outcome
+from reconciler.drivers.sora.founding import outcome_of
+from reconciler.drivers.sora.history import Knowledge
 from reconciler.drivers.sora.membership import Membership, Roster
-from reconciler.drivers.sora.picture import Picture, picture_of, state_of
-from reconciler.drivers.sora.schema import SoraCluster
+from reconciler.drivers.sora.picture import Picture, Places, picture_of, places_of, state_of
+from reconciler.drivers.sora.schema import SoraCluster, SoraDesired
 from reconciler.drivers.sora.steps import MEMBERSHIP
+from reconciler.drivers.sora.stopped import stopped
 
 SMALLEST = 3
 """Regular nodes below which a cluster that has more must not be shrunk."""
@@ -144,11 +147,12 @@ def changing_membership(case: Case) -> Iterator[Violation]:
 
 
 def shrinking_cluster(case: Case) -> Iterator[Violation]:
-    """A cluster of three or more is not shrunk to one or two, and one of two not at all."""
+    """A majority of the members stays, by name; and three or more are not shrunk to one or two."""
     entry, picture = _seen(case)
-    now = len(picture.membership.regular) if picture.membership is not None else 0
-    wanted = len(entry.regular)
+    members = picture.membership.regular if picture.membership is not None else ()
+    now, wanted = len(members), len(entry.regular)
     if not wanted < min(now, SMALLEST):
+        yield from _leaving(entry, members)
         return
     words = f"{entry.name} has {now} regular nodes, and the fleet file names {wanted}, fewer than {SMALLEST}"
     if wanted == 1:
@@ -160,19 +164,33 @@ def shrinking_cluster(case: Case) -> Iterator[Violation]:
     yield Violation("cluster-size", entry.name, words, remedy)
 
 
+def _leaving(entry: SoraCluster, members: tuple[str, ...]) -> Iterator[Violation]:
+    """Members that leave count by name: new nodes in their place are no majority that was there before."""
+    leaving = sorted({*members} - {*entry.regular})
+    if leaving and len(members) - len(leaving) < quorum(len(members)):
+        yield Violation(
+            "cluster-size",
+            entry.name,
+            f"{entry.name}: {len(leaving)} of its {len(members)} regular nodes are to leave "
+            f"({', '.join(leaving)}), and those that stay are no majority of it, which takes "
+            f"{quorum(len(members))}",
+            "replace fewer nodes in one commit, so that a majority of the members stays",
+        )
+
+
 def purging_alive(case: Case) -> Iterator[Violation]:
-    """Nothing is purged but what all evidence says is stopped, or what an earlier step stops."""
+    """Nothing is purged but what is proven to be stopped, or what an earlier step stops."""
     _, picture = _seen(case)
     by_id = {step.id: step for step in case.plan.steps}
     for step in case.plan.steps:
-        if step.action != "purge" or picture.down(step.node):
+        if step.action != "purge" or _proven(case, picture, step.node):
             continue
         earlier = (by_id[name] for name in _before(step, by_id))
         if not any(one.action == "stop" and one.node == step.node for one in earlier):
             yield Violation(
                 "purge-alive",
                 f"{case.plan.cluster}/{step.node}",
-                f"{step.id}: nothing shows that {step.node} is stopped, and no earlier step stops it",
+                f"{step.id}: nothing proves that {step.node} is stopped, and no earlier step stops it",
                 "stop the node first, then plan again",
             )
 
@@ -191,6 +209,22 @@ def initialising_again(case: Case) -> Iterator[Violation]:
             )
 
 
+def founding_unread(case: Case) -> Iterator[Violation]:
+    """An init waits where an earlier revision exists and cannot be read: its cluster may live."""
+    history = case.desired.history
+    for step in case.plan.steps:
+        if step.action == "init" and history.knowledge is Knowledge.UNREAD:
+            yield Violation(
+                "past-unread",
+                case.plan.cluster,
+                f"{step.id} waits: which nodes {case.plan.cluster} had before is not known, because "
+                f"{history.unread}",
+                "fetch the history (`git fetch --unshallow`), or name the revision before with --base; "
+                "or set an override for past-unread in the fleet file",
+                hold=True,
+            )
+
+
 GUARDS: tuple[Guard, ...] = (
     losing_quorum,
     sparing_nobody,
@@ -199,13 +233,24 @@ GUARDS: tuple[Guard, ...] = (
     shrinking_cluster,
     purging_alive,
     initialising_again,
+    founding_unread,
 )
 """All of them; the order does not matter."""
 
 
 def _seen(case: Case) -> tuple[SoraCluster, Picture]:
     entry: SoraCluster = case.desired.entry
-    return entry, picture_of(case.observed, regular=entry.regular)
+    return entry, picture_of(case.observed, regular=entry.regular, single=case.desired.history.single)
+
+
+def _proven(case: Case, picture: Picture, name: str) -> bool:
+    """Whether the answers, or a person's word that still counts, say that a member is stopped."""
+    desired: SoraDesired = case.desired
+    places = places_of(desired.entry, case.observed, desired.history).get(name, Places())
+    word = desired.word(name)
+    counts = word is not None and (picture.day is None or picture.day <= word.until)
+    proof = stopped(picture, name, places.known, regular=desired.is_regular(name))
+    return proof.enough(word=counts)
 
 
 def _turns(case: Case) -> Iterator[Turn]:
@@ -258,13 +303,8 @@ def _against_init(case: Case, step: Step) -> str:
         return f"{', '.join(picture.speakers)} is in a cluster that holds a majority"
     if set(step.arguments["names"]) != set(entry.regular):
         return "it does not name exactly the regular nodes of the fleet file"
-    collapsed = entry.collapsed is not None and (picture.day is None or picture.day <= entry.collapsed.until)
-    for name in entry.regular:
-        answer = case.observed.nodes.get(name)
-        if not isinstance(answer, Present | Absent | Stale):
-            return f"{name} has not answered"
-        if isinstance(answer, Absent) or collapsed:
-            continue
-        if not entry.initialise or not picture.blank(name):
-            return f"{name} does not answer that it was never initialised"
-    return ""
+    outcome = outcome_of(case.desired, picture)
+    if not outcome.allowed:
+        return f"what is known and what the nodes answer do not allow it ({outcome})"
+    word = Outcome.COLLAPSED if step.arguments["word"].get("name") == "collapsed" else Outcome.INITIALISE
+    return "" if word is outcome else f"it rests on `{word}`, and only `{outcome}` allows it"

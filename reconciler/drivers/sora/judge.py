@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from datetime import date
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
@@ -11,10 +10,14 @@ from reconciler.core.observation import Absent, Observed, Present, Stale
 from reconciler.core.plan import Step
 from reconciler.core.verdict import Standing, Verdict
 from reconciler.drivers.sora import rules
+from reconciler.drivers.sora.decision import Answers, Collapsed, decide
+from reconciler.drivers.sora.founding import answers_of, expired
+from reconciler.drivers.sora.history import Earlier, History, Knowledge
 from reconciler.drivers.sora.membership import Membership
 from reconciler.drivers.sora.modes import mode_of
 from reconciler.drivers.sora.picture import Picture, picture_of, silence, state_of
 from reconciler.drivers.sora.schema import NodeView
+from reconciler.drivers.sora.stopped import stopped
 from reconciler.drivers.sora.tasks import enough, unknown
 
 
@@ -24,10 +27,15 @@ def judge(step: Step, seen: Observed[NodeView]) -> Verdict:
     Membership is believed only where every node that sees a majority says the same.
     """
     before, after = (Membership.load(step.arguments[key]) for key in ("before", "after"))
-    picture = picture_of(seen, regular=after.regular if step.action == "init" else before.regular)
+    founding = step.action == "init"
+    picture = picture_of(
+        seen,
+        regular=after.regular if founding else before.regular,
+        single=step.arguments["single"] if founding else (),
+    )
     if step.action in _LOCAL:
         return _mode(step, picture)
-    if step.action == "init":
+    if founding:
         return _init(step, picture, after)
     if not picture.speakers:
         return Verdict(Standing.UNKNOWN, "no node that sees a majority answers")
@@ -44,26 +52,33 @@ def _init(step: Step, picture: Picture, after: Membership) -> Verdict:
         if missing:
             return Verdict(Standing.UNKNOWN, f"the new cluster is listed, but {missing[0]} is not in it yet")
         return Verdict(Standing.DONE, "every node lists the new cluster")
-    if picture.speakers:
-        who = ", ".join(picture.speakers)
+    history = History({name: Earlier(required=True) for name in step.arguments["earlier"]})
+    answers = answers_of(tuple(names), history, picture)
+    if answers is Answers.LIVING:
+        who = ", ".join((*picture.speakers, *(f"{name} at {place}" for name, place in picture.living)))
         return Verdict(Standing.CHANGED, f"{who} is in a cluster that holds a majority")
-    answers = {name: picture.observed.nodes.get(name) for name in names}
-    silent = [name for name, answer in answers.items() if not isinstance(answer, Present | Absent | Stale)]
-    if silent:
-        return Verdict(Standing.UNKNOWN, f"{silent[0]}: {silence(answers[silent[0]])}")
-    return _founded_on(step.arguments["word"], picture, names)
+    if answers is Answers.SILENT:
+        heard = (Present, Absent, Stale)
+        silent = next(name for name in names if not isinstance(picture.observed.nodes.get(name), heard))
+        return Verdict(Standing.UNKNOWN, f"{silent}: {silence(picture.observed.nodes.get(silent))}")
+    return _founded_on(step, picture, answers)
 
 
-def _founded_on(word: Mapping[str, str], picture: Picture, names: Sequence[str]) -> Verdict:
-    """Whether the answers, or the word, still allow to initialise; all nodes have answered."""
-    if word and word["name"] == "collapsed":
-        expired = picture.day is not None and picture.day > date.fromisoformat(word["until"])
-        return Verdict(Standing.CHANGED, f"the word counted until {word['until']}") if expired else _READY
-    for name in names:
-        answer = picture.observed.nodes[name]
-        if not (picture.blank(name) if word else isinstance(answer, Absent)):
-            return Verdict(Standing.CHANGED, f"{name} no longer answers that it was never initialised")
-    return _READY
+def _founded_on(step: Step, picture: Picture, answers: Answers) -> Verdict:
+    """Whether the entry of the fleet file still allows to initialise; all regular nodes have answered."""
+    word = step.arguments["word"]
+    if expired(word["until"], picture):
+        return Verdict(Standing.CHANGED, f"the word counted until {word['until']}")
+    outcome = decide(
+        answers,
+        Knowledge(step.arguments["knowledge"]),
+        initialise=word["name"] == "initialise",
+        collapsed=Collapsed.VALID if word["name"] == "collapsed" else Collapsed.NONE,
+    )
+    if outcome.allowed and not (step.arguments["clear"] and answers is Answers.ALONE):
+        return _READY
+    words = "a node no longer answers that it was never initialised"
+    return Verdict(Standing.CHANGED, f"{words} ({answers}): {outcome}")
 
 
 def _register(step: Step, picture: Picture, membership: Membership, before: Membership) -> Verdict:
@@ -92,8 +107,12 @@ def _purge(step: Step, picture: Picture, membership: Membership, before: Members
         return Verdict(Standing.DONE, "no member lists it any more")
     if membership != before or not picture.agreed:
         return _other(membership, picture)
-    if not picture.down(target):
-        return Verdict(Standing.CHANGED, f"{target} is not stopped: {_own(picture, target)}")
+    known, regular = step.arguments["known"], step.arguments["regular"]
+    proof, word = stopped(picture, target, known, regular=regular), step.arguments["word"]
+    if word and expired(word["until"], picture):
+        return Verdict(Standing.CHANGED, f"the word that {target} is stopped counted until {word['until']}")
+    if not proof.enough(word=bool(word)):
+        return Verdict(Standing.CHANGED, f"{target} is not known to be stopped: {proof.words}")
     if not enough(picture, membership):
         return Verdict(Standing.UNKNOWN, "too few members answer to believe that it is stopped")
     return _if_allowed(picture, step, contact, rules.against_purge, first=contact, second=target)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Final
 from urllib.parse import urlsplit
@@ -14,13 +15,15 @@ from reconciler.core.observation import (
     Observation,
     Observed,
     Present,
+    Sign,
     Stale,
     Unauthorized,
     Unreachable,
 )
 from reconciler.drivers.sora.cluster import Log, Node, State, quorum
+from reconciler.drivers.sora.history import History
 from reconciler.drivers.sora.membership import Membership, Roster
-from reconciler.drivers.sora.schema import API_URL, NodeRow, NodeView, SoraCluster
+from reconciler.drivers.sora.schema import API_URL, NodeView, SoraCluster
 
 _NEVER: Final = re.compile(r"NOT-INITIALI[SZ]ED")
 
@@ -62,12 +65,17 @@ class Picture:
             nobody but itself is no speaker: a node that was never initialised may look the same.
         told: what the speakers say the membership is, each with those who say so.
         shown: name -> whether the speakers that list it show it connected; both where they differ.
+        errors: name -> the error with which a speaker shows it: it is then neither up nor down.
+        living: (name, address) of nodes that answer at another address than the fleet file names for them,
+            and see a majority there.
     """
 
     observed: Observed[NodeView]
     speakers: Mapping[str, NodeView]
     told: tuple[tuple[Membership, tuple[str, ...]], ...]
     shown: Mapping[str, frozenset[bool]]
+    errors: Mapping[str, str] = field(default_factory=dict)
+    living: tuple[tuple[str, str], ...] = ()
 
     @property
     def membership(self) -> Membership | None:
@@ -100,19 +108,49 @@ class Picture:
         return {name: limit for name, limit in told if limit is not None}
 
     def connected(self, name: str) -> bool:
-        """Whether every speaker shows the node connected."""
-        return self.shown.get(name) == frozenset({True})
+        """Whether every speaker shows the node connected, and none an error."""
+        return self.shown.get(name) == frozenset({True}) and name not in self.errors
 
     def away(self, name: str) -> bool:
-        """Whether there are speakers, and none shows the node connected."""
-        return bool(self.speakers) and True not in self.shown.get(name, ())
+        """Whether there are speakers, and none shows the node connected or with an error."""
+        return bool(self.speakers) and True not in self.shown.get(name, ()) and name not in self.errors
 
     def answers(self, name: str) -> bool:
-        """Whether something answers at the node's own API; no answer is no proof of the contrary."""
-        return isinstance(self.observed.nodes.get(name), Present | Absent | Stale | Unauthorized)
+        """Whether something answers at any address of the node; no answer is no proof of the contrary.
+
+        The answer of another node, which has its address now, does not count.
+        """
+        return any(
+            not isinstance(answer, Unreachable) or answer.sign is Sign.ALIVE
+            for answer in self.answers_of(name)
+            if not self.is_other(name, answer)
+        )
+
+    def answers_of(self, name: str) -> tuple[Observation[NodeView], ...]:
+        """The answers at every address that was asked for the node."""
+        elsewhere = self.observed.elsewhere.get(name, {})
+        own = self.observed.nodes.get(name)
+        return (*((own,) if own is not None and own not in elsewhere.values() else ()), *elsewhere.values())
+
+    def answers_of_all(self) -> Iterator[tuple[str, Observation[NodeView]]]:
+        """(name, answer) of every node at every address that was asked."""
+        for name in {*self.observed.nodes, *self.observed.elsewhere}:
+            yield from ((name, answer) for answer in self.answers_of(name))
+
+    def is_other(self, name: str, answer: Observation[NodeView]) -> bool:
+        """Whether an answer is shown to be another node's: a node that runs lists itself as connected.
+
+        This one lists the named node as not connected, and otherwise agrees with the majority.
+        """
+        if not isinstance(answer, Stale) or self.membership is None:
+            return False
+        own = answer.value.row(name)
+        if own is None or own.connected or own.error or _membership(answer.value) != self.membership:
+            return False
+        return all(self.shown.get(row.node_name) == frozenset({row.connected}) for row in answer.value.rows)
 
     def down(self, name: str) -> bool:
-        """Whether all evidence says that the node is stopped: none shows it, and its API is silent."""
+        """Whether no member sees the node and nothing answers for it; `stopped` says if that is proof."""
         return self.away(name) and not self.answers(name)
 
     def blank(self, name: str) -> bool:
@@ -130,30 +168,47 @@ class Picture:
         return isinstance(answer, Absent)
 
 
-def picture_of(observed: Observed[NodeView], *, regular: Iterable[str] = ()) -> Picture:
+def picture_of(
+    observed: Observed[NodeView], *, regular: Iterable[str] = (), single: Iterable[str] = ()
+) -> Picture:
     """The picture that the answers of a cluster's nodes give together.
 
     Args:
         observed: every node's own answer.
         regular: the regular nodes the cluster should have; where it is one, that node may speak alone.
+        single: further nodes that may speak alone, because each is known as the only one of a cluster.
     """
     expected = tuple(regular)
+    lonely = {*(expected if len(expected) == 1 else ()), *single}
     speakers: dict[str, NodeView] = {}
     told: dict[Membership, list[str]] = {}
     shown: dict[str, set[bool]] = {}
+    errors: dict[str, str] = {}
     for name, view in sorted(observed.present().items()):
-        if names_of(view) != (name,) or expected == (name,):
+        if names_of(view) != (name,) or name in lonely:
             speakers[name] = view
             told.setdefault(_membership(view), []).append(name)
             for row in view.rows:
-                shown.setdefault(row.node_name, set()).add(row.connected)
+                if row.error:
+                    errors.setdefault(row.node_name, row.error)
+                else:
+                    shown.setdefault(row.node_name, set()).add(row.connected)
     sayings = sorted(told.items(), key=lambda item: item[1])
     return Picture(
         observed,
         speakers,
         tuple((said, tuple(who)) for said, who in sayings),
         {name: frozenset(kinds) for name, kinds in shown.items()},
+        errors,
+        tuple(_living(observed, lonely)),
     )
+
+
+def _living(observed: Observed[NodeView], lonely: Container[str]) -> Iterator[tuple[str, str]]:
+    for name, answers in sorted(observed.elsewhere.items()):
+        for address, answer in sorted(answers.items()):
+            if isinstance(answer, Present) and (names_of(answer.value) != (name,) or name in lonely):
+                yield name, address
 
 
 def _membership(view: NodeView) -> Membership:
@@ -189,34 +244,106 @@ def state_of(picture: Picture, names: Iterable[str], temporary: Container[str]) 
     return roster, tuple(state)
 
 
-def addresses(entry: SoraCluster, observed: Observed[NodeView]) -> dict[str, str]:
-    """Where each node's API is: what the fleet file says, else what members say, else what is likely.
+def addresses(
+    entry: SoraCluster, observed: Observed[NodeView], history: History | None = None
+) -> dict[str, str]:
+    """One API address for each node: what the fleet file says, else where it answers, else where it may be.
 
-    Likely is an address only where all known ones are built alike from the host in the node's name; it
-    serves to find out that a node believed to be dead still answers.
+    Args:
+        entry: the cluster's entry of the fleet file.
+        observed: the answers so far.
+        history: what is known from earlier.
     """
-    known = {node.name: node.api for node in entry.nodes}
-    views = [view for _, view in sorted(observed.present().items())]
-    for row in (row for view in views for row in view.rows):
-        if row.node_name not in known and row.api and API_URL.fullmatch(row.api):
-            known[row.node_name] = row.api
-    pattern = {_pattern(name, api) for name, api in known.items()}
-    built = pattern.pop() if len(pattern) == 1 else None
-    for row in sorted((row for view in views for row in view.rows), key=lambda row: row.node_name):
-        if built is not None and row.node_name not in known:
-            likely = built.replace("{host}", _host(row))
-            if likely not in known.values():
-                known[row.node_name] = likely
-    return known
+    found = {node.name: node.api for node in entry.nodes}
+    for name, places in places_of(entry, observed, history or History()).items():
+        if name not in found:
+            answers = observed.elsewhere.get(name, {})
+            good = (place for place in places.guessed if isinstance(answers.get(place), Present))
+            able = sorted((*places.known, *good), key=lambda place: _rank(answers.get(place)))
+            found |= {name: able[0]} if able else {}
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The API addresses of one node.
+
+    Args:
+        known: from a fleet file, the store or the cluster itself; or from its name, where the addresses of
+            all other nodes follow from theirs in the same way.
+        guessed: the host in its name with the port that is usual in the cluster: worth a question, but
+            silence there proves nothing.
+    """
+
+    known: tuple[str, ...] = ()
+    guessed: tuple[str, ...] = ()
+
+
+def places_of(entry: SoraCluster, observed: Observed[NodeView], history: History) -> dict[str, Places]:
+    """Where to ask for every node of the fleet file, of earlier, and of the members' lists.
+
+    A node of the fleet file is asked at its `api`, and where it was before.
+    """
+    told: dict[str, set[str]] = {}
+    for view in observed.present().values():
+        for row in view.rows:
+            own = told.setdefault(row.node_name, set())
+            if row.api and plain_address(row.api):
+                own.add(plain_address(row.api))
+    built, usual, taken = _pattern_of(entry), _usual(entry), {node.api for node in entry.nodes}
+    found: dict[str, Places] = {}
+    for name in sorted({*(node.name for node in entry.nodes), *told, *history.nodes}):
+        known = {*history.addresses(name)}
+        named = entry.node(name)
+        if named is not None:
+            found[name] = Places(tuple(sorted(known | {named.api})))
+            continue
+        known |= told.get(name, set())
+        host = name.rpartition("@")[2]
+        likely = {built.replace("{host}", host)} if built is not None else set()
+        known |= likely - taken
+        guessed = {usual.replace("{host}", host)} - known - taken
+        if known or guessed:
+            found[name] = Places(tuple(sorted(known)), tuple(sorted(guessed)))
+    return found
+
+
+def plain_address(value: object) -> str:
+    """An API address of a scheme, a host and a port, in its one spelling; empty where it is none."""
+    if not isinstance(value, str) or not API_URL.fullmatch(value):
+        return ""
+    parts = urlsplit(value)
+    return f"{parts.scheme}://{parts.netloc}/" if parts.path in {"", "/"} else ""
+
+
+def best_of(answers: Iterable[Observation[NodeView]]) -> Observation[NodeView] | None:
+    """The answer that tells most of several at different addresses; None where there is none."""
+    return min(answers, key=_rank, default=None)
+
+
+def _rank(answer: Observation[NodeView] | None) -> int:
+    if isinstance(answer, Unreachable):
+        return 4 if answer.sign is Sign.ALIVE else 5
+    order = (Present, Stale, Absent, Unauthorized)
+    return next((number for number, kind in enumerate(order) if isinstance(answer, kind)), 6)
+
+
+def _pattern_of(entry: SoraCluster) -> str | None:
+    """How every address of the fleet file follows from its node's name; None where they do not."""
+    patterns = {_pattern(node.name, node.api) for node in entry.nodes}
+    return patterns.pop() if len(patterns) == 1 else None
+
+
+def _usual(entry: SoraCluster) -> str:
+    """Scheme and port that most addresses of the fleet file have, around `{host}`."""
+    ends = Counter((parts.scheme, parts.port) for parts in (urlsplit(node.api) for node in entry.nodes))
+    (scheme, port), _ = min(ends.items(), key=lambda one: (-one[1], one[0][0], one[0][1] or 0))
+    return f"{scheme}://{{host}}:{port}/" if port else f"{scheme}://{{host}}/"
 
 
 def _pattern(name: str, api: str) -> str | None:
     parts, host = urlsplit(api), name.rpartition("@")[2]
     return api.replace(host, "{host}", 1) if parts.hostname == host.lower() else None
-
-
-def _host(row: NodeRow) -> str:
-    return row.node_name.rpartition("@")[2]
 
 
 def silence(answer: Observation[NodeView] | None) -> str:

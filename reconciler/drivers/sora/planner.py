@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from reconciler.core.observation import Observed
+from reconciler.core.observation import Absent, Observed
 from reconciler.core.plan import ClusterPlan, Finding
 from reconciler.core.problem import Severity
 from reconciler.drivers.sora.chain import Chain
@@ -13,8 +13,8 @@ from reconciler.drivers.sora.cluster import fresh
 from reconciler.drivers.sora.founding import founding
 from reconciler.drivers.sora.membership import Membership, Roster
 from reconciler.drivers.sora.modes import mode_of, modes
-from reconciler.drivers.sora.picture import Picture, addresses, picture_of, state_of
-from reconciler.drivers.sora.schema import NodeView, SoraCluster, SoraDesired
+from reconciler.drivers.sora.picture import Picture, addresses, picture_of, places_of, state_of
+from reconciler.drivers.sora.schema import NodeView, SoraCluster, SoraDesired, Stopped
 from reconciler.drivers.sora.tasks import Tasks, tasks_of, unknown, waits
 
 
@@ -26,7 +26,7 @@ def plan(desired: SoraDesired, observed: Observed[NodeView]) -> ClusterPlan:
     dead are purged first; live nodes leave last, one by one.
     """
     entry = desired.entry
-    picture = picture_of(observed, regular=entry.regular)
+    picture = picture_of(observed, regular=entry.regular, single=desired.history.single)
     chain, findings = _chain(desired, picture)
     wanted = modes(desired, picture)
     leaving = {step.node for step in chain.steps if step.action == "drain"}
@@ -45,22 +45,24 @@ def plan(desired: SoraDesired, observed: Observed[NodeView]) -> ClusterPlan:
 
 def _chain(desired: SoraDesired, picture: Picture) -> tuple[Chain, tuple[Finding, ...]]:
     entry = desired.entry
-    apis = addresses(entry, picture.observed)
+    apis = addresses(entry, picture.observed, desired.history)
+    places = places_of(entry, picture.observed, desired.history)
     if picture.membership is not None and picture.agreed:
         roster, state = state_of(picture, [node.name for node in entry.nodes], entry.temporary)
-        chain = Chain(entry, roster, apis, state)
-        tasks = tasks_of(entry, picture, picture.membership)
+        chain = Chain(desired, roster, apis, state, places)
+        tasks = tasks_of(desired, picture, picture.membership, places)
         notes = (*_words_left(entry), *_single(entry, picture))
         return chain, (*tasks.findings, *notes, *_walk(chain, tasks, picture, picture.membership))
     roster = Roster(tuple(sorted(node.name for node in entry.nodes)))
-    chain = Chain(entry, roster, apis, fresh(name in entry.temporary for name in roster.names))
+    chain = Chain(desired, roster, apis, fresh(name in entry.temporary for name in roster.names), places)
     if picture.speakers:
         return chain, tuple(_disagreement(entry, picture))
     word, reasons = founding(desired, picture)
     if word is None:
         return chain, reasons
-    chain.init(entry.regular, word)
-    tasks = tasks_of(entry, picture, Membership(regular=entry.regular))
+    clear = all(isinstance(picture.observed.nodes[name], Absent) for name in entry.regular)
+    chain.init(entry.regular, word, clear=clear)
+    tasks = tasks_of(desired, picture, Membership(regular=entry.regular), places)
     joining = (name for name in tasks.temporary if name in chain.apis)
     findings = [one for one in tasks.findings if one.target.split("/")[1] in entry.temporary]
     for name in joining:
@@ -75,7 +77,7 @@ def _walk(chain: Chain, tasks: Tasks, picture: Picture, membership: Membership) 
             yield _register_waits(chain.entry, name, why)
         else:
             chain.register(name, again=True)
-    waiting, dead = _exchange(chain, tasks.regular, tasks.dead)
+    waiting, dead = _exchange(chain, tasks.regular, tasks.dead, tasks.words)
     for name in waiting:
         yield _register_waits(chain.entry, name, chain.against_register(name))
     for name in dead:
@@ -90,14 +92,17 @@ def _walk(chain: Chain, tasks: Tasks, picture: Picture, membership: Membership) 
     yield from _leave(chain, tasks, picture, membership, blocked=(*tasks.missing, *waiting))
 
 
-def _exchange(chain: Chain, joining: Iterable[str], dead: Iterable[str]) -> tuple[list[str], list[str]]:
+def _exchange(
+    chain: Chain, joining: Iterable[str], dead: Iterable[str], words: Mapping[str, Stopped]
+) -> tuple[list[str], list[str]]:
     """Register and purge in the order that never risks the majority; what is left has to wait."""
     joins, purges = list(joining), list(dead)
     while joins or purges:
         if joins and not chain.against_register(joins[0]):
             chain.register(joins.pop(0))
         elif purges and not chain.against_purge(purges[0]):
-            chain.purge(purges.pop(0))
+            name = purges.pop(0)
+            chain.purge(name, words.get(name))
         else:
             break
     return joins, purges

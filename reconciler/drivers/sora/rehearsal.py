@@ -10,16 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from reconciler.core.observation import Observation, Observed, Unreachable
+from reconciler.core.observation import Observation, Observed, Present, Sign, Stale, Unreachable
 from reconciler.core.plan import ClusterPlan, Step
 from reconciler.core.play import Stage
 from reconciler.core.verdict import Standing
 from reconciler.drivers.sora import machine, planner
 from reconciler.drivers.sora.choices import DEFAULTS, Choices, Permit
 from reconciler.drivers.sora.cluster import Mode, State, groups, leading, majority, registered
+from reconciler.drivers.sora.gathering import ROUNDS, further, names_listed
 from reconciler.drivers.sora.judge import judge
 from reconciler.drivers.sora.membership import Roster
-from reconciler.drivers.sora.picture import judged_view, names_of, picture_of, state_of
+from reconciler.drivers.sora.picture import best_of, judged_view, picture_of, state_of
 from reconciler.drivers.sora.schema import NodeRow, NodeView, SoraDesired
 
 DOCUMENTED = Choices(purge_cut_off=Permit.REFUSE)
@@ -33,7 +34,7 @@ def stages(
     desired: SoraDesired, observed: Observed[NodeView], plan: ClusterPlan
 ) -> tuple[Stage[State], ...] | str:
     """The world that the nodes' answers show, or why they show none."""
-    picture = picture_of(observed, regular=desired.entry.regular)
+    picture = picture_of(observed, regular=desired.entry.regular, single=desired.history.single)
     if picture.disputed or len(picture.told) > 1:
         return "the nodes' answers do not show one whole cluster"
     names = sorted({*observed.nodes, *(node.name for node in desired.entry.nodes)})
@@ -56,12 +57,15 @@ class SoraPlay:
         roster: the names of the world's nodes, by number.
         choices: how the cluster behaves where Sora's pages are silent.
         members: how many regular nodes were registered in the beginning.
+        hidden: nodes whose API this host cannot ask.
     """
 
     desired: SoraDesired
     roster: Roster
     choices: Choices = DEFAULTS
     members: int = 0
+    hidden: frozenset[str] = frozenset()
+    _places: dict[str, int] = field(init=False, default_factory=dict)
     _answers: dict[State, dict[str, Observation[NodeView]]] = field(init=False, default_factory=dict)
 
     def faults(self, world: State) -> Iterator[tuple[str, State]]:
@@ -87,9 +91,15 @@ class SoraPlay:
 
     def standing(self, world: State, step: Step) -> Standing:
         """How the step stands, judged from its witnesses' answers."""
-        answers = self._answered(world)
-        seen = {name: answers[name] for name in sorted(step.arguments["witnesses"])}
-        return judge(step, Observed(seen)).standing
+        witnesses, elsewhere = step.arguments["witnesses"], step.arguments["elsewhere"]
+        nodes = {name: self._at(world, name, place) for name, place in sorted(witnesses.items())}
+        others = {
+            name: {place: self._at(world, name, place) for place in places}
+            for name, places in sorted(elsewhere.items())
+        }
+        best = {name: best_of(answers.values()) for name, answers in others.items() if name not in nodes}
+        nodes |= {name: answer for name, answer in best.items() if answer is not None}
+        return judge(step, Observed(nodes, others)).standing
 
     def performed(self, world: State, step: Step) -> State:
         """What a step's call makes of the cluster; the same where the cluster refuses."""
@@ -132,7 +142,10 @@ class SoraPlay:
         return f"the run leaves {count} regular nodes, of which none may fail"
 
     def broken(self, before: State, step: Step, after: State) -> str:
-        """The majority, one init only, and no purge of what runs."""
+        """The majority, one cluster ever, and no purge of what runs.
+
+        A cluster whose nodes are stopped or cut off is still there: they may be started again.
+        """
         if majority(before) and not majority(after):
             return f"{step.id} loses a majority that was there"
         if after == before:
@@ -142,6 +155,9 @@ class SoraPlay:
             return f"{step.id} purges a node that runs, or a temporary one"
         if step.action == "init" and any(group.usable for group in groups(before)):
             return f"{step.id} initialises a second time"
+        known = any(node.log is not None for node in before)
+        if step.action == "init" and known and self.desired.entry.collapsed is None:
+            return f"{step.id} founds a second cluster: one existed, and nobody said that it has collapsed"
         return ""
 
     def effective(self, world: State, step: Step) -> bool:
@@ -160,11 +176,52 @@ class SoraPlay:
                 return world[node].mode in {step.arguments["mode"], Mode.BLOCK_NEW_CONNECTION}
 
     def observed(self, world: State) -> Observed[NodeView]:
-        """What the driver's `observe` would see: the desired nodes, and the members they list."""
-        answers = self._answered(world)
-        asked = {node.name: answers[node.name] for node in self.desired.entry.nodes}
-        listed = {name for view in Observed(asked).present().values() for name in names_of(view)}
-        return Observed({name: answers[name] for name in sorted({*asked, *listed})})
+        """What the driver's `observe` would see: the desired nodes, those of earlier, and whom they list."""
+        entry, history = self.desired.entry, self.desired.history
+        nodes = {node.name: self._at(world, node.name, node.api) for node in entry.nodes}
+        observed = Observed(nodes)
+        others: dict[str, dict[str, Observation[NodeView]]] = {}
+        for _ in range(ROUNDS):
+            wanted = further(entry, history, observed)
+            if {name: set(places) for name, places in wanted.items()} == {
+                n: set(o) for n, o in others.items()
+            }:
+                break
+            others = {
+                name: {place: self._at(world, name, place) for place in places}
+                for name, places in sorted(wanted.items())
+            }
+            best = {name: best_of(answers.values()) for name, answers in others.items() if name not in nodes}
+            observed = Observed({**nodes, **{name: one for name, one in best.items() if one}}, others)
+        listed = {
+            name: Unreachable("its API address is not known", Sign.UNASKED) for name in names_listed(observed)
+        }
+        return Observed(dict(sorted({**listed, **observed.nodes}.items())), others)
+
+    def _at(self, world: State, name: str, place: str) -> Observation[NodeView]:
+        """What an address answers, as an answer of the node that it is known for."""
+        number = self._book().get(place)
+        if number is None or self.roster.names[number] in self.hidden:
+            return Unreachable("name does not resolve", Sign.UNASKED)
+        own = self.roster.names[number]
+        answer = self._answered(world)[own]
+        if own == name or not isinstance(answer, Present | Stale):
+            return answer
+        return judged_view(name, answer.value)
+
+    def _book(self) -> dict[str, int]:
+        """Address -> the number of the node that answers there."""
+        if not self._places:
+            named = {node.api: node.name for node in self.desired.entry.nodes}
+            earlier = {
+                place: name for name, one in self.desired.history.nodes.items() for place in one.addresses
+            }
+            told = {_api(name): name for name in self.roster.names}
+            names = {**told, **earlier, **named}
+            self._places |= {
+                place: self.roster.at(name) for place, name in names.items() if name in self.roster.names
+            }
+        return self._places
 
     def _answered(self, world: State) -> dict[str, Observation[NodeView]]:
         if world not in self._answers:

@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 from reconciler.core.endpoint import BadAddress, parse_api
 from reconciler.core.spec import ClusterEntry, NodeEntry
 from reconciler.core.strict import Day, Flag, Number, Strict, Whole
+from reconciler.drivers.sora.history import History
 
 NODE_NAME: Final = re.compile(r"^[0-9A-Za-z_\-]+@[0-9A-Za-z][0-9A-Za-z\-]*(\.[0-9A-Za-z\-]+)*$")
 API_URL: Final = re.compile(r"^https?://[^/?#@\s]+(/[^?#@\s]*)?$")
@@ -104,6 +105,19 @@ class Collapsed(Strict):
     until: Day = Field(description="The last day (UTC) on which this word counts.", examples=["2026-12-01"])
 
 
+class Stopped(Strict):
+    """The explicit word of a person that a node is stopped, where the program cannot find out."""
+
+    node: SoraName = Field(
+        description="`node_name` of a node that the fleet file no longer names.",
+        examples=["node-05@192.0.2.25"],
+    )
+    reason: str = Field(
+        min_length=1, max_length=1000, description="How that is known, for whoever reads it later."
+    )
+    until: Day = Field(description="The last day (UTC) on which this word counts.", examples=["2026-12-01"])
+
+
 class SoraCluster(ClusterEntry):
     """A Sora cluster."""
 
@@ -129,12 +143,18 @@ class SoraCluster(ClusterEntry):
     )
     initialise: Flag = Field(
         default=False,
-        description="The explicit word that these nodes were never in a cluster, for where their own "
-        "answers do not tell. Without effect on a live cluster.",
+        description="The explicit word that this cluster never existed, without which it is not initialised. "
+        "It may stay: without effect on a live cluster, and not enough once a node was known in it.",
     )
     collapsed: Collapsed | None = Field(
         default=None,
         description="The explicit word that the cluster has collapsed and may be initialised again, once.",
+    )
+    stopped: tuple[Stopped, ...] = Field(
+        default=(),
+        max_length=100,
+        description="Nodes that are stopped for good, by a person's word, each for one purge. Needed only "
+        "where no API address of the node is known or what answers there is in no cluster.",
     )
 
     @property
@@ -159,10 +179,27 @@ class SoraDesired:
     Args:
         recalled: node name -> what the store remembers: the `mode` that a run set last, the day on
             which one `initialised` the cluster, and the word (`collapsed`) on which it did so anew.
+        history: who was in the cluster before.
+        source: where the fleet file was read, by which facts of its nodes are kept apart.
     """
 
     entry: SoraCluster
     recalled: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    history: History = field(default_factory=History)
+    source: str = ""
+
+    def is_regular(self, node: str) -> bool:
+        """Whether a fleet file, this one or an earlier one, names the node as a regular one."""
+        named = self.entry.node(node)
+        if named is not None:
+            return not named.temporary
+        return node in self.history.nodes and self.history.nodes[node].regular
+
+    def word(self, node: str) -> Stopped | None:
+        """The person's word that a node is stopped, unless it was used; its last day is not looked at."""
+        words = [one for one in self.entry.stopped if one.node == node]
+        spent = self.recalled.get(node, {}).get("stopped", "")
+        return next((one for one in words if f"{one.until}: {one.reason}" != spent), None)
 
 
 class NodeRow(BaseModel):
@@ -172,7 +209,7 @@ class NodeRow(BaseModel):
 
     node_name: str = Field(max_length=253, pattern=r"^[!-~]+$")
     connected: bool
-    temporary: bool = Field(default=False, validation_alias="temporary_node")
+    temporary: bool | None = Field(default=None, validation_alias="temporary_node")
     api: str | None = Field(default=None, validation_alias=AliasChoices("external_api_url", "api_url"))
     mode: str | None = Field(default=None, pattern=r"^[!-~]{1,64}$")
     version: str | None = None

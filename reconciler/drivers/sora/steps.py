@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from reconciler.core.plan import Effect, Inverse, Risk, Step
+from reconciler.core.plan import INTENT_FACTS, Effect, Inverse, Risk, Step
+from reconciler.drivers.sora.history import init_facts, member_facts
 from reconciler.drivers.sora.membership import Membership
-from reconciler.drivers.sora.schema import NODE_NAME, SoraCluster
+from reconciler.drivers.sora.schema import NODE_NAME, SoraCluster, SoraDesired, Stopped
 
 MEMBERSHIP: Final = frozenset({"init", "register", "purge", "stop"})
 """The verbs that change who is in the cluster or who of it is up."""
@@ -36,6 +37,7 @@ class Frame:
         before: the membership that must be there when the step starts.
         after: the membership that must be there when it is done.
         previous: id of the step it waits for; empty for the first one.
+        elsewhere: name -> further addresses at which a node is asked, because it may still answer there.
     """
 
     entry: SoraCluster
@@ -43,28 +45,64 @@ class Frame:
     before: Membership
     after: Membership
     previous: str = ""
+    elsewhere: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
-def init_step(frame: Frame, node: str, api: str, word: Mapping[str, str]) -> Step:
-    """InitCluster on one of the regular nodes; `word` is the explicit word it rests on, if any."""
-    names = list(frame.after.regular)
-    arguments = {"api": api, "names": names, "word": dict(word), "spends": word_of(frame.entry)}
-    why = word["reason"] if word else "every node answered that it was never initialised"
+def init_step(
+    frame: Frame, node: str, api: str, word: Mapping[str, str], desired: SoraDesired, *, clear: bool
+) -> Step:
+    """InitCluster on one of the regular nodes.
+
+    Args:
+        frame: its witnesses are all nodes that are known, from earlier too.
+        node: the one it is sent to.
+        api: where that is.
+        word: the explicit entry of the fleet file it rests on.
+        desired: with the cluster's past.
+        clear: whether every node answers that it was never initialised.
+    """
+    names, history = list(frame.after.regular), desired.history
+    spends = word_of(frame.entry) if word["name"] == "collapsed" else ""
+    arguments = {
+        "api": api,
+        "names": names,
+        "word": dict(word),
+        "spends": spends,
+        "clear": clear,
+        "knowledge": history.knowledge.value,
+        "earlier": sorted(name for name, one in history.nodes.items() if one.required),
+        "single": sorted(history.single),
+        INTENT_FACTS: {
+            name: init_facts(desired.source, frame.witnesses[name])
+            | ({"collapsed": spends} if spends else {})
+            for name in names
+        },
+    }
+    why = word["reason"]
     step = _step(frame, node, "init", arguments)
     return replace(
         step,
         reason=f"the cluster of {', '.join(names)} does not exist yet: {why}",
-        risk=Risk.HIGH if word else Risk.MEDIUM,
+        risk=Risk.MEDIUM if clear and word["name"] == "initialise" and not history.unread else Risk.HIGH,
         risk_reason="a cluster that was alive after all would be started anew",
-        needs="every named node answers and is in no live cluster",
+        needs="every named node answers, and no node known from earlier sees a living cluster",
         inverse=Inverse("point of no return: a cluster is initialised once"),
     )
 
 
-def register_step(frame: Frame, node: str, api: str, contact: str, *, again: bool = False) -> Step:
+def register_step(
+    frame: Frame, node: str, api: str, contact: str, source: str, *, again: bool = False
+) -> Step:
     """RegisterClusterNode, sent to the joining node; `again` where it was left registered by half."""
     temporary = node in frame.after.temporary
-    arguments = {"api": api, "target": node, "contact": contact, "again": again, "temporary": temporary}
+    arguments = {
+        "api": api,
+        "target": node,
+        "contact": contact,
+        "again": again,
+        "temporary": temporary,
+        INTENT_FACTS: {} if again else {node: member_facts(source, [api])},
+    }
     why = (
         "it is registered only by half: it answers that it is in no cluster"
         if again
@@ -83,16 +121,46 @@ def register_step(frame: Frame, node: str, api: str, contact: str, *, again: boo
     )
 
 
-def purge_step(frame: Frame, node: str, api: str, contact: str, own: str) -> Step:
-    """PurgeClusterNode on a healthy member; `own` is the target's API address, empty if unknown."""
+def purge_step(
+    frame: Frame,
+    node: str,
+    api: str,
+    contact: str,
+    *,
+    known: Sequence[str],
+    word: Stopped | None,
+    regular: bool,
+) -> Step:
+    """PurgeClusterNode on a healthy member.
+
+    Args:
+        frame: asks the target at every address, known or guessed.
+        node: the target.
+        api: where the contact is.
+        contact: the member that purges.
+        known: the target's addresses at which silence counts.
+        word: a person's word that the target is stopped, where there is one that counts.
+        regular: whether a fleet file names, or named, it as a regular node.
+    """
+    told = stopped_word(word) if word is not None else ""
+    arguments = {
+        "api": api,
+        "target": node,
+        "contact": contact,
+        "known": list(known),
+        "regular": regular,
+        "word": {"reason": word.reason, "until": word.until.isoformat()} if word is not None else {},
+        INTENT_FACTS: {node: {"stopped": told}} if told else {},
+    }
     return replace(
-        _step(frame, node, "purge", {"api": api, "target": node, "contact": contact, "own": own}),
-        reason=f"{node} is stopped and no longer belongs to the cluster",
-        risk=Risk.MEDIUM if own else Risk.HIGH,
+        _step(frame, node, "purge", arguments),
+        reason=f"{node} is stopped and no longer belongs to the cluster"
+        + (f": {word.reason}" if word is not None else ""),
+        risk=Risk.MEDIUM if word is None else Risk.HIGH,
         risk_reason="the cluster forgets the node for good"
-        if own
-        else "its API address is not known here, so that only the members say that it is stopped",
-        needs=f"{node} is stopped, and the majority stands without it",
+        if word is None
+        else "the fleet file says that it is stopped, and the cluster forgets the node for good",
+        needs=f"{node} is stopped, at all its addresses, and the majority stands without it",
         inverse=Inverse("point of no return: it can only be registered again, as a new member"),
     )
 
@@ -159,6 +227,11 @@ def word_of(entry: SoraCluster) -> str:
     return f"{entry.collapsed.until}: {entry.collapsed.reason}" if entry.collapsed is not None else ""
 
 
+def stopped_word(word: Stopped) -> str:
+    """How the store remembers that a node was purged on this word."""
+    return f"{word.until}: {word.reason}"
+
+
 def command_of(entry: SoraCluster, node: str) -> tuple[str, ...]:
     """The command that stops a node, filled in; empty where there is none or the name is unsafe in it."""
     named = entry.node(node)
@@ -172,6 +245,7 @@ def command_of(entry: SoraCluster, node: str) -> tuple[str, ...]:
 def _step(frame: Frame, node: str, action: str, arguments: Mapping[str, Any]) -> Step:
     shared = {
         "witnesses": dict(sorted(frame.witnesses.items())),
+        "elsewhere": {name: sorted(frame.elsewhere[name]) for name in sorted(frame.elsewhere)},
         "before": frame.before.plain(),
         "after": frame.after.plain(),
         "timeout": frame.entry.timeouts.read,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from reconciler.core.observation import Present, Stale, Unauthorized
@@ -9,8 +10,9 @@ from reconciler.core.plan import Finding
 from reconciler.core.problem import Severity
 from reconciler.drivers.sora.cluster import quorum
 from reconciler.drivers.sora.membership import Membership
-from reconciler.drivers.sora.picture import Picture, names_of, silence
-from reconciler.drivers.sora.schema import SoraCluster, SoraNode
+from reconciler.drivers.sora.picture import Picture, Places, names_of, silence
+from reconciler.drivers.sora.schema import SoraCluster, SoraDesired, SoraNode, Stopped
+from reconciler.drivers.sora.stopped import Proof, Verdict, stopped
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,7 @@ class Tasks:
         leaving: temporary members to stop.
         missing: desired nodes that belong into the cluster and cannot be brought in now.
         findings: about the nodes that nothing is done about.
+        words: of the dead those for which a person's word is needed, with it.
     """
 
     again: tuple[str, ...] = ()
@@ -36,20 +39,25 @@ class Tasks:
     leaving: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
+    words: Mapping[str, Stopped] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class _Piles:
+    places: Mapping[str, Places]
     piles: dict[str, list[str]] = field(default_factory=dict)
+    words: dict[str, Stopped] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
     def put(self, pile: str, name: str) -> None:
         self.piles.setdefault(pile, []).append(name)
 
 
-def tasks_of(entry: SoraCluster, picture: Picture, membership: Membership) -> Tasks:
+def tasks_of(
+    desired: SoraDesired, picture: Picture, membership: Membership, places: Mapping[str, Places]
+) -> Tasks:
     """What is to be done about every node that the fleet file or the cluster names."""
-    piles = _Piles()
+    entry, piles = desired.entry, _Piles(places)
     for node in sorted(entry.nodes, key=lambda one: one.name):
         if node.name in membership.names:
             _member(entry, node, picture, membership, piles)
@@ -57,9 +65,9 @@ def tasks_of(entry: SoraCluster, picture: Picture, membership: Membership) -> Ta
             _outsider(entry, node, picture, piles)
     for name in membership.names:
         if entry.node(name) is None:
-            _unwanted(entry, name, picture, membership, piles)
+            _unwanted(desired, name, picture, membership, piles)
     sorted_piles = {pile: tuple(sorted(names)) for pile, names in piles.piles.items()}
-    return Tasks(findings=tuple(piles.findings), **sorted_piles)
+    return Tasks(findings=tuple(piles.findings), words=piles.words, **sorted_piles)
 
 
 def enough(picture: Picture, membership: Membership) -> bool:
@@ -93,6 +101,8 @@ def _member(
                 "or correct the fleet file",
             )
         )
+    elif node.name in picture.errors:
+        piles.findings.append(_error(target, node.name, picture))
     elif picture.connected(node.name):
         if node.name not in picture.speakers:
             piles.findings.append(_silent(target, node.name, picture))
@@ -117,7 +127,7 @@ def _member(
 def _outsider(entry: SoraCluster, node: SoraNode, picture: Picture, piles: _Piles) -> None:
     answer = picture.observed.nodes.get(node.name)
     own = answer.value.row(node.name) if isinstance(answer, Present | Stale) else None
-    if own is not None and own.temporary is not node.temporary:
+    if own is not None and own.temporary not in {None, node.temporary}:
         code, words = "kind-differs", "it shows itself as another kind of node than the fleet file says"
         remedy = "correct cluster_temporary_node in its sora.conf, or the fleet file"
     elif picture.blank(node.name) or picture.alone(node.name):
@@ -148,8 +158,13 @@ def _outsider(entry: SoraCluster, node: SoraNode, picture: Picture, piles: _Pile
     )
 
 
-def _unwanted(entry: SoraCluster, name: str, picture: Picture, membership: Membership, piles: _Piles) -> None:
-    target = f"{entry.name}/{name}"
+def _unwanted(
+    desired: SoraDesired, name: str, picture: Picture, membership: Membership, piles: _Piles
+) -> None:
+    target = f"{desired.entry.name}/{name}"
+    if name in picture.errors:
+        piles.findings.append(_error(target, name, picture))
+        return
     if name in membership.temporary:
         if picture.connected(name):
             piles.put("leaving", name)
@@ -163,12 +178,60 @@ def _unwanted(entry: SoraCluster, name: str, picture: Picture, membership: Membe
                     "stop it on its host",
                 )
             )
-    elif not picture.down(name):
+        return
+    known = piles.places.get(name, Places()).known
+    proof = stopped(picture, name, known, regular=desired.is_regular(name))
+    word = _word(desired, name, picture)
+    if proof.proof in {Proof.SEEN, Proof.ANSWERS}:
         piles.put("live", name)
-    elif enough(picture, membership):
-        piles.put("dead", name)
-    else:
+    elif not proof.enough(word=word is not None):
+        piles.findings.append(_unproven(desired, target, name, proof, picture))
+    elif not enough(picture, membership):
         piles.findings.append(_few(target, name, picture, membership))
+    else:
+        piles.put("dead", name)
+        if word is not None and not proof.enough(word=False):
+            piles.words[name] = word
+
+
+def _word(desired: SoraDesired, name: str, picture: Picture) -> Stopped | None:
+    """The person's word that the node is stopped, if it still counts."""
+    word = desired.word(name)
+    late = word is not None and picture.day is not None and picture.day > word.until
+    return None if late else word
+
+
+def _unproven(desired: SoraDesired, target: str, name: str, proof: Verdict, picture: Picture) -> Finding:
+    said = ""
+    if any(one.node == name for one in desired.entry.stopped):
+        used = desired.word(name) is None
+        said = "; the fleet file's word that it is stopped " + (
+            "was used already"
+            if used
+            else "has expired"
+            if _word(desired, name, picture) is None
+            else "is not enough"
+        )
+    return Finding(
+        Severity.WARNING,
+        "purge-unproven",
+        target,
+        f"{name} no longer belongs to the cluster and no member sees it, but nothing proves that it is "
+        f"stopped, so it is not purged: {proof.words}{said}",
+        "stop what answers there, or, if the node is stopped for good, add it to `stopped` in the cluster's "
+        "entry with a reason and a date",
+    )
+
+
+def _error(target: str, name: str, picture: Picture) -> Finding:
+    return Finding(
+        Severity.WARNING,
+        "member-error",
+        target,
+        f"the members show an error in place of {name}, so it counts neither as up nor as down: "
+        f"{' '.join(picture.errors[name].split())[:200]}",
+        "look at the log of the node and of its peers; while the error stays, nothing is done about the node",
+    )
 
 
 def _few(target: str, name: str, picture: Picture, membership: Membership) -> Finding:

@@ -23,7 +23,9 @@ NAMES = tuple(f"n{number}@10.0.0.{number}" for number in range(1, 5))
 def survey(*violations, wanted=3):
     """Four running nodes of which the fleet file names some."""
     nodes = [{"name": name, "api": f"http://{name.partition('@')[2]}:3000/"} for name in NAMES[:wanted]]
-    entry = SoraCluster.model_validate({"name": "live", "kind": "sora", "stop": ["stop"], "nodes": nodes})
+    entry = SoraCluster.model_validate(
+        {"name": "live", "kind": "sora", "initialise": True, "stop": ["stop"], "nodes": nodes}
+    )
     desired = SoraDesired(entry)
     observed = SoraPlay(desired, Roster(NAMES)).observed(formed([False] * 4))
     plan = planner.plan(desired, observed)

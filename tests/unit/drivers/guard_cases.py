@@ -17,6 +17,7 @@ from reconciler.core.policy import Policy
 from reconciler.drivers.m2.driver import DRIVER
 from reconciler.drivers.sora import machine
 from reconciler.drivers.sora.cluster import majority
+from reconciler.drivers.sora.history import History
 from reconciler.drivers.sora.picture import picture_of, state_of
 from reconciler.drivers.sora.schema import SoraDesired
 
@@ -40,13 +41,14 @@ def edge(wanted=None, shown=None, *, nodes=("n1", "n2", "n3"), domain=(), port="
     return Case(plan, where.entry, desired, observed, revision=REVISION, at=NOON, **more)
 
 
-def live(words, answers, other=None, *, change=lambda steps: steps, limits=None, **more):
+def live(words, answers, other=None, *, change=lambda steps: steps, limits=None, history=None, **more):
     """A plan for Sora nodes, perhaps one made from other answers than it meets, or changed by somebody."""
     wanted = entry(words, stop=("stop", "{node}"), drain=0, **more)
-    observed = seen(answers, limits=limits)
-    plan = planned(wanted, seen(other or answers, limits=limits))
+    observed, history = seen(answers, limits=limits), history or History()
+    plan = planned(wanted, seen(other or answers, limits=limits), history=history)
     plan = replace(plan, steps=tuple(change(plan.steps)))
-    return Case(plan, wanted, SoraDesired(wanted), observed, revision=REVISION, at=NOON)
+    desired = SoraDesired(wanted, {}, history)
+    return Case(plan, wanted, desired, observed, revision=REVISION, at=NOON)
 
 
 API = "env__management__api__allowList"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import date
 
-from reconciler.core.observation import Observed, Unauthorized, Unreachable
+from reconciler.core.observation import Observed, Sign, Unauthorized, Unreachable
 from reconciler.core.plan import ClusterPlan
 from reconciler.core.ports import Answer
+from reconciler.drivers.sora.history import Earlier, History
 from reconciler.drivers.sora.picture import judged_view
 from reconciler.drivers.sora.planner import plan
 from reconciler.drivers.sora.schema import NodeRow, NodeView, SoraCluster, SoraDesired, SoraNode
@@ -14,6 +15,7 @@ from reconciler.errors import NodeUnreachable
 
 TODAY = date(2026, 11, 21)
 FORBIDDEN = "401"
+ALIVE, UNASKED = "alive", "unasked"
 
 
 def full(letter: str) -> str:
@@ -44,14 +46,15 @@ def entry(words: str, *, modes: dict[str, str] | None = None, **more) -> SoraClu
 
 
 def row(word: str, modes: dict[str, str], limits: dict[str, int] | None = None) -> NodeRow:
-    letter, away = word.strip("!~"), "!" in word
+    """`b!`: not connected; `b%`: not, and with an error; `b?`: without `temporary_node`; `t~`: temporary."""
+    letter, away = word.strip("!~%?"), "!" in word or "%" in word
     licence = {"license_max_connections": limits[letter]} if letter in (limits or {}) else {}
     told = (
         licence if away else licence | {"external_api_url": api(letter), "mode": modes.get(letter, "normal")}
     )
-    return NodeRow.model_validate(
-        {"node_name": full(letter), "connected": not away, "temporary_node": "~" in word, **told}
-    )
+    told |= {} if "?" in word else {"temporary_node": "~" in word}
+    told |= {"error": "{error,{erpc,timeout}}"} if "%" in word else {}
+    return NodeRow.model_validate({"node_name": full(letter), "connected": not away, **told})
 
 
 def seen(
@@ -60,22 +63,32 @@ def seen(
     modes: dict[str, str] | None = None,
     limits: dict[str, int] | None = None,
     day=TODAY,
+    elsewhere: dict[str, dict[str, str | None]] | None = None,
 ) -> Observed[NodeView]:
-    """letter -> its view; None: no answer; `FORBIDDEN`; `"?CODE"`: it refuses to list."""
-    found = {}
-    for letter, words in answers.items():
+    """letter -> its view; None: no answer; `FORBIDDEN`; `"?CODE"`: it refuses to list; ALIVE, UNASKED.
+
+    `elsewhere`: letter -> address -> the same, of further addresses.
+    """
+
+    def one(letter, words):
         if words is None:
-            found[full(letter)] = Unreachable("connection refused")
-        elif words == FORBIDDEN:
-            found[full(letter)] = Unauthorized("ListClusterNodes is not allowed for this host (401)")
-        elif words.startswith("?"):
-            found[full(letter)] = judged_view(full(letter), NodeView((), day, refusal=words[1:]))
-        else:
-            rows = sorted(
-                (row(word, modes or {}, limits) for word in words.split()), key=lambda one: one.node_name
-            )
-            found[full(letter)] = judged_view(full(letter), NodeView(tuple(rows), day))
-    return Observed(found)
+            return Unreachable("connection refused")
+        if words in {ALIVE, UNASKED}:
+            return Unreachable("no whole answer", Sign(words))
+        if words == FORBIDDEN:
+            return Unauthorized("ListClusterNodes is not allowed for this host (401)")
+        if words.startswith("?"):
+            return judged_view(full(letter), NodeView((), day, refusal=words[1:]))
+        rows = sorted(
+            (row(word, modes or {}, limits) for word in words.split()), key=lambda one: one.node_name
+        )
+        return judged_view(full(letter), NodeView(tuple(rows), day))
+
+    others = {
+        full(letter): {place: one(letter, words) for place, words in own.items()}
+        for letter, own in (elsewhere or {}).items()
+    }
+    return Observed({full(letter): one(letter, words) for letter, words in answers.items()}, others)
 
 
 def agreeing(words: str, *answering: str, **others: str | None) -> dict[str, str | None]:
@@ -83,8 +96,21 @@ def agreeing(words: str, *answering: str, **others: str | None) -> dict[str, str
     return dict.fromkeys(answering, words) | others
 
 
-def planned(cluster: SoraCluster, observed: Observed[NodeView], recalled=None) -> ClusterPlan:
-    return plan(SoraDesired(cluster, recalled or {}), observed)
+def past(
+    *applied: str, named: str = "", addresses: dict[str, tuple[str, ...]] | None = None, **more
+) -> History:
+    """A past in which these letters were members (`t~`: temporary), and those of `named` were only named."""
+    nodes = {
+        full(word.strip("~")): Earlier(
+            (addresses or {}).get(word.strip("~"), (api(word.strip("~")),)), word in applied, "~" not in word
+        )
+        for word in (*applied, *named.split())
+    }
+    return History(nodes, bool(applied), revision="0123456789ab", **more)
+
+
+def planned(cluster: SoraCluster, observed: Observed[NodeView], recalled=None, history=None) -> ClusterPlan:
+    return plan(SoraDesired(cluster, recalled or {}, history or History()), observed)
 
 
 def verbs(result: ClusterPlan) -> list[str]:

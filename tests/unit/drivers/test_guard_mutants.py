@@ -47,6 +47,7 @@ from reconciler.core.guard import Case, Guard, Past, Suspension, verdicts
 from reconciler.core.policy import Budget, Policy
 from reconciler.drivers.m2 import guards as m2
 from reconciler.drivers.sora import guards as sora
+from reconciler.drivers.sora.history import History
 from reconciler.engine import survey as surveying
 from reconciler.store.records import Memory
 
@@ -254,8 +255,15 @@ SCENARIOS = [
         "double-init",
         sora,
         "initialising_again",
-        lambda: live("a b c", BLANK | {"c": None}, BLANK),
-        lambda: live("a b c", BLANK),
+        lambda: live("a b c", BLANK | {"c": None}, BLANK, initialise=True),
+        lambda: live("a b c", BLANK, initialise=True),
+    ),
+    Scenario(
+        "past-unread",
+        sora,
+        "founding_unread",
+        lambda: live("a b c", BLANK, initialise=True, history=History(unread="the clone is shallow")),
+        lambda: live("a b c", BLANK, initialise=True),
     ),
 ]
 

@@ -54,7 +54,7 @@ async def test_the_list_of_the_documents_is_read_in_both_spellings():
     rows = await client(FixedWire(body=json.dumps(SEED_LIST[::-1]).encode())).nodes()
     assert [row.node_name for row in rows] == [row["node_name"] for row in SEED_LIST]
     assert [row.api for row in rows] == ["http://192.0.2.5:3000/", "http://192.0.2.7:3000/", None, None]
-    assert [row.temporary for row in rows] == [False, False, False, True]
+    assert [row.temporary for row in rows] == [False, None, False, True]
     assert rows[3].error == "{error,{erpc,timeout}}"
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 
 import pytest
-from sora_kit import TODAY, FixedWire, WorldWire, entry, full, verbs
+from sora_kit import TODAY, FixedWire, WorldWire, codes, entry, full, verbs
 
 from reconciler.core.observation import Absent, Present, Stale, Unauthorized, Unreachable
 from reconciler.core.plan import Revision
@@ -90,7 +90,7 @@ class TestPasses:
     @pytest.mark.parametrize(
         ("host", "steps"),
         [
-            (lambda: Host("a b c t~", converged=False), ["init a", "register t"]),
+            (lambda: Host("a b c t~", converged=False, initialise=True), ["init a", "register t"]),
             (lambda: Host("a b c d e", outside="d e"), ["register d", "register e"]),
             (
                 lambda: Host("a b d", present="c", outside="d"),
@@ -151,7 +151,10 @@ class TestObserve:
         host.entry = host.entry.model_copy(update={"nodes": nodes})
         host.world.site.apis = apis
         host.world.kill(full("d"))
-        assert (await host.observe()).nodes[full("d")] == Unreachable("its API address is not known")
+        observed = await host.observe()
+        assert isinstance(observed.nodes[full("d")], Unreachable)
+        plan = host.driver.plan(SoraDesired(host.entry), observed)
+        assert (verbs(plan), codes(plan)) == ([], ["purge-unproven d"])
 
     @pytest.mark.parametrize(
         ("wire", "expected"),
@@ -178,7 +181,7 @@ class TestObserve:
 
 class TestAct:
     async def test_what_it_did_is_remembered(self):
-        _, answers = await Host("a b c", converged=False).carry_out()
+        _, answers = await Host("a b c", converged=False, initialise=True).carry_out()
         assert answers[0].spent == {"initialised": "2026-11-21"}
         _, answers = await Host("a b c", modes={"b": "block_new_session"}).carry_out()
         assert answers[0].facts == {"mode": "block_new_session"}

@@ -116,7 +116,7 @@ class TestPurge:
 class TestInit:
     @pytest.fixture
     def step(self):
-        return step_of(entry("a b c"), {"a": "", "b": "", "c": ""}, "init")
+        return step_of(entry("a b c", initialise=True), {"a": "", "b": "", "c": ""}, "init")
 
     def test_ready_while_nobody_was_ever_in_a_cluster(self, step):
         assert standing(step, {"a": "", "b": "", "c": ""}) is READY

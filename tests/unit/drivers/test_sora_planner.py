@@ -5,12 +5,13 @@ from __future__ import annotations
 from types import MappingProxyType
 
 import pytest
-from sora_kit import FORBIDDEN, agreeing, api, codes, entry, full, planned, seen, verbs
+from sora_kit import FORBIDDEN, agreeing, api, codes, entry, full, past, planned, seen, verbs
 
 from reconciler.core.plan import Effect, Risk
 from reconciler.drivers.sora.schema import Collapsed
 
 STOP = {"stop": ("stop", "{node}")}
+NEW = {"initialise": True}
 
 
 def test_a_cluster_as_desired_has_no_steps():
@@ -21,18 +22,19 @@ def test_a_cluster_as_desired_has_no_steps():
 
 class TestFounding:
     def test_where_every_node_answers_that_it_was_never_initialised(self):
-        result = planned(entry("a b c"), seen({"a": "", "b": "", "c": ""}))
+        result = planned(entry("a b c", **NEW), seen({"a": "", "b": "", "c": ""}))
         assert verbs(result) == ["init a"]
+        assert result.steps[0].risk is Risk.MEDIUM
         arguments = result.steps[0].arguments
         assert arguments["names"] == [full("a"), full("b"), full("c")]
         assert arguments["api"] == api("a")
 
     def test_an_error_that_says_so_is_as_good_as_an_empty_list(self):
         answers = seen({"a": "", "b": "?CLUSTER-NOT-INITIALIZED"})
-        assert verbs(planned(entry("a b"), answers)) == ["init a"]
+        assert verbs(planned(entry("a b", **NEW), answers)) == ["init a"]
 
     def test_temporary_nodes_are_registered_after_it(self):
-        result = planned(entry("a b t~"), seen({"a": "", "b": "", "t": ""}))
+        result = planned(entry("a b t~", **NEW), seen({"a": "", "b": "", "t": ""}))
         assert verbs(result) == ["init a", "register t"]
         assert result.steps[0].arguments["names"] == [full("a"), full("b")]
         assert result.steps[1].after == (result.steps[0].id,)
@@ -46,7 +48,7 @@ class TestFounding:
     def test_not_where_a_node_lists_nobody_but_itself(self):
         result = planned(entry("a b"), seen({"a": "a", "b": ""}))
         assert verbs(result) == []
-        assert codes(result) == ["initialised-unclear a"]
+        assert codes(result) == ["initialise-needed"]
         assert "initialise: true" in result.findings[0].remedy
 
     def test_unless_the_fleet_file_says_the_word(self):
@@ -54,10 +56,11 @@ class TestFounding:
         assert verbs(result) == ["init a"]
         assert result.steps[0].risk is Risk.HIGH
 
-    def test_but_the_word_does_not_count_once_a_run_has_initialised(self):
-        recalled = {full("a"): {"initialised": "2026-11-01"}}
-        result = planned(entry("a b", initialise=True), seen({"a": "a", "b": "b"}), recalled)
+    def test_but_not_once_a_node_was_known_in_the_cluster(self):
+        answers = seen({"a": "a", "b": "b"})
+        result = planned(entry("a b", initialise=True), answers, history=past("a", "b"))
         assert verbs(result) == []
+        assert codes(result) == ["collapsed-needed"]
 
     @pytest.mark.parametrize("other", ["?CLUSTER-NOT-AVAILABLE", "a! b c!", None])
     def test_and_never_against_an_answer_that_leaves_room_for_a_cluster(self, other):
@@ -185,11 +188,11 @@ class TestRegister:
 class TestReplace:
     def test_with_three_the_dead_is_purged_first(self):
         """R = 3, A = 2: a registration that failed halfway would leave 2 of 4."""
-        result = planned(entry("a b d"), seen(agreeing("a b c!", "a", "b", d="")))
+        result = planned(entry("a b d"), seen(agreeing("a b c!", "a", "b", d="", c=None)))
         assert verbs(result) == ["purge c", "register d"]
 
     def test_with_four_the_new_one_is_registered_first(self):
-        result = planned(entry("a b c e"), seen(agreeing("a b c d!", "a", "b", "c", e="")))
+        result = planned(entry("a b c e"), seen(agreeing("a b c d!", "a", "b", "c", e="", d=None)))
         assert verbs(result) == ["register e", "purge d"]
 
     def test_a_live_one_leaves_after_its_successor_has_joined(self):
@@ -211,20 +214,6 @@ class TestPurge:
         assert (step.arguments["contact"], step.arguments["api"]) == (full("a"), api("a"))
         assert step.inverse.words.startswith("point of no return")
         assert step.risk is Risk.MEDIUM
-
-    def test_an_unknown_address_makes_it_riskier(self):
-        cluster = entry("a b c")
-        moved = cluster.model_copy(
-            update={
-                "nodes": tuple(
-                    one.model_copy(update={"api": f"http://h:{i}/"}) for i, one in enumerate(cluster.nodes)
-                )
-            }
-        )
-        result = planned(moved, seen(agreeing("a b c d!", "a", "b", "c")))
-        assert verbs(result) == ["purge d"]
-        assert result.steps[0].risk is Risk.HIGH
-        assert result.steps[0].arguments["own"] == ""
 
     def test_never_a_desired_node(self):
         result = planned(entry("a b c"), seen(agreeing("a b c!", "a", "b", c=None)))

@@ -31,7 +31,14 @@ def entry(*numbers: int, temporary: tuple[int, ...] = ()) -> SoraCluster:
         for number in numbers
     ]
     return SoraCluster.model_validate(
-        {"name": "live", "kind": "sora", "stop": ["stop", "{node}"], "drain": 0, "nodes": nodes}
+        {
+            "name": "live",
+            "kind": "sora",
+            "stop": ["stop", "{node}"],
+            "drain": 0,
+            "nodes": nodes,
+            "initialise": True,
+        }
     )
 
 

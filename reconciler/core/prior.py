@@ -1,0 +1,85 @@
+"""What stood before the revision at hand, as far as git tells: clusters of earlier fleet files; pure data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+
+@dataclass(frozen=True, slots=True)
+class PriorCluster:
+    """One cluster as the fleet file of an earlier revision named it.
+
+    Args:
+        nodes: node name -> its entry as plain data. No schema has judged it, because the earlier file
+            may be older than the schema.
+        revision: short id of the earlier revision.
+        applied: whether the store says that a run applied this revision last.
+        older: whether it stood before the base revision: its nodes are asked, and need not answer.
+    """
+
+    nodes: Mapping[str, Mapping[str, Any]]
+    revision: str
+    applied: bool = False
+    older: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """What earlier revisions said of one cluster.
+
+    Args:
+        clusters: the cluster in each earlier revision that was read and that names it.
+        unread: why an earlier revision exists and could not be read; empty where none is missing.
+    """
+
+    clusters: tuple[PriorCluster, ...] = ()
+    unread: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierFile:
+    """A fleet file as a commit has it."""
+
+    commit: str
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierFiles:
+    """What a source has of earlier revisions.
+
+    Args:
+        before: versions of the fleet file along first parents, the nearest first: the base revision's, and
+            older ones.
+        applied: commit -> its fleet file, of the commits that were asked for and are there.
+        unread: why commits that exist before could not be looked at; empty where all were.
+    """
+
+    before: tuple[EarlierFile, ...] = ()
+    applied: Mapping[str, EarlierFile] = field(default_factory=dict)
+    unread: str = ""
+
+
+@runtime_checkable
+class Retraces(Protocol):
+    """What a source also has that can give the fleet file of earlier revisions."""
+
+    async def earlier(
+        self, revision: str, names: Sequence[str], *, base: str = "", applied: Sequence[str] = ()
+    ) -> EarlierFiles:
+        """The fleet file before a revision.
+
+        Args:
+            revision: the id that the source gave it; with uncommitted changes, its commit came before.
+            names: what a fleet file may be called.
+            base: branch, tag or commit into which the revision is to be merged; what stood before is then
+                their merge base. Empty for the revision's first parent.
+            applied: ids of commits to look at besides.
+
+        Raises:
+            SourceError: `base` names nothing here, or the source is not usable.
+            SourceUnreachable: the source does not answer.
+        """

@@ -1,0 +1,70 @@
+"""Which addresses are asked for which node, and what the answers say of each; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from reconciler.core.observation import Observation, Observed, Sign, Unauthorized, Unreachable
+from reconciler.drivers.sora.history import History
+from reconciler.drivers.sora.picture import best_of, judged_view, places_of
+from reconciler.drivers.sora.schema import NodeView, SoraCluster
+
+Reply = NodeView | Unauthorized | Unreachable
+"""What one address answered, whoever it is."""
+
+ROUNDS: Final = 3
+"""How often members that only answers name are asked in turn: each round may tell of more."""
+
+MOST: Final = 2_000
+"""Addresses that one look asks at most, beyond those of the fleet file."""
+
+Wanted = Mapping[str, Iterable[str]]
+"""Node -> further addresses at which it is asked."""
+
+
+def further(entry: SoraCluster, history: History, observed: Observed[NodeView]) -> dict[str, tuple[str, ...]]:
+    """Node -> all addresses besides the fleet file's at which it is asked, as far as is known by now."""
+    named = {node.name: node.api for node in entry.nodes}
+    found: dict[str, tuple[str, ...]] = {}
+    for name, places in places_of(entry, observed, history).items():
+        wanted = places.known if name in named else (*places.known, *places.guessed)
+        own = tuple(place for place in wanted if place != named.get(name))
+        if own:
+            found[name] = own
+    return found
+
+
+def gathered(
+    apis: Mapping[str, str], elsewhere: Wanted, replies: Mapping[str, Reply], listed: Iterable[str] = ()
+) -> Observed[NodeView]:
+    """The answers of each node, from what its addresses answered.
+
+    Args:
+        apis: node -> the address that counts for it.
+        elsewhere: node -> further addresses; of a node without one that counts, the best answer counts.
+        replies: address -> what it answered.
+        listed: further names, of nodes that nobody knows an address of.
+    """
+    nodes: dict[str, Observation[NodeView]] = {
+        name: _judged(name, replies[api]) for name, api in apis.items()
+    }
+    others: dict[str, dict[str, Observation[NodeView]]] = {}
+    for name, places in elsewhere.items():
+        answers = {place: _judged(name, replies[place]) for place in places if place in replies}
+        if answers:
+            others[name] = answers
+            if name not in apis and (best := best_of(answers.values())) is not None:
+                nodes[name] = best
+    for name in (*elsewhere, *listed):
+        nodes.setdefault(name, Unreachable("its API address is not known", Sign.UNASKED))
+    return Observed(dict(sorted(nodes.items())), dict(sorted(others.items())))
+
+
+def names_listed(observed: Observed[NodeView]) -> set[str]:
+    """The names that nodes with a fresh view list."""
+    return {row.node_name for view in observed.present().values() for row in view.rows}
+
+
+def _judged(name: str, reply: Reply) -> Observation[NodeView]:
+    return judged_view(name, reply) if isinstance(reply, NodeView) else reply

@@ -1,0 +1,220 @@
+"""Who was in a cluster before: from earlier fleet files, and from what earlier runs remembered; pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any, Final
+
+from reconciler.core.prior import Prior, PriorCluster
+
+ADDRESSES: Final = 16
+"""Addresses of one node that are remembered and asked: enough for every move, and a bound."""
+
+_MEMBER: Final = "member"
+"""Facts of this name say that a node was seen in the cluster, or sent a call that may have made it so."""
+
+_INIT: Final = "init"
+"""Facts of this name say that InitCluster was sent with this node, and is not known to have failed."""
+
+_EVIDENCE: Final = frozenset({"initialised", "collapsed", "revision"})
+"""Facts that say the same and do not name the fleet: written since the first version of the store."""
+
+
+class Knowledge(StrEnum):
+    """What is known of the cluster's past, from the least to the most."""
+
+    NOTHING = "nothing"
+    """No earlier revision names it, and nobody remembers it."""
+
+    NAMED = "named"
+    """An earlier revision names it; nobody is known to have applied that."""
+
+    UNREAD = "unread"
+    """An earlier revision exists and cannot be read, so that it may have named any nodes."""
+
+    MEMBER = "member"
+    """Nodes are known to have been in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """One node that an earlier revision or the store knows.
+
+    Args:
+        addresses: every API address known for it, sorted.
+        member: whether it is known to have been in the cluster, not only named in a file.
+        regular: whether a fleet file named it as a regular node.
+        required: whether it has to answer itself before a cluster is initialised without `collapsed`: a
+            regular node of the base revision or of the one applied last. Older ones are only asked.
+    """
+
+    addresses: tuple[str, ...] = ()
+    member: bool = False
+    regular: bool = False
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The past of one cluster.
+
+    Args:
+        nodes: node name -> what is known of it.
+        existed: whether any node is known to have been in the cluster.
+        unread: why an earlier revision could not be read; empty where none is missing.
+        revision: short id of the earlier revision that names the nodes; empty where none does.
+        single: nodes each of which is known as the only regular one of the cluster at some time. Such a node
+            lists nobody but itself while its cluster lives.
+    """
+
+    nodes: Mapping[str, Earlier] = field(default_factory=dict)
+    existed: bool = False
+    unread: str = ""
+    revision: str = ""
+    single: frozenset[str] = frozenset()
+
+    @property
+    def knowledge(self) -> Knowledge:
+        """What this amounts to."""
+        return knowledge_of(self)
+
+    def addresses(self, name: str) -> tuple[str, ...]:
+        """Every API address known for a node from earlier."""
+        return self.nodes[name].addresses if name in self.nodes else ()
+
+
+def knowledge_of(history: History) -> Knowledge:
+    """What is known of a past: the most that anything in it says."""
+    if history.existed:
+        return Knowledge.MEMBER
+    if history.unread:
+        return Knowledge.UNREAD
+    return Knowledge.NAMED if history.nodes else Knowledge.NOTHING
+
+
+def history_of(
+    current: Iterable[str],
+    prior: Prior,
+    recalled: Mapping[str, Mapping[str, str]],
+    source: str,
+    *,
+    address: Any,
+) -> History:
+    """The past that git and the store give together.
+
+    Facts of another fleet that has a cluster of the same name count only where the two share a node: then
+    they are one cluster, read by two spellings of its source.
+
+    Args:
+        current: names of the nodes in the fleet file at hand.
+        prior: the cluster in earlier revisions.
+        recalled: node -> key -> value, as the store has it.
+        source: of the fleet at hand.
+        address: gives a text's canonical API address; empty where it is none that may be asked.
+    """
+    found: dict[str, Earlier] = {}
+
+    def add(name: str, addresses: Iterable[str], **more: bool) -> None:
+        one = found.get(name, Earlier())
+        known = tuple(sorted({*one.addresses, *addresses})[:ADDRESSES])
+        told = {key: getattr(one, key) or value for key, value in more.items()}
+        found[name] = replace(one, addresses=known, **told)
+
+    told = {name: _told(facts) for name, facts in recalled.items()}
+    for cluster in prior.clusters:
+        for name, entry in cluster.nodes.items():
+            own, regular = address(entry.get("api")), entry.get("temporary") is not True
+            required = regular and not cluster.older
+            add(name, [own] if own else [], regular=regular, required=required)
+    shared = {*current, *found}
+    ours = {digest_of(source)}
+    ours |= {digest for name in shared for digest in told.get(name, {})}
+    for name, fleets in told.items():
+        for digest in sorted(ours & fleets.keys()):
+            add(name, filter(None, map(address, fleets[digest])), member=True)
+    older = (name for name, facts in recalled.items() if _EVIDENCE & facts.keys())
+    evidence = any(not told[name] or name in shared or ours & told[name].keys() for name in older)
+    existed = any(one.member for one in found.values()) or evidence
+    applied = {name for cluster in prior.clusters if cluster.applied for name in cluster.nodes}
+    nodes = {
+        name: replace(one, member=one.member or (existed and name in applied))
+        for name, one in sorted(found.items())
+    }
+    return History(nodes, existed, prior.unread, _revision(prior.clusters), _single(prior.clusters, nodes))
+
+
+def _single(clusters: Iterable[PriorCluster], nodes: Mapping[str, Earlier]) -> frozenset[str]:
+    named = [
+        [name for name, entry in cluster.nodes.items() if entry.get("temporary") is not True]
+        for cluster in clusters
+    ]
+    members = [name for name, one in nodes.items() if one.member]
+    return frozenset(names[0] for names in (*named, members) if len(names) == 1)
+
+
+def _revision(clusters: Iterable[PriorCluster]) -> str:
+    return next((cluster.revision for cluster in clusters), "")
+
+
+def _told(facts: Mapping[str, str]) -> dict[str, set[str]]:
+    """Digest of a fleet's source -> addresses, of the facts that say that a node was in a cluster."""
+    found: dict[str, set[str]] = {}
+    for key in facts:
+        kind, _, rest = key.partition(" ")
+        if kind in {_MEMBER, _INIT}:
+            digest, _, address = rest.partition(" ")
+            found.setdefault(digest, set()).update([address] if address else [])
+    return found
+
+
+def digest_of(source: str) -> str:
+    """How facts name a fleet: by a digest of its source, which may be long."""
+    return hashlib.sha256(source.encode()).hexdigest()[:12]
+
+
+def member_facts(source: str, addresses: Iterable[str]) -> dict[str, str]:
+    """The facts by which a node is remembered as a member, one for each address and one without."""
+    digest = digest_of(source)
+    places = sorted(set(addresses))[:ADDRESSES]
+    return {f"{_MEMBER} {digest}": source, **{f"{_MEMBER} {digest} {one}": source for one in places}}
+
+
+def init_facts(source: str, address: str) -> dict[str, str]:
+    """The facts by which a node is remembered as one that InitCluster was sent with."""
+    return {f"{_INIT} {digest_of(source)} {address}": source}
+
+
+def forgetting(source: str, facts: Mapping[str, str]) -> dict[str, str]:
+    """The same fleet's facts of a node with empty values, which forget them."""
+    digest = digest_of(source)
+    own = {key: "" for key in facts if key.split(" ")[:2] == [_MEMBER, digest]}
+    return {**own, "revision": ""} if own and "revision" in facts else own
+
+
+def learnt(
+    source: str, members: Mapping[str, Iterable[str]], recalled: Mapping[str, Mapping[str, str]]
+) -> dict[str, dict[str, str]]:
+    """Node -> key -> value to remember once the cluster's nodes agree who is in it.
+
+    Addresses are added to those known, because a node may still run where it was before; of nodes that left,
+    all are forgotten, so that the store does not grow for ever.
+
+    Args:
+        source: of the fleet at hand.
+        members: member -> the API addresses known for it.
+        recalled: what the store remembers by now.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for name, addresses in members.items():
+        known = recalled.get(name, {})
+        new = {key: value for key, value in member_facts(source, addresses).items() if key not in known}
+        if new:
+            found[name] = new
+    for name in recalled.keys() - members.keys():
+        gone = forgetting(source, recalled[name])
+        if gone:
+            found[name] = gone
+    return found
