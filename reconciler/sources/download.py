@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from reconciler.archive.inflate import is_archive
 from reconciler.core.text import size
 from reconciler.errors import SourceError, SourceUnreachable, UsageError
 from reconciler.sources.address import Address, address
+from reconciler.sources.http_routes import routes
 from reconciler.sources.limits import Limits
 from reconciler.sources.text import line
 
@@ -45,7 +47,14 @@ class Fetched:
 
 
 async def download(
-    place: Address, *, token: str, limits: Limits, etag: str = "", modified: str = "", seconds: float = WHOLE
+    place: Address,
+    *,
+    token: str,
+    limits: Limits,
+    etag: str = "",
+    modified: str = "",
+    seconds: float = WHOLE,
+    environment: Mapping[str, str] = os.environ,
 ) -> Fetched:
     """The archive at a URL, or the word that it is still the one with this ETag or date.
 
@@ -56,14 +65,17 @@ async def download(
         etag: of the archive that is there already; may be empty.
         modified: its Last-Modified; may be empty.
         seconds: for all of it.
+        environment: of the process, which names proxies and certificates.
 
     Raises:
-        SourceError: a person has to mend something: the URL, the token, the server.
+        SourceError: a person has to mend something: the URL, the token, the server, a variable.
         SourceUnreachable: no answer, or not a whole one.
     """
     known = {"If-None-Match": etag, "If-Modified-Since": modified}
     conditions = {key: value for key, value in known.items() if value}
-    async with answer(place, token=token, headers=conditions, seconds=seconds) as response:
+    async with answer(
+        place, token=token, headers=conditions, seconds=seconds, environment=environment
+    ) as response:
         if response.status_code == 304 and conditions:  # noqa: PLR2004  (Not Modified)
             return Fetched(None, etag, modified)
         refuse(response.status_code, place, token=token)
@@ -78,19 +90,26 @@ async def download(
 
 @asynccontextmanager
 async def answer(
-    place: Address, *, token: str, headers: Mapping[str, str], seconds: float = WHOLE
+    place: Address,
+    *,
+    token: str,
+    headers: Mapping[str, str],
+    seconds: float = WHOLE,
+    environment: Mapping[str, str] = os.environ,
 ) -> AsyncIterator[httpx.Response]:
     """An answer whose body is still to be read, after redirects, with the client's errors translated.
 
     Raises:
-        SourceError: a redirect leads where it must not.
+        SourceError: a redirect leads where it must not, or a variable names what cannot be used.
         SourceUnreachable: no answer, or not a whole one.
     """
     import httpx  # noqa: PLC0415  (a tenth of a second that only downloads pay)
 
     limits = httpx.Timeout(SILENCE, connect=CONNECT)
     try:
-        async with asyncio.timeout(seconds), httpx.AsyncClient(timeout=limits) as client:
+        # trust_env would have httpx read the variables, and fail on them with errors of any kind.
+        client = httpx.AsyncClient(transport=routes(environment), timeout=limits, trust_env=False)
+        async with asyncio.timeout(seconds), client:
             response = await _follow(client, place, token, headers)
             try:
                 yield response
@@ -174,7 +193,12 @@ def refuse(status: int, place: Address, *, token: str) -> None:
             f"{place.shown} answered {status}: the server has trouble of its own",
             remedy="Try again later; look at the server.",
         )
-    if status in (401, 407):
+    if status == 407:  # noqa: PLR2004  (Proxy Authentication Required)
+        raise SourceError(
+            f"{place.shown} answered 407: the proxy on the way wants a user and a password",
+            remedy="Write them into the variable that names the proxy, as http://USER:PASSWORD@HOST:PORT.",
+        )
+    if status == 401:  # noqa: PLR2004  (Unauthorized)
         words = "the token is refused" if token else "it wants to know who asks"
         raise SourceError(f"{place.shown} answered {status}: {words}", remedy=_token_remedy(place))
     if status == 403:  # noqa: PLR2004  (Forbidden)

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from reconciler.core.ports import Snapshot
 from reconciler.core.prior import EarlierFiles
-from reconciler.errors import Untrusted
+from reconciler.errors import SourceError, SourceUnreachable, Untrusted
 from reconciler.sources import git_errors, git_tree
 from reconciler.sources.address import Address
 from reconciler.sources.git_access import access
@@ -24,6 +24,7 @@ from reconciler.sources.git_tree import Damaged, Place
 from reconciler.sources.limits import LIMITS, Limits
 from reconciler.sources.lineage import earlier_files, unknown_base
 from reconciler.sources.lock import locked
+from reconciler.sources.proxy import variable_for
 from reconciler.sources.trust import Signer, Trust, signed
 from reconciler.sources.vouch import git_signer
 
@@ -85,7 +86,7 @@ class GitSource:
             try:
                 self._last = await self._fetched(await self._copy())
             except GitFailed as failed:
-                raise git_errors.translated(failed.words, self.place) from failed
+                raise self._translated(failed) from failed
         return self._last[1]
 
     async def ancestors(self, revision: str) -> frozenset[str] | None:
@@ -101,7 +102,7 @@ class GitSource:
                 try:
                     found = await (await self._copy()).history(revision)
                 except GitFailed as failed:
-                    raise git_errors.translated(failed.words, self.place) from failed
+                    raise self._translated(failed) from failed
             if found is None:
                 return None
             kept = list(self._histories.items())[-HISTORIES:]
@@ -121,7 +122,7 @@ class GitSource:
                 await copy.history(revision)
                 target = await copy.find(base) if base else ""
             except GitFailed as failed:
-                raise git_errors.translated(failed.words, self.place) from failed
+                raise self._translated(failed) from failed
             if target is None:
                 raise unknown_base(base, self.place.shown)
             path = self._looked_at.path
@@ -130,6 +131,14 @@ class GitSource:
             )
         self._earlier = (key, found)
         return found
+
+    def _translated(self, failed: GitFailed) -> SourceError:
+        """The error for what git wrote, which does not tell that it was a proxy that it could not reach."""
+        error = git_errors.translated(failed.words, self.place)
+        if isinstance(error, SourceUnreachable) and self.place.scheme in ("http", "https"):
+            variable, _ = variable_for(self.place.url, self._environment)
+            error.remedy += f" The variable {variable} names a proxy for it." if variable else ""
+        return error
 
     async def _copy(self) -> Copy:
         """The local copy, and how git reaches the repository.

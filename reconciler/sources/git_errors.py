@@ -96,6 +96,14 @@ RULES = (
         "Make room in the cache folder's file system.",
     ),
     Rule(
+        r"Could not resolve proxy|Unsupported proxy|from proxy after CONNECT|CONNECT tunnel failed"
+        r"|Proxy CONNECT aborted|returned error: 407|HTTP 407",
+        "the proxy that the environment names for it does not work",
+        "Look at the proxy and at https_proxy, http_proxy and all_proxy; "
+        "hosts that are reached without a proxy belong into NO_PROXY.",
+        again=True,
+    ),
+    Rule(
         r"Could not resolve host|Name or service not known|Temporary failure in name resolution"
         r"|nodename nor servname",
         "its host's name is not known to the network",

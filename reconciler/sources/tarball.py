@@ -205,6 +205,7 @@ class TarballUrl:
         fetched = await download(
             self.place,
             token=token(self._environment, TOKEN),
+            environment=self._environment,
             limits=self.packing.limits,
             etag=known.etag if known else "",
             modified=known.modified if known else "",
@@ -244,6 +245,7 @@ class TarballUrl:
                 found = await download(
                     beside(self.place, end),
                     token=token(self._environment, TOKEN),
+                    environment=self._environment,
                     limits=limits,
                     seconds=self.seconds,
                 )

@@ -82,7 +82,12 @@ class UndecidedSource:
         return self._decided
 
     async def _answers_archive(self) -> bool:
-        async with answer(self.place, token=token(self._environment, TOKEN), headers={}) as response:
+        async with answer(
+            self.place,
+            token=token(self._environment, TOKEN),
+            headers={},
+            environment=self._environment,
+        ) as response:
             if response.status_code != OK:
                 return False
             start = b""

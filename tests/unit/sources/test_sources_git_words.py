@@ -89,6 +89,8 @@ COMPLAINTS = {
     "fatal: mismatched algorithms: client sha1; server sha256": "SHA-256",
     "fatal: write error: No space left on device": "no space left",
     "fatal: transport 'ext' not allowed": "not allowed",
+    "fatal: unable to access 'http://h/': Could not resolve proxy: nowhere": "the proxy that the environment",
+    "fatal: unable to access 'http://h/': Unsupported proxy syntax in ':'": "the proxy that the environment",
     (
         "@@@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @@@\nHost key verification failed."
     ): "another ssh key",
@@ -119,6 +121,7 @@ def test_only_what_may_pass_by_itself_is_tried_again():
     again = {words for words in COMPLAINTS if isinstance(translated(words, place), SourceUnreachable)}
     assert {COMPLAINTS[words] for words in again} == {
         "not known to the network", "cannot be reached", "connection broke", "trouble of its own",
+        "the proxy that the environment",
     }  # fmt: skip
 
 

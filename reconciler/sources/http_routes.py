@@ -1,0 +1,110 @@
+"""How downloads reach a server: through the proxy and by the certificates that the environment names."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reconciler.errors import SourceError, SourceUnreachable
+from reconciler.sources.proxy import Proxy, proxy_for
+from reconciler.sources.text import line
+
+if TYPE_CHECKING:
+    import httpx
+
+CA_FILE, CA_FOLDER = "SSL_CERT_FILE", "SSL_CERT_DIR"
+
+
+def routes(environment: Mapping[str, str]) -> httpx.AsyncBaseTransport:
+    """A transport that decides for every request anew: a redirect may lead to where no proxy is wanted.
+
+    Its requests raise SourceError where a variable cannot be used, and SourceUnreachable where a proxy fails.
+
+    Args:
+        environment: of the process.
+    """
+    import httpx  # noqa: PLC0415  (a tenth of a second that only downloads pay)
+
+    class Routes(httpx.AsyncBaseTransport):
+        def __init__(self) -> None:
+            self._ways: dict[tuple[str, bool], httpx.AsyncHTTPTransport] = {}
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            proxy = proxy_for(str(request.url), environment)
+            way = self._way(proxy, request.url.scheme == "https")
+            try:
+                return await way.handle_async_request(request)
+            except (httpx.ProxyError, httpx.ConnectError) as error:
+                if proxy is None:
+                    raise
+                raise SourceUnreachable(
+                    f"{request.url.host} cannot be reached through the proxy {proxy.shown}, which "
+                    f"{proxy.variable} names: {line(str(error)) or type(error).__name__}",
+                    remedy=f"Look at the proxy and at {proxy.variable}, "
+                    f"or list {request.url.host} in NO_PROXY.",
+                ) from error
+            except ValueError as error:  # a host name that cannot be encoded
+                raise _unusable(proxy) from error
+
+        def _way(self, proxy: Proxy | None, encrypted: bool) -> httpx.AsyncHTTPTransport:  # noqa: FBT001
+            key = (proxy.url if proxy else "", encrypted)
+            if key not in self._ways:
+                self._ways[key] = _transport(proxy, encrypted=encrypted, environment=environment)
+            return self._ways[key]
+
+        async def aclose(self) -> None:
+            for way in self._ways.values():
+                await way.aclose()
+
+    return Routes()
+
+
+def _transport(
+    proxy: Proxy | None, *, encrypted: bool, environment: Mapping[str, str]
+) -> httpx.AsyncHTTPTransport:
+    """One way: directly or through a proxy, to servers that are encrypted or not."""
+    import httpx  # noqa: PLC0415  (as above)
+
+    over_tls = proxy is not None and proxy.url.lower().startswith("https:")
+    # What is not encrypted needs no certificates, and is not to fail where there are none.
+    context = _context(environment) if encrypted or over_tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        inner = httpx.Proxy(proxy.url, ssl_context=context if over_tls else None) if proxy else None
+    except (httpx.InvalidURL, ValueError) as error:
+        raise _unusable(proxy) from error
+    return httpx.AsyncHTTPTransport(verify=context, trust_env=False, proxy=inner)
+
+
+def _unusable(proxy: Proxy | None) -> SourceError:
+    what = f"the variable {proxy.variable} holds" if proxy else "it has"
+    return SourceError(f"{what} a host name that cannot be asked for", remedy="Correct the name.")
+
+
+def _context(environment: Mapping[str, str]) -> ssl.SSLContext:
+    """The authorities that are trusted: those that the environment names, else the usual ones.
+
+    Raises:
+        SourceError: a variable names a file that holds no certificates, or a folder that is not there.
+    """
+    import httpx  # noqa: PLC0415  (as above)
+
+    file, folder = environment.get(CA_FILE, ""), environment.get(CA_FOLDER, "")
+    remedy = "Correct the variable, or leave it unset for the usual authorities."
+    if file:
+        try:
+            return ssl.create_default_context(cafile=file)
+        except (OSError, ValueError) as error:  # an SSLError where it holds no certificates
+            bad = isinstance(error, ssl.SSLError)
+            why = "it holds no certificates" if bad else getattr(error, "strerror", "") or "it is no path"
+            raise SourceError(
+                f"the variable {CA_FILE} names {line(file)}, which cannot be used: {why}", remedy=remedy
+            ) from error
+    if folder:
+        if not Path(folder).is_dir():
+            raise SourceError(
+                f"the variable {CA_FOLDER} names {line(folder)}, which is no folder", remedy=remedy
+            )
+        return ssl.create_default_context(capath=folder)
+    return httpx.create_ssl_context(trust_env=False)
