@@ -8,6 +8,7 @@
     │   └── Untrusted           a person looks at a signature: nothing was used
     ├── NodeError             one call to one node failed
     │   ├── NodeUnreachable     a retry may help: no answer, or not a whole one
+    │   │   └── NodeUnidentified  a person corrects the address: something else answered
     │   ├── NodeUnauthorized    a person mends the permission
     │   └── NodeRefused         the node understood and said no
     ├── SecretError           a person supplies a secret that is missing here
@@ -97,6 +98,10 @@ class NodeUnreachable(NodeError):
     def __init__(self, node: str, reason: str, *, remedy: str = "", sign: str = "silent") -> None:
         super().__init__(node, reason, remedy=remedy)
         self.sign = sign
+
+
+class NodeUnidentified(NodeUnreachable):
+    """What answered is not the product, or is not shown to be; whether a call had an effect is not known."""
 
 
 class NodeUnauthorized(NodeError):

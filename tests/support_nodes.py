@@ -106,9 +106,14 @@ class Host:
 
 @dataclass
 class Stranger:
-    """A server that is no node: it answers everything alike, and keeps what it was sent."""
+    """A server that is no node: it answers everything alike, and keeps what it was sent.
+
+    Args:
+        keep: the path at which it shows what it was sent last, where it is more than a stranger.
+    """
 
     url: str = ""
+    keep: str = ""
     asked: list[tuple[str, str]] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
 
@@ -139,6 +144,8 @@ async def stranger(
         found.asked.append((request.method, request.path))
         found.bodies.append(await request.read())
         code, kind, content = (paths or {}).get(request.path, (status, content_type, data))
+        if found.keep and found.sent and (request.path == found.keep or found.bodies[-1]):
+            code, kind, content = 200, "application/json", found.sent[-1]
         return web.Response(
             status=code, body=content, headers={**(headers or {}), **({"Content-Type": kind} if kind else {})}
         )

@@ -92,6 +92,7 @@ class Case:
         revision: which desired state; none where a guard is asked about a plan by itself.
         at: the present moment; without one, guards of time say nothing.
         digest: what an approval is bound to; empty where the policy asks for none.
+        recalled: node -> what the store remembers of it from runs of this fleet.
     """
 
     plan: ClusterPlan
@@ -104,6 +105,7 @@ class Case:
     revision: Revision | None = None
     at: datetime | None = None
     digest: str = ""
+    recalled: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 Guard = Callable[[Case], Iterable[Violation]]

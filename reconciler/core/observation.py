@@ -1,4 +1,4 @@
-"""What a node's answer can be: five types, so that no failure is ever read as "not there"."""
+"""What a node's answer can be: six types, so that no failure is ever read as "not there"."""
 
 from __future__ import annotations
 
@@ -19,9 +19,15 @@ class Present(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """The node answered just now that it has nothing; `evidence` quotes that answer."""
+    """The node answered just now that it has nothing.
+
+    Args:
+        evidence: quotes the answers that show it.
+        base: URL at which the product showed it; empty where a person's word stands for that.
+    """
 
     evidence: str
+    base: str = ""
 
 
 class Sign(StrEnum):
@@ -53,6 +59,19 @@ class Unauthorized:
 
 
 @dataclass(frozen=True, slots=True)
+class Unidentified:
+    """Something answered, and nothing shows that it is the node; nothing may be sent there.
+
+    Args:
+        reason: what was asked and what came.
+        vacant: whether the node, if it is there, would have answered just so before its first setting.
+    """
+
+    reason: str
+    vacant: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Stale(Generic[T]):
     """The node answered, but what it says is known to be behind: a view from outside the majority."""
 
@@ -60,7 +79,7 @@ class Stale(Generic[T]):
     reason: str
 
 
-Observation: TypeAlias = Present[T] | Absent | Unreachable | Unauthorized | Stale[T]
+Observation: TypeAlias = Present[T] | Absent | Unreachable | Unidentified | Unauthorized | Stale[T]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from reconciler.core.diff import Change, Op
 from reconciler.core.plain import encode, fingerprint
@@ -57,6 +57,13 @@ class Inverse:
     def final(self) -> bool:
         """Whether there is no way back."""
         return self.words.lower().startswith("point of no return")
+
+
+USES: Final = "uses"
+"""Argument of a step: the words of the fleet file that count once and that it uses up, name -> for what.
+
+They are written down with the intent, because a call whose answer is lost may have had its effect.
+"""
 
 
 @dataclass(frozen=True, slots=True)

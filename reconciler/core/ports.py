@@ -122,7 +122,7 @@ class Wire(Protocol):
             content: the request's body.
 
         Raises:
-            NodeUnreachable: no answer, or not a whole one.
+            NodeUnreachable: no answer, or not a whole one; `NodeUnidentified` where it is not HTTP.
         """
 
 

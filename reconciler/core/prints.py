@@ -10,7 +10,15 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from reconciler.core.observation import Absent, Observation, Observed, Present, Stale, Unauthorized
+from reconciler.core.observation import (
+    Absent,
+    Observation,
+    Observed,
+    Present,
+    Stale,
+    Unauthorized,
+    Unidentified,
+)
 from reconciler.core.plain import encode, fingerprint
 from reconciler.core.secret import Secret
 
@@ -37,6 +45,8 @@ def print_of(answer: Observation[Any]) -> str:
             return "absent"
         case Unauthorized():
             return "unauthorized"
+        case Unidentified():
+            return "unidentified"
     return "unreachable"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field
 
@@ -38,6 +38,9 @@ class NodeEntry(Strict):
     domain: str = Field(
         default="", description="What fails together with it: a rack, a site, a zone.", examples=["rack-3"]
     )
+
+    one_time_words: ClassVar[tuple[str, ...]] = ()
+    """Keys that count once. A run of a fleet file without one lets it count once more when it comes back."""
 
     def endpoint(self) -> str:
         """Where the node is reached, so that one node under two names is noticed; empty where unknown."""

@@ -28,6 +28,9 @@ _ERRNOS: Final[Mapping[int, str]] = MappingProxyType(
     }
 )
 
+_PLAIN: Final = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG")
+"""What OpenSSL says where the other side does not begin with TLS."""
+
 Words: TypeAlias = "Callable[[Any, float, float], str]"
 """(error, seconds of the whole call, seconds of the connection) -> the reason."""
 
@@ -61,6 +64,21 @@ _NOBODY: Final = frozenset({errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.EHOSTD
 """A connection attempt ends so where nothing runs at the address."""
 
 
+def speaks_otherwise(error: Exception) -> bool:
+    """Whether something listens there that is not what was asked for: other TLS, no TLS, or no HTTP."""
+    import aiohttp  # noqa: PLC0415  (heavy: loaded with the first failure)
+
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return False
+    return isinstance(
+        error,
+        aiohttp.ClientSSLError
+        | aiohttp.ClientConnectorCertificateError
+        | aiohttp.ServerFingerprintMismatch
+        | aiohttp.ClientResponseError,
+    )
+
+
 @lru_cache(maxsize=1)
 def table() -> tuple[tuple[type[Exception], Words], ...]:
     """Error class -> its words; a class stands before those it derives from."""
@@ -74,7 +92,7 @@ def table() -> tuple[tuple[type[Exception], Words], ...]:
         (TimeoutError, lambda _, whole, __: f"no answer within {whole:g} s"),
         (aiohttp.ClientConnectorDNSError, _always("name does not resolve")),
         (aiohttp.ClientConnectorCertificateError, _distrust),
-        (aiohttp.ClientSSLError, lambda error, *_: f"TLS failed: {_short(error.os_error)}"),
+        (aiohttp.ClientSSLError, _no_tls),
         (aiohttp.ServerFingerprintMismatch, _always("TLS certificate not trusted: it is not the pinned one")),
         (aiohttp.ClientProxyConnectionError, lambda error, *_: f"the proxy: {_system(error.os_error)}"),
         (aiohttp.ClientConnectorError, lambda error, *_: _system(error.os_error)),
@@ -88,7 +106,7 @@ def table() -> tuple[tuple[type[Exception], Words], ...]:
         (aiohttp.RedirectClientError, _always("redirects to what is no URL")),
         (
             aiohttp.ClientResponseError,
-            lambda error, *_: f"its answer is not proper HTTP: {_short(error.message)}",
+            _no_http,
         ),
         (aiohttp.InvalidURL, _always("its address is not a URL that can be called")),
         (aiohttp.NonHttpUrlClientError, _always("its address is not a URL of http or https")),
@@ -105,6 +123,19 @@ def _always(words: str) -> Words:
 def _distrust(error: Any, *_: float) -> str:
     cause = error.certificate_error
     return f"TLS certificate not trusted: {getattr(cause, 'verify_message', '') or _short(cause)}"
+
+
+def _no_tls(error: Any, *_: float) -> str:
+    text = _short(error.os_error)
+    plain = any(sign in text.upper().replace(" ", "_") for sign in _PLAIN)
+    return f"TLS failed: {text}" + (" (the port does not speak TLS: is http:// meant?)" if plain else "")
+
+
+def _no_http(error: Any, *_: float) -> str:
+    text = _short(error.message)
+    # the first bytes of a TLS alert, as aiohttp quotes them
+    tls = " (the port speaks TLS: is https:// meant?)" if "\\x15\\x03" in text else ""
+    return f"its answer is not proper HTTP: {text}{tls}"
 
 
 def _system(error: OSError) -> str:

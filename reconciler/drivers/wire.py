@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final, Self
 from reconciler import __version__
 from reconciler.core.observation import Sign
 from reconciler.core.ports import Answer
-from reconciler.drivers.reasons import reason, sign
-from reconciler.errors import NodeUnreachable
+from reconciler.drivers.reasons import reason, sign, speaks_otherwise
+from reconciler.errors import NodeUnidentified, NodeUnreachable
 
 if TYPE_CHECKING:
     import aiohttp
@@ -88,7 +88,8 @@ class HttpWire:
         """One request and its whole answer, whatever its status; see `core.ports.Wire.send`.
 
         Raises:
-            NodeUnreachable: no answer, or not a whole one, or one above the size limit.
+            NodeUnreachable: no answer, or not a whole one, or one above the size limit; `NodeUnidentified`
+                where what listens does not speak HTTP, or TLS, or has not the host's certificate.
         """
         from aiohttp import ClientError, ClientTimeout  # noqa: PLC0415  (heavy: loaded with the first call)
 
@@ -105,7 +106,8 @@ class HttpWire:
                     return Answer(response.status, _lower(response.headers), body)
             except (ClientError, OSError, ValueError) as error:
                 words = reason(error, timeout=timeout, connect=connect)
-                raise NodeUnreachable(node, words, sign=sign(error)) from error
+                failure = NodeUnidentified if speaks_otherwise(error) else NodeUnreachable
+                raise failure(node, words, sign=sign(error)) from error
             finally:
                 if pool:
                     await self._leave(pool)

@@ -51,6 +51,19 @@ def learnt(survey: Survey, outcomes: Iterable[Outcome]) -> dict[str, Facts]:
     return {**known, **forgotten(survey)}
 
 
+def withdrawn(survey: Survey) -> dict[str, Facts]:
+    """Cluster -> the one-time words to forget that its nodes' entries no longer give: they count anew."""
+    return {
+        case.plan.cluster: {
+            node.name: dict.fromkeys(words, "")
+            for node in case.entry.members()
+            if (words := [word for word in node.one_time_words if not getattr(node, word)])
+            and not case.recalled.get(node.name, {}).keys().isdisjoint(words)
+        }
+        for case in survey.cases
+    }
+
+
 def _moved(survey: Survey, case: Case, outcomes: list[Outcome]) -> bool:
     """Whether the cluster has come to the plan's revision, be it in part."""
     if outcomes:

@@ -12,7 +12,7 @@ from reconciler.core.instant import Clock
 from reconciler.core.outcome import Report, State
 from reconciler.core.plan import ClusterPlan, Finding, Step
 from reconciler.core.ports import Wire
-from reconciler.engine.applied import learnt, remember_members
+from reconciler.engine.applied import learnt, remember_members, withdrawn
 from reconciler.engine.ears import Ears, Hearing
 from reconciler.engine.gates import Gatekeeper, Rest, resting
 from reconciler.engine.interruption import unless
@@ -100,6 +100,9 @@ async def apply(
         report = Report("", survey.plan) if survey.plan.empty else await run.whole()
         for cluster, facts in learnt(survey, report.outcomes).items():
             await journal.remember(cluster, facts)
+        for cluster, facts in withdrawn(survey).items():
+            if facts:
+                await journal.remember(cluster, facts, fleet=survey.plan.revision.source)
         return replace(report, findings=(*report.findings, *await courier.farewell(run.stop)))
 
 

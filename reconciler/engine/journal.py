@@ -43,8 +43,16 @@ class Journal(Outbox, Protocol):
     async def unsettled(self) -> Sequence[RunRecord]:
         """Runs that did not finish, or left a step unknown that no later run took up; oldest first."""
 
-    async def remember(self, cluster: str, learnt: Mapping[str, Mapping[str, str]]) -> None:
-        """Keep facts of a cluster, by node and key; an empty value forgets."""
+    async def remember(
+        self, cluster: str, learnt: Mapping[str, Mapping[str, str]], *, fleet: str = ""
+    ) -> None:
+        """Keep facts of a cluster, by node and key; an empty value forgets.
+
+        Args:
+            cluster: its name.
+            learnt: node -> key -> value.
+            fleet: the source of the fleet that alone may know them; empty where they hold for all.
+        """
 
     async def recall(self) -> Memory:
         """What earlier runs and people's orders left, as it is now."""

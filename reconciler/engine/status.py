@@ -10,7 +10,15 @@ from typing import Any
 
 from reconciler.core.guard import Case, Violation, judged, verdicts
 from reconciler.core.holds import standing
-from reconciler.core.observation import Absent, Observation, Present, Stale, Unauthorized, Unreachable
+from reconciler.core.observation import (
+    Absent,
+    Observation,
+    Present,
+    Stale,
+    Unauthorized,
+    Unidentified,
+    Unreachable,
+)
 from reconciler.core.plan import Finding, Revision, Step
 from reconciler.core.problem import Severity
 from reconciler.engine.survey import Survey
@@ -33,6 +41,7 @@ class NodeState(StrEnum):
     """It answered, nothing is planned for it, and there is a warning about it."""
     STALE = "stale"
     UNREACHABLE = "unreachable"
+    UNIDENTIFIED = "not identified"
     UNAUTHORIZED = "unauthorised"
 
 
@@ -154,6 +163,8 @@ def _state(answer: Observation[Any] | None, steps: list[Step], said: list[Findin
             return NodeState.UNREACHABLE, "it was not asked"
         case Unreachable(reason):
             return NodeState.UNREACHABLE, reason
+        case Unidentified(reason=reason):
+            return NodeState.UNIDENTIFIED, reason
         case Unauthorized(reason):
             return NodeState.UNAUTHORIZED, reason
         case Stale(reason=reason):

@@ -187,6 +187,7 @@ async def _case(fleet: Fleet, aim: _Aim, wire: Wire, memory: Memory, listener: L
         conduct=conduct,
         revision=fleet.revision,
         at=memory.at,
+        recalled=aim.desk.recalled,
         digest=holds.digest_of(plan, fleet.revision, __version__) if policy.approve else "",
     )
 

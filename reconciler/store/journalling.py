@@ -10,7 +10,7 @@ from datetime import datetime
 
 from reconciler.core.instant import stamp
 from reconciler.core.outcome import State
-from reconciler.core.plan import INTENT_FACTS, Plan, Step
+from reconciler.core.plan import INTENT_FACTS, USES, Plan, Step
 from reconciler.errors import Fenced, StateError
 from reconciler.store import facts
 from reconciler.store.records import Ending, Letter, Opening
@@ -77,6 +77,8 @@ def intend(connection: sqlite3.Connection, run: str, step: Step, now: datetime, 
         )
     facts.remember(connection, step.cluster, step.arguments.get(INTENT_FACTS, {}), now)
     connection.execute("UPDATE run SET acted = 1 WHERE id = ?", (run,))
+    if words := step.arguments.get(USES):
+        facts.learn(connection, _fleet(connection, run), step.cluster, {step.node: words}, now)
     changed = connection.execute(
         "UPDATE step SET intended = ? WHERE id = ? AND run = (SELECT number FROM run WHERE run.id = ?)",
         (stamp(now), step.id, run),

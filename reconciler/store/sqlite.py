@@ -139,9 +139,14 @@ class Store:
         """
         return await self._database.read(history.record, text)
 
-    async def remember(self, cluster: str, learnt: Mapping[str, Mapping[str, str]]) -> None:
-        """Keep facts of a cluster, by node and key; an empty value forgets."""
-        await self._database.write(facts.remember, cluster, learnt, self._clock())
+    async def remember(
+        self, cluster: str, learnt: Mapping[str, Mapping[str, str]], *, fleet: str = ""
+    ) -> None:
+        """Keep facts of a cluster, by node and key; an empty value forgets. See `Journal.remember`."""
+        if fleet:
+            await self._database.write(facts.learn, fleet, cluster, learnt, self._clock())
+        else:
+            await self._database.write(facts.remember, cluster, learnt, self._clock())
 
     async def recall(self) -> Memory:
         """What earlier runs left: facts for the drivers and the past for the guards."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.core.observation import Absent, Present, Stale, Unauthorized, Unreachable
+from reconciler.core.observation import Absent, Present, Stale, Unauthorized, Unidentified, Unreachable
 from reconciler.core.outcome import State
 from reconciler.core.plan import Plan, Revision
 from reconciler.core.plan import load as load_plan
@@ -243,7 +243,7 @@ async def test_a_node_that_fails_is_never_taken_for_absent(stage, fault):
     await stage.simulation.fault(node, fault)
     seen = await stage.look(stage.life.first)
     answer = seen.cases[0].observed.nodes[node]
-    assert isinstance(answer, Unreachable | Unauthorized | Stale)
+    assert isinstance(answer, Unreachable | Unidentified | Unauthorized | Stale)
     assert not isinstance(answer, Present | Absent)
     assert not any(step.node == node for step in seen.plan.steps())
     assert any(node in finding.target for finding in seen.plan.findings())

@@ -58,6 +58,22 @@ class Backup(StrEnum):
     """The backup function is off: 406."""
 
 
+class Vacant(StrEnum):
+    """How a node without a setting answers 404 to a read of it; the pages show no body."""
+
+    EMPTY = "empty"
+    """Without a body."""
+
+    TEXT = "text"
+    """A line of plain text, as many web servers."""
+
+    PAGE = "page"
+    """A web page."""
+
+    ENVELOPE = "envelope"
+    """The object that its other JSON answers are."""
+
+
 @dataclass(frozen=True, slots=True)
 class Choices:
     """Where the product's pages are silent: which of the possible behaviours a node shows.
@@ -71,6 +87,7 @@ class Choices:
         port: what a changed `api.port` does.
         factory: whether a node that has not converged starts with the factory's setting; otherwise
             it has loaded none and answers 404.
+        vacant: how a node that has loaded none answers.
         late: for how many more requests a node that accepted a change still shows its former state.
         backup: whether past settings can be downloaded.
         licence_valid: whether `/get/license` says so.
@@ -84,6 +101,7 @@ class Choices:
     shown: Shown = Shown.ASKED
     port: Port = Port.STAYS
     factory: bool = True
+    vacant: Vacant = Vacant.EMPTY
     late: int = 0
     backup: Backup = Backup.KEPT
     licence_valid: bool = True

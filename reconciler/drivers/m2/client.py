@@ -14,17 +14,30 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
-from reconciler.core.observation import Absent, Observation, Present, Unauthorized, Unreachable
+from reconciler.core.observation import (
+    Absent,
+    Observation,
+    Present,
+    Unauthorized,
+    Unidentified,
+    Unreachable,
+)
 from reconciler.core.plan import Payload, refuse_unknown
 from reconciler.core.ports import Answer, Done, Wire
 from reconciler.core.text import one_line
+from reconciler.drivers.answers import describe_answer, question
 from reconciler.drivers.m2 import package, said
 from reconciler.drivers.m2.content import Contents
+from reconciler.drivers.m2.evidence import Shape, has_m2_metrics, is_refusal, shape_of
 from reconciler.drivers.m2.impact import waits
 from reconciler.drivers.m2.metrics import parsed
 from reconciler.drivers.m2.schema import Content, Loaded
 from reconciler.drivers.reasons import DROPPED
-from reconciler.errors import NodeUnreachable
+from reconciler.errors import NodeUnidentified, NodeUnreachable
+
+PRODUCT: Final = "M2's management API"
+
+_NO_WITNESS: Final = "every web server answers so, and `/metrics` tells no metric of M2"
 
 BARRED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
@@ -46,7 +59,7 @@ class Client:
     connect: float
 
     async def read(
-        self, contents: Contents, *, expected: str, resources: bool, caller: str = ""
+        self, contents: Contents, *, expected: str, resources: bool, caller: str = "", trusted: bool = False
     ) -> Observation[Loaded]:
         """What the node shows; a failure is an observation.
 
@@ -55,24 +68,73 @@ class Client:
             expected: fingerprint of the setting it should have; where it has it, less is asked.
             resources: whether to ask for the files in its package too.
             caller: the address this host calls from.
+            trusted: whether somebody has said that the first address is a node's which has no setting yet.
         """
-        reason = ""
+        found: list[Observation[Loaded]] = []
         for base in self.bases:
-            try:
-                answer = await self._get(base, "/setting/setting.json")
-            except NodeUnreachable as error:
-                reason = reason or error.reason
-                continue
-            shown = _content(answer, contents)
-            if not isinstance(shown, Content):
+            shown = await self._shown(base, contents)
+            if isinstance(shown, Absent):
                 return shown
-            waiting, asked = await self._waiting(base, shown, contents, expected)
-            here = expected in (shown.fingerprint, asked)
-            held, unread = await self._held(base) if resources and here else (None, "")
-            return Present(Loaded(shown, base, waiting, asked, held, caller, unread))
-        if reason == DROPPED:
-            reason += ", as a node may do to an address that its allowList does not name"
-        return Unreachable(reason)
+            if isinstance(shown, Content):
+                waiting, asked = await self._waiting(base, shown, contents, expected)
+                here = expected in (shown.fingerprint, asked)
+                held, unread = await self._held(base) if resources and here else (None, "")
+                return Present(Loaded(shown, base, waiting, asked, held, caller, unread))
+            found.append(shown)
+        if trusted and isinstance(found[0], Unidentified) and found[0].vacant:
+            return Absent("it answered 404, and the fleet file says `first_delivery: true`")
+        kinds: tuple[type, ...] = (Unauthorized, Unidentified, Unreachable)
+        return min(found, key=lambda answer: kinds.index(type(answer)))
+
+    async def _shown(self, base: str, contents: Contents) -> Content | Observation[Loaded]:
+        """The setting that one address shows, or what it answers instead.
+
+        Nothing but the documented answers of a node says that a node is there; see `evidence`.
+        """
+        url = f"{base}/setting/setting.json"
+        try:
+            answer = await self._get(base, "/setting/setting.json")
+        except NodeUnidentified as error:
+            return Unidentified(f"{url}: {error.reason}; {question(url)}")
+        except NodeUnreachable as error:
+            return Unreachable(_likely(error.reason))
+        if answer.status in BARRED:
+            return Unauthorized(f"this host may not read its setting ({answer.status})")
+        if answer.status == HTTPStatus.NOT_FOUND:
+            return await self._without_setting(base, answer)
+        if answer.status != HTTPStatus.OK:
+            return Unidentified(describe_answer(url, answer, PRODUCT))
+        return await self._with_setting(base, answer, contents)
+
+    async def _with_setting(
+        self, base: str, answer: Answer, contents: Contents
+    ) -> Content | Observation[Loaded]:
+        """What a 200 means: many servers answer everything with some JSON object."""
+        url = f"{base}/setting/setting.json"
+        try:
+            content = contents.read(answer.body)
+        except ValueError as error:
+            return Unidentified(describe_answer(url, answer, PRODUCT, str(error)))
+        shape = shape_of(content.document)
+        if shape is Shape.SETTING or (shape is Shape.POSSIBLE and await self._has_metrics(base)):
+            return content
+        return Unidentified(describe_answer(url, answer, PRODUCT, "it is no setting of M2"))
+
+    async def _without_setting(self, base: str, answer: Answer) -> Absent | Unidentified:
+        """What a 404 means: every web server answers so, a node only before its first setting."""
+        if is_refusal(answer.body):
+            return Absent("it answered 404 in M2's own form: no setting is loaded yet", base)
+        if await self._has_metrics(base):
+            return Absent("it answered 404 and tells M2's metrics: no setting is loaded yet", base)
+        words = describe_answer(f"{base}/setting/setting.json", answer, PRODUCT, _NO_WITNESS)
+        return Unidentified(words, vacant=True)
+
+    async def _has_metrics(self, base: str) -> bool:
+        """The second witness: whether the address tells metrics that M2 alone has."""
+        with suppress(NodeUnreachable):
+            answer = await self._get(base, "/metrics")
+            return answer.status == HTTPStatus.OK and has_m2_metrics(answer.body)
+        return False
 
     async def _waiting(
         self, base: str, content: Content, contents: Contents, expected: str
@@ -166,18 +228,11 @@ class Client:
         return said.done(self.node, path, answer)
 
 
-def _content(answer: Answer, contents: Contents) -> Content | Observation[Loaded]:
-    """The setting in an answer, or what the answer means instead.
-
-    A 404 with a web page in it is not M2's word that no setting is loaded: something else answers there.
-    """
-    if answer.status == HTTPStatus.NOT_FOUND and "html" not in answer.headers.get("content-type", ""):
-        return Absent("it answered 404: no setting is loaded yet")
-    if answer.status in BARRED:
-        return Unauthorized(f"this host may not read its setting ({answer.status})")
-    if answer.status != HTTPStatus.OK:
-        return Unreachable(f"it answered {answer.status} to a read of its setting")
-    try:
-        return contents.read(answer.body)
-    except ValueError as error:
-        return Unreachable(f"its answer is no setting: {error}")
+def _likely(reason: str) -> str:
+    """Why there was no answer, with what is likely behind a connection that is closed at once."""
+    if reason != DROPPED:
+        return reason
+    return (
+        f"{reason}, as a node may do to an address that its allowList does not name, or a port that speaks "
+        "TLS to a request without it"
+    )

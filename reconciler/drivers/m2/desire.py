@@ -17,6 +17,7 @@ from reconciler.drivers.m2.canonical import fingerprint
 from reconciler.drivers.m2.check import problems_of
 from reconciler.drivers.m2.content import Contents
 from reconciler.drivers.m2.fault import at, mapping
+from reconciler.drivers.m2.findings import WORD
 from reconciler.drivers.m2.package import SETTING, digest, digests
 from reconciler.drivers.m2.schema import Content, Deliver, Desired, M2Cluster, M2Node, Target
 from reconciler.errors import InputError
@@ -133,7 +134,8 @@ def _target(node: M2Node, desk: Desk, made: Mapping[int, Content], named: Mappin
     # only a port may be remembered: another host is another machine, whatever the store says of the node
     if place.port is None and _same_host(recalled.get(BASE_FACT, ""), place):
         bases.append(recalled[BASE_FACT])
-    return Target(node.name, tuple(dict.fromkeys(bases)), made[key], named[key], recalled)
+    trusted = node.first_delivery and recalled.get(WORD) != bases[0]
+    return Target(node.name, tuple(dict.fromkeys(bases)), made[key], named[key], recalled, trusted)
 
 
 def _same_host(base: str, place: Endpoint) -> bool:

@@ -14,7 +14,7 @@ from reconciler.core.adoption import Shown
 from reconciler.core.guard import Guard
 from reconciler.core.lint import Claim
 from reconciler.core.observation import Observation, Observed, Present
-from reconciler.core.plan import ClusterPlan, Payload, Step
+from reconciler.core.plan import USES, ClusterPlan, Payload, Step
 from reconciler.core.play import Stage
 from reconciler.core.ports import Desk, Document, Done, Wire
 from reconciler.core.problem import Problem
@@ -48,6 +48,7 @@ class M2Driver:
     - Files that go with a setting are compared with those in the package that `/setting/download` gives.
       A node that does not give its package is believed to have them once it shows the setting that came
       with them; where the files alone change, nothing is planned and a finding says why.
+    - Whether an address is a node's is judged by `evidence`; nothing is sent where it does not show.
     - A node that is to have another `api.port` may answer at the old one or at the new one meanwhile.
     """
 
@@ -90,7 +91,8 @@ class M2Driver:
             async with gate:
                 client = Client(wire, target.node, target.bases, timeouts.read, timeouts.connect)
                 expected = target.content.fingerprint
-                return target.node, await _read(client, contents, expected, bool(desired.resources))
+                wanted = bool(desired.resources)
+                return target.node, await _read(client, contents, expected, wanted, target.trusted)
 
         return Observed(dict(await asyncio.gather(*(read(target) for target in desired.targets))))
 
@@ -122,7 +124,8 @@ class M2Driver:
         """Ask the step's node."""
         client, arguments = _client(step, wire), step.arguments
         expected = "" if arguments.get(RETURNING) else arguments["after"]  # then all is asked
-        answer = await _read(client, Contents(), expected, bool(arguments["resources"]))
+        wanted, trusted = bool(arguments["resources"]), bool(arguments.get(USES))
+        answer = await _read(client, Contents(), expected, wanted, trusted)
         return Observed({step.node: answer})
 
     def judge(self, step: Step, seen: Observed[Loaded]) -> Verdict:
@@ -199,10 +202,15 @@ def _client(step: Step, wire: Wire) -> Client:
     return Client(wire, step.node, tuple(arguments["bases"]), arguments["timeout"], arguments["connect"])
 
 
-async def _read(client: Client, contents: Contents, expected: str, resources: bool) -> Observation[Loaded]:  # noqa: FBT001
-    return await client.read(
-        contents, expected=expected, resources=resources, caller=_caller(urlsplit(client.bases[0]).hostname)
-    )
+async def _read(
+    client: Client,
+    contents: Contents,
+    expected: str,
+    resources: bool,  # noqa: FBT001
+    trusted: bool,  # noqa: FBT001
+) -> Observation[Loaded]:
+    caller = _caller(urlsplit(client.bases[0]).hostname)
+    return await client.read(contents, expected=expected, resources=resources, caller=caller, trusted=trusted)
 
 
 @lru_cache(maxsize=16_384)

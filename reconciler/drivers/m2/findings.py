@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from reconciler.core.observation import Stale, Unauthorized, Unreachable
+from reconciler.core.observation import Stale, Unauthorized, Unidentified, Unreachable
 from reconciler.core.plan import Finding
 from reconciler.core.problem import Severity
 from reconciler.drivers.m2.callers import READ_MORE, callers, said_of_access, same_access
@@ -20,13 +20,20 @@ ALLOW = "give this host's address a role with enableSetting in the node's allowL
 FILES_FACT = "files"
 """The fact that remembers which files were delivered to a node: a fingerprint."""
 
+WORD = "first_delivery"
+"""That key of the fleet file, and the fact that remembers the URL at which it was used."""
+
 DELIVER_AGAIN = "change meta.version, or let the fleet file say `version: commit`, to deliver them"
 
 _MOST_NAMED = 3
 
 
-def unread(desired: Desired, target: Target, answer: Unreachable | Unauthorized | Stale[Loaded]) -> Finding:
+def unread(
+    desired: Desired, target: Target, answer: Unreachable | Unidentified | Unauthorized | Stale[Loaded]
+) -> Finding:
     """A node that did not show its setting: nothing is planned for it."""
+    if isinstance(answer, Unidentified):
+        return _unidentified(desired, target, answer)
     barred = isinstance(answer, Unauthorized)
     remedy = ALLOW if barred else "start the node, or correct its address in the fleet file"
     return Finding(
@@ -36,6 +43,41 @@ def unread(desired: Desired, target: Target, answer: Unreachable | Unauthorized 
         f"{target.node} was not read: {answer.reason}; nothing is planned for it",
         remedy,
     )
+
+
+def _unidentified(desired: Desired, target: Target, answer: Unidentified) -> Finding:
+    """Something answered that is not shown to be the node: nothing is sent there."""
+    remedy = "correct the node's address in the fleet file"
+    used = ""
+    if answer.vacant and target.recalled.get(WORD):
+        used = f"; `first_delivery` was used already, for {target.recalled[WORD]}"
+        remedy += "; to use the word once more, remove it, run once without it, and write it again"
+    elif answer.vacant:
+        remedy += (
+            "; where it is a new node that has no setting yet, give this host's role enableMetric on it, or "
+            "write `first_delivery: true` beside it in the fleet file"
+        )
+    return Finding(
+        Severity.ERROR,
+        "node-unidentified",
+        f"{desired.entry.name}/{target.node}",
+        f"{target.node} was not identified: {answer.reason}; nothing is sent to it{used}",
+        remedy,
+    )
+
+
+def used_words(desired: Desired) -> Iterator[Finding]:
+    """Nodes whose `first_delivery` was used and still stands in the fleet file; it has no effect any more."""
+    given = {node.name for node in desired.entry.nodes if node.first_delivery}
+    nodes = [one.node for one in desired.targets if one.node in given and not one.trusted]
+    if nodes:
+        yield Finding(
+            Severity.NOTE,
+            "first-delivery-used",
+            desired.entry.name,
+            f"`first_delivery` was used for {_who(nodes)} and has no effect any more",
+            "remove it from the fleet file",
+        )
 
 
 def left_open(desired: Desired, target: Target, loaded: Loaded, *, may_wait: bool) -> Iterator[Finding]:

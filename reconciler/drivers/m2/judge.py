@@ -25,7 +25,7 @@ def judge(step: Step, answer: Observation[Loaded]) -> Verdict:
     before = step.arguments["before"]
     if isinstance(answer, Absent):
         if before == "":
-            return Verdict(Standing.READY)
+            return _ready(step, answer.base)
         return Verdict(Standing.CHANGED, "the node has no setting loaded any more")
     if not isinstance(answer, Present):
         return Verdict(Standing.UNKNOWN, answer.reason)
@@ -34,10 +34,20 @@ def judge(step: Step, answer: Observation[Loaded]) -> Verdict:
     if loaded.shows(after) and not waits:
         return _arrived(step, loaded)
     if before == loaded.content.fingerprint or (waits and before == loaded.asked):
-        return Verdict(Standing.READY)
+        return _ready(step, loaded.base)
     version = f" (version {loaded.content.version})" if loaded.content.version else ""
     reason = f"the node shows a setting that is neither the old nor the new one{version}"
     return Verdict(Standing.CHANGED, reason)
+
+
+def _ready(step: Step, base: str) -> Verdict:
+    """Ready, where the node answered at the very URL that the step sends to.
+
+    Another server may have taken that one since, while the node answers at the next one.
+    """
+    if base and base != step.arguments["bases"][0]:
+        return Verdict(Standing.CHANGED, f"the node answers at {base} now, and no more where it was planned")
+    return Verdict(Standing.READY)
 
 
 def carries(held: Mapping[str, str] | None, wanted: Mapping[str, Any]) -> bool | None:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from reconciler.core.diff import Change
 from reconciler.core.observation import Absent, Observed, Present, Unreachable
-from reconciler.core.plan import ClusterPlan, Finding, Step
+from reconciler.core.plan import USES, ClusterPlan, Finding, Risk, Step
 from reconciler.core.secret import mask
 from reconciler.drivers.m2 import findings
 from reconciler.drivers.m2.changes import differences
@@ -46,8 +46,9 @@ def plan(desired: Desired, observed: Observed[Loaded]) -> ClusterPlan:
             if as_desired(desired, target, loaded):
                 unchanged += 1
                 continue
+        base = answer.base if isinstance(answer, Absent) else loaded.base if loaded else ""
         changes = differences(loaded.content if loaded else None, target.content)
-        steps.append(_step(desired, target, loaded, changes))
+        steps.append(_step(desired, target, loaded, changes, base))
         found += findings.reading_less(desired, target, loaded) if loaded is not None else ()
         if loaded is not None and changes and all(change.pointer != VERSION for change in changes):
             same_version.append(target)
@@ -57,7 +58,12 @@ def plan(desired: Desired, observed: Observed[Loaded]) -> ClusterPlan:
         nodes=len(desired.entry.nodes),
         unchanged=unchanged,
         steps=tuple(steps),
-        findings=(*desired.notes, *found, *findings.same_version(desired, same_version)),
+        findings=(
+            *desired.notes,
+            *found,
+            *findings.used_words(desired),
+            *findings.same_version(desired, same_version),
+        ),
         concurrency=desired.entry.concurrency,
         payloads=desired.payloads,
     )
@@ -68,16 +74,21 @@ def as_desired(desired: Desired, target: Target, loaded: Loaded) -> bool:
     return loaded.shows(target.content.fingerprint) and carries(loaded.held, desired.resources) is not False
 
 
-def _step(desired: Desired, target: Target, loaded: Loaded | None, changes: tuple[Change, ...]) -> Step:
+def _step(
+    desired: Desired, target: Target, loaded: Loaded | None, changes: tuple[Change, ...], base: str
+) -> Step:
     entry, action = desired.entry, desired.entry.deliver.value
     before = loaded.content if loaded else None
     effect = impact(before, target.content, changes)
+    if loaded is None and target.trusted and not base:
+        word = "only `first_delivery: true` in the fleet file says that an M2 node is there"
+        effect = replace(effect, risk=Risk.MEDIUM, reason=f"{effect.reason}; {word}")
     return Step(
         id=f"{entry.name}/{target.node}/{action}",
         cluster=entry.name,
         node=target.node,
         action=action,
-        arguments=_arguments(desired, target, loaded, effect.restart),
+        arguments=_arguments(desired, target, loaded, effect.restart, base),
         reason=_reason(desired, target, loaded, changes),
         effect=effect.effect,
         risk=effect.risk,
@@ -92,7 +103,7 @@ def _step(desired: Desired, target: Target, loaded: Loaded | None, changes: tupl
 
 
 def _arguments(
-    desired: Desired, target: Target, loaded: Loaded | None, restart: tuple[str, ...]
+    desired: Desired, target: Target, loaded: Loaded | None, restart: tuple[str, ...], base: str
 ) -> dict[str, Any]:
     """All that acting and judging need; `bases` are tried in turn, the one that answered first."""
     entry = desired.entry
@@ -101,7 +112,9 @@ def _arguments(
         own = {"payload": target.payload, "part": _part_name(loaded)}
     if entry.deliver is Deliver.CHECKOUT:
         own = {"method": entry.checkout_method}
-    bases = _bases(target, loaded)
+    bases = _bases(target, loaded, base)
+    if loaded is None and target.trusted and not base:
+        own[USES] = {findings.WORD: target.bases[0]}
     return {
         "bases": bases,
         "addresses": [urlsplit(bases[0]).hostname],
@@ -116,12 +129,10 @@ def _arguments(
     }
 
 
-def _bases(target: Target, loaded: Loaded | None) -> list[str]:
+def _bases(target: Target, loaded: Loaded | None, base: str) -> list[str]:
     """Where the node may answer, the likeliest first: where it did, then where the step may move it."""
-    if loaded is None or not loaded.base:
-        return [*target.bases]
-    then = moved(loaded.base, loaded.content, target.content)
-    return list(dict.fromkeys([loaded.base, *target.bases, *filter(None, [then])]))
+    then = moved(base, loaded.content, target.content) if loaded and base else ""
+    return list(dict.fromkeys(filter(None, [base, *target.bases, then])))
 
 
 def _part_name(loaded: Loaded | None) -> str:

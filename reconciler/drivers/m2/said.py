@@ -39,10 +39,10 @@ def done(node: str, path: str, answer: Answer) -> Done:
         reason = f"this host may not change its setting ({answer.status})"
         raise NodeUnauthorized(node, reason, remedy=ALLOW)
     told = _object(answer.body)
-    words = _clean(answer.body)
+    words = one_line(answer.body[: 8 * MOST].decode("utf-8", "replace"), MOST)
     code = next(iter(re.findall(r"\bE000[1-4]\b", words)), "")
     if answer.status != HTTPStatus.OK or code or not _taken(told):
-        raise _refusal(node, path, answer, _line(str(told.get("result", ""))) or words, code)
+        raise _refusal(node, path, answer, one_line(str(told.get("result", "")), MOST) or words, code)
     return Done(f"{answer.status} {words}".rstrip(), _not_updated(told))
 
 
@@ -73,12 +73,3 @@ def _object(body: bytes) -> dict[str, Any]:
     except JsonError:
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def _clean(body: bytes) -> str:
-    return _line(body[: 8 * MOST].decode("utf-8", "replace"))
-
-
-def _line(text: str) -> str:
-    """A node's words on one line, no longer than `MOST`."""
-    return one_line(text, MOST)

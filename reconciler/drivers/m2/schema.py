@@ -13,6 +13,7 @@ from pydantic import Field
 from reconciler.core.overlays import OverlaidCluster, OverlaidNode
 from reconciler.core.plan import Finding, Payload, Revision
 from reconciler.core.spec import Address, NodeEntry
+from reconciler.core.strict import Flag
 from reconciler.core.text import LONGEST_NAME, one_line
 from reconciler.drivers.m2.patterns import ENDPOINT
 
@@ -33,6 +34,8 @@ class Deliver(StrEnum):
 class M2Node(OverlaidNode):
     """One node of an M2 cluster."""
 
+    one_time_words = ("first_delivery",)
+
     address: str = Field(
         description="`host`, `host:port` or `[IPv6]:port`, perhaps behind `http://` or `https://`. "
         "Without a port, the one that `api.port` of its setting says.",
@@ -41,6 +44,11 @@ class M2Node(OverlaidNode):
     )
     setting: str = Field(
         default="", description="Its own settings file, where it differs from the cluster's."
+    )
+    first_delivery: Flag = Field(
+        default=False,
+        description="States that a new M2 node without a setting is at this address, where its own answers "
+        "do not show it. Counts for one delivery at this address; remove it afterwards.",
     )
 
 
@@ -146,6 +154,8 @@ class Target:
         bases: URLs at which it may answer, the likeliest first.
         payload: digest of what an upload carries.
         recalled: what the store remembers of the node.
+        trusted: whether the fleet file says, and for the first time, that a node without a setting is at the
+            first of its URLs.
     """
 
     node: str
@@ -153,6 +163,7 @@ class Target:
     content: Content
     payload: str
     recalled: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    trusted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
-from urllib.parse import urlsplit, urlunsplit
 
-from reconciler.core.observation import Sign
+from reconciler.core.json_reader import JsonError, JsonLimits, read_json
 from reconciler.core.plain import encode
 from reconciler.core.ports import Answer, Wire
-from reconciler.drivers.sora.schema import Channel, NodeRow, Unreadable, parse_channels, parse_nodes
-from reconciler.errors import NodeRefused, NodeUnauthorized, NodeUnreachable
+from reconciler.core.text import one_line
+from reconciler.drivers.answers import bare_url, describe_answer, question
+from reconciler.drivers.sora.schema import (
+    Channel,
+    NodeRow,
+    Unreadable,
+    is_report,
+    parse_channels,
+    parse_nodes,
+)
+from reconciler.errors import NodeError, NodeRefused, NodeUnauthorized, NodeUnidentified, NodeUnreachable
 
 INIT: Final = "Sora_20221221.InitCluster"
 REGISTER: Final = "Sora_20211215.RegisterClusterNode"
@@ -22,6 +29,14 @@ LIST_NODES: Final = "Sora_20211215.ListClusterNodes"
 LIST_CHANNELS: Final = "Sora_20211215.ListClusterChannels"
 PURGE: Final = "Sora_20220629.PurgeClusterNode"
 CHANGE_MODE: Final = "Sora_20211215.ChangeMode"
+REPORT: Final = "Sora_20171010.GetStatsReport"
+
+PRODUCT: Final = "Sora's API"
+
+CORRECT: Final = "correct `api` in the fleet file"
+
+_ERROR: Final = JsonLimits(size=1024 * 1024, values=10_000)
+"""Bounds on the object of an error."""
 
 MOST: Final = 300
 """Characters of a node's own words in a message."""
@@ -46,21 +61,25 @@ class Client:
 
     async def nodes(self) -> tuple[NodeRow, ...]:
         """ListClusterNodes, sorted by name."""
-        body = await self._call(LIST_NODES)
+        answer = await self._call(LIST_NODES)
         try:
-            return parse_nodes(body)
+            rows = parse_nodes(answer.body)
         except Unreadable as error:
             words = f"its list of nodes is not readable: {error}"
-            raise NodeUnreachable(self.node, words, sign=Sign.ALIVE) from error
+            raise self._stranger(LIST_NODES, answer, words) from error
+        if not rows and not _has_sora_headers(answer) and not await self._is_sora():
+            words = "an empty list, and GetStatsReport is not answered as Sora does"
+            raise self._stranger(LIST_NODES, answer, words)
+        return rows
 
     async def channels(self) -> tuple[Channel, ...]:
         """ListClusterChannels."""
-        body = await self._call(LIST_CHANNELS)
+        answer = await self._call(LIST_CHANNELS)
         try:
-            return parse_channels(body)
+            return parse_channels(answer.body)
         except Unreadable as error:
             words = f"its list of channels is not readable: {error}"
-            raise NodeUnreachable(self.node, words, sign=Sign.ALIVE) from error
+            raise self._stranger(LIST_CHANNELS, answer, words) from error
 
     async def init(self, names: Sequence[str]) -> str:
         """InitCluster; what comes back is the answer, for the journal."""
@@ -78,32 +97,54 @@ class Client:
         """ChangeMode of this node."""
         return _words(await self._call(CHANGE_MODE, {"mode": mode}))
 
-    async def _call(self, target: str, arguments: Mapping[str, Any] | None = None) -> bytes:
-        """One call; the body of a 200.
+    async def _is_sora(self) -> bool:
+        """The second witness: whether another documented call is answered in a form that is Sora's.
+
+        A server that answers `[]` to everything is not a node that was never initialised. An error with
+        an `error_type` is Sora's own, too: not every version knows the call.
+        """
+        try:
+            return is_report((await self._call(REPORT)).body)
+        except NodeRefused as error:
+            return bool(error.code)
+        except NodeError:
+            return False
+
+    async def _call(self, target: str, arguments: Mapping[str, Any] | None = None) -> Answer:
+        """One call; an answer of 200.
 
         Raises:
-            NodeUnreachable: no answer, or one that is not from Sora's API.
+            NodeUnreachable: no answer; `NodeUnidentified` where it is not from Sora's API.
             NodeUnauthorized: 401 or 403.
             NodeRefused: an error of Sora's own; `code` is its `error_type`.
         """
         headers = {"x-sora-target": target}
         if arguments is not None:
             headers["content-type"] = "application/json"
-        answer = await self.wire.send(
-            "POST",
-            self.api,
-            node=self.node,
-            timeout=self.timeout,
-            connect=self.connect,
-            headers=headers,
-            content=b"" if arguments is None else encode(arguments),
-        )
+        try:
+            answer = await self.wire.send(
+                "POST",
+                self.api,
+                node=self.node,
+                timeout=self.timeout,
+                connect=self.connect,
+                headers=headers,
+                content=b"" if arguments is None else encode(arguments),
+            )
+        except NodeUnidentified as error:
+            words = f"{self.api}: {error.reason}; {question(self.api)}"
+            raise NodeUnidentified(self.node, words, remedy=CORRECT) from error
         if answer.status != HTTPStatus.OK:
-            raise self._failure(answer, target.rpartition(".")[2])
-        return answer.body
+            raise self._failure(answer, target)
+        return answer
 
-    def _failure(self, answer: Answer, call: str) -> NodeUnreachable | NodeUnauthorized | NodeRefused:
-        status = answer.status
+    def _stranger(self, target: str, answer: Answer, why: str = "") -> NodeUnidentified:
+        """An answer that is not Sora's."""
+        words = f"{target.rpartition('.')[2]}: {describe_answer(self.api, answer, PRODUCT, why)}"
+        return NodeUnidentified(self.node, words, remedy=CORRECT)
+
+    def _failure(self, answer: Answer, target: str) -> NodeUnreachable | NodeUnauthorized | NodeRefused:
+        status, call = answer.status, target.rpartition(".")[2]
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             return NodeUnauthorized(
                 self.node,
@@ -115,46 +156,35 @@ class Client:
             words = f"{call} was refused: {code}{f' {reason}' if reason else ''}"
             return NodeRefused(self.node, words, status=status, code=code)
         if status == HTTPStatus.INTERNAL_SERVER_ERROR:
-            words = f"{call} failed inside the node (500)"
-            return NodeRefused(self.node, words, status=status, remedy="look at the node's log")
+            if _has_sora_headers(answer):
+                words = f"{call} failed inside the node (500)"
+                return NodeRefused(self.node, words, status=status, remedy="look at the node's log")
+            return self._stranger(target, answer, "unless Sora crashed: then its log says so")
         if status == HTTPStatus.TEMPORARY_REDIRECT:
-            words = f"{call} was redirected to {_bare(answer.headers.get('location', ''))}"
+            words = f"{call} was redirected to {bare_url(answer.headers.get('location', ''))}"
             remedy = "correct `api` in the fleet file: calls about a cluster are never redirected"
             return NodeRefused(self.node, words, status=status, remedy=remedy)
-        words = f"{call} was answered with {status}, which is not what Sora's API answers"
-        remedy = "correct `api` in the fleet file"
-        return NodeUnreachable(self.node, words, remedy=remedy, sign=Sign.ALIVE)
+        return self._stranger(target, answer)
+
+
+def _has_sora_headers(answer: Answer) -> bool:
+    """Whether an answer allows browsers to send `x-sora-target`, as every documented answer does."""
+    return "x-sora-target" in answer.headers.get("access-control-allow-headers", "").lower()
 
 
 def _error(body: bytes) -> tuple[str, str]:
     """`error_type` and `error_reason` of an error's body, capped; empty where it is none."""
     try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
+        value = read_json(body, _ERROR)
+    except JsonError:
         return "", ""
     code = value.get("error_type") if isinstance(value, dict) else None
     if not isinstance(code, str):
         return "", ""
     reason = value.get("error_reason")
-    return _clean(code, 100), "" if reason is None else _clean(json.dumps(reason, ensure_ascii=False), MOST)
+    words = "" if reason is None else one_line(json.dumps(reason, ensure_ascii=False), MOST)
+    return one_line(code, 100), words
 
 
-def _words(body: bytes) -> str:
-    return f"200 {_clean(body.decode('utf-8', 'replace'), MOST)}".rstrip()
-
-
-def _clean(text: str, most: int) -> str:
-    """Text of a node on one line without control characters, no longer than `most`."""
-    line = re.sub(r"[\x00-\x20\x7f-\x9f]+", " ", text).strip()
-    return line if len(line) <= most else f"{line[: most - 1]}…"
-
-
-def _bare(url: str) -> str:
-    """A URL without user, password, query and fragment."""
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-        place = f"{host}:{parts.port}" if parts.port else host
-    except ValueError:
-        return "another address"
-    return _clean(urlunsplit((parts.scheme, place, parts.path, "", "")), MOST) or "another address"
+def _words(answer: Answer) -> str:
+    return f"200 {one_line(answer.body[: 8 * MOST].decode('utf-8', 'replace'), MOST)}".rstrip()

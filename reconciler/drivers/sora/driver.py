@@ -10,7 +10,7 @@ from typing import Any, Final
 from reconciler.core.adoption import Shown
 from reconciler.core.guard import Guard
 from reconciler.core.lint import Claim
-from reconciler.core.observation import Observed, Sign, Unauthorized, Unreachable
+from reconciler.core.observation import Observed, Sign, Unauthorized, Unidentified, Unreachable
 from reconciler.core.plan import ClusterPlan, Payload, Step
 from reconciler.core.play import Stage
 from reconciler.core.ports import Desk, Document, Done, Wire
@@ -30,6 +30,7 @@ from reconciler.errors import (
     NodeError,
     NodeRefused,
     NodeUnauthorized,
+    NodeUnidentified,
     NodeUnreachable,
     UsageError,
 )
@@ -259,6 +260,8 @@ async def _reply(client: Client, day: date) -> Reply:
         return Unauthorized(error.reason)
     except NodeRefused as error:
         return NodeView((), day, refusal=error.code or str(error.status))
+    except NodeUnidentified as error:
+        return Unidentified(error.reason)
     except NodeUnreachable as error:
         return Unreachable(error.reason, Sign(error.sign))
     except NodeError as error:

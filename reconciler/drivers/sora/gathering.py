@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from reconciler.core.observation import Observation, Observed, Sign, Unauthorized, Unreachable
+from reconciler.core.observation import Observation, Observed, Sign, Unauthorized, Unidentified, Unreachable
 from reconciler.drivers.sora.history import History
 from reconciler.drivers.sora.picture import best_of, judged_view, places_of
 from reconciler.drivers.sora.schema import NodeView, SoraCluster
 
-Reply = NodeView | Unauthorized | Unreachable
+Reply = NodeView | Unauthorized | Unidentified | Unreachable
 """What one address answered, whoever it is."""
 
 ROUNDS: Final = 3

@@ -18,6 +18,7 @@ from reconciler.core.observation import (
     Sign,
     Stale,
     Unauthorized,
+    Unidentified,
     Unreachable,
 )
 from reconciler.drivers.sora.cluster import Log, Node, State, quorum
@@ -323,9 +324,9 @@ def best_of(answers: Iterable[Observation[NodeView]]) -> Observation[NodeView] |
 
 def _rank(answer: Observation[NodeView] | None) -> int:
     if isinstance(answer, Unreachable):
-        return 4 if answer.sign is Sign.ALIVE else 5
-    order = (Present, Stale, Absent, Unauthorized)
-    return next((number for number, kind in enumerate(order) if isinstance(answer, kind)), 6)
+        return 5 if answer.sign is Sign.ALIVE else 6
+    order = (Present, Stale, Absent, Unauthorized, Unidentified)
+    return next((number for number, kind in enumerate(order) if isinstance(answer, kind)), 7)
 
 
 def _pattern_of(entry: SoraCluster) -> str | None:
@@ -348,6 +349,6 @@ def _pattern(name: str, api: str) -> str | None:
 
 def silence(answer: Observation[NodeView] | None) -> str:
     """Why nothing is known from a node itself, in words."""
-    if isinstance(answer, Unreachable | Unauthorized | Stale):
+    if isinstance(answer, Unreachable | Unidentified | Unauthorized | Stale):
         return answer.reason
     return "its API address is not known" if answer is None else "it answered"

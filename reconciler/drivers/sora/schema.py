@@ -13,6 +13,7 @@ from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field,
 from pydantic_core import PydanticCustomError
 
 from reconciler.core.endpoint import BadAddress, parse_api
+from reconciler.core.json_reader import JsonError, JsonLimits, read_json
 from reconciler.core.spec import ClusterEntry, NodeEntry
 from reconciler.core.strict import Day, Flag, Number, Strict, Whole
 from reconciler.drivers.sora.history import History
@@ -284,6 +285,15 @@ def parse_channels(body: bytes) -> tuple[Channel, ...]:
         Unreadable: not a JSON list of channels.
     """
     return tuple(_parsed(_CHANNELS, body))
+
+
+def is_report(body: bytes) -> bool:
+    """Whether a body is a GetStatsReport as the documents describe it: an object with Sora's `version`."""
+    try:
+        value = read_json(body, JsonLimits(size=16 * 1024 * 1024, values=1_000_000))
+    except JsonError:
+        return False
+    return isinstance(value, dict) and isinstance(value.get("version"), str)
 
 
 def _parsed(adapter: TypeAdapter[Any], body: bytes) -> Any:

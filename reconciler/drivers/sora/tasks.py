@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from reconciler.core.observation import Present, Stale, Unauthorized
+from reconciler.core.observation import Present, Stale, Unauthorized, Unidentified
 from reconciler.core.plan import Finding
 from reconciler.core.problem import Severity
 from reconciler.drivers.sora.cluster import quorum
@@ -143,6 +143,8 @@ def _outsider(entry: SoraCluster, node: SoraNode, picture: Picture, piles: _Pile
     elif isinstance(answer, Unauthorized | Stale):
         code, words = "node-refuses", answer.reason
         remedy = "look at the node's log, and let this host call its API"
+    elif isinstance(answer, Unidentified):
+        code, words, remedy = "node-unidentified", answer.reason, "correct `api` in the fleet file"
     else:
         code, words = "node-unreachable", silence(answer)
         remedy = "start the node, or correct `api` in the fleet file"

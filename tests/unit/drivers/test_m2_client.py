@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from support_m2_wire import BASE, content, setting
 
-from reconciler.core.observation import Absent, Present, Unauthorized, Unreachable
+from reconciler.core.observation import Absent, Present, Unauthorized, Unidentified, Unreachable
 from reconciler.core.plan import Payload
 from reconciler.drivers.m2.client import Client
 from reconciler.drivers.m2.content import Contents
@@ -19,6 +19,7 @@ from reconciler.drivers.wire import HttpWire
 from reconciler.errors import NodeRefused, NodeUnauthorized, NodeUnreachable
 
 SETTING = "/setting/setting.json"
+METRICS_PATH = "/metrics"
 RUNNING = "/get/setting/running"
 ARTIFACT = "/get/setting/artifact"
 DOWNLOAD = "/setting/download"
@@ -67,9 +68,9 @@ async def node(paths, *, timeout=5.0, elsewhere=()):
         await runner.cleanup()
 
 
-async def read(paths, *, expected="", resources=False, **more):
+async def read(paths, *, expected="", resources=False, trusted=False, **more):
     async with node(paths, **more) as (client, _):
-        return await client.read(Contents(), expected=expected, resources=resources)
+        return await client.read(Contents(), expected=expected, resources=resources, trusted=trusted)
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -79,16 +80,91 @@ async def test_no_permission_is_no_answer_about_the_setting(status):
     assert str(status) in found.reason
 
 
-async def test_404_is_a_node_without_a_setting():
-    assert isinstance(await read({SETTING: said({"status": "Fail"}, 404)}), Absent)
-    assert isinstance(await read({SETTING: web.Response(status=404)}), Absent)
+REFUSAL = {"version": "1.1.0", "method": "setting", "status": "Fail", "result": "not loaded"}
+METRICS = b"# TYPE m2_sys_setting_reload counter\nm2_sys_setting_reload_total 0\n# EOF\n"
 
 
-async def test_a_web_page_of_something_else_is_not_a_node_without_a_setting():
-    page = web.Response(status=404, text="<h1>Not Found</h1>", content_type="text/html")
-    found = await read({SETTING: page})
-    assert isinstance(found, Unreachable)
-    assert "404" in found.reason
+@pytest.mark.parametrize("answer", ["", "404 page not found", "<h1>Not Found</h1>", "{}"])
+async def test_404_of_a_node_that_tells_metrics_of_m2_is_a_node_without_a_setting(answer):
+    paths = {SETTING: web.Response(status=404, text=answer), METRICS_PATH: web.Response(body=METRICS)}
+    async with node(paths) as (client, _):
+        found = await client.read(Contents(), expected="", resources=False)
+        assert found == Absent(found.evidence, client.bases[0])
+
+
+async def test_404_in_the_form_of_m2_is_a_node_without_a_setting():
+    assert isinstance(await read({SETTING: said(REFUSAL, 404)}), Absent)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda _: web.Response(status=404),
+        lambda _: web.Response(status=404, text="404 page not found\n"),
+        lambda _: web.Response(status=404, text="<h1>Not Found</h1>", content_type="text/html"),
+        said({"status": "Fail"}, 404),
+        said({"error": "not found", "status": 404}, 404),
+        said({**REFUSAL, "status": "OK"}, 404),
+    ],
+)
+@pytest.mark.parametrize("metrics", [404, 401, b"# EOF\n", b'm2_sys_setting_reload_total{instance="a"} 1\n'])
+async def test_404_of_another_server_is_no_node_without_a_setting(answer, metrics):
+    def told(_):
+        return web.Response(body=metrics) if isinstance(metrics, bytes) else web.Response(status=metrics)
+
+    async with node({SETTING: answer, METRICS_PATH: told}) as (client, _):
+        found = await client.read(Contents(), expected="", resources=False)
+        assert isinstance(found, Unidentified)
+        assert found.vacant
+        assert f"{client.bases[0]}{SETTING} answered 404" in found.reason
+        assert f"is {client.bases[0].removeprefix('http://')} its API port?" in found.reason
+        trusted = await client.read(Contents(), expected="", resources=False, trusted=True)
+        assert trusted == Absent(trusted.evidence, "")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        {"status": "ok"},
+        REFUSAL,
+        {**REFUSAL, "hosting": [{"name": "www"}]},
+        {"meta": {"version": "B"}},
+        {"env": {"HOME": "/root"}, "status": "ok"},
+        {"env": "production"},
+        {"meta": 7, "env": [], "hosting": "x"},
+        {"meta": {}, "data": []},
+        {"hosting": ["www"]},
+    ],
+)
+async def test_an_object_that_is_no_setting_is_no_observation(value):
+    found = await read({SETTING: said(value)})
+    assert isinstance(found, Unidentified)
+    assert not found.vacant
+    trusted = await read({SETTING: said(value)}, trusted=True)
+    assert isinstance(trusted, Unidentified), "the word is for a node that shows no setting"
+
+
+async def test_the_values_of_an_object_that_is_no_setting_are_not_quoted():
+    found = await read({SETTING: said({"password": "hunter2"})})
+    assert "password" in found.reason
+    assert "hunter2" not in found.reason
+
+
+async def test_documented_keys_and_metrics_of_m2_make_a_setting():
+    paths = {SETTING: said({"meta": {"version": "B"}}), METRICS_PATH: web.Response(body=METRICS)}
+    found = await read(paths)
+    assert isinstance(found, Present)
+    assert found.value.content.version == "B"
+
+
+async def test_a_node_behind_a_stranger_at_its_first_address_is_found_at_the_next():
+    async with (
+        node({}) as (stranger, _),
+        node({SETTING: said(BASE)}, elsewhere=stranger.bases) as (client, _),
+    ):
+        found = await client.read(Contents(), expected="", resources=False)
+        assert found.value.base == client.bases[1]
 
 
 @pytest.mark.parametrize(
@@ -111,24 +187,24 @@ async def test_a_web_page_of_something_else_is_not_a_node_without_a_setting():
 )
 async def test_what_is_no_setting_leaves_the_node_unknown(answer, words):
     found = await read({SETTING: answer}, timeout=0.4 if answer == "silence" else 5.0)
-    assert isinstance(found, Unreachable)
+    assert isinstance(found, Unreachable if isinstance(answer, str) else Unidentified)
     assert words in found.reason
 
 
 @pytest.mark.parametrize(
     ("body", "version"),
     [
-        (b'{"meta": {"version": 1, "version": "B"}}', "B"),
-        (b'\xef\xbb\xbf{"meta": {"version": "B"}}', "B"),
-        (b'{"meta": {"version": 1e400000000}, "x": 1}', None),
-        (b'{"meta": {"version": 123456789012345678901234567890}}', "123456789012345678901234567890"),
-        (b'{"meta": 7, "env": [], "hosting": "x"}', ""),
+        (b'{"meta": {"version": 1, "version": "B"}, ENV}', "B"),
+        (b'\xef\xbb\xbf{"meta": {"version": "B"}, ENV}', "B"),
+        (b'{"meta": {"version": 1e400000000}, "x": 1, ENV}', None),
+        (b'{"meta": {"version": 123456789012345678901234567890}, ENV}', "123456789012345678901234567890"),
     ],
 )
 async def test_odd_but_readable_settings_are_read(body, version):
+    body = body.replace(b"ENV", b'"env": {"management": {}}')
     found = await read({SETTING: web.Response(body=body)})
     if version is None:
-        assert isinstance(found, Unreachable)
+        assert isinstance(found, Unidentified)
     else:
         assert isinstance(found, Present)
         assert found.value.content.version == version

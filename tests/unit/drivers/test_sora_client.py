@@ -7,8 +7,10 @@ import json
 import pytest
 from sora_kit import FixedWire
 
+from reconciler.core.ports import Answer
 from reconciler.drivers.sora.client import Client
-from reconciler.errors import NodeRefused, NodeUnauthorized, NodeUnreachable
+from reconciler.drivers.sora.simulator import HEADERS
+from reconciler.errors import NodeRefused, NodeUnauthorized, NodeUnidentified, NodeUnreachable
 
 SEED_LIST = [
     {
@@ -59,7 +61,7 @@ async def test_the_list_of_the_documents_is_read_in_both_spellings():
 
 
 async def test_a_call_without_arguments_has_no_body():
-    wire = FixedWire(body=b"[]")
+    wire = FixedWire(body=b"[]", headers=HEADERS)
     assert await client(wire).nodes() == ()
     sent = wire.sent[0]
     assert (sent["method"], sent["url"], sent["content"]) == ("POST", "http://192.0.2.5:3000/", b"")
@@ -113,6 +115,46 @@ async def test_what_is_no_list_of_nodes_is_no_answer(body):
         await client(FixedWire(body=body)).nodes()
 
 
+class Told:
+    """A wire whose answers depend on the call; what it does not know it answers with the last one."""
+
+    def __init__(self, **answers):
+        self.answers = answers
+
+    async def send(self, method, url, *, headers, **_):
+        return self.answers.get(headers["x-sora-target"].rpartition(".")[2], self.answers["others"])
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        Answer(200, {}, b'{"version": "2024.1.0"}'),
+        Answer(400, {}, b'{"error_type": "MissingTarget"}'),
+    ],
+)
+async def test_an_empty_list_counts_where_another_call_is_answered_as_sora_does(report):
+    assert await client(Told(others=Answer(200, {}, b"[]"), GetStatsReport=report)).nodes() == ()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [Answer(200, {}, b"[]"), Answer(200, {}, b'{"ok": 1}'), Answer(404, {}, b""), Answer(400, {}, b"{}")],
+)
+async def test_an_empty_list_of_a_server_that_is_not_sora_is_no_node_without_a_cluster(other):
+    with pytest.raises(NodeUnidentified, match="empty list"):
+        await client(Told(others=other, ListClusterNodes=Answer(200, {}, b"[]"))).nodes()
+
+
+async def test_what_is_not_soras_tells_the_url_and_asks_for_the_port():
+    page = FixedWire(502, b"<html>\n<b>bad</b>", {"content-type": "text/html; charset=utf-8"})
+    with pytest.raises(NodeUnidentified) as caught:
+        await client(page).nodes()
+    assert caught.value.reason == (
+        'ListClusterNodes: http://192.0.2.5:3000/ answered 502, text/html, beginning "<html> <b>bad</b>"; '
+        "this is not an answer of Sora's API: is 192.0.2.5:3000 its API port?"
+    )
+
+
 async def test_channels_are_read_with_their_owners():
     body = b'[{"channel_id": "sora", "owners": [{"node_name": "a@h.e", "connected": true}]}]'
     assert (await client(FixedWire(body=body)).channels())[0].owners[0].node_name == "a@h.e"
@@ -130,12 +172,12 @@ async def test_an_error_of_soras_own_keeps_its_code():
 @pytest.mark.parametrize(
     ("status", "body", "error", "words"),
     [
-        (500, b"", NodeRefused, "failed inside the node"),
+        (500, b"", NodeUnidentified, "unless Sora crashed"),
         (401, b"", NodeUnauthorized, "not allowed"),
         (403, b"{}", NodeUnauthorized, "not allowed"),
-        (400, b"", NodeUnreachable, "not what Sora"),
-        (400, b'{"error_type": 1}', NodeUnreachable, "not what Sora"),
-        (400, b"[" * 100_000, NodeUnreachable, "not what Sora"),
+        (400, b"", NodeUnidentified, "not an answer of Sora's API"),
+        (400, b'{"error_type": 1}', NodeUnidentified, "not an answer of Sora's API"),
+        (400, b"[" * 100_000, NodeUnidentified, "not an answer of Sora's API"),
         (404, b"<html>", NodeUnreachable, "404"),
         (502, b"bad gateway", NodeUnreachable, "502"),
     ],

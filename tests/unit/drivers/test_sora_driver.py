@@ -10,7 +10,7 @@ from datetime import date
 import pytest
 from sora_kit import TODAY, FixedWire, WorldWire, codes, entry, full, verbs
 
-from reconciler.core.observation import Absent, Present, Stale, Unauthorized, Unreachable
+from reconciler.core.observation import Absent, Present, Stale, Unauthorized, Unidentified, Unreachable
 from reconciler.core.plan import Revision
 from reconciler.core.ports import Desk, Driver
 from reconciler.core.problem import Position
@@ -19,8 +19,8 @@ from reconciler.drivers.registry import DRIVERS
 from reconciler.drivers.sora import command
 from reconciler.drivers.sora.driver import DRIVER, SoraDriver
 from reconciler.drivers.sora.schema import NodeView, SoraCluster, SoraDesired
-from reconciler.drivers.sora.simulator import SoraWorld
-from reconciler.errors import InputError, NodeRefused, NodeUnreachable, UsageError
+from reconciler.drivers.sora.simulator import HEADERS, SoraWorld
+from reconciler.errors import InputError, NodeRefused, NodeUnidentified, NodeUnreachable, UsageError
 
 
 @dataclass(frozen=True)
@@ -160,9 +160,15 @@ class TestObserve:
         ("wire", "expected"),
         [
             (FixedWire(401), Unauthorized),
-            (FixedWire(500), Stale),
-            (FixedWire(200, b"<html>"), Unreachable),
-            (FixedWire(200, b"[]"), Absent),
+            (FixedWire(500), Unidentified),
+            (FixedWire(500, headers=HEADERS), Stale),
+            (FixedWire(200, b"<html>"), Unidentified),
+            (FixedWire(200, b'{"status": "ok"}'), Unidentified),
+            (FixedWire(200, b"[]"), Unidentified),
+            (FixedWire(200, b"[]", headers=HEADERS), Absent),
+            (FixedWire(404, b"404 page not found"), Unidentified),
+            (FixedWire(302, headers={"location": "http://user:word@other/"}), Unidentified),
+            (FixedWire(error=NodeUnidentified("a", "its answer is not proper HTTP")), Unidentified),
             (FixedWire(400, b'{"error_type": "CLUSTER-NOT-INITIALISED"}'), Absent),
             (FixedWire(error=NodeUnreachable("a", "connection refused")), Unreachable),
         ],

@@ -4,7 +4,7 @@ Belongs here: requests and answers of M2's management API. Never here: sockets, 
 simulated products opens, and rules, which `machine` and `access` hold.
 """
 
-from reconciler.drivers.m2.choices import Backup, Choices, Match, Port, Shown, Unlisted
+from reconciler.drivers.m2.choices import Backup, Choices, Match, Port, Shown, Unlisted, Vacant
 from reconciler.drivers.m2.simulator.wire import CLOSED, Reply
 from reconciler.drivers.m2.simulator.world import M2World, factory_setting
 
@@ -18,5 +18,6 @@ __all__ = [
     "Reply",
     "Shown",
     "Unlisted",
+    "Vacant",
     "factory_setting",
 ]

@@ -11,7 +11,7 @@ import orjson
 
 from reconciler.drivers.m2 import machine
 from reconciler.drivers.m2.access import PERMISSION_OF, access
-from reconciler.drivers.m2.choices import Backup, Shown, Unlisted
+from reconciler.drivers.m2.choices import Backup, Shown, Unlisted, Vacant
 from reconciler.drivers.m2.simulator.package import delivered, packed
 from reconciler.drivers.m2.simulator.selector import Missing, select, tokens
 from reconciler.drivers.m2.simulator.wire import CLOSED, JSON, VERSION, Call, Reply, envelope, failure
@@ -59,7 +59,7 @@ def _route(path: str) -> Route | None:
 def _setting(call: Call) -> Answered:
     node = call.node
     if node.loaded is None or node.running is None:
-        return node, failure(404, "setting.json is not loaded", "setting")
+        return node, _VACANT[call.choices.vacant]
     if call.choices.shown is Shown.SERVICE and machine.waiting(node):
         return node, (200, JSON, orjson.dumps(node.running))
     return node, (200, JSON, node.loaded.package.text)
@@ -212,6 +212,13 @@ def _fileinfo(call: Call) -> Answered:
 def _graph(call: Call) -> Answered:
     return call.node, (200, {"Content-Type": "image/png"}, PNG)
 
+
+_VACANT: Final[Mapping[Vacant, Reply]] = {
+    Vacant.EMPTY: (404, {}, b""),
+    Vacant.TEXT: (404, {"Content-Type": "text/plain"}, b"404 page not found\n"),
+    Vacant.PAGE: (404, {"Content-Type": "text/html"}, b"<html><body><h1>Not Found</h1></body></html>"),
+    Vacant.ENVELOPE: failure(404, "setting.json is not loaded", "setting"),
+}
 
 _GET: Final = ("GET",)
 _COMMANDS: Final = ("GET", "POST", "PURGE")

@@ -1,0 +1,76 @@
+"""What came back from an address in place of a product's own answer, in words for people; pure."""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import urlsplit, urlunsplit
+
+from reconciler.core.json_reader import JsonError, JsonLimits, read_json
+from reconciler.core.ports import Answer
+from reconciler.core.text import one_line
+
+FEW: Final = 80
+"""Characters of a foreign answer's body that a message quotes."""
+
+MOST_OF_URL: Final = 300
+"""Characters of a URL in a message."""
+
+_QUOTED_FROM: Final = JsonLimits(size=65_536, values=1_000)
+"""Bounds on an object whose keys are quoted."""
+
+_KEYS: Final = 5
+
+
+def describe_answer(url: str, answer: Answer, product: str, why: str = "") -> str:
+    """An answer that is not the product's: what was asked, what came, and the question to check.
+
+    Args:
+        url: what was asked, without user, password and query.
+        answer: what came.
+        product: whose answer was expected, such as `M2's management API`.
+        why: what shows that it is not the product's; the status says enough where it is empty.
+    """
+    kind = one_line(answer.headers.get("content-type", "").partition(";")[0], FEW) or "no content type"
+    reason = f" ({why})" if why else ""
+    return (
+        f"{url} answered {answer.status}, {kind}, {_quoted(answer)}; "
+        f"this is not an answer of {product}{reason}: {question(url)}"
+    )
+
+
+def question(url: str) -> str:
+    """What an operator is asked to check where a stranger answers."""
+    return f"is {urlsplit(url).netloc} its API port?"
+
+
+def bare_url(url: str) -> str:
+    """A URL that a node tells, without user, password, query and fragment, on one line."""
+    try:
+        parts = urlsplit(one_line(url, MOST_OF_URL))
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return "another address"
+    place = f"[{host}]" if ":" in host else host
+    place = f"{place}:{port}" if port else place
+    return urlunsplit((parts.scheme, place, parts.path, "", "")) or "another address"
+
+
+def _quoted(answer: Answer) -> str:
+    """The first words of a body; of a JSON object its keys, since values may be somebody's secrets."""
+    if location := answer.headers.get("location"):
+        return f"redirected to {bare_url(location)}"
+    if not answer.body.strip():
+        return "without a body"
+    keys = _keys(answer.body)
+    if keys:
+        more = " …" if len(keys) > _KEYS else ""
+        return f"an object with {', '.join(one_line(key, 40) for key in keys[:_KEYS])}{more}"
+    return f'beginning "{one_line(answer.body[: 8 * FEW].decode("utf-8", "replace"), FEW)}"'
+
+
+def _keys(body: bytes) -> tuple[str, ...]:
+    try:
+        value = read_json(body, _QUOTED_FROM)
+    except JsonError:
+        return ()
+    return tuple(str(key) for key in value) if isinstance(value, dict) else ()

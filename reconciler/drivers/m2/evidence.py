@@ -1,0 +1,82 @@
+"""Which answers show that an M2 node is there, and which document is a setting; pure.
+
+The list with its reasons is in `docs/node-evidence.md`. Nothing is sent to an address without evidence: other
+servers answer 404 to what they do not know, and many answer 200 with some JSON object to everything.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any, Final
+
+from reconciler.core.json_reader import JsonError, JsonLimits, read_json
+
+SECTIONS: Final = ("management", "network", "properties", "rt")
+"""Documented objects below `env`."""
+
+_TYPES: Final[Mapping[str, type]] = {"meta": dict, "env": dict, "functions": dict, "hosting": list}
+"""Documented top-level keys of a setting, and what stands under them (facts: M2, `setting.json`)."""
+
+_ENVELOPE: Final = ("version", "method", "status", "result")
+"""Keys of the object that every documented JSON answer is, but for settings themselves."""
+
+_REFUSAL: Final = JsonLimits(size=65_536, values=1_000)
+"""Bounds on the object of an error."""
+
+_METRIC: Final = re.compile(rb"^m2_sys_[a-z_]+(?:\{([^{}\n]{0,500})\})?[ \t]+[-+0-9.eE]+", re.MULTILINE)
+_LOOKED_AT: Final = 1024 * 1024
+
+
+class Shape(Enum):
+    """How far a JSON value looks like a setting."""
+
+    SETTING = "setting"
+    """It has a section that only a setting of M2 has."""
+
+    POSSIBLE = "possible"
+    """It has documented keys, which other products have too: a second witness decides."""
+
+    OTHER = "other"
+    """It is no setting."""
+
+
+def shape_of(document: Any) -> Shape:
+    """How far a document looks like a setting: by its documented top-level keys and their types."""
+    if not isinstance(document, Mapping):
+        return Shape.OTHER
+    known = {key: kind for key, kind in _TYPES.items() if key in document}
+    if not known or any(not isinstance(document[key], kind) for key, kind in known.items()):
+        return Shape.OTHER
+    if isinstance(document.get("method"), str) and isinstance(document.get("status"), str):
+        return Shape.OTHER  # the envelope of an answer
+    env, hosting = document.get("env", {}), document.get("hosting", [])
+    if any(isinstance(env.get(section), Mapping) for section in SECTIONS) or (
+        hosting and all(isinstance(host, Mapping) and isinstance(host.get("name"), str) for host in hosting)
+    ):
+        return Shape.SETTING
+    return Shape.POSSIBLE
+
+
+def is_refusal(body: bytes) -> bool:
+    """Whether a body is M2's envelope that says no: all four of its documented keys, and not `OK`."""
+    try:
+        value = read_json(body, _REFUSAL)
+    except JsonError:
+        return False
+    if not isinstance(value, dict) or any(key not in value for key in _ENVELOPE):
+        return False
+    version, method, status = (value[key] for key in _ENVELOPE[:3])
+    return all(isinstance(text, str) for text in (version, method, status)) and status.upper() != "OK"
+
+
+def has_m2_metrics(body: bytes) -> bool:
+    """Whether `/metrics` has a metric of M2's own, from the node itself.
+
+    A collector that gathers the metrics of many nodes marks each with its `instance` or `job`.
+    """
+    return any(
+        not re.search(rb"(?:^|,)\s*(?:instance|job)=", match[1] or b"")
+        for match in _METRIC.finditer(body[:_LOOKED_AT])
+    )
