@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from reconciler.core import domains
 from reconciler.core.guard import Case, Guard, Violation
-from reconciler.core.plan import Risk, Step
+from reconciler.core.plan import ANEW, Risk, Step
 from reconciler.core.policy import amount_of
 
 
@@ -38,8 +38,10 @@ def shrinking(case: Case) -> Iterator[Violation]:
     """A source that suddenly lets many nodes go, or all, is more often a mistake than a wish.
 
     What counts is which nodes go, by name: others in their place make up for nothing, because the old ones
-    are left alone or removed all the same.
+    are left alone or removed all the same. A person's word that all of them are gone for good is enough.
     """
+    if any(step.arguments.get(ANEW) for step in case.plan.steps):
+        return
     before, now = case.past.nodes, case.plan.nodes
     names = {node.name for node in case.entry.members()}
     gone = sorted(case.past.names - names) if case.past.names else []

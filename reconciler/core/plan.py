@@ -21,6 +21,10 @@ back. So a run that is killed between call and outcome leaves no doubt about wha
 """
 
 
+ANEW = "anew"
+"""Argument of a step that rests on a person's word that all nodes of before are gone for good."""
+
+
 class Effect(StrEnum):
     """What a step does to a running node or cluster."""
 

@@ -193,12 +193,14 @@ async def _case(fleet: Fleet, aim: _Aim, wire: Wire, memory: Memory, listener: L
 
 
 def _past(memory: Memory, cluster: str) -> Past:
-    """What is remembered of a cluster; where no run told its nodes, those of the base revision."""
+    """What is remembered of a cluster; git has the names of its nodes where the store has their number alone.
+
+    A commit that nobody is known to have applied says nothing of what may shrink.
+    """
     past = memory.of(cluster)
-    named = next((one.nodes for one in memory.prior.get(cluster, Prior()).clusters), None)
-    if past.nodes or not named:
-        return past
-    return replace(past, nodes=len(named), names=frozenset(named))
+    applied = (one.nodes for one in memory.prior.get(cluster, Prior()).clusters if one.applied)
+    named = next(applied, None)
+    return replace(past, names=frozenset(named)) if named and past.nodes and not past.names else past
 
 
 def _hands_off(

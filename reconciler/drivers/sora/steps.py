@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from reconciler.core.plan import INTENT_FACTS, Effect, Inverse, Risk, Step
+from reconciler.core.plan import ANEW, INTENT_FACTS, Effect, Inverse, Risk, Step
 from reconciler.drivers.sora.history import init_facts, member_facts
 from reconciler.drivers.sora.membership import Membership
 from reconciler.drivers.sora.schema import NODE_NAME, SoraCluster, SoraDesired, Stopped
@@ -69,6 +69,7 @@ def init_step(
         "word": dict(word),
         "spends": spends,
         "clear": clear,
+        ANEW: word["name"] == "collapsed",
         "knowledge": history.knowledge.value,
         "earlier": sorted(name for name, one in history.nodes.items() if one.required),
         "single": sorted(history.single),

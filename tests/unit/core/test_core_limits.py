@@ -8,7 +8,7 @@ from support_driver import FakeNode, cluster
 from reconciler.core.guard import Case, Past, verdicts
 from reconciler.core.limits import GUARDS
 from reconciler.core.observation import Observed
-from reconciler.core.plan import ClusterPlan, Effect, Inverse, Risk, Step
+from reconciler.core.plan import ANEW, ClusterPlan, Effect, Inverse, Risk, Step
 from reconciler.core.policy import Budget, Policy
 
 RACKS = {"a1": "r1", "a2": "r1", "b1": "r2", "b2": "r2", "x": ""}
@@ -76,6 +76,39 @@ def test_a_desired_state_that_shrinks(before, now, refused):
 
 def test_a_cluster_of_one_node_that_names_none_any_more_is_refused():
     assert codes(past=Past(nodes=1), nodes=0) == ["desired-shrank"]
+
+
+@pytest.mark.parametrize(
+    ("before", "refused"),
+    [
+        (set(RACKS), False),
+        ({*RACKS, "gone"}, False),
+        ({*RACKS, "gone", "lost", "away"}, True),
+        ({"o1", "o2", "o3", "o4", "o5"}, True),
+        ({"o1"}, True),
+        ({"a1", "o1", "o2"}, True),
+        ({"a1", "a2", "o1"}, False),
+    ],
+)
+def test_which_nodes_go_counts_and_not_how_many_there_are(before, refused):
+    """RACKS are five nodes, so that none of these has fewer nodes than before, but for one."""
+    past = Past(nodes=len(before), names=frozenset(before))
+    assert codes(past=past) == (["desired-shrank"] if refused else [])
+
+
+def test_the_nodes_that_go_are_named():
+    past = Past(nodes=5, names=frozenset({"a1", "o1", "o2", "o3", "o4"}))
+    entry = cluster("c", {"a1": FakeNode(name="a1", value="v")})
+    plan = ClusterPlan("c", "fake", nodes=1, unchanged=0, steps=())
+    (found,) = verdicts(Case(plan, entry, None, Observed({}), Policy(), past), GUARDS)
+    assert "4 of the 5 nodes" in found.message
+    assert "(o1, o2, o3, o4)" in found.message
+
+
+def test_a_word_that_all_nodes_of_before_are_gone_for_good_is_enough():
+    past = Past(nodes=3, names=frozenset({"o1", "o2", "o3"}))
+    assert codes(step("a1"), past=past) == ["desired-shrank"]
+    assert codes(step("a1", arguments={ANEW: True}), past=past) == []
 
 
 def test_a_budget_counts_each_node_once_over_its_window():

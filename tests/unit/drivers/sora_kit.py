@@ -96,15 +96,15 @@ def agreeing(words: str, *answering: str, **others: str | None) -> dict[str, str
     return dict.fromkeys(answering, words) | others
 
 
-def past(
-    *applied: str, named: str = "", addresses: dict[str, tuple[str, ...]] | None = None, **more
-) -> History:
+def past(*applied: str, named: str = "", required: str | None = None, **more) -> History:
     """A past in which these letters were members (`t~`: temporary), and those of `named` were only named."""
+    words = (*applied, *named.split())
+    needed = words if required is None else required.split()
     nodes = {
         full(word.strip("~")): Earlier(
-            (addresses or {}).get(word.strip("~"), (api(word.strip("~")),)), word in applied, "~" not in word
+            (api(word.strip("~")),), word in applied, "~" not in word, word in needed
         )
-        for word in (*applied, *named.split())
+        for word in words
     }
     return History(nodes, bool(applied), revision="0123456789ab", **more)
 

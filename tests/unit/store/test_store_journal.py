@@ -9,7 +9,7 @@ from support_driver import NOON, REVISION, FakeDriver, Wish, World, cluster
 
 from reconciler.core.observation import Observed
 from reconciler.core.outcome import Outcome, State
-from reconciler.core.plan import Plan
+from reconciler.core.plan import INTENT_FACTS, Plan
 from reconciler.errors import ClusterBusy, Fenced, StateError, UsageError
 from reconciler.store import journalling
 from reconciler.store.records import Ending, Letter, Opening
@@ -352,3 +352,35 @@ async def test_a_holder_whose_lock_was_taken_over_cannot_intend_any_more(tmp_pat
                 await new.intend(run, step)
             with pytest.raises(Fenced):
                 await old.intend(run, step)
+
+
+class TestIntentFacts:
+    """What a step says from the moment of its intent: a run that is killed leaves no doubt about it."""
+
+    @pytest.fixture
+    def plan(self):
+        plan = plan_of(a="1")
+        (own,) = plan.clusters
+        (step,) = own.steps
+        taught = {"a": {"began": "yes"}, "b": {"began": "yes"}}
+        step = replace(step, arguments={**step.arguments, INTENT_FACTS: taught})
+        return replace(plan, clusters=(replace(own, steps=(step,)),))
+
+    async def known(self, store):
+        facts = (await store.recall()).facts.get("edge", {})
+        return {node for node, own in facts.items() if "began" in own}
+
+    async def test_they_are_on_disk_before_the_call_and_stay_where_the_run_is_killed(self, store, plan):
+        (step,) = plan.steps()
+        run = await store.begin(Opening("command", plan))
+        assert await self.known(store) == set()
+        await store.intend(run, step)
+        assert await self.known(store) == {"a", "b"}
+
+    @pytest.mark.parametrize("state", State)
+    async def test_only_a_step_that_is_shown_to_have_had_no_effect_takes_them_back(self, store, plan, state):
+        (step,) = plan.steps()
+        run = await store.begin(Opening("command", plan))
+        await store.intend(run, step)
+        await store.conclude(run, [Ending(Outcome(step, state))])
+        assert await self.known(store) == (set() if state is State.FAILED else {"a", "b"})

@@ -1,0 +1,139 @@
+"""When InitCluster may be sent: the table against the rule in plain words, and what each refusal says."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+from sora_kit import ALIVE, FORBIDDEN, UNASKED, codes, entry, full, past, planned, seen, verbs
+
+from reconciler.core.guard import Case, verdicts
+from reconciler.core.plan import Risk
+from reconciler.drivers.sora.decision import Answers, Collapsed, Outcome, decide
+from reconciler.drivers.sora.guards import GUARDS
+from reconciler.drivers.sora.history import Knowledge
+from reconciler.drivers.sora.schema import Collapsed as Word
+from reconciler.drivers.sora.schema import SoraDesired
+
+EVERY = list(product(Answers, Knowledge, (False, True), Collapsed))
+
+
+@pytest.mark.parametrize(("answers", "knowledge", "initialise", "collapsed"), EVERY)
+def test_the_table_is_the_rule(answers, knowledge, initialise, collapsed):
+    """The rule once more, from its sentences and not from the table's lines."""
+    outcome = decide(answers, knowledge, initialise=initialise, collapsed=collapsed)
+    never = answers in {Answers.LIVING, Answers.SILENT}
+    every_node_is_blank = answers in {Answers.ALONE, Answers.BLANK}
+    nobody_was_a_member = knowledge is not Knowledge.MEMBER
+    on_initialise = not never and initialise and every_node_is_blank and nobody_was_a_member
+    on_collapsed = not never and not on_initialise and collapsed is Collapsed.VALID
+    assert (outcome is Outcome.INITIALISE) is on_initialise
+    assert (outcome is Outcome.COLLAPSED) is on_collapsed
+    assert outcome.allowed is (on_initialise or on_collapsed)
+
+
+def test_no_combination_is_left_out():
+    assert len(EVERY) == len(Answers) * len(Knowledge) * 2 * len(Collapsed) == 224
+
+
+NEW, GONE = {"initialise": True}, {"collapsed": Word(reason="two hosts burnt down", until="2026-11-30")}
+BLANK = {"d": "", "e": "", "f": ""}
+WAS = past("a", "b", "c")
+NAMED = past(named="a b c")
+
+
+def case(words, answers, history, **more):
+    wanted, observed = entry("d e f", **words), seen(answers, **more)
+    plan = planned(wanted, observed, history=history)
+    desired = SoraDesired(wanted, {}, history)
+    return plan, Case(plan, wanted, desired, observed)
+
+
+@pytest.mark.parametrize("words", [{}, NEW, GONE, NEW | GONE])
+@pytest.mark.parametrize("history", [WAS, NAMED])
+@pytest.mark.parametrize("who", ["a b c", "a"])
+def test_an_earlier_member_that_sees_a_living_cluster_is_joined_never_replaced(words, history, who):
+    living = {one: "a b c" if one in who.split() else None for one in "abc"}
+    plan, _ = case(words, BLANK | living, history)
+    assert "init" not in {step.action for step in plan.steps}
+
+
+@pytest.mark.parametrize(
+    ("words", "history", "earlier", "expected"),
+    [
+        ({}, past(), {}, ["initialise-needed"]),
+        (NEW, past(), {}, "init"),
+        (NEW, NAMED, dict.fromkeys("abc", ""), "init"),
+        ({}, NAMED, dict.fromkeys("abc", ""), ["initialise-needed"]),
+        (NEW, NAMED, {"a": "", "b": "", "c": None}, ["earlier-node-silent c"]),
+        (NEW, NAMED, {"a": "", "b": "", "c": FORBIDDEN}, ["earlier-node-silent c"]),
+        (NEW, NAMED, {"a": "", "b": "", "c": "?CLUSTER-NOT-AVAILABLE"}, ["earlier-node-silent c"]),
+        (NEW, NAMED, {"a": "", "b": "", "c": "a! b! c"}, ["majority-lost"]),
+        (GONE, NAMED, {"a": "", "b": "", "c": None}, "init"),
+        (NEW, WAS, dict.fromkeys("abc", ""), ["collapsed-needed"]),
+        (NEW, WAS, dict.fromkeys("abc"), ["collapsed-needed"]),
+        (NEW, WAS, dict.fromkeys("abc", ALIVE), ["collapsed-needed"]),
+        (NEW, WAS, dict.fromkeys("abc", UNASKED), ["collapsed-needed"]),
+        (GONE, WAS, dict.fromkeys("abc"), "init"),
+        (GONE, WAS, {"a": "a b! c!", "b": None, "c": None}, "init"),
+        (NEW, WAS, {"a": "a b! c!", "b": None, "c": None}, ["majority-lost"]),
+    ],
+)
+def test_all_nodes_are_others(words, history, earlier, expected):
+    plan, judged = case(words, BLANK | earlier, history)
+    if expected == "init":
+        assert verbs(plan) == ["init d"]
+        assert verdicts(judged, GUARDS) == ()
+        names = {*plan.steps[0].arguments["witnesses"], *plan.steps[0].arguments["elsewhere"]}
+        assert names >= {full(one) for one in (*"def", *earlier)}
+    else:
+        assert (verbs(plan), codes(plan)) == ([], expected)
+        assert all(one.remedy for one in plan.findings)
+
+
+def test_blank_nodes_of_the_same_names_are_no_proof_that_the_cluster_is_gone():
+    wanted = entry("a b c", **NEW)
+    plan = planned(wanted, seen(dict.fromkeys("abc", "")), history=WAS)
+    assert (verbs(plan), codes(plan)) == ([], ["collapsed-needed"])
+
+
+def test_a_node_that_lives_at_its_earlier_address_forbids_an_init_at_its_new_one():
+    answers = seen(dict.fromkeys("abc", ""), elsewhere={"a": {"http://10.0.0.1:3000/": "a b c"}})
+    for words in (NEW, GONE, NEW | GONE):
+        plan = planned(entry("a b c", **words), answers, history=NAMED)
+        assert (verbs(plan), codes(plan)) == ([], ["living-elsewhere a"])
+        assert "http://10.0.0.1:3000/" in plan.findings[0].message
+
+
+def test_a_living_cluster_of_one_lists_nobody_but_itself_and_is_known_by_its_past():
+    answers = seen({"a": "a", "b": "", "c": ""})
+    assert verbs(planned(entry("a b c", **NEW), answers)) == ["init a"]
+    single = past("a", single=frozenset({full("a")}))
+    assert verbs(planned(entry("a b c", **NEW | GONE), answers, history=single)) == []
+
+
+def test_nodes_of_older_revisions_are_asked_and_need_not_answer():
+    older = past(named="a b c", required="")
+    assert verbs(case(NEW, BLANK | dict.fromkeys("abc"), older)[0]) == ["init d"]
+    assert verbs(case(NEW, BLANK | {"a": "a b! c!", "b": None, "c": None}, older)[0]) == []
+
+
+def test_an_init_without_a_readable_past_is_planned_and_waits():
+    plan, judged = case(NEW, BLANK, past(unread="the clone is shallow"))
+    assert verbs(plan) == ["init d"]
+    assert plan.steps[0].risk is Risk.HIGH
+    (found,) = verdicts(judged, GUARDS)
+    assert (found.code, found.hold) == ("past-unread", True)
+    assert "the clone is shallow" in found.message
+    assert "--base" in found.remedy
+
+
+def test_a_spent_initialise_is_no_error():
+    plan = planned(entry("a b c", **NEW), seen(dict.fromkeys("abc", "a b c")), history=past("a", "b", "c"))
+    assert verbs(plan) == codes(plan) == []
+
+
+def test_every_refusal_is_told_by_its_own_code():
+    from reconciler.drivers.sora.founding import _FINDINGS  # noqa: PLC0415
+
+    assert set(_FINDINGS) == {one for one in Outcome if not one.allowed}

@@ -1,0 +1,126 @@
+"""Who was in a cluster before: out of earlier fleet files and the store's facts."""
+
+from __future__ import annotations
+
+import pytest
+
+from reconciler.core.prior import Prior, PriorCluster
+from reconciler.drivers.sora.history import (
+    Knowledge,
+    forgetting,
+    history_of,
+    init_facts,
+    learnt,
+    member_facts,
+)
+from reconciler.drivers.sora.picture import plain_address
+
+HERE, OTHER = "/srv/fleet", "https://git.example.com/fleet.git"
+A, B, C, D = (f"n{number}@10.0.0.{number}" for number in range(1, 5))
+
+
+def at(name):
+    return f"http://{name.partition('@')[2]}:3000/"
+
+
+def history(current=(A,), clusters=(), recalled=None, source=HERE, unread=""):
+    prior = Prior(tuple(clusters), unread)
+    return history_of(current, prior, recalled or {}, source, address=plain_address)
+
+
+def cluster(*names, revision="0123", **more):
+    return PriorCluster({name: {"name": name, "api": at(name)} for name in names}, revision, **more)
+
+
+def test_nothing_is_known_of_a_first_run():
+    assert history().knowledge is Knowledge.NOTHING
+
+
+def test_nodes_of_a_commit_that_nobody_applied_are_named_only():
+    found = history(clusters=[cluster(B, C)])
+    assert found.knowledge is Knowledge.NAMED
+    assert (found.nodes[B].addresses, found.nodes[B].required, found.nodes[B].member) == (
+        (at(B),),
+        True,
+        False,
+    )
+
+
+def test_nodes_of_the_applied_revision_are_members_once_the_cluster_was_seen():
+    applied = cluster(B, C, applied=True)
+    assert history(clusters=[applied]).knowledge is Knowledge.NAMED  # a run may have ended before the init
+    seen = history(clusters=[applied], recalled={B: member_facts(HERE, [at(B)])})
+    assert seen.knowledge is Knowledge.MEMBER
+    assert seen.nodes[C].member
+
+
+@pytest.mark.parametrize("facts", [member_facts(HERE, [at(B)]), init_facts(HERE, at(B))])
+def test_the_store_knows_members_and_their_addresses(facts):
+    found = history(recalled={B: facts})
+    assert (found.knowledge, found.nodes[B].addresses) == (Knowledge.MEMBER, (at(B),))
+
+
+@pytest.mark.parametrize("fact", ["initialised", "collapsed", "revision"])
+def test_an_older_store_knows_that_there_was_a_cluster(fact):
+    assert history(recalled={B: {fact: "2026-11-01"}}).knowledge is Knowledge.MEMBER
+
+
+def test_another_fleet_with_a_cluster_of_the_same_name_is_another_cluster():
+    facts = {B: {**member_facts(OTHER, [at(B)]), "revision": "f00"}}
+    assert history(recalled=facts).knowledge is Knowledge.NOTHING
+
+
+def test_another_spelling_of_the_source_is_the_same_cluster_where_a_node_is_shared():
+    facts = {name: member_facts(OTHER, [at(name)]) for name in (B, C)}
+    found = history(current=(A, B), recalled=facts)
+    assert found.knowledge is Knowledge.MEMBER
+    assert found.nodes[C].addresses == (at(C),)
+    assert history(current=(A,), clusters=[cluster(C)], recalled=facts).knowledge is Knowledge.MEMBER
+
+
+def test_a_past_that_cannot_be_read_is_not_taken_for_none():
+    assert history(unread="the clone is shallow").knowledge is Knowledge.UNREAD
+    known = history(unread="the clone is shallow", recalled={B: member_facts(HERE, [])})
+    assert known.knowledge is Knowledge.MEMBER
+
+
+def test_every_address_ever_known_is_kept():
+    moved = PriorCluster({B: {"api": "http://10.9.9.9:3000"}}, "0123")
+    found = history(
+        clusters=[moved, cluster(B, older=True)], recalled={B: member_facts(HERE, ["http://b:1/"])}
+    )
+    assert found.nodes[B].addresses == ("http://10.0.0.2:3000/", "http://10.9.9.9:3000/", "http://b:1/")
+
+
+@pytest.mark.parametrize(
+    "api", [None, 7, "", "ftp://h/", "http://u:p@h/", "http://h/path", "http://h/?q", [], {}]
+)
+def test_what_is_no_plain_address_is_never_asked(api):
+    odd = PriorCluster({B: {"api": api}}, "0123")
+    assert history(clusters=[odd]).nodes[B].addresses == ()
+
+
+def test_a_temporary_node_need_not_answer():
+    odd = PriorCluster({B: {"api": at(B), "temporary": True}, C: {"api": at(C)}}, "0123")
+    found = history(clusters=[odd])
+    assert (found.nodes[B].required, found.nodes[C].required) == (False, True)
+    assert found.single == {C}
+
+
+class TestLearnt:
+    def test_members_with_their_addresses_and_only_what_is_new(self):
+        first = learnt(HERE, {A: [at(A)], B: []}, {})
+        assert first == {A: member_facts(HERE, [at(A)]), B: member_facts(HERE, [])}
+        assert learnt(HERE, {A: [at(A)], B: []}, first) == {}
+        moved = learnt(HERE, {A: ["http://h:1/"], B: []}, first)
+        assert list(moved) == [A]
+        both = history(current=(), recalled={A: {**first[A], **moved[A]}})
+        assert both.nodes[A].addresses == (at(A), "http://h:1/")
+
+    def test_nodes_that_left_are_forgotten_and_those_of_another_fleet_are_not(self):
+        known = {C: {**member_facts(HERE, [at(C)]), "revision": "f00", "mode": "normal"}}
+        known |= {D: {**member_facts(OTHER, [at(D)]), "revision": "f00"}}
+        assert learnt(HERE, {A: []}, known | {A: member_facts(HERE, [])}) == {
+            C: dict.fromkeys([*member_facts(HERE, [at(C)]), "revision"], "")
+        }
+        assert forgetting(HERE, known[D]) == {}
