@@ -96,7 +96,8 @@ async def _earlier(
     except SourceError as error:
         if not base.told:
             raise
-        return EarlierFiles(), f"{base.told} names {base.ref}, and {error.message}"
+        found = await source.earlier(revision, NAMES, applied=applied)
+        return found, f"{base.told} names {base.ref}, and {error.message}"
 
 
 def _prior(
