@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
 from reconciler.core.endpoint import BadAddress
-from reconciler.drivers.m2.address import Span, span
+from reconciler.drivers.m2.address import LONGEST, Span, span
 from reconciler.drivers.m2.choices import DEFAULTS, Choices, Match
 
 Plain: TypeAlias = Mapping[str, Any]
@@ -87,32 +87,59 @@ def access(document: Plain | None, caller: str, choices: Choices = DEFAULTS) -> 
         caller: an IP address.
         choices: the rules where the product's pages are silent.
     """
-    management = _part(_part(document or {}, "env"), "management")
-    roles = _matching(_part(management, "api"), caller, choices)
-    if not roles:
-        return Access(listed=False)
-    said = management.get("roles")
-    known = {str(role.get("name")): role for role in _objects(FACTORY_ROLES if said is None else said)}
-    granted = (name for role in roles if role in known for name in granted_by(known[role]))
-    return Access(listed=True, roles=roles, permissions=frozenset(granted))
+    return AccessTable(document).access(caller, choices)
+
+
+class AccessTable:
+    """What a document says of access, read once to be asked about many callers.
+
+    Args:
+        document: a whole `setting.json`; None before the first. A node may show anything in it.
+    """
+
+    def __init__(self, document: Plain | None) -> None:
+        management = _part(_part(document or {}, "env"), "management")
+        api, said = _part(management, "api"), management.get("roles")
+        default = str(api.get("defaultRole", "admin"))
+        roles = _objects(FACTORY_ROLES if said is None else said)
+        self._default = default
+        self._roles = {str(role.get("name")): role for role in roles}
+        entries = _objects(api.get("allowList"))
+        self._any_entry = bool(entries)
+        self._entries: dict[int, list[tuple[int, int, str]]] = {4: [], 6: []}
+        for entry in entries:
+            here = _span(str(entry.get("addr"))[: LONGEST + 1])
+            if here is not None:
+                role = str(entry.get("role") or default)
+                self._entries[here.version].append((here.low, here.high, role))
+        self._found: dict[str, tuple[str, ...]] = {}
+
+    def access(self, caller: str, choices: Choices = DEFAULTS) -> Access:
+        """The permissions that a caller, an IP address, holds under a way of reading the list.
+
+        An IPv4 caller on an IPv6 socket is an IPv4 caller.
+        """
+        if self._any_entry:
+            roles = self._matching(caller)
+            roles = roles if choices.match is Match.UNION else roles[:1]
+        else:
+            roles = (self._default,) if choices.open_without_list else ()
+        granted = (name for role in roles if role in self._roles for name in granted_by(self._roles[role]))
+        return Access(listed=True, roles=roles, permissions=frozenset(granted)) if roles else Access(False)
+
+    def _matching(self, caller: str) -> tuple[str, ...]:
+        """The roles of the entries that name the caller, in their order, each once."""
+        if caller not in self._found:
+            version, address = _numbered(caller)
+            named = [role for low, high, role in self._entries[version] if low <= address <= high]
+            self._found[caller] = tuple(dict.fromkeys(named))
+        return self._found[caller]
 
 
 def granted_by(role: Plain) -> frozenset[str]:
     """The permissions that a role gives, defaults included."""
     said = _part(role, "permissions")
     return frozenset(name for name, default in PERMISSION_DEFAULTS.items() if said.get(name, default))
-
-
-def _matching(api: Plain, caller: str, choices: Choices) -> tuple[str, ...]:
-    """The roles of the entries that name the caller, without repetition; none for a stranger."""
-    default = str(api.get("defaultRole", "admin"))
-    entries = _objects(api.get("allowList"))
-    if not entries:
-        return (default,) if choices.open_without_list else ()
-    found = [
-        str(entry.get("role") or default) for entry in entries if contains(str(entry.get("addr")), caller)
-    ]
-    return tuple(dict.fromkeys(found if choices.match is Match.UNION else found[:1]))
 
 
 def contains(addr: str, caller: str) -> bool:

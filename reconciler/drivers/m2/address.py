@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network, summarize_address_range
@@ -49,6 +51,38 @@ class Span:
             return str(first)
         network, *more = summarize_address_range(first, last)
         return f"{first}-{str(last).rpartition('.')[2]}" if more else str(network)
+
+
+def any_overlap(some: Sequence[Span], others: Sequence[Span]) -> bool:
+    """Whether an address is in one of each, found in one sweep over both in order."""
+    first, second = sorted(some), sorted(others)
+    here = there = 0
+    while here < len(first) and there < len(second):
+        one, other = first[here], second[there]
+        if one.overlaps(other):
+            return True
+        # the one that ends first ends before all that follow in the other list begin
+        if (one.version, one.high) < (other.version, other.high):
+            here += 1
+        else:
+            there += 1
+    return False
+
+
+def not_within(some: Sequence[Span], others: Sequence[Span]) -> list[Span]:
+    """Those of some that lie within none of the others, in their own order."""
+    starts: list[tuple[int, int]] = []
+    reach: list[int] = []
+    for other in sorted(others):
+        same = bool(starts) and starts[-1][0] == other.version
+        starts.append((other.version, other.low))
+        reach.append(max(other.high, reach[-1]) if same else other.high)
+
+    def covered(span: Span) -> bool:
+        place = bisect_right(starts, (span.version, span.low)) - 1
+        return place >= 0 and starts[place][0] == span.version and reach[place] >= span.high
+
+    return [span for span in some if not covered(span)]
 
 
 @lru_cache(maxsize=8192)  # rules and lints ask about one list one after another

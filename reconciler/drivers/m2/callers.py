@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from reconciler.core.secret import reveal
-from reconciler.drivers.m2.access import access
+from reconciler.drivers.m2.access import AccessTable
 from reconciler.drivers.m2.address import Span
 from reconciler.drivers.m2.allowlist import span_of
 from reconciler.drivers.m2.choices import Choices, Match
@@ -45,11 +45,12 @@ class Callers:
 
     def losing(self, after: Any, permission: str) -> tuple[str, ...]:
         """Those of the hosts that hold a permission now and would no longer be sure of it."""
+        before, then = _table(self.before), _table(after)
         return tuple(
             caller
             for caller in self.addresses
             if any(
-                _may(self.before, caller, rule, permission) and not _may(after, caller, rule, permission)
+                _may(before, caller, rule, permission) and not _may(then, caller, rule, permission)
                 for rule in self.rules
             )
         )
@@ -68,7 +69,8 @@ def callers(before: Content | None, named: tuple[str, ...], caller: str) -> Call
     """
     addresses = named or ((caller,) if caller else ())
     said = said_of_access(before) if before is not None else None
-    rules = (rule for rule in _RULES if any(_may(said, address, rule, NEEDED) for address in addresses))
+    table = _table(said)
+    rules = (rule for rule in _RULES if any(_may(table, address, rule, NEEDED) for address in addresses))
     return Callers(addresses, said, tuple(rules))
 
 
@@ -80,7 +82,8 @@ def anybody(after: Any) -> bool:
     if not _spans(after):
         return bool(able(after))
     rules = tuple(Choices(match=match) for match in Match)
-    return any(all(_may(after, edge, rule, NEEDED) for rule in rules) for edge in _edges(after))
+    table = _table(after)
+    return any(all(_may(table, edge, rule, NEEDED) for rule in rules) for edge in _edges(after))
 
 
 def losing_unknown(before: Any, after: Any) -> tuple[str, ...]:
@@ -121,5 +124,9 @@ def said_of_access(content: Content) -> Any:
     return {"env": {"management": reveal({key: management[key] for key in _SAID if key in management})}}
 
 
-def _may(document: Any, caller: str, rule: Choices, permission: str) -> bool:
-    return permission in access(document if isinstance(document, Mapping) else None, caller, rule).permissions
+def _table(document: Any) -> AccessTable:
+    return AccessTable(document if isinstance(document, Mapping) else None)
+
+
+def _may(table: AccessTable, caller: str, rule: Choices, permission: str) -> bool:
+    return permission in table.access(caller, rule).permissions

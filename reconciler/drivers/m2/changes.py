@@ -62,8 +62,11 @@ def _by_name(old: Any, new: Any, path: Path, key: str) -> tuple[Any, Any]:
 def _named(items: Any, key: str) -> dict[str, Any] | None:
     if not isinstance(items, list) or not all(isinstance(item, Mapping) for item in items):
         return None
-    found = {item.get(key): item for item in items}
-    return found if len(found) == len(items) and all(isinstance(name, str) for name in found) else None
+    names = [item.get(key) for item in items]
+    if not all(isinstance(name, str) for name in names):  # a node may show a name of any type
+        return None
+    found = dict(zip(names, items, strict=True))
+    return found if len(found) == len(items) else None
 
 
 def _with(value: Any, path: Path, leaf: Any) -> Any:

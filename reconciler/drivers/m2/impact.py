@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from reconciler.core.diff import Change, diff
+from reconciler.core.plain import encode
 from reconciler.core.plan import Effect, Inverse, Risk
+from reconciler.core.secret import reveal
 from reconciler.drivers.m2.access import FACTORY_ROLES, granted_by
-from reconciler.drivers.m2.address import Span
+from reconciler.drivers.m2.address import Span, any_overlap, not_within
 from reconciler.drivers.m2.allowlist import span_of
 from reconciler.drivers.m2.fault import at, items, mapping, named
 from reconciler.drivers.m2.machine import RESTART_ONLY, lookup
@@ -122,8 +124,8 @@ def _access(before: Any, after: Any) -> Iterator[tuple[Risk, str]]:
     if old != new:
         yield Risk.HIGH, f"the node's API moves from port {old} to {new}"
     had, have = able(before), able(after)
-    gone = [span for span in had if not any(span.within(other) for other in have)]
-    if had and not any(span.overlaps(other) for span in had for other in have):
+    gone = not_within(had, have)
+    if had and not any_overlap(had, have):
         yield Risk.HIGH, f"no address that holds {NEEDED} now keeps it"
     elif gone:
         yield Risk.MEDIUM, f"{', '.join(map(str, gone[:3]))} may no longer change settings"
@@ -138,15 +140,21 @@ def able(document: Any) -> tuple[Span, ...]:
     """
     api = mapping(document, "env", "management", "api")
     roles = at(document, ("env", "management", "roles"))
-    # a list, because a node may show a name of any shape
-    powerful = [
-        role.get("name")
+    powerful = {
+        _name(role.get("name"))
         for _, role in items({"roles": FACTORY_ROLES if roles is None else roles}, "roles")
         if isinstance(role, Mapping) and NEEDED in granted_by(role)
-    ]
+    }
     default = api.get("defaultRole", "admin")
     entries = items(api, "allowList")
     if not entries:
-        return _EVERYONE if default in powerful else ()
-    spans = (span_of(entry) for _, entry in entries if (mapping(entry).get("role") or default) in powerful)
+        return _EVERYONE if _name(default) in powerful else ()
+    spans = (
+        span_of(entry) for _, entry in entries if _name(mapping(entry).get("role") or default) in powerful
+    )
     return tuple(span for span in spans if span is not None)
+
+
+def _name(value: Any) -> str | bytes:
+    """A role's name as something that can be looked up; a node may show a name of any type."""
+    return value if isinstance(value, str) else encode(reveal(value))

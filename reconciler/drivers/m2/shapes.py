@@ -10,7 +10,7 @@ from reconciler.core.endpoint import BadAddress
 from reconciler.core.plain import encode
 from reconciler.core.secret import reveal
 from reconciler.drivers.m2 import machine
-from reconciler.drivers.m2.access import access
+from reconciler.drivers.m2.access import AccessTable
 from reconciler.drivers.m2.address import Span, span
 from reconciler.drivers.m2.choices import Choices, Shown
 from reconciler.drivers.m2.content import Contents
@@ -45,6 +45,7 @@ class Shapes:
     _numbers: dict[tuple[Any, ...], int] = field(init=False, default_factory=dict)
     _contents: Contents = field(init=False, default_factory=Contents)
     _known: dict[bytes, Content] = field(init=False, default_factory=dict)
+    _tables: dict[int, AccessTable] = field(init=False, default_factory=dict)
     _rights: dict[tuple[int, str, Choices], frozenset[str]] = field(init=False, default_factory=dict)
     _open: dict[tuple[int, Choices], bool] = field(init=False, default_factory=dict)
     _rings: dict[int, Ring | None] = field(init=False, default_factory=dict)
@@ -148,7 +149,9 @@ class Shapes:
         """The permissions that a host holds."""
         key = (number, host, rule)
         if key not in self._rights:
-            self._rights[key] = access(self._all[number].node.running, host, rule).permissions
+            if number not in self._tables:
+                self._tables[number] = AccessTable(self._all[number].node.running)
+            self._rights[key] = self._tables[number].access(host, rule).permissions
         return self._rights[key]
 
     def repairable(self, number: int, rule: Choices) -> bool:

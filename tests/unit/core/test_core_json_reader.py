@@ -85,7 +85,7 @@ def test_the_deepest_level_and_the_last_of_two_names_are_taken():
     [b'"\\' * 400_000, b"[" * 900_000, b"1" * 900_000, b'{"' * 450_000, b"1e5," * 225_000, b"\\" * 900_000],
 )
 def test_no_text_within_the_limit_of_bytes_takes_long(body):
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(JsonError):
         read_json(body, LIMITS)
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2

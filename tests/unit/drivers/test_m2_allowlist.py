@@ -76,9 +76,9 @@ def test_ordering_twice_changes_nothing(entries):
     ids=["unreadable", "two roles", "many roles", "small and wide"],
 )
 def test_eight_thousand_entries_take_no_pairs(entries):
-    began = time.perf_counter()
+    began = time.process_time()
     in_order(entries)
-    assert time.perf_counter() - began < 4  # all pairs took two minutes
+    assert time.process_time() - began < 4  # all pairs took two minutes
 
 
 def test_an_address_of_thousands_of_digits_is_none():

@@ -54,7 +54,7 @@ def test_names_and_bytes_are_bounded(monkeypatch):
 
 @pytest.mark.parametrize("line", [b"a{" * 400_000, b'a{x="' + b"\\a" * 400_000, b"a" + b" " * 900_000 + b"x"])
 def test_no_line_takes_long(line):
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(ValueError, match="no samples"):
         parsed(line)
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2

@@ -116,10 +116,10 @@ PACKAGES = Path(__file__).parents[2] / "cases" / "packages"
     [("loop", "a number that is none"), ("crash", "a sparse file"), ("mem", "a sparse file")],
 )
 def test_an_archive_that_hurts_the_standard_library_is_refused_at_once(name, why):
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(package.Unreadable, match=why):
         package.held((PACKAGES / f"{name}.tgz").read_bytes())
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 def test_links_in_a_package_are_not_followed():
