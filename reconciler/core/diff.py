@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from reconciler.core.numbers import whole
 from reconciler.core.plain import pointer
-from reconciler.core.secret import hidden, reveal, secrets
+from reconciler.core.secret import Secret, hidden, reveal, secrets
+
+MOST_CHANGES: Final = 1_000
+"""Changes of one step that are kept one by one."""
+
+MOST_CHARACTERS: Final = 256 * 1024
+"""Characters of all values that a step keeps."""
+
+LEVELS: Final = 20
+"""Levels below which changes that are too many are told together."""
+
+SMALL: Final = 1_000
+"""Characters of a value that is kept even so."""
 
 
 class Op(StrEnum):
@@ -38,6 +50,72 @@ def diff(observed: Any, desired: Any) -> tuple[Change, ...]:
     at the place of a secret is a secret too, as is what stood there before.
     """
     return tuple(_walk(observed, desired, ()))
+
+
+def bounded_changes(changes: Sequence[Change]) -> tuple[Change, ...]:
+    """Changes as they are kept and shown: few enough, and small enough, whatever a node showed.
+
+    Where there are more than `MOST_CHANGES`, those below one place become one change of that place. Values
+    beyond `MOST_CHARACTERS`, counted from the first change on, are replaced by words. Applied twice it
+    changes nothing. What decides (risk, guards) looks at all changes; this is for plans and their readers.
+    """
+    gathered = changes if len(changes) <= MOST_CHANGES else _gathered(changes)
+    left = MOST_CHARACTERS
+    kept: list[Change] = []
+    for change in gathered:
+        weight = _weight(change.old, left) + _weight(change.new, left)
+        fits = weight <= left
+        kept.append(change if fits else replace(change, old=_summary(change.old), new=_summary(change.new)))
+        left -= weight if fits else 0
+    return tuple(kept)
+
+
+def _gathered(changes: Sequence[Change]) -> list[Change]:
+    """The changes, those of one place together: of all levels the deepest that leaves few enough."""
+    paths = [change.pointer.split("/")[:LEVELS] for change in changes]
+    for level in range(max(map(len, paths)), 0, -1):
+        groups: dict[str, list[Change]] = {}
+        for change, path in zip(changes, paths, strict=True):
+            groups.setdefault("/".join(path[:level]), []).append(change)
+        if len(groups) <= MOST_CHANGES:
+            break
+    return [
+        found[0] if len(found) == 1 and found[0].pointer == place else _together(place, len(found))
+        for place, found in groups.items()
+    ]
+
+
+def _together(place: str, count: int) -> Change:
+    return Change(place, Op.REPLACE, old=f"({count:,} values)", new=f"({count:,} other values)")
+
+
+def _weight(value: Any, most: int) -> int:
+    """About how many characters a value has as JSON; more than `most` where it has more."""
+    total, todo = 0, [value]
+    while todo and total <= most:
+        item = todo.pop()
+        if isinstance(item, str):
+            total += len(item)
+        elif isinstance(item, Mapping):
+            total += sum(len(str(key)) for key in item)
+            todo.extend(item.values())
+        elif _is_list(item):
+            todo.extend(item)
+        elif isinstance(item, Secret):
+            todo.append(item.value)
+        elif isinstance(item, int):
+            total += item.bit_length() // 3
+        total += 2
+    return total
+
+
+def _summary(value: Any) -> Any:
+    """A value that is too large to keep, in a few words; small ones stay."""
+    if _weight(value, SMALL) <= SMALL:
+        return value
+    if isinstance(value, Mapping) or _is_list(value):
+        return f"(too large to show: {len(value):,} items)"
+    return "(too large to show)"
 
 
 def _walk(old: Any, new: Any, path: tuple[str | int, ...]) -> Iterator[Change]:

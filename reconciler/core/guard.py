@@ -13,6 +13,7 @@ from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan, Revision
 from reconciler.core.policy import Override, Policy
 from reconciler.core.spec import ClusterEntry
+from reconciler.core.text import sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,9 @@ class Violation:
     message: str
     remedy: str
     hold: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", sentence(self.message))
 
     @property
     def cluster(self) -> str:

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from reconciler.core.plan import Finding, Plan, Step
 from reconciler.core.problem import Severity
+from reconciler.core.text import first_names, sentence
 
 
 class State(StrEnum):
@@ -47,7 +48,8 @@ class Outcome:
 
     Args:
         seconds: from intent to read-back.
-        waiting_for_restart: fields a node asked to restart for, as JSON pointers or the node's names.
+        waiting_for_restart: fields a node asked to restart for, as JSON pointers or the node's names: the
+            first ones, and behind them how many more there are.
     """
 
     step: Step
@@ -55,6 +57,10 @@ class Outcome:
     reason: str = ""
     seconds: float = 0.0
     waiting_for_restart: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", sentence(self.reason))
+        object.__setattr__(self, "waiting_for_restart", first_names(self.waiting_for_restart))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
-from reconciler.core.diff import Change, Op
+from reconciler.core.diff import Change, Op, bounded_changes
 from reconciler.core.plain import encode, fingerprint
 from reconciler.core.problem import Severity
 from reconciler.core.secret import mask
+from reconciler.core.text import sentence
 from reconciler.errors import SecretError
 
 INTENT_FACTS = "intent_facts"
@@ -57,6 +58,9 @@ class Inverse:
     action: str = ""
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "words", sentence(self.words))
+
     @property
     def final(self) -> bool:
         """Whether there is no way back."""
@@ -82,6 +86,7 @@ class Step:
         reason: why it is planned, one sentence.
         needs: what must be true when it starts: a sentence for people. The machine-readable form
             is the driver's own, in `arguments`.
+        changes: what differs, for people: bounded in number and size, see `diff.bounded_changes`.
         after: ids of steps that must have succeeded before.
         waits_for_person: the step is no call; it succeeds when a read shows that someone acted.
         settle: seconds within which the effect must show in the nodes' own answers.
@@ -105,6 +110,11 @@ class Step:
     settle: float = 10.0
     wave: int = 0
 
+    def __post_init__(self) -> None:
+        for name in ("reason", "risk_reason", "needs"):
+            object.__setattr__(self, name, sentence(getattr(self, name)))
+        object.__setattr__(self, "changes", bounded_changes(self.changes))
+
     def plain(self) -> dict[str, Any]:
         """The step as plain JSON with secrets masked."""
         apart = ("inverse", "changes", "after", "arguments", *(() if self.wave else ("wave",)))
@@ -126,6 +136,9 @@ class Finding:
     target: str
     message: str
     remedy: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", sentence(self.message))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from reconciler.core.prior import Prior
 from reconciler.core.problem import Position, Problem
 from reconciler.core.reports import Report
 from reconciler.core.spec import ClusterEntry
+from reconciler.core.text import LONGEST_SENTENCE, first_names, one_line
 from reconciler.core.verdict import Verdict
 
 
@@ -157,6 +158,8 @@ class Desk:
 class Done:
     """What a node answered to a step: the words go into the journal, nobody believes them.
 
+    Whatever a node wrote is bounded here, before the store, the log or a message sees it.
+
     Args:
         facts: what the step taught of its node, for later runs of the same fleet.
         spent: the words of the fleet file that the step used up, whatever fleet gives them again.
@@ -166,6 +169,10 @@ class Done:
     waiting_for_restart: tuple[str, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
     spent: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "words", one_line(self.words, LONGEST_SENTENCE))
+        object.__setattr__(self, "waiting_for_restart", first_names(self.waiting_for_restart))
 
 
 D = TypeVar("D")

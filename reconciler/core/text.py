@@ -6,6 +6,9 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+LONGEST_SENTENCE: Final = 2_000
+"""Characters of a sentence that may quote a node: a reason, a finding, an answer."""
+
 MOST_NAMES: Final = 10
 """Names of a list from outside that are kept one by one."""
 
@@ -15,6 +18,9 @@ LONGEST_NAME: Final = 200
 _UNFIT = re.compile(r"[\x00-\x20\x7f-\xa0\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]+")
 """White space, control characters, marks that turn the direction of writing, invisible characters, half
 characters: what could move a cursor, hide words, reorder them, or be refused by a database."""
+
+
+_HALF = re.compile(r"[\ud800-\udfff]")
 
 
 def one_line(text: str, longest: int) -> str:
@@ -28,8 +34,23 @@ def one_line(text: str, longest: int) -> str:
     return line if len(line) <= longest and len(text) <= 8 * longest else f"{line[: longest - 1]}…"
 
 
+def sentence(text: str) -> str:
+    """A sentence that may quote a node, bounded, and fit for a database and a message.
+
+    Control characters stay where it is short: each rendering makes them visible in its own way.
+    """
+    if len(text) <= LONGEST_SENTENCE:
+        return text if text.isascii() else _HALF.sub("\N{REPLACEMENT CHARACTER}", text)
+    return one_line(text, LONGEST_SENTENCE)
+
+
 def first_names(names: Sequence[str]) -> tuple[str, ...]:
-    """The first names of a list from outside, each on one line, and behind them how many more there are."""
+    """The first names of a list from outside, each on one line, and behind them how many more there are.
+
+    What it gave it takes again without a change.
+    """
+    if len(names) == MOST_NAMES + 1:
+        return tuple(one_line(name, LONGEST_NAME) for name in names)
     kept = tuple(one_line(name, LONGEST_NAME) for name in names[:MOST_NAMES])
     more = len(names) - len(kept)
     return (*kept, f"and {more:,} more") if more else kept

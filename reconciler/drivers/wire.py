@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
     import aiohttp
 
 MIB: Final = 1024 * 1024
+SMALL: Final = 2 * MIB
+"""Bytes of an answer that any number of calls may hold at once."""
+
+LARGE: Final = 4
+"""Calls that may hold a larger answer at once, so that many nodes cannot fill the memory together."""
+
 KEPT: Final = 256
 """Calls after which a pool of kept connections is left behind, so that idle ones stay few."""
 
@@ -49,6 +56,7 @@ class HttpWire:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._slots = asyncio.Semaphore(concurrency)
+        self._large = asyncio.Semaphore(LARGE)
         self._body_limit = body_limit
         self._environment_proxies = environment_proxies
         self._tls = tls
@@ -99,9 +107,18 @@ class HttpWire:
             pool = None if own else self._pool()
             session = pool.session if pool else self._own()
             try:
-                async with session.request(
-                    method, url, headers=headers, data=content or None, timeout=bounds, allow_redirects=False
-                ) as response:
+                # aiohttp's own deadline does not count what waits here, such as for room
+                async with (
+                    asyncio.timeout(timeout),
+                    session.request(
+                        method,
+                        url,
+                        headers=headers,
+                        data=content or None,
+                        timeout=bounds,
+                        allow_redirects=False,
+                    ) as response,
+                ):
                     body = await self._body(response, node)
                     return Answer(response.status, _lower(response.headers), body)
             except (ClientError, OSError, ValueError) as error:
@@ -113,16 +130,18 @@ class HttpWire:
                     await self._leave(pool)
 
     async def _body(self, response: aiohttp.ClientResponse, node: str) -> bytes:
-        chunks: list[bytes] = []
-        size = 0
-        async for chunk in response.content.iter_any():
-            size += len(chunk)
-            if size > self._body_limit:
-                response.close()
-                words = f"its answer is larger than {_size(self._body_limit)}"
-                raise NodeUnreachable(node, words, sign=Sign.ALIVE)
-            chunks.append(chunk)
-        return b"".join(chunks)
+        """The whole body, unpacked where it came packed; a large one waits for one of few rooms."""
+        body = bytearray()
+        async with AsyncExitStack() as stack:
+            async for chunk in response.content.iter_any():
+                if len(body) <= SMALL < len(body) + len(chunk):
+                    await stack.enter_async_context(self._large)
+                body += chunk
+                if len(body) > self._body_limit:
+                    response.close()
+                    words = f"its answer is larger than {_size(self._body_limit)}"
+                    raise NodeUnreachable(node, words, sign=Sign.ALIVE)
+            return bytes(body)
 
     def _pool(self) -> _Pool:
         """The pool that a read uses; a new one after every `KEPT` calls."""

@@ -10,6 +10,7 @@ from reconciler.core.guard import Past
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import Plan, Step
 from reconciler.core.prior import Prior
+from reconciler.core.text import sentence
 
 
 def utc_now() -> datetime:
@@ -62,6 +63,9 @@ class Ending:
     facts: Mapping[str, str] = field(default_factory=dict)
     spent: Mapping[str, str] = field(default_factory=dict)
     letter: Letter | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "answer", sentence(self.answer))
 
 
 @dataclass(frozen=True, slots=True)

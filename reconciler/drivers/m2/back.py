@@ -31,7 +31,8 @@ def back(
         payloads: of the plan.
     """
     wanted, carried = step.arguments["resources"], payloads.get(str(step.arguments.get("payload", "")))
-    moved = any(change.pointer == _PORT for change in step.changes)
+    # a step with very many changes tells those below one place together
+    moved = any(place == _PORT or _PORT.startswith(f"{place}/") for place in _places(step))
     unseen = bool(step.arguments["restart"]) and before.waiting is None
     files = bool(wanted) and (carried is None or carries(before.held, wanted) is not True)
     if moved or unseen or files:
@@ -59,6 +60,10 @@ def back(
         changes=(),
     )
     return own, {digest: Payload(document, resources)}
+
+
+def _places(step: Step) -> set[str]:
+    return {change.pointer for change in step.changes}
 
 
 def _part(carried: Payload | None) -> str:

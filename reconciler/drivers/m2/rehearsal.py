@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from reconciler.core.diff import Change
 from reconciler.core.observation import Absent, Observation, Observed, Present, Unauthorized, Unreachable
@@ -22,6 +23,8 @@ from reconciler.drivers.m2.judge import carries, judge
 from reconciler.drivers.m2.schema import Desired, Loaded
 from reconciler.drivers.m2.seats import Player, Seat, World, seated
 from reconciler.drivers.m2.shapes import Shapes
+
+_CLUSTER: Final = "/env/management/cluster"
 
 
 @dataclass(slots=True)
@@ -258,4 +261,6 @@ class M2Play:
 
 
 def _of_ring(change: Change) -> bool:
-    return change.pointer.startswith("/env/management/cluster")
+    """Whether a change, or one of those that are told together at its place, touches the cluster."""
+    place = change.pointer
+    return place.startswith(_CLUSTER) or _CLUSTER.startswith(f"{place}/")
