@@ -79,10 +79,7 @@ def _gathered(changes: Sequence[Change]) -> list[Change]:
             groups.setdefault("/".join(path[:level]), []).append(change)
         if len(groups) <= MOST_CHANGES:
             break
-    return [
-        found[0] if len(found) == 1 and found[0].pointer == place else _together(place, len(found))
-        for place, found in groups.items()
-    ]
+    return [found[0] if len(found) == 1 else _together(place, len(found)) for place, found in groups.items()]
 
 
 def _together(place: str, count: int) -> Change:

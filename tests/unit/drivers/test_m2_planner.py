@@ -324,3 +324,23 @@ def test_secrets_are_masked_wherever_they_stand():
         assert "planted" not in encoded
         assert "seen" in encoded
         assert MASK in encoded
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        {"hosting": [{"name": [1]}, {"name": {"a": 1}}]},
+        {"hosting": {"a": 1}, "meta": 5},
+        {"env": {"management": {"roles": [1, {"name": [1]}, {"permissions": 5}], "server": []}}},
+        {"env": {"management": {"api": {"allowList": [5, {"addr": "1.1.1.1-" + "9" * 5_000, "role": [1]}]}}}},
+        {"env": {"management": {"api": {"port": 10**3_999, "multipartName": [1], "defaultRole": {"a": 1}}}}},
+        {"env": {"management": {"cluster": {"discover": {"members": {"a": 1}}, "balance": 5}}}},
+        {"meta": {"version": [[[1]]] * 1_000}},
+        {f"password{index}": "x" * 500 for index in range(3_000)},
+    ],
+    ids=["names", "sections", "roles", "addresses", "port", "members", "version", "many"],
+)
+def test_what_one_node_shows_of_any_type_is_planned_for_and_the_others_go_on(shown):
+    cluster = planned(setting(meta__version="B"), shown, BASE)
+    assert [step.node for step in cluster.steps] == ["edge-01", "edge-02"]
+    assert len(Plan(desk().revision, "0", (cluster,)).encoded()) < 1_000_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gzip
 import ssl
 from contextlib import asynccontextmanager, suppress
 
@@ -11,7 +12,8 @@ import aiohttp
 import pytest
 
 from reconciler.drivers import reasons
-from reconciler.drivers.wire import KEPT, HttpWire
+from reconciler.drivers import wire as wire_module
+from reconciler.drivers.wire import KEPT, MIB, HttpWire
 from reconciler.errors import NodeUnreachable
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
@@ -349,3 +351,43 @@ def test_a_kind_of_error_is_not_hidden_behind_a_more_general_one():
 )
 def test_an_error_has_its_words(error, words):
     assert reasons.reason(error, timeout=10.0, connect=3.0) == words
+
+
+async def test_large_answers_wait_for_room_within_their_own_time(monkeypatch):
+    monkeypatch.setattr(wire_module, "SMALL", 1_000)
+    monkeypatch.setattr(wire_module, "LARGE", 1)
+    begun, finish = asyncio.Event(), asyncio.Event()
+
+    async def serve(reader, writer):
+        asked = await reader.readuntil(b"\r\n\r\n")
+        if b"/small" in asked:
+            writer.write(OK)
+        else:
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n" + bytes(4_000))
+            begun.set()
+            await finish.wait()
+            writer.write(bytes(1_000))
+        await writer.drain()
+
+    async with listening(serve) as url, HttpWire() as wire:
+        holder = asyncio.ensure_future(wire.send("GET", f"{url}/large", node="a", timeout=30))
+        await begun.wait()
+        while not wire._large.locked():
+            await asyncio.sleep(0)
+        assert await failure(wire, f"{url}/large", timeout=0.3) == "no answer within 0.3 s"
+        assert (await wire.send("GET", f"{url}/small", node="c", timeout=5)).body == b"hi"
+        finish.set()
+        assert len((await holder).body) == 5_000
+
+
+async def test_a_packed_answer_counts_by_what_it_unpacks_to():
+    bomb = gzip.compress(bytes(20_000_000))
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(bomb)}\r\n\r\n".encode()
+    async with serving(head + bomb) as (_, url), HttpWire(body_limit=MIB) as wire:
+        assert await failure(wire, url) == "its answer is larger than 1 MiB"
+
+
+@pytest.mark.parametrize("line", [b"a: b\r\n", b"a: " + b"x" * 500 + b"\r\n"])
+async def test_headers_without_end_are_refused(line):
+    async with serving(b"HTTP/1.1 200 OK\r\n" + line * 20_000) as (_, url), HttpWire() as wire:
+        assert "not proper HTTP" in await failure(wire, url)
