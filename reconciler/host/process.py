@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import shutil
 import signal
 from collections.abc import Mapping, Sequence
@@ -73,6 +74,8 @@ async def run_process(
     data: bytes | None = None,
     limit: int = OUTPUT_LIMIT,
     tail: bool = False,
+    largest_file: int = 0,
+    memory: int = 0,
 ) -> Ended:
     """Run a program to its end.
 
@@ -85,6 +88,8 @@ async def run_process(
         limit: bytes of standard output.
         tail: keep the last `limit` bytes of standard output and error together, instead of killing a
             program that writes more.
+        largest_file: bytes of one file that it, or what it starts, may write; 0 for any number.
+        memory: bytes of address space that each of these processes may have; 0 for any number.
 
     Raises:
         ProgramMissing: it cannot be started.
@@ -106,6 +111,7 @@ async def run_process(
         )
     except (OSError, ValueError) as error:  # ValueError: a NUL in an argument
         raise ProgramMissing(getattr(error, "strerror", None) or str(error)) from error
+    _bound(transport.get_pid(), {resource.RLIMIT_FSIZE: largest_file, resource.RLIMIT_AS: memory})
     try:
         async with asyncio.timeout(seconds):
             if data is not None:
@@ -124,6 +130,15 @@ async def run_process(
     if collector.overflow:
         raise OutputTooLarge(f"wrote more than {limit:,} bytes and was killed")
     return Ended(transport.get_returncode() or 0, bytes(collector.out), bytes(collector.error))
+
+
+def _bound(pid: int, limits: Mapping[int, int]) -> None:
+    """Bound a process that has just started; what it starts inherits that. Only Linux can."""
+    if hasattr(resource, "prlimit"):
+        with suppress(OSError, ValueError):  # it has ended already, or its bound is lower
+            for kind, most in limits.items():
+                if most:
+                    resource.prlimit(pid, kind, (most, most))
 
 
 def _program(name: str, environment: Mapping[str, str]) -> str:

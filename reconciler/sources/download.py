@@ -29,6 +29,8 @@ SILENCE = 30.0
 WHOLE = 300.0
 MOVED = frozenset({301, 302, 303, 307, 308})
 RETRY = frozenset({408, 425, 429})
+LONGEST_VALIDATOR = 1024
+"""Characters of an ETag or a date that is sent back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ async def download(
         SourceUnreachable: no answer, or not a whole one.
     """
     known = {"If-None-Match": etag, "If-Modified-Since": modified}
-    conditions = {key: value for key, value in known.items() if value}
+    conditions = {key: value for key, value in known.items() if _is_sendable(value)}
     async with answer(
         place, token=token, headers=conditions, seconds=seconds, environment=environment
     ) as response:
@@ -125,7 +127,7 @@ async def answer(
         raise SourceUnreachable(
             f"{place.shown} did not answer in time", remedy="Try again; look at the server."
         ) from error
-    except httpx.InvalidURL as error:
+    except (httpx.InvalidURL, UnicodeError) as error:  # the latter where a host's name cannot be encoded
         raise SourceError(f"{place.shown} is no URL that can be asked", remedy="Look at the URL.") from error
     except httpx.TransportError as error:
         raise SourceUnreachable(
@@ -232,6 +234,11 @@ async def _body(response: httpx.Response, place: Address, limits: Limits) -> byt
             )
         pieces.append(piece)
     return b"".join(pieces)
+
+
+def _is_sendable(value: str) -> bool:
+    """Whether a header that a server gave can be sent back: it may have given any bytes."""
+    return 0 < len(value) <= LONGEST_VALIDATOR and value.isascii() and value.isprintable()
 
 
 def _web_page(content_type: str, body: bytes) -> bool:

@@ -150,7 +150,11 @@ class GitSource:
             folder = Path(unquote(self.place.url.removeprefix("file://")))
             await asyncio.to_thread(check_repository, folder)
         git = await access(self.place, self._environment)
-        return Copy(self._folder, self.place, replace(git, seconds=self.seconds))
+        return Copy(
+            self._folder,
+            self.place,
+            replace(git, seconds=self.seconds, pack=self._looked_at.limits.pack_bytes),
+        )
 
     async def _fetched(self, copy: Copy) -> tuple[str, Snapshot]:
         """The snapshot, if need be from a new copy: a power cut may have damaged the old."""

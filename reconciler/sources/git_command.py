@@ -19,10 +19,20 @@ from dataclasses import dataclass
 from reconciler.errors import SourceError, SourceUnreachable
 from reconciler.host.environment import NETWORK, child_environment
 from reconciler.host.process import Ended, OutputTooLarge, ProcessTimeout, ProgramMissing, run_process
+from reconciler.sources.limits import LIMITS
 
 SECONDS = 300.0
-OUTPUT = 256 * 1024 * 1024
-"""Bytes that one command may write: the ids of five million commits."""
+OUTPUT = 128 * 1024 * 1024
+"""Bytes that one command may write: the ids of three million commits."""
+
+LISTING = 32 * 1024 * 1024
+"""Bytes that `ls-remote` may write: half a million refs."""
+
+PACK = LIMITS.pack_bytes
+"""Bytes of one file that git may write: a pack of what was fetched."""
+
+MEMORY = 4 * 1024 * 1024 * 1024
+"""Bytes of address space that git may have: an object of any size packs into a few bytes."""
 
 REMOTE = (
     *NETWORK,
@@ -46,12 +56,15 @@ STEADY_CONFIG = (
     ("core.commitGraph", "false"),  # a file beside the objects, which may say of parents what it likes
     ("core.fsmonitor", "false"),
     ("core.hooksPath", os.devnull),
+    ("core.packedGitLimit", "1g"),  # how much of packs is in its address space at once
+    ("core.packedGitWindowSize", "64m"),
     ("fetch.recurseSubmodules", "false"),
     ("fetch.unpackLimit", "1"),  # keep packs: git writes them through to the disk, loose objects it does not
     ("gc.autoDetach", "false"),
     ("http.lowSpeedLimit", "100"),
     ("http.lowSpeedTime", "60"),
     ("maintenance.autoDetach", "false"),
+    ("pack.threads", "2"),  # each takes address space of its own
     ("safe.bareRepository", "explicit"),
 )
 NOWHERE = {
@@ -95,12 +108,14 @@ class Git:
         config: settings for this purpose.
         repository: which is given to every command; None for commands that need none.
         seconds: for one command.
+        pack: bytes of one file that it may write.
     """
 
     environment: Mapping[str, str]
     config: Sequence[tuple[str, str]] = ()
     repository: Repository | None = None
     seconds: float = SECONDS
+    pack: int = PACK
 
     @classmethod
     def local(
@@ -148,32 +163,39 @@ class Git:
         kept.setdefault("GIT_ASKPASS", "")
         return cls({**kept, **(variables or {})}, (*settings, *config), None, seconds)
 
-    async def run(self, *arguments: str, folder: str = "/") -> bytes:
+    async def run(self, *arguments: str, folder: str = "/", limit: int = OUTPUT) -> bytes:
         """Standard output of one git command; see `_ended_well`."""
-        return (await self._ended_well(arguments, folder)).out
+        return (await self._ended_well(arguments, folder, limit)).out
 
     async def told(self, *arguments: str, folder: str = "/") -> str:
         """What one git command wrote to standard error; see `_ended_well`."""
         return (await self._ended_well(arguments, folder)).error.decode("utf-8", "replace")
 
-    async def _ended_well(self, arguments: Sequence[str], folder: str) -> Ended:
+    async def _ended_well(self, arguments: Sequence[str], folder: str, limit: int = OUTPUT) -> Ended:
         """One git command, once it has succeeded.
 
         Args:
             arguments: the command, without `git`; anything secret goes into `variables`.
             folder: where it runs; only for commands that read a work tree.
+            limit: bytes that it may write to standard output.
 
         Raises:
             GitFailed: it ended with an error.
             SourceUnreachable: it did not end within `seconds`.
-            SourceError: git is not installed, or it wrote more than `OUTPUT`.
+            SourceError: git is not installed, or it wrote more than `limit`.
         """
         # Without a git directory git would look for one, from its folder upwards.
         directory = self.repository.directory if self.repository else os.devnull
         command = ["git", f"--git-dir={directory}", *arguments]
         try:
             ended = await run_process(
-                command, environment=self._environment(), seconds=self.seconds, folder=folder, limit=OUTPUT
+                command,
+                environment=self._environment(),
+                seconds=self.seconds,
+                folder=folder,
+                limit=limit,
+                largest_file=self.pack,
+                memory=MEMORY,
             )
         except ProgramMissing as error:
             raise SourceError(f"git cannot be run: {error}", remedy="Install git.") from None
@@ -184,7 +206,7 @@ class Git:
             ) from None
         except OutputTooLarge:
             raise SourceError(
-                f"git {_verb(arguments)} gave more than {OUTPUT:,} bytes",
+                f"git {_verb(arguments)} gave more than {limit:,} bytes",
                 remedy="Use a smaller repository for the desired state.",
             ) from None
         if ended.status:

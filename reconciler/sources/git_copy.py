@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reconciler.core.text import size
 from reconciler.errors import SourceError, StateError
 from reconciler.sources import git_errors, git_refs, git_tree
 from reconciler.sources.address import Address
-from reconciler.sources.git_command import Git, GitFailed, Repository
-from reconciler.sources.git_refs import Ref
+from reconciler.sources.git_command import LISTING, OUTPUT, Git, GitFailed, Repository
+from reconciler.sources.git_refs import Ref, Refs
 from reconciler.sources.limits import LIMITS
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Copy:
         full = len(id_) == git_refs.FULL and git_refs.COMMIT_ID.fullmatch(id_)
         if full and (known := self._known(id_)):
             return known, id_  # an id cannot come to mean anything else: no need to ask
-        refs = git_refs.listed((await self._run("ls-remote", "--symref", "--", self.place.url)).decode())
+        refs = await self._list()
         found = git_refs.wanted(refs, ref, where=self.place.shown)
         if found is not None:
             return await self._at(found)
@@ -77,7 +78,7 @@ class Copy:
         if self._known(commit) is None:
             return None
         if not self._complete:
-            refs = git_refs.listed((await self._run("ls-remote", "--symref", "--", self.place.url)).decode())
+            refs = await self._list()
             await self._everything(head="HEAD" in refs.ids)
         if (self.folder / "shallow").is_file():  # it is on no branch and no tag
             with suppress(GitFailed):
@@ -96,7 +97,7 @@ class Copy:
         Raises:
             SourceUnreachable: the remote does not answer.
         """
-        refs = git_refs.listed((await self._run("ls-remote", "--symref", "--", self.place.url)).decode())
+        refs = await self._list()
         places = ("refs/heads/", "refs/tags/", "refs/remotes/origin/", "")
         found = next((refs.ids[f"{place}{name}"] for place in places if f"{place}{name}" in refs.ids), None)
         if found is None:
@@ -117,6 +118,11 @@ class Copy:
     async def clear(self) -> None:
         """Remove it: whatever is wrong with it, a fetch makes it anew."""
         await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
+
+    async def _list(self) -> Refs:
+        """What the remote offers now."""
+        listing = await self._run("ls-remote", "--symref", "--", self.place.url, limit=LISTING)
+        return git_refs.listed(listing.decode("utf-8", "replace"))
 
     async def _prepare(self) -> None:
         if (self.folder / "HEAD").is_file() and (self.folder / "objects").is_dir():
@@ -209,5 +215,24 @@ class Copy:
         git = Git.local(self.git.environment, Repository(str(self.folder)), seconds=self.git.seconds)
         return await git.run(*arguments)
 
-    async def _run(self, *arguments: str) -> bytes:
-        return await replace(self.git, repository=Repository(str(self.folder))).run(*arguments)
+    async def _run(self, *arguments: str, limit: int = OUTPUT) -> bytes:
+        git = replace(self.git, repository=Repository(str(self.folder)))
+        try:
+            return await git.run(*arguments, limit=limit)
+        except GitFailed:
+            # The signal that ends a program at the bound leaves no word of it.
+            if any(left.stat().st_size >= git.pack for left in self._left()):
+                raise SourceError(
+                    f"{self.place.shown}: what it sends is larger than {size(git.pack)}, which is the most "
+                    "that is fetched",
+                    remedy="Keep large files out of its history, or use a repository of its own for the "
+                    "desired state.",
+                ) from None
+            raise
+        finally:
+            for left in self._left():
+                left.unlink(missing_ok=True)
+
+    def _left(self) -> list[Path]:
+        """What a fetch leaves that was ended or failed; whoever holds the lock is alone here."""
+        return list(self.folder.glob("objects/pack/tmp_*"))

@@ -62,6 +62,11 @@ RULES = (
         "Look at the certificate; one of your own authority needs http.sslCAInfo in git's configuration.",
     ),
     Rule(
+        r"[Oo]ut of memory|Cannot allocate memory|mmap failed|malloc failed",
+        "it holds objects that take more memory than git may have here",
+        "Find the large objects in it, with git rev-list --objects, and remove them.",
+    ),
+    Rule(
         r"returned error: (429|5\d\d)|HTTP (429|5\d\d)",
         "its server has trouble of its own",
         "Try again later; look at the server.",

@@ -20,6 +20,7 @@ class Limits:
         file_bytes: bytes of one file at most; a larger one is refused where it is read.
         total_bytes: bytes of all files together at most; for an archive, of its unpacked form; for a
             commit, of all files that are read.
+        pack_bytes: bytes that a fetch of a git repository may bring.
         download_bytes: bytes of an archive as it lies on disk or is downloaded, at most.
         ratio: unpacked bytes for each packed byte at most. A fleet of nearly equal settings reaches
             about 120, gzip itself can reach 1032.
@@ -33,6 +34,7 @@ class Limits:
     path_chars: int = 1024
     file_bytes: int = 16 * MIB
     total_bytes: int = 512 * MIB
+    pack_bytes: int = 2048 * MIB
     download_bytes: int = 128 * MIB
     ratio: int = 300
     ratio_floor: int = 16 * MIB

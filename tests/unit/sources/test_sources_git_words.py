@@ -89,6 +89,7 @@ COMPLAINTS = {
     "fatal: mismatched algorithms: client sha1; server sha256": "SHA-256",
     "fatal: write error: No space left on device": "no space left",
     "fatal: transport 'ext' not allowed": "not allowed",
+    "fatal: Out of memory, malloc failed (tried to allocate 9 bytes)": "more memory than git",
     "fatal: unable to access 'http://h/': Could not resolve proxy: nowhere": "the proxy that the environment",
     "fatal: unable to access 'http://h/': Unsupported proxy syntax in ':'": "the proxy that the environment",
     (
