@@ -10,6 +10,7 @@ import typer
 
 from reconciler.cli.options import HostConfigFile, NoColor, new_app
 from reconciler.errors import UsageError
+from reconciler.host import aio
 
 if TYPE_CHECKING:
     from reconciler.cli.terminal import Terminal
@@ -62,13 +63,12 @@ def import_(
     unless a plan from the new files would be empty.
     """
     from reconciler.cli.host import read_host  # noqa: PLC0415  (--help stays quick)
-    from reconciler.cli.look import finish  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
 
     terminal = Terminal.here(no_color=no_color)
     new = [("m2", text) for text in m2 or ()] + [("sora", text) for text in sora or ()]
     host = read_host(context, host_config)
-    found = finish(_adopted(folder, new, only, host, there=folder.is_dir()))
+    found = aio.run(_adopted(folder, new, only, host, there=folder.is_dir()))
     if not found.after:
         terminal.say("Nothing to write: the files say what the nodes show.\n")
         return 0

@@ -22,6 +22,7 @@ from reconciler.cli.options import (
     trust_of,
 )
 from reconciler.errors import SourceError, SourceUnreachable, Untrusted, UsageError, WorldChanged
+from reconciler.host import aio
 
 if TYPE_CHECKING:
     from reconciler.cli.look import Order
@@ -103,7 +104,7 @@ def _applied(file: PlanFile, order: Order, terminal: Terminal) -> int:
         resumed,
         show_run,
     )
-    from reconciler.cli.look import finish, view_of  # noqa: PLC0415
+    from reconciler.cli.look import view_of  # noqa: PLC0415
     from reconciler.cli.render.text import render_plan  # noqa: PLC0415
     from reconciler.cli.render.view import View  # noqa: PLC0415
     from reconciler.drivers.registry import DRIVERS  # noqa: PLC0415
@@ -115,13 +116,13 @@ def _applied(file: PlanFile, order: Order, terminal: Terminal) -> int:
         async def surveyed() -> Survey:
             return await resumed(await fleet_at(file, order), order, terminal, store)
 
-        ready = prepared(file, finish(surveyed()), DRIVERS)
+        ready = prepared(file, aio.run(surveyed()), DRIVERS)
         seen = ready.survey
         if seen.refused or seen.released().plan.empty:
             return nothing_to_apply(order, terminal, seen, store)
         if order.format is Format.TEXT:
             terminal.remark(render_plan(view_of(seen), layout=terminal.layout) + "\n")
-        report, later = finish(apply_and_look(order, terminal, seen, store))
+        report, later = aio.run(apply_and_look(order, terminal, seen, store))
         remaining = within(later, seen.plan)
         status = report.exit_status or applied_status(report, remaining)
         shown_rest = remaining if _acted(report) else None

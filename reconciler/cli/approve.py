@@ -33,12 +33,11 @@ def approve(
     no_color: NoColor = False,
 ) -> int:
     """Approve a plan that waits for it; the next run that makes the same plan applies it, once."""
-    import asyncio  # noqa: PLC0415  (--help stays quick)
-
     from reconciler.cli import orders  # noqa: PLC0415
     from reconciler.cli.host import read_host  # noqa: PLC0415
     from reconciler.cli.render.clean import clean  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
+    from reconciler.host import aio  # noqa: PLC0415
     from reconciler.store import orders as facts  # noqa: PLC0415
     from reconciler.store.sqlite import Store  # noqa: PLC0415
 
@@ -51,7 +50,7 @@ def approve(
             terminal.say(_listed(found, format))
             return 0
         digest = orders.chosen(id, found)
-        asyncio.run(store.remember("", facts.approval(digest, orders.person(by), reason.strip())))
+        aio.run(store.remember("", facts.approval(digest, orders.person(by), reason.strip())))
     for request in found.requests:
         if request.digest == digest:
             terminal.say(clean(f"{request.cluster}, revision {request.short}: {request.words}") + "\n")

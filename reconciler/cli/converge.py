@@ -9,7 +9,6 @@ from reconciler.cli.interruption import stopping
 from reconciler.cli.look import (
     REFUSED,
     Order,
-    finish,
     fleet_of,
     has_errors,
     looked,
@@ -32,6 +31,7 @@ from reconciler.engine.apply import Occasion, apply
 from reconciler.engine.resume import resume
 from reconciler.engine.survey import Survey
 from reconciler.errors import GuardRefusal, UsageError
+from reconciler.host import aio
 from reconciler.store.sqlite import Store
 
 IN_PART = 5
@@ -48,7 +48,7 @@ def converge(order: Order, terminal: Terminal) -> int:
         ReconcilerError: the source, the files or the state cannot be used, or nobody can be asked.
     """
     with Store.open(order.state) as store:
-        seen = finish(_surveyed(order, terminal, store))
+        seen = aio.run(_surveyed(order, terminal, store))
         open_ones = seen.released()
         if seen.refused or open_ones.plan.empty:
             return nothing_to_apply(order, terminal, seen, store)
@@ -57,7 +57,7 @@ def converge(order: Order, terminal: Terminal) -> int:
         if not order.yes and not _agreed(open_ones.plan, terminal):
             terminal.remark("Nothing was done.\n")
             return 1
-        report, remaining = finish(apply_and_look(order, terminal, seen, store))
+        report, remaining = aio.run(apply_and_look(order, terminal, seen, store))
         status = applied_status(report, remaining)
         show_run(seen, report, remaining, order.format, terminal, status=status)
         return status
@@ -75,7 +75,7 @@ def nothing_to_apply(order: Order, terminal: Terminal, seen: Survey, store: Stor
     """A refusal goes into the history; where all is as desired, messages left over are delivered."""
     report = Report("", seen.plan)
     with suppress(GuardRefusal):  # the plan below shows the verdicts
-        report = finish(apply_survey(order, terminal, seen, store))
+        report = aio.run(apply_survey(order, terminal, seen, store))
     status = REFUSED if seen.violations else planned_status(seen, detailed=False) or report.exit_status
     if order.format is Format.JSON:
         terminal.say(as_json.render_run(view_of(seen), report, None, status=status))

@@ -72,22 +72,20 @@ def show(
 
 
 def _runs(folder: Path, limit: int) -> tuple[RunLine, ...]:
-    import asyncio  # noqa: PLC0415
-
+    from reconciler.host import aio  # noqa: PLC0415
     from reconciler.store.sqlite import FILE, Store  # noqa: PLC0415
 
     if not (folder / FILE).exists():
         return ()
     with Store.open(folder) as store:
-        return asyncio.run(store.runs(limit))
+        return aio.run(store.runs(limit))
 
 
 def _run(folder: Path, text: str) -> RunRecord:
-    import asyncio  # noqa: PLC0415
-
+    from reconciler.host import aio  # noqa: PLC0415
     from reconciler.store.sqlite import FILE, Store  # noqa: PLC0415
 
     if not (folder / FILE).exists():
         raise UsageError(f"there is no run {text!r}: {folder} holds no history", remedy="see --state")
     with Store.open(folder) as store:
-        return asyncio.run(store.run(text))
+        return aio.run(store.run(text))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from reconciler.engine.planfile import Notes
 from reconciler.engine.prior import NO_BASE, Base, retraced
 from reconciler.engine.survey import Survey, survey
 from reconciler.engine.trace import traced
+from reconciler.host import aio
 from reconciler.host.host import Host
 from reconciler.sources.locate import locate
 from reconciler.sources.trust import Trust
@@ -101,18 +101,7 @@ def planned(
         desired = await (fleet or fleet_of(order, notes))
         return await looked(desired, order, terminal, await _recalled(order.state))
 
-    return finish(seen())
-
-
-def finish(work: Coroutine[Any, Any, T]) -> T:
-    """What `asyncio.run` gives, without the `repr` that it makes of a result: plans can be long."""
-    kept: list[T] = []
-
-    async def keep() -> None:
-        kept.append(await work)
-
-    asyncio.run(keep())
-    return kept[0]
+    return aio.run(seen())
 
 
 def planned_status(seen: Survey, *, detailed: bool) -> int:

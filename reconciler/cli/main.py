@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -12,7 +13,9 @@ from reconciler.cli.stdout import let_go, stand_in_for_closed
 from reconciler.errors import ReconcilerError, UsageError
 from reconciler.host.environment import Environment
 
-INTERRUPTED = 130
+SIGNALLED = 128
+"""Exit status of a program that a signal ended, less the signal's number: 130 after Ctrl-C."""
+
 PIPE_CLOSED = 141
 DEBUG = "RECONCILE_DEBUG"
 
@@ -41,9 +44,9 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
         sys.stdout.flush()
     except ReconcilerError as error:
         status = _explain(error, environment)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         _complain("Stopped on request. What was done so far is in `reconcile history`.\n")
-        status = INTERRUPTED
+        status = SIGNALLED + getattr(stop, "number", signal.SIGINT)
     except BrokenPipeError:
         let_go()
         status = PIPE_CLOSED
@@ -142,6 +145,8 @@ def _complain(text: str) -> None:
         sys.stderr.flush()
     except BrokenPipeError:
         let_go()
+    except OSError:  # a full disk behind standard error: there is nobody left to tell
+        return
 
 
 def _tolerate_poor_terminals() -> None:

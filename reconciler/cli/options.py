@@ -25,7 +25,7 @@ STATUSES = {
     3: "a guard refused the plan, or its revision is not signed as asked: nothing was done",
     4: "the nodes or the source changed since the plan was made: nothing was done",
     5: "applied in part: the report says what was not done and why",
-    130: "stopped on request",
+    130: "stopped on request: 128 and the signal's number, so 143 after SIGTERM",
 }
 """Exit statuses and what they mean."""
 
@@ -203,9 +203,12 @@ def new_app() -> typer.Typer:
 
 
 def state_folder(host: Host, given: Path | None) -> Path:
-    """The state directory: the one given, else the host's, else the user's own."""
+    """The state directory: the one given, else the host's, else the user's own; an absolute path.
+
+    Programs that are run with it, such as git, stand in other folders.
+    """
     if found := given or host.config.state:
-        return found
+        return found.absolute()
     import platformdirs  # noqa: PLC0415  (--help stays quick)
 
     return platformdirs.user_state_path("reconciler")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 
 from reconciler.core.guard import Suspension
 from reconciler.errors import UsageError
+from reconciler.host import aio
 from reconciler.store.orders import Approval, Orders, Request
 from reconciler.store.sqlite import Store
 
@@ -35,12 +35,12 @@ def names(store: Store) -> tuple[str, ...]:
         memory = await store.recall()
         return tuple(sorted({*memory.past, *memory.facts} - {""}))
 
-    return asyncio.run(read())
+    return aio.run(read())
 
 
 def standing(store: Store) -> Orders:
     """All orders that stand."""
-    return asyncio.run(store.orders())
+    return aio.run(store.orders())
 
 
 def doubt(cluster: str, known: Iterable[str]) -> str:

@@ -63,19 +63,18 @@ def render(
     Secrets are shown as their references and are not looked up. Where several nodes get different
     settings and none is named, the nodes are listed, those that get the same together.
     """
-    import asyncio  # noqa: PLC0415  (--help stays quick)
-
     from reconciler.cli.host import read_host  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
     from reconciler.desired.fleet import load  # noqa: PLC0415
     from reconciler.drivers.registry import DRIVERS  # noqa: PLC0415
+    from reconciler.host import aio  # noqa: PLC0415
     from reconciler.sources.locate import locate  # noqa: PLC0415
 
     host = read_host(context, host_config)
     cache = state_folder(host, state) / "sources"
     found = locate(source, ref=ref, path=path, sha256=sha256, cache=cache, environment=host.environment)
     terminal = Terminal.here(no_color=no_color)
-    terminal.say(rendering(load(asyncio.run(found.snapshot()), DRIVERS), node, explain=explain))
+    terminal.say(rendering(load(aio.run(found.snapshot()), DRIVERS), node, explain=explain))
     return 0
 
 

@@ -23,12 +23,11 @@ def resume(
     no_color: NoColor = False,
 ) -> int:
     """Let changes be made again, and say what else still stands in their way."""
-    import asyncio  # noqa: PLC0415  (--help stays quick)
-
     from reconciler.cli import orders  # noqa: PLC0415
     from reconciler.cli.host import read_host  # noqa: PLC0415
     from reconciler.cli.render.clean import clean  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
+    from reconciler.host import aio  # noqa: PLC0415
     from reconciler.store import orders as facts  # noqa: PLC0415
     from reconciler.store.sqlite import FILE, Store  # noqa: PLC0415
 
@@ -39,7 +38,7 @@ def resume(
         return 0
     with Store.open(folder) as store:
         before = orders.standing(store).suspensions
-        asyncio.run(store.remember(cluster, facts.resumption()))
+        aio.run(store.remember(cluster, facts.resumption()))
         left = orders.standing(store).suspensions
     own = [one for one in before if one.cluster == cluster]
     scope = f"cluster {clean(cluster)}" if cluster else "the whole fleet"

@@ -111,8 +111,7 @@ def before(runs: Sequence[RunLine]) -> str:
 
 def _history(folder: Path, source: str, path: str) -> tuple[RunLine, ...]:
     """The runs of a source, which is named in two ways: as a folder and as a repository."""
-    import asyncio  # noqa: PLC0415
-
+    from reconciler.host import aio  # noqa: PLC0415
     from reconciler.sources.locate import locate  # noqa: PLC0415
     from reconciler.store.sqlite import Store  # noqa: PLC0415
 
@@ -125,4 +124,4 @@ def _history(folder: Path, source: str, path: str) -> tuple[RunLine, ...]:
 
     if not folder.is_dir():
         raise StateError(f"{folder} has no history", remedy="name the commit to go back to")
-    return asyncio.run(found())
+    return aio.run(found())

@@ -116,10 +116,9 @@ def simulate(
         _write(folder, made_up(kind, nodes, _address("--first", first)))
         typer.echo(f"wrote {plural(nodes, 'node')} to {folder}; serve them with: reconcile simulate {folder}")
         return 0
-    import asyncio  # noqa: PLC0415  (--help stays quick)
-
     from reconciler.cli.host import read_host  # noqa: PLC0415
     from reconciler.drivers.simulation.choosing import chosen  # noqa: PLC0415
+    from reconciler.host import aio  # noqa: PLC0415
 
     stage = _Stage(
         folder=folder,
@@ -131,7 +130,7 @@ def simulate(
         ready_file=ready_file,
         host=read_host(context, host_config),
     )
-    return asyncio.run(_serve(stage))
+    return aio.run(_serve(stage))
 
 
 def _with_faults() -> UsageError:

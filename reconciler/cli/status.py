@@ -59,12 +59,11 @@ def status(
     Beside it: the revision that each node was last seen to run and since when, what holds up changes, and
     the last run.
     """
-    import asyncio  # noqa: PLC0415  (--help stays quick)
-
     from reconciler.cli.host import read_host  # noqa: PLC0415
     from reconciler.cli.look import Order  # noqa: PLC0415
     from reconciler.cli.render.status import render_status, status_plain  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
+    from reconciler.host import aio  # noqa: PLC0415
 
     terminal = Terminal.here(no_color=no_color, for_people=format is Shape.TEXT)
     host = read_host(context, host_config)
@@ -78,7 +77,7 @@ def status(
         state=state_folder(host, state),
         trust=trust_of(host, require_signed, allowed_signers, revoked_signers),
     )
-    found = asyncio.run(_status(order, terminal))
+    found = aio.run(_status(order, terminal))
     terminal.say(
         status_plain(found) if format is Shape.JSON else render_status(found, layout=terminal.layout)
     )

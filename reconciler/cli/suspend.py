@@ -29,12 +29,11 @@ def suspend(
 
     A run that is under way finishes its wave and begins no further one. Planning and status go on.
     """
-    import asyncio  # noqa: PLC0415  (--help stays quick)
-
     from reconciler.cli import orders  # noqa: PLC0415
     from reconciler.cli.host import read_host  # noqa: PLC0415
     from reconciler.cli.render.clean import clean  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
+    from reconciler.host import aio  # noqa: PLC0415
     from reconciler.store import orders as facts  # noqa: PLC0415
     from reconciler.store.sqlite import Store  # noqa: PLC0415
 
@@ -43,7 +42,7 @@ def suspend(
     terminal = Terminal.here(no_color=no_color)
     with Store.open(state_folder(read_host(context, host_config), state)) as store:
         terminal.remark(orders.doubt(cluster, orders.names(store)))
-        asyncio.run(store.remember(cluster, facts.suspension(reason.strip(), orders.person(by))))
+        aio.run(store.remember(cluster, facts.suspension(reason.strip(), orders.person(by))))
     what = f"Cluster {clean(cluster)} is" if cluster else "All clusters are"
     terminal.say(
         f"{what} suspended: {clean(reason)}\n  → {f'reconcile resume {cluster}'.strip()} when it is over\n"

@@ -18,10 +18,10 @@ import os
 import resource
 import shutil
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 MIB: Final = 1024 * 1024
 OUTPUT_LIMIT: Final = 256 * MIB
@@ -98,16 +98,18 @@ async def run_process(
     """
     loop, pipe = asyncio.get_running_loop(), asyncio.subprocess.PIPE
     try:
-        transport, collector = await loop.subprocess_exec(
-            lambda: _Collector(limit, tail=tail),
-            _program(command[0], environment),
-            *command[1:],
-            stdin=asyncio.subprocess.DEVNULL if data is None else pipe,
-            stdout=pipe,
-            stderr=asyncio.subprocess.STDOUT if tail else pipe,
-            cwd=folder,
-            env=dict(environment),
-            start_new_session=True,
+        transport, collector = await _started(
+            loop.subprocess_exec(
+                lambda: _Collector(limit, tail=tail),
+                _program(command[0], environment),
+                *command[1:],
+                stdin=asyncio.subprocess.DEVNULL if data is None else pipe,
+                stdout=pipe,
+                stderr=asyncio.subprocess.STDOUT if tail else pipe,
+                cwd=folder,
+                env=dict(environment),
+                start_new_session=True,
+            )
         )
     except (OSError, ValueError) as error:  # ValueError: a NUL in an argument
         raise ProgramMissing(getattr(error, "strerror", None) or str(error)) from error
@@ -139,6 +141,28 @@ def _bound(pid: int, limits: Mapping[int, int]) -> None:
             for kind, most in limits.items():
                 if most:
                     resource.prlimit(pid, kind, (most, most))
+
+
+async def _started(
+    starting: Coroutine[Any, Any, tuple[asyncio.SubprocessTransport, _Collector]],
+) -> tuple[asyncio.SubprocessTransport, _Collector]:
+    """The started program; where the caller is cancelled meanwhile, it is killed with all that it started.
+
+    Cancelled itself, asyncio kills the program alone, and may then wait for ever for its pipes, which
+    what it started holds open.
+    """
+    task = asyncio.ensure_future(starting)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        if not task.cancelled() and task.exception() is None:
+            transport, collector = task.result()
+            _kill_group(transport.get_pid())
+            transport.close()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(collector.ended.wait(), GRACE)
+        raise
 
 
 def _program(name: str, environment: Mapping[str, str]) -> str:

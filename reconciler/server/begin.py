@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import ExitStack, redirect_stderr
 from typing import TextIO, cast
 
@@ -17,6 +16,7 @@ from reconciler.engine.prior import retraced
 from reconciler.engine.survey import Drivers
 from reconciler.engine.trace import traced
 from reconciler.errors import InputError
+from reconciler.host import aio
 from reconciler.host.credentials import known_credentials
 from reconciler.host.host import Host
 from reconciler.server.log_writer import LogState, LogWriter, is_stand_in
@@ -76,7 +76,7 @@ def watch(options: Options, stream: TextIO) -> int:
         def read(snapshot: Snapshot) -> Fleet:
             return read_fleet(snapshot, DRIVERS, options.host, only=options.only)
 
-        return asyncio.run(Watch(options, Equipment(source, read, perform, store), log, state).run())
+        return aio.run(Watch(options, Equipment(source, read, perform, store), log, state).run())
 
 
 def read_fleet(snapshot: Snapshot, drivers: Drivers, host: Host, *, only: str = "") -> Fleet:

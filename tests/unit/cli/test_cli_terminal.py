@@ -14,6 +14,7 @@ from cli_samples import PLAN, partial, report
 from reconciler.cli.interruption import stopping
 from reconciler.cli.progress import watching
 from reconciler.cli.terminal import Terminal
+from reconciler.host import aio
 
 
 class Tty(io.StringIO):
@@ -106,14 +107,20 @@ def test_a_terminal_keeps_a_line_for_each_of_few_steps_and_for_failures_of_many(
     assert len(left) == kept
 
 
-async def test_the_first_signal_asks_to_stop_and_the_next_is_the_old_one():
+def test_the_first_signal_asks_to_stop_and_the_next_one_ends_the_run():
     told = []
+
+    async def work():
+        with stopping(lambda: told.append("once")) as stop:
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.wait_for(stop.wait(), 5)
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.Event().wait()
+
     before = signal.getsignal(signal.SIGTERM)
-    with stopping(lambda: told.append("once")) as stop:
-        os.kill(os.getpid(), signal.SIGTERM)
-        await asyncio.wait_for(stop.wait(), 5)
-        assert told == ["once"]
-        assert signal.getsignal(signal.SIGTERM) == before
+    with pytest.raises(aio.Interrupted):
+        aio.run(work())
+    assert told == ["once"]
     assert signal.getsignal(signal.SIGTERM) == before
 
 

@@ -148,3 +148,21 @@ def test_an_environment_never_shows_its_values():
     environment = Environment({"A": "s3cret"})
     assert "s3cret" not in f"{environment} {environment!r}"
     assert "s3cret" not in repr((environment, {"x": environment}))
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_cancelled_while_it_is_being_started_nothing_of_it_is_left(tmp_path, turns):
+    pids = tmp_path / "pids"
+    task = asyncio.ensure_future(sh(f"sleep 600 & echo $$ $! > {pids}.new; mv {pids}.new {pids}; wait"))
+    for _ in range(turns):
+        await asyncio.sleep(0)  # the further the loop has come, the further is the start
+    end = time.monotonic() + 0.3
+    while not pids.exists() and time.monotonic() < end:
+        time.sleep(0.001)  # blocks the loop on purpose: the program may run, and its start is not done
+    task.cancel()
+    async with asyncio.timeout(20):
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        stats = [Path(f"/proc/{pid}/stat") for pid in (pids.read_text().split() if pids.exists() else ())]
+        while any(stat.exists() and ") Z " not in stat.read_text() for stat in stats):
+            await asyncio.sleep(0.01)

@@ -1,0 +1,163 @@
+"""Runs the program's asynchronous work so that a signal ends it soon, whatever it waits for.
+
+`asyncio.run` knows Ctrl-C alone: SIGTERM and SIGHUP would leave child processes behind. And it waits at
+its end, up to five minutes, for threads that nobody can end, such as a lookup of a host name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
+from queue import SimpleQueue
+from types import FrameType
+from typing import Any, Final, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""They end the program; one that was ignored at the start, as `nohup` has it, stays ignored."""
+
+THREADS: Final = 32
+"""Blocking calls at once; others wait."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """The program was asked to end.
+
+    Args:
+        number: the signal that asked.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+class _Signals:
+    """What signals do to one run: the first may be taken softly, the next cancels, the last breaks off."""
+
+    def __init__(self, task: asyncio.Task[Any]) -> None:
+        self._task = task
+        self.soft: Callable[[], None] | None = None
+        self.received = 0
+
+    def __call__(self, number: int, _frame: FrameType | None) -> None:
+        """Called by the interpreter between any two instructions, also where the event loop stands still."""
+        loop = self._task.get_loop()
+        if self.soft is not None:
+            soft, self.soft = self.soft, None
+            loop.call_soon_threadsafe(soft)
+        elif not self.received:
+            self.received = number
+            loop.call_soon_threadsafe(self._task.cancel)
+        else:  # what was cancelled does not end: nothing is lost that the journal does not know
+            raise Interrupted(number)
+
+
+_SIGNALS: ContextVar[_Signals] = ContextVar("signals")
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """What `work` gives; a signal cancels it, so that its child processes have ended when this returns.
+
+    Raises:
+        Interrupted: a signal asked to end.
+    """
+    kept: list[T] = []
+
+    async def main() -> None:
+        # The result is kept aside: asyncio makes a `repr` of what a main task gives, and plans are long.
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        loop.set_default_executor(_DaemonThreads())
+        signals = _Signals(task)
+        token = _SIGNALS.set(signals)
+        try:
+            with _handled(signals):
+                kept.append(await work)
+        except asyncio.CancelledError:
+            if signals.received:
+                raise Interrupted(signals.received) from None
+            raise
+        finally:
+            _SIGNALS.reset(token)
+
+    asyncio.run(main())
+    return kept[0]
+
+
+@contextmanager
+def _handled(signals: _Signals) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, signals)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def taking_softly(soft: Callable[[], None]) -> Iterator[None]:
+    """Call `soft` at the first signal instead of cancelling; the next one cancels all the same.
+
+    Only within `run`; elsewhere signals do what they always do.
+    """
+    signals = _SIGNALS.get(None)
+    if signals is None:
+        yield
+        return
+    before, signals.soft = signals.soft, soft
+    try:
+        yield
+    finally:
+        signals.soft = before
+
+
+class _DaemonThreads(ThreadPoolExecutor):
+    """Threads that hold up no end of the process: neither the event loop's nor the interpreter's."""
+
+    def __init__(self) -> None:
+        super().__init__(max_workers=THREADS)
+        self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._free = threading.Semaphore(0)
+        self._started = 0
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Have a call made in one of the threads."""
+        future: Future[T] = Future()
+
+        def job() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                result = fn(*args, **kwargs)
+            except BaseException as error:  # noqa: BLE001  (it belongs to whoever waits for the future)
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        self._jobs.put(job)
+        if not self._free.acquire(blocking=False) and self._started < THREADS:
+            self._started += 1
+            threading.Thread(target=self._work, name=f"call-{self._started}", daemon=True).start()
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002
+        """Nothing: the threads end with the process."""
+
+    def _work(self) -> None:
+        while True:
+            self._jobs.get()()
+            self._free.release()
