@@ -126,9 +126,7 @@ async def run_process(
     finally:
         if not (collector.ended.is_set() and collector.closed.is_set()):
             _kill_group(transport.get_pid())
-        transport.close()
-        with suppress(TimeoutError):  # a process in an uninterruptible call does not even end when killed
-            await asyncio.wait_for(collector.ended.wait(), GRACE)
+        await _closed(transport, collector)
     if collector.overflow:
         raise OutputTooLarge(f"wrote more than {limit:,} bytes and was killed")
     return Ended(transport.get_returncode() or 0, bytes(collector.out), bytes(collector.error))
@@ -159,10 +157,17 @@ async def _started(
         if not task.cancelled() and task.exception() is None:
             transport, collector = task.result()
             _kill_group(transport.get_pid())
-            transport.close()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(collector.ended.wait(), GRACE)
+            await _closed(transport, collector)
         raise
+
+
+async def _closed(transport: asyncio.SubprocessTransport, collector: _Collector) -> None:
+    """Close the pipes once the program has ended: closing first may take its exit status from asyncio."""
+    try:
+        with suppress(TimeoutError):  # a process in an uninterruptible call does not even end when killed
+            await asyncio.wait_for(collector.ended.wait(), GRACE)
+    finally:
+        transport.close()
 
 
 def _program(name: str, environment: Mapping[str, str]) -> str:
