@@ -31,6 +31,16 @@ if TYPE_CHECKING:
     from reconciler.core.problem import Problem
 
 
+_SERVER_ERROR = 500
+_TRY_LATER = frozenset({408, 425, 429})
+"""Statuses below 500 that ask for the same call again, later (RFC 9110, 8470, 6585)."""
+
+
+def _is_no(status: int) -> bool:
+    """Whether an HTTP status says that the same call will not be taken: a redirect or a 4xx."""
+    return 300 <= status < _SERVER_ERROR and status not in _TRY_LATER  # noqa: PLR2004
+
+
 class ReconcilerError(Exception):
     """Something a person has to know; `exit_status` is what the command line ends with.
 
@@ -86,18 +96,51 @@ class NodeError(ReconcilerError):
         self.node = node
         self.reason = reason
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the node may have got the call and may still work on it: nobody answered for it."""
+        return False
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the same call would be refused again, so that a second try is not worth it."""
+        return False
+
 
 class NodeUnreachable(NodeError):
-    """No answer, or not a whole one: whether the call had an effect is not known.
+    """No answer, or not a whole one, or one that is not the product's.
 
     Args:
         sign: what the attempt tells of the address all the same: `silent`, `alive` or `unasked`, as
             `core.observation.Sign` has them.
+        sent: whether the request may have reached the node; False where no connection came about.
+        status: HTTP status of an answer that is not the product's; 0 where none came.
     """
 
-    def __init__(self, node: str, reason: str, *, remedy: str = "", sign: str = "silent") -> None:
+    def __init__(
+        self,
+        node: str,
+        reason: str,
+        *,
+        remedy: str = "",
+        sign: str = "silent",
+        sent: bool = True,
+        status: int = 0,
+    ) -> None:
         super().__init__(node, reason, remedy=remedy)
         self.sign = sign
+        self.sent = sent
+        self.status = status
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether a request went out and nothing tells what became of it."""
+        return self.sent and not _is_no(self.status)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether something answered a definite no in the product's place."""
+        return _is_no(self.status)
 
 
 class NodeUnidentified(NodeUnreachable):
@@ -107,6 +150,11 @@ class NodeUnidentified(NodeUnreachable):
 class NodeUnauthorized(NodeError):
     """The node does not let this host make the call."""
 
+    @property
+    def is_final(self) -> bool:
+        """Always: permission has to be given first."""
+        return True
+
 
 class NodeRefused(NodeError):
     """The node answered that it will not do it.
@@ -114,12 +162,26 @@ class NodeRefused(NodeError):
     Args:
         status: HTTP status of the answer.
         code: the product's own error code, empty where there is none.
+        again: the same call may be taken at another time, whatever the code.
     """
 
-    def __init__(self, node: str, reason: str, *, status: int, code: str = "", remedy: str = "") -> None:
+    def __init__(
+        self, node: str, reason: str, *, status: int, code: str = "", remedy: str = "", again: bool = False
+    ) -> None:
         super().__init__(node, reason, remedy=remedy)
         self.status = status
         self.code = code
+        self.again = again
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it is a plain 5xx: it may come from something on the way, while the node still works."""
+        return not self.code and self.status >= _SERVER_ERROR
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the product's own code, a redirect or a 4xx says no."""
+        return not self.again and (bool(self.code) or _is_no(self.status))
 
 
 class SecretError(ReconcilerError):

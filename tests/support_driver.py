@@ -60,6 +60,7 @@ class FakeCluster(ClusterEntry):
     nodes: tuple[FakeNode, ...] = ()
     whole: bool = False
     settle: float = Field(default=0.2)
+    in_flight: float = Field(default=0.0)
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class Wish:
 
     entry: FakeCluster
     only: str = ""
+    but: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -143,6 +145,18 @@ class FakeDriver:
             raise UsageError(f"{desired.entry.name} is decided as a whole")
         return replace(desired, only=node)
 
+    def without(self, desired: Wish, nodes: frozenset[str]) -> Wish:
+        return replace(desired, but=desired.but | nodes)
+
+    def contents(self, desired: Wish) -> dict[str, str]:
+        return {node.name: node.value for node in desired.entry.nodes if node.name not in desired.but}
+
+    def aim(self, step: Step, contents: Mapping[str, str]) -> str:
+        return f"{step.action} {contents.get(step.node, '')}"
+
+    def readings(self, step: Step, observed: Observed[str]) -> dict[str, str]:
+        return {"": str(step.arguments["before"])}
+
     async def observe(self, desired: Wish, wire: Any) -> Observed[str]:
         await asyncio.sleep(0)
         return Observed({node.name: self.world.answer(node.name) for node in desired.entry.nodes})
@@ -155,7 +169,7 @@ class FakeDriver:
         unchanged = 0
         for node in entry.nodes:
             answer = observed.nodes[node.name]
-            if desired.only not in {"", node.name}:
+            if desired.only not in {"", node.name} or node.name in desired.but:
                 continue
             if isinstance(answer, Unreachable):
                 findings.append(
@@ -260,6 +274,7 @@ def _step(entry: FakeCluster, node: FakeNode, seen: str, digest: str) -> Step:
         after=tuple(f"{entry.name}/{name}/set" for name in node.after),
         waits_for_person=node.person,
         settle=entry.settle,
+        in_flight=entry.in_flight,
     )
 
 

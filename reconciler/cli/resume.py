@@ -22,7 +22,10 @@ def resume(
     host_config: HostConfigFile = None,
     no_color: NoColor = False,
 ) -> int:
-    """Let changes be made again, and say what else still stands in their way."""
+    """Let changes be made again, and say what else still stands in their way.
+
+    Nodes that nothing was sent to any more, because they never showed what they were sent, are tried anew.
+    """
     from reconciler.cli import orders  # noqa: PLC0415
     from reconciler.cli.host import read_host  # noqa: PLC0415
     from reconciler.cli.render.clean import clean  # noqa: PLC0415
@@ -40,9 +43,12 @@ def resume(
         before = orders.standing(store).suspensions
         aio.run(store.remember(cluster, facts.resumption()))
         left = orders.standing(store).suspensions
+        anew = aio.run(store.forget_attempts(cluster))
     own = [one for one in before if one.cluster == cluster]
     scope = f"cluster {clean(cluster)}" if cluster else "the whole fleet"
     terminal.say(f"Changes of {scope} are resumed.\n" if own else f"There was no suspension of {scope}.\n")
+    for node in anew:
+        terminal.say(f"Tried anew: {clean(node)}\n")
     for one in left:
         terminal.say(f"Still suspended: {clean(orders.whose(one))}: {clean(one.reason)}\n")
     return 0

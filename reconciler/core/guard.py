@@ -12,6 +12,7 @@ from reconciler.core.descent import Descent
 from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan, Revision
 from reconciler.core.policy import Override, Policy
+from reconciler.core.progress import Progress
 from reconciler.core.spec import ClusterEntry
 from reconciler.core.text import sentence
 
@@ -72,6 +73,7 @@ class Past:
         approved: digests of plans that somebody approved.
         applied: the revision that was applied last; none where none was.
         descent: how the revision of this pass stands to it.
+        progress: how far a rollout of it has come that has not ended; none where none is open.
     """
 
     nodes: int = 0
@@ -83,6 +85,7 @@ class Past:
     descent: Descent = Descent.UNKNOWN
     source: str = ""
     names: frozenset[str] = frozenset()
+    progress: Progress | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,12 @@ class Case:
         at: the present moment; without one, guards of time say nothing.
         digest: what an approval is bound to; empty where the policy asks for none.
         recalled: node -> what the store remembers of it from runs of this fleet.
+        content: fingerprint of all that the cluster is to get, without the stamp of the revision.
+        attempts: step -> fact to be written with its intent, which counts the try.
+        noted: node -> facts that the reading established, for a pass that may write.
+        stalled: nodes that nothing is sent to any more, each with the reason.
+        progress: the rollout that this plan goes on with; none where it begins one, or has none.
+        waits: whether a call may be under way, or a next try is not due yet.
     """
 
     plan: ClusterPlan
@@ -110,6 +119,18 @@ class Case:
     at: datetime | None = None
     digest: str = ""
     recalled: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    content: str = ""
+    attempts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    noted: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    stalled: Mapping[str, str] = field(default_factory=dict)
+    progress: Progress | None = None
+    waits: bool = False
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is nothing to send, and no wave whose gates can be judged now."""
+        has_open_wave = self.progress is not None and bool(self.progress.wave)
+        return not self.plan.steps and (self.waits or not has_open_wave)
 
 
 Guard = Callable[[Case], Iterable[Violation]]

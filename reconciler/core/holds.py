@@ -126,7 +126,7 @@ def standing(case: Case) -> Iterator[Violation]:
 
 def holding(case: Case) -> Iterator[Violation]:
     """What stands in the way of the plan's steps, where it has any."""
-    if case.plan.steps:
+    if not case.is_idle or case.stalled or case.waits:
         yield from standing(case)
 
 

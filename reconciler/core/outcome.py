@@ -23,7 +23,8 @@ class State(StrEnum):
     """Performed or refused by the node, and the effect does not show."""
 
     UNKNOWN = "unknown"
-    """Performed, but the nodes' answers do not tell; the next run settles it by reading."""
+    """Performed, but the nodes' answers do not tell yet, or it may still be under way; the next run settles
+    it by reading."""
 
     UNDONE = "undone"
     """Performed, and taken back because its wave failed."""
@@ -50,6 +51,9 @@ class Outcome:
         seconds: from intent to read-back.
         waiting_for_restart: fields a node asked to restart for, as JSON pointers or the node's names: the
             first ones, and behind them how many more there are.
+        sent: whether a request may have reached the node in this run.
+        refused: whether it was definitely refused, so that it had no effect and a second try is of no use.
+        killed: whether the run that sent it was killed before it read the effect: no fault of the node.
     """
 
     step: Step
@@ -57,6 +61,9 @@ class Outcome:
     reason: str = ""
     seconds: float = 0.0
     waiting_for_restart: tuple[str, ...] = ()
+    sent: bool = False
+    refused: bool = False
+    killed: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "reason", sentence(self.reason))

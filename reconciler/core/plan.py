@@ -25,6 +25,12 @@ back. So a run that is killed between call and outcome leaves no doubt about wha
 ANEW = "anew"
 """Argument of a step that rests on a person's word that all nodes of before are gone for good."""
 
+IN_FLIGHT = 300.0
+"""Seconds for which a call without an answer may still take effect, where the fleet file says nothing.
+
+No page of a product names an upper bound; a closed connection is no proof that the server stopped.
+"""
+
 
 class Effect(StrEnum):
     """What a step does to a running node or cluster."""
@@ -90,6 +96,7 @@ class Step:
         after: ids of steps that must have succeeded before.
         waits_for_person: the step is no call; it succeeds when a read shows that someone acted.
         settle: seconds within which the effect must show in the nodes' own answers.
+        in_flight: seconds after the intent for which a call without an answer may still take effect.
         wave: which wave it belongs to, counted from 1; 0 where all steps are one wave.
     """
 
@@ -109,6 +116,7 @@ class Step:
     waits_for_person: bool = False
     settle: float = 10.0
     wave: int = 0
+    in_flight: float = IN_FLIGHT
 
     def __post_init__(self) -> None:
         for name in ("reason", "risk_reason", "needs"):
@@ -117,7 +125,10 @@ class Step:
 
     def plain(self) -> dict[str, Any]:
         """The step as plain JSON with secrets masked."""
-        apart = ("inverse", "changes", "after", "arguments", *(() if self.wave else ("wave",)))
+        usual = [
+            name for name, value in (("wave", 0), ("in_flight", IN_FLIGHT)) if getattr(self, name) == value
+        ]
+        apart = ("inverse", "changes", "after", "arguments", *usual)
         return {
             **_fields(self, without=apart),
             "arguments": mask(self.arguments),

@@ -261,6 +261,23 @@ class Undoes(Protocol):
 
 
 @runtime_checkable
+class UndoesPart(Protocol):
+    """What a driver also has whose product has a way back from a step that took effect in part."""
+
+    def undo_part(
+        self, step: Step, observed: Observed[Any], payloads: Mapping[str, Payload], shown: Observed[Any]
+    ) -> tuple[Step, Mapping[str, Payload]] | None:
+        """The step that takes back what shows of `step`; none where what shows is not of it. Pure.
+
+        Args:
+            step: a step of the plan that was sent and does not show as it should.
+            observed: what the nodes showed when the plan was made.
+            payloads: those of the plan.
+            shown: what the step's nodes show now.
+        """
+
+
+@runtime_checkable
 class Stamps(Protocol):
     """What a driver also has whose nodes may tell which revision they run. All of it is pure."""
 
@@ -280,6 +297,38 @@ class Remembers(Protocol):
 
     def learnt(self, desired: Any, observed: Observed[Any]) -> Mapping[str, Mapping[str, str]]:
         """Node -> key -> value to remember of what the nodes showed; an empty value forgets."""
+
+
+@runtime_checkable
+class LeavesOut(Protocol):
+    """What a driver also has whose nodes are changed one by one, so that some can be left out. Pure."""
+
+    def without(self, desired: Any, nodes: frozenset[str]) -> Any:
+        """The same desired state, hands off these nodes."""
+
+
+@runtime_checkable
+class Repeats(Protocol):
+    """What a driver also has that tells whether a further try would be the same again. All of it is pure."""
+
+    def contents(self, desired: Any) -> Mapping[str, str]:
+        """Node -> fingerprint of what it is to get, without the stamp of the revision."""
+
+    def aim(self, step: Step, contents: Mapping[str, str]) -> str:
+        """Fingerprint of what a step is to bring about: equal where a further try would be the same.
+
+        Args:
+            step: of a plan for the desired state.
+            contents: what `contents` gave for it.
+        """
+
+    def readings(self, step: Step, observed: Observed[Any]) -> Mapping[str, str]:
+        """What shows where it is not as the step wants it: place -> short fingerprint; bounded.
+
+        Args:
+            step: of a plan.
+            observed: what the plan was made from.
+        """
 
 
 @runtime_checkable

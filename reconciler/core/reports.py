@@ -51,19 +51,24 @@ class Heard:
         self.newest = {key: report for key, report in self.newest.items() if key[1] not in kinds}
 
 
-def weighed(gate: ReportGate, given: Mapping[str, Any], heard: Heard) -> Weighed:
+def weighed(
+    gate: ReportGate, given: Mapping[str, Any], heard: Heard, silent: frozenset[str] = frozenset()
+) -> Weighed:
     """What the reports so far amount to: good, bad for good, or unclear as long as some are missing.
 
     Args:
         gate: which reports are asked for.
         given: changed node -> the version it was given; None where it has none to be told by.
         heard: the reports since the wave.
+        silent: nodes whose feedback went to an earlier run, so that a missing one says nothing.
     """
     missing = []
     for node, version in sorted(given.items()):
         for kind in _asked(gate):
             report = heard.newest.get((node, kind))
             if report is None or not _fits(report, version):
+                if kind is Kind.FEEDBACK and node in silent:
+                    continue
                 missing.append(_missing(node, kind, version, report))
             elif kind is Kind.FEEDBACK and report.status.casefold() != OK:
                 return Weighed(

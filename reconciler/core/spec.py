@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field
 
 from reconciler.core.calendar import Freeze, Suspend, Window
 from reconciler.core.forms import IPV4, IPV6
+from reconciler.core.plan import IN_FLIGHT
 from reconciler.core.rollout import Rollout
 from reconciler.core.strict import Number, Strict, Whole
 
@@ -55,6 +56,11 @@ class Timeouts(Strict):
     read: Seconds = Field(default=10, validate_default=True, description="For one whole answer of one node.")
     settle: Seconds = Field(
         default=30, validate_default=True, description="For a change to show in the node's own answers."
+    )
+    in_flight: Seconds = Field(
+        default=IN_FLIGHT,
+        validate_default=True,
+        description="For a call without an answer to take effect; nothing is sent to the node meanwhile.",
     )
 
 

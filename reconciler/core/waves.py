@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
-from itertools import chain, repeat
+from itertools import chain, islice, repeat
 
 from reconciler.core.order import Cycle, ordered
 from reconciler.core.plan import ClusterPlan, Effect, Step
+from reconciler.core.progress import Progress
 from reconciler.core.rollout import Rollout
 from reconciler.core.spec import ClusterEntry
 from reconciler.core.strict import amount_of
 
 
-def waves(plan: ClusterPlan, entry: ClusterEntry, rollout: Rollout) -> tuple[tuple[str, ...], ...]:
+def waves(
+    plan: ClusterPlan, entry: ClusterEntry, rollout: Rollout, progress: Progress | None = None
+) -> tuple[tuple[str, ...], ...]:
     """Ids of the plan's steps, wave by wave.
 
     All steps of a node are in one wave; a step that changes the membership is a wave by itself. No step
@@ -23,28 +27,44 @@ def waves(plan: ClusterPlan, entry: ClusterEntry, rollout: Rollout) -> tuple[tup
         plan: the steps, in an order that respects `after`.
         entry: tells the failure domain of each node.
         rollout: how large the waves are; shares are of the nodes that the plan changes.
+        progress: of a rollout that has begun. Where a wave of it is open, what is left of that wave comes
+            first, and may be nothing.
     """
     groups, before = _units(plan.steps)
-    total = len({step.node for step in plan.steps})
+    total = progress.total if progress else len({step.node for step in plan.steps})
     domain = {node.name: node.domain for node in entry.members()} if rollout.by == "domain" else {}
     rest = list(groups)
-    found: list[tuple[str, ...]] = []
-    for size in _sizes(rollout, total):
+    found: list[set[str]] = []
+    if progress and progress.wave:
+        found.append(_left(rest, groups, before, frozenset(progress.wave)))
+        rest = [unit for unit in rest if unit not in found[0]]
+    for size in islice(_sizes(rollout, total), progress.number if progress else 0, None):
         if not rest:
             break
         wave = _filled(rest, groups, before, domain, size)
         rest = [unit for unit in rest if unit not in wave]
-        names = {step.id for unit in wave for step in groups[unit]}
-        found.append(tuple(step.id for step in plan.steps if step.id in names))
-    return tuple(found)
+        found.append(wave)
+    names = [{step.id for unit in wave for step in groups[unit]} for wave in found]
+    return tuple(tuple(step.id for step in plan.steps if step.id in ids) for ids in names)
 
 
-def staged(plan: ClusterPlan, entry: ClusterEntry, rollout: Rollout | None) -> ClusterPlan:
-    """The plan with its steps wave by wave, each with its wave's number; unchanged where there is but one."""
-    found = waves(plan, entry, rollout) if rollout else ()
-    if len(found) <= 1:
+def staged(
+    plan: ClusterPlan, entry: ClusterEntry, rollout: Rollout | None, progress: Progress | None = None
+) -> ClusterPlan:
+    """The plan with its steps wave by wave, each with its wave's number; unchanged where there is but one.
+
+    Args:
+        plan: the steps, in an order that respects `after`.
+        entry: the cluster.
+        rollout: how large the waves are; none for no waves.
+        progress: of the same rollout, where an earlier run has begun it: its open wave comes first, and
+            the numbers go on from there.
+    """
+    found = waves(plan, entry, rollout, progress) if rollout else ()
+    if len(found) <= 1 and progress is None:
         return plan
-    wave = {name: number for number, names in enumerate(found, 1) for name in names}
+    first = 1 if progress is None else progress.number + (not progress.wave)
+    wave = {name: number for number, names in enumerate(found, first) for name in names}
     steps = sorted((replace(step, wave=wave[step.id]) for step in plan.steps), key=lambda step: step.wave)
     return replace(plan, steps=tuple(steps))
 
@@ -53,6 +73,23 @@ def parted(steps: Sequence[Step]) -> tuple[tuple[Step, ...], ...]:
     """Steps that were staged, wave by wave; one wave where they were not."""
     numbers = sorted({step.wave for step in steps})
     return tuple(tuple(step for step in steps if step.wave == number) for number in numbers)
+
+
+def _left(
+    units: Sequence[str],
+    groups: Mapping[str, Sequence[Step]],
+    before: Mapping[str, Sequence[str]],
+    wave: AbstractSet[str],
+) -> set[str]:
+    """The units of an open wave, but for those that now come after something outside of it."""
+    left = set(units)
+    found: set[str] = set()
+    for unit in units:
+        if wave.isdisjoint(step.id for step in groups[unit]):
+            continue
+        if all(name in found or name not in left for name in before[unit]):
+            found.add(unit)
+    return found
 
 
 def _sizes(rollout: Rollout, total: int) -> Iterator[int]:

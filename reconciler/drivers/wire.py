@@ -99,7 +99,14 @@ class HttpWire:
             NodeUnreachable: no answer, or not a whole one, or one above the size limit; `NodeUnidentified`
                 where what listens does not speak HTTP, or TLS, or has not the host's certificate.
         """
-        from aiohttp import ClientError, ClientTimeout  # noqa: PLC0415  (heavy: loaded with the first call)
+        from aiohttp import (  # noqa: PLC0415  (heavy: loaded with the first call)
+            ClientConnectorError,
+            ClientError,
+            ClientTimeout,
+            ConnectionTimeoutError,
+        )
+
+        unconnected = (ClientConnectorError, ConnectionTimeoutError)
 
         own = method.upper() not in {"GET", "HEAD"} or _wants_own(headers)
         bounds = ClientTimeout(total=timeout, sock_connect=connect or None)
@@ -122,9 +129,13 @@ class HttpWire:
                     body = await self._body(response, node)
                     return Answer(response.status, _lower(response.headers), body)
             except (ClientError, OSError, ValueError) as error:
-                words = reason(error, timeout=timeout, connect=connect)
+                # a connection that never came about carried no request; whatever else fails may have
+                words, sent = (
+                    reason(error, timeout=timeout, connect=connect),
+                    not isinstance(error, unconnected),
+                )
                 failure = NodeUnidentified if speaks_otherwise(error) else NodeUnreachable
-                raise failure(node, words, sign=sign(error)) from error
+                raise failure(node, words, sign=sign(error), sent=sent) from error
             finally:
                 if pool:
                     await self._leave(pool)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 
+from reconciler.core import progress
 from reconciler.core.descent import BACK
 from reconciler.core.guard import Case
 from reconciler.core.observation import Present
@@ -45,7 +46,9 @@ def learnt(survey: Survey, outcomes: Iterable[Outcome]) -> dict[str, Facts]:
     for outcome in outcomes:
         ended.setdefault(outcome.step.cluster, []).append(outcome)
     known = {
-        case.plan.cluster: _of_cluster(survey, case, ended.get(case.plan.cluster, []))
+        case.plan.cluster: _with_notes(
+            _of_cluster(survey, case, ended.get(case.plan.cluster, [])), _noted(survey, case)
+        )
         for case in survey.cases
     }
     return {**known, **forgotten(survey)}
@@ -62,6 +65,16 @@ def withdrawn(survey: Survey) -> dict[str, Facts]:
         }
         for case in survey.cases
     }
+
+
+def _noted(survey: Survey, case: Case) -> Facts:
+    """What the reading established of tries, and that a rollout of other content is over."""
+    over = case.past.progress and case.past.progress.content != case.content and not survey.node
+    return {**case.noted, **({"": {progress.FACT: ""}} if over and case.is_idle else {})}
+
+
+def _with_notes(facts: Facts, noted: Facts) -> Facts:
+    return {node: {**facts.get(node, {}), **noted.get(node, {})} for node in (*facts, *noted)}
 
 
 def _moved(survey: Survey, case: Case, outcomes: list[Outcome]) -> bool:

@@ -97,7 +97,8 @@ async def apply(
         wanted = survey.fleet.feedback is not None
         ledger = Ledger(journal, courier, listener, occasion.clock, wanted)
         run = _Run(survey, drivers, wire, ledger, stop or asyncio.Event(), occasion)
-        report = Report("", survey.plan) if survey.plan.empty else await run.whole()
+        idle = all(case.is_idle for case in survey.cases)
+        report = Report("", survey.plan) if idle else await run.whole()
         for cluster, facts in learnt(survey, report.outcomes).items():
             await journal.remember(cluster, facts)
         for cluster, facts in withdrawn(survey).items():
@@ -120,7 +121,7 @@ class _Run:
     async def whole(self) -> Report:
         """Lock, settle, write the run down, perform its steps and write down how it ended."""
         plan, journal = self.survey.plan, self.ledger.journal
-        cases = [case for case in self.survey.cases if case.plan.steps]
+        cases = [case for case in self.survey.cases if not case.is_idle]
         async with AsyncExitStack() as locks:
             held, busy = await self._lock([case.plan for case in cases], locks)
             feedback, clock = self.survey.fleet.feedback, self.occasion.clock
@@ -128,7 +129,8 @@ class _Run:
             await unless(self.stop, settling.settle(held.keys()))
             cases = [case for case in cases if case.plan.cluster in held]
             hearings = [await locks.enter_async_context(self._hearing(case)) for case in cases]
-            record = await self.ledger.begin(self.occasion.trigger, plan, self.survey.stale)
+            tries = {step: facts for case in cases for step, facts in case.attempts.items()}
+            record = await self.ledger.begin(self.occasion.trigger, plan, self.survey.stale, tries)
             for cluster in plan.clusters:
                 if cluster.cluster in busy:
                     await record.skip([(step, busy[cluster.cluster]) for step in cluster.steps])
@@ -171,7 +173,8 @@ class _Run:
     ) -> tuple[Finding, ...]:
         """Perform the steps of one cluster; gives what stopped its rollout, if anything did."""
         plan, rollout = case.plan, case.conduct.rollout
-        bench = Bench(self.drivers[plan.kind], self.wire, plan.payloads, record.intend, self.stop)
+        driver, clock = self.drivers[plan.kind], self.occasion.clock
+        bench = Bench(driver, self.wire, plan.payloads, record.intend, self.stop, clock)
 
         async def take_up(step: Step) -> State:
             return await record.take_up(step, bench)

@@ -40,15 +40,23 @@ class Hearing:
         """The wave was performed: heartbeats count from now on; a feedback may have come already."""
         self.heard.forget(Kind.HEARTBEAT)
 
-    async def judge(self, done: tuple[Step, ...], stop: asyncio.Event) -> Weighed:
-        """What the changed nodes report; those that are silent are waited for, as long as the gate says."""
+    async def judge(
+        self, done: tuple[Step, ...], stop: asyncio.Event, silent: frozenset[str] = frozenset()
+    ) -> Weighed:
+        """What the changed nodes report; those that are silent are waited for, as long as the gate says.
+
+        Args:
+            done: the last steps of the changed nodes.
+            stop: ends the wait.
+            silent: nodes that sent their feedback to an earlier run.
+        """
         if not self.product:
             return Weighed(Weight.UNCLEAR, "nodes of this product send no reports")
         given = {step.node: step.arguments.get("setting_version") for step in done}
         loop = asyncio.get_running_loop()
         end = loop.time() + self.gate.within
         while True:
-            found = weighed(self.gate, given, self.heard)
+            found = weighed(self.gate, given, self.heard, silent)
             if found.weight is not Weight.UNCLEAR or stop.is_set():
                 return found
             if loop.time() >= end:

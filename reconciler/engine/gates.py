@@ -31,6 +31,23 @@ async def resting(seconds: float, stop: asyncio.Event) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class Wave:
+    """What of a wave has its effect.
+
+    Args:
+        nodes: all nodes of it that have.
+        done: the steps that this run did.
+        earlier: the steps that an earlier run did, as far as they are known.
+        soak: seconds to wait before the gates are judged.
+    """
+
+    nodes: tuple[str, ...]
+    done: tuple[Step, ...]
+    earlier: tuple[Step, ...] = ()
+    soak: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Gatekeeper:
     """Judges the waves of one cluster.
 
@@ -45,36 +62,40 @@ class Gatekeeper:
     rest: Rest
     hearing: Hearing | None = None
 
-    async def judge(self, done: Sequence[Step], touched: frozenset[str]) -> Weighed:
+    async def judge(self, wave: Wave, touched: frozenset[str]) -> Weighed:
         """Soak, then see whether all gates hold; where the run is stopped meanwhile, it is not clear.
 
         Gates only wait and read: a stop gives them up at once, wherever they are.
 
         Args:
-            done: the steps of the wave that have their effect.
-            touched: nodes that this run has changed, or tried to, so far.
+            wave: what has its effect.
+            touched: nodes that this rollout has changed, or tried to, so far.
         """
-        found = await unless(self.bench.stop, self._judge(done, touched))
+        found = await unless(self.bench.stop, self._judge(wave, touched))
         if found is None or self.bench.stop.is_set():
             return Weighed(Weight.UNCLEAR, "the run was stopped before they were judged")
         return found
 
-    async def _judge(self, done: Sequence[Step], touched: frozenset[str]) -> Weighed:
-        changed = tuple(dict.fromkeys(step.node for step in done))
+    async def _judge(self, wave: Wave, touched: frozenset[str]) -> Weighed:
         unchanged = tuple(node.name for node in self.case.entry.members() if node.name not in touched)
-        asked = (*changed, *unchanged) if self.rollout.gates.metrics else ()
+        asked = (*wave.nodes, *unchanged) if self.rollout.gates.metrics else ()
         if self.hearing is not None:
             self.hearing.performed()
         before = await self._sampled(asked)
-        await self.rest(self.rollout.soak, self.bench.stop)
-        if self.rollout.gates.read_back and (strayed := await self._strayed(done)):
+        await self.rest(wave.soak, self.bench.stop)
+        if self.rollout.gates.read_back and (strayed := await self._strayed((*wave.earlier, *wave.done))):
             return Weighed(Weight.BAD, strayed)
         if self.hearing is not None:
-            found = await self.hearing.judge(_last(done), self.bench.stop)
+            # a feedback about what an earlier run did was sent to that run, and does not come again
+            found = await self.hearing.judge(
+                _last((*wave.earlier, *wave.done)),
+                self.bench.stop,
+                silent=frozenset(step.node for step in wave.earlier),
+            )
             if found.weight is not Weight.GOOD:
                 return found
-        soaked = Soaked(before, await self._sampled(asked), self.rollout.soak)
-        compared = [weighed(gate, changed, unchanged, soaked) for gate in self.rollout.gates.metrics]
+        soaked = Soaked(before, await self._sampled(asked), wave.soak)
+        compared = [weighed(gate, wave.nodes, unchanged, soaked) for gate in self.rollout.gates.metrics]
         bad = [one for one in compared if one.weight is Weight.BAD]
         unclear = [one for one in compared if one.weight is Weight.UNCLEAR]
         return next(iter([*bad, *unclear]), GOOD)

@@ -31,14 +31,24 @@ class Journal(Outbox, Protocol):
     async def refuse(self, opening: Opening, note: str) -> str:
         """Write down a run that guards refused, with their verdicts; gives its id."""
 
-    async def intend(self, run: str, step: Step) -> None:
-        """Write down that a step is about to be performed."""
+    async def intend(self, run: str, step: Step, learnt: Mapping[str, str] | None = None) -> None:
+        """Write down that a step is about to be performed, with facts of its node that hold from then on."""
 
     async def conclude(self, run: str, endings: Sequence[Ending]) -> None:
         """Write down outcomes, with their facts and messages, all or none."""
 
     async def finish(self, run: str, exit_status: int, note: str = "") -> None:
         """Write down that a run has ended."""
+
+    async def run(self, text: str) -> RunRecord:
+        """One run by its id or the beginning of it.
+
+        Raises:
+            UsageError: no run, or several, begin so.
+        """
+
+    async def is_open(self, cluster: str) -> bool:
+        """Whether the journal has a step of a cluster that was sent and has no end, or an unknown one."""
 
     async def unsettled(self) -> Sequence[RunRecord]:
         """Runs that did not finish, or left a step unknown that no later run took up; oldest first."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
+from reconciler.core.instant import Clock
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import Payload, Step, refuse_unknown
 from reconciler.core.ports import Done, Driver, Wire
@@ -14,13 +16,12 @@ from reconciler.core.secret import scrubbed, secrets
 from reconciler.core.verdict import Standing, Verdict
 from reconciler.engine.interruption import unless
 from reconciler.engine.sight import standing, until_clear, until_done
-from reconciler.errors import NodeError, NodeRefused, NodeUnreachable, ReconcilerError, SecretError
-from reconciler.store.records import Ending
+from reconciler.errors import NodeError, NodeUnreachable, ReconcilerError, SecretError
+from reconciler.store.records import Ending, utc_now
 
 STOPPED = "the run was asked to stop before this step"
 """Reason of steps that a stop kept from starting."""
 
-_SERVER_ERROR = 500
 _NOTHING = Payload(None)
 
 
@@ -31,6 +32,7 @@ class Bench:
     Args:
         intend: writes down the intent; it is on disk when this returns.
         stop: once set, nothing more is sent.
+        clock: gives the moment of an intent, from which a call under way is counted.
     """
 
     driver: Driver[Any, Any]
@@ -38,6 +40,7 @@ class Bench:
     payloads: Mapping[str, Payload]
     intend: Callable[[Step], Awaitable[None]]
     stop: asyncio.Event
+    clock: Clock = utc_now
 
 
 async def perform(step: Step, bench: Bench) -> Ending:
@@ -46,7 +49,9 @@ async def perform(step: Step, bench: Bench) -> Ending:
     Not performed: where the effect is there already (found), where the world is not as planned
     (changed), where the nodes' answers do not tell or the run was stopped (skipped), and where a
     person has to act (waiting). Performed: done where the effect shows; failed where the nodes show
-    that it does not; unknown where they do not tell. What the call itself answered decides nothing.
+    that it does not, and no call can be under way any more; unknown where they do not tell, where nobody
+    answered for the call, and where this run was stopped before its time was over. What the call itself
+    answered never counts as the effect.
 
     Raises:
         StateError: the intent could not be written down, so nothing was sent.
@@ -64,25 +69,32 @@ async def perform(step: Step, bench: Bench) -> Ending:
     except SecretError as lacking:
         return Ending(Outcome(step, State.SKIPPED, f"nothing was sent: {lacking}"))
     now = asyncio.get_running_loop().time
-    began = now()
+    began, intended = now(), bench.clock()
     await bench.intend(step)
     done, error = await _act(step, bench)
-    seconds = 0.0 if _final(error) else step.settle
+    seconds = 0.0 if _is_over(error) else step.settle
     asked = now()
     verdict = await until_done(step, bench.driver, bench.wire, seconds=seconds, stop=bench.stop)
-    state = _state(verdict, cut=bench.stop.is_set() and now() - asked < seconds)
+    interrupted = bench.stop.is_set() and now() - asked < seconds
+    lasts = _lasts(step, error, asked - began, interrupted=interrupted)
+    until = intended + timedelta(seconds=lasts) if lasts > now() - began else None
+    state = _state(verdict, is_open=until is not None)
     known = _clear_texts(payload)
+    outcome = Outcome(
+        step,
+        state,
+        scrubbed(_reason(state, verdict, error, done), known),
+        round(now() - began, 3),
+        done.waiting_for_restart if done else (),
+        sent=not _is_unsent(error),
+        refused=isinstance(error, NodeError) and error.is_final,
+    )
     return Ending(
-        Outcome(
-            step,
-            state,
-            scrubbed(_reason(state, verdict, error, done), known),
-            round(now() - began, 3),
-            done.waiting_for_restart if done else (),
-        ),
+        outcome,
         answer=scrubbed(done.words if done else str(error), known),
         facts=done.facts if done else {},
         spent=done.spent if done else {},
+        until=until if state is State.UNKNOWN else None,
     )
 
 
@@ -106,15 +118,27 @@ async def _act(step: Step, bench: Bench) -> tuple[Done | None, ReconcilerError |
         return None, error
 
 
-def _final(error: ReconcilerError | None) -> bool:
-    """Whether an error says that no effect is on its way, so that one look is enough.
+def _is_unsent(error: ReconcilerError | None) -> bool:
+    """Whether a call failed before anything could reach the node."""
+    if isinstance(error, NodeUnreachable):
+        return not error.sent
+    return error is not None and not isinstance(error, NodeError)
 
-    No answer says nothing; nor does a plain 5xx, which may come from something between us and the
-    node, unless it carries the product's own code.
+
+def _is_over(error: ReconcilerError | None) -> bool:
+    """Whether an error says that no effect is on its way, so that one look is enough."""
+    return error is not None and not (isinstance(error, NodeError) and error.is_lost)
+
+
+def _lasts(step: Step, error: ReconcilerError | None, took: float, *, interrupted: bool) -> float:
+    """Seconds after the intent for which the call may still take effect, given how it was answered.
+
+    A call that nobody answered for may be under way long after its connection was closed. One that was
+    answered has the time to settle, which is over unless this run was stopped in the midst of it.
     """
-    if isinstance(error, NodeRefused):
-        return bool(error.code) or error.status < _SERVER_ERROR
-    return error is not None and not isinstance(error, NodeUnreachable)
+    if isinstance(error, NodeError) and error.is_lost:
+        return max(step.in_flight, took + step.settle)
+    return took + step.settle if interrupted and not _is_over(error) else 0.0
 
 
 def _unperformed(step: Step, verdict: Verdict) -> Outcome:
@@ -130,10 +154,10 @@ def _unperformed(step: Step, verdict: Verdict) -> Outcome:
             return Outcome(step, State.WAITING, reason or step.needs)
 
 
-def _state(verdict: Verdict, *, cut: bool) -> State:
+def _state(verdict: Verdict, *, is_open: bool) -> State:
     if verdict.standing is Standing.DONE:
         return State.DONE
-    return State.UNKNOWN if cut or verdict.standing is Standing.UNKNOWN else State.FAILED
+    return State.UNKNOWN if is_open or verdict.standing is Standing.UNKNOWN else State.FAILED
 
 
 def _reason(state: State, verdict: Verdict, error: ReconcilerError | None, done: Done | None) -> str:

@@ -31,10 +31,23 @@ class Ledger:
     clock: Clock
     wanted: bool
 
-    async def begin(self, trigger: str, plan: Plan, stale: Mapping[str, str] | None = None) -> Record:
-        """Write down a new run with all its steps open; `stale` ones must not be performed."""
+    async def begin(
+        self,
+        trigger: str,
+        plan: Plan,
+        stale: Mapping[str, str] | None = None,
+        attempts: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> Record:
+        """Write down a new run with all its steps open.
+
+        Args:
+            trigger: what asked for it.
+            plan: what it is going to do.
+            stale: step -> why it must not be performed.
+            attempts: step -> facts of its node to be written with its intent.
+        """
         run = await self.journal.begin(Opening(trigger, plan))
-        return Record(self, run, plan.revision, stale or {})
+        return Record(self, run, plan.revision, stale or {}, attempts or {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +58,12 @@ class Record:
     run: str
     revision: Revision
     stale: Mapping[str, str] = field(default_factory=dict)
+    attempts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
 
     async def intend(self, step: Step) -> None:
         """Write down that a step is about to be performed."""
-        await self.ledger.journal.intend(self.run, step)
+        await self.ledger.journal.intend(self.run, step, self.attempts.get(step.id))
 
     async def take_up(self, step: Step, bench: Bench) -> State:
         """Perform one step and write down how it ended."""

@@ -58,6 +58,14 @@ async def resume(
     return tuple(settled)
 
 
+async def has_open_steps(journal: Journal, cluster: str) -> bool:
+    """Whether a step of a cluster was sent and its end is not known."""
+    if not await journal.is_open(cluster):
+        return False
+    left = await journal.unsettled()
+    return any(entry.step.cluster == cluster and _open(entry) for record in left for entry in record.entries)
+
+
 class Settling:
     """Settles steps of clusters whose locks the caller holds."""
 
@@ -80,8 +88,17 @@ class Settling:
             news = [
                 letters.enclose(
                     Ending(
-                        Outcome(entry.step, state, reason, entry.seconds, entry.waiting_for_restart),
+                        Outcome(
+                            entry.step,
+                            state,
+                            reason,
+                            entry.seconds,
+                            entry.waiting_for_restart,
+                            sent=entry.intended is not None,
+                            killed=entry.state is None,
+                        ),
                         answer=entry.answer,
+                        until=entry.until if state is State.UNKNOWN else None,
                     )
                 )
                 for entry, (state, reason) in zip(entries, found, strict=True)
@@ -109,9 +126,13 @@ class Settling:
         match verdict.standing:
             case Standing.DONE:
                 return State.DONE, f"settled by reading, its effect shows{why}"
-            case Standing.READY:
+            case Standing.READY if not self._under_way(entry):
                 return State.FAILED, f"settled by reading, it was not done{why}"
         return State.UNKNOWN, f"whether it took effect is not known{why}"
+
+    def _under_way(self, entry: Entry) -> bool:
+        """Whether the call may still take effect: then an old setting shows nothing."""
+        return entry.until is not None and self._clock() < entry.until
 
 
 def _open(entry: Entry) -> bool:

@@ -5,27 +5,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from reconciler import __version__
+from reconciler.core import progress
 from reconciler.core.guard import Violation, judged, verdicts
 from reconciler.core.health import Weighed, Weight
 from reconciler.core.holds import held
+from reconciler.core.instant import moment, stamp
 from reconciler.core.outcome import SUCCESSES, State
 from reconciler.core.plan import Finding, Step
 from reconciler.core.policy import Override
 from reconciler.core.problem import Severity
+from reconciler.core.progress import Progress
 from reconciler.core.waves import parted
-from reconciler.engine.gates import Gatekeeper
+from reconciler.engine.gates import Gatekeeper, Wave
 from reconciler.engine.perform import STOPPED
 from reconciler.engine.record import Record
 from reconciler.engine.schedule import Course
 from reconciler.engine.undo import undo
+from reconciler.errors import UsageError
 from reconciler.store import orders
 
-_BAD = frozenset({State.FAILED, State.UNKNOWN})
+_RUNS = 10
+"""Runs of an open wave that are remembered."""
 
 
 @dataclass(slots=True)
 class Rolling:
     """The rollout of one cluster's plan, under the cluster's lock.
+
+    How far it has come is written down before a wave begins and once it has passed, so that a run that was
+    stopped or killed, or a newer revision with the same content, goes on with the same wave and its gates.
 
     Args:
         overrides: set aside what would hold up a further wave.
@@ -34,24 +43,87 @@ class Rolling:
     keeper: Gatekeeper
     record: Record
     overrides: Sequence[Override]
+    _progress: Progress = field(init=False)
     _findings: list[Finding] = field(init=False, default_factory=list)
 
     async def run(self) -> tuple[Finding, ...]:
         """Perform the plan's waves; gives what stopped them, if anything did."""
-        waves = parted(self.keeper.case.plan.steps)
+        case = self.keeper.case
+        self._progress = case.progress or Progress(
+            case.content, number=0, total=len({step.node for step in case.plan.steps})
+        )
+        failed = sorted(self._progress.nodes & case.stalled.keys())
+        if failed:
+            bad = Weighed(Weight.BAD, f"{failed[0]}: {case.stalled[failed[0]]}")
+            await self._reject(self._progress.number, [], await self._earlier(), bad)
+            return tuple(self._findings)
+        waves = self._waves()
         behind: frozenset[str] = frozenset()
-        for number, steps in enumerate(waves, 1):
-            why = await self._held(number) if behind else ""
+        for place, (number, steps) in enumerate(waves):
+            why = await self._held(number) if place else ""
+            earlier = await self._earlier() if number == self._progress.number else []
+            if not why:
+                await self._begin(number, steps)
+                await self._perform(steps, behind)
+                why = await self._stopped(number, steps, earlier)
             if why:
-                await self._skip(waves[number - 1 :], why)
-                break
-            await self._perform(steps, behind)
-            why = await self._stopped(number, steps, behind)
-            if why:
-                await self._skip(waves[number:], why)
-                break
+                await self._skip([steps for _, steps in waves[place + bool(self._is_taken(steps)) :]], why)
+                return tuple(self._findings)
             behind |= {step.id for step in steps}
+        await self._remember("")
         return tuple(self._findings)
+
+    def _waves(self) -> list[tuple[int, tuple[Step, ...]]]:
+        """The waves by number; the open one is the first, with whatever steps of it are left."""
+        steps = self.keeper.case.plan.steps
+        first = self._progress.number + (not self._progress.wave)
+        waves = [(max(wave[0].wave, first), wave) for wave in parted(steps)]
+        if self._progress.wave and (not waves or waves[0][0] != first):
+            waves.insert(0, (first, ()))
+        return waves
+
+    def _is_taken(self, steps: Sequence[Step]) -> bool:
+        """Whether all of these steps have their end already."""
+        return all(step.id in self.record.outcomes for step in steps)
+
+    async def _begin(self, number: int, steps: Sequence[Step]) -> None:
+        """Write down which wave is open, before anything of it is sent."""
+        before, run = self._progress, self.record.run
+        is_open = number == before.number
+        names = before.wave if is_open else ()
+        runs = (*(one for one in before.runs if one != run), run) if is_open else (run,)
+        self._progress = replace(
+            before,
+            number=number,
+            wave=tuple(dict.fromkeys((*names, *(step.id for step in steps)))),
+            runs=runs[-_RUNS:],
+            performed="" if steps else before.performed,
+        )
+        await self._remember(self._progress.plain())
+
+    async def _remember(self, text: str) -> None:
+        journal, cluster = self.record.ledger.journal, self.keeper.case.plan.cluster
+        if text or self.keeper.case.past.progress or self._progress.number:
+            await journal.remember(cluster, {"": {progress.FACT: text}})
+
+    async def _earlier(self) -> list[Step]:
+        """The steps of the open wave that an earlier run did, and that are not to be done again."""
+        if not self._progress.wave:
+            return []
+        again = {step.id for step in self.keeper.case.plan.steps}
+        found: dict[str, Step] = {}
+        for run in self._progress.runs:
+            try:
+                record = await self.record.ledger.journal.run(run)
+            except UsageError:  # the history has let it go
+                continue
+            if record.plan.program != __version__:
+                continue
+            for entry in record.entries:
+                step = entry.step
+                if step.id in self._progress.wave and step.id not in again and entry.state in SUCCESSES:
+                    found[step.id] = step
+        return list(found.values())
 
     async def _perform(self, steps: tuple[Step, ...], behind: frozenset[str]) -> None:
         bench, record = self.keeper.bench, self.record
@@ -75,35 +147,65 @@ class Rolling:
         self._findings.append(_held(standing[0], number))
         return f"wave {number} was not begun: {standing[0].message}"
 
-    async def _stopped(self, number: int, steps: Sequence[Step], behind: frozenset[str]) -> str:
-        """Why nothing may follow this wave, all consequences drawn; empty where it passed."""
+    async def _stopped(self, number: int, steps: Sequence[Step], earlier: Sequence[Step]) -> str:
+        """Why nothing may follow this wave, all consequences drawn; empty where it passed.
+
+        A step whose end is unknown fails nothing: a later run settles it by reading and goes on here.
+        """
         outcomes = self.record.outcomes
-        failed = [outcomes[step.id] for step in steps if outcomes[step.id].state in _BAD]
+        failed = [outcomes[step.id] for step in steps if outcomes[step.id].state is State.FAILED]
         done = [step for step in steps if outcomes[step.id].state in SUCCESSES]
+        unknown = [step for step in steps if outcomes[step.id].state is State.UNKNOWN]
         if failed:
             weighed = Weighed(Weight.BAD, f"{failed[0].step.id}: {failed[0].reason}")
-        elif done:
-            cluster, soak = self.keeper.case.plan.cluster, self.keeper.rollout.soak
-            self.record.ledger.listener.soaking(cluster, number, soak)
-            nodes = {step.node for step in self.keeper.case.plan.steps if step.id in behind}
-            weighed = await self.keeper.judge(done, frozenset(nodes | {step.node for step in steps}))
+        elif unknown and not self.keeper.bench.stop.is_set():
+            return self._incomplete(number, f": it is not known yet whether {unknown[0].id} took effect")
         else:
-            weighed = Weighed(Weight.GOOD)
+            weighed = await self._weighed(number, done, earlier)
         if self.keeper.bench.stop.is_set() and weighed.weight is not Weight.BAD:
             return STOPPED
         if weighed.weight is not Weight.GOOD:
-            return await self._reject(number, steps, weighed)
+            return await self._reject(number, steps, earlier, weighed)
         if len(done) < len(steps):
             return self._incomplete(number)
+        nodes = sorted(self._progress.nodes)
+        passed = tuple(dict.fromkeys((*self._progress.passed, *nodes)))
+        self._progress = replace(self._progress, wave=(), passed=passed, runs=(), performed="")
+        await self._remember(self._progress.plain())
         return ""
 
-    async def _reject(self, number: int, steps: Sequence[Step], weighed: Weighed) -> str:
+    async def _weighed(self, number: int, done: Sequence[Step], earlier: Sequence[Step]) -> Weighed:
+        """What the gates come to for the nodes that have their effect; good where there is none.
+
+        A soak that another run began is not begun anew, unless a gate compares how metrics grow in it.
+        """
+        case, rollout, clock = self.keeper.case, self.keeper.rollout, self.keeper.bench.clock
+        again = {step.node for step in case.plan.steps}
+        changed = tuple(
+            dict.fromkeys([*sorted(self._progress.nodes - again), *(step.node for step in (*earlier, *done))])
+        )
+        if not changed:
+            return Weighed(Weight.GOOD)
+        soak = rollout.soak
+        if not self._progress.performed:
+            self._progress = replace(self._progress, performed=stamp(clock()))
+            await self._remember(self._progress.plain())
+        elif not any(gate.compare == "rate" for gate in rollout.gates.metrics):
+            soak = max(0.0, soak - (clock() - moment(self._progress.performed)).total_seconds())
+        self.record.ledger.listener.soaking(case.plan.cluster, number, soak)
+        wave = Wave(changed, tuple(done), tuple(earlier), soak)
+        return await self.keeper.judge(wave, frozenset((*self._progress.passed, *self._progress.nodes)))
+
+    async def _reject(
+        self, number: int, steps: Sequence[Step], earlier: Sequence[Step], weighed: Weighed
+    ) -> str:
         """Remember the revision before anything is undone: a run that is killed here must not go on anew."""
         plan, revision = self.keeper.case.plan, self.record.revision
         bad = weighed.weight is Weight.BAD
         why = f"wave {number} {'failed its gates' if bad else 'could not be judged'}: {weighed.reason}"
-        rejection = orders.rejection(revision.id, revision.short, why)
-        await self.record.ledger.journal.remember(plan.cluster, rejection)
+        facts = orders.rejection(revision.id, revision.short, why)
+        self._progress = replace(self._progress, wave=(), runs=())
+        await self.record.ledger.journal.remember(plan.cluster, {"": {**facts[""], progress.FACT: ""}})
         self._findings.append(
             Finding(
                 Severity.ERROR,
@@ -114,13 +216,13 @@ class Rolling:
             )
         )
         if bad and self.keeper.rollout.on_failure == "return":
-            done = [step for step in steps if self.record.outcomes[step.id].state is State.DONE]
-            self._findings += await undo(done, self.keeper.case, self.keeper.bench, self.record)
+            wave = [outcome for step in steps if (outcome := self.record.outcomes.get(step.id))]
+            self._findings += await undo(wave, earlier, self.keeper.case, self.keeper.bench, self.record)
         return f"nothing follows: {why}"
 
-    def _incomplete(self, number: int) -> str:
+    def _incomplete(self, number: int, because: str = "") -> str:
         cluster = self.keeper.case.plan.cluster
-        why = f"wave {number} did not come to its end"
+        why = f"wave {number} did not come to its end{because}"
         self._findings.append(
             Finding(
                 Severity.WARNING,

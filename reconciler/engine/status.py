@@ -23,6 +23,7 @@ from reconciler.core.plan import Finding, Revision, Step
 from reconciler.core.problem import Severity
 from reconciler.engine.survey import Survey
 from reconciler.engine.vanished import CODE as GONE
+from reconciler.engine.withheld import IN_FLIGHT, LATER, STALLED
 from reconciler.store.orders import Orders, Request
 from reconciler.store.records import Applied, RunLine
 
@@ -35,6 +36,10 @@ class NodeState(StrEnum):
 
     AS_DESIRED = "as desired"
     DIFFERS = "differs"
+    STALLED = "stalled"
+    """It never shows what it was sent, and nothing is sent any more."""
+    WAITS = "waits for a retry"
+    """What it was sent does not show, or may be under way; it is tried again later."""
     RESTART = "waits for restart"
     PERSON = "waits for a person"
     DOUBTFUL = "doubtful"
@@ -177,6 +182,10 @@ def _answered(steps: list[Step], said: list[Finding]) -> tuple[NodeState, str]:
     if steps:
         person = all(step.waits_for_person for step in steps)
         return NodeState.PERSON if person else NodeState.DIFFERS, steps[0].reason
+    kept_back = {STALLED: NodeState.STALLED, LATER: NodeState.WAITS, IN_FLIGHT: NodeState.WAITS}
+    for finding in said:
+        if finding.code in kept_back:
+            return kept_back[finding.code], finding.message
     restart = [finding for finding in said if finding.code == RESTART]
     doubts = [finding for finding in said if finding.severity is not Severity.NOTE]
     if doubts:

@@ -17,13 +17,15 @@ from reconciler.core.plan import Finding, Plan
 from reconciler.core.policy import Override
 from reconciler.core.ports import Desk, Driver, Stamps, Wire
 from reconciler.core.prior import Prior
-from reconciler.core.problem import Problem
+from reconciler.core.problem import Problem, Severity
+from reconciler.core.progress import Progress
 from reconciler.core.waves import staged
 from reconciler.desired.overrides import expired
 from reconciler.engine.foreign import foreign
 from reconciler.engine.listener import SILENT, Listener
 from reconciler.engine.together import together
 from reconciler.engine.vanished import vanished
+from reconciler.engine.withheld import WAITING, content_of, withheld
 from reconciler.errors import InputError, UsageError
 from reconciler.store.records import Memory
 
@@ -91,6 +93,7 @@ class _Aim:
     driver: Driver[Any, Any]
     desired: Any
     node: str = ""
+    content: str = ""
 
 
 async def survey(
@@ -159,7 +162,8 @@ def _desired(fleet: Fleet, drivers: Drivers, memory: Memory) -> list[_Aim]:
         recalled = memory.recalled(fleet.revision.source, desk.entry.name)
         known = replace(desk, recalled=recalled, prior=memory.prior.get(desk.entry.name, Prior()))
         try:
-            aims.append(_Aim(known, driver, driver.desire(known)))
+            desired = driver.desire(known)
+            aims.append(_Aim(known, driver, desired, content=content_of(driver, desired)))
         except InputError as error:
             problems += error.problems
     if problems:
@@ -175,16 +179,37 @@ async def _case(fleet: Fleet, aim: _Aim, wire: Wire, memory: Memory, listener: L
     policy, conduct = fleet.policy(entry.name), fleet.conduct(entry.name)
     desired, strange = _hands_off(fleet, aim, observed, memory)
     planned = aim.driver.plan(desired, observed)
-    planned = replace(planned, findings=(*planned.findings, *strange)) if strange else planned
-    plan = staged(planned, entry, conduct.rollout)
+    past, rollout = _past(memory, entry.name), conduct.rollout
+    kept = withheld(
+        planned,
+        desired,
+        observed,
+        aim.driver,
+        memory=memory,
+        source=fleet.revision.source,
+        content=aim.content,
+        in_waves=rollout is not None,
+        only=aim.node,
+    )
+    planned = replace(kept.plan, findings=(*kept.plan.findings, *strange)) if strange else kept.plan
+    progress = _continued(past.progress, aim) if rollout else None
+    plan = staged(planned, entry, rollout, progress)
+    if progress and progress.wave:
+        plan = replace(plan, findings=(*plan.findings, _open_wave(entry.name, progress)))
     return Case(
         plan=plan,
         entry=entry,
-        desired=desired,
+        desired=kept.desired,
         observed=observed,
         policy=policy,
-        past=_past(memory, entry.name),
+        past=past,
         conduct=conduct,
+        content=aim.content,
+        attempts=kept.attempts,
+        noted=kept.noted,
+        stalled=kept.stalled,
+        progress=progress,
+        waits=any(finding.code in WAITING for finding in kept.plan.findings),
         revision=fleet.revision,
         at=memory.at,
         recalled=aim.desk.recalled,
@@ -201,6 +226,21 @@ def _past(memory: Memory, cluster: str) -> Past:
     applied = (one.nodes for one in memory.prior.get(cluster, Prior()).clusters if one.applied)
     named = next(applied, None)
     return replace(past, names=frozenset(named)) if named and past.nodes and not past.names else past
+
+
+def _continued(progress: Progress | None, aim: _Aim) -> Progress | None:
+    """The rollout to go on with: of the same content, and of the whole cluster."""
+    return progress if progress and progress.content == aim.content and not aim.node else None
+
+
+def _open_wave(cluster: str, progress: Progress) -> Finding:
+    return Finding(
+        Severity.NOTE,
+        "wave-unfinished",
+        cluster,
+        f"{cluster}: wave {progress.number} of a rollout was interrupted before its gates were judged; "
+        "the next run goes on with it",
+    )
 
 
 def _hands_off(

@@ -3,76 +3,136 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from reconciler import __version__
 from reconciler.core.guard import Case
+from reconciler.core.observation import Observed
 from reconciler.core.outcome import SUCCESSES, Outcome, Report, State
-from reconciler.core.plan import ClusterPlan, Finding, Payload, Plan, Revision, Step
-from reconciler.core.ports import Undoes
+from reconciler.core.plan import Finding, Payload, Plan, Revision, Step
+from reconciler.core.ports import Driver, Undoes, UndoesPart
 from reconciler.core.problem import Severity
+from reconciler.core.verdict import Standing
 from reconciler.engine.perform import Bench
 from reconciler.engine.record import Record
 from reconciler.engine.schedule import Course
 from reconciler.store.records import Ending
 
+UNCERTAIN = "effect-uncertain"
+"""Code of the finding that a step that failed may still take effect."""
+
 TRIGGER = "undo"
 """What asks for such a run, in the history."""
 
 
-async def undo(steps: Sequence[Step], case: Case, bench: Bench, record: Record) -> tuple[Finding, ...]:
-    """Undo steps that were done, last first, whatever else is asked to stop meanwhile.
+@dataclass(slots=True)
+class _Back:
+    """The way back from a wave, in the making: the steps of it in reverse, and what has no way back."""
+
+    case: Case
+    driver: Driver[Any, Any]
+    steps: list[Step] = field(default_factory=list)
+    payloads: dict[str, Payload] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+    def take(self, step: Step, wave: Sequence[Step], shown: Observed[Any] | None = None) -> bool:
+        """Add the way back from a step; whether there is one.
+
+        Args:
+            step: what is to be taken back.
+            wave: all steps that are; a step goes back after those that came after it.
+            shown: what the step's nodes show, where it took effect in part.
+        """
+        found = self._found(step, shown)
+        if found is None:
+            return False
+        own, carried = found
+        ready = {one.id for one in self.steps}
+        after = tuple(_id(one) for one in wave if step.id in one.after and _id(one) in ready)
+        self.steps.append(replace(own, id=_id(step), after=after, changes=(), wave=0))
+        self.payloads |= carried
+        return True
+
+    def _found(self, step: Step, shown: Observed[Any] | None) -> tuple[Step, Mapping[str, Payload]] | None:
+        driver, case = self.driver, self.case
+        if shown is None:
+            if isinstance(driver, Undoes):
+                return driver.undo(step, case.observed, case.plan.payloads)
+            return None
+        if isinstance(driver, UndoesPart):
+            return driver.undo_part(step, case.observed, case.plan.payloads, shown)
+        return None
+
+
+async def undo(
+    wave: Sequence[Outcome], earlier: Sequence[Step], case: Case, bench: Bench, record: Record
+) -> tuple[Finding, ...]:
+    """Undo what a wave did, last step first, whatever else is asked to stop meanwhile.
 
     What a step's node had before is taken from the survey's observations, in memory; it is written
-    nowhere. A step that was taken back ends as undone in the run that did it.
+    nowhere. A step that failed is not without effect: its node is read, and what shows of it is taken back
+    too. A step that was taken back ends as undone in the run that did it.
 
     Args:
-        steps: done steps of one wave, in the plan's order.
+        wave: how the steps of the wave ended, in the plan's order.
+        earlier: steps of it that an earlier run did: what their nodes had before is not known any more.
         case: the cluster as it was surveyed.
         bench: what the steps were performed with; a product that has no way back undoes nothing.
         record: the run that did the steps.
 
     Returns:
-        A finding for each step that was not undone.
+        A finding for each step that was not undone, or may still take effect.
     """
-    plan, final = _planned(steps, case, bench.driver)
-    findings = [_kept(step, step.inverse.words or "the product has no way back") for step in final]
-    if not plan.steps:
-        return tuple(findings)
+    back = _Back(case, bench.driver)
+    steps = [outcome.step for outcome in wave if outcome.sent]
+    for outcome in reversed(wave):
+        if outcome.sent:
+            await _plan_back(outcome, steps, back, bench)
+    forgotten = "an earlier run sent it, and what the node had before is not kept"
+    back.findings += [_kept(step, forgotten) for step in earlier]
+    if not back.steps:
+        return tuple(back.findings)
+    plan = replace(case.plan, unchanged=0, steps=tuple(back.steps), findings=(), payloads=back.payloads)
     whole = Plan(_revision(record.revision), __version__, (plan,))
     own = await record.ledger.begin(TRIGGER, whole)
-    back = Bench(bench.driver, bench.wire, plan.payloads, own.intend, asyncio.Event())
+    way = replace(bench, payloads=plan.payloads, intend=own.intend, stop=asyncio.Event())
 
     async def take_up(step: Step) -> State:
-        return await own.take_up(step, back)
+        return await own.take_up(step, way)
 
     await Course(plan.steps, max(1, plan.concurrency), take_up, own.skip, asyncio.Event()).run()
     outcomes = tuple(own.outcomes[step.id] for step in plan.steps)
     await own.finish(Report(own.run, whole, outcomes).exit_status, f"takes back steps of run {record.run}")
     await record.conclude([_taken_back(step, own, record) for step in steps if _succeeded(own, step)])
-    findings += [_kept(step, own.outcomes[_id(step)].reason) for step in _failed(steps, own)]
-    return tuple(findings)
+    back.findings += [_kept(step, own.outcomes[_id(step)].reason) for step in _failed(steps, own)]
+    return tuple(back.findings)
 
 
-def _planned(steps: Sequence[Step], case: Case, driver: object) -> tuple[ClusterPlan, list[Step]]:
-    """The way back, last step first, and the steps that have none."""
-    made: list[Step] = []
-    payloads: dict[str, Payload] = {}
-    final: list[Step] = []
-    for step in reversed(steps):
-        found = driver.undo(step, case.observed, case.plan.payloads) if isinstance(driver, Undoes) else None
-        if found is None:
-            final.append(step)
-            continue
-        back, carried = found
-        followers = [_id(other) for other in steps if step.id in other.after]
-        ready = {one.id for one in made}
-        after = tuple(name for name in followers if name in ready)
-        made.append(replace(back, id=_id(step), after=after, changes=(), wave=0))
-        payloads |= carried
-    plan = replace(case.plan, unchanged=0, steps=tuple(made), findings=(), payloads=payloads)
-    return plan, final
+async def _plan_back(outcome: Outcome, steps: Sequence[Step], back: _Back, bench: Bench) -> None:
+    """Add the way back from one step to the plan, or a finding; a failed step by what its node shows now."""
+    step = outcome.step
+    none = step.inverse.words or "the product has no way back"
+    if outcome.state is State.DONE:
+        if not back.take(step, steps):
+            back.findings.append(_kept(step, none))
+        return
+    seen = await bench.driver.look(step, bench.wire)
+    verdict = bench.driver.judge(step, seen)
+    match verdict.standing:
+        case Standing.DONE:
+            if not back.take(step, steps):
+                back.findings.append(_kept(step, none))
+        case Standing.READY if outcome.refused:
+            return
+        case _ if outcome.state is State.UNKNOWN or verdict.standing is Standing.READY:
+            back.findings.append(_uncertain(step))  # while its call may be under way, nothing is sent
+        case Standing.CHANGED:
+            if not back.take(step, steps, seen):
+                back.findings.append(_kept(step, f"{verdict.reason}; {none}"))
+        case Standing.UNKNOWN:
+            back.findings.append(_kept(step, f"its node does not tell: {verdict.reason}"))
 
 
 def _revision(rejected: Revision) -> Revision:
@@ -97,6 +157,17 @@ def _taken_back(step: Step, own: Record, record: Record) -> Ending:
     before = record.outcomes[step.id]
     reason = f"its wave failed its gates; run {own.run} took it back"
     return Ending(Outcome(before.step, State.UNDONE, reason, before.seconds))
+
+
+def _uncertain(step: Step) -> Finding:
+    return Finding(
+        Severity.ERROR,
+        UNCERTAIN,
+        f"{step.cluster}/{step.node}",
+        f"{step.id} was sent and its effect does not show; it may still take effect on {step.node}, and "
+        "was not taken back",
+        "look at the node again in a few minutes; a later run reads it, too",
+    )
 
 
 def _kept(step: Step, why: str) -> Finding:

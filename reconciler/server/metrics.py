@@ -11,6 +11,7 @@ from prometheus_client.exposition import choose_encoder
 
 from reconciler import __version__
 from reconciler.core.observation import Observed
+from reconciler.engine.withheld import STALLED
 from reconciler.server.board import Board, ClusterStatus, SourceState
 
 BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
@@ -108,6 +109,7 @@ class Picture:
         yield self._per_cluster("nodes", "Nodes by their last answer.", "observation", _answers)
         yield self._per_cluster("violations", "Guard verdicts against the last plan.", "code", _violations)
         figures: tuple[tuple[str, str, Callable[[ClusterStatus], float]], ...] = (
+            ("stalled_nodes", "Nodes that nothing is sent to any more.", _stalled),
             ("pending_steps", "Steps planned that do not have their effect: the drift.", _pending),
             (
                 "unsettled_passes",
@@ -162,6 +164,11 @@ def _answers(status: ClusterStatus) -> dict[str, int]:
 def _violations(status: ClusterStatus) -> dict[str, int]:
     codes = [violation.code for violation in status.turn.violations] if status.turn else []
     return {code: codes.count(code) for code in codes}
+
+
+def _stalled(status: ClusterStatus) -> float:
+    findings = status.turn.findings if status.turn else ()
+    return float(sum(finding.code == STALLED for finding in findings))
 
 
 def _pending(status: ClusterStatus) -> float:

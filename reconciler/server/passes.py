@@ -18,7 +18,7 @@ from reconciler.engine.ears import Ears
 from reconciler.engine.interruption import unless
 from reconciler.engine.journal import Journal
 from reconciler.engine.refusal import refuse
-from reconciler.engine.resume import Settling, resume
+from reconciler.engine.resume import Settling, has_open_steps, resume
 from reconciler.engine.survey import Drivers, Survey, survey
 from reconciler.server.cluster import Job
 from reconciler.server.logs import Log
@@ -107,10 +107,14 @@ class Keeping:
             return await self._apply(job, found, wire)
 
     async def _settle(self, job: Job, wire: Wire) -> None:
-        """Settle this cluster's open intents, once; last, those of clusters that nobody names any more."""
-        if job.cluster in self._settled:
-            return
+        """Settle this cluster's open steps; once, those of clusters that nobody names any more.
+
+        Not at the start alone: a step that a stop, a full disk or a lost answer left open in this very
+        process is settled here, too.
+        """
         journal, drivers, feedback = self.journal, self.looking.drivers, job.fleet.feedback
+        if job.cluster in self._settled and not await has_open_steps(journal, job.cluster):
+            return
         async with journal.lock(job.cluster):
             settling = Settling(journal, drivers, wire, feedback, utc_now)
             outcomes = await settling.settle({job.cluster})
@@ -158,7 +162,7 @@ class Keeping:
             occasion=Occasion(job.trigger, ears=self._ears),
         )
         (case,) = found.cases
-        turn = _looked(found) if found.plan.empty else acted(case.plan, case.observed, report)
+        turn = acted(case.plan, case.observed, report) if report.run else _looked(found)
         return replace(turn, findings=(*turn.findings, *report.findings))
 
 

@@ -12,6 +12,7 @@ from reconciler.core.observation import Absent, Observed, Present
 from reconciler.core.outcome import SUCCESSES, Report, State
 from reconciler.core.plan import ClusterPlan, Finding
 from reconciler.core.problem import Severity
+from reconciler.engine.withheld import STALLED
 
 
 class Result(StrEnum):
@@ -22,6 +23,9 @@ class Result(StrEnum):
 
     INCOMPLETE = "incomplete"
     """Nothing to do as far as can be seen: nodes did not answer, or do not tell enough."""
+
+    STALLED = "stalled"
+    """Nothing to send: nodes never show what they were sent, and wait for a change of it or of them."""
 
     DRIFT = "drift"
     """Steps are pending and, this being a dry run, nobody takes them."""
@@ -57,7 +61,7 @@ class Result(StrEnum):
     """The program broke down in this pass; the others go on."""
 
 
-SETTLED = frozenset({Result.CONVERGED, Result.DRIFT, Result.REFUSED})
+SETTLED = frozenset({Result.CONVERGED, Result.DRIFT, Result.REFUSED, Result.STALLED})
 """After these the interval is soon enough; after the others the next pass comes sooner, with backoff."""
 
 GOOD = frozenset({Result.CONVERGED, Result.APPLIED})
@@ -108,11 +112,14 @@ def unheard(observed: Observed[Any]) -> tuple[str, ...]:
 def looked(plan: ClusterPlan, observed: Observed[Any], violations: Iterable[Violation] = ()) -> Turn:
     """The turn of a pass that stops before the first step."""
     refused, away, steps = tuple(violations), unheard(observed), len(plan.steps)
-    errors = [finding.message for finding in plan.findings if finding.severity is Severity.ERROR]
+    wrong = [finding for finding in plan.findings if finding.severity is Severity.ERROR]
+    errors = [finding.message for finding in wrong]
     if refused:
         result = Result.REFUSED
     elif steps:
         result = Result.DRIFT
+    elif wrong and all(finding.code == STALLED for finding in wrong):
+        result = Result.STALLED
     else:
         result = Result.INCOMPLETE if away or errors else Result.CONVERGED
     return Turn(

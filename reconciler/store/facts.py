@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from reconciler.core import attempts, progress
 from reconciler.core.guard import Past
 from reconciler.core.instant import moment, stamp
 from reconciler.core.plan import Revision
+from reconciler.core.progress import Progress
 from reconciler.store.orders import Orders, orders
-from reconciler.store.records import Applied, Memory
+from reconciler.store.records import Applied, Memory, UnderWay
 
 REVISION = "revision"
 """Fact of a node: the revision that it was last seen to run."""
@@ -89,6 +91,26 @@ def _learnt(connection: sqlite3.Connection) -> dict[str, dict[str, dict[str, dic
     return found
 
 
+def value(connection: sqlite3.Connection, cluster: str, node: str, key: str) -> str:
+    """One fact; empty where there is none."""
+    row = connection.execute(
+        "SELECT value FROM fact WHERE cluster = ? AND node = ? AND key = ?", (cluster, node, key)
+    ).fetchone()
+    return str(row["value"]) if row else ""
+
+
+def forget_attempts(connection: sqlite3.Connection, cluster: str) -> tuple[str, ...]:
+    """Forget the tries of a cluster, or of all; gives the nodes that had some, as `cluster/node`."""
+    where = "key LIKE ? AND ? IN ('', cluster)"
+    values = (f"{attempts.FACT}%", cluster)
+    rows = connection.execute(
+        f"SELECT DISTINCT cluster, node FROM fact WHERE {where} ORDER BY cluster, node",  # noqa: S608
+        values,
+    ).fetchall()
+    connection.execute(f"DELETE FROM fact WHERE {where}", values)  # noqa: S608
+    return tuple(f"{row['cluster']}/{row['node']}" for row in rows)
+
+
 def epoch(connection: sqlite3.Connection, cluster: str) -> int:
     """The number of a cluster's latest holder; of the empty cluster, the highest that was given; else 0."""
     row = connection.execute(
@@ -112,6 +134,7 @@ def recall(connection: sqlite3.Connection, now: datetime) -> Memory:
     names: dict[str, frozenset[str]] = {}
     sources: dict[str, str] = {}
     revisions: dict[str, Revision] = {}
+    open_rollouts: dict[str, Progress | None] = {}
     for row in connection.execute("SELECT cluster, node, key, value FROM fact"):
         if row["node"]:
             facts[row["cluster"]][row["node"]][row["key"]] = row["value"]
@@ -121,6 +144,8 @@ def recall(connection: sqlite3.Connection, now: datetime) -> Memory:
             names[row["cluster"]] = frozenset(json.loads(row["value"]))
         elif row["key"] == SOURCE:
             sources[row["cluster"]] = row["value"]
+        elif row["key"] == progress.FACT:
+            open_rollouts[row["cluster"]] = progress.load(row["value"])
         elif row["key"] == APPLIED:
             revisions[row["cluster"]] = Revision(**json.loads(row["value"]))
     changed, standing = _changed(connection, now), orders(connection)
@@ -133,8 +158,11 @@ def recall(connection: sqlite3.Connection, now: datetime) -> Memory:
                 names=names.get(cluster, frozenset()),
                 source=sources.get(cluster, ""),
                 applied=revisions.get(cluster),
+                progress=open_rollouts.get(cluster),
             )
-            for cluster in sorted((counts.keys() | changed.keys() | revisions.keys() | named) - {""})
+            for cluster in sorted(
+                (counts.keys() | changed.keys() | revisions.keys() | open_rollouts.keys() | named) - {""}
+            )
         },
         everywhere=Past(
             suspended=tuple(one for one in standing.suspensions if not one.cluster),
@@ -143,6 +171,19 @@ def recall(connection: sqlite3.Connection, now: datetime) -> Memory:
         at=now,
         acted=_acted(connection),
         learnt=_learnt(connection),
+        under_way=_under_way(connection, now),
+    )
+
+
+def _under_way(connection: sqlite3.Connection, now: datetime) -> tuple[UnderWay, ...]:
+    rows = connection.execute(
+        "SELECT step.cluster, step.node, step.id, run.id AS run, step.until FROM step"
+        " JOIN run ON run.number = step.run WHERE step.until > ?"
+        " AND (step.state IS NULL OR step.state = 'unknown') ORDER BY step.cluster, step.node, step.id",
+        (stamp(now),),
+    )
+    return tuple(
+        UnderWay(row["cluster"], row["node"], row["id"], row["run"], moment(row["until"])) for row in rows
     )
 
 

@@ -78,6 +78,16 @@ def unsettled(connection: sqlite3.Connection) -> tuple[RunRecord, ...]:
     )
 
 
+def is_open(connection: sqlite3.Connection, cluster: str) -> bool:
+    """Whether a step of a cluster was sent and has no end, or an unknown one."""
+    row = connection.execute(
+        "SELECT 1 FROM step WHERE (state IS NULL OR state = 'unknown') AND intended IS NOT NULL"
+        " AND cluster = ? LIMIT 1",
+        (cluster,),
+    ).fetchone()
+    return row is not None
+
+
 def _only(record: RunRecord, steps: AbstractSet[str]) -> RunRecord:
     return replace(record, entries=tuple(entry for entry in record.entries if entry.step.id in steps))
 
@@ -105,6 +115,7 @@ def _entry(step: plans.Step, row: sqlite3.Row) -> Entry:
         seconds=row["seconds"],
         answer=row["answer"],
         waiting_for_restart=tuple(json.loads(row["restart"])),
+        until=_moment(row["until"]),
     )
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import sqlite3
 import zlib
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 
+from reconciler.core import attempts
 from reconciler.core.instant import stamp
-from reconciler.core.outcome import State
+from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import INTENT_FACTS, USES, Plan, Step
 from reconciler.errors import Fenced, StateError
 from reconciler.store import facts
@@ -55,7 +56,15 @@ def refuse(
     return run
 
 
-def intend(connection: sqlite3.Connection, run: str, step: Step, now: datetime, epoch: int) -> None:
+def intend(
+    connection: sqlite3.Connection,
+    run: str,
+    step: Step,
+    now: datetime,
+    *,
+    epoch: int,
+    learnt: Mapping[str, str],
+) -> None:
     """Write down that a step is about to be performed.
 
     Args:
@@ -64,6 +73,7 @@ def intend(connection: sqlite3.Connection, run: str, step: Step, now: datetime, 
         step: what is performed.
         now: when.
         epoch: the holder's, of the step's cluster; 0 where nobody holds it.
+        learnt: facts of the step's node that hold from this moment on, such as one more try.
 
     Raises:
         Fenced: a later holder has begun.
@@ -79,14 +89,17 @@ def intend(connection: sqlite3.Connection, run: str, step: Step, now: datetime, 
     connection.execute("UPDATE run SET acted = 1 WHERE id = ?", (run,))
     if words := step.arguments.get(USES):
         facts.learn(connection, _fleet(connection, run), step.cluster, {step.node: words}, now)
+    until = now + timedelta(seconds=max(step.in_flight, step.settle))
     changed = connection.execute(
-        "UPDATE step SET intended = ? WHERE id = ? AND run = (SELECT number FROM run WHERE run.id = ?)",
-        (stamp(now), step.id, run),
+        "UPDATE step SET intended = ?, until = ?"
+        " WHERE id = ? AND run = (SELECT number FROM run WHERE run.id = ?)",
+        (stamp(now), stamp(until), step.id, run),
     )
     if changed.rowcount != 1:
         raise StateError(
             f"run {run} is no longer in the journal", remedy="run again; nothing was done without its record"
         )
+    facts.remember(connection, step.cluster, {step.node: learnt}, now)
 
 
 def conclude(connection: sqlite3.Connection, run: str, endings: Sequence[Ending], now: datetime) -> None:
@@ -94,8 +107,8 @@ def conclude(connection: sqlite3.Connection, run: str, endings: Sequence[Ending]
     for ending in endings:
         outcome, step = ending.outcome, ending.outcome.step
         connection.execute(
-            "UPDATE step SET ended = ?, state = ?, reason = ?, seconds = ?, answer = ?, restart = ?"
-            " WHERE id = ? AND run = (SELECT number FROM run WHERE run.id = ?)",
+            "UPDATE step SET ended = ?, state = ?, reason = ?, seconds = ?, answer = ?, restart = ?,"
+            " until = ? WHERE id = ? AND run = (SELECT number FROM run WHERE run.id = ?)",
             (
                 stamp(now),
                 outcome.state.value,
@@ -103,6 +116,7 @@ def conclude(connection: sqlite3.Connection, run: str, endings: Sequence[Ending]
                 outcome.seconds,
                 ending.answer,
                 json.dumps(outcome.waiting_for_restart),
+                stamp(ending.until) if ending.until else None,
                 step.id,
                 run,
             ),
@@ -115,6 +129,7 @@ def conclude(connection: sqlite3.Connection, run: str, endings: Sequence[Ending]
         if outcome.state is State.DONE:
             facts.learn(connection, _fleet(connection, run), step.cluster, {step.node: ending.facts}, now)
             facts.remember(connection, step.cluster, {step.node: ending.spent}, now)
+        _close_attempt(connection, outcome, _fleet(connection, run), now)
         if ending.letter is not None:
             _enqueue(connection, run, step.id, ending.letter, now)
 
@@ -123,6 +138,16 @@ def _fleet(connection: sqlite3.Connection, run: str) -> str:
     """The source that a run's desired state was read from."""
     row = connection.execute("SELECT source FROM run WHERE id = ?", (run,)).fetchone()
     return str(row["source"]) if row else ""
+
+
+def _close_attempt(connection: sqlite3.Connection, outcome: Outcome, fleet: str, now: datetime) -> None:
+    """Write down how the last try of a step ended; what has its effect needs no counting any more."""
+    step, key = outcome.step, attempts.key(outcome.step.action, fleet)
+    known = facts.value(connection, step.cluster, step.node, key)
+    if not known or outcome.state not in {State.DONE, State.FOUND, State.FAILED}:
+        return
+    left = attempts.ended(known, outcome) if outcome.state is State.FAILED else ""
+    facts.remember(connection, step.cluster, {step.node: {key: left}}, now)
 
 
 def finish(connection: sqlite3.Connection, run: str, exit_status: int, note: str, now: datetime) -> None:

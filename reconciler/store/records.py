@@ -56,12 +56,15 @@ class Ending:
         answer: the node's own words, which nobody believes.
         facts: what was learnt of the step's node, for later runs of the same fleet; an empty value forgets.
         spent: the words of the fleet file that the step used up; remembered whatever the fleet.
+        facts: what was learnt of the step's node; an empty value forgets the fact.
+        until: until when the call may still be under way; none where it is not.
     """
 
     outcome: Outcome
     answer: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
     spent: Mapping[str, str] = field(default_factory=dict)
+    until: datetime | None = None
     letter: Letter | None = None
 
     def __post_init__(self) -> None:
@@ -77,6 +80,7 @@ class Entry:
         ended: when the outcome was written; none where the run was killed, or still goes on.
         reason: why the step ended as it did.
         answer: the node's own words.
+        until: until when its call may still be under way; none where it is not.
     """
 
     step: Step
@@ -87,6 +91,7 @@ class Entry:
     seconds: float = 0.0
     answer: str = ""
     waiting_for_restart: tuple[str, ...] = ()
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +152,22 @@ class Applied:
 
 
 @dataclass(frozen=True, slots=True)
+class UnderWay:
+    """A call that may still take effect: nobody answered for it, or nobody has read its effect yet.
+
+    Args:
+        step: its id in the run's plan.
+        until: when it is over at the latest.
+    """
+
+    cluster: str
+    node: str
+    step: str
+    run: str
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """What is remembered of earlier runs, as it stood at one moment.
 
@@ -161,6 +182,7 @@ class Memory:
         prior: cluster -> what earlier revisions said of it; filled in by `engine.prior.retraced`.
         lineage: short ids of the revision of this pass and of all that it descends from; None where that
             was not asked, or is not known.
+        under_way: calls that may still take effect at `at`, sorted by cluster and node.
     """
 
     facts: Mapping[str, Mapping[str, Mapping[str, str]]] = field(default_factory=dict)
@@ -169,6 +191,7 @@ class Memory:
     at: datetime = field(default_factory=utc_now)
     acted: tuple[tuple[str, str], ...] = ()
     lineage: frozenset[str] | None = None
+    under_way: tuple[UnderWay, ...] = ()
     learnt: Mapping[str, Mapping[str, Mapping[str, Mapping[str, str]]]] = field(default_factory=dict)
     prior: Mapping[str, Prior] = field(default_factory=dict)
 

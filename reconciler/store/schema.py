@@ -78,5 +78,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (fleet, cluster, node, key)
         ) WITHOUT ROWID""",
     ),
+    (
+        # until when the call may still be under way; NULL where it is not, and in what older programs wrote
+        "ALTER TABLE step ADD COLUMN until TEXT",
+        "CREATE INDEX step_under_way ON step(until) WHERE until IS NOT NULL",
+    ),
 )
 """Statements that lead from each version of the tables to the next; never changed, only added to."""

@@ -106,14 +106,16 @@ class Store:
         """Write down a run that guards refused, with their verdicts; gives its id."""
         return await self._database.write(journalling.refuse, opening, note, self._name, self._clock())
 
-    async def intend(self, run: str, step: Step) -> None:
-        """Write down that a step is about to be performed.
+    async def intend(self, run: str, step: Step, learnt: Mapping[str, str] | None = None) -> None:
+        """Write down that a step is about to be performed, with facts of its node that hold from then on.
 
         Raises:
             Fenced: a later run has taken the cluster over; nothing was written.
         """
         epoch = self._epochs.get(step.cluster, 0)
-        await self._database.write(journalling.intend, run, step, self._clock(), epoch)
+        await self._database.write(
+            journalling.intend, run, step, self._clock(), epoch=epoch, learnt=learnt or {}
+        )
 
     async def conclude(self, run: str, endings: Sequence[Ending]) -> None:
         """Write down outcomes, with their facts and messages, all in one transaction."""
@@ -122,6 +124,10 @@ class Store:
     async def finish(self, run: str, exit_status: int, note: str = "") -> None:
         """Write down that a run has ended."""
         await self._database.write(journalling.finish, run, exit_status, note, self._clock())
+
+    async def is_open(self, cluster: str) -> bool:
+        """Whether the journal has a step of a cluster that was sent and has no end, or an unknown one."""
+        return await self._database.read(history.is_open, cluster)
 
     async def unsettled(self) -> tuple[RunRecord, ...]:
         """Runs that did not finish, or left a step unknown that no later run took up; oldest first."""
@@ -147,6 +153,14 @@ class Store:
             await self._database.write(facts.learn, fleet, cluster, learnt, self._clock())
         else:
             await self._database.write(facts.remember, cluster, learnt, self._clock())
+
+    async def forget_attempts(self, cluster: str = "") -> tuple[str, ...]:
+        """Forget what was tried for nodes, so that it is tried anew; gives them as `cluster/node`, sorted.
+
+        Args:
+            cluster: of which cluster; empty for all.
+        """
+        return await self._database.write(facts.forget_attempts, cluster)
 
     async def recall(self) -> Memory:
         """What earlier runs left: facts for the drivers and the past for the guards."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from reconciler.store.records import utc_now
 from reconciler.trials.child import Nursery
+from reconciler.trials.clock import Ahead
 from reconciler.trials.runs import Earlier, Pen, Ran, plain_prior
 from reconciler.trials.scenario import Script
 from reconciler.trials.schedule import Death, Schedule, drawn
@@ -31,6 +31,7 @@ class Apart:
         state: where its journal is.
         shots: numbers of the changes with whose arrival it is killed.
         earlier: what an earlier revision said of the nodes.
+        clock: how far ahead of the system's clock the trial is.
     """
 
     nursery: Nursery
@@ -39,6 +40,7 @@ class Apart:
     pen: Pen
     shots: frozenset[int]
     earlier: Earlier
+    clock: Ahead
     changes: int = 0
     process: int = 0
 
@@ -52,6 +54,7 @@ class Apart:
                 "deaths": deaths,
                 "writes": writes,
                 "earlier": self.earlier,
+                "ahead": self.clock.seconds,
             }
         )
         ended = await self.nursery.ended()
@@ -105,7 +108,7 @@ async def _all(stage: Stage, schedule: Schedule, told: Callable[[Verdict], None]
 async def _one(stage: Stage, schedule: Schedule, nursery: Nursery) -> Verdict:
     pen = Pen({death.write: death.after for death in schedule.deaths})
     with scratch() as folder:
-        earlier, shots = plain_prior(stage.machines), frozenset(schedule.shots)
-        apart = Apart(nursery, stage.folder, Path(folder), pen, shots, earlier)
-        trial = Trial(stage, schedule, utc_now, Path(folder), pause=0, changing=apart.changing)
+        earlier, shots, clock = plain_prior(stage.machines), frozenset(schedule.shots), Ahead()
+        apart = Apart(nursery, stage.folder, Path(folder), pen, shots, earlier, clock)
+        trial = Trial(stage, schedule, clock, Path(folder), 0, apart.changing, clock.wait)
         return await trial.play(apart, pen)

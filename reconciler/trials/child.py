@@ -17,11 +17,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Self
 
+from reconciler.core.instant import Clock
 from reconciler.desired.fleet import Fleet
 from reconciler.drivers.registry import DRIVERS
-from reconciler.store.records import utc_now
 from reconciler.store.sqlite import Store
-from reconciler.trials.clock import leaping
+from reconciler.trials.clock import Ahead, leaping
 from reconciler.trials.runs import Earlier, Mortal, Pen, Ran, one_run
 from reconciler.trials.staging import fleet_in
 
@@ -51,16 +51,16 @@ def main() -> None:
 def _run(asked: dict[str, Any], writing: int) -> None:
     """Be the reconciler once; never returns."""
     pen = Pen({int(write): after for write, after in asked["deaths"].items()}, writes=asked["writes"])
-    once = _once(_KNOWN[asked["fleet"]], Path(asked["state"]), pen, asked["earlier"])
+    once = _once(_KNOWN[asked["fleet"]], Path(asked["state"]), pen, asked["earlier"], Ahead(asked["ahead"]))
     ran = leaping(once, patience=None)
     os.write(writing, json.dumps({**asdict(ran), "writes": pen.writes}).encode())
     os._exit(0)
 
 
-async def _once(fleet: Fleet, state: Path, pen: Pen, earlier: Earlier) -> Ran:
-    with Store.open(state) as store:
+async def _once(fleet: Fleet, state: Path, pen: Pen, earlier: Earlier, clock: Clock) -> Ran:
+    with Store.open(state, clock=clock) as store:
         die = partial(os.kill, os.getpid(), signal.SIGKILL)
-        return await one_run(fleet, DRIVERS, Mortal(store, pen, die), utc_now, earlier)
+        return await one_run(fleet, DRIVERS, Mortal(store, pen, die), clock, earlier)
 
 
 def _say(value: Any) -> None:

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 from reconciler.core.ports import Answer, Wire
+from reconciler.store.records import utc_now
 
 T = TypeVar("T")
 
@@ -107,6 +108,21 @@ class Stamps:
         now = self._begin + timedelta(seconds=asyncio.get_running_loop().time())
         self._last = max(now, self._last + _TICK)
         return self._last
+
+
+class Ahead:
+    """The present moment, so many seconds ahead of the system's: for trials of processes in real time."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds = seconds
+
+    def __call__(self) -> datetime:
+        """The moment."""
+        return utc_now() + timedelta(seconds=self.seconds)
+
+    async def wait(self, seconds: float) -> None:
+        """Let the time pass at once."""
+        self.seconds += seconds
 
 
 class CountedWire:

@@ -124,7 +124,7 @@ class FaultEntry(Strict):
         return self
 
 
-DRAWN: Final = tuple(kind for kind in Kind if kind not in {Kind.STARTED, Kind.REJOINED})
+DRAWN: Final = tuple(kind for kind in Kind if kind not in {Kind.STARTED, Kind.REJOINED, Kind.WORKS})
 """What the seed draws from unless the scenario says otherwise; the others are ends of faults."""
 
 

@@ -162,7 +162,7 @@ def _blow(more: Random, cast: Cast, chance: random.Random) -> Blow:
     kinds = [kind for kind in more.kinds if joined or kind not in AMONG_NODES]
     kind = chance.choice(kinds or [Kind.CUT])
     argument: float | None = None
-    if kind in {Kind.SLOW, Kind.RESTARTED}:
+    if kind in {Kind.SLOW, Kind.WORKS, Kind.RESTARTED}:
         argument = round(chance.uniform(0, _LONGEST), 1)
     elif kind is Kind.ERROR:
         argument = chance.choice(_STATUSES)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count
@@ -28,6 +28,9 @@ from reconciler.trials.strikes import Strikes
 
 LEFT: Final = 8
 """Runs that the reconciler gets to converge once the faults are over."""
+
+PATIENCE: Final = 3600.0
+"""Seconds between them: longer than any call is under way, and than any two tries are apart."""
 
 _MEMORY: Final = Path("/dev/shm")  # noqa: S108  (a folder is made in it, with a name of its own)
 
@@ -119,8 +122,9 @@ class Trial:
     Args:
         clock: stamps everything.
         folder: where the journal is.
-        pause: seconds between two runs of the reconciler.
+        pause: seconds between two runs of the reconciler while faults last.
         changing: told when a change has come to a node, before it is performed.
+        wait: lets so many seconds of the clock pass.
     """
 
     stage: Stage
@@ -129,6 +133,7 @@ class Trial:
     folder: Path
     pause: float = 1.0
     changing: Callable[[], None] = lambda: None
+    wait: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     async def play(self, reconciler: Reconciler, pen: Pen) -> Verdict:
         """Serve the nodes, strike, run, end the faults, run until all is calm, judge."""
@@ -150,7 +155,9 @@ class Trial:
             await strikes.begin()
             ran = [await self._run(number, reconciler, strikes) for number in range(1, stage.runs + 1)]
             await strikes.end()
+            await self._resume(recorder)
             for number in range(stage.runs + 1, stage.runs + LEFT + 1):
+                await self.wait(PATIENCE)
                 ran.append(await self._run(number, reconciler, strikes))
                 if ran[-1].calm and not any(one.unlike() for one in recorder.witnesses.values()):
                     break
@@ -158,7 +165,7 @@ class Trial:
 
     async def _run(self, number: int, reconciler: Reconciler, strikes: Strikes) -> Ran:
         await strikes.run(number)
-        await asyncio.sleep(self.pause)
+        await self.wait(self.pause)
         recorder = strikes.recorder
         recorder.note(f"run {number} of the reconciler begins")
         ran = await reconciler.run()
@@ -168,6 +175,12 @@ class Trial:
             await strikes.stop(node)
         recorder.look()
         return ran
+
+    async def _resume(self, recorder: Recorder) -> None:
+        """A person has seen to the nodes, and lets what was refused be tried again."""
+        with Store.open(self.folder, clock=self.clock) as store:
+            if await store.forget_attempts():
+                recorder.note("a person lets nodes that refused be tried again")
 
     async def _verdict(self, recorder: Recorder, ran: Sequence[Ran]) -> Verdict:
         with Store.open(self.folder, clock=self.clock) as store:

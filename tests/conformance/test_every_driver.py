@@ -6,6 +6,7 @@ A new product adds a `Life` here: a fleet, two desired states of it, and how a s
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from reconciler.drivers.registry import DRIVERS
 from reconciler.drivers.simulation.addresses import free_addresses
 from reconciler.drivers.simulation.host import Simulation
 from reconciler.drivers.wire import HttpWire
-from reconciler.engine.apply import apply
+from reconciler.engine.apply import Occasion, apply
+from reconciler.engine.resume import resume
 from reconciler.engine.survey import survey
 from reconciler.errors import NodeError
 from reconciler.store.sqlite import Store
@@ -136,12 +138,16 @@ class Stage:
 
     def __init__(self, life: Life, folder: Path) -> None:
         self.life = life
-        self.store = Store.open(folder)
+        self.ahead = timedelta()
+        self.store = Store.open(folder, clock=self.clock)
         self.simulation = Simulation(self.fleet(life.machines))
 
     def fleet(self, files: dict[str, Any]):
         revision = Revision("memory", f"{len(json.dumps(files)):040}", "r")
         return load(Snapshot(revision, Memory(files)), DRIVERS)
+
+    def clock(self):
+        return datetime.now(UTC) + self.ahead
 
     async def look(self, files: dict[str, Any]):
         async with HttpWire() as wire:
@@ -150,9 +156,11 @@ class Stage:
             )
 
     async def run(self, files: dict[str, Any]):
-        seen = await self.look(files)
         async with HttpWire() as wire:
-            return await apply(seen, drivers=DRIVERS, wire=wire, journal=self.store)
+            await resume(self.store, DRIVERS, wire, clock=self.clock)
+            seen = await self.look(files)
+            occasion = Occasion(clock=self.clock)
+            return await apply(seen, drivers=DRIVERS, wire=wire, journal=self.store, occasion=occasion)
 
     def nodes(self, files: dict[str, Any]) -> list[str]:
         return [node.name for desk in self.fleet(files).desks for node in desk.entry.members()]
@@ -171,12 +179,13 @@ async def stage(request, tmp_path):
 
 
 async def settle(stage: Stage, files: dict[str, Any], *, most: int = 4) -> Plan:
-    """Passes until one finds nothing to do, as the watch does; gives the last plan."""
+    """Passes, an hour apart, until one finds nothing to do, as the watch does; gives the last plan."""
     for _ in range(most):
         await stage.run(files)
         plan = (await stage.look(files)).plan
-        if plan.empty:
+        if plan.empty and not list(plan.findings()):
             return plan
+        stage.ahead += timedelta(hours=1)
     return plan
 
 

@@ -100,6 +100,8 @@ def _held(violation: Violation, layout: Layout) -> Iterator[str]:
 
 _SEVERAL = {
     NodeState.DIFFERS: "differ",
+    NodeState.STALLED: "stalled",
+    NodeState.WAITS: "wait for a retry",
     NodeState.RESTART: "wait for restart",
     NodeState.PERSON: "wait for a person",
 }

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from reconciler.cli.render.clean import clean, plural
 from reconciler.core.guard import Violation
-from reconciler.core.outcome import Report, State
+from reconciler.core.outcome import SUCCESSES, Report, State
 from reconciler.core.plan import ClusterPlan, Effect, Finding, Plan, Revision, Risk, Step
 from reconciler.core.problem import Problem, Severity
 
@@ -122,9 +122,19 @@ def result(report: Report, remaining: Plan | None = None) -> str:
     else:
         numbers = Counter(outcome.state for outcome in report.outcomes)
         told = ", ".join(f"{numbers[state]:,} {word}" for state, word in STATES.items() if numbers[state])
-        part = numbers[State.DONE] or numbers[State.FOUND]
-        head = f"{'Applied in part' if part else 'Nothing was applied'}: {told}"
+        head = f"{_extent(report)}: {told}"
     return f"{head}; {_verified(remaining)}."
+
+
+def _extent(report: Report) -> str:
+    """How much of a run took effect; a call that was sent may have had one, whatever it was answered."""
+    if any(outcome.state in SUCCESSES for outcome in report.outcomes):
+        return "Applied in part"
+    states = {outcome.state for outcome in report.outcomes}
+    if State.UNDONE in states:
+        return "Sent and taken back"
+    is_sent = State.UNKNOWN in states or any(outcome.sent for outcome in report.outcomes)
+    return "Sent without the intended effect" if is_sent else "Nothing was applied"
 
 
 def _verified(remaining: Plan | None) -> str:

@@ -9,6 +9,8 @@ from typing import Any, Final
 from reconciler.core.plan import Inverse, Payload, Step
 from reconciler.core.secret import Secret, mask, secrets
 from reconciler.drivers.m2 import package
+from reconciler.drivers.m2.changes import differences
+from reconciler.drivers.m2.content import Contents
 from reconciler.drivers.m2.fault import at
 from reconciler.drivers.m2.judge import RETURNING, carries
 from reconciler.drivers.m2.schema import Loaded
@@ -64,6 +66,30 @@ def back(
 
 def _places(step: Step) -> set[str]:
     return {change.pointer for change in step.changes}
+
+
+def part(
+    step: Step, before: Loaded, payloads: Mapping[str, Payload], now: Loaded
+) -> tuple[Step, Mapping[str, Payload]] | None:
+    """The upload that takes back what a node made of a delivery; none where nothing of it shows.
+
+    Args:
+        step: the delivery, which does not show as it should.
+        before: what the node showed when it was planned.
+        payloads: of the plan.
+        now: what the node shows; what somebody else wrote is not overwritten.
+    """
+    carried, found = payloads.get(str(step.arguments.get("payload", ""))), back(step, before, payloads)
+    if carried is None or found is None:
+        return None
+    missing = {change.pointer for change in differences(now.content, Contents().of(carried.document))}
+    if all(change.pointer in missing for change in step.changes):
+        return None
+    own, needed = found
+    arguments = {**own.arguments, "before": now.content.fingerprint}
+    return replace(
+        own, arguments=arguments, needs="the node still shows what it made of the delivery"
+    ), needed
 
 
 def _part(carried: Payload | None) -> str:

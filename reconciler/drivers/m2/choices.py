@@ -47,6 +47,26 @@ class Port(StrEnum):
     """The node listens on the new port from its next restart on."""
 
 
+class Takes(StrEnum):
+    """What a node makes of an upload that it could take."""
+
+    WHOLE = "whole"
+    ADDS = "adds"
+    """It adds a key of its own, and answers `OK`."""
+
+    CASE = "case"
+    """It writes the names of its hosts in capitals, and answers `OK`."""
+
+    KEEPS = "keeps"
+    """It keeps the setting that it has, and answers `OK`."""
+
+    REFUSES = "refuses"
+    """It answers E0004: bad content."""
+
+    REDIRECTS = "redirects"
+    """It redirects the upload elsewhere."""
+
+
 class Backup(StrEnum):
     """Whether a node has its past settings for `/setting/download`."""
 
@@ -89,6 +109,7 @@ class Choices:
             it has loaded none and answers 404.
         vacant: how a node that has loaded none answers.
         late: for how many more requests a node that accepted a change still shows its former state.
+        takes: what a node makes of an upload.
         backup: whether past settings can be downloaded.
         licence_valid: whether `/get/license` says so.
         caller: the address that every request counts as coming from; empty for its real one. It lets
@@ -103,6 +124,7 @@ class Choices:
     factory: bool = True
     vacant: Vacant = Vacant.EMPTY
     late: int = 0
+    takes: Takes = Takes.WHOLE
     backup: Backup = Backup.KEPT
     licence_valid: bool = True
     caller: str = ""

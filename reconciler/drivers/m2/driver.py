@@ -21,8 +21,8 @@ from reconciler.core.problem import Problem
 from reconciler.core.reports import Report
 from reconciler.core.spec import ClusterEntry
 from reconciler.core.verdict import Verdict
-from reconciler.drivers.m2 import adoption, desire, judge, lints, lone, planner, reports, stages
-from reconciler.drivers.m2.back import back
+from reconciler.drivers.m2 import adoption, attempts, desire, judge, lints, lone, planner, reports, stages
+from reconciler.drivers.m2.back import back, part
 from reconciler.drivers.m2.canonical import fingerprint
 from reconciler.drivers.m2.client import Client
 from reconciler.drivers.m2.content import Contents
@@ -155,6 +155,31 @@ class M2Driver:
         """Deliver what the node showed before; see `back.back`."""
         answer = observed.nodes.get(step.node)
         return back(step, answer.value, payloads) if isinstance(answer, Present) else None
+
+    def undo_part(
+        self,
+        step: Step,
+        observed: Observed[Loaded],
+        payloads: Mapping[str, Payload],
+        shown: Observed[Loaded],
+    ) -> tuple[Step, Mapping[str, Payload]] | None:
+        """Deliver what the node showed before, in place of what it made of a delivery; see `back.part`."""
+        answer, now = observed.nodes.get(step.node), shown.nodes.get(step.node)
+        if not (isinstance(answer, Present) and isinstance(now, Present)):
+            return None
+        return part(step, answer.value, payloads, now.value)
+
+    def contents(self, desired: Desired) -> Mapping[str, str]:
+        """What each node is to get, without the stamp; see `attempts.contents`."""
+        return attempts.contents(desired)
+
+    def aim(self, step: Step, contents: Mapping[str, str]) -> str:
+        """What a delivery is to bring about; see `attempts.aim`."""
+        return attempts.aim(step, contents)
+
+    def readings(self, step: Step, observed: Observed[Loaded]) -> Mapping[str, str]:
+        """What the node shows where it differs; see `attempts.readings`."""
+        return attempts.readings(step, observed)
 
     def stages(
         self, desired: Desired, observed: Observed[Loaded], plan: ClusterPlan

@@ -99,6 +99,7 @@ def _step(
         inverse=inverse(before, effect.lost),
         changes=changes,
         settle=entry.timeouts.settle,
+        in_flight=entry.timeouts.in_flight,
     )
 
 

@@ -42,15 +42,16 @@ def done(node: str, path: str, answer: Answer) -> Done:
     words = one_line(answer.body[: 8 * MOST].decode("utf-8", "replace"), MOST)
     code = next(iter(re.findall(r"\bE000[1-4]\b", words)), "")
     if answer.status != HTTPStatus.OK or code or not _taken(told):
-        raise _refusal(node, path, answer, one_line(str(told.get("result", "")), MOST) or words, code)
+        reason = one_line(str(told.get("result", "")), MOST) or words
+        raise _refusal(node, path, answer, reason, code, is_own=not _taken(told))
     return Done(f"{answer.status} {words}".rstrip(), _not_updated(told))
 
 
-def _refusal(node: str, path: str, answer: Answer, words: str, code: str) -> NodeRefused:
+def _refusal(node: str, path: str, answer: Answer, words: str, code: str, *, is_own: bool) -> NodeRefused:
     meaning = f": {CODES[code]}" if code else ""
     reason = f"it refused {path} with {answer.status}{meaning}{f' ({words})' if words else ''}"
-    # a `Fail` behind a 200 is the node's own word, as an error code is
-    word = code or ("Fail" if answer.status == HTTPStatus.OK else "")
+    # a `Fail` in the product's envelope is the node's own word, as an error code is
+    word = code or ("Fail" if is_own else "")
     return NodeRefused(node, reason, status=answer.status, code=word, remedy="look at the node's log")
 
 

@@ -14,6 +14,7 @@ class Kind(StrEnum):
     """What goes wrong."""
 
     SLOW = "slow"
+    WORKS = "works"
     CUT = "cut"
     RESET = "reset"
     HALF = "half"
@@ -34,6 +35,7 @@ class Kind(StrEnum):
 
 MEANING: Final = {
     Kind.SLOW: "does what it is asked, and answers after ARGUMENT seconds (1)",
+    Kind.WORKS: "works ARGUMENT seconds (1) on a change, whether or not the caller waits, then answers",
     Kind.CUT: "takes the request, does nothing, and closes the connection",
     Kind.RESET: "the same, with a TCP reset",
     Kind.HALF: "does what it is asked, and closes in the middle of the answer's body",
@@ -59,8 +61,8 @@ AMONG_NODES: Final = frozenset({Kind.ISOLATED, Kind.REJOINED, Kind.HALFWAY})
 AT_ONCE: Final = AMONG_NODES | {Kind.KILLED, Kind.STARTED, Kind.RESTARTED}
 """Faults that happen when they are asked for; the others wait for a request."""
 
-_DEFAULT_ARGUMENT: Final = {Kind.SLOW: 1.0, Kind.ERROR: 500.0}
-_CHANGES_ONLY: Final = frozenset({Kind.REFUSE, Kind.LOST, Kind.DUPLICATE})
+_DEFAULT_ARGUMENT: Final = {Kind.SLOW: 1.0, Kind.WORKS: 1.0, Kind.ERROR: 500.0}
+_CHANGES_ONLY: Final = frozenset({Kind.REFUSE, Kind.LOST, Kind.DUPLICATE, Kind.WORKS})
 
 
 class On(StrEnum):

@@ -113,7 +113,7 @@ class Simulation:
             served = serve(desk, converged=converged, choices=choice, fresh=fresh)
             self._served[desk.entry.name] = served
             for node, address in served.addresses.items():
-                listener = Listener(partial(self._ask, node))
+                listener = Listener(partial(self._ask, node), partial(self._perform, node))
                 self._places[node] = Place(desk.entry.name, kind, node, served, address, listener, around)
         _check(self._places.values())
         for name in fresh:
@@ -258,6 +258,10 @@ class Simulation:
         self._calls.append(call)
         self._watcher.answered(call)
         return fault, reply
+
+    def _perform(self, node: str, request: Request) -> Reply:
+        """What a node does once it has worked on a change long enough; it was noted when it came."""
+        return replied(self._places[node], request, None, change=True)
 
 
 def _check(places: Iterable[Place]) -> None:

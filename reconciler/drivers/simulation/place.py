@@ -50,7 +50,7 @@ class Place:
 def replied(place: Place, request: Request, fault: Fault | None, *, change: bool) -> Reply:
     """What a node answers, done where the fault lets it be done."""
     kind = fault.kind if fault else None
-    if kind in {Kind.CUT, Kind.RESET, Kind.SILENT}:
+    if kind in {Kind.CUT, Kind.RESET, Kind.SILENT, Kind.WORKS}:
         return CLOSED, {}, b""
     if fault is not None and kind is Kind.ERROR:
         return int(fault.argument), {"Content-Type": "text/plain"}, b"an error on request\n"

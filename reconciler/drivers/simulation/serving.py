@@ -17,6 +17,9 @@ from reconciler.drivers.simulation.served import Reply, Request
 Ask: TypeAlias = Callable[[Request], tuple[Fault | None, Reply]]
 """Given a request, the fault it meets and what the node would answer; what is done is done."""
 
+Perform: TypeAlias = Callable[[Request], Reply]
+"""Does what a request asks for, past all faults, and gives the answer."""
+
 AT_ONCE: Final = 0.001
 """Seconds that open connections get at the end; aiohttp takes 0 for ever."""
 
@@ -29,10 +32,13 @@ class Listener:
 
     Args:
         ask: gives the fault a request meets and what the node answers to it.
+        perform: does what a request asks for once the node has worked on it.
     """
 
-    def __init__(self, ask: Ask) -> None:
+    def __init__(self, ask: Ask, perform: Perform) -> None:
         self._ask = ask
+        self._perform = perform
+        self._working: set[asyncio.Task[Reply]] = set()
         self._web: web.Server | None = None
         self._server: asyncio.Server | None = None
 
@@ -57,6 +63,8 @@ class Listener:
             self._server.close()
             await self._web.shutdown(AT_ONCE)
             self._server = None
+        for work in tuple(self._working):  # a node that goes down does not end its work
+            work.cancel()
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         body = await request.content.read()
@@ -75,9 +83,19 @@ class Listener:
             await asyncio.Event().wait()  # the end of the connection cancels it
         if kind is Kind.HALF:
             return await _half(request, reply)
+        if fault is not None and kind is Kind.WORKS:
+            # in a task of its own: a caller that gives up ends this handler, and not the work
+            work = asyncio.ensure_future(self._work(asked, fault.argument))
+            self._working.add(work)
+            work.add_done_callback(self._working.discard)
+            reply = await asyncio.shield(work)
         if fault is not None and kind is Kind.SLOW:
             await asyncio.sleep(fault.argument)
         return _response(request, reply)
+
+    async def _work(self, asked: Request, seconds: float) -> Reply:
+        await asyncio.sleep(seconds)
+        return self._perform(asked)
 
 
 async def _half(request: web.BaseRequest, reply: Reply) -> web.StreamResponse:

@@ -141,7 +141,7 @@ class Client:
     def _stranger(self, target: str, answer: Answer, why: str = "") -> NodeUnidentified:
         """An answer that is not Sora's."""
         words = f"{target.rpartition('.')[2]}: {describe_answer(self.api, answer, PRODUCT, why)}"
-        return NodeUnidentified(self.node, words, remedy=CORRECT)
+        return NodeUnidentified(self.node, words, remedy=CORRECT, status=answer.status)
 
     def _failure(self, answer: Answer, target: str) -> NodeUnreachable | NodeUnauthorized | NodeRefused:
         status, call = answer.status, target.rpartition(".")[2]
@@ -154,7 +154,8 @@ class Client:
         code, reason = _error(answer.body)
         if status == HTTPStatus.BAD_REQUEST and code:
             words = f"{call} was refused: {code}{f' {reason}' if reason else ''}"
-            return NodeRefused(self.node, words, status=status, code=code)
+            # it speaks of the cluster at this moment, such as of a member that is away: it may change
+            return NodeRefused(self.node, words, status=status, code=code, again=True)
         if status == HTTPStatus.INTERNAL_SERVER_ERROR:
             if _has_sora_headers(answer):
                 words = f"{call} failed inside the node (500)"

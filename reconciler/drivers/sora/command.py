@@ -51,7 +51,8 @@ async def run(node: str, argv: Sequence[str], limit: float) -> str:
             await child.wait()
     if status != 0:
         said = f": {tail}" if tail else ""
-        raise NodeRefused(node, f"{argv[0]} ended with status {status}{said}", status=status, code="STOP")
+        why = f"{argv[0]} ended with status {status}{said}"
+        raise NodeRefused(node, why, status=status, code="STOP", again=True)  # as when a host is away
     return f"{argv[0]} ended well{f': {tail}' if tail else ''}"
 
 

@@ -17,7 +17,7 @@ from reconciler.core.ports import Desk, Document, Done, Wire
 from reconciler.core.problem import Problem, Severity
 from reconciler.core.spec import ClusterEntry
 from reconciler.core.verdict import Verdict
-from reconciler.drivers.sora import adoption, command, judge, lints, planner, rehearsal
+from reconciler.drivers.sora import adoption, attempts, command, judge, lints, planner, rehearsal
 from reconciler.drivers.sora.client import Client
 from reconciler.drivers.sora.cluster import State
 from reconciler.drivers.sora.gathering import MOST, ROUNDS, Reply, further, gathered, names_listed
@@ -133,6 +133,18 @@ class SoraDriver:
     def plan(self, desired: SoraDesired, observed: Observed[NodeView]) -> ClusterPlan:
         """The steps from observed to desired; see `planner.plan`."""
         return planner.plan(desired, observed)
+
+    def contents(self, desired: SoraDesired) -> Mapping[str, str]:
+        """What the cluster is to become; see `attempts.contents`."""
+        return attempts.contents(desired)
+
+    def aim(self, step: Step, contents: Mapping[str, str]) -> str:
+        """What a call asks for; see `attempts.aim`."""
+        return attempts.aim(step, contents)
+
+    def readings(self, step: Step, observed: Observed[NodeView]) -> Mapping[str, str]:
+        """What the cluster shows; see `attempts.readings`."""
+        return attempts.readings(step, observed)
 
     def stages(
         self, desired: SoraDesired, observed: Observed[NodeView], plan: ClusterPlan

@@ -267,6 +267,7 @@ def _step(frame: Frame, node: str, action: str, arguments: Mapping[str, Any]) ->
         inverse=Inverse(""),
         after=(frame.previous,) if frame.previous else (),
         settle=frame.entry.timeouts.settle,
+        in_flight=frame.entry.timeouts.in_flight,
     )
 
 

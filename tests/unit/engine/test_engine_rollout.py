@@ -84,7 +84,19 @@ async def test_a_step_that_fails_stops_all_further_waves_and_rejects_the_revisio
     assert [violation.code for violation in again.violations] == ["revision-rejected"]
     with pytest.raises(GuardRefusal):
         await bench.apply(again)
-    assert (await bench.run(edge(canary=1, waves=2), revision=NEXT)).succeeded
+    mended = edge(dict.fromkeys("abcd", "mended"), canary=1, waves=2)
+    assert (await bench.run(mended, revision=NEXT)).succeeded
+
+
+async def test_another_revision_with_the_same_content_does_not_send_again_what_was_refused(bench):
+    bench.world.fault("a", "refused")
+    await bench.run(edge(canary=1))
+    again = await bench.survey(edge(canary=1), revision=NEXT)
+    assert again.violations == ()
+    assert [(one.code, one.target) for one in again.plan.findings()] == [("node-stalled", "edge/a")]
+    report = await bench.apply(again)
+    assert bench.world.acts == []
+    assert report.run == ""
 
 
 async def test_an_override_of_the_fleet_file_lets_a_rejected_revision_be_tried_again(bench):

@@ -11,7 +11,7 @@ import orjson
 
 from reconciler.drivers.m2 import machine
 from reconciler.drivers.m2.access import PERMISSION_OF, access
-from reconciler.drivers.m2.choices import Backup, Shown, Unlisted, Vacant
+from reconciler.drivers.m2.choices import Backup, Shown, Takes, Unlisted, Vacant
 from reconciler.drivers.m2.simulator.package import delivered, packed
 from reconciler.drivers.m2.simulator.selector import Missing, select, tokens
 from reconciler.drivers.m2.simulator.wire import CLOSED, JSON, VERSION, Call, Reply, envelope, failure
@@ -72,8 +72,30 @@ def _upload(call: Call) -> Answered:
     package = delivered(
         call.request.headers, call.request.body, api.get("multipartName", "settingFile"), beside
     )
+    if call.choices.takes is Takes.REDIRECTS:
+        return node, (307, {"Location": "http://192.0.2.1/setting/upload"}, b"")
+    if isinstance(package, machine.Package):
+        package = _altered(package, call.choices.takes)
     taken = package if isinstance(package, machine.Refused) else machine.upload(node, package)
+    if call.choices.takes is Takes.KEEPS and isinstance(taken, machine.Accepted):
+        taken = machine.Accepted(node)
     return _told(node, taken, 500)
+
+
+def _altered(package: machine.Package, takes: Takes) -> machine.Package | machine.Refused:
+    """A package as the node takes it, where that is another way than it was sent."""
+    if takes is Takes.REFUSES:
+        return machine.Refused("E0004", "the content is not accepted")
+    if takes not in {Takes.ADDS, Takes.CASE}:
+        return package
+    document = orjson.loads(package.text)
+    if takes is Takes.ADDS:
+        document["licensed"] = True
+    else:
+        document["hosting"] = [
+            {**host, "name": str(host.get("name", "")).upper()} for host in document.get("hosting", [])
+        ]
+    return machine.Package(orjson.dumps(document), package.resources)
 
 
 def _deploy_local(call: Call) -> Answered:

@@ -1,0 +1,54 @@
+"""Whether a further delivery would be the same again, and what a node shows in place of it; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from reconciler.core import attempts
+from reconciler.core.observation import Observed, Present
+from reconciler.core.plain import fingerprint as plain_fingerprint
+from reconciler.core.plan import Step
+from reconciler.drivers.m2.canonical import fingerprint
+from reconciler.drivers.m2.schema import Content, Deliver, Desired, Loaded
+
+_VERSION: Final = "/meta/version"
+
+
+def contents(desired: Desired) -> Mapping[str, str]:
+    """Node -> fingerprint of its setting and files; without `meta.version` where the program stamps it."""
+    entry = desired.entry
+    is_stamped = entry.version is not None and entry.deliver is Deliver.UPLOAD
+    known: dict[int, str] = {}
+    for target in desired.targets:
+        content = target.content
+        if id(content) not in known:
+            print_ = _unstamped(content) if is_stamped else content.fingerprint
+            known[id(content)] = plain_fingerprint([print_, desired.files])
+    return {target.node: known[id(target.content)] for target in desired.targets}
+
+
+def aim(step: Step, contents: Mapping[str, str]) -> str:
+    """Fingerprint of what a delivery is to bring about."""
+    return plain_fingerprint([step.action, contents.get(step.node, step.arguments["after"])])
+
+
+def readings(step: Step, observed: Observed[Loaded]) -> Mapping[str, str]:
+    """What the node shows at the places that differ, or of the files where they alone do.
+
+    The version never counts: a stamp differs with every revision.
+    """
+    found = attempts.prints(step.changes, but=_VERSION)
+    answer = observed.nodes.get(step.node)
+    if not found and isinstance(answer, Present):
+        found = {"files": plain_fingerprint(dict(answer.value.held or {}))[:16]}
+    return found
+
+
+def _unstamped(content: Content) -> str:
+    """Fingerprint of a setting's meaning without its version."""
+    meta = content.canonical.get("meta")
+    bare = (
+        {key: value for key, value in meta.items() if key != "version"} if isinstance(meta, Mapping) else meta
+    )
+    return plain_fingerprint({**content.prints, "meta": fingerprint(bare)})

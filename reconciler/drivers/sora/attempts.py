@@ -1,0 +1,45 @@
+"""Whether a further call would be the same again, and what the cluster shows in place of it; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from reconciler.core.observation import Observation, Observed, Present, Stale
+from reconciler.core.plain import fingerprint
+from reconciler.core.plan import Step
+from reconciler.drivers.sora.schema import NodeView, SoraDesired
+
+_ASKED: Final = ("target", "names", "mode", "command")
+"""Arguments that say what a call asks for; through whom it goes does not make it another one."""
+
+_SHORT: Final = 16
+
+
+def contents(desired: SoraDesired) -> Mapping[str, str]:
+    """Node -> fingerprint of the cluster's entry: who belongs to it is decided for all of it."""
+    whole = fingerprint(desired.entry.model_dump(mode="json"))
+    return {node.name: whole for node in desired.entry.nodes}
+
+
+def aim(step: Step, contents: Mapping[str, str]) -> str:
+    """Fingerprint of what a call asks for, under the entry that it serves."""
+    entry = next(iter(contents.values()), "")
+    asked = {key: step.arguments[key] for key in _ASKED if key in step.arguments}
+    return fingerprint([step.action, step.node, asked, entry])
+
+
+def readings(step: Step, observed: Observed[NodeView]) -> Mapping[str, str]:
+    """What the members are, and what each node that tells how the step stands says of the others."""
+    told = {
+        name: fingerprint(_told(observed.nodes.get(name)))[:_SHORT] for name in step.arguments["witnesses"]
+    }
+    return {"members": fingerprint(step.arguments["before"])[:_SHORT], **told}
+
+
+def _told(answer: Observation[NodeView] | None) -> Any:
+    """A node's view without figures that change by themselves, or the kind of its answer."""
+    if not isinstance(answer, Present | Stale):
+        return type(answer).__name__
+    rows = [[row.node_name, row.connected, row.temporary, row.mode] for row in answer.value.rows]
+    return [type(answer).__name__, answer.value.refusal, rows]
