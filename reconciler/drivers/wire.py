@@ -130,10 +130,8 @@ class HttpWire:
                     return Answer(response.status, _lower(response.headers), body)
             except (ClientError, OSError, ValueError) as error:
                 # a connection that never came about carried no request; whatever else fails may have
-                words, sent = (
-                    reason(error, timeout=timeout, connect=connect),
-                    not isinstance(error, unconnected),
-                )
+                sent = not isinstance(error, unconnected)
+                words = reason(error, timeout=timeout, connect=connect)
                 failure = NodeUnidentified if speaks_otherwise(error) else NodeUnreachable
                 raise failure(node, words, sign=sign(error), sent=sent) from error
             finally:
