@@ -5,9 +5,9 @@ from pathlib import Path
 
 from reconciler.core.guard import Violation
 from reconciler.core.plan import Revision
+from reconciler.host.credentials import WEBHOOK_SECRET, file_variable
 from reconciler.server.board import Board, ClusterStatus, SourceState, SourceStatus
 from reconciler.server.metrics import TRIGGERS, Metrics
-from reconciler.server.options import SECRET, SECRET_FILE
 from reconciler.server.turn import SETTLED, Result, Turn
 from reconciler.server.webhook import CAP
 
@@ -73,6 +73,6 @@ def test_the_table_of_states_and_what_comes_next():
 
 
 def test_the_secret_and_the_cap():
-    assert f"`{SECRET}`" in TEXT
-    assert f"`{SECRET_FILE}`" in TEXT
+    assert f"`{WEBHOOK_SECRET}`" in TEXT
+    assert f"`{file_variable(WEBHOOK_SECRET)}`" in TEXT
     assert f"{CAP // 1024**2} MiB" in TEXT
