@@ -11,6 +11,7 @@
     │   │   └── NodeUnidentified  a person corrects the address: something else answered
     │   ├── NodeUnauthorized    a person mends the permission
     │   └── NodeRefused         the node understood and said no
+    ├── NotReading            a fault of this program: a call that is not reading was kept back
     ├── SecretError           a person supplies a secret that is missing here
     ├── GuardRefusal          a person reads the verdicts: nothing was done
     ├── WorldChanged          a person plans again: the plan no longer fits
@@ -145,6 +146,10 @@ class NodeUnreachable(NodeError):
 
 class NodeUnidentified(NodeUnreachable):
     """What answered is not the product, or is not shown to be; whether a call had an effect is not known."""
+
+
+class NotReading(ReconcilerError):
+    """A call that may change a node was tried where only reading is possible; nothing was sent."""
 
 
 class NodeUnauthorized(NodeError):

@@ -114,6 +114,7 @@ class FakeDriver:
 
     kind = "fake"
     entry = FakeCluster
+    reads = ()
     lone_file = ""
 
     def __init__(self, world: World) -> None:

@@ -88,9 +88,10 @@ def import_(
 async def _adopted(
     folder: Path, new: list[tuple[str, str]], only: str, host: Host, *, there: bool
 ) -> Adoption:
-    from reconciler.drivers.registry import DRIVERS  # noqa: PLC0415
+    from reconciler.drivers.registry import drivers_for  # noqa: PLC0415
     from reconciler.drivers.wire import HttpWire  # noqa: PLC0415
     from reconciler.engine.adopt import adopt  # noqa: PLC0415
+    from reconciler.engine.reading import ReadingWire  # noqa: PLC0415
     from reconciler.sources.vault import LocalVault  # noqa: PLC0415
 
     snapshot = await _snapshot(folder) if there else None
@@ -99,18 +100,20 @@ async def _adopted(
             f"there is no desired state in {folder} yet",
             remedy="name what to read, for example --m2 edge=192.0.2.11,192.0.2.12",
         )
+    drivers = drivers_for(host.config)
     async with HttpWire() as wire:
         entries: list[Mapping[str, Any]] = []
         for kind, text in new:
             name, _, addresses = text.partition("=")
             if not name or not _several(addresses):
                 raise UsageError(f"--{kind} {text!r} is not NAME=ADDRESS,…")
-            driver: Any = DRIVERS[kind]
-            entries.append(await driver.entry_of(name, _several(addresses), wire))
+            driver: Any = drivers[kind]
+            reading = ReadingWire(wire, driver.reads)
+            entries.append(await driver.entry_of(name, _several(addresses), reading))
         return await adopt(
             snapshot,
             entries,
-            drivers=DRIVERS,
+            drivers=drivers,
             wire=wire,
             vault=LocalVault(host),
             only=only,

@@ -25,7 +25,7 @@ from reconciler.cli.terminal import Terminal
 from reconciler.core.outcome import Report
 from reconciler.core.plan import Plan
 from reconciler.desired.fleet import Fleet
-from reconciler.drivers.registry import DRIVERS
+from reconciler.drivers.registry import DRIVERS, drivers_for
 from reconciler.drivers.wire import HttpWire
 from reconciler.engine.apply import Occasion, apply
 from reconciler.engine.resume import resume
@@ -121,7 +121,7 @@ async def apply_survey(order: Order, terminal: Terminal, seen: Survey, store: St
         with watching(terminal, steps) as listener, stopping(lambda: terminal.remark(_STOPPING)) as stop:
             return await apply(
                 seen,
-                drivers=DRIVERS,
+                drivers=drivers_for(order.host.config, DRIVERS),
                 wire=wire,
                 journal=store,
                 listener=listener,

@@ -15,7 +15,7 @@ from reconciler.core.plan import Plan
 from reconciler.core.ports import Source
 from reconciler.core.problem import Severity
 from reconciler.desired.fleet import Fleet, load
-from reconciler.drivers.registry import DRIVERS
+from reconciler.drivers.registry import DRIVERS, drivers_for
 from reconciler.drivers.wire import HttpWire
 from reconciler.engine.planfile import Notes
 from reconciler.engine.prior import NO_BASE, Base, retraced
@@ -151,13 +151,13 @@ async def looked(fleet: Fleet, order: Order, terminal: Terminal, memory: Memory)
         ReconcilerError: the files are wrong, or the order names nothing in them.
     """
     named = order.trigger == "rollback"
-    source = source_of(order)
-    memory = await traced(memory, fleet, source, drivers=DRIVERS, named=named)
-    memory = await retraced(memory, fleet, source, drivers=DRIVERS, base=order.base)
+    source, drivers = source_of(order), drivers_for(order.host.config, DRIVERS)
+    memory = await traced(memory, fleet, source, drivers=drivers, named=named)
+    memory = await retraced(memory, fleet, source, drivers=drivers, base=order.base)
     async with HttpWire() as wire:
         with watching(terminal) as listener:
             return await survey(
-                fleet, drivers=DRIVERS, wire=wire, recalled=memory, only=order.only, listener=listener
+                fleet, drivers=drivers, wire=wire, recalled=memory, only=order.only, listener=listener
             )
 
 

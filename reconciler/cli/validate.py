@@ -51,14 +51,14 @@ def validate(
     from reconciler.cli.host import read_host  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
     from reconciler.desired.validity import validate as validated  # noqa: PLC0415
-    from reconciler.drivers.registry import DRIVERS  # noqa: PLC0415
+    from reconciler.drivers.registry import drivers_for  # noqa: PLC0415
     from reconciler.host import aio  # noqa: PLC0415
     from reconciler.sources.locate import locate  # noqa: PLC0415
 
     host = read_host(context, host_config)
     cache = state_folder(host, state) / "sources"
     place = locate(source, ref=ref, path=path, sha256=sha256, cache=cache, environment=host.environment)
-    found = validated(aio.run(place.snapshot()), DRIVERS)
+    found = validated(aio.run(place.snapshot()), drivers_for(host.config))
     terminal = Terminal.here(for_people=format is Report.TEXT)
     terminal.say(_written(found, format, prefix(source, path)))
     return 0 if found.valid else 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, runtime_checkable
+from urllib.parse import urlsplit
 
 from reconciler.core.guard import Guard
 from reconciler.core.observation import Observed
@@ -128,6 +129,34 @@ class Wire(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class ReadingCall:
+    """A call of a product that only reads, by the product's documents.
+
+    Args:
+        method: the HTTP verb.
+        path: of the URL, without a query; None where the product's API has one URL for all calls.
+        header: name in lower case and value of the header that tells the calls apart; empty where none does.
+    """
+
+    method: str
+    path: str | None = None
+    header: tuple[str, str] | None = None
+
+    def allows(self, method: str, url: str, headers: Mapping[str, str]) -> bool:
+        """Whether a request is exactly this call."""
+        parts = urlsplit(url)
+        if method != self.method or parts.query or parts.fragment or "@" in parts.netloc:
+            return False
+        if self.path is not None and parts.path != self.path:
+            return False
+        if self.header is None:
+            return True
+        name, value = self.header
+        told = [text for key, text in headers.items() if key.lower() == name]
+        return told == [value]
+
+
+@dataclass(frozen=True, slots=True)
 class Desk:
     """What a product is given to make its desired state from: pure data.
 
@@ -188,6 +217,9 @@ class Driver(Protocol[D, S]):
     kind: str
     entry: type[ClusterEntry]
     guards: tuple[Guard, ...]
+    reads: tuple[ReadingCall, ...]
+    """All calls that `observe`, `look` and other reading methods make; no other reaches a node from there."""
+
     lone_file: str
     """Name of the settings file that is enough without a fleet file; empty where there is none."""
 

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from reconciler.core.ports import Driver
+from reconciler.host.config import HostConfig
 
 _MODULES = {
     "m2": "reconciler.drivers.m2.driver",
@@ -26,5 +27,33 @@ class _Drivers(Mapping[str, Driver[Any, Any]]):
         return len(_MODULES)
 
 
+class _OnHost(Mapping[str, Driver[Any, Any]]):
+    """The products as one host allows them."""
+
+    def __init__(self, config: HostConfig, drivers: Mapping[str, Driver[Any, Any]]) -> None:
+        self._config = config
+        self._drivers = drivers
+        self._made: dict[str, Driver[Any, Any]] = {}
+
+    def __getitem__(self, kind: str) -> Driver[Any, Any]:
+        if kind not in self._made:
+            driver: Any = self._drivers[kind]
+            self._made[kind] = driver.on_host(self._config) if hasattr(driver, "on_host") else driver
+        return self._made[kind]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._drivers)
+
+    def __len__(self) -> int:
+        return len(self._drivers)
+
+
 DRIVERS: Mapping[str, Driver[Any, Any]] = _Drivers()
 """Every product the program knows. A new product is its folder and one line above."""
+
+
+def drivers_for(
+    config: HostConfig, drivers: Mapping[str, Driver[Any, Any]] = DRIVERS
+) -> Mapping[str, Driver[Any, Any]]:
+    """The products with what a host's configuration allows of each."""
+    return _OnHost(config, drivers)

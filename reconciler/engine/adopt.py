@@ -21,6 +21,7 @@ from reconciler.desired.founding import fleet_text, founded
 from reconciler.desired.rewriting import Member, Rewriting
 from reconciler.desired.roster import entries
 from reconciler.engine.foreseen import Foreseen, Overlaid
+from reconciler.engine.reading import ReadingWire
 from reconciler.engine.survey import Drivers
 from reconciler.engine.together import together
 from reconciler.errors import InputError, StateError, UsageError
@@ -122,7 +123,7 @@ async def _seen(desk: Desk, drivers: Drivers, wire: Wire, *, new: bool) -> _Live
     if not isinstance(driver, Adopts):
         raise UsageError(f"clusters of the kind {desk.entry.kind} cannot be imported")
     desired = driver.desire(desk)
-    observed = await driver.observe(desired, wire)
+    observed = await driver.observe(desired, ReadingWire(wire, driver.reads))
     steps = driver.plan(desired, observed).steps
     return _Live(desk, desired, observed, driver.shown(desired, observed), steps, new)
 

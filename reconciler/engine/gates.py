@@ -15,6 +15,7 @@ from reconciler.core.verdict import Standing
 from reconciler.engine.ears import Hearing
 from reconciler.engine.interruption import unless
 from reconciler.engine.perform import Bench
+from reconciler.engine.reading import ReadingWire
 from reconciler.engine.sight import until_done
 from reconciler.engine.together import together
 
@@ -118,7 +119,9 @@ class Gatekeeper:
         driver: object = self.bench.driver
         if not nodes or not isinstance(driver, Measures):
             return {}
-        return await driver.health(self.case.desired, nodes, self.bench.wire)
+        return await driver.health(
+            self.case.desired, nodes, ReadingWire(self.bench.wire, self.bench.driver.reads)
+        )
 
 
 def _last(done: Sequence[Step]) -> tuple[Step, ...]:

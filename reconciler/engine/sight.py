@@ -9,6 +9,7 @@ from typing import Any
 from reconciler.core.plan import Step
 from reconciler.core.ports import Driver, Wire
 from reconciler.core.verdict import Standing, Verdict
+from reconciler.engine.reading import ReadingWire
 
 GRACE = 20.0
 """Seconds that a step under way still has to show its effect once the run is asked to stop."""
@@ -18,7 +19,7 @@ _FIRST, _LONGEST = 0.05, 2.0
 
 async def standing(step: Step, driver: Driver[Any, Any], wire: Wire) -> Verdict:
     """How a step stands, by one fresh look."""
-    return driver.judge(step, await driver.look(step, wire))
+    return driver.judge(step, await driver.look(step, ReadingWire(wire, driver.reads)))
 
 
 async def until_clear(step: Step, driver: Driver[Any, Any], wire: Wire) -> Verdict:

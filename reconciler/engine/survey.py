@@ -23,6 +23,7 @@ from reconciler.core.waves import staged
 from reconciler.desired.overrides import expired
 from reconciler.engine.foreign import foreign
 from reconciler.engine.listener import SILENT, Listener
+from reconciler.engine.reading import ReadingWire
 from reconciler.engine.together import together
 from reconciler.engine.vanished import vanished
 from reconciler.engine.withheld import WAITING, content_of, withheld
@@ -174,7 +175,7 @@ def _desired(fleet: Fleet, drivers: Drivers, memory: Memory) -> list[_Aim]:
 async def _case(fleet: Fleet, aim: _Aim, wire: Wire, memory: Memory, listener: Listener) -> Case:
     entry = aim.desk.entry
     listener.observing(entry.name, 1 if aim.node else len(entry.members()))
-    observed = await aim.driver.observe(aim.desired, wire)
+    observed = await aim.driver.observe(aim.desired, ReadingWire(wire, aim.driver.reads))
     listener.observed(entry.name, observed)
     policy, conduct = fleet.policy(entry.name), fleet.conduct(entry.name)
     desired, strange = _hands_off(fleet, aim, observed, memory)

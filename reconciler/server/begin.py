@@ -10,7 +10,7 @@ from prometheus_client import disable_created_metrics
 from reconciler.core.ports import Snapshot
 from reconciler.core.problem import Problem
 from reconciler.desired.fleet import Fleet, load
-from reconciler.drivers.registry import DRIVERS
+from reconciler.drivers.registry import DRIVERS, drivers_for
 from reconciler.drivers.wire import HttpWire
 from reconciler.engine.prior import retraced
 from reconciler.engine.survey import Drivers
@@ -60,6 +60,7 @@ def watch(options: Options, stream: TextIO) -> int:
         environment=options.host.environment,
         saved=options.uncommitted,
     )
+    drivers = drivers_for(options.host.config, DRIVERS)
     with ExitStack() as stack:
         # What anything else writes to standard error goes the same way: a full pipe would hold it up, too.
         stack.enter_context(redirect_stderr(cast("TextIO", writer)))
@@ -67,14 +68,14 @@ def watch(options: Options, stream: TextIO) -> int:
         store = None if options.dry_run else stack.enter_context(Store.open(options.state))
 
         async def trace(memory: Memory, fleet: Fleet) -> Memory:
-            memory = await traced(memory, fleet, source, drivers=DRIVERS)
-            return await retraced(memory, fleet, source, drivers=DRIVERS)
+            memory = await traced(memory, fleet, source, drivers=drivers)
+            return await retraced(memory, fleet, source, drivers=drivers)
 
-        looking = Looking(DRIVERS, HttpWire, _recall(options, store), options.only, trace)
+        looking = Looking(drivers, HttpWire, _recall(options, store), options.only, trace)
         perform = looking if store is None else Keeping(looking, store, log)
 
         def read(snapshot: Snapshot) -> Fleet:
-            return read_fleet(snapshot, DRIVERS, options.host, only=options.only)
+            return read_fleet(snapshot, drivers, options.host, only=options.only)
 
         return aio.run(Watch(options, Equipment(source, read, perform, store), log, state).run())
 

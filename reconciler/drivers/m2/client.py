@@ -23,7 +23,7 @@ from reconciler.core.observation import (
     Unreachable,
 )
 from reconciler.core.plan import Payload, refuse_unknown
-from reconciler.core.ports import Answer, Done, Wire
+from reconciler.core.ports import Answer, Done, ReadingCall, Wire
 from reconciler.core.text import one_line
 from reconciler.drivers.answers import describe_answer, question
 from reconciler.drivers.m2 import package, said
@@ -36,6 +36,18 @@ from reconciler.drivers.reasons import DROPPED
 from reconciler.errors import NodeUnidentified, NodeUnreachable
 
 PRODUCT: Final = "M2's management API"
+
+READS: Final = tuple(
+    ReadingCall("GET", path)
+    for path in (
+        "/setting/setting.json",
+        "/setting/download",
+        "/get/setting/running",
+        "/get/setting/artifact",
+        "/metrics",
+    )
+)
+"""The calls by which a node is read; `/setting/deploy/local` changes a node, though its verb is GET."""
 
 _NO_WITNESS: Final = "every web server answers so, and `/metrics` tells no metric of M2"
 

@@ -24,7 +24,7 @@ from reconciler.core.verdict import Verdict
 from reconciler.drivers.m2 import adoption, attempts, desire, judge, lints, lone, planner, reports, stages
 from reconciler.drivers.m2.back import back, part
 from reconciler.drivers.m2.canonical import fingerprint
-from reconciler.drivers.m2.client import Client
+from reconciler.drivers.m2.client import READS, Client
 from reconciler.drivers.m2.content import Contents
 from reconciler.drivers.m2.desire import API_PORT, BASE_FACT
 from reconciler.drivers.m2.findings import FILES_FACT
@@ -55,6 +55,7 @@ class M2Driver:
     kind = "m2"
     entry: type[ClusterEntry] = M2Cluster
     guards: tuple[Guard, ...] = GUARDS
+    reads = READS
     lone_file = "setting.json"
     lint_codes = lints.CODES
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from reconciler.core.json_reader import JsonError, JsonLimits, read_json
 from reconciler.core.plain import encode
-from reconciler.core.ports import Answer, Wire
+from reconciler.core.ports import Answer, ReadingCall, Wire
 from reconciler.core.text import one_line
 from reconciler.drivers.answers import bare_url, describe_answer, question
 from reconciler.drivers.sora.schema import (
@@ -32,6 +32,11 @@ CHANGE_MODE: Final = "Sora_20211215.ChangeMode"
 REPORT: Final = "Sora_20171010.GetStatsReport"
 
 PRODUCT: Final = "Sora's API"
+
+READS: Final = tuple(
+    ReadingCall("POST", header=("x-sora-target", target)) for target in (LIST_NODES, LIST_CHANNELS, REPORT)
+)
+"""The calls by which a node is read; all calls have the same verb and URL."""
 
 CORRECT: Final = "correct `api` in the fleet file"
 

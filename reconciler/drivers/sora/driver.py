@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any, Final
 
@@ -18,7 +18,8 @@ from reconciler.core.problem import Problem, Severity
 from reconciler.core.spec import ClusterEntry
 from reconciler.core.verdict import Verdict
 from reconciler.drivers.sora import adoption, attempts, command, judge, lints, planner, rehearsal
-from reconciler.drivers.sora.client import Client
+from reconciler.drivers.sora.addresses import allowed_places, is_allowed, unfit_addresses
+from reconciler.drivers.sora.client import READS, Client
 from reconciler.drivers.sora.cluster import State
 from reconciler.drivers.sora.gathering import MOST, ROUNDS, Reply, further, gathered, names_listed
 from reconciler.drivers.sora.guards import GUARDS
@@ -34,6 +35,7 @@ from reconciler.errors import (
     NodeUnreachable,
     UsageError,
 )
+from reconciler.host.config import HostConfig
 
 AT_ONCE: Final = 64
 """Calls of one look that are under way together."""
@@ -53,11 +55,13 @@ class SoraDriver:
         today: the day (UTC), which observations carry for words that expire.
         run: runs a command for a node, as `command.run` does.
         pause: waits some seconds.
+        api_paths: addresses of APIs that may have a path; every other one is scheme, host and port.
     """
 
     kind = "sora"
     entry: type[ClusterEntry] = SoraCluster
     guards: tuple[Guard, ...] = GUARDS
+    reads = READS
     lone_file = ""
     lint_codes = lints.CODES
 
@@ -67,10 +71,19 @@ class SoraDriver:
         today: Callable[[], date] = _today,
         run: Callable[[str, Sequence[str], float], Awaitable[str]] = command.run,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        api_paths: Iterable[str] = (),
     ) -> None:
+        self._api_paths = frozenset(api_paths)
+        self._allowed = allowed_places(self._api_paths)
         self._today = today
         self._run = run
         self._pause = pause
+
+    def on_host(self, config: HostConfig) -> SoraDriver:
+        """The driver with what a host allows."""
+        return type(self)(
+            today=self._today, run=self._run, pause=self._pause, api_paths=config.sora.api_paths
+        )
 
     def alone(self, document: Document) -> dict[str, Any]:
         """Never possible: nothing but a fleet file names a cluster's nodes.
@@ -88,7 +101,7 @@ class SoraDriver:
             InputError: no regular node, or two nodes with one name or one API address.
         """
         assert isinstance(desk.entry, SoraCluster)
-        problems = tuple(_problems(desk, desk.entry))
+        problems = (*_problems(desk, desk.entry), *unfit_addresses(desk, desk.entry, self._allowed))
         if problems:
             raise InputError(problems)
         source = desk.revision.source
@@ -126,7 +139,9 @@ class SoraDriver:
             new = dict(fresh[:MOST]) | new
             if not new:
                 break
-            replies |= await self._ask(new, wire, *waits)
+            asked = {place: name for place, name in new.items() if is_allowed(place, self._allowed)}
+            replies |= await self._ask(asked, wire, *waits)
+            replies |= dict.fromkeys(new.keys() - asked.keys(), _NOT_ASKED)
             observed = gathered(apis, elsewhere, replies)
         return gathered(apis, further(entry, history, observed), replies, names_listed(observed))
 
@@ -262,6 +277,11 @@ class SoraDriver:
 
         answers = await asyncio.gather(*(ask(place, name) for place, name in places.items()))
         return dict(zip(places, answers, strict=True))
+
+
+_NOT_ASKED: Final = Unreachable(
+    "its API address has a path that the host configuration does not list under sora.api_paths", Sign.UNASKED
+)
 
 
 async def _reply(client: Client, day: date) -> Reply:

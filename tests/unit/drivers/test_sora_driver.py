@@ -185,6 +185,53 @@ class TestObserve:
         assert {call for _, call in host.wire.calls} == {"ListClusterNodes"}
 
 
+class TestApiPaths:
+    """A path in the address of an API counts only where the host lists the whole address."""
+
+    API = "https://node1.example.com/api"
+
+    def desk(self, api):
+        raw = {"name": "it", "kind": "sora", "nodes": [{"name": "n1@node1.example.com", "api": api}]}
+        return Desk(SoraCluster.model_validate(raw), Paper(), "/clusters/0", Revision("s", "1", "1"))
+
+    @pytest.mark.parametrize(
+        "api", [API, "https://node1.example.com:443/api/", "https://NODE1.example.com./api"]
+    )
+    def test_a_listed_address_passes_in_every_spelling(self, api):
+        SoraDriver(api_paths=[self.API]).desire(self.desk(api))
+
+    @pytest.mark.parametrize(
+        "api",
+        [
+            API,
+            "http://node1.example.com/api",
+            "https://node1.example.com/api/x",
+            "https://node1.example.com:8443/api",
+            "https://node2.example.com/api",
+        ],
+    )
+    def test_any_other_path_is_refused(self, api):
+        driver = SoraDriver(api_paths=[] if api == self.API else [self.API])
+        with pytest.raises(InputError) as caught:
+            driver.desire(self.desk(api))
+        assert [problem.code for problem in caught.value.problems] == ["api-path"]
+
+    @pytest.mark.parametrize("api", ["http://0.0.0.0:3000/", "http://0x7f.1:3000/", "http://h:99999/"])
+    def test_what_is_no_address_of_one_machine_is_refused(self, api):
+        with pytest.raises(InputError) as caught:
+            DRIVER.desire(self.desk(api))
+        assert [problem.code for problem in caught.value.problems] == ["bad-address"]
+
+    async def test_a_path_that_a_node_tells_is_not_asked(self):
+        host = Host("a b c", present="d")
+        place = f"{host.world.site.apis[full('d')]}victim"
+        host.world.site.apis[full("d")] = place
+        observed = await host.observe()
+        assert not any(call == ("d", "ListClusterNodes") for call in host.wire.calls)
+        answers = (observed.nodes[full("d")], *observed.elsewhere.get(full("d"), {}).values())
+        assert not any(isinstance(answer, Present) for answer in answers)
+
+
 class TestAct:
     async def test_what_it_did_is_remembered(self):
         _, answers = await Host("a b c", converged=False, initialise=True).carry_out()
