@@ -310,6 +310,20 @@ class UndoesPart(Protocol):
 
 
 @runtime_checkable
+class Prepares(Protocol):
+    """What a driver also has whose product has steps that wait for something before their call."""
+
+    async def prepare(self, step: Step, wire: Wire) -> str:
+        """Wait, by reading alone, until the step's call may be made, or until the time for that is over.
+
+        Nothing was sent and no intent was written when this is called, so that it may be cancelled anywhere.
+
+        Returns:
+            What was waited for, in words; empty where this step waits for nothing.
+        """
+
+
+@runtime_checkable
 class Stamps(Protocol):
     """What a driver also has whose nodes may tell which revision they run. All of it is pure."""
 

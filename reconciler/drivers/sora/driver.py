@@ -219,7 +219,8 @@ class SoraDriver:
         """
         arguments = step.arguments
         if step.action == "stop":
-            return Done(await self._stop(step, wire))
+            words = await self._run(step.node, step.arguments["command"], step.arguments["limit"])
+            return Done(words)
         caller = arguments["contact"] if step.action == "purge" else step.node
         client = Client(wire, caller, arguments["api"], arguments["timeout"], arguments["connect"])
         if step.action == "init":
@@ -233,15 +234,10 @@ class SoraDriver:
             return Done(await client.purge(arguments["target"]))
         return Done(await client.change_mode(arguments["mode"]), facts={"mode": arguments["mode"]})
 
-    async def _stop(self, step: Step, wire: Wire) -> str:
-        left = await self._drained(step, wire)
-        words = await self._run(step.node, step.arguments["command"], step.arguments["limit"])
-        return f"{left}{words}"
-
-    async def _drained(self, step: Step, wire: Wire) -> str:
-        """Wait until the node owns no channel, or until its time is over."""
+    async def prepare(self, step: Step, wire: Wire) -> str:
+        """Wait until a node that is to be stopped owns no channel, or until its time is over."""
         arguments, loop = step.arguments, asyncio.get_running_loop()
-        if not (arguments["drain"] and arguments["own"]):
+        if step.action != "stop" or not (arguments["drain"] and arguments["own"]):
             return ""
         client = Client(wire, step.node, arguments["own"], arguments["timeout"], arguments["connect"])
         end = loop.time() + arguments["drain"]
@@ -249,16 +245,16 @@ class SoraDriver:
             try:
                 channels = await client.channels()
             except NodeError as error:
-                return f"its channels are not known ({error.reason}); "
+                return f"its channels are not known ({error.reason})"
             owned = [
                 channel.channel_id
                 for channel in channels
                 if any(owner.node_name == step.node for owner in channel.owners)
             ]
             if not owned:
-                return "it owned no channel any more; "
+                return "it owned no channel any more"
             if loop.time() >= end:
-                return f"it still owned {len(owned)} channels after {arguments['drain']:g} s; "
+                return f"it still owned {len(owned)} channels after {arguments['drain']:g} s"
             await self._pause(min(BETWEEN, arguments["drain"]))
 
     async def _ask(

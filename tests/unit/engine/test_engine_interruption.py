@@ -108,3 +108,53 @@ async def test_a_step_whose_node_is_still_being_asked_is_given_up_and_nothing_is
         outcome = (await performing).outcome
     assert (outcome.state, outcome.reason) == (State.SKIPPED, STOPPED)
     assert (intents, world.acts) == ([], [])
+
+
+class Draining(FakeDriver):
+    """A product whose nodes are waited for before a call: as long as their traffic has not moved away."""
+
+    def __init__(self, world):
+        super().__init__(world)
+        self.gone = asyncio.Event()
+
+    async def prepare(self, step, wire):
+        self.world.entered.set()
+        await self.gone.wait()
+        return "its traffic has moved away"
+
+
+def draining():
+    world, intents, stop = World({"n": "old"}), [], asyncio.Event()
+    driver = Draining(world)
+    plan = driver.plan(
+        Wish(cluster("c", {"n": FakeNode(name="n", value="new")})), Observed({"n": Present("old")})
+    )
+
+    async def intend(step):
+        intents.append(step.id)
+
+    bench = Bench(driver, NoWire(), plan.payloads, intend, stop)
+    return world, intents, stop, driver, asyncio.create_task(perform(plan.steps[0], bench))
+
+
+async def test_a_stop_gives_up_what_a_step_only_waits_for_and_nothing_was_begun():
+    world, intents, stop, _driver, performing = draining()
+    async with asyncio.timeout(10):
+        await world.entered.wait()
+        stop.set()
+        outcome = (await performing).outcome
+    assert (outcome.state, outcome.reason) == (State.SKIPPED, STOPPED)
+    assert (intents, world.acts) == ([], [])
+
+
+@pytest.mark.parametrize(("meanwhile", "state"), [("old", "done"), ("new", "found"), ("other", "changed")])
+async def test_after_the_wait_a_node_is_looked_at_once_more(meanwhile, state):
+    world, intents, _stop, driver, performing = draining()
+    async with asyncio.timeout(10):
+        await world.entered.wait()
+        world.values["n"] = meanwhile
+        driver.gone.set()
+        ending = await performing
+    assert ending.outcome.state == state
+    assert intents == (["c/n/set"] if state == "done" else [])
+    assert ending.answer == ("its traffic has moved away; accepted" if state == "done" else "")
