@@ -155,7 +155,7 @@ class SoraCluster(ClusterEntry):
         default=(),
         max_length=100,
         description="Nodes that are stopped for good, by a person's word, each for one purge. Needed only "
-        "where no API address of the node is known or what answers there is in no cluster.",
+        "where no API address of the node is known, or what answers there is in no cluster or not Sora.",
     )
 
     @property

@@ -7,7 +7,21 @@ from datetime import date
 from itertools import product
 
 import pytest
-from sora_kit import ALIVE, FORBIDDEN, UNASKED, agreeing, api, codes, entry, full, past, planned, seen, verbs
+from sora_kit import (
+    ALIVE,
+    FORBIDDEN,
+    STRANGER,
+    UNASKED,
+    agreeing,
+    api,
+    codes,
+    entry,
+    full,
+    past,
+    planned,
+    seen,
+    verbs,
+)
 
 from reconciler.core.guard import Case, verdicts
 from reconciler.core.plan import INTENT_FACTS
@@ -24,6 +38,7 @@ REPLIES = {
     "silent": None,
     "alive": ALIVE,
     "unasked": UNASKED,
+    "another server": STRANGER,
     "itself, cut off": "a! b! c! d! e",
     "another node": SEEN,
     "another node, of an older view": "a b c e!",
@@ -49,7 +64,7 @@ def test_two_addresses_of_which_each_counts(one, other):
     proof = stopped(picture(REPLIES[one], REPLIES[other]), full("e"), (HERE, THERE), regular=True)
     quiet = {"silent", "another node"}
     assert proof.enough(word=False) is (told <= quiet)
-    assert proof.enough(word=True) is (told <= quiet | {"blank", "unasked"})
+    assert proof.enough(word=True) is (told <= quiet | {"blank", "unasked", "another server"})
     assert proof.words
 
 
