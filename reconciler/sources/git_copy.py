@@ -169,7 +169,7 @@ class Copy:
     def _known(self, id_: str) -> str | None:
         repository = self.open()
         try:
-            found = repository.get(id_)
+            found = repository.get(id_)  # a prefix of an id, too
         except ValueError:
             raise SourceError(
                 f"{self.place.shown}: the id '{id_}' begins several objects", remedy="Give more digits."

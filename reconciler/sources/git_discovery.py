@@ -200,6 +200,31 @@ def check_repository(folder: Path) -> None:
         _check_parts(WorkTree(folder, folder, folder))
 
 
+def check_objects(objects: Path) -> None:
+    """Refuse an object folder in which something else stands in the place of a file or a folder.
+
+    The library that reads objects would wait for a pipe for ever, and nothing could end it.
+
+    Raises:
+        SourceError: something in it is neither a file nor a folder, or it cannot be read.
+    """
+    try:
+        with os.scandir(objects) as entries:
+            folders = [entry.path for entry in entries if _is_plain(entry, objects) and entry.is_dir()]
+        for folder in folders:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    _is_plain(entry, objects)
+    except OSError as error:
+        raise _refused(objects.parent, f"{error.filename} cannot be read: {error.strerror}") from error
+
+
+def _is_plain(entry: os.DirEntry[str], objects: Path) -> bool:
+    if not (entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)):
+        raise _refused(objects.parent, f"{entry.path} is neither a file nor a folder", remedy=_PLAIN)
+    return True
+
+
 _PLAIN = "Clone the repository anew, without options that share objects."
 
 
@@ -306,7 +331,7 @@ def _check_parts(found: WorkTree) -> None:
             remedy="Run `git refs migrate --ref-format=files`.",
         )
     alternates = common / "objects/info/alternates"
-    if alternates.is_file() and alternates.stat().st_size:
+    if os.path.lexists(alternates) and (not alternates.is_file() or alternates.stat().st_size):
         raise _refused(
             top,
             f"it takes objects from another repository, which {alternates} names",

@@ -10,8 +10,11 @@ from difflib import get_close_matches
 from reconciler.errors import SourceError, UsageError
 from reconciler.sources.text import shown
 
+OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 COMMIT_ID = re.compile(r"[0-9a-f]{4,40}")
 FULL = 40
+MOST_COMPARED = 2000
+"""Names that are compared with one that is unknown; each costs some microseconds."""
 USUAL = 7
 """Digits from which an abbreviated commit id is taken for one in messages."""
 PREFIXES = ("refs/heads/", "refs/tags/", "refs/remotes/")
@@ -59,9 +62,9 @@ def listed(output: str) -> Refs:
     default = ""
     for row in output.splitlines():
         first, _, name = row.partition("\t")
-        if first.startswith("ref: ") and name == "HEAD":
+        if first.startswith("ref: ") and name == "HEAD" and first.isprintable():
             default = first.removeprefix("ref: ")
-        elif name and not name.endswith("^{}"):
+        elif OBJECT_ID.fullmatch(first) and name.isprintable() and not name.endswith("^{}"):
             ids[name] = first
     return Refs(ids, default)
 
@@ -103,7 +106,7 @@ def wanted(refs: Refs, ref: str, *, where: str) -> Ref | None:
 
 def unknown(refs: Refs, ref: str, *, where: str) -> SourceError:
     """The error for a ref that the repository does not have; it names the nearest that it has."""
-    names = _short(refs)
+    names = _short(refs)[:MOST_COMPARED]
     near = get_close_matches(ref.rpartition("/")[2], names, n=5, cutoff=0.5) or names[:5]
     what = "commit" if COMMIT_ID.fullmatch(ref.lower()) and len(ref) >= USUAL else "branch, tag or commit"
     return SourceError(

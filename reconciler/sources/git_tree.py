@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reconciler.core.plan import Revision
@@ -13,6 +14,7 @@ from reconciler.errors import SourceError
 from reconciler.sources import content
 from reconciler.sources.content import Counts
 from reconciler.sources.git_command import Repository
+from reconciler.sources.git_discovery import check_objects
 from reconciler.sources.layout import Layout
 from reconciler.sources.limits import LIMITS, Limits
 from reconciler.sources.text import line, name, shown
@@ -184,9 +186,11 @@ def seen(own: Repository, *, where: str) -> pygit2.Repository:
 
     Raises:
         Damaged: it is none.
+        SourceError: something in the place of an object cannot be read.
     """
     repository = opened(own.directory, where=where)
     if own.objects:
+        check_objects(Path(own.objects))
         repository.odb.add_disk_alternate(own.objects)
     return repository
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -93,6 +94,11 @@ def _context(environment: Mapping[str, str]) -> ssl.SSLContext:
     file, folder = environment.get(CA_FILE, ""), environment.get(CA_FOLDER, "")
     remedy = "Correct the variable, or leave it unset for the usual authorities."
     if file:
+        if os.path.exists(file) and not os.path.isfile(file):  # noqa: PTH110, PTH113  (it may be no path at all)
+            raise SourceError(
+                f"the variable {CA_FILE} names {line(file)}, which cannot be used: it is no regular file",
+                remedy=remedy,
+            )
         try:
             return ssl.create_default_context(cafile=file)
         except (OSError, ValueError) as error:  # an SSLError where it holds no certificates

@@ -419,3 +419,21 @@ def test_what_lies_in_no_work_tree(tmp_path):
     found = find_work_tree(tmp_path / "r")
     assert found is not None
     assert found.head() is None
+
+
+@pytest.mark.parametrize(
+    "part", ["objects/pack/pack-1.idx", "objects/info/alternates", "{commit}", "HEAD", "packed-refs"]
+)
+async def test_a_pipe_among_the_objects_is_not_waited_for(work, part):
+    """The library would hold the whole process."""
+    commit = f"objects/{work.head[:2]}/{work.head[2:]}"
+    place = work.folder / ".git" / part.format(commit=commit)
+    place.parent.mkdir(exist_ok=True)
+    place.unlink(missing_ok=True)
+    os.mkfifo(place)
+    if part == "packed-refs":  # only where the ref is not a file of its own
+        (work.folder / ".git/refs/heads/main").unlink()
+        assert await asyncio.wait_for(FolderSource(work.folder).snapshot(), 10)
+        return
+    with pytest.raises(SourceError, match="is not used"):
+        await asyncio.wait_for(FolderSource(work.folder).snapshot(), 10)
