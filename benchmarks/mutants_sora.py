@@ -181,7 +181,7 @@ SORA = (
         edit(
             stopped.stopped,
             "for reply, proof, words in _ORDER:",
-            "for reply, proof, words in _ORDER[:3]:",
+            "for reply, proof, words in _ORDER[:2]:",
         ),
         UNKNOWN,
     ),

@@ -85,22 +85,6 @@ def commits(regular: int, temporary: int) -> Iterator[Commit]:
     if temporary:
         yield Commit("the temporary nodes join", bare, (*members, *extra))
         yield Commit("the temporary nodes leave", healthy, tuple(members))
-    if regular == 3:  # twice as many nodes in one world: larger ones take hours and show nothing else
-        yield from replaced(regular, temporary)
-
-
-def replaced(regular: int, temporary: int) -> Iterator[Commit]:
-    """All regular nodes replaced by fresh ones at once, the old ones known from git or from the store."""
-    kinds = [False] * (2 * regular) + [True] * temporary
-    old, new = tuple(range(regular)), tuple(range(regular, 2 * regular))
-    extra = tuple(range(2 * regular, 2 * regular + temporary))
-    alive = formed(kinds, outside=sum(1 << one for one in new))
-    dead = alive
-    for one in (*old, *extra):
-        dead = machine.stop(dead, one)
-    yield Commit("all nodes are replaced", alive, (*new, *extra), named=old)
-    yield Commit("all nodes are replaced, and the old ones are stopped", dead, (*new, *extra), named=old)
-    yield Commit("likewise, and the store knows them", dead, (*new, *extra), members=old)
 
 
 def names(world: State) -> list[str]:

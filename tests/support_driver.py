@@ -324,3 +324,6 @@ class NoWire:
 
     async def send(self, method: str, url: str, **_: Any) -> Any:
         raise NodeUnreachable("nobody", f"{method} {url} was not expected")
+
+    async def run(self, command: str, values: Any, *, node: str) -> str:
+        raise NodeUnreachable(node, f"the command {command} was not expected")

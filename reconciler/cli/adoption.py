@@ -101,7 +101,7 @@ async def _adopted(
             remedy="name what to read, for example --m2 edge=192.0.2.11,192.0.2.12",
         )
     drivers = drivers_for(host.config)
-    async with HttpWire() as wire:
+    async with HttpWire(host) as wire:
         entries: list[Mapping[str, Any]] = []
         for kind, text in new:
             name, _, addresses = text.partition("=")

@@ -99,7 +99,7 @@ async def _surveyed(order: Order, terminal: Terminal, store: Store) -> Survey:
 
 async def resumed(fleet: Fleet, order: Order, terminal: Terminal, store: Store) -> Survey:
     """Settle what a killed run left, then look."""
-    async with HttpWire() as wire:
+    async with HttpWire(order.host) as wire:
         settled = await resume(store, DRIVERS, wire, feedback=fleet.feedback)
     if settled:
         number = plural(len(settled), "step")
@@ -107,7 +107,7 @@ async def resumed(fleet: Fleet, order: Order, terminal: Terminal, store: Store) 
         for outcome in settled:
             terminal.remark(text.outcome_line(outcome, layout=terminal.layout) + "\n")
         terminal.remark("\n")
-    return await looked(fleet, order, terminal, await store.recall())
+    return await looked(fleet, order, terminal, await store.recall(), applying=True)
 
 
 async def apply_survey(order: Order, terminal: Terminal, seen: Survey, store: Store) -> Report:
@@ -117,7 +117,7 @@ async def apply_survey(order: Order, terminal: Terminal, seen: Survey, store: St
         GuardRefusal: a verdict stands against it; the history has it.
     """
     steps = len(list(seen.plan.steps()))
-    async with HttpWire() as wire:
+    async with HttpWire(order.host) as wire:
         with watching(terminal, steps) as listener, stopping(lambda: terminal.remark(_STOPPING)) as stop:
             return await apply(
                 seen,

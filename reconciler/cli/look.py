@@ -144,8 +144,17 @@ def source_of(order: Order) -> Source:
     )
 
 
-async def looked(fleet: Fleet, order: Order, terminal: Terminal, memory: Memory) -> Survey:
+async def looked(
+    fleet: Fleet, order: Order, terminal: Terminal, memory: Memory, *, applying: bool = False
+) -> Survey:
     """A survey of a fleet, with what is under way shown on the terminal.
+
+    Args:
+        fleet: the desired state.
+        order: what the command line asks for.
+        terminal: where progress is shown.
+        memory: what earlier runs left.
+        applying: whether this host is to apply the plan.
 
     Raises:
         ReconcilerError: the files are wrong, or the order names nothing in them.
@@ -154,10 +163,16 @@ async def looked(fleet: Fleet, order: Order, terminal: Terminal, memory: Memory)
     source, drivers = source_of(order), drivers_for(order.host.config, DRIVERS)
     memory = await traced(memory, fleet, source, drivers=drivers, named=named)
     memory = await retraced(memory, fleet, source, drivers=drivers, base=order.base)
-    async with HttpWire() as wire:
+    async with HttpWire(order.host) as wire:
         with watching(terminal) as listener:
             return await survey(
-                fleet, drivers=drivers, wire=wire, recalled=memory, only=order.only, listener=listener
+                fleet,
+                drivers=drivers,
+                wire=wire,
+                recalled=memory,
+                only=order.only,
+                listener=listener,
+                commands=order.host.commands(applying=applying),
             )
 
 

@@ -100,6 +100,7 @@ class Case:
         at: the present moment; without one, guards of time say nothing.
         digest: what an approval is bound to; empty where the policy asks for none.
         recalled: node -> what the store remembers of it from runs of this fleet.
+        commands: names of the host's commands; None where the plan is for another host to apply.
         content: fingerprint of all that the cluster is to get, without the stamp of the revision.
         attempts: step -> fact to be written with its intent, which counts the try.
         noted: node -> facts that the reading established, for a pass that may write.
@@ -119,6 +120,7 @@ class Case:
     at: datetime | None = None
     digest: str = ""
     recalled: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    commands: frozenset[str] | None = None
     content: str = ""
     attempts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     noted: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

@@ -127,6 +127,19 @@ class Wire(Protocol):
             NodeUnreachable: no answer, or not a whole one; `NodeUnidentified` where it is not HTTP.
         """
 
+    async def run(self, command: str, values: Mapping[str, str], *, node: str) -> str:
+        """Run a command that this host's configuration names; what comes back are its last words.
+
+        Args:
+            command: its name there.
+            values: placeholder -> text; data, never an option and never split.
+            node: the name to put in errors.
+
+        Raises:
+            NodeRefused: there is no such command, or it failed.
+            NodeUnreachable: it did not end in time; whether it had an effect is not known.
+        """
+
 
 @dataclass(frozen=True, slots=True)
 class ReadingCall:
@@ -306,20 +319,6 @@ class UndoesPart(Protocol):
             observed: what the nodes showed when the plan was made.
             payloads: those of the plan.
             shown: what the step's nodes show now.
-        """
-
-
-@runtime_checkable
-class Prepares(Protocol):
-    """What a driver also has whose product has steps that wait for something before their call."""
-
-    async def prepare(self, step: Step, wire: Wire) -> str:
-        """Wait, by reading alone, until the step's call may be made, or until the time for that is over.
-
-        Nothing was sent and no intent was written when this is called, so that it may be cancelled anywhere.
-
-        Returns:
-            What was waited for, in words; empty where this step waits for nothing.
         """
 
 

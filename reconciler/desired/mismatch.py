@@ -152,7 +152,8 @@ def _wrong(mismatch: Mismatch) -> tuple[str, str, str]:
         unquoted = kind == "string_type" and isinstance(given, int | float)
         remedy = f"write `{json.dumps(json.dumps(given))}`" if unquoted else ""
         return "wrong-type", f"{wanted} belongs here", remedy
-    return "bad-value", f"but {_lowered(str(context.get('error', mismatch.error['msg'])))}", ""
+    said = f"but {_lowered(str(context.get('error', mismatch.error['msg'])))}"
+    return "bad-value", said, str(context.get("remedy", ""))
 
 
 def _wanted(kind: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -14,6 +15,9 @@ from reconciler.core.observation import Sign
 from reconciler.core.ports import Answer
 from reconciler.drivers.reasons import reason, sign, speaks_otherwise
 from reconciler.errors import NodeUnidentified, NodeUnreachable
+from reconciler.host.commands import run_command
+from reconciler.host.host import Host
+from reconciler.host.networks import OutsideNetworks, is_within
 
 if TYPE_CHECKING:
     import aiohttp
@@ -40,25 +44,27 @@ class HttpWire:
     aiohttp is used directly because 2,000 reads of 1,000 nodes take it half of what httpx over the
     same transport takes, and most passes are nothing but reads.
 
+    Proxies of the environment do not count: they would hide which address is reached.
+
     Args:
+        host: in whose networks nodes must be, and which commands there are.
         concurrency: calls in flight at once; others wait, and their time only starts with them.
         body_limit: bytes of one answer.
-        environment_proxies: whether `HTTP_PROXY` and the like count.
         tls: trust other than the system's.
     """
 
     def __init__(
         self,
+        host: Host | None = None,
         *,
         concurrency: int = 128,
         body_limit: int = 64 * MIB,
-        environment_proxies: bool = False,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._slots = asyncio.Semaphore(concurrency)
         self._large = asyncio.Semaphore(LARGE)
         self._body_limit = body_limit
-        self._environment_proxies = environment_proxies
+        self._host = host or Host()
         self._tls = tls
         self._reads: _Pool | None = None
         self._writes: aiohttp.ClientSession | None = None
@@ -138,6 +144,29 @@ class HttpWire:
                 if pool:
                     await self._leave(pool)
 
+    async def run(self, command: str, values: Mapping[str, str], *, node: str) -> str:
+        """Run one of the host's commands; see `core.ports.Wire.run`.
+
+        Raises:
+            NodeRefused: there is no such command, or it failed.
+            NodeUnreachable: it did not end in time.
+        """
+        return await run_command(self._host, command, values, node=node)
+
+    def _new_socket(self, info: aiohttp.AddrInfoType) -> socket.socket:
+        """A socket for exactly the address that is connected to next.
+
+        Here, behind the resolver, a name cannot lead elsewhere between the check and the connection.
+
+        Raises:
+            OutsideNetworks: the host does not allow it.
+        """
+        family, kind, protocol, _, place = info
+        networks = self._host.config.networks
+        if networks and not is_within(str(place[0]), networks):
+            raise OutsideNetworks(str(place[0]))
+        return socket.socket(family=family, type=kind, proto=protocol)
+
     async def _body(self, response: aiohttp.ClientResponse, node: str) -> bytes:
         """The whole body, unpacked where it came packed; a large one waits for one of few rooms."""
         body = bytearray()
@@ -182,13 +211,15 @@ class HttpWire:
 
         tls = self._tls if self._tls is not None else True
         if fresh:
-            connector = aiohttp.TCPConnector(limit=0, ssl=tls, force_close=True)
+            connector = aiohttp.TCPConnector(
+                limit=0, ssl=tls, force_close=True, socket_factory=self._new_socket
+            )
         else:
-            connector = aiohttp.TCPConnector(limit=0, ssl=tls)
+            connector = aiohttp.TCPConnector(limit=0, ssl=tls, socket_factory=self._new_socket)
         return aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=self._environment_proxies,
+            trust_env=False,
             headers={"User-Agent": f"reconciler/{__version__}", "Accept-Encoding": "identity"},
             middlewares=(_once,) if fresh else (),
         )

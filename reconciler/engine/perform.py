@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from reconciler.core.instant import Clock
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import Payload, Step, refuse_unknown
-from reconciler.core.ports import Done, Driver, Prepares, Wire
+from reconciler.core.ports import Done, Driver, Wire
 from reconciler.core.secret import scrubbed, secrets
 from reconciler.core.verdict import Standing, Verdict
 from reconciler.engine.interruption import unless
@@ -56,12 +56,13 @@ async def perform(step: Step, bench: Bench) -> Ending:
     Raises:
         StateError: the intent could not be written down, so nothing was sent.
     """
-    found = await unless(bench.stop, _prepared(step, bench))
-    if found is None or bench.stop.is_set():
+    verdict = await unless(bench.stop, until_clear(step, bench.driver, bench.wire))
+    if verdict is None:
         return Ending(Outcome(step, State.SKIPPED, STOPPED))
-    verdict, waited = found
     if verdict.standing is not Standing.READY or step.waits_for_person:
         return Ending(_unperformed(step, verdict))
+    if bench.stop.is_set():
+        return Ending(Outcome(step, State.SKIPPED, STOPPED))
     payload = bench.payloads.get(str(step.arguments.get("payload", "")), _NOTHING)
     try:
         refuse_unknown(payload)
@@ -71,8 +72,6 @@ async def perform(step: Step, bench: Bench) -> Ending:
     began, intended = now(), bench.clock()
     await bench.intend(step)
     done, error = await _act(step, bench)
-    if done is not None and waited:
-        done = replace(done, words=f"{waited}; {done.words}")
     seconds = 0.0 if _is_over(error) else step.settle
     asked = now()
     verdict = await until_done(step, bench.driver, bench.wire, seconds=seconds, stop=bench.stop)
@@ -97,17 +96,6 @@ async def perform(step: Step, bench: Bench) -> Ending:
         spent=done.spent if done else {},
         until=until if state is State.UNKNOWN else None,
     )
-
-
-async def _prepared(step: Step, bench: Bench) -> tuple[Verdict, str]:
-    """How a step stands once all that comes before its call was waited for, and what that was."""
-    verdict, waited = await until_clear(step, bench.driver, bench.wire), ""
-    driver: object = bench.driver
-    if isinstance(driver, Prepares) and verdict.standing is Standing.READY and not step.waits_for_person:
-        waited = await driver.prepare(step, bench.wire)
-        if waited:  # it may have taken minutes: the node is looked at once more
-            verdict = await until_clear(step, bench.driver, bench.wire)
-    return verdict, waited
 
 
 async def passed_over(step: Step, bench: Bench, why: str) -> Ending:

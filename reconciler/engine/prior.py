@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.core.descent import base as commit_of
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
 
 MOST: Final = 2_000
 """Nodes of one cluster in one earlier fleet file that are looked at."""
-
-OLDER: Final = 256 * 1024
-"""Bytes of fleet files that are read to find nodes of older revisions, the base revision's included."""
 
 _Clusters = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """Cluster -> node -> entry."""
@@ -79,22 +75,12 @@ async def retraced(
         if (past := memory.past.get(name)) is not None and past.applied is not None
     }
     found, trouble = await _earlier(source, fleet.revision.id, base, sorted(set(applied.values())))
-    versions = [(file, _clusters(file)) for file in _within(found.before)]
+    versions = [(file, _clusters(file)) for file in found.before]
     at = {commit: _clusters(file) for commit, file in found.applied.items()}
     prior = {
         name: _prior(name, versions, applied.get(name, ""), at, trouble or found.unread) for name in names
     }
     return replace(memory, prior=prior)
-
-
-def _within(files: Sequence[EarlierFile]) -> Iterator[EarlierFile]:
-    """The base revision's file and as many older ones as are quickly read."""
-    size = 0
-    for number, file in enumerate(files):
-        size += len(file.data)
-        if number and size > OLDER:
-            return
-        yield file
 
 
 async def _earlier(
@@ -137,7 +123,6 @@ def _prior(
     return Prior((), unread)
 
 
-@lru_cache(maxsize=64)  # a pass in a watch looks at the same files again
 def _clusters(file: EarlierFile) -> _Clusters | None:
     """The clusters of an earlier fleet file, as plain data; None where it cannot be read.
 

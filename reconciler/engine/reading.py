@@ -45,3 +45,11 @@ class ReadingWire:
         return await self._wire.send(
             method, url, node=node, timeout=timeout, connect=connect, headers=headers, content=content
         )
+
+    async def run(self, command: str, values: Mapping[str, str], *, node: str) -> str:  # noqa: ARG002
+        """No command runs while nodes are only looked at; see `core.ports.Wire.run`.
+
+        Raises:
+            NotReading: always.
+        """
+        raise NotReading(f"{node}: the command {command} is no documented reading call; nothing was run")

@@ -105,6 +105,7 @@ async def survey(
     recalled: Memory | None = None,
     only: str = "",
     listener: Listener = SILENT,
+    commands: frozenset[str] | None = None,
 ) -> Survey:
     """Load, observe, plan and guard; the same fleet and the same answers give the same plan.
 
@@ -115,6 +116,7 @@ async def survey(
         recalled: what earlier runs left, from `Store.recall`.
         only: a cluster, a node or `cluster/node` to keep to; empty for all.
         listener: hears of each stage.
+        commands: names of the commands of the host that applies; None where that is another one.
 
     Raises:
         InputError: with the problems of all clusters.
@@ -122,7 +124,8 @@ async def survey(
     """
     memory = recalled or Memory()
     aims = _narrowed(_desired(fleet, drivers, memory), only)
-    cases = await together([_case(fleet, aim, wire, memory, listener) for aim in aims])
+    seen = await together([_case(fleet, aim, wire, memory, listener) for aim in aims])
+    cases = [replace(case, commands=commands) for case in seen]
     plan = Plan(fleet.revision, __version__, tuple(case.plan for case in cases))
     listener.planned(plan)
     sorted_out = weighed(fleet, cases, drivers)

@@ -5,13 +5,12 @@ The models alone; `reconciler.cli.host` finds and reads the file.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, field_validator
 from pydantic_core import PydanticCustomError
 
 from reconciler.core.strict import SomeTime, Strict
@@ -27,7 +26,6 @@ NEVER: Final = ("/proc", "/dev", "/sys")
 
 Network: TypeAlias = IPv4Network | IPv6Network
 
-_PLACEHOLDER: Final = re.compile(r"\{[^{}]*\}")
 _COMMAND_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._\-]{0,63}$"
 _PREFIX_FORM: Final = r"^[A-Za-z_][A-Za-z0-9_]{2,63}$"
 _OWN: Final = "RECONCILE_"
@@ -88,6 +86,7 @@ SecretFolder = Annotated[
 
 CommandName = Annotated[str, Field(pattern=_COMMAND_NAME)]
 Argument = Annotated[str, Field(min_length=1, max_length=4096)]
+VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
 
 
 class SecretSources(Strict):
@@ -131,6 +130,20 @@ class HostCommand(Strict):
         examples=[["ssh", "{host}", "sudo", "systemctl", "stop", "sora"]],
     )
     timeout: SomeTime = Field(default=60.0, description="How long the program may take until it is killed.")
+    variables: tuple[VariableName, ...] = Field(
+        default=(),
+        max_length=100,
+        description="Environment variables that the program gets beside PATH, HOME, USER, LANG and the like.",
+        examples=[["SSH_AUTH_SOCK"]],
+    )
+
+    @field_validator("run")
+    @classmethod
+    def _own_program(cls, run: tuple[str, ...]) -> tuple[str, ...]:
+        """The tree must not choose the program, not even a part of its name."""
+        if "{" in run[0]:
+            raise PydanticCustomError("own_program", "the program itself has no placeholder")
+        return run
 
 
 class SoraRules(Strict):

@@ -22,3 +22,10 @@ class Host:
     config: HostConfig = field(default_factory=HostConfig)
     environment: Environment = field(default_factory=Environment)
     file: Path | None = None
+
+    def commands(self, *, applying: bool) -> frozenset[str] | None:
+        """Names of the commands that a tree may ask for; None where that is not known.
+
+        Where there is no host file and nothing is applied, as for a pull request, another host will run them.
+        """
+        return None if self.file is None and not applying else frozenset(self.config.commands)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, redirect_stderr
+from functools import partial
 from typing import TextIO, cast
 
 from prometheus_client import disable_created_metrics
@@ -71,7 +72,9 @@ def watch(options: Options, stream: TextIO) -> int:
             memory = await traced(memory, fleet, source, drivers=drivers)
             return await retraced(memory, fleet, source, drivers=drivers)
 
-        looking = Looking(drivers, HttpWire, _recall(options, store), options.only, trace)
+        wires = partial(HttpWire, options.host)
+        commands = options.host.commands(applying=store is not None)
+        looking = Looking(drivers, wires, _recall(options, store), options.only, trace, commands)
         perform = looking if store is None else Keeping(looking, store, log)
 
         def read(snapshot: Snapshot) -> Fleet:

@@ -50,6 +50,7 @@ class Looking:
         wires: makes the way to the nodes, one for each pass, so that no cluster waits for another's calls.
         only: a cluster or a node to keep to; empty for all.
         trace: fills in how the fleet's revision stands to what is remembered.
+        commands: names of the host's commands; None where another host applies.
     """
 
     drivers: Drivers
@@ -57,6 +58,7 @@ class Looking:
     recall: Recall
     only: str = ""
     trace: Trace = _untraced
+    commands: frozenset[str] | None = None
 
     async def __call__(self, job: Job) -> Turn:
         """The drift of one cluster."""
@@ -77,6 +79,7 @@ class Looking:
             recalled=await self.trace(await self.recall(), job.fleet),
             only=self.only,
             listener=job.listener,
+            commands=self.commands,
         )
 
 

@@ -156,6 +156,18 @@ class CountedWire:
         finally:
             self._loop.calling(-1)
 
+    async def run(self, command: str, values: Mapping[str, str], *, node: str) -> str:
+        """One command; see `core.ports.Wire.run`.
+
+        Raises:
+            NodeRefused: there is no such command, or it failed.
+        """
+        self._loop.calling(1)
+        try:
+            return await self._wire.run(command, values, node=node)
+        finally:
+            self._loop.calling(-1)
+
 
 def leaping(work: Coroutine[Any, Any, T], *, patience: float | None = SAME_PROCESS) -> T:
     """The result of a coroutine, run under a clock that leaps."""

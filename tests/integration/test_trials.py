@@ -48,7 +48,7 @@ def scene(tmp_path):
                 "name": "live",
                 "kind": "sora",
                 "initialise": True,
-                "stop": ["touch", str(tmp_path / "ran")],
+                "stop": {"command": "touch"},
                 "nodes": live,
             },
         ]

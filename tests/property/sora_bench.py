@@ -17,7 +17,7 @@ from reconciler.drivers.sora import machine
 from reconciler.drivers.sora.choices import Choices, Listing, Minority, Permit, Repeat, Returned
 from reconciler.drivers.sora.cluster import Mode, groups, members
 from reconciler.drivers.sora.driver import SoraDriver
-from reconciler.drivers.sora.schema import Collapsed, SoraCluster, SoraDesired, SoraNode
+from reconciler.drivers.sora.schema import Collapsed, SoraCluster, SoraDesired, SoraNode, StopCommand
 from reconciler.drivers.sora.simulator import SoraWorld
 from reconciler.errors import NodeError, NodeRefused, NodeUnreachable
 
@@ -51,7 +51,7 @@ def entry_of(names, *, likely=True, **more):
         )
         for name in names
     )
-    return SoraCluster(name="live", kind="sora", nodes=nodes, stop=("stop", "{node}"), **more)
+    return SoraCluster(name="live", kind="sora", nodes=nodes, stop=StopCommand(command="stop"), **more)
 
 
 @dataclass(frozen=True)
@@ -199,6 +199,12 @@ class MemoryWire:
             raise NodeUnreachable(node, "no answer within 10 s")
         return Answer(status, told, body)
 
+    async def run(self, command, values, *, node):
+        assert (command, values["node"]) == ("stop", node)
+        with suppress(ValueError):
+            self.world.kill(node)
+        return "stopped"
+
 
 @dataclass
 class Bench:
@@ -214,7 +220,7 @@ class Bench:
 
     def __post_init__(self):
         self.wire = MemoryWire(self.world, self.trouble, self._effect)
-        self.driver = SoraDriver(today=lambda: TODAY, run=self._stopped, pause=self._pause)
+        self.driver = SoraDriver(today=lambda: TODAY, pause=self._pause)
 
     @property
     def desired(self):
@@ -284,12 +290,6 @@ class Bench:
     def _askable(self, name):
         """Whether this host can know where a node's API is that its peers do not see."""
         return self.likely or self.entry.node(name) is not None
-
-    async def _stopped(self, node, argv, limit):
-        assert argv == ["stop", node]
-        with suppress(ValueError):
-            self.world.kill(node)
-        return "stopped"
 
     async def _pause(self, seconds):
         """No time passes here."""

@@ -102,7 +102,7 @@ FLEET = {
         {
             "name": "live",
             "kind": "sora",
-            "stop": ["ssh", "{host}", "stop"],
+            "stop": {"command": "stop-sora"},
             "drain": 60,
             "collapsed": {"reason": "all hosts gone", "until": "2026-12-01"},
             "nodes": [

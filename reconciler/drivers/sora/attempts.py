@@ -10,7 +10,7 @@ from reconciler.core.plain import fingerprint
 from reconciler.core.plan import Step
 from reconciler.drivers.sora.schema import NodeView, SoraDesired
 
-_ASKED: Final = ("target", "names", "mode", "command")
+_ASKED: Final = ("target", "names", "mode", "command", "values")
 """Arguments that say what a call asks for; through whom it goes does not make it another one."""
 
 _SHORT: Final = 16

@@ -17,7 +17,7 @@ from reconciler.core.ports import Desk, Document, Done, Wire
 from reconciler.core.problem import Problem, Severity
 from reconciler.core.spec import ClusterEntry
 from reconciler.core.verdict import Verdict
-from reconciler.drivers.sora import adoption, attempts, command, judge, lints, planner, rehearsal
+from reconciler.drivers.sora import adoption, attempts, judge, lints, planner, rehearsal
 from reconciler.drivers.sora.addresses import allowed_places, is_allowed, unfit_addresses
 from reconciler.drivers.sora.client import READS, Client
 from reconciler.drivers.sora.cluster import State
@@ -53,7 +53,6 @@ class SoraDriver:
 
     Args:
         today: the day (UTC), which observations carry for words that expire.
-        run: runs a command for a node, as `command.run` does.
         pause: waits some seconds.
         api_paths: addresses of APIs that may have a path; every other one is scheme, host and port.
     """
@@ -69,21 +68,17 @@ class SoraDriver:
         self,
         *,
         today: Callable[[], date] = _today,
-        run: Callable[[str, Sequence[str], float], Awaitable[str]] = command.run,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         api_paths: Iterable[str] = (),
     ) -> None:
         self._api_paths = frozenset(api_paths)
         self._allowed = allowed_places(self._api_paths)
         self._today = today
-        self._run = run
         self._pause = pause
 
     def on_host(self, config: HostConfig) -> SoraDriver:
         """The driver with what a host allows."""
-        return type(self)(
-            today=self._today, run=self._run, pause=self._pause, api_paths=config.sora.api_paths
-        )
+        return type(self)(today=self._today, pause=self._pause, api_paths=config.sora.api_paths)
 
     def alone(self, document: Document) -> dict[str, Any]:
         """Never possible: nothing but a fleet file names a cluster's nodes.
@@ -219,8 +214,7 @@ class SoraDriver:
         """
         arguments = step.arguments
         if step.action == "stop":
-            words = await self._run(step.node, step.arguments["command"], step.arguments["limit"])
-            return Done(words)
+            return Done(await self._stop(step, wire))
         caller = arguments["contact"] if step.action == "purge" else step.node
         client = Client(wire, caller, arguments["api"], arguments["timeout"], arguments["connect"])
         if step.action == "init":
@@ -234,10 +228,15 @@ class SoraDriver:
             return Done(await client.purge(arguments["target"]))
         return Done(await client.change_mode(arguments["mode"]), facts={"mode": arguments["mode"]})
 
-    async def prepare(self, step: Step, wire: Wire) -> str:
-        """Wait until a node that is to be stopped owns no channel, or until its time is over."""
+    async def _stop(self, step: Step, wire: Wire) -> str:
+        left = await self._drained(step, wire)
+        words = await wire.run(step.arguments["command"], step.arguments["values"], node=step.node)
+        return f"{left}{words}"
+
+    async def _drained(self, step: Step, wire: Wire) -> str:
+        """Wait until the node owns no channel, or until its time is over."""
         arguments, loop = step.arguments, asyncio.get_running_loop()
-        if step.action != "stop" or not (arguments["drain"] and arguments["own"]):
+        if not (arguments["drain"] and arguments["own"]):
             return ""
         client = Client(wire, step.node, arguments["own"], arguments["timeout"], arguments["connect"])
         end = loop.time() + arguments["drain"]
@@ -245,16 +244,16 @@ class SoraDriver:
             try:
                 channels = await client.channels()
             except NodeError as error:
-                return f"its channels are not known ({error.reason})"
+                return f"its channels are not known ({error.reason}); "
             owned = [
                 channel.channel_id
                 for channel in channels
                 if any(owner.node_name == step.node for owner in channel.owners)
             ]
             if not owned:
-                return "it owned no channel any more"
+                return "it owned no channel any more; "
             if loop.time() >= end:
-                return f"it still owned {len(owned)} channels after {arguments['drain']:g} s"
+                return f"it still owned {len(owned)} channels after {arguments['drain']:g} s; "
             await self._pause(min(BETWEEN, arguments["drain"]))
 
     async def _ask(

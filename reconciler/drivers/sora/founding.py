@@ -81,7 +81,7 @@ def answers_of(regular: tuple[str, ...], history: History, picture: Picture) -> 
         history: the cluster's past.
         picture: the nodes' answers, at every address that was asked.
     """
-    nodes = picture.nodes
+    nodes = picture.observed.nodes
     if picture.speakers or picture.living:
         return Answers.LIVING
     if any(not isinstance(nodes.get(name), _ANSWERS) for name in regular):
@@ -124,7 +124,7 @@ def _known(desired: SoraDesired, fact: str) -> set[str]:
 
 def _formed(entry: SoraCluster, picture: Picture) -> bool:
     """Whether every regular node lists exactly the desired cluster, so that it only has to come together."""
-    answers = [picture.nodes.get(name) for name in entry.regular]
+    answers = [picture.observed.nodes.get(name) for name in entry.regular]
     views = [answer.value for answer in answers if isinstance(answer, Present | Stale)]
     listed = [tuple(row.node_name for row in view.rows if not row.temporary) for view in views]
     return len(views) == len(answers) and all(names == entry.regular for names in listed)
@@ -154,11 +154,11 @@ def _living(desired: SoraDesired, picture: Picture) -> Iterator[Finding]:
 def _silent(desired: SoraDesired, picture: Picture) -> Iterator[Finding]:
     entry = desired.entry
     for name in entry.regular:
-        if not isinstance(picture.nodes.get(name), _ANSWERS):
+        if not isinstance(picture.observed.nodes.get(name), _ANSWERS):
             yield _error(
                 "node-unreachable",
                 f"{entry.name}/{name}",
-                f"{name}: {silence(picture.nodes.get(name))}; a cluster is initialised only when "
+                f"{name}: {silence(picture.observed.nodes.get(name))}; a cluster is initialised only when "
                 "every regular node has answered",
                 "start the node, or correct `api` in the fleet file",
             )
@@ -172,7 +172,7 @@ def _earlier_silent(desired: SoraDesired, picture: Picture) -> Iterator[Finding]
             "earlier-node-silent",
             f"{entry.name}/{name}",
             f"revision {history.revision or 'before'} named {name} for {entry.name}, and it does not answer "
-            f"that it is in no cluster ({asked}: {silence(picture.nodes.get(name))}); a cluster may "
+            f"that it is in no cluster ({asked}: {silence(picture.observed.nodes.get(name))}); a cluster may "
             "live there",
             f"start the node or make its API reachable; {_ONLY_IF}",
         )
@@ -199,7 +199,7 @@ def _needs_collapsed(desired: SoraDesired, picture: Picture) -> Iterator[Finding
     members = [name for name, one in history.nodes.items() if one.member] or ["its nodes"]
     more = f" and {len(members) - _SHOWN} more" if len(members) > _SHOWN else ""
     states = "; ".join(
-        f"{name}: {_state(name, picture)}" for name in members[:_SHOWN] if name in picture.nodes
+        f"{name}: {_state(name, picture)}" for name in members[:_SHOWN] if name in picture.observed.nodes
     )
     yield _error(
         "collapsed-needed",
@@ -214,13 +214,13 @@ def _needs_collapsed(desired: SoraDesired, picture: Picture) -> Iterator[Finding
 def _state(name: str, picture: Picture) -> str:
     if picture.blank(name):
         return "answers that it is in no cluster"
-    return silence(picture.nodes.get(name))
+    return silence(picture.observed.nodes.get(name))
 
 
 def _unclear(desired: SoraDesired, picture: Picture) -> Iterator[Finding]:
     entry = desired.entry
     for name in entry.regular:
-        answer = picture.nodes[name]
+        answer = picture.observed.nodes[name]
         if isinstance(answer, Absent) or picture.blank(name):
             continue
         yield _error(

@@ -225,6 +225,21 @@ def founding_unread(case: Case) -> Iterator[Violation]:
             )
 
 
+def unknown_command(case: Case) -> Iterator[Violation]:
+    """Every command that a step runs must be one of this host, before anything is done."""
+    for step in case.plan.steps:
+        name = step.arguments.get("command", "")
+        if not name or case.commands is None or name in case.commands:
+            continue
+        yield Violation(
+            "unknown-command",
+            f"{case.plan.cluster}/{step.node}",
+            f"{step.id} runs the command {name}, and this host has "
+            f"{'the commands ' + ', '.join(sorted(case.commands)) if case.commands else 'no commands'}",
+            f"write {name} under `commands` of the host configuration, or correct `stop` in the fleet file",
+        )
+
+
 GUARDS: tuple[Guard, ...] = (
     losing_quorum,
     sparing_nobody,
@@ -234,6 +249,7 @@ GUARDS: tuple[Guard, ...] = (
     purging_alive,
     initialising_again,
     founding_unread,
+    unknown_command,
 )
 """All of them; the order does not matter."""
 

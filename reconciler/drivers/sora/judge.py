@@ -59,8 +59,8 @@ def _init(step: Step, picture: Picture, after: Membership) -> Verdict:
         return Verdict(Standing.CHANGED, f"{who} is in a cluster that holds a majority")
     if answers is Answers.SILENT:
         heard = (Present, Absent, Stale)
-        silent = next(name for name in names if not isinstance(picture.nodes.get(name), heard))
-        return Verdict(Standing.UNKNOWN, f"{silent}: {silence(picture.nodes.get(silent))}")
+        silent = next(name for name in names if not isinstance(picture.observed.nodes.get(name), heard))
+        return Verdict(Standing.UNKNOWN, f"{silent}: {silence(picture.observed.nodes.get(silent))}")
     return _founded_on(step, picture, answers)
 
 
@@ -183,7 +183,7 @@ def _other(membership: Membership, picture: Picture) -> Verdict:
 
 
 def _own(picture: Picture, name: str) -> str:
-    return silence(picture.nodes.get(name))
+    return silence(picture.observed.nodes.get(name))
 
 
 _READY: Final = Verdict(Standing.READY)

@@ -45,7 +45,7 @@ def modes(desired: SoraDesired, picture: Picture) -> Modes:
 
 def mode_of(picture: Picture, name: str) -> str:
     """The mode that the node itself shows, or else its peers; empty where nobody tells."""
-    answer = picture.nodes.get(name)
+    answer = picture.observed.nodes.get(name)
     own = [answer.value] if isinstance(answer, Present | Stale) else []
     for view in (*own, *picture.speakers.values()):
         row = view.row(name)

@@ -62,7 +62,6 @@ class Picture:
 
     Args:
         observed: every node's own answer.
-        nodes: the answers by node, those of nodes known from earlier too: of those the best one.
         speakers: the nodes whose own fresh view shows a majority, sorted by name. A node that lists
             nobody but itself is no speaker: a node that was never initialised may look the same.
         told: what the speakers say the membership is, each with those who say so.
@@ -76,7 +75,6 @@ class Picture:
     speakers: Mapping[str, NodeView]
     told: tuple[tuple[Membership, tuple[str, ...]], ...]
     shown: Mapping[str, frozenset[bool]]
-    nodes: Mapping[str, Observation[NodeView]] = field(default_factory=dict)
     errors: Mapping[str, str] = field(default_factory=dict)
     living: tuple[tuple[str, str], ...] = ()
 
@@ -98,7 +96,9 @@ class Picture:
     @property
     def day(self) -> date | None:
         """The latest day on which a node answered; None where no answer has one."""
-        views = (answer.value for answer in self.nodes.values() if isinstance(answer, Present | Stale))
+        views = (
+            answer.value for answer in self.observed.nodes.values() if isinstance(answer, Present | Stale)
+        )
         return max((view.day for view in views if view.day is not None), default=None)
 
     @property
@@ -119,12 +119,10 @@ class Picture:
     def answers(self, name: str) -> bool:
         """Whether something answers at any address of the node; no answer is no proof of the contrary.
 
-        The answer of another node, which has its address now, does not count; nor does one that is not
-        Sora's, such as that of a proxy before a stopped node.
+        The answer of another node, which has its address now, does not count.
         """
         return any(
-            not isinstance(answer, Unreachable | Unidentified)
-            or (isinstance(answer, Unreachable) and answer.sign is Sign.ALIVE)
+            not isinstance(answer, Unreachable) or answer.sign is Sign.ALIVE
             for answer in self.answers_of(name)
             if not self.is_other(name, answer)
         )
@@ -132,12 +130,12 @@ class Picture:
     def answers_of(self, name: str) -> tuple[Observation[NodeView], ...]:
         """The answers at every address that was asked for the node."""
         elsewhere = self.observed.elsewhere.get(name, {})
-        own = self.nodes.get(name)
+        own = self.observed.nodes.get(name)
         return (*((own,) if own is not None and own not in elsewhere.values() else ()), *elsewhere.values())
 
     def answers_of_all(self) -> Iterator[tuple[str, Observation[NodeView]]]:
         """(name, answer) of every node at every address that was asked."""
-        for name in self.nodes:
+        for name in {*self.observed.nodes, *self.observed.elsewhere}:
             yield from ((name, answer) for answer in self.answers_of(name))
 
     def is_other(self, name: str, answer: Observation[NodeView]) -> bool:
@@ -158,14 +156,14 @@ class Picture:
 
     def blank(self, name: str) -> bool:
         """Whether the node itself answers that it is in no cluster, or lists nobody but itself."""
-        answer = self.nodes.get(name)
+        answer = self.observed.nodes.get(name)
         if isinstance(answer, Present | Stale):
             return names_of(answer.value) == (name,)
         return isinstance(answer, Absent)
 
     def alone(self, name: str) -> bool:
         """Whether the node itself answers and is connected to nobody, whatever it remembers."""
-        answer = self.nodes.get(name)
+        answer = self.observed.nodes.get(name)
         if isinstance(answer, Present | Stale) and answer.value.row(name) is not None:
             return not any(row.connected for row in answer.value.rows if row.node_name != name)
         return isinstance(answer, Absent)
@@ -187,7 +185,7 @@ def picture_of(
     told: dict[Membership, list[str]] = {}
     shown: dict[str, set[bool]] = {}
     errors: dict[str, str] = {}
-    for name, view in present_of(observed).items():
+    for name, view in sorted(observed.present().items()):
         if names_of(view) != (name,) or name in lonely:
             speakers[name] = view
             told.setdefault(_membership(view), []).append(name)
@@ -202,22 +200,9 @@ def picture_of(
         speakers,
         tuple((said, tuple(who)) for said, who in sayings),
         {name: frozenset(kinds) for name, kinds in shown.items()},
-        merged(observed),
         errors,
         tuple(_living(observed, lonely)),
     )
-
-
-def merged(observed: Observed[NodeView]) -> dict[str, Observation[NodeView]]:
-    """The answers by node; of nodes that are only asked because they are known from earlier, the best one."""
-    best = {name: best_of(answers.values()) for name, answers in observed.elsewhere.items()}
-    earlier = {name: answer for name, answer in best.items() if answer is not None}
-    return dict(sorted({**earlier, **observed.nodes}.items()))
-
-
-def present_of(observed: Observed[NodeView]) -> dict[str, NodeView]:
-    """The fresh positive answers by node, those of nodes known from earlier too."""
-    return {name: one.value for name, one in merged(observed).items() if isinstance(one, Present)}
 
 
 def _living(observed: Observed[NodeView], lonely: Container[str]) -> Iterator[tuple[str, str]]:
@@ -301,7 +286,7 @@ def places_of(entry: SoraCluster, observed: Observed[NodeView], history: History
     A node of the fleet file is asked at its `api`, and where it was before.
     """
     told: dict[str, set[str]] = {}
-    for view in present_of(observed).values():
+    for view in observed.present().values():
         for row in view.rows:
             own = told.setdefault(row.node_name, set())
             if row.api and plain_address(row.api):

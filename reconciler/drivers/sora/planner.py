@@ -60,7 +60,7 @@ def _chain(desired: SoraDesired, picture: Picture) -> tuple[Chain, tuple[Finding
     word, reasons = founding(desired, picture)
     if word is None:
         return chain, reasons
-    clear = all(isinstance(picture.nodes[name], Absent) for name in entry.regular)
+    clear = all(isinstance(picture.observed.nodes[name], Absent) for name in entry.regular)
     chain.init(entry.regular, word, clear=clear)
     tasks = tasks_of(desired, picture, Membership(regular=entry.regular), places)
     joining = (name for name in tasks.temporary if name in chain.apis)

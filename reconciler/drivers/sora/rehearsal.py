@@ -20,7 +20,7 @@ from reconciler.drivers.sora.cluster import Mode, State, groups, leading, majori
 from reconciler.drivers.sora.gathering import ROUNDS, further, names_listed
 from reconciler.drivers.sora.judge import judge
 from reconciler.drivers.sora.membership import Roster
-from reconciler.drivers.sora.picture import best_of, judged_view, merged, picture_of, present_of, state_of
+from reconciler.drivers.sora.picture import best_of, judged_view, picture_of, state_of
 from reconciler.drivers.sora.schema import NodeRow, NodeView, SoraDesired
 
 DOCUMENTED = Choices(purge_cut_off=Permit.REFUSE)
@@ -37,10 +37,10 @@ def stages(
     picture = picture_of(observed, regular=desired.entry.regular, single=desired.history.single)
     if picture.disputed or len(picture.told) > 1:
         return "the nodes' answers do not show one whole cluster"
-    names = sorted({*merged(observed), *(node.name for node in desired.entry.nodes)})
+    names = sorted({*observed.nodes, *(node.name for node in desired.entry.nodes)})
     temporary = {node.name for node in desired.entry.nodes if node.temporary}
     roster, world = state_of(picture, names, temporary)
-    shown = {name: view.row(name) for name, view in present_of(observed).items()}
+    shown = {name: view.row(name) for name, view in observed.present().items()}
     modes = {name: Mode(row.mode) for name, row in shown.items() if row and row.mode in set(Mode)}
     pairs = zip(roster.names, world, strict=True)
     moded = tuple(node._replace(mode=modes.get(name, node.mode)) for name, node in pairs)
@@ -97,6 +97,8 @@ class SoraPlay:
             name: {place: self._at(world, name, place) for place in places}
             for name, places in sorted(elsewhere.items())
         }
+        best = {name: best_of(answers.values()) for name, answers in others.items() if name not in nodes}
+        nodes |= {name: answer for name, answer in best.items() if answer is not None}
         return judge(step, Observed(nodes, others)).standing
 
     def performed(self, world: State, step: Step) -> State:
@@ -189,13 +191,12 @@ class SoraPlay:
                 name: {place: self._at(world, name, place) for place in places}
                 for name, places in sorted(wanted.items())
             }
-            observed = Observed(nodes, others)
-        best = {
-            name: best_of(others.get(name, {}).values()) for name in names_listed(observed) - nodes.keys()
+            best = {name: best_of(answers.values()) for name, answers in others.items() if name not in nodes}
+            observed = Observed({**nodes, **{name: one for name, one in best.items() if one}}, others)
+        listed = {
+            name: Unreachable("its API address is not known", Sign.UNASKED) for name in names_listed(observed)
         }
-        away = Unreachable("its API address is not known", Sign.UNASKED)
-        members = {name: answer or away for name, answer in best.items()}
-        return Observed(dict(sorted({**members, **nodes}.items())), others)
+        return Observed(dict(sorted({**listed, **observed.nodes}.items())), others)
 
     def _at(self, world: State, name: str, place: str) -> Observation[NodeView]:
         """What an address answers, as an answer of the node that it is known for."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from bisect import bisect_left
 from collections.abc import Mapping
@@ -9,7 +10,16 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
 from pydantic_core import PydanticCustomError
 
 from reconciler.core.endpoint import BadAddress, parse_api
@@ -20,7 +30,8 @@ from reconciler.drivers.sora.history import History
 
 NODE_NAME: Final = re.compile(r"^[0-9A-Za-z_\-]+@[0-9A-Za-z][0-9A-Za-z\-]*(\.[0-9A-Za-z\-]+)*$")
 API_URL: Final = re.compile(r"^https?://[^/?#@\s]+(/[^?#@\s]*)?$")
-PLACEHOLDER: Final = re.compile(r"\{[^{}]*\}")
+
+_GIVEN: Final = ("node", "host")
 
 ModeName: TypeAlias = Literal["normal", "block_new_session", "block_new_connection"]
 
@@ -42,15 +53,19 @@ def _api_url(text: str) -> str:
     return text if text.count("/") > 2 else f"{text}/"  # noqa: PLR2004  (a path follows the two of ://)
 
 
-def _argument(text: str) -> str:
-    unknown = sorted(set(PLACEHOLDER.findall(text)) - {"{node}", "{host}"})
-    if unknown:
-        raise PydanticCustomError(
-            "sora-placeholder",
-            "{placeholder} is not known here: {known} are",
-            {"placeholder": unknown[0], "known": "{node} and {host}"},
-        )
-    return text
+def _no_vector(value: Any) -> Any:
+    """Refuse what an older fleet file has here: a command line, which any merge could change."""
+    if not isinstance(value, list | str):
+        return value
+    shown = json.dumps(value, ensure_ascii=False, default=str)[:200]
+    raise PydanticCustomError(
+        "sora-stop-vector",
+        "a fleet file names a command of the host, and does not say what is run",
+        {
+            "remedy": f"write `stop: {{command: stop-sora}}` here, and into the host configuration "
+            f"`commands: {{stop-sora: {{run: {shown}}}}}`; see `reconcile explain host`"
+        },
+    )
 
 
 SoraName = Annotated[
@@ -59,16 +74,39 @@ SoraName = Annotated[
 ApiUrl = Annotated[
     str, AfterValidator(_api_url), Field(max_length=2000, json_schema_extra={"pattern": API_URL.pattern})
 ]
-Argument = Annotated[
+
+
+def _own_argument(name: str) -> str:
+    if name in _GIVEN:
+        raise PydanticCustomError("sora-own-argument", "the program itself gives the node and the host")
+    return name
+
+
+ArgumentName = Annotated[
     str,
-    AfterValidator(_argument),
-    Field(
-        min_length=1,
-        max_length=4096,
-        json_schema_extra={"not": {"pattern": r"\{(?!(?:node|host)\})[^{}]*\}"}},
-    ),
+    AfterValidator(_own_argument),
+    Field(pattern=r"^[a-z][a-z0-9_]{0,31}$", json_schema_extra={"not": {"enum": list(_GIVEN)}}),
 ]
-Command = Annotated[tuple[Argument, ...], Field(min_length=1, max_length=100)]
+
+
+class StopCommand(Strict):
+    """A command of the host that stops a node; what is run stands in the host configuration."""
+
+    command: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._\-]{0,63}$")] = Field(
+        description="Its name under `commands` of the host configuration.", examples=["stop-sora"]
+    )
+    arguments: Mapping[
+        ArgumentName,
+        Annotated[str, Field(pattern=r"^[0-9A-Za-z_.:@+][0-9A-Za-z_.:@+=,%\-]{0,255}$")],
+    ] = Field(
+        default_factory=dict,
+        max_length=20,
+        description="Data for the command's own placeholders, beside `{node}` and `{host}`.",
+        examples=[{"unit": "sora"}],
+    )
+
+
+Stop = Annotated[StopCommand, BeforeValidator(_no_vector)]
 
 
 class SoraNode(NodeEntry):
@@ -89,7 +127,7 @@ class SoraNode(NodeEntry):
     mode: ModeName | None = Field(
         default=None, description="What the node accepts; without it the mode is left alone."
     )
-    stop: Command | None = Field(default=None, description="Stops this node; see the cluster's `stop`.")
+    stop: Stop | None = Field(default=None, description="Stops this node; see the cluster's `stop`.")
 
     def endpoint(self) -> str:
         """Where its API is reached, with the port written out."""
@@ -124,11 +162,10 @@ class SoraCluster(ClusterEntry):
 
     kind: Literal["sora"] = Field(description="The product that its nodes run.")
     nodes: tuple[SoraNode, ...] = Field(min_length=1, description="The nodes, regular and temporary.")
-    stop: Command | None = Field(
+    stop: Stop | None = Field(
         default=None,
-        description="Command, without a shell, that stops a node; `{node}` is its name, `{host}` what stands "
-        "behind the @. Without it the plan waits for a person. It runs where reconcile was started.",
-        examples=[["ssh", "{host}", "sudo", "systemctl", "stop", "sora"]],
+        description="The host's command that stops a node. Without it the plan waits for a person.",
+        examples=[{"command": "stop-sora"}],
     )
     drain: Number = Field(
         default=600,
@@ -155,7 +192,7 @@ class SoraCluster(ClusterEntry):
         default=(),
         max_length=100,
         description="Nodes that are stopped for good, by a person's word, each for one purge. Needed only "
-        "where no API address of the node is known, or what answers there is in no cluster or not Sora.",
+        "where no API address of the node is known or what answers there is in no cluster.",
     )
 
     @property

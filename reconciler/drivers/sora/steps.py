@@ -9,7 +9,7 @@ from typing import Any, Final
 from reconciler.core.plan import ANEW, INTENT_FACTS, Effect, Inverse, Risk, Step
 from reconciler.drivers.sora.history import init_facts, member_facts
 from reconciler.drivers.sora.membership import Membership
-from reconciler.drivers.sora.schema import NODE_NAME, SoraCluster, SoraDesired, Stopped
+from reconciler.drivers.sora.schema import NODE_NAME, SoraCluster, SoraDesired, StopCommand, Stopped
 
 MEMBERSHIP: Final = frozenset({"init", "register", "purge", "stop"})
 """The verbs that change who is in the cluster or who of it is up."""
@@ -180,24 +180,24 @@ def drain_step(frame: Frame, node: str, api: str, mode: str) -> Step:
 
 
 def stop_step(frame: Frame, node: str, own: str, *, spare: int) -> Step:
-    """Stop a live node, by the fleet file's command once it is drained, or by a person.
+    """Stop a live node, by a command of the host once it is drained, or by a person.
 
     `spare` is how many further failures the majority survives then, as far as the plan relies on it.
     """
-    command = command_of(frame.entry, node)
+    stop = stop_command_of(frame.entry, node)
     arguments = {
         "target": node,
         "own": own,
-        "command": list(command),
+        "command": stop.command if stop else "",
+        "values": {**stop.arguments, "node": node, "host": node.rpartition("@")[2]} if stop else {},
         "drain": frame.entry.drain,
         "spare": spare,
-        "limit": max(60.0, frame.entry.timeouts.settle),
     }
     wait = f"once its channels have moved away, or after {frame.entry.drain:g} s" if frame.entry.drain else ""
-    asked = f"run {' '.join(command)} {wait}".rstrip() if command else f"stop it on its host {wait}".rstrip()
+    asked = f"run the host's command {stop.command} {wait}" if stop else f"stop it on its host {wait}"
     return replace(
         _step(frame, node, "stop", arguments),
-        reason=f"{node} runs and no longer belongs to the cluster: {asked}",
+        reason=f"{node} runs and no longer belongs to the cluster: {asked.rstrip()}",
         effect=Effect.MEMBERSHIP,
         risk=Risk.HIGH,
         risk_reason="its remaining sessions end, and the majority has one node less to spare",
@@ -205,7 +205,7 @@ def stop_step(frame: Frame, node: str, own: str, *, spare: int) -> Step:
         inverse=Inverse(f"start {node} again: it comes back by itself")
         if node in frame.before.regular
         else Inverse(f"start {node} and register it again", "register", {"target": node}),
-        waits_for_person=not command,
+        waits_for_person=stop is None,
     )
 
 
@@ -233,14 +233,13 @@ def stopped_word(word: Stopped) -> str:
     return f"{word.until}: {word.reason}"
 
 
-def command_of(entry: SoraCluster, node: str) -> tuple[str, ...]:
-    """The command that stops a node, filled in; empty where there is none or the name is unsafe in it."""
+def stop_command_of(entry: SoraCluster, node: str) -> StopCommand | None:
+    """The host's command that stops a node; None where there is none or the name is unsafe in it."""
     named = entry.node(node)
-    template = (named.stop if named is not None else None) or entry.stop or ()
+    # A name that begins with `-` would be an option of the program that is run.
     if not NODE_NAME.fullmatch(node) or node.startswith("-"):
-        return ()
-    host = node.rpartition("@")[2]
-    return tuple(part.replace("{node}", node).replace("{host}", host) for part in template)
+        return None
+    return (named.stop if named is not None else None) or entry.stop
 
 
 def _step(frame: Frame, node: str, action: str, arguments: Mapping[str, Any]) -> Step:

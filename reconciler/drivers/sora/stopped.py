@@ -11,15 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from reconciler.core.observation import (
-    Absent,
-    Observation,
-    Present,
-    Sign,
-    Stale,
-    Unidentified,
-    Unreachable,
-)
+from reconciler.core.observation import Absent, Observation, Present, Sign, Stale, Unreachable
 from reconciler.drivers.sora.picture import Picture
 from reconciler.drivers.sora.schema import NodeView
 
@@ -42,9 +34,6 @@ class Proof(StrEnum):
     BLANK = "blank"
     """What answers at one of its addresses is in no cluster: perhaps another machine, perhaps not."""
 
-    STRANGER = "stranger"
-    """What answers at one of its addresses is not Sora: another server, or a proxy before a stopped node."""
-
     UNASKED = "unasked"
     """No address is known for it, or one that is known cannot be asked."""
 
@@ -55,7 +44,7 @@ class Proof(StrEnum):
 PROVEN: Final = frozenset({Proof.STOPPED})
 """Enough by itself."""
 
-WITH_WORD: Final = frozenset({Proof.STOPPED, Proof.UNASKED, Proof.STRANGER, Proof.BLANK, Proof.KIND})
+WITH_WORD: Final = frozenset({Proof.STOPPED, Proof.UNASKED, Proof.BLANK, Proof.KIND})
 """Enough together with a person's word; that something runs there, no word sets aside."""
 
 
@@ -65,7 +54,6 @@ class Reply(StrEnum):
     SILENT = "silent"
     UNASKED = "unasked"
     OTHER = "other"
-    STRANGER = "stranger"
     BLANK = "blank"
     ANSWERS = "answers"
 
@@ -96,7 +84,7 @@ def stopped(picture: Picture, name: str, known: Iterable[str], *, regular: bool)
     if not picture.away(name):
         return Verdict(Proof.SEEN, "the members see it connected")
     answers, required = picture.observed.elsewhere.get(name, {}), sorted(set(known))
-    own = picture.nodes.get(name) if not answers else None
+    own = picture.observed.nodes.get(name) if not answers else None
     replies = {place: _reply(picture, name, answers.get(place, own)) for place in required}
     guessed = {place: answer for place, answer in answers.items() if place not in replies}
     replies |= {
@@ -120,7 +108,6 @@ def stopped(picture: Picture, name: str, known: Iterable[str], *, regular: bool)
 _ORDER: Final = (
     (Reply.ANSWERS, Proof.ANSWERS, "its API answers"),
     (Reply.BLANK, Proof.BLANK, "a node that is in no cluster answers at its address"),
-    (Reply.STRANGER, Proof.STRANGER, "what answers at its address is not Sora"),
     (Reply.UNASKED, Proof.UNASKED, "its API cannot be asked"),
 )
 
@@ -131,8 +118,8 @@ def _reply(picture: Picture, name: str, answer: Observation[NodeView] | None) ->
     if isinstance(answer, Unreachable):
         signs = {Sign.SILENT: Reply.SILENT, Sign.UNASKED: Reply.UNASKED, Sign.ALIVE: Reply.ANSWERS}
         return signs[answer.sign]
-    if isinstance(answer, Absent | Unidentified):
-        return Reply.BLANK if isinstance(answer, Absent) else Reply.STRANGER
+    if isinstance(answer, Absent):
+        return Reply.BLANK
     return Reply.OTHER if picture.is_other(name, answer) else Reply.ANSWERS
 
 

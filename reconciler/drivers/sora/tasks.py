@@ -110,7 +110,7 @@ def _member(
         piles.put("again", node.name)
     else:
         running = picture.answers(node.name)
-        state = silence(picture.nodes.get(node.name)) if running else "its API does not answer"
+        state = silence(picture.observed.nodes.get(node.name)) if running else "its API does not answer"
         piles.findings.append(
             Finding(
                 Severity.WARNING,
@@ -125,7 +125,7 @@ def _member(
 
 
 def _outsider(entry: SoraCluster, node: SoraNode, picture: Picture, piles: _Piles) -> None:
-    answer = picture.nodes.get(node.name)
+    answer = picture.observed.nodes.get(node.name)
     own = answer.value.row(node.name) if isinstance(answer, Present | Stale) else None
     if own is not None and own.temporary not in {None, node.temporary}:
         code, words = "kind-differs", "it shows itself as another kind of node than the fleet file says"
@@ -255,7 +255,7 @@ def _silent(target: str, name: str, picture: Picture) -> Finding:
         "api-silent",
         target,
         f"the members see {name} connected, but it does not tell this host itself: "
-        f"{silence(picture.nodes.get(name))}",
+        f"{silence(picture.observed.nodes.get(name))}",
         "correct `api` in the fleet file, or look at the node",
     )
 

@@ -24,7 +24,7 @@ def survey(*violations, wanted=3):
     """Four running nodes of which the fleet file names some."""
     nodes = [{"name": name, "api": f"http://{name.partition('@')[2]}:3000/"} for name in NAMES[:wanted]]
     entry = SoraCluster.model_validate(
-        {"name": "live", "kind": "sora", "initialise": True, "stop": ["stop"], "nodes": nodes}
+        {"name": "live", "kind": "sora", "initialise": True, "stop": {"command": "stop"}, "nodes": nodes}
     )
     desired = SoraDesired(entry)
     observed = SoraPlay(desired, Roster(NAMES)).observed(formed([False] * 4))

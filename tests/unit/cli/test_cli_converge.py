@@ -50,7 +50,7 @@ class Stage:
         self.terminal = Terminal(out=self.out, aside=self.aside)
         for module in (flow, look):
             monkeypatch.setattr(module, "DRIVERS", {"fake": Strict(self.world)})
-            monkeypatch.setattr(module, "HttpWire", NoWire)
+            monkeypatch.setattr(module, "HttpWire", lambda _: NoWire())
             monkeypatch.setattr(module, "fleet_of", self._fleet)
 
     async def _fleet(self, order, notes=None):

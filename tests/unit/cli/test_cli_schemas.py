@@ -45,7 +45,7 @@ KNOWN = {
     *("$schema", "$id", "$ref", "$defs", "title", "description", "default", "examples", "format"),
     *("type", "properties", "required", "items", "enum", "const", "additionalProperties", "pattern"),
     *("minimum", "maximum", "exclusiveMinimum", "minLength", "maxLength", "minItems", "maxItems"),
-    *("uniqueItems", "anyOf", "oneOf", "allOf", "not", "if", "then"),
+    *("uniqueItems", "anyOf", "oneOf", "allOf", "not", "if", "then", "propertyNames", "maxProperties"),
 }
 
 

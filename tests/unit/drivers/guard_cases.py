@@ -41,14 +41,24 @@ def edge(wanted=None, shown=None, *, nodes=("n1", "n2", "n3"), domain=(), port="
     return Case(plan, where.entry, desired, observed, revision=REVISION, at=NOON, **more)
 
 
-def live(words, answers, other=None, *, change=lambda steps: steps, limits=None, history=None, **more):
+def live(
+    words,
+    answers,
+    other=None,
+    *,
+    change=lambda steps: steps,
+    limits=None,
+    history=None,
+    commands=None,
+    **more,
+):
     """A plan for Sora nodes, perhaps one made from other answers than it meets, or changed by somebody."""
-    wanted = entry(words, stop=("stop", "{node}"), drain=0, **more)
+    wanted = entry(words, stop={"command": "stop"}, drain=0, **more)
     observed, history = seen(answers, limits=limits), history or History()
     plan = planned(wanted, seen(other or answers, limits=limits), history=history)
     plan = replace(plan, steps=tuple(change(plan.steps)))
     desired = SoraDesired(wanted, {}, history)
-    return Case(plan, wanted, desired, observed, revision=REVISION, at=NOON)
+    return Case(plan, wanted, desired, observed, revision=REVISION, at=NOON, commands=commands)
 
 
 API = "env__management__api__allowList"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
-from reconciler.core.observation import Observed, Sign, Unauthorized, Unidentified, Unreachable
+from reconciler.core.observation import Observed, Sign, Unauthorized, Unreachable
 from reconciler.core.plan import ClusterPlan
 from reconciler.core.ports import Answer
 from reconciler.drivers.sora.history import Earlier, History
@@ -15,7 +15,7 @@ from reconciler.errors import NodeUnreachable
 
 TODAY = date(2026, 11, 21)
 FORBIDDEN = "401"
-ALIVE, UNASKED, STRANGER = "alive", "unasked", "stranger"
+ALIVE, UNASKED = "alive", "unasked"
 
 
 def full(letter: str) -> str:
@@ -75,8 +75,6 @@ def seen(
             return Unreachable("connection refused")
         if words in {ALIVE, UNASKED}:
             return Unreachable("no whole answer", Sign(words))
-        if words == STRANGER:
-            return Unidentified("it answers 502, text/html")
         if words == FORBIDDEN:
             return Unauthorized("ListClusterNodes is not allowed for this host (401)")
         if words.startswith("?"):

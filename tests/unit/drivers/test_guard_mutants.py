@@ -265,6 +265,13 @@ SCENARIOS = [
         lambda: live("a b c", BLANK, initialise=True, history=History(unread="the clone is shallow")),
         lambda: live("a b c", BLANK, initialise=True),
     ),
+    Scenario(
+        "unknown-command",
+        sora,
+        "unknown_command",
+        lambda: live("a b c d", FIVE, commands=frozenset({"other"})),
+        lambda: live("a b c d", FIVE, commands=frozenset({"other", "stop"})),
+    ),
 ]
 
 

@@ -10,7 +10,7 @@ from reconciler.drivers.sora.guards import GUARDS
 from reconciler.drivers.sora.schema import SoraDesired
 from reconciler.drivers.sora.simulator import SoraWorld
 
-STOP = {"stop": ("stop", "{node}"), "drain": 0}
+STOP = {"stop": {"command": "stop"}, "drain": 0}
 
 
 def of(*limits, temporary=()):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
 from dataclasses import dataclass
 from datetime import date
 
@@ -16,7 +14,6 @@ from reconciler.core.ports import Desk, Driver
 from reconciler.core.problem import Position
 from reconciler.core.verdict import Standing
 from reconciler.drivers.registry import DRIVERS
-from reconciler.drivers.sora import command
 from reconciler.drivers.sora.driver import DRIVER, SoraDriver
 from reconciler.drivers.sora.schema import NodeView, SoraCluster, SoraDesired
 from reconciler.drivers.sora.simulator import HEADERS, SoraWorld
@@ -38,19 +35,19 @@ class Host:
     """The driver, with commands that stop simulated nodes, and pauses that take no time."""
 
     def __init__(self, words, *, present="", converged=True, outside="", **more):
-        self.entry = entry(words, stop=("stop", "{node}"), **more)
+        self.entry = entry(words, stop={"command": "stop-sora", "arguments": {"unit": "sora"}}, **more)
         everyone = " ".join(dict.fromkeys([*words.split(), *present.split()]))
         self.world = SoraWorld.from_entry(
             entry(everyone), converged, outside=[full(o) for o in outside.split()]
         )
         self.wire = WorldWire(self.world)
-        self.commands: list[tuple[str, tuple[str, ...]]] = []
+        self.wire.run = self.run
+        self.commands: list[tuple[str, str, dict[str, str]]] = []
         self.pauses: list[float] = []
-        self.waited: list[str] = []
-        self.driver = SoraDriver(today=lambda: TODAY, run=self.run, pause=self.pause)
+        self.driver = SoraDriver(today=lambda: TODAY, pause=self.pause)
 
-    async def run(self, node, argv, limit):
-        self.commands.append((node, tuple(argv)))
+    async def run(self, command, values, *, node):
+        self.commands.append((node, command, values))
         self.world.kill(node)
         return "stop ended well"
 
@@ -73,7 +70,6 @@ class Host:
         for step in plan.steps:
             before = await self.verdict(step)
             assert before.standing is Standing.READY, before
-            self.waited.append(await self.driver.prepare(step, self.wire))
             answers.append(await self.driver.act(step, self.wire, {}))
             after = await self.verdict(step)
             assert after.standing is Standing.DONE, after
@@ -256,55 +252,25 @@ class TestAct:
         plan, answers = await host.carry_out()
         assert verbs(plan)[:3] == ["drain d", "stop d", "purge d"]
         assert answers[0].facts == {"mode": "block_new_session"}
-        assert host.waited[:3] == ["", "it owned no channel any more", ""]
+        assert "owned no channel any more" in answers[1].words
         assert host.pauses == [2.0, 2.0]
-        assert host.commands[0] == (full("d"), ("stop", full("d")))
+        values = {"unit": "sora", "node": full("d"), "host": "d.example.com"}
+        assert host.commands[0] == (full("d"), "stop-sora", values)
 
     async def test_a_node_that_keeps_its_channels_is_stopped_when_the_time_is_over(self):
         host = Host("a b c", present="d", drain=0.01)
         for number in range(9):
             host.world.place(f"channel-{number}", full("d"))
-        host.driver = SoraDriver(today=lambda: TODAY, run=host.run)
-        await host.carry_out()
-        assert "still owned" in host.waited[1]
-        assert "after 0.01 s" in host.waited[1]
+        host.driver = SoraDriver(today=lambda: TODAY)
+        _, answers = await host.carry_out()
+        assert "still owned" in answers[1].words
+        assert "after 0.01 s" in answers[1].words
 
     async def test_calls_go_to_the_right_node(self):
         host = Host("a b d", present="c", outside="d")
         await host.carry_out()
         changes = [call for call in host.wire.calls if not call[1].startswith("List")]
         assert changes == [("d", "RegisterClusterNode"), ("c", "ChangeMode"), ("a", "PurgeClusterNode")]
-
-
-class TestCommand:
-    async def test_its_last_words_are_kept(self):
-        said = await command.run(
-            "n", [sys.executable, "-c", "print('x' * 9999); print('stopped\\x1b[2J')"], 20
-        )
-        assert said.endswith("stopped [2J")
-        assert len(said) < 500
-
-    async def test_a_missing_program_is_named(self):
-        with pytest.raises(NodeRefused, match=r"/nowhere/stop cannot be run: No such file"):
-            await command.run("n", ["/nowhere/stop"], 5)
-
-    async def test_a_failure_keeps_its_status_and_words(self):
-        with pytest.raises(NodeRefused, match="status 3: no such unit") as caught:
-            await command.run(
-                "n", [sys.executable, "-c", "import sys; print('no such unit'); sys.exit(3)"], 20
-            )
-        assert caught.value.code == "STOP"
-
-    async def test_one_that_does_not_end_is_killed(self):
-        with pytest.raises(NodeUnreachable, match=r"did not end within 0\.2 s"):
-            await command.run("n", ["sleep", "60"], 0.2)
-
-    async def test_one_that_is_cancelled_is_killed(self):
-        task = asyncio.create_task(command.run("n", ["sleep", "60"], 60))
-        await asyncio.sleep(0.1)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
 
 
 class TestDesire:

@@ -11,7 +11,7 @@ from reconciler.core.guard import Case, verdicts
 from reconciler.drivers.sora.guards import GUARDS
 from reconciler.drivers.sora.schema import SoraDesired
 
-STOP = {"stop": ("stop", "{node}"), "drain": 0}
+STOP = {"stop": {"command": "stop"}, "drain": 0}
 
 
 def found(cluster, answers, change=lambda steps: steps):

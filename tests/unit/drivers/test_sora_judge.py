@@ -12,7 +12,7 @@ from reconciler.drivers.sora.judge import judge
 from reconciler.drivers.sora.schema import Collapsed
 
 READY, DONE, CHANGED, UNKNOWN = Standing.READY, Standing.DONE, Standing.CHANGED, Standing.UNKNOWN
-STOP = {"stop": ("stop", "{node}")}
+STOP = {"stop": {"command": "stop"}}
 
 
 def step_of(cluster, answers, verb, **more):

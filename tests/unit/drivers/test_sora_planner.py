@@ -10,7 +10,7 @@ from sora_kit import FORBIDDEN, agreeing, api, codes, entry, full, past, planned
 from reconciler.core.plan import Effect, Risk
 from reconciler.drivers.sora.schema import Collapsed
 
-STOP = {"stop": ("stop", "{node}")}
+STOP = {"stop": {"command": "stop-sora"}}
 NEW = {"initialise": True}
 
 
@@ -253,7 +253,8 @@ class TestRemoval:
         assert verbs(result) == ["drain e", "stop e", "purge e"]
         drain, stop, _ = result.steps
         assert drain.arguments["mode"] == "block_new_session"
-        assert stop.arguments["command"] == ["stop", full("e")]
+        assert stop.arguments["command"] == "stop-sora"
+        assert stop.arguments["values"] == {"node": full("e"), "host": "e.example.com"}
         assert stop.arguments["drain"] == 60
         assert not stop.waits_for_person
 
@@ -264,12 +265,12 @@ class TestRemoval:
         assert "stop it on its host" in stop.reason
 
     def test_a_name_that_is_not_one_is_never_put_into_a_command(self):
-        from reconciler.drivers.sora.steps import command_of  # noqa: PLC0415
+        from reconciler.drivers.sora.steps import stop_command_of  # noqa: PLC0415
 
-        cluster = entry("a", stop=("ssh", "{host}", "stop", "{node}"))
-        assert command_of(cluster, "x@h.example") == ("ssh", "h.example", "stop", "x@h.example")
+        cluster = entry("a", **STOP)
+        assert stop_command_of(cluster, "x@h.example").command == "stop-sora"
         for name in ("x@$(reboot)", "x", "x@-oProxyCommand=sh.x", "-x@h.example", "x@h.", "x@h;f", "x@h.e;f"):
-            assert command_of(cluster, name) == ()
+            assert stop_command_of(cluster, name) is None
 
     def test_without_draining_where_the_fleet_file_says_so(self):
         result = planned(entry("a b c d", **STOP, drain=0), seen(agreeing("a b c d e", *"abcde")))

@@ -34,7 +34,7 @@ def entry(*numbers: int, temporary: tuple[int, ...] = ()) -> SoraCluster:
         {
             "name": "live",
             "kind": "sora",
-            "stop": ["stop", "{node}"],
+            "stop": {"command": "stop"},
             "drain": 0,
             "nodes": nodes,
             "initialise": True,

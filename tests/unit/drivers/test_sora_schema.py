@@ -68,12 +68,40 @@ def test_other_addresses_are_refused(text):
         SoraNode.model_validate({**NODE, "api": text})
 
 
-def test_a_command_has_known_placeholders_only():
-    assert cluster(stop=["ssh", "{host}", "stop {node}"]).stop == ("ssh", "{host}", "stop {node}")
-    with pytest.raises(ValidationError, match=r"\{hst\} is not known here"):
-        cluster(stop=["ssh", "{hst}"])
+def test_a_stop_names_a_command_of_the_host_and_gives_data():
+    found = cluster(stop={"command": "stop-sora", "arguments": {"unit": "sora@1.service"}}).stop
+    assert (found.command, found.arguments) == ("stop-sora", {"unit": "sora@1.service"})
+
+
+@pytest.mark.parametrize("stop", [["ssh", "{host}"], [], "reboot"])
+def test_a_command_line_in_a_tree_is_refused(stop):
+    with pytest.raises(ValidationError, match="does not say what is run"):
+        cluster(stop=stop)
+
+
+@pytest.mark.parametrize(
+    "stop",
+    [
+        {},
+        {"command": ""},
+        {"command": "-x"},
+        {"command": "a b"},
+        {"command": "../x"},
+        {"command": "x", "run": ["reboot"]},
+        {"command": "x", "arguments": {"unit": "-oProxyCommand=sh"}},
+        {"command": "x", "arguments": {"unit": "$(reboot)"}},
+        {"command": "x", "arguments": {"unit": "a;b"}},
+        {"command": "x", "arguments": {"unit": "a b"}},
+        {"command": "x", "arguments": {"unit": "../x"}},
+        {"command": "x", "arguments": {"unit": "a\n"}},
+        {"command": "x", "arguments": {"node": "other"}},
+        {"command": "x", "arguments": {"host": "other"}},
+        {"command": "x", "arguments": {"unit": 1}},
+    ],
+)
+def test_a_stop_gives_nothing_but_data(stop):
     with pytest.raises(ValidationError):
-        cluster(stop=[])
+        cluster(stop=stop)
 
 
 @pytest.mark.parametrize(

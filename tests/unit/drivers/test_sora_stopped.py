@@ -7,21 +7,7 @@ from datetime import date
 from itertools import product
 
 import pytest
-from sora_kit import (
-    ALIVE,
-    FORBIDDEN,
-    STRANGER,
-    UNASKED,
-    agreeing,
-    api,
-    codes,
-    entry,
-    full,
-    past,
-    planned,
-    seen,
-    verbs,
-)
+from sora_kit import ALIVE, FORBIDDEN, UNASKED, agreeing, api, codes, entry, full, past, planned, seen, verbs
 
 from reconciler.core.guard import Case, verdicts
 from reconciler.core.plan import INTENT_FACTS
@@ -38,7 +24,6 @@ REPLIES = {
     "silent": None,
     "alive": ALIVE,
     "unasked": UNASKED,
-    "another server": STRANGER,
     "itself, cut off": "a! b! c! d! e",
     "another node": SEEN,
     "another node, of an older view": "a b c e!",
@@ -64,7 +49,7 @@ def test_two_addresses_of_which_each_counts(one, other):
     proof = stopped(picture(REPLIES[one], REPLIES[other]), full("e"), (HERE, THERE), regular=True)
     quiet = {"silent", "another node"}
     assert proof.enough(word=False) is (told <= quiet)
-    assert proof.enough(word=True) is (told <= quiet | {"blank", "unasked", "another server"})
+    assert proof.enough(word=True) is (told <= quiet | {"blank", "unasked"})
     assert proof.words
 
 
@@ -98,7 +83,7 @@ class TestPlan:
     """Five nodes, of which the fleet file no longer names e, and no member sees it."""
 
     def plan(self, here=None, *, words=None, rows=SEEN, recalled=None, history=None, day=None, odd=False):
-        cluster = entry("a b c d", stop=("stop", "{node}"), **(words or {}))
+        cluster = entry("a b c d", stop={"command": "stop"}, **(words or {}))
         if odd:  # addresses that do not follow from the names
             nodes = (one.model_copy(update={"api": f"http://h{n}:1/"}) for n, one in enumerate(cluster.nodes))
             cluster = cluster.model_copy(update={"nodes": tuple(nodes)})
@@ -168,7 +153,7 @@ class TestPlan:
     def test_the_guard_needs_no_planner(self):
         plan, _, _ = self.plan()
         observed = seen(agreeing(SEEN, *"abcd", e=ALIVE), elsewhere={"e": {HERE: ALIVE}})
-        wanted = entry("a b c d", stop=("stop", "{node}"))
+        wanted = entry("a b c d", stop={"command": "stop"})
         case = Case(plan, wanted, SoraDesired(wanted), observed)
         assert {one.code for one in verdicts(case, GUARDS)} == {"purge-alive"}
         lax = replace(case, desired=SoraDesired(entry("a b c d", **WORD)))

@@ -7,7 +7,7 @@ from reconciler.core.plan import Effect
 from reconciler.core.rollout import Rollout
 from reconciler.core.waves import parted, staged
 
-STOP = {"stop": ("stop", "{node}")}
+STOP = {"stop": {"command": "stop"}}
 ROLLOUTS = (Rollout(waves="100%"), Rollout(canary=1, waves=2), Rollout(waves="50%", by="domain"))
 
 

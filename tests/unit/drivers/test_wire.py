@@ -7,6 +7,7 @@ import errno
 import gzip
 import ssl
 from contextlib import asynccontextmanager, suppress
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -15,6 +16,8 @@ from reconciler.drivers import reasons
 from reconciler.drivers import wire as wire_module
 from reconciler.drivers.wire import KEPT, MIB, HttpWire
 from reconciler.errors import NodeUnreachable
+from reconciler.host.config import HostConfig
+from reconciler.host.host import Host
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 
@@ -136,13 +139,79 @@ async def test_cookies_are_forgotten():
     assert b"cookie" not in server.requests[1].lower()
 
 
-async def test_proxies_of_the_environment_count_only_when_asked(monkeypatch):
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
-    async with serving(OK) as (_, url), HttpWire() as wire, HttpWire(environment_proxies=True) as proxied:
+async def test_proxies_of_the_environment_do_not_count(monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    async with serving(OK) as (_, url), HttpWire() as wire:
         assert (await wire.send("GET", url, node="n", timeout=5)).status == 200
-        monkeypatch.delenv("NO_PROXY", raising=False)
-        monkeypatch.delenv("no_proxy", raising=False)
-        assert "proxy" in await failure(proxied, url)
+
+
+def allowing(*networks):
+    return HttpWire(Host(HostConfig(networks=networks)))
+
+
+@pytest.mark.parametrize("networks", [("127.0.0.0/8",), ("192.0.2.0/24", "127.0.0.1"), ("127.0.0.1", "::1")])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_node_in_the_networks_of_the_host_is_asked(networks, method):
+    async with serving(OK) as (_, url), allowing(*networks) as wire:
+        assert (await wire.send(method, url, node="n", timeout=5)).status == 200
+
+
+SPELLINGS = (
+    "127.0.0.1", "localhost", "127.1", "2130706433", "0x7f000001", "0177.0.0.1", "[::ffff:127.0.0.1]",
+    "0.0.0.0", "127.0.0.2",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT"])
+@pytest.mark.parametrize("host", SPELLINGS)
+async def test_a_node_elsewhere_is_never_connected_to_under_any_spelling(host, method):
+    async with serving(OK) as (server, url), allowing("192.0.2.0/24", "2001:db8::/32", "127.0.0.3") as wire:
+        with pytest.raises(NodeUnreachable) as caught:
+            await wire.send(method, f"http://{host}:{urlsplit(url).port}/", node="n", timeout=5)
+    assert server.connections == 0
+    assert "`networks` in the host configuration" in caught.value.reason or "not a URL" in caught.value.reason
+
+
+def resolving(monkeypatch, *answers):
+    """Names resolve to these addresses, a list for each question; the last one repeats."""
+    left = list(answers)
+
+    async def resolve(self, host, port=0, family=0):
+        found = left.pop(0) if len(left) > 1 else left[0]
+        return [
+            {"hostname": host, "host": address, "port": port, "family": 2, "proto": 6, "flags": 0}
+            for address in found
+        ]
+
+    monkeypatch.setattr("aiohttp.connector.DefaultResolver.resolve", resolve)
+
+
+async def test_a_name_is_judged_by_the_address_that_is_connected_to(monkeypatch):
+    resolving(monkeypatch, ["127.0.0.1"], ["127.0.0.1"], ["127.0.0.1"])
+    async with serving(OK) as (server, url), allowing("192.0.2.0/24") as wire:
+        for method in ("GET", "POST"):
+            with pytest.raises(NodeUnreachable, match=r"127\.0\.0\.1 is in none of the networks"):
+                await wire.send(method, f"http://node.example.com:{urlsplit(url).port}/", node="n", timeout=5)
+    assert server.connections == 0
+
+
+async def test_a_name_that_leads_elsewhere_later_is_refused_later(monkeypatch):
+    resolving(monkeypatch, ["127.0.0.1"], ["127.0.0.2"])
+    async with serving(OK) as (_, url), allowing("127.0.0.1") as wire:
+        place = f"node.example.com:{urlsplit(url).port}"
+        assert (await wire.send("POST", f"http://{place}/", node="n", timeout=5)).status == 200
+    async with allowing("127.0.0.1") as wire:  # the resolver's short memory is that of one wire
+        with pytest.raises(NodeUnreachable, match=r"127\.0\.0\.2 is in none of the networks"):
+            await wire.send("POST", f"http://{place}/", node="n", timeout=5)
+
+
+async def test_of_several_addresses_only_those_in_the_networks_are_tried(monkeypatch):
+    resolving(monkeypatch, ["127.0.0.2", "127.0.0.1"])
+    async with serving(OK) as (server, url), allowing("127.0.0.1") as wire:
+        answer = await wire.send("GET", f"http://node.example.com:{urlsplit(url).port}/", node="n", timeout=5)
+    assert answer.status == 200
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize(

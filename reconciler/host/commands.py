@@ -1,0 +1,114 @@
+"""Commands of the host: a tree names one and gives data; the host says what is run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from reconciler.errors import NodeRefused, NodeUnreachable
+from reconciler.host.environment import child_environment
+from reconciler.host.host import Host
+from reconciler.host.process import ProcessTimeout, ProgramMissing, run_process
+
+KEPT: Final = 300
+"""Characters of a command's output that are kept: the last ones."""
+
+CODE: Final = "COMMAND"
+"""The code of every refusal here."""
+
+_TAIL: Final = 4096
+_TOKEN: Final = re.compile(r"\{\{|\}\}|\{([a-z][a-z0-9_]*)\}")
+_VALUE: Final = re.compile(r"[0-9A-Za-z_.:@+][0-9A-Za-z_.:@+=,%\-]{0,255}")
+
+
+class BadCommand(ValueError):
+    """A command cannot be filled in; the text says why, without the command's name."""
+
+
+def fill_arguments(run: Sequence[str], values: Mapping[str, str]) -> tuple[str, ...]:
+    """The argument vector of a command with values in the place of its placeholders.
+
+    Every value stays a part of the argument in which its placeholder stands, is never an option, and has
+    no character that a shell reads, because `ssh` hands its arguments to one on the other side.
+
+    Args:
+        run: the host's vector; `{{` and `}}` are braces.
+        values: placeholder -> text.
+
+    Raises:
+        BadCommand: a value is not safe, or one is missing or too many.
+    """
+    for name, value in values.items():
+        if not _VALUE.fullmatch(value):
+            raise BadCommand(
+                f"the value of {name} may have letters, digits and . : @ + = , % _ - only, "
+                "and must not begin with - = , or %"
+            )
+    used: set[str] = {"node", "host"}
+
+    def text_of(token: re.Match[str]) -> str:
+        name = token[1]
+        if name is None:
+            return token[0][0]
+        if name not in values:
+            raise BadCommand(f"it needs a value for {{{name}}}")
+        used.add(name)
+        return values[name]
+
+    filled = tuple(_TOKEN.sub(text_of, argument) for argument in run)
+    if unused := sorted(values.keys() - used):
+        raise BadCommand(f"it has no place for {', '.join(unused)}")
+    return filled
+
+
+async def run_command(host: Host, name: str, values: Mapping[str, str], *, node: str) -> str:
+    """Run one of the host's commands to its end; what comes back are its last words.
+
+    Args:
+        host: whose command it is.
+        name: its name in the host configuration.
+        values: placeholder -> text.
+        node: the node it is for, for errors.
+
+    Raises:
+        NodeRefused: the host has no such command, it cannot be started, or it ended with another status
+            than 0.
+        NodeUnreachable: it did not end in time; whether it had an effect is not known.
+    """
+    command = host.config.commands.get(name)
+    if command is None:
+        raise _refused(node, f"this host has no command {name!r}", remedy=f"write it into {_file(host)}")
+    try:
+        arguments = fill_arguments(command.run, values)
+        environment = child_environment(host.environment, *command.variables)
+        ended = await run_process(
+            arguments, environment=environment, seconds=command.timeout, limit=_TAIL, tail=True
+        )
+    except (BadCommand, ProgramMissing) as error:
+        why = f"the command {name} cannot be run: {error}"
+        raise _refused(node, why, remedy=f"correct it in {_file(host)}, or in the fleet file") from error
+    except ProcessTimeout as error:
+        raise NodeUnreachable(node, f"the command {name} {error}") from error
+    words = _last_words(ended.out)
+    said = f": {words}" if words else ""
+    if ended.status:
+        raise _refused(
+            node, f"the command {name} ended with status {ended.status}{said}", status=ended.status
+        )
+    return f"the command {name} ended with status 0{said}"
+
+
+def _refused(node: str, why: str, *, status: int = 0, remedy: str = "") -> NodeRefused:
+    """A refusal that a later try may not meet: the host's file is corrected, or a machine is back."""
+    return NodeRefused(node, why, status=status, code=CODE, remedy=remedy, again=True)
+
+
+def _file(host: Host) -> str:
+    return f"`commands` of the host configuration{f', {host.file}' if host.file else ''}"
+
+
+def _last_words(out: bytes) -> str:
+    text = out.decode("utf-8", "replace")
+    words = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return words if len(words) <= KEPT else f"…{words[-KEPT:]}"
