@@ -27,7 +27,17 @@ _WHOLE: Final = re.compile(r"[-+]?[0-9]+")
 
 
 class BadNumber(ValueError):
-    """A text is no number that this program holds; the message says why."""
+    """A text is no number that this program holds.
+
+    Args:
+        message: why, to follow the number.
+        remedy: what to write instead.
+    """
+
+    def __init__(self, message: str, remedy: str = "write a smaller one, or text in quotes") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
 
 
 def read_number(text: str) -> int | float:
@@ -42,7 +52,10 @@ def read_number(text: str) -> int | float:
     value = _read(text)
     sure = isinstance(value, int) or (len(text) <= _SURE and "e" not in text and "E" not in text)
     if not sure and _decimal(text) != Decimal(repr(value)):
-        raise BadNumber(f"it has more digits than a number can hold; the nearest is {value!r}")
+        raise BadNumber(
+            f"it has more digits than a number can hold; the nearest is {value!r}",
+            f"write {value!r}, or text in quotes",
+        )
     return value
 
 
@@ -53,7 +66,7 @@ def read_whole_number(text: str) -> int:
         BadNumber: it is longer than `LONGEST`.
     """
     if len(text) > LONGEST:
-        raise BadNumber(f"it has {len(text):,} characters, more than {LONGEST}")
+        raise BadNumber(f"it has {len(text):,} characters, more than {LONGEST:,}")
     return int(text)
 
 
@@ -82,7 +95,7 @@ def whole(value: float) -> int | float:
 
 def _read(text: str) -> int | float:
     if len(text) > LONGEST:
-        raise BadNumber(f"it has {len(text):,} characters, more than {LONGEST}")
+        raise BadNumber(f"it has {len(text):,} characters, more than {LONGEST:,}")
     if _WHOLE.fullmatch(text):
         return int(text)
     if not _NUMBER.fullmatch(text):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from dataclasses import dataclass
 from typing import Any
 
+from reconciler.core.numbers import BadNumber, read_number
 from reconciler.desired.bare import bare_value
 from reconciler.desired.complaints import Complaints
 from reconciler.desired.lines import quoted
@@ -162,14 +162,11 @@ class Lexer:
 
     def _number(self, words: str, start: int) -> int | float | None:
         try:
-            number = int(words) if words.lstrip("-").isdigit() else float(words)
-        except ValueError:  # Python's limit on the digits of an integer
-            number = math.inf
-        if isinstance(number, int) or math.isfinite(number):
-            return number
-        message = f"the number {quoted(words)} is too large"
-        self.complaints.add(start, "bad-number", message, "write a smaller one, or text in quotes")
-        return None
+            return read_number(words)
+        except BadNumber as error:
+            message = f"the number {quoted(words)} cannot be kept exactly: {error.message}"
+            self.complaints.add(start, "bad-number", message, error.remedy)
+            return None
 
     def _unescaped(self, words: str, start: int) -> str:
         if "\\" not in words:

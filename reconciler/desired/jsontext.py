@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
+from reconciler.core.numbers import BadNumber, read_number, read_whole_number
 from reconciler.desired.jsonscan import scan
 from reconciler.desired.jsonstack import DEEPEST
 from reconciler.desired.places import INDEX, Place
@@ -92,11 +92,18 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
-def _float(words: str) -> float:
-    number = float(words)
-    if math.isinf(number):
-        raise _Doubtful
-    return number
+def _number(words: str) -> int | float:
+    try:
+        return read_number(words)
+    except BadNumber:
+        raise _Doubtful from None
+
+
+def _integer(words: str) -> int:
+    try:
+        return read_whole_number(words)
+    except BadNumber:
+        raise _Doubtful from None
 
 
 def _constant(words: str) -> NoReturn:
@@ -104,7 +111,9 @@ def _constant(words: str) -> NoReturn:
 
 
 _SKIPPER = json.JSONDecoder()
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float, parse_constant=_constant)
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_float=_number, parse_int=_integer, parse_constant=_constant
+)
 
 
 def _flat(text: str) -> bool:

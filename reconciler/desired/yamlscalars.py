@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import re
+
+from reconciler.core.numbers import BadNumber, read_number
 
 _TAG = "tag:yaml.org,2002:"
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
@@ -12,8 +13,8 @@ _INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _NO_NUMBER = re.compile(r"[-+]?(?:\.inf|\.Inf|\.INF)|\.nan|\.NaN|\.NAN")
 _MAYBE_NO_TEXT = frozenset("~-+.0123456789nNtTfF")
-_MOST_BITS = 14_000
-"""Of a whole number: larger ones Python reads in base 16, but does not write in base 10."""
+_LONGEST = 3_300
+"""Characters of a whole number in base 8 or 16: it has fewer than `numbers.LONGEST` digits in base 10."""
 _BASES = {"0o": 8, "0x": 16}
 
 Scalar = str | int | float | bool | None
@@ -44,7 +45,7 @@ def plain(words: str) -> Scalar:
     if _INTEGER.fullmatch(words):
         return _integer(words)
     if _FLOAT.fullmatch(words):
-        return _finite(words)
+        return _number(words)
     if _NO_NUMBER.fullmatch(words):
         remedy = "leave it out, or write `null`, a number, or text in quotes"
         raise BadScalar("not-a-number", f"`{words}` is a number that JSON does not have", remedy)
@@ -68,10 +69,8 @@ def tagged(tag: str, words: str) -> Scalar:
     value = plain(words)
     if not isinstance(value, kinds[kind]) or (isinstance(value, bool) and kind != "bool"):
         raise BadScalar("yaml-tag", f"the value does not fit `!!{kind}`", "remove the tag")
-    try:
-        return float(value) if kind == "float" and isinstance(value, int) else value
-    except OverflowError:
-        raise _too_large() from None
+    # the tag asks for a double, so what a double would round is refused
+    return _number(f"{value}.0") if kind == "float" and isinstance(value, int) else value
 
 
 def unknown_tag(tag: str) -> BadScalar:
@@ -81,22 +80,20 @@ def unknown_tag(tag: str) -> BadScalar:
 
 
 def _integer(words: str) -> int:
+    base = _BASES.get(words[:2])
+    if base is None:
+        return int(_number(words))
+    if len(words) > _LONGEST:
+        raise _bad_number(BadNumber(f"it has {len(words):,} characters, more than {_LONGEST:,}"))
+    return int(words[2:], base)
+
+
+def _number(words: str) -> int | float:
     try:
-        base = _BASES.get(words[:2])
-        number = int(words[2:], base) if base else int(words)
-    except ValueError:  # Python's limit on the digits of an integer
-        raise _too_large() from None
-    if number.bit_length() > _MOST_BITS:
-        raise _too_large()
-    return number
+        return read_number(words)
+    except BadNumber as error:
+        raise _bad_number(error) from None
 
 
-def _finite(words: str) -> float:
-    number = float(words)
-    if math.isinf(number):
-        raise _too_large()
-    return number
-
-
-def _too_large() -> BadScalar:
-    return BadScalar("bad-number", "the number is too large", "write a smaller one, or text in quotes")
+def _bad_number(error: BadNumber) -> BadScalar:
+    return BadScalar("bad-number", f"the number cannot be kept exactly: {error.message}", error.remedy)

@@ -11,12 +11,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
 
-import orjson
-
 from reconciler.core.endpoint import BadAddress
+from reconciler.core.json_reader import JsonError, JsonLimits, read_json
 from reconciler.drivers.m2.address import span
 
 Plain: TypeAlias = Mapping[str, Any]
+
+LIMITS: Final = JsonLimits(size=64 * 1024 * 1024, values=10_000_000)
+"""Bounds on a setting that a node of the model takes; numbers stay exactly as they were sent."""
 
 RESTART_ONLY: Final = (
     "env.properties.memoryUsage",
@@ -171,8 +173,8 @@ def read(package: Package) -> Setting | Refused:
     act on. An allowList entry may name a role that does not exist: it then gives no permission.
     """
     try:
-        document = orjson.loads(package.text)
-    except orjson.JSONDecodeError as error:
+        document = read_json(package.text, LIMITS)
+    except JsonError as error:
         return Refused("E0003", f"setting.json is not JSON: {error}")
     if not isinstance(document, dict):
         return Refused("E0003", "setting.json is not an object")

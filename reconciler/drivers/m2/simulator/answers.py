@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qs
 
-import orjson
-
+from reconciler.core.plain import write_json
 from reconciler.drivers.m2 import machine
 from reconciler.drivers.m2.access import PERMISSION_OF, access
 from reconciler.drivers.m2.choices import Backup, Shown, Takes, Unlisted, Vacant
@@ -61,7 +60,7 @@ def _setting(call: Call) -> Answered:
     if node.loaded is None or node.running is None:
         return node, _VACANT[call.choices.vacant]
     if call.choices.shown is Shown.SERVICE and machine.waiting(node):
-        return node, (200, JSON, orjson.dumps(node.running))
+        return node, (200, JSON, write_json(node.running))
     return node, (200, JSON, node.loaded.package.text)
 
 
@@ -110,13 +109,13 @@ def _told(node: machine.Node, taken: machine.Accepted | machine.Refused, failed:
     """A change's answer; `notupdated` stands in it only where something waits, as in the pages."""
     if isinstance(taken, machine.Refused):
         said = envelope("reloadall", "Fail", f"{taken.code} {taken.reason}")
-        return node, (failed, JSON, orjson.dumps(said))
+        return node, (failed, JSON, write_json(said))
     said = envelope("reloadall", "OK", "accepted")
     if taken.waiting:
         said["notupdated"] = [
             {"field": item.field, "cur": item.current, "new": item.asked} for item in taken.waiting
         ]
-    return taken.node, (200, JSON, orjson.dumps(said))
+    return taken.node, (200, JSON, write_json(said))
 
 
 def _download(call: Call) -> Answered:
@@ -142,7 +141,7 @@ def _get_setting(call: Call) -> Answered:
         value = select(node.loaded.document if form == "artifact" else node.running, path)
     except Missing as missing:
         return node, failure(404, f"there is no {missing}", "setting")
-    return node, (200, JSON, orjson.dumps(value))
+    return node, (200, JSON, write_json(value))
 
 
 def _get_hosting(call: Call) -> Answered:
@@ -160,7 +159,7 @@ def _get_hosting(call: Call) -> Answered:
         {"name": host.get("name"), "enable": host.get("enable", True), "listen": host.get("listen", "*:80")}
         for host in hosts
     ]
-    return call.node, (200, JSON, orjson.dumps(envelope("hosting", "OK", summary)))
+    return call.node, (200, JSON, write_json(envelope("hosting", "OK", summary)))
 
 
 def _hosting(call: Call) -> list[Any]:
@@ -177,7 +176,7 @@ def _license(call: Call) -> Answered:
         "AllowedFeatures": "ALL",
     }
     said = envelope("license", "OK" if valid else "Fail", licence)
-    return call.node, (200 if valid else 500, JSON, orjson.dumps(said))
+    return call.node, (200 if valid else 500, JSON, write_json(said))
 
 
 def _command(call: Call) -> Answered:
@@ -191,7 +190,7 @@ def _command(call: Call) -> Answered:
         return call.node, failure(400, "Bad Request", name)
     done = {"Count": len(url.split("|")), "Size": 0, "Time": 0}
     status = 201 if request.path.startswith("/command/async/") else 200
-    return call.node, (status, JSON, orjson.dumps(envelope(name, "OK", done)))
+    return call.node, (status, JSON, write_json(envelope(name, "OK", done)))
 
 
 def _metrics(call: Call) -> Answered:
@@ -216,12 +215,12 @@ def _traffic(call: Call) -> Answered:
         "ClientSession": 0,
         "OriginSession": 0,
     }
-    return call.node, (200, JSON, orjson.dumps({"Host": host}))
+    return call.node, (200, JSON, write_json({"Host": host}))
 
 
 def _vhostslist(call: Call) -> Answered:
     names = [host.get("name") for host in _hosting(call)]
-    return call.node, (200, JSON, orjson.dumps(envelope("vhostslist", "OK", names)))
+    return call.node, (200, JSON, write_json(envelope("vhostslist", "OK", names)))
 
 
 def _fileinfo(call: Call) -> Answered:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qs, unquote
 
-import orjson
-
+from reconciler.core.plain import write_json
 from reconciler.drivers.m2 import machine
 from reconciler.drivers.m2.choices import Choices
 
@@ -72,4 +71,4 @@ def envelope(method: str, status: str, result: Any) -> dict[str, Any]:
 
 def failure(status: int, reason: str, method: str = "") -> Reply:
     """An answer that says no."""
-    return status, JSON, orjson.dumps(envelope(method, "Fail", reason))
+    return status, JSON, write_json(envelope(method, "Fail", reason))

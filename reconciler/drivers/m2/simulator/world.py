@@ -7,8 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import orjson
-
+from reconciler.core.json_reader import read_json
 from reconciler.core.plain import encode
 from reconciler.core.spec import ClusterEntry
 from reconciler.drivers.m2 import machine
@@ -191,7 +190,7 @@ def _beginning(
     if not converged and not choices.factory:
         return machine.Node()
     if not converged:
-        setting = factory_setting(_port_of(orjson.loads(package.text)), choices.caller)
+        setting = factory_setting(_port_of(read_json(package.text, machine.LIMITS)), choices.caller)
         package = machine.Package(encode(setting))
     taken = machine.upload(machine.Node(), package)
     return taken if isinstance(taken, machine.Refused) else taken.node
