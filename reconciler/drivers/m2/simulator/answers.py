@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qs
 
+from reconciler.core.json_reader import read_json
 from reconciler.core.plain import write_json
 from reconciler.drivers.m2 import machine
 from reconciler.drivers.m2.access import PERMISSION_OF, access
@@ -87,14 +88,14 @@ def _altered(package: machine.Package, takes: Takes) -> machine.Package | machin
         return machine.Refused("E0004", "the content is not accepted")
     if takes not in {Takes.ADDS, Takes.CASE}:
         return package
-    document = orjson.loads(package.text)
+    document = read_json(package.text, machine.LIMITS)
     if takes is Takes.ADDS:
         document["licensed"] = True
     else:
         document["hosting"] = [
             {**host, "name": str(host.get("name", "")).upper()} for host in document.get("hosting", [])
         ]
-    return machine.Package(orjson.dumps(document), package.resources)
+    return machine.Package(write_json(document), package.resources)
 
 
 def _deploy_local(call: Call) -> Answered:
