@@ -1,0 +1,186 @@
+"""Nodes that never show what they are sent, over real HTTP: the uploads end, and the node is named."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from reconciler.core.plan import Revision
+from reconciler.core.ports import Snapshot
+from reconciler.desired.fleet import load
+from reconciler.drivers.m2 import choices as m2
+from reconciler.drivers.m2.choices import Takes
+from reconciler.drivers.registry import DRIVERS
+from reconciler.drivers.simulation.addresses import free_addresses
+from reconciler.drivers.simulation.host import Simulation
+from reconciler.drivers.wire import HttpWire
+from reconciler.engine.apply import Occasion, apply
+from reconciler.engine.resume import resume
+from reconciler.engine.survey import survey
+from reconciler.store.sqlite import Store
+
+PERMISSIONS = {"enableSetting": True, "enableGet": True}
+
+
+class Files:
+    """Files in memory."""
+
+    def __init__(self, files):
+        self._files = {name: json.dumps(value).encode() for name, value in files.items()}
+
+    def names(self):
+        return sorted(self._files)
+
+    def read(self, path):
+        if path not in self._files:
+            raise FileNotFoundError(path)
+        return self._files[path]
+
+
+def setting(version, origin):
+    management = {
+        "api": {"allowList": [{"role": "admin", "addr": "127.0.0.1"}]},
+        "roles": [{"name": "admin", "permissions": PERMISSIONS}],
+    }
+    host = {"name": "www.example.com", "origin": {"address": [origin]}}
+    return {"meta": {"version": version}, "env": {"management": management}, "hosting": [host]}
+
+
+class Site:
+    """Simulated nodes that begin with one setting, a store, and passes towards another."""
+
+    def __init__(self, folder, cluster, takes=Takes.WHOLE):
+        self.now = datetime.now(UTC)
+        self.cluster = {"name": "it", "timeouts": {"read": 1, "settle": 0.5}, **cluster}
+        self.store = Store.open(folder, clock=self.clock)
+        choices = {"m2": m2.Choices(takes=takes)}
+        self.simulation = Simulation(self.fleet("198.51.100.1"), converged=True, choices=choices)
+
+    def clock(self):
+        self.now += timedelta(milliseconds=1)
+        return self.now
+
+    def fleet(self, origin, revision="1"):
+        files = {"fleet.json": {"clusters": [self.cluster]}, "s.json": setting("v1", origin)}
+        return load(Snapshot(Revision("memory", revision * 40, revision * 7), Files(files)), DRIVERS)
+
+    async def look(self, origin="198.51.100.2", revision="2"):
+        async with HttpWire() as wire:
+            await resume(self.store, DRIVERS, wire, clock=self.clock)
+            recalled = await self.store.recall()
+            return await survey(self.fleet(origin, revision), drivers=DRIVERS, wire=wire, recalled=recalled)
+
+    async def run(self, origin="198.51.100.2", revision="2"):
+        seen = await self.look(origin, revision)
+        async with HttpWire() as wire:
+            occasion = Occasion(clock=self.clock)
+            return await apply(seen, drivers=DRIVERS, wire=wire, journal=self.store, occasion=occasion)
+
+    async def watch(self, hours=24, **more):
+        """Passes every half hour of a day."""
+        for _ in range(2 * hours):
+            await self.run(**more)
+            self.now += timedelta(minutes=30)
+
+    @property
+    def sent(self):
+        return [call.asked for call in self.simulation.calls(changes=True)]
+
+
+def edge(**more):
+    (place,) = free_addresses(1)
+    return {"kind": "m2", "setting": "s.json", "nodes": [{"name": "edge-01", "address": str(place)}], **more}
+
+
+@pytest.mark.parametrize(
+    ("takes", "number", "words"),
+    [
+        (Takes.ADDS, 3, "at /licensed it shows true, which it was not sent"),
+        (Takes.CASE, 3, "WWW.EXAMPLE.COM"),
+        (Takes.KEEPS, 3, 'it shows "198.51.100.1" in place of "198.51.100.2"'),
+        (Takes.REFUSES, 1, "it does not accept the setting's content"),
+        (Takes.REDIRECTS, 1, "it refused /setting/upload with 307"),
+    ],
+    ids=lambda one: str(one) if isinstance(one, Takes) else "",
+)
+async def test_a_node_that_never_shows_it_is_left_alone_after_a_few_tries(tmp_path, takes, number, words):
+    site = Site(tmp_path, edge(version="commit"), takes)
+    async with site.simulation:
+        with site.store:
+            await site.watch(hours=8)
+            await site.run(revision="3")  # another stamp is no other content
+            assert len(site.sent) == number
+            (finding,) = [one for one in (await site.look()).plan.findings() if one.code == "node-stalled"]
+            assert words in finding.message
+            assert (await site.look()).plan.empty
+            site.simulation.world("it").choices = m2.DEFAULTS
+            await site.run(origin="198.51.100.3", revision="4")
+            assert len(site.sent) == number + 1, "other content is sent"
+            found = (await site.look("198.51.100.3", "4")).plan.findings()
+            assert not [one for one in found if one.severity == "error"]
+
+
+async def test_a_slow_node_gets_its_setting_once(tmp_path):
+    site = Site(tmp_path, edge())
+    async with site.simulation:
+        with site.store:
+            await site.simulation.fault("edge-01", "works", 2.5, count=1)
+            report = await site.run()
+            assert [outcome.state.value for outcome in report.outcomes] == ["unknown"]
+            while [one.code for one in (await site.look()).plan.findings() if one.severity == "error"]:
+                await site.run()
+            assert len(site.sent) == 1
+            (line,) = await site.store.runs()
+            assert line.counts == {"done": 1}
+
+
+@pytest.mark.parametrize("status", [502, 504])
+async def test_an_answer_of_a_proxy_on_the_way_is_a_lost_one(tmp_path, status):
+    site = Site(tmp_path, edge())
+    async with site.simulation:
+        with site.store:
+            await site.simulation.fault("edge-01", "error", status, count=1, on="changes")
+            report = await site.run()
+            assert [outcome.state.value for outcome in report.outcomes] == ["unknown"]
+            assert "call-in-flight" in [one.code for one in (await site.look()).plan.findings()]
+            site.now += timedelta(minutes=6)
+            assert (await site.run()).succeeded
+
+
+def live(count=3):
+    nodes = [
+        {"name": f"n{number}@10.0.0.{number}", "api": f"http://{place}/"}
+        for number, place in enumerate(free_addresses(count), 1)
+    ]
+    return {"kind": "sora", "initialise": True, "nodes": nodes}
+
+
+async def test_a_slow_initialisation_is_never_sent_a_second_time(tmp_path):
+    site = Site(tmp_path, live())
+    site.simulation = Simulation(site.fleet("x"))
+    async with site.simulation:
+        with site.store:
+            await site.simulation.fault("it", "works", 2.5, count=1)
+            await site.run()
+            while [one.code for one in (await site.look()).plan.findings() if one.severity == "error"]:
+                await site.run()
+            assert site.sent == ["Sora_20221221.InitCluster"]
+            assert (await site.look()).plan.empty
+
+
+async def test_a_registration_that_is_refused_each_time_ends(tmp_path):
+    whole = live(4)
+    site = Site(tmp_path, {**whole, "nodes": whole["nodes"][:3]})
+    machines = Site(tmp_path / "machines", whole)
+    machines.store.close()
+    site.simulation = Simulation(machines.fleet("x"), converged=True, fresh=["n4@10.0.0.4"])
+    async with site.simulation:
+        with site.store:
+            site.cluster = {**site.cluster, "nodes": whole["nodes"]}
+            await site.simulation.fault("n4@10.0.0.4", "refuse")
+            await site.watch(hours=8)
+            assert site.sent == ["Sora_20211215.RegisterClusterNode"] * 3
+            assert "node-stalled" in [one.code for one in (await site.look()).plan.findings()]
+            site.simulation.clear()
+            await site.store.forget_attempts("it")
+            assert (await site.run()).succeeded

@@ -1,0 +1,131 @@
+"""When the same thing may be sent again: counts, distances, stalls and what ends them; pure."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from reconciler.core import attempts
+from reconciler.core.attempts import DISTANCES, PLACES, TRIES, WAKES, Attempt, Turn, begun, judge, load
+from reconciler.core.diff import Change, Op
+from reconciler.core.outcome import Outcome, State
+from reconciler.core.plan import Effect, Inverse, Risk, Step
+from reconciler.core.secret import Secret
+
+NOON = datetime(2026, 11, 29, 12, 0, tzinfo=UTC)
+STEP = Step("c/n/upload", "c", "n", "upload", {}, "", Effect.HOT, Risk.LOW, "", "", Inverse(""))
+OLD = {"/hosting/0/name": "aaaa"}
+
+
+def failed(attempt, *, reason="its effect does not show", **more):
+    outcome = Outcome(STEP, State.FAILED, reason, sent=True, **more)
+    return load(attempts.ended(attempt.plain(), outcome), attempt.aim)
+
+
+def exhausted(shown=OLD):
+    """An attempt whose tries have all failed, and that one reading has found stalled."""
+    attempt = Attempt("x")
+    for _ in range(TRIES):
+        attempt = failed(begun(attempt, NOON, ""))
+    turn, attempt = judge(attempt, shown, NOON)
+    assert turn is Turn.STALLED
+    return attempt
+
+
+def test_the_distance_of_tries_grows_and_then_they_end():
+    attempt, now = Attempt("x"), NOON
+    assert judge(attempt, OLD, now)[0] is Turn.DUE
+    for distance in DISTANCES:
+        attempt = failed(begun(attempt, now, ""))
+        assert judge(attempt, OLD, now + timedelta(seconds=distance - 1))[0] is Turn.LATER
+        now += timedelta(seconds=distance)
+        assert judge(attempt, OLD, now)[0] is Turn.DUE
+    attempt = failed(begun(attempt, now, ""))
+    assert attempt.count == TRIES
+    assert judge(attempt, OLD, now + timedelta(days=1000))[0] is Turn.STALLED
+
+
+def test_a_definite_refusal_is_not_tried_again():
+    attempt = failed(begun(Attempt("x"), NOON, ""), refused=True)
+    assert judge(attempt, OLD, NOON + timedelta(days=1000))[0] is Turn.STALLED
+
+
+def test_other_content_begins_anew():
+    text = exhausted().plain()
+    assert load(text, "x").count == TRIES
+    assert load(text, "y") == Attempt("y")
+
+
+def test_a_change_of_what_shows_ends_a_stall_once_a_second_reading_confirms_it():
+    attempt, changed = exhausted(), {"/hosting/0/name": "bbbb"}
+    turn, attempt = judge(attempt, changed, NOON)
+    assert turn is Turn.STALLED
+    turn, attempt = judge(attempt, changed, NOON)
+    assert turn is Turn.DUE
+    again = failed(begun(attempt, NOON, ""))
+    assert judge(again, changed, NOON)[0] is Turn.STALLED, "one more try, not three"
+
+
+def test_a_place_that_newly_differs_or_no_longer_does_counts_as_a_change():
+    for changed in ({}, {**OLD, "/more": "cccc"}):
+        _, attempt = judge(exhausted(), changed, NOON)
+        assert judge(attempt, changed, NOON)[0] is Turn.DUE
+
+
+def test_a_value_that_moves_at_every_reading_never_ends_a_stall():
+    attempt = exhausted()
+    for number in range(50):
+        turn, attempt = judge(attempt, {"/hosting/0/name": f"{number:04}"}, NOON)
+        assert turn is Turn.STALLED
+
+
+def test_a_change_beside_a_value_that_moves_counts():
+    attempt = exhausted({"/seen": "0000", **OLD})
+    _, attempt = judge(attempt, {"/seen": "0001", "/hosting/0/name": "bbbb"}, NOON)
+    assert judge(attempt, {"/seen": "0002", "/hosting/0/name": "bbbb"}, NOON)[0] is Turn.DUE
+
+
+def test_a_value_that_moves_slowly_ends_a_stall_a_few_times_only():
+    attempt, sent = exhausted(), 0
+    for number in range(100):
+        turn, attempt = judge(attempt, {"/hosting/0/name": f"{number // 4:04}"}, NOON)
+        if turn is Turn.DUE:
+            sent += 1
+            attempt = failed(begun(attempt, NOON, ""))
+    assert sent == WAKES
+
+
+def test_the_version_stamp_does_not_count():
+    changes = [Change("/meta/version", Op.REPLACE, "a", "b"), Change("/x", Op.ADD, new=1)]
+    assert set(attempts.prints(changes, but="/meta/version")) == {"/x"}
+
+
+def test_prints_are_bounded_and_say_nothing_of_secrets():
+    many = [Change(f"/{number:05}" + "y" * 5000, Op.ADD, new=number) for number in range(10_000)]
+    found = attempts.prints(many)
+    assert len(found) == PLACES + 1
+    assert max(map(len, found)) <= 200
+    one, two = (attempts.prints([Change("/key", Op.REPLACE, Secret(text), "n")]) for text in ("abc", "xyz"))
+    assert one == two
+
+
+def test_a_try_that_sent_nothing_does_not_count():
+    attempt = begun(Attempt("x"), NOON, "")
+    assert attempts.ended(attempt.plain(), Outcome(STEP, State.FAILED, "connection refused")) == ""
+    twice = begun(attempt, NOON, "")
+    assert load(attempts.ended(twice.plain(), Outcome(STEP, State.FAILED, "no")), "x").count == 1
+
+
+def test_a_run_of_ours_that_was_killed_counts_and_is_not_waited_for():
+    attempt = begun(Attempt("x"), NOON, "")
+    for count in range(1, TRIES):
+        outcome = Outcome(STEP, State.FAILED, "it was not done", sent=True, killed=True)
+        attempt = load(attempts.ended(attempt.plain(), outcome), "x")
+        assert attempt.count == count
+        assert judge(attempt, OLD, NOON)[0] is Turn.DUE
+        attempt = begun(attempt, NOON, "")
+    assert judge(attempt, OLD, NOON)[0] is Turn.STALLED
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"aim": "x", "odd": 1}', '{"aim": "x"}', '"x"'])
+def test_what_another_version_wrote_is_forgotten(text):
+    assert load(text, "x") == Attempt("x")
