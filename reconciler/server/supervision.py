@@ -17,6 +17,9 @@ FIRST, LONGEST = 1.0, 300.0
 STEADY = 600.0
 """Seconds after which a loop that ran counts as sound: the next breakdown is its first one."""
 
+NOTICE = 5.0
+"""Seconds that loops which were cancelled have to close their connections and child processes."""
+
 Loop: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 """Begins a loop, also after it broke down: what it has to remember is not in its coroutine."""
 
@@ -94,11 +97,12 @@ class Supervision:
         return not self._tasks
 
     async def abandon(self) -> None:
-        """Cancel what still runs and wait until it has noticed."""
+        """Cancel what still runs and wait until it has noticed, for `NOTICE` seconds at most."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            await asyncio.wait(tasks, timeout=NOTICE)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.pop(task)

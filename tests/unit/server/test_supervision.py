@@ -146,3 +146,24 @@ async def test_a_loop_that_was_not_begun_before_the_stop_is_not_begun():
     tasks.interrupt()
     assert await tasks.drained(10)
     assert begun == []
+
+
+async def test_a_loop_that_does_not_even_end_when_it_is_cancelled_is_left_behind(monkeypatch):
+    monkeypatch.setattr(supervision, "NOTICE", 0.01)
+    tasks, go_on = supervised(), asyncio.Event()
+
+    async def stubborn():
+        while not go_on.is_set():
+            try:
+                await go_on.wait()
+            except asyncio.CancelledError:
+                continue
+
+    tasks.spawn(stubborn, "cluster edge")
+    await asyncio.sleep(0)
+    tasks.interrupt()
+    async with asyncio.timeout(10):
+        await tasks.abandon()
+    assert tasks.running() == ("cluster edge",)
+    go_on.set()
+    assert await tasks.drained(10)
