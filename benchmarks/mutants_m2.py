@@ -136,6 +136,14 @@ EXECUTOR = (
         PLAIN,
     ),
     Mutant(
+        "executor: a pass leaves out the node of a call on its way",
+        "gone",
+        edit(
+            Ground._without, "if step.node == node or gone & set(step.after):", "if gone & set(step.after):"
+        ),
+        TWO,
+    ),
+    Mutant(
         "executor: concurrency",
         "off by one",
         edit(Rehearsal._free, "under_way < ", "under_way <= "),

@@ -119,7 +119,7 @@ def sora(numbers: Iterable[int], temporary: Iterable[int] = (), **more: Any) -> 
         }
         for one in numbers
     ]
-    return {"name": "live", "kind": "sora", "nodes": nodes}
+    return {"name": "live", "kind": "sora", "initialise": True, "nodes": nodes}
 
 
 def sora_name(number: int) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 from typing import Generic, NamedTuple, TypeVar
 
-from reconciler.core.plan import ClusterPlan, Step
+from reconciler.core.plan import ClusterPlan, Effect, Step
 from reconciler.core.play import Play, Weigh
 from reconciler.core.verdict import Standing
 
@@ -44,6 +44,7 @@ class Ground(Generic[W]):
     before: list[tuple[tuple[int, ...], ...]] = field(init=False, default_factory=list)
     _numbers: dict[W, int] = field(init=False, default_factory=dict)
     _planned: dict[int, int] = field(init=False, default_factory=dict)
+    _beside: dict[tuple[int, int], int] = field(init=False, default_factory=dict)
     _standings: dict[tuple[int, int], Standing] = field(init=False, default_factory=dict)
     _calls: dict[tuple[int, int], Way] = field(init=False, default_factory=dict)
     _halves: dict[tuple[int, int], tuple[Way, ...]] = field(init=False, default_factory=dict)
@@ -78,6 +79,33 @@ class Ground(Generic[W]):
             passed = not plan.steps or self.weigh(plan, self.play.observed(self.worlds[world]))
             self._planned[world] = self.kept(plan if passed else replace(plan, steps=()))
         return self._planned[world]
+
+    def beside(self, world: int, step: int) -> int:
+        """What a pass would apply while the call of a step may be under way; -1 where it does nothing.
+
+        The step's node is left out, and what comes after its steps; where a step changes who is in the
+        cluster, its nodes hang together and all of it waits.
+        """
+        key = (world, step)
+        if key not in self._beside:
+            plan, node = self.plans[self.planned(world)], self.steps[step].node
+            kept = self._without(plan, node) if self.steps[step].effect is not Effect.MEMBERSHIP else ()
+            reduced = replace(plan, steps=kept)
+            passed = bool(kept) and self.weigh(reduced, self.play.observed(self.worlds[world]))
+            self._beside[key] = self.kept(reduced) if passed else -1
+        return self._beside[key]
+
+    def _without(self, plan: ClusterPlan, node: str) -> tuple[Step, ...]:
+        if any(step.effect is Effect.MEMBERSHIP for step in plan.steps):
+            return ()
+        gone: set[str] = set()
+        kept: list[Step] = []
+        for step in plan.steps:
+            if step.node == node or gone & set(step.after):
+                gone.add(step.id)
+            else:
+                kept.append(step)
+        return tuple(kept)
 
     def faults(self, world: int) -> tuple[Way, ...]:
         """What may go wrong in a world."""

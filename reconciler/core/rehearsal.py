@@ -6,8 +6,9 @@ and plans anew. A call may fail halfway, or get stuck and take effect long after
 cluster does, and what must never happen to it, is the product's.
 
 Bounds: so many faults in all; at most one fault or return between a reading and the end of the call that
-rests on it, which are milliseconds apart; a call that was given up takes effect, if ever, before the
-executor settles it or begins another pass, for which it waits.
+rests on it, which are milliseconds apart; a call that was given up takes effect, if ever, before the time is
+over for which the executor takes it to be under way. Until then it settles nothing, and a pass leaves the
+call's node out; where nodes hang together, none begins.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ class Rehearsal(Generic[W]):
         if moment.running and moment.plan >= 0:
             yield from self._executed(moment)
         elif moment.late:
-            return  # settling by reading, and a new pass, wait until no call can be on its way any more
+            yield from self._beside(moment)
         elif not moment.running:
             yield self._resumed(moment)
         else:
@@ -110,6 +111,20 @@ class Rehearsal(Generic[W]):
         for back in self.ground.returns(moment.world):
             same = Moment(back.world, plan, phases, running, left, resting, crashes, passes, late)
             yield Move(back.story, same)
+
+    def _beside(self, moment: Moment) -> Iterator[Move[Moment]]:
+        """A pass, of this process or another one, while a call may be under way."""
+        index = self.ground.beside(moment.world, moment.late - 1) if moment.passes else -1
+        if index >= 0:
+            begun = moment._replace(
+                plan=index,
+                phases=(Phase.PENDING,) * len(self.ground.plans[index].steps),
+                running=True,
+                passes=moment.passes - 1,
+                struck=False,
+            )
+            name = self.ground.steps[moment.late - 1].node
+            yield Move(f"the reconciler reads all nodes and plans for all but {name}", begun)
 
     def _planned(self, moment: Moment) -> Iterator[Move[Moment]]:
         if not moment.passes:
