@@ -113,7 +113,7 @@ class NodeUnreachable(NodeError):
 
     Args:
         sign: what the attempt tells of the address all the same: `silent`, `alive` or `unasked`, as
-            `core.observation.Sign` has them.
+            `core.observation.Sign` has them. Only the transport knows that nothing took the connection.
         sent: whether the request may have reached the node; False where no connection came about.
         status: HTTP status of an answer that is not the product's; 0 where none came.
     """
@@ -124,7 +124,7 @@ class NodeUnreachable(NodeError):
         reason: str,
         *,
         remedy: str = "",
-        sign: str = "silent",
+        sign: str = "unasked",
         sent: bool = True,
         status: int = 0,
     ) -> None:

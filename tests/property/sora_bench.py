@@ -190,7 +190,7 @@ class MemoryWire:
         struck = self.trouble.struck
         self.trouble.before(self.world, change)
         if name is None or not self.world.running(name):
-            raise NodeUnreachable(node, "connection refused")
+            raise NodeUnreachable(node, "connection refused", sign="silent")
         state = self.world.state
         status, told, body = self.world.answer(name, target, method, content)
         if change and self.world.state != state:

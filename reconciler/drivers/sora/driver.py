@@ -24,7 +24,7 @@ from reconciler.drivers.sora.cluster import State
 from reconciler.drivers.sora.gathering import MOST, ROUNDS, Reply, further, gathered, names_listed
 from reconciler.drivers.sora.guards import GUARDS
 from reconciler.drivers.sora.history import history_of, learnt
-from reconciler.drivers.sora.picture import Places, picture_of, places_of, plain_address
+from reconciler.drivers.sora.picture import Places, api_address, picture_of, places_of
 from reconciler.drivers.sora.schema import NodeView, SoraCluster, SoraDesired
 from reconciler.errors import (
     InputError,
@@ -101,7 +101,7 @@ class SoraDriver:
             raise InputError(problems)
         source = desk.revision.source
         names = [node.name for node in desk.entry.nodes]
-        history = history_of(names, desk.prior, desk.recalled, source, address=plain_address)
+        history = history_of(names, desk.prior, desk.recalled, source, address=api_address)
         return SoraDesired(desk.entry, desk.recalled, history, source)
 
     def narrow(self, desired: SoraDesired, node: str) -> SoraDesired:
@@ -134,9 +134,7 @@ class SoraDriver:
             new = dict(fresh[:MOST]) | new
             if not new:
                 break
-            asked = {place: name for place, name in new.items() if is_allowed(place, self._allowed)}
-            replies |= await self._ask(asked, wire, *waits)
-            replies |= dict.fromkeys(new.keys() - asked.keys(), _NOT_ASKED)
+            replies |= await self._ask(new, wire, *waits)
             observed = gathered(apis, elsewhere, replies)
         return gathered(apis, further(entry, history, observed), replies, names_listed(observed))
 
@@ -267,6 +265,8 @@ class SoraDriver:
         slots, day = asyncio.Semaphore(AT_ONCE), self._today()
 
         async def ask(place: str, name: str) -> Reply:
+            if not is_allowed(place, self._allowed):
+                return _NOT_ASKED
             async with slots:
                 return await _reply(Client(wire, name, place, timeout, connect), day)
 

@@ -10,6 +10,7 @@ from datetime import date
 from typing import Final
 from urllib.parse import urlsplit
 
+from reconciler.core.endpoint import BadAddress, check_single_machine, parse_api
 from reconciler.core.observation import (
     Absent,
     Observation,
@@ -289,8 +290,8 @@ def places_of(entry: SoraCluster, observed: Observed[NodeView], history: History
     for view in observed.present().values():
         for row in view.rows:
             own = told.setdefault(row.node_name, set())
-            if row.api and plain_address(row.api):
-                own.add(plain_address(row.api))
+            if row.api and api_address(row.api):
+                own.add(api_address(row.api))
     built, usual, taken = _pattern_of(entry), _usual(entry), {node.api for node in entry.nodes}
     found: dict[str, Places] = {}
     for name in sorted({*(node.name for node in entry.nodes), *told, *history.nodes}):
@@ -309,12 +310,19 @@ def places_of(entry: SoraCluster, observed: Observed[NodeView], history: History
     return found
 
 
-def plain_address(value: object) -> str:
-    """An API address of a scheme, a host and a port, in its one spelling; empty where it is none."""
+def api_address(value: object) -> str:
+    """An API address as fleet files have it; empty where a text is none.
+
+    One with a path is asked only as the host lists it, which the driver knows.
+    """
     if not isinstance(value, str) or not API_URL.fullmatch(value):
         return ""
+    try:
+        check_single_machine(parse_api(value))
+    except BadAddress:
+        return ""
     parts = urlsplit(value)
-    return f"{parts.scheme}://{parts.netloc}/" if parts.path in {"", "/"} else ""
+    return value if parts.path.strip("/") else f"{parts.scheme}://{parts.netloc}/"
 
 
 def best_of(answers: Iterable[Observation[NodeView]]) -> Observation[NodeView] | None:

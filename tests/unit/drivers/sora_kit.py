@@ -134,7 +134,7 @@ class WorldWire:
         name = {address: name for name, address in self.world.site.apis.items()}.get(url)
         target = (headers or {}).get("x-sora-target", "")
         if name is None or not self.world.running(name):
-            raise NodeUnreachable(node, "connection refused")
+            raise NodeUnreachable(node, "connection refused", sign="silent")
         self.calls.append((short(name), target.rpartition(".")[2]))
         return Answer(*self.world.answer(name, target, method, content))
 

@@ -13,7 +13,7 @@ from reconciler.drivers.sora.history import (
     learnt,
     member_facts,
 )
-from reconciler.drivers.sora.picture import plain_address
+from reconciler.drivers.sora.picture import api_address
 
 HERE, OTHER = "/srv/fleet", "https://git.example.com/fleet.git"
 A, B, C, D = (f"n{number}@10.0.0.{number}" for number in range(1, 5))
@@ -25,7 +25,7 @@ def at(name):
 
 def history(current=(A,), clusters=(), recalled=None, source=HERE, unread=""):
     prior = Prior(tuple(clusters), unread)
-    return history_of(current, prior, recalled or {}, source, address=plain_address)
+    return history_of(current, prior, recalled or {}, source, address=api_address)
 
 
 def cluster(*names, revision="0123", **more):
@@ -93,9 +93,10 @@ def test_every_address_ever_known_is_kept():
 
 
 @pytest.mark.parametrize(
-    "api", [None, 7, "", "ftp://h/", "http://u:p@h/", "http://h/path", "http://h/?q", [], {}]
+    "api",
+    [None, 7, "", "ftp://h/", "http://u:p@h/", "http://0.0.0.0/", "http://h:99999/", "http://h/?q", [], {}],
 )
-def test_what_is_no_plain_address_is_never_asked(api):
+def test_what_is_no_api_address_is_never_asked(api):
     odd = PriorCluster({B: {"api": api}}, "0123")
     assert history(clusters=[odd]).nodes[B].addresses == ()
 
