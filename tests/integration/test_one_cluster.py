@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ from reconciler.engine.trace import traced
 from reconciler.errors import GuardRefusal, SourceError
 from reconciler.sources.folder import FolderSource
 from reconciler.sources.locate import locate
+from reconciler.store.records import Opening
 from reconciler.store.sqlite import Store
 
 OLD, NEW = (1, 2, 3), (4, 5, 6)
@@ -43,8 +45,15 @@ class Site:
 
     folder: Path
     places: list = field(default_factory=lambda: [None, *free_addresses(6)])
+    later: timedelta = timedelta()
     simulation: Simulation | None = None
     repository: Repository | None = None
+
+    def clock(self):
+        return datetime.now(UTC) + self.later
+
+    def store(self, host):
+        return Store.open(self.folder / host, clock=self.clock)
 
     def text(self, *numbers, initialise=True, names=None, temporary=(), ports=None, **more):
         """A fleet file with these nodes; `names` and `ports`: other numbers for their names or addresses."""
@@ -81,7 +90,7 @@ class Site:
         source = source or FolderSource(self.repository.folder)
         fleet = load(await source.snapshot(), DRIVERS)
         async with HttpWire() as wire:
-            with Store.open(self.folder / host) as store:
+            with self.store(host) as store:
                 memory = await traced(await store.recall(), fleet, source, drivers=DRIVERS)
                 memory = await retraced(memory, fleet, source, drivers=DRIVERS, base=base)
                 return await survey(fleet, drivers=DRIVERS, wire=wire, recalled=memory)
@@ -89,11 +98,11 @@ class Site:
     async def run(self, host="here", **more):
         """A pass on a host that applies; gives the steps, as `verb number: state`, or what refused."""
         async with HttpWire() as wire:
-            with Store.open(self.folder / host) as store:
-                await resume(store, DRIVERS, wire)
+            with self.store(host) as store:
+                await resume(store, DRIVERS, wire, clock=self.clock)
         seen = await self.look(host, **more)
         async with HttpWire() as wire:
-            with Store.open(self.folder / host) as store:
+            with self.store(host) as store:
                 try:
                     report = await apply(seen, drivers=DRIVERS, wire=wire, journal=store)
                 except GuardRefusal as refusal:
@@ -336,9 +345,7 @@ class TestFounding:
         blank.commit(*OLD)
         seen = await blank.look()
         (step,) = seen.plan.steps()
-        with Store.open(blank.folder / "here") as store:
-            from reconciler.store.records import Opening  # noqa: PLC0415
-
+        with blank.store("here") as store:
             run = await store.begin(Opening("command", seen.plan))
             await store.intend(run, step)
             if sent:
@@ -350,6 +357,8 @@ class TestFounding:
             assert await blank.run()
             assert len(blank.sent(INIT)) == 1
         else:
+            assert "call-in-flight" in await blank.run()
+            blank.later = timedelta(hours=1)
             assert await blank.run() == ["init 1: done"]
 
 
