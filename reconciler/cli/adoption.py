@@ -67,7 +67,7 @@ def import_(
 
     terminal = Terminal.here(no_color=no_color)
     new = [("m2", text) for text in m2 or ()] + [("sora", text) for text in sora or ()]
-    host = read_host(context, host_config)
+    host = read_host(context, host_config, str(folder))
     found = aio.run(_adopted(folder, new, only, host, there=folder.is_dir()))
     if not found.after:
         terminal.say("Nothing to write: the files say what the nodes show.\n")

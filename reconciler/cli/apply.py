@@ -81,7 +81,7 @@ def apply(
             f"the address {origin.source} had a part that is kept out of plan files",
             remedy=f"name all of it: `reconcile apply {file} SOURCE`",
         )
-    host = read_host(context, host_config)
+    host = read_host(context, host_config, source or origin.source)
     order = Order(
         source=source or origin.source,
         ref=origin.ref,

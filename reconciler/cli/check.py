@@ -84,7 +84,7 @@ def check(
     from reconciler.engine.check import check as checked  # noqa: PLC0415
 
     terminal = Terminal.here(no_color=no_color, for_people=format is Shape.TEXT)
-    host = read_host(context, host_config)
+    host = read_host(context, host_config, source)
     order = look.Order(
         source=source,
         ref=ref,

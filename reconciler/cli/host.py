@@ -25,15 +25,17 @@ LARGEST: Final = 1024 * 1024
 """Bytes that a host's file may have."""
 
 
-def read_host(context: typer.Context, given: Path | None) -> Host:
+def read_host(context: typer.Context, given: Path | None, source: str = "") -> Host:
     """What this machine says, for one command.
 
     Args:
         context: of the command; its root was given the environment of the process as its object.
         given: the file that `--host-config` names.
+        source: where the desired state is read; empty where the command reads none.
 
     Raises:
-        UsageError: the file is missing, or cannot be read.
+        UsageError: the file is missing, cannot be read, may be written by others, or lies in the source, as
+            the files of signers must not either.
         InputError: what it says is wrong, with positions.
     """
     from reconciler.host.config import HostConfig  # noqa: PLC0415  (--help stays quick)
@@ -41,8 +43,32 @@ def read_host(context: typer.Context, given: Path | None) -> Host:
 
     environment = environment_of(context)
     file = find_file(given, environment)
-    config = read_config(file) if file is not None else HostConfig()
+    if file is None:
+        return Host(HostConfig(), environment)
+    config, real = read_config(file)
+    signers = config.signers
+    judges = [place for place in (signers.allowed, signers.revoked) if place] if signers else []
+    for place in (file, real, *judges, *(judge.resolve() for judge in judges)):
+        for tree in source_folders(source):
+            if place.is_relative_to(tree):
+                what = "the file of signers" if place not in (file, real) else "the host configuration"
+                raise UsageError(
+                    f"{what} {place} lies in the source {tree}, where a commit could change it",
+                    remedy=f"move it out of the source, for example into {SYSTEM.parent}",
+                )
     return Host(config, environment, file)
+
+
+def source_folders(source: str) -> tuple[Path, ...]:
+    """The folder of a local source, and that of the work tree it lies in; none for any other source."""
+    text = source.removeprefix("file://")
+    if not text or "://" in text:
+        return ()
+    folder = Path(text).expanduser().resolve()
+    if not folder.is_dir():
+        return ()
+    tops = [top for top in (folder, *folder.parents) if (top / ".git").exists()]
+    return (folder, *tops[:1])
 
 
 def environment_of(context: typer.Context) -> Environment:
@@ -75,24 +101,23 @@ def user_file() -> Path:
     return platformdirs.user_config_path("reconciler") / "host.yaml"
 
 
-def read_config(file: Path) -> HostConfig:
-    """The configuration in a file.
+def read_config(file: Path) -> tuple[HostConfig, Path]:
+    """The configuration in a file, and the file's real path.
 
     Raises:
-        UsageError: it cannot be read, or is larger than a megabyte.
+        UsageError: it cannot be read, or somebody other than root and this user may write it.
         InputError: what it says is wrong, with positions.
     """
+    from reconciler.host.files import FileRefused, read_trusted  # noqa: PLC0415
+
     try:
-        with file.open("rb") as stream:
-            data = stream.read(LARGEST + 1)
-    except OSError as error:
+        data, real = read_trusted(file, limit=LARGEST)
+    except FileRefused as error:
         raise UsageError(
-            f"the host configuration {file} cannot be read: {error.strerror}",
-            remedy="let the user who runs reconcile read it",
+            f"the host configuration {file} {error}",
+            remedy="only root or the user who runs reconcile may own and write it and every folder above it",
         ) from None
-    if len(data) > LARGEST:
-        raise UsageError(f"the host configuration {file} has more than {LARGEST:,} bytes")
-    return parse_config(str(file), data)
+    return parse_config(str(file), data), real
 
 
 def parse_config(name: str, data: bytes) -> HostConfig:

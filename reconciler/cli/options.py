@@ -165,7 +165,7 @@ def trust_of(
         )
     for option, file in (("--allowed-signers", allowed), ("--revoked-signers", revoked)):
         if file is not None and not file.is_file():
-            raise UsageError(f"{option}: there is no file {file}", remedy="look at the path")
+            raise UsageError(f"{option}: there is no file {file}", remedy="correct the path")
     from reconciler.sources.trust import Trust  # noqa: PLC0415  (--help stays quick)
 
     return Trust(required.value, allowed.absolute(), revoked.absolute() if revoked else None)

@@ -70,7 +70,7 @@ def render(
     from reconciler.host import aio  # noqa: PLC0415
     from reconciler.sources.locate import locate  # noqa: PLC0415
 
-    host = read_host(context, host_config)
+    host = read_host(context, host_config, source)
     cache = state_folder(host, state) / "sources"
     found = locate(source, ref=ref, path=path, sha256=sha256, cache=cache, environment=host.environment)
     terminal = Terminal.here(no_color=no_color)

@@ -71,7 +71,7 @@ def rollback(
             f"{revision!r} is a folder, and what comes first is the revision",
             remedy=f'`reconcile rollback "" {revision}` goes back to the one applied before',
         )
-    host = read_host(context, host_config)
+    host = read_host(context, host_config, source)
     folder = state_folder(host, state)
     ref = revision or before(_history(folder, source, path))
     order = Order(

@@ -112,7 +112,7 @@ def run(
     from reconciler.cli.host import read_host  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
 
-    host = read_host(context, host_config)
+    host = read_host(context, host_config, source)
     order = look.Order(
         source=source,
         ref=ref,

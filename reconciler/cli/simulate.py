@@ -128,7 +128,7 @@ def simulate(
         choices=chosen(choice or ()),
         control=_address("--control", control) if control else None,
         ready_file=ready_file,
-        host=read_host(context, host_config),
+        host=read_host(context, host_config, str(folder)),
     )
     return aio.run(_serve(stage))
 

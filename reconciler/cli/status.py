@@ -66,7 +66,7 @@ def status(
     from reconciler.host import aio  # noqa: PLC0415
 
     terminal = Terminal.here(no_color=no_color, for_people=format is Shape.TEXT)
-    host = read_host(context, host_config)
+    host = read_host(context, host_config, source)
     order = Order(
         source=source,
         ref=ref,

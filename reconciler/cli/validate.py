@@ -55,7 +55,7 @@ def validate(
     from reconciler.host import aio  # noqa: PLC0415
     from reconciler.sources.locate import locate  # noqa: PLC0415
 
-    host = read_host(context, host_config)
+    host = read_host(context, host_config, source)
     cache = state_folder(host, state) / "sources"
     place = locate(source, ref=ref, path=path, sha256=sha256, cache=cache, environment=host.environment)
     found = validated(aio.run(place.snapshot()), drivers_for(host.config))

@@ -115,7 +115,7 @@ def watch(
     from reconciler.host.credentials import WEBHOOK_SECRET, read_credential  # noqa: PLC0415
     from reconciler.server import begin, options  # noqa: PLC0415
 
-    host = read_host(context, host_config)
+    host = read_host(context, host_config, source)
     chosen = options.Options(
         source=source,
         host=host,

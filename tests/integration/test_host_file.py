@@ -1,0 +1,172 @@
+"""The host's file from the command line: where it is looked for, who may write it, and what comes of it."""
+
+import json
+import os
+
+import pytest
+
+from reconciler.cli import host as host_module
+from reconciler.cli.main import main
+
+FLEET = """clusters:
+  - name: edge
+    kind: m2
+    setting: s.json
+    nodes: [{name: e-1, address: "127.0.0.1:9"}]
+"""
+
+
+class Site:
+    def __init__(self, folder, monkeypatch, capsys):
+        self.folder, self.capsys = folder, capsys
+        self.fleet = folder / "fleet"
+        self.fleet.mkdir()
+        (self.fleet / "fleet.yaml").write_text(FLEET)
+        (self.fleet / "s.json").write_text(json.dumps({"meta": {"version": "1"}, "hosting": []}))
+        (folder / "etc").mkdir()
+        self.file = folder / "etc/host.yaml"
+        monkeypatch.setattr(host_module, "SYSTEM", self.file)
+        monkeypatch.setenv("XDG_CONFIG_HOME", str(folder / "config"))
+        monkeypatch.delenv("RECONCILE_HOST_CONFIG", raising=False)
+
+    def run(self, *arguments, status=0):
+        self.capsys.readouterr()
+        ended = main([*map(str, arguments)])
+        out, error = self.capsys.readouterr()
+        assert ended == status, out + error
+        return out + error
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch, capsys):
+    return Site(tmp_path, monkeypatch, capsys)
+
+
+def test_the_option_wins_over_the_variable_over_the_system_over_the_user(site, monkeypatch):
+    places = [site.folder / name for name in ("option.yaml", "variable.yaml")]
+    users = site.folder / "config/reconciler/host.yaml"
+    users.parent.mkdir(parents=True)
+    for number, place in enumerate([*places, site.file, users]):
+        place.write_text(f"state: {site.folder}/state-{number}\n")
+
+    def used(*arguments):
+        site.run("suspend", "--reason", "r", *arguments)
+        (found,) = site.folder.glob("state-*")
+        (found / "state.sqlite").unlink()
+        for left in found.iterdir():
+            left.unlink()
+        found.rmdir()
+        return found.name
+
+    monkeypatch.setenv("RECONCILE_HOST_CONFIG", str(places[1]))
+    assert used("--host-config", places[0]) == "state-0"
+    assert used() == "state-1"
+    monkeypatch.delenv("RECONCILE_HOST_CONFIG")
+    assert used() == "state-2"
+    site.file.unlink()
+    assert used() == "state-3"
+
+
+def test_a_state_folder_that_is_named_wins_over_the_hosts(site):
+    site.file.write_text(f"state: {site.folder}/hosts\n")
+    site.run("suspend", "--reason", "r", "--state", site.folder / "mine")
+    assert (site.folder / "mine").exists()
+    assert not (site.folder / "hosts").exists()
+
+
+def test_a_file_that_is_named_must_be_there(site, monkeypatch):
+    told = site.run("validate", site.fleet, "--host-config", site.folder / "gone.yaml", status=1)
+    assert "--host-config: there is no file" in told
+    monkeypatch.setenv("RECONCILE_HOST_CONFIG", str(site.folder / "gone.yaml"))
+    assert "RECONCILE_HOST_CONFIG: there is no file" in site.run("validate", site.fleet, status=1)
+
+
+def test_what_is_wrong_in_it_is_said_with_its_place(site):
+    site.file.write_text("networks:\n  - 10.0.0.1/8\n")
+    assert f"{site.file}:2:5: item 1 of `networks` is `10.0.0.1/8`" in site.run(
+        "validate", site.fleet, status=1
+    )
+
+
+@pytest.mark.parametrize(
+    ("place", "mode"),
+    [("etc/host.yaml", 0o666), ("etc/host.yaml", 0o660), ("etc", 0o777), ("etc", 0o1777), (".", 0o777)],
+)
+def test_a_file_that_others_may_write_or_replace_is_refused(site, place, mode):
+    site.file.write_text("{}\n")
+    (site.folder / place).chmod(mode)
+    told = site.run("--dry-run", site.fleet, status=1)
+    assert "others may write" in told
+    assert f"chmod go-w {(site.folder / place).resolve()}" in told
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("place", ["etc/host.yaml", "etc", "."])
+def test_a_file_or_folder_of_somebody_else_is_refused(site, place):
+    site.file.write_text("{}\n")
+    os.chown(site.folder / place, 12345, -1)
+    assert "belongs to the user 12345" in site.run("--dry-run", site.fleet, status=1)
+
+
+def test_a_fifo_or_a_folder_is_refused_at_once(site):
+    os.mkfifo(site.file)
+    assert "regular file" in site.run("validate", site.fleet, status=1)
+    site.file.unlink()
+    site.file.mkdir()
+    assert "regular file" in site.run("validate", site.fleet, status=1)
+
+
+@pytest.mark.parametrize("command", [["validate"], ["--dry-run"], ["render"], ["status"], ["check"]])
+def test_a_file_in_the_source_is_refused_by_every_command_that_reads_it(site, command):
+    inside = site.fleet / "host.yaml"
+    inside.write_text("{}\n")
+    told = site.run(*command, site.fleet, "--host-config", inside, status=1)
+    assert "lies in the source" in told
+    assert "a commit could change it" in told
+
+
+def test_a_file_elsewhere_in_the_work_tree_or_behind_a_link_is_in_the_source_too(site, monkeypatch):
+    (site.folder / ".git").mkdir()
+    (site.folder / "other").mkdir()
+    inside = site.folder / "other/host.yaml"
+    inside.write_text("{}\n")
+    assert "lies in the source" in site.run("validate", site.fleet, "--host-config", inside, status=1)
+    (site.folder / ".git").rmdir()
+    assert site.run("validate", site.fleet, "--host-config", inside)
+    (site.fleet / "real.yaml").write_text("{}\n")
+    site.file.symlink_to(site.fleet / "real.yaml")
+    assert "lies in the source" in site.run("validate", site.fleet, status=1)
+    site.file.unlink()
+    site.file.write_text("{}\n")
+    (site.fleet / "link.yaml").symlink_to(site.file)
+    told = site.run("validate", site.fleet, "--host-config", site.fleet / "link.yaml", status=1)
+    assert "lies in the source" in told
+    monkeypatch.chdir(site.fleet)
+    assert "lies in the source" in site.run("validate", "--host-config", "real.yaml", status=1)
+
+
+def test_signers_in_the_source_are_refused(site):
+    (site.fleet / "signers").write_text("")
+    site.file.write_text(f"signers: {{required: ssh, allowed: {site.fleet}/signers}}\n")
+    told = site.run("--dry-run", site.fleet, status=1)
+    assert "the file of signers" in told
+    assert "lies in the source" in told
+
+
+def test_signers_of_the_host_count_unless_the_command_names_others(site):
+    allowed = site.folder / "etc/allowed"
+    allowed.write_text("")
+    site.file.write_text(f"signers: {{required: ssh, allowed: {allowed}}}\n")
+    state = ("--state", site.folder / "state")
+    assert "[unsigned]" in site.run("--dry-run", site.fleet, *state, status=3)
+    told = site.run("--dry-run", site.fleet, "--allowed-signers", site.folder / "gone", *state, status=1)
+    assert "--allowed-signers: there is no file" in told
+    told = site.run("--dry-run", site.fleet, "--require-signed", "gpg", *state, status=1)
+    assert "needs to know whose signatures count" in told  # the host's signers are for ssh
+
+
+def test_a_node_outside_the_hosts_networks_is_named_with_the_setting(site):
+    site.file.write_text("networks: [192.0.2.0/24]\n")
+    told = site.run("--dry-run", site.fleet, "--state", site.folder / "state", status=1)
+    assert "127.0.0.1 is in none of the networks" in " ".join(told.split())
+    assert "`networks`" in told
