@@ -15,6 +15,7 @@ from reconciler.drivers.m2.schemas import setting_schema
 from reconciler.drivers.registry import DRIVERS
 from reconciler.drivers.sora.conf import conf_schema
 from reconciler.feedback.schema import KINDS, message_schema
+from reconciler.host.config import HostConfig
 
 SUFFIX = ".schema.json"
 
@@ -24,9 +25,23 @@ PLAN_FILE = Title(
     "What `reconcile --dry-run --out FILE` writes and `reconcile apply FILE` reads; only as it was written.",
 )
 
+HOST = Title(
+    "host",
+    "Host configuration",
+    "What a management host decides, whatever a tree of desired state says.",
+    beyond=(
+        "a network begins with its first address",
+        "a path has no `..`, and no secret folder lies in /proc, /dev or /sys",
+        "the program of a command has no placeholder",
+        "a prefix of variables is not that of the program's own",
+        "a span is at most a year",
+    ),
+)
+
 SCHEMAS: Mapping[str, Callable[[], Schema]] = MappingProxyType(
     {
         "fleet": partial(fleet_schema, DRIVERS),
+        "host": partial(schema_of, HostConfig, HOST),
         "setting": setting_schema,
         "sora-conf": conf_schema,
         "plan": plan_schema,

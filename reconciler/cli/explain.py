@@ -15,12 +15,16 @@ app = new_app()
 @app.command()
 def explain(
     code: Annotated[
-        str, typer.Argument(metavar="CODE", help="A code such as `frozen`; without one, all are listed.")
+        str,
+        typer.Argument(metavar="CODE", help="A code such as `frozen`, or `host`; without one, all codes."),
     ] = "",
     *,
     no_color: NoColor = False,
 ) -> int:
-    """Explain a code that stands in brackets behind a problem, a refusal or a remark."""
+    """Explain a code that stands in brackets behind a problem, a refusal or a remark.
+
+    `host` shows every key of the host configuration.
+    """
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415  (--help stays quick)
     from reconciler.explanations import codes, page, title  # noqa: PLC0415
 
@@ -29,6 +33,11 @@ def explain(
     if not word:
         width = max(map(len, codes()))
         terminal.say("".join(f"{known:<{width}}  {title(known)}\n" for known in codes()))
+        return 0
+    if word == "host":
+        from reconciler.cli.host_reference import host_reference  # noqa: PLC0415
+
+        terminal.say(host_reference())
         return 0
     if word not in codes():
         raise _unknown(word, codes())

@@ -39,6 +39,9 @@ ENVIRONMENT = {
     "RECONCILE_AGE_IDENTITY": "age identities that open ${age:…} values and .age files, one a line",
     "RECONCILE_AGE_IDENTITY_FILE": "a file of such identities, instead",
     "RECONCILE_BASE": "what the revision is to be merged into, like --base",
+    "RECONCILE_GIT_TOKEN": "the token for git over https; RECONCILE_GIT_TOKEN_FILE: a file of it instead",
+    "RECONCILE_SOURCE_TOKEN": "the token for tarballs over https; RECONCILE_SOURCE_TOKEN_FILE likewise",
+    "RECONCILE_SECRET_…": "what ${env:RECONCILE_SECRET_…} stands for in files of the desired state",
     "RECONCILE_DEBUG": "1 shows tracebacks with errors",
 }
 """Environment variables that every command reads."""

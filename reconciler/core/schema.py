@@ -105,6 +105,10 @@ def _exact(value: Any) -> Any:
     numbers that are read by a function, get their own names.
     """
     if isinstance(value, Mapping):
+        if len(patterns := value.get("patternProperties", {})) == 1:  # pydantic allows other names beside
+            ((pattern, rules),) = patterns.items()
+            rest = {key: item for key, item in value.items() if key != "patternProperties"}
+            return _exact(rest | {"propertyNames": {"pattern": pattern}, "additionalProperties": rules})
         number = value.get("type") in ("integer", "number")
         return {
             _LIMITS.get(key, key) if number else key: _ended(item) if key == "pattern" else _exact(item)

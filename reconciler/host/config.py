@@ -5,6 +5,7 @@ The models alone; `reconciler.cli.host` finds and reads the file.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path, PurePosixPath
@@ -29,23 +30,27 @@ Network: TypeAlias = IPv4Network | IPv6Network
 _COMMAND_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._\-]{0,63}$"
 _PREFIX_FORM: Final = r"^[A-Za-z_][A-Za-z0-9_]{2,63}$"
 _OWN: Final = "RECONCILE_"
+_CIDR: Final = r"[0-9A-Fa-f.:]{2,45}(/[0-9]{1,3})?"
+_LONGEST: Final = 4096
 
 
 def _absolute(text: Any) -> Any:
     if not isinstance(text, str):
         return text
-    if not text.startswith("/") or ".." in PurePosixPath(text).parts or "\0" in text:
+    if not text.startswith("/") or ".." in PurePosixPath(text).parts or "\0" in text or len(text) > _LONGEST:
         raise PydanticCustomError("absolute_path", "a path begins with / and has no `..`")
     return Path("/" + text.lstrip("/"))  # pathlib keeps two leading slashes apart from one
 
 
 def _network(text: Any) -> Any:
-    if not isinstance(text, str):
-        raise PydanticCustomError("string_network", "a network is text, such as 192.0.2.0/24")
     try:
-        return ip_network(text)
-    except ValueError as error:
-        raise PydanticCustomError("network", "{reason}", {"reason": str(error)}) from None
+        if isinstance(text, str) and re.fullmatch(_CIDR, text):
+            return ip_network(text)
+    except ValueError:
+        pass
+    raise PydanticCustomError(
+        "network", "a network is written as 192.0.2.0/24 or 2001:db8::/32, with its first address"
+    )
 
 
 def _secret_folder(path: Path | str) -> Path | str:
@@ -66,14 +71,16 @@ def _secret_place(text: Any) -> Any:
 
 
 AbsolutePath = Annotated[
-    Path, BeforeValidator(_absolute), WithJsonSchema({"type": "string", "pattern": r"^/", "maxLength": 4096})
+    Path,
+    BeforeValidator(_absolute),
+    WithJsonSchema({"type": "string", "pattern": r"^/", "maxLength": _LONGEST}),
 ]
 """A path that begins with `/`: a relative one would depend on where the program was started."""
 
 Cidr = Annotated[
     IPv4Network | IPv6Network,
     BeforeValidator(_network),
-    WithJsonSchema({"type": "string", "pattern": r"^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$"}),
+    WithJsonSchema({"type": "string", "pattern": rf"^{_CIDR}$"}),
 ]
 """A network such as `192.0.2.0/24` or `2001:db8::/32`; an address alone is a network of one."""
 
@@ -81,7 +88,14 @@ SecretFolder = Annotated[
     Path | Literal["$CREDENTIALS_DIRECTORY"],
     BeforeValidator(_secret_place),
     AfterValidator(_secret_folder),
-    WithJsonSchema({"type": "string", "pattern": r"^(/|\$CREDENTIALS_DIRECTORY$)"}),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": r"^/", "maxLength": _LONGEST},
+                {"const": CREDENTIALS},
+            ]
+        }
+    ),
 ]
 
 CommandName = Annotated[str, Field(pattern=_COMMAND_NAME)]
@@ -147,7 +161,7 @@ class HostCommand(Strict):
 
 
 class SoraRules(Strict):
-    """What this host allows for Sora."""
+    """Rules for Sora nodes."""
 
     api_paths: tuple[str, ...] = Field(
         default=(),

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from reconciler.cli.host import parse_config
+from reconciler.host.credentials import GIT_TOKEN, WEBHOOK_SECRET, file_variable
 from reconciler.server.options import address, duration
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -38,13 +40,6 @@ def snippets():
         yield from (step["run"] for step in job["steps"] if "run" in step)
     for job in parsed("gitlab.yml").values():
         yield from (*job["before_script"], *job["script"])
-    yield unit_shell()
-
-
-def unit_shell():
-    """What the unit hands to the shell, as systemd reads it: lines joined, `$$` for `$`."""
-    text = UNIT.read_text(encoding="utf-8").replace("\\\n", " ")
-    return re.search(r"^ExecStart=/bin/sh -euc '(.*)'$", text, re.MULTILINE)[1].replace("$$", "$")
 
 
 @pytest.mark.parametrize("number", range(len(list(snippets()))))
@@ -221,27 +216,38 @@ def test_systemd_environment_file_holds_options_that_the_watch_takes():
     assert not any("TOKEN" in name or "SECRET" in name for name in values)
 
 
-def test_systemd_shell_reads_the_token_from_the_credential_and_becomes_the_watch(runner):
-    runner.stand_in("reconcile", 'echo "$RECONCILE_GIT_TOKEN|$*"')
-    (runner.folder / "git-token").write_text("t0ken\n", encoding="utf-8")
-    done = runner.run(
-        unit_shell().replace("/opt/reconciler/bin/", ""),
-        CREDENTIALS_DIRECTORY=str(runner.folder),
-        STATE_DIRECTORY="/var/lib/reconciler",
-        RECONCILE_SOURCE="https://git.example.com/fleet.git",
-        RECONCILE_OPTIONS="--ref main --poll 30s",
-    )
-    assert done.stdout == (
-        "t0ken|watch https://git.example.com/fleet.git --state /var/lib/reconciler "
-        "--grace 90s --log-format json --ref main --poll 30s\n"
-    )
+def test_the_unit_hands_over_secrets_as_files_and_needs_no_shell():
+    text = UNIT.read_text(encoding="utf-8").replace("\\\n", " ")
+    (command,) = re.findall(r"^ExecStart=(.*)$", text, re.MULTILINE)
+    assert command.split() == [
+        "/opt/reconciler/bin/reconcile",
+        "watch",
+        "${RECONCILE_SOURCE}",
+        *("--state", "%S/reconciler", "--grace", "90s", "--log-format", "json"),
+        "$RECONCILE_OPTIONS",
+    ]
+    loaded = re.findall(r"^LoadCredential=([a-z-]+):", text, re.MULTILINE)
+    handed = dict(re.findall(r"^Environment=(RECONCILE_\w+_FILE)=%d/([a-z-]+)$", text, re.MULTILINE))
+    assert sorted(loaded) == sorted(handed.values())
+    assert set(handed) == {file_variable(GIT_TOKEN), file_variable(WEBHOOK_SECRET)}
+
+
+def test_the_hosts_file_of_the_unit_is_right():
+    path = UNIT.parent / "host.yaml"
+    assert parse_config(str(path), path.read_bytes()).secrets.folders == ("$CREDENTIALS_DIRECTORY",)
+    without_marks = re.sub(r"^# (?=networks|signers|commands|  )", "", path.read_text(), flags=re.MULTILINE)
+    assert "stop-sora" in parse_config(str(path), without_marks.encode()).commands
+    assert f"RECONCILE_HOST_CONFIG=/etc/reconciler/{path.name}" in UNIT.read_text(encoding="utf-8")
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not on this machine")
 def test_systemd_finds_no_fault_and_little_exposure(tmp_path):
     # Elsewhere than where it is installed, the one complaint would be that the program is missing.
     unit = tmp_path / UNIT.name
-    unit.write_text(UNIT.read_text(encoding="utf-8"), encoding="utf-8")
+    text = UNIT.read_text(encoding="utf-8").replace(
+        "/opt/reconciler/bin/reconcile watch", f"{sys.executable} watch"
+    )
+    unit.write_text(text, encoding="utf-8")
     checked = subprocess.run(
         ["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False
     )

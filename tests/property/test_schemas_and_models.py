@@ -30,6 +30,7 @@ from reconciler.drivers.registry import DRIVERS
 from reconciler.drivers.sora.conf import SoraConf
 from reconciler.errors import InputError
 from reconciler.feedback.schema import KINDS, checked
+from reconciler.host.config import HostConfig
 
 ROOT = Path(__file__).parents[2]
 MESSAGES = {
@@ -60,6 +61,14 @@ BEYOND = {
         "no time zone of this name",
         "it ends before it begins",
     },
+    "host": {
+        "a network is written as 192.0.2.0/24 or 2001:db8::/32, with its first address",
+        "a path begins with / and has no `..`",
+        "no secret is read from /proc, /dev or /sys",
+        "the program itself has no placeholder",
+        "the program's own variables begin so",
+        "a span is at most a year",
+    },
     "sora-conf": {"cluster_listen_min_port is above cluster_listen_max_port"},
 }
 """Name of a schema -> codes or words of what only the program checks, as far as changes here lead to it."""
@@ -88,6 +97,12 @@ ONLY_THE_PROGRAM = [
     ("fleet", ("rollout", "soak"), "9999d", "a span is at most a year"),
     ("fleet", ("windows", 0, "cron"), "0 2 31 2 *", "its day comes in its months"),
     ("fleet", (*EDGE, "resources"), ["${env:X}"], "references to secrets stand in overlays only"),
+    ("host", ("networks", 0), "10.0.0.1/8", "a network begins with its first address"),
+    ("host", ("state",), "/var/../etc", "a path has no `..`"),
+    ("host", ("secrets", "folders", 1), "/proc/self", "no secret folder lies in /proc, /dev or /sys"),
+    ("host", ("commands", "stop-sora", "run", 0), "{node}", "the program of a command has no placeholder"),
+    ("host", ("secrets", "variables"), "RECONCILE_GIT_", "is not that of the program's own"),
+    ("host", ("commands", "stop-sora", "timeout"), "9999d", "a span is at most a year"),
     ("sora-conf", ("cluster_listen_min_port",), 50_000, "cluster_listen_min_port is not above"),
 ]
 """Schema, place and value of what only the program refuses, and how the schema's description says so."""
@@ -139,6 +154,7 @@ FAULTS = {
     "setting": setting_faults,
     "fleet": fleet_faults,
     "sora-conf": modelled(SoraConf.model_validate),
+    "host": modelled(HostConfig.model_validate),
     "plan": modelled(lambda document: Output.model_validate_json(json.dumps(document))),
     "plan-file": modelled(lambda document: PlanFile.model_validate_json(json.dumps(document))),
     **{kind: modelled(lambda document, kind=kind: checked(kind, document)) for kind in KINDS},

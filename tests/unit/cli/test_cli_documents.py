@@ -8,6 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from reconciler.cli.fleet_reference import fleet_reference
+from reconciler.cli.host_reference import host_reference
 from reconciler.cli.lint_reference import lint_reference
 from reconciler.cli.reference import reference
 from reconciler.cli.setting_reference import setting_reference
@@ -24,6 +25,7 @@ DOCS = Path(__file__).parents[3] / "docs"
     [
         ("cli.md", reference, "reference"),
         ("fleet-file.md", fleet_reference, "fleet_reference"),
+        ("host-configuration.md", host_reference, "host_reference"),
         ("lints.md", lint_reference, "lint_reference"),
         ("setting.md", setting_reference, "setting_reference"),
     ],

@@ -44,7 +44,7 @@ def test_an_empty_file_is_the_defaults(text):
     [
         ("state: var/lib", "host.yaml:1:8", "begins with /"),
         ("state: /var/../etc", "host.yaml:1:8", "`..`"),
-        ("networks:\n  - 192.0.2.1/24\n", "host.yaml:2:5", "host bits set"),
+        ("networks:\n  - 192.0.2.1/24\n", "host.yaml:2:5", "with its first address"),
         ("networks: [no]", "host.yaml:1:12", "network"),
         ("networks: [3221225985]", "host.yaml:1:12", "network"),
         ("secrets: {folders: [/proc/self]}", "host.yaml:1:21", "/proc, /dev or /sys"),
