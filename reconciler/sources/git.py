@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
@@ -18,7 +19,7 @@ from reconciler.sources.address import Address
 from reconciler.sources.git_access import access
 from reconciler.sources.git_command import SECONDS, GitFailed, Repository
 from reconciler.sources.git_copy import Copy
-from reconciler.sources.git_discovery import WorkTree, check_repository
+from reconciler.sources.git_discovery import WorkTree, find_repository
 from reconciler.sources.git_refs import checked
 from reconciler.sources.git_tree import Damaged, Place
 from reconciler.sources.limits import LIMITS, Limits
@@ -27,6 +28,7 @@ from reconciler.sources.lock import locked
 from reconciler.sources.proxy import variable_for
 from reconciler.sources.trust import Signer, Trust, signed
 from reconciler.sources.vouch import git_signer
+from reconciler.sources.worktree import served_view
 
 HISTORIES = 4
 """Commits whose ancestors are remembered."""
@@ -82,11 +84,8 @@ class GitSource:
             Untrusted: a signature is asked for, and there is none that counts.
             StateError: the cache cannot be used.
         """
-        async with locked(self._folder.with_suffix(".lock"), seconds=self.seconds):
-            try:
-                self._last = await self._fetched(await self._copy())
-            except GitFailed as failed:
-                raise self._translated(failed) from failed
+        async with self._reached() as copy:
+            self._last = await self._fetched(copy)
         return self._last[1]
 
     async def ancestors(self, revision: str) -> frozenset[str] | None:
@@ -98,11 +97,8 @@ class GitSource:
             StateError: the cache cannot be used.
         """
         if revision not in self._histories:
-            async with locked(self._folder.with_suffix(".lock"), seconds=self.seconds):
-                try:
-                    found = await (await self._copy()).history(revision)
-                except GitFailed as failed:
-                    raise self._translated(failed) from failed
+            async with self._reached() as copy:
+                found = await copy.history(revision)
             if found is None:
                 return None
             kept = list(self._histories.items())[-HISTORIES:]
@@ -116,13 +112,9 @@ class GitSource:
         key = (revision, base, tuple(applied))
         if self._earlier and self._earlier[0] == key:
             return self._earlier[1]
-        async with locked(self._folder.with_suffix(".lock"), seconds=self.seconds):
-            try:
-                copy = await self._copy()
-                await copy.history(revision)
-                target = await copy.find(base) if base else ""
-            except GitFailed as failed:
-                raise self._translated(failed) from failed
+        async with self._reached() as copy:
+            await copy.history(revision)
+            target = await copy.find(base) if base else ""
             if target is None:
                 raise unknown_base(base, self.place.shown)
             path = self._looked_at.path
@@ -140,21 +132,30 @@ class GitSource:
             error.remedy += f" The variable {variable} names a proxy for it." if variable else ""
         return error
 
-    async def _copy(self) -> Copy:
-        """The local copy, and how git reaches the repository.
+    @asynccontextmanager
+    async def _reached(self) -> AsyncIterator[Copy]:
+        """The local copy, locked, and how git reaches the repository; one on this machine by a view of ours.
 
         Raises:
-            SourceError: it is a repository on this machine that git must not be let into.
+            SourceError: the repository refuses, or is one on this machine that is not used.
+            SourceUnreachable: it does not answer.
+            StateError: the cache cannot be used.
         """
-        if self.place.scheme == "file":
-            folder = Path(unquote(self.place.url.removeprefix("file://")))
-            await asyncio.to_thread(check_repository, folder)
-        git = await access(self.place, self._environment)
-        return Copy(
-            self._folder,
-            self.place,
-            replace(git, seconds=self.seconds, pack=self._looked_at.limits.pack_bytes),
-        )
+        async with locked(self._folder.with_suffix(".lock"), seconds=self.seconds):
+            try:
+                git = await access(self.place, self._environment)
+                git = replace(git, seconds=self.seconds, pack=self._looked_at.limits.pack_bytes)
+                with ExitStack() as stack:
+                    place = self.place
+                    if place.scheme == "file":
+                        folder = Path(unquote(place.url.removeprefix("file://")))
+                        found = await asyncio.to_thread(find_repository, folder)
+                        if found is not None:
+                            served = await asyncio.to_thread(stack.enter_context, served_view(found))
+                            place = replace(place, url=served.directory)
+                    yield Copy(self._folder, place, git)
+            except GitFailed as failed:
+                raise self._translated(failed) from failed
 
     async def _fetched(self, copy: Copy) -> tuple[str, Snapshot]:
         """The snapshot, if need be from a new copy: a power cut may have damaged the old."""

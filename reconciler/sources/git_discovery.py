@@ -18,6 +18,8 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +42,8 @@ _REF = re.compile(r"refs(/(?!\.)[^\x00-\x20\x7f~^:?*\[\\/]+(?<!\.lock))+")
 _SYMBOLIC = 5
 """Refs that may name one another in a row; git stops at the same number."""
 _LARGEST_FILE = 64 * 1024
+MOST_REFS = 500_000
+"""Refs of one repository."""
 _LARGEST_PACKED_REFS = 64 * 1024 * 1024
 _UNLINKED = (
     "HEAD",
@@ -85,12 +89,48 @@ class WorkTree:
         Raises:
             SourceError: `HEAD` or the ref that it names cannot be read.
         """
-        text = _read(self.directory / "HEAD", self.top)
+        found = self._resolve(_read(self.directory / "HEAD", self.top))
+        return None if found is None else self._id(found)
+
+    def head_ref(self) -> str:
+        """The ref that `HEAD` names; empty where it names a commit.
+
+        Raises:
+            SourceError: it cannot be read.
+        """
+        text = _read(self.directory / "HEAD", self.top).strip()
+        return text.removeprefix("ref:").strip() if text.startswith("ref:") else ""
+
+    def refs(self) -> dict[str, str]:
+        """All refs by their full names, with the ids of what they name; broken ones are left out.
+
+        Raises:
+            SourceError: they cannot be read, or are more than anybody needs.
+        """
+        found = dict(self._packed())
+        todo, folders = [(str(self.common / "refs"), "refs/")], 0
+        while todo:
+            place, prefix = todo.pop()
+            folders += 1
+            with _reading(self.top, place), os.scandir(place) as entries:
+                for entry in entries:
+                    name = prefix + entry.name
+                    if entry.is_dir(follow_symlinks=False):
+                        todo.append((entry.path, f"{name}/"))
+                    elif entry.is_file(follow_symlinks=False) and _is_ref(name):
+                        target = self._resolve(_read(Path(entry.path), self.top))
+                        found |= {name: target.strip()} if target is not None else {}
+            if len(found) > MOST_REFS or folders > MOST_REFS:
+                raise _refused(self.top, f"it has more than {MOST_REFS:,} refs")
+        return {name: id_ for name, id_ in sorted(found.items()) if _is_ref(name) and _ID.fullmatch(id_)}
+
+    def _resolve(self, text: str) -> str | None:
+        """What a ref's text stands for, once every ref in it is followed; None where one is not there."""
         for _ in range(_SYMBOLIC):
             if not text.startswith("ref:"):
-                return self._id(text)
+                return text
             ref = text.removeprefix("ref:").strip()
-            if not _REF.fullmatch(ref) or ".." in ref:
+            if not _is_ref(ref):
                 raise _refused(self.top, f"its HEAD names {shown(line(ref))}, which is no ref")
             found = self._ref(ref)
             if found is None:
@@ -110,27 +150,28 @@ class WorkTree:
             return name
         places = ("refs/remotes/origin/", "refs/heads/", "refs/tags/", "refs/remotes/", "")
         for ref in (f"{place}{name}" for place in places):
-            if _REF.fullmatch(ref) and ".." not in ref and (found := self._ref(ref)) is not None:
+            found = self._resolve(f"ref: {ref}") if _is_ref(ref) else None
+            if found is not None:
                 return self._id(found)
         return None
 
     def _ref(self, ref: str) -> str | None:
         file = self.common / ref
-        try:
+        with _reading(self.top, str(file)):
             if not file.resolve().is_relative_to(self.common / "refs"):
                 raise _refused(self.top, f"the ref {shown(ref)} is a link that leads out of it")
             if file.is_file():
                 return _read(file, self.top)
-        except OSError as error:
-            raise _refused(self.top, f"the ref {shown(ref)} cannot be read: {error.strerror}") from error
+        return next((id_ for name, id_ in self._packed() if name == ref), None)
+
+    def _packed(self) -> Iterator[tuple[str, str]]:
+        """Names and ids in the file of packed refs."""
         packed = self.common / "packed-refs"
-        if not packed.is_file():
-            return None
-        for row in _read(packed, self.top, most=_LARGEST_PACKED_REFS).splitlines():
-            id_, _, name = row.partition(" ")
-            if name == ref:
-                return id_
-        return None
+        if packed.is_file():
+            for row in _read(packed, self.top, most=_LARGEST_PACKED_REFS).splitlines():
+                id_, _, name = row.partition(" ")
+                if not row.startswith(("#", "^")):
+                    yield name, id_
 
     def _id(self, text: str) -> str:
         found = text.strip()
@@ -179,11 +220,8 @@ def is_bare(folder: Path) -> bool:
     return names.issuperset(PARTS) and names <= INNARDS
 
 
-def check_repository(folder: Path) -> None:
-    """Refuse a repository on this machine that git must not be let into, though it was named.
-
-    Git follows what `objects/info/alternates` and links name, wherever it leads. What is no repository
-    at all is left to git's own words.
+def find_repository(folder: Path) -> WorkTree | None:
+    """The repository on this machine that a person named; None where there is none.
 
     Args:
         folder: a bare repository, a git directory or the top of a work tree.
@@ -191,13 +229,17 @@ def check_repository(folder: Path) -> None:
     Raises:
         SourceError: its objects come from elsewhere, or a file `.git` in it is not to be relied upon.
     """
+    folder = folder.resolve()
     if os.path.lexists(folder / NAME):
-        find_work_tree(folder.resolve())
-    elif (folder / "commondir").is_file():  # the git directory of a linked work tree
+        return find_work_tree(folder)
+    found = WorkTree(folder, folder, folder)
+    if (folder / "commondir").is_file():  # the git directory of a linked work tree
         common = folder / _read(folder / "commondir", folder).strip()
-        _check_parts(WorkTree(folder, folder, common.resolve()))
-    elif (folder / "objects").is_dir():
-        _check_parts(WorkTree(folder, folder, folder))
+        found = WorkTree(folder, folder, common.resolve())
+    if not any(os.path.lexists(found.common / part) for part in PARTS):
+        return None
+    _check_parts(found)
+    return found
 
 
 def check_objects(objects: Path) -> None:
@@ -233,6 +275,18 @@ def _refused(top: Path, why: str, *, remedy: str = "") -> SourceError:
         f"the git repository of {top} is not used: {why}",
         remedy=remedy or f"Look at {top / NAME}, or name a folder that lies in no git repository.",
     )
+
+
+def _is_ref(name: str) -> bool:
+    return bool(_REF.fullmatch(name)) and ".." not in name and name.isprintable()
+
+
+@contextmanager
+def _reading(top: Path, place: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _refused(top, f"{error.filename or place} cannot be read: {error.strerror}") from error
 
 
 def _read(file: Path, top: Path, *, most: int = _LARGEST_FILE) -> str:

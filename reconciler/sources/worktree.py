@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -64,6 +66,28 @@ def own_view(work: WorkTree) -> Iterator[Repository]:
                 remedy="Look at TMPDIR and at the free space.",
             ) from error
         yield Repository(made, str(work.objects))
+
+
+@contextmanager
+def served_view(work: WorkTree) -> Iterator[Repository]:
+    """As `own_view`, with the refs, so that git can fetch from it: its server obeys configuration, too.
+
+    Raises:
+        SourceError: the refs cannot be read, or a path has a line end in it.
+    """
+    refs, head = work.refs(), work.head_ref() or work.head()
+    if "\n" in str(work.objects):
+        raise SourceError(f"{work.top}: the path has a line end in it", remedy="Rename the folder.")
+    shallow = work.common / "shallow"
+    with own_view(work) as repository:
+        directory = Path(repository.directory)
+        (directory / "HEAD").write_text(f"{'ref: ' if work.head_ref() else ''}{head}\n")
+        (directory / "packed-refs").write_text("".join(f"{id_} {name}\n" for name, id_ in refs.items()))
+        (directory / "objects/info").mkdir()
+        (directory / "objects/info/alternates").write_bytes(os.fsencode(work.objects) + b"\n")
+        if shallow.is_file():
+            shutil.copyfile(shallow, directory / "shallow", follow_symlinks=False)
+        yield repository
 
 
 async def head_of(work: WorkTree, folder: Path, limits: Limits, known: Committed | None) -> Committed | None:

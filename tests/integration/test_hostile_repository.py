@@ -437,3 +437,37 @@ async def test_a_pipe_among_the_objects_is_not_waited_for(work, part):
         return
     with pytest.raises(SourceError, match="is not used"):
         await asyncio.wait_for(FolderSource(work.folder).snapshot(), 10)
+
+
+async def test_a_repository_is_served_without_its_own_configuration(work, at, tmp_path):
+    """Otherwise a pipe as an included file holds git up, and hidden refs are not there."""
+    os.mkfifo(tmp_path / "pipe")
+    git(work.folder, "tag", "v1")
+    with (work.folder / ".git/config").open("a") as config:
+        config.write(f"[uploadpack]\n\thideRefs = refs/tags\n[include]\n\tpath = {tmp_path}/pipe\n")
+    head = (work.folder / ".git/refs/heads/main").read_text().strip()
+    for ref in ("HEAD", "v1", "main"):
+        source = at(work.folder / "fleet", ref=ref)
+        assert (await asyncio.wait_for(source.snapshot(), 20)).revision.id == head
+
+
+async def test_a_shallow_clone_and_a_linked_work_tree_are_served(work, at, tmp_path):
+    work.commit({"fleet/a.json": "b"}, "Second")
+    git(tmp_path, "clone", "--quiet", "--depth=1", f"file://{work.folder}", "shallow")
+    assert (await at(tmp_path / "shallow", ref="origin/main").snapshot()).revision.id == work.head
+    assert (await at(tmp_path / "shallow", ref="HEAD").snapshot()).revision.title == "Second"
+
+    git(work.folder, "worktree", "add", "--quiet", "-b", "side", str(tmp_path / "linked"))
+    side = Repository(tmp_path / "linked").commit({"fleet/a.json": "c"}, "On the side")
+    assert (await at(tmp_path / "linked", ref="HEAD").snapshot()).revision.id == side
+    assert (await at(tmp_path / "linked", ref="main").snapshot()).revision.id == work.head
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+async def test_root_reads_a_repository_of_the_owner_of_the_named_folder(work, at, tmp_path):
+    head = work.head
+    for place in (work.folder, *work.folder.rglob("*")):
+        os.chown(place, 65534, 65534, follow_symlinks=False)
+    assert (await at(work.folder / "fleet").snapshot()).revision.id == head
+    assert (await at(work.folder / "fleet", ref="HEAD").snapshot()).revision.id == head
+    assert (await at(f"file://{work.folder}").snapshot()).revision.id == head
