@@ -214,6 +214,13 @@ class Revision:
     signer: str = ""
     signed: str = ""
 
+    def __post_init__(self) -> None:
+        # Paths and commits may be no Unicode; the store, the metrics and JSON hold nothing else.
+        for name in self.__dataclass_fields__:
+            text = getattr(self, name)
+            if not text.isascii():
+                object.__setattr__(self, name, text.encode("utf-8", "backslashreplace").decode())
+
     def plain(self) -> dict[str, str]:
         """The revision as plain JSON; what a signature would say is left out where none was checked."""
         unsigned = ("signer", "signed") if not self.signed else ()

@@ -73,6 +73,6 @@ async def follow(events: FileEvents, ring: Callable[[], None], log: Log, *, stop
             ignore_permission_denied=True,
         ):
             ring()
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError) as error:  # ValueError: a name that is no Unicode
         log.warning("folder not watched", words=str(error), remedy="changes are seen at the next poll")
     await stop.wait()

@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from reconciler.core.plain import write_json
 from reconciler.errors import UsageError
 from reconciler.server.board import Board
 from reconciler.server.health import live, ready
@@ -151,7 +151,7 @@ class Endpoints:
 
 def _json(value: Any, status: int, headers: Mapping[str, str] | None = None) -> Response:
     """JSON that a person can read with nothing but curl."""
-    body = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    body = write_json(value, indent=True) + b"\n"
     return Response(body, status, headers, media_type="application/json")
 
 

@@ -109,6 +109,11 @@ class Database:
                         raise busy.error from None
         except sqlite3.Error as error:
             raise in_words(self._path, error) from error
+        except UnicodeEncodeError as error:
+            raise StateError(
+                f"the state file {self._path} cannot hold the text {ascii(error.object)[:80]}",
+                remedy="look for characters that are not Unicode in names and paths, and change them",
+            ) from error
 
     def _tried(self, begin: str, work: Callable[[], T]) -> T:
         begun = False

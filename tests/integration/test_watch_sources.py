@@ -221,3 +221,19 @@ def test_help_is_quick_to_ask_and_names_every_option():
     assert not {"starlette", "uvicorn", "structlog", "prometheus_client", "watchfiles", "pygit2"} & set(
         loaded
     )
+
+
+async def test_a_folder_whose_name_is_no_unicode_is_watched_as_any_other(stage):
+    folder = stage.folder / os.fsdecode(b"fl\xffeet")
+    folder.mkdir()
+    (folder / "fleet.yaml").write_text(fleet_file(stage.addresses, "block_new_session"))
+    async with stage.watch("--interval", "0.5s", "--poll", "0.5s", source=str(folder)) as watch:
+        await watch.until(settled)
+        assert (await watch.get("/readyz")).json()["source"]["revision"]["id"]
+        assert 'fl\\\\udcffeet"' in (await watch.get("/metrics")).text
+        assert await stage.mode(LIVE[0]) == "block_new_session"
+        (folder / os.fsdecode(b"b\xfed.yaml")).write_text("x: [")
+        (folder / "fleet.yaml").write_text("clusters: [\n")
+        await watch.said("desired state refused")
+        assert (await watch.get("/readyz")).json()["source"]["state"] == "invalid"
+    assert "unexpected" not in watch.log

@@ -7,7 +7,9 @@ import httpx
 import pytest
 from web_rig import SECRET, Site, signed
 
+from reconciler.core.plan import Revision
 from reconciler.errors import UsageError
+from reconciler.server.board import SourceState, SourceStatus
 from reconciler.server.options import Address
 from reconciler.server.web import bound
 from reconciler.server.webhook import CAP
@@ -104,3 +106,17 @@ def test_a_taken_address_is_named():
         with pytest.raises(UsageError, match=f"cannot listen on 127.0.0.1:{port}") as caught:
             bound(Address("127.0.0.1", port))
     assert "--listen" in caught.value.remedy
+
+
+async def test_words_that_are_no_unicode_are_shown_escaped():
+    async with Site() as site:
+        odd = SourceStatus(
+            SourceState.INVALID, Revision("/srv/\udcff", "a", "a", "\ud800"), words="f\udcfe: wrong"
+        )
+        site.board.source = odd
+        ready = await site.client.get("/readyz")
+        figures = await site.client.get("/metrics")
+    assert ready.status_code == 200
+    assert ready.json()["source"]["problem"] == "f\udcfe: wrong"
+    assert ready.json()["source"]["revision"]["title"] == "\\ud800"
+    assert 'source="/srv/\\\\udcff"' in figures.text

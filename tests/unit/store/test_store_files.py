@@ -156,3 +156,12 @@ async def test_a_probe_writes_and_says_where_it_cannot(tmp_path):
     with sqlite3.connect(tmp_path / FILE) as file:
         assert file.execute("PRAGMA user_version").fetchone()[0] > 0
     file.close()
+
+
+async def test_text_that_is_no_unicode_is_kept_escaped_or_named(tmp_path):
+    plan = Plan(Revision("/srv/\udcff", "a", "a", "\ud800"), "0.1.0", ())
+    with Store.open(tmp_path) as store:
+        run = await store.begin(Opening("command", plan))
+        assert (await store.run(run)).line.source == "/srv/\\udcff"
+        with pytest.raises(StateError, match="cannot hold the text"):
+            await store.remember("edge", {"n": {"key": "\ud800"}})
