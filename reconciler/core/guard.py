@@ -101,6 +101,9 @@ class Case:
         digest: what an approval is bound to; empty where the policy asks for none.
         recalled: node -> what the store remembers of it from runs of this fleet.
         commands: names of the host's commands; None where the plan is for another host to apply.
+        contradictions: what was found of the addresses of its nodes, across clusters and fleets.
+        places: node -> where it is, by every address.
+        released: places that earlier revisions of this fleet named, and this one does not.
         content: fingerprint of all that the cluster is to get, without the stamp of the revision.
         attempts: step -> fact to be written with its intent, which counts the try.
         noted: node -> facts that the reading established, for a pass that may write.
@@ -121,6 +124,9 @@ class Case:
     digest: str = ""
     recalled: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     commands: frozenset[str] | None = None
+    contradictions: tuple[Violation, ...] = ()
+    places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    released: tuple[str, ...] = ()
     content: str = ""
     attempts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     noted: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

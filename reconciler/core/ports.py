@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, runtime_checkable
 from urllib.parse import urlsplit
 
+from reconciler.core.endpoint import Endpoint
 from reconciler.core.guard import Guard
 from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan, Payload, Revision, Step
@@ -275,6 +276,22 @@ class Driver(Protocol[D, S]):
         Raises:
             NodeError: the call failed; whether it had an effect is for `look` and `judge` to tell.
         """
+
+
+@runtime_checkable
+class Locates(Protocol):
+    """What a driver also has whose nodes have addresses that must be told apart."""
+
+    def endpoints(self, desk: Desk) -> Mapping[str, Endpoint]:
+        """Node -> where the files say that it is reached, with a port; what is no address is left out."""
+
+
+@runtime_checkable
+class Resolves(Protocol):
+    """What a wire also has that knows what host names mean."""
+
+    async def resolve(self, host: str) -> tuple[str, ...]:
+        """The addresses of a name, sorted, the same that calls go to; none where it does not resolve."""
 
 
 @runtime_checkable

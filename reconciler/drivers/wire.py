@@ -7,6 +7,7 @@ import socket
 import ssl
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from ipaddress import ip_address
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
@@ -22,12 +23,17 @@ from reconciler.host.networks import OutsideNetworks, is_within
 if TYPE_CHECKING:
     import aiohttp
 
+    from reconciler.drivers.names import Names
+
 MIB: Final = 1024 * 1024
 SMALL: Final = 2 * MIB
 """Bytes of an answer that any number of calls may hold at once."""
 
 LARGE: Final = 4
 """Calls that may hold a larger answer at once, so that many nodes cannot fill the memory together."""
+
+_PATIENCE: Final = 5.0
+"""Seconds for a name to resolve where addresses are compared."""
 
 KEPT: Final = 256
 """Calls after which a pool of kept connections is left behind, so that idle ones stay few."""
@@ -69,6 +75,7 @@ class HttpWire:
         self._reads: _Pool | None = None
         self._writes: aiohttp.ClientSession | None = None
         self._old: set[_Pool] = set()
+        self._resolver: Names | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -77,6 +84,22 @@ class HttpWire:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
+
+    async def resolve(self, host: str) -> tuple[str, ...]:
+        """The addresses of a name, sorted; none where it does not resolve. Calls go to the same ones."""
+        try:
+            found = await asyncio.wait_for(self._names().resolve(host, 0, socket.AF_UNSPEC), _PATIENCE)
+        except (OSError, TimeoutError, UnicodeError):
+            return ()
+        addresses = (ip_address(one["host"].partition("%")[0]) for one in found)
+        return tuple(sorted({str(getattr(one, "ipv4_mapped", None) or one) for one in addresses}))
+
+    def _names(self) -> Names:
+        from reconciler.drivers.names import Names  # noqa: PLC0415  (heavy: loaded with the first call)
+
+        if self._resolver is None:
+            self._resolver = Names()
+        return self._resolver
 
     async def aclose(self) -> None:
         """Close every connection; calls in flight fail."""
@@ -212,10 +235,16 @@ class HttpWire:
         tls = self._tls if self._tls is not None else True
         if fresh:
             connector = aiohttp.TCPConnector(
-                limit=0, ssl=tls, force_close=True, socket_factory=self._new_socket
+                limit=0,
+                ssl=tls,
+                force_close=True,
+                socket_factory=self._new_socket,
+                resolver=self._names(),
             )
         else:
-            connector = aiohttp.TCPConnector(limit=0, ssl=tls, socket_factory=self._new_socket)
+            connector = aiohttp.TCPConnector(
+                limit=0, ssl=tls, socket_factory=self._new_socket, resolver=self._names()
+            )
         return aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field, replace
 
+from reconciler.core.contradictions import Claim
 from reconciler.core.guard import Case
 from reconciler.core.instant import Clock
 from reconciler.core.outcome import Report, State
@@ -101,6 +102,8 @@ async def apply(
         report = Report("", survey.plan) if idle else await run.whole()
         for cluster, facts in learnt(survey, report.outcomes).items():
             await journal.remember(cluster, facts)
+        if left := sorted({place for case in survey.cases for place in case.released}):
+            await journal.claim({}, left)
         for cluster, facts in withdrawn(survey).items():
             if facts:
                 await journal.remember(cluster, facts, fleet=survey.plan.revision.source)
@@ -130,6 +133,7 @@ class _Run:
             cases = [case for case in cases if case.plan.cluster in held]
             hearings = [await locks.enter_async_context(self._hearing(case)) for case in cases]
             tries = {step: facts for case in cases for step, facts in case.attempts.items()}
+            await self._claim(cases)
             record = await self.ledger.begin(self.occasion.trigger, plan, self.survey.stale, tries)
             for cluster in plan.clusters:
                 if cluster.cluster in busy:
@@ -144,6 +148,20 @@ class _Run:
             report = Report(record.run, plan, outcomes, tuple(one for some in found for one in some))
             await record.finish(report.exit_status, "\n".join(one.message for one in report.findings))
         return report
+
+    async def _claim(self, cases: Iterable[Case]) -> None:
+        """Write down, before anything is sent, that this fleet writes to these nodes' places."""
+        fleet = self.survey.plan.revision.source
+        changed = [(case, {step.node for step in case.plan.steps}) for case in cases]
+        taken = {
+            place: Claim(fleet, case.plan.cluster, node)
+            for case, nodes in changed
+            for node, places in case.places.items()
+            if node in nodes
+            for place in places
+        }
+        if taken:
+            await self.ledger.journal.claim(taken, ())
 
     async def _lock(
         self, plans: Iterable[ClusterPlan], locks: AsyncExitStack

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from reconciler.core.contradictions import Claim
 from reconciler.core.plan import Step
 from reconciler.feedback.sink import Outbox
 from reconciler.store.records import Ending, Memory, Opening, RunRecord
@@ -63,6 +64,9 @@ class Journal(Outbox, Protocol):
             learnt: node -> key -> value.
             fleet: the source of the fleet that alone may know them; empty where they hold for all.
         """
+
+    async def claim(self, taken: Mapping[str, Claim], given_up: Sequence[str]) -> None:
+        """Write down who writes to which places, and which places are named no more."""
 
     async def recall(self) -> Memory:
         """What earlier runs and people's orders left, as it is now."""

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from reconciler import __version__
-from reconciler.core import holds, provenance
+from reconciler.core import contradictions, holds, provenance
 from reconciler.core.guard import Case, Judged, Past, Violation, judged, verdicts
 from reconciler.core.limits import GUARDS
 from reconciler.core.observation import Observed
@@ -23,6 +23,7 @@ from reconciler.core.waves import staged
 from reconciler.desired.overrides import expired
 from reconciler.engine.foreign import foreign
 from reconciler.engine.listener import SILENT, Listener
+from reconciler.engine.places import Places, located
 from reconciler.engine.reading import ReadingWire
 from reconciler.engine.together import together
 from reconciler.engine.vanished import vanished
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 Drivers: TypeAlias = Mapping[str, Driver[Any, Any]]
 """Kind -> product."""
 
-EVERYWHERE: Final = (*GUARDS, *holds.GUARDS, *provenance.GUARDS)
+EVERYWHERE: Final = (*GUARDS, *holds.GUARDS, *provenance.GUARDS, *contradictions.GUARDS)
 """The guards of every cluster, before those of its product."""
 
 _NEAREST = 3
@@ -106,6 +107,7 @@ async def survey(
     only: str = "",
     listener: Listener = SILENT,
     commands: frozenset[str] | None = None,
+    neighbours: Sequence[Desk] = (),
 ) -> Survey:
     """Load, observe, plan and guard; the same fleet and the same answers give the same plan.
 
@@ -117,6 +119,7 @@ async def survey(
         only: a cluster, a node or `cluster/node` to keep to; empty for all.
         listener: hears of each stage.
         commands: names of the commands of the host that applies; None where that is another one.
+        neighbours: clusters of the same fleet file that are not looked at, whose addresses must differ.
 
     Raises:
         InputError: with the problems of all clusters.
@@ -124,7 +127,8 @@ async def survey(
     """
     memory = recalled or Memory()
     aims = _narrowed(_desired(fleet, drivers, memory), only)
-    seen = await together([_case(fleet, aim, wire, memory, listener) for aim in aims])
+    places = await located(fleet, neighbours, drivers, wire, memory)
+    seen = await together([_case(fleet, aim, wire, memory, listener, places=places) for aim in aims])
     cases = [replace(case, commands=commands) for case in seen]
     plan = Plan(fleet.revision, __version__, tuple(case.plan for case in cases))
     listener.planned(plan)
@@ -175,7 +179,9 @@ def _desired(fleet: Fleet, drivers: Drivers, memory: Memory) -> list[_Aim]:
     return aims
 
 
-async def _case(fleet: Fleet, aim: _Aim, wire: Wire, memory: Memory, listener: Listener) -> Case:
+async def _case(
+    fleet: Fleet, aim: _Aim, wire: Wire, memory: Memory, listener: Listener, *, places: Places
+) -> Case:
     entry = aim.desk.entry
     listener.observing(entry.name, 1 if aim.node else len(entry.members()))
     observed = await aim.driver.observe(aim.desired, ReadingWire(wire, aim.driver.reads))
@@ -217,6 +223,9 @@ async def _case(fleet: Fleet, aim: _Aim, wire: Wire, memory: Memory, listener: L
         revision=fleet.revision,
         at=memory.at,
         recalled=aim.desk.recalled,
+        contradictions=tuple(places.violations.get(entry.name, ())),
+        places=places.of(entry.name),
+        released=places.left(entry.name),
         digest=holds.digest_of(plan, fleet.revision, __version__) if policy.approve else "",
     )
 

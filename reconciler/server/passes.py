@@ -80,6 +80,7 @@ class Looking:
             only=self.only,
             listener=job.listener,
             commands=self.commands,
+            neighbours=tuple(desk for desk in job.fleet.desks if desk.entry.name != job.cluster),
         )
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from reconciler.core import attempts, progress
+from reconciler.core.contradictions import Claim
 from reconciler.core.guard import Past
 from reconciler.core.instant import moment, stamp
 from reconciler.core.plan import Revision
@@ -80,6 +81,22 @@ def learn(
                     "DELETE FROM learnt WHERE fleet = ? AND cluster = ? AND node = ? AND key = ?",
                     (fleet, cluster, node, key),
                 )
+
+
+def claim(
+    connection: sqlite3.Connection, taken: Mapping[str, Claim], given_up: Iterable[str], now: datetime
+) -> None:
+    """Write down which fleet writes to which places, and which places a fleet names no more."""
+    connection.executemany("DELETE FROM claim WHERE place = ?", [(place,) for place in given_up])
+    connection.executemany(
+        "INSERT OR REPLACE INTO claim (place, fleet, cluster, node, since) VALUES (?, ?, ?, ?, ?)",
+        [(place, one.fleet, one.cluster, one.node, stamp(now)) for place, one in sorted(taken.items())],
+    )
+
+
+def _claims(connection: sqlite3.Connection) -> dict[str, Claim]:
+    rows = connection.execute("SELECT place, fleet, cluster, node FROM claim")
+    return {row["place"]: Claim(row["fleet"], row["cluster"], row["node"]) for row in rows}
 
 
 def _learnt(connection: sqlite3.Connection) -> dict[str, dict[str, dict[str, dict[str, str]]]]:
@@ -171,6 +188,7 @@ def recall(connection: sqlite3.Connection, now: datetime) -> Memory:
         at=now,
         acted=_acted(connection),
         learnt=_learnt(connection),
+        claims=_claims(connection),
         under_way=_under_way(connection, now),
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from reconciler.core.contradictions import Claim
 from reconciler.core.guard import Past
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import Plan, Step
@@ -175,6 +176,7 @@ class Memory:
         facts: cluster -> node -> key -> value, whatever the fleet: revisions, words that are spent.
         learnt: fleet -> cluster -> node -> key -> value: what steps taught. A cluster's name says nothing
             about whose it is: another fleet on this host may have one of the same name.
+        claims: place (`address:port`) -> who has written there last, of all fleets of this host.
         past: cluster -> what guards need to know of earlier runs.
         everywhere: what holds for every cluster: the fleet's suspension, and all approvals.
         at: when it was recalled; expiries are judged by it.
@@ -193,6 +195,7 @@ class Memory:
     lineage: frozenset[str] | None = None
     under_way: tuple[UnderWay, ...] = ()
     learnt: Mapping[str, Mapping[str, Mapping[str, Mapping[str, str]]]] = field(default_factory=dict)
+    claims: Mapping[str, Claim] = field(default_factory=dict)
     prior: Mapping[str, Prior] = field(default_factory=dict)
 
     def recalled(self, fleet: str, cluster: str) -> dict[str, Mapping[str, str]]:

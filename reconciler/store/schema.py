@@ -83,5 +83,14 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE step ADD COLUMN until TEXT",
         "CREATE INDEX step_under_way ON step(until) WHERE until IS NOT NULL",
     ),
+    (
+        """CREATE TABLE claim (              -- which fleet has written to which place last
+            place TEXT PRIMARY KEY,
+            fleet TEXT NOT NULL,           -- its source, as given, with the path
+            cluster TEXT NOT NULL,
+            node TEXT NOT NULL,
+            since TEXT NOT NULL
+        ) WITHOUT ROWID""",
+    ),
 )
 """Statements that lead from each version of the tables to the next; never changed, only added to."""

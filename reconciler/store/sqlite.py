@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from reconciler.core.contradictions import Claim
 from reconciler.core.instant import Clock
 from reconciler.core.plan import Step
 from reconciler.store import facts, history, journalling, outbox
@@ -161,6 +162,10 @@ class Store:
             cluster: of which cluster; empty for all.
         """
         return await self._database.write(facts.forget_attempts, cluster)
+
+    async def claim(self, taken: Mapping[str, Claim], given_up: Sequence[str]) -> None:
+        """Write down which fleet writes to which places, and which places it names no more."""
+        await self._database.write(facts.claim, taken, given_up, self._clock())
 
     async def recall(self) -> Memory:
         """What earlier runs left: facts for the drivers and the past for the guards."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -101,6 +102,20 @@ def _unaddressed(desk: Desk, entry: M2Cluster) -> Iterator[Problem]:
         if other != node.name:
             said = f"{node.name} and {other} have one address, {place}"
             yield _problem(desk, f"{path}/address", "duplicate-node", said, "give each its own")
+
+
+def endpoints(desk: Desk) -> dict[str, Endpoint]:
+    """Node -> where it is reached; without nodes whose address, or whose settings' port, is not known."""
+    entry = desk.entry
+    assert isinstance(entry, M2Cluster)
+    ports = {id(document): _port(document.value) for document in desk.documents.values()}
+    found: dict[str, Endpoint] = {}
+    for node in entry.nodes:
+        with suppress(BadAddress):
+            place = parse_endpoint(node.address)
+            if node.name in desk.documents:
+                found[node.name] = place.at(ports[id(desk.documents[node.name])])
+    return found
 
 
 def _unpacked(desk: Desk, entry: M2Cluster) -> Iterator[Problem]:

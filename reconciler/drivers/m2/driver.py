@@ -11,6 +11,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from reconciler.core.adoption import Shown
+from reconciler.core.endpoint import Endpoint
 from reconciler.core.guard import Guard
 from reconciler.core.lint import Claim
 from reconciler.core.observation import Observation, Observed, Present
@@ -104,6 +105,10 @@ class M2Driver:
     def lint(self, desk: Desk) -> Iterator[Problem]:
         """What is doubtful in the cluster's settings; see `lints.lint`."""
         return lints.lint(desk)
+
+    def endpoints(self, desk: Desk) -> Mapping[str, Endpoint]:
+        """Where the fleet file, and the settings' `api.port`, say that the nodes are reached."""
+        return desire.endpoints(desk)
 
     def claims(self, desk: Desk) -> Iterator[Claim]:
         """The members that the settings name."""

@@ -10,13 +10,22 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import TypeAlias
 
-from reconciler.core.endpoint import BadAddress, check_single_machine, parse_api
+from reconciler.core.endpoint import BadAddress, Endpoint, check_single_machine, parse_api
 from reconciler.core.ports import Desk
 from reconciler.core.problem import Problem, Severity
 from reconciler.drivers.sora.schema import SoraCluster
 
 Allowed: TypeAlias = frozenset[tuple[str, str, int | None, str]]
 """Scheme, host, port and path of the addresses that may have one."""
+
+
+def endpoints(entry: SoraCluster) -> dict[str, Endpoint]:
+    """Node -> its `api`, without those that are no address."""
+    found: dict[str, Endpoint] = {}
+    for node in entry.nodes:
+        with suppress(BadAddress):
+            found[node.name] = parse_api(node.api)
+    return found
 
 
 def allowed_places(api_paths: Iterable[str]) -> Allowed:

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 from typing import Any, Final
 
 from reconciler.core.adoption import Shown
+from reconciler.core.endpoint import Endpoint
 from reconciler.core.guard import Guard
 from reconciler.core.lint import Claim
 from reconciler.core.observation import Observed, Sign, Unauthorized, Unidentified, Unreachable
@@ -17,8 +18,16 @@ from reconciler.core.ports import Desk, Document, Done, Wire
 from reconciler.core.problem import Problem, Severity
 from reconciler.core.spec import ClusterEntry
 from reconciler.core.verdict import Verdict
-from reconciler.drivers.sora import adoption, attempts, judge, lints, planner, rehearsal
-from reconciler.drivers.sora.addresses import allowed_places, is_allowed, unfit_addresses
+from reconciler.drivers.sora import (
+    adoption,
+    attempts,
+    contradictions,
+    judge,
+    lints,
+    planner,
+    rehearsal,
+)
+from reconciler.drivers.sora.addresses import allowed_places, endpoints, is_allowed, unfit_addresses
 from reconciler.drivers.sora.client import READS, Client
 from reconciler.drivers.sora.cluster import State
 from reconciler.drivers.sora.gathering import MOST, ROUNDS, Reply, further, gathered, names_listed
@@ -59,7 +68,7 @@ class SoraDriver:
 
     kind = "sora"
     entry: type[ClusterEntry] = SoraCluster
-    guards: tuple[Guard, ...] = GUARDS
+    guards: tuple[Guard, ...] = (*GUARDS, *contradictions.GUARDS)
     reads = READS
     lone_file = ""
     lint_codes = lints.CODES
@@ -173,6 +182,11 @@ class SoraDriver:
     def lint(self, desk: Desk) -> Iterator[Problem]:
         """What is doubtful in the cluster's entry; see `lints.lint`."""
         return lints.lint(desk)
+
+    def endpoints(self, desk: Desk) -> Mapping[str, Endpoint]:
+        """The nodes' `api`."""
+        assert isinstance(desk.entry, SoraCluster)
+        return endpoints(desk.entry)
 
     def claims(self, desk: Desk) -> Iterator[Claim]:  # noqa: ARG002  (the contract's parameter)
         """None beyond its nodes, which stand in the fleet file, where none may stand twice."""

@@ -6,7 +6,7 @@ Beside each stands a change that is near to it and passes, which catches a guard
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from guard_cases import (
@@ -39,20 +39,21 @@ from support_driver import NOON, FakeDriver, NoWire, World, cluster, fleet
 from support_driver import REVISION as FAKE_REVISION
 from support_m2_wire import REVISION, setting
 
-from reconciler.core import domains, holds, limits, provenance
+from reconciler.core import contradictions, domains, holds, limits, provenance
 from reconciler.core.calendar import Window
 from reconciler.core.conduct import Conduct
 from reconciler.core.descent import Descent
-from reconciler.core.guard import Case, Guard, Past, Suspension, verdicts
+from reconciler.core.guard import Case, Guard, Past, Suspension, Violation, verdicts
 from reconciler.core.policy import Budget, Policy
 from reconciler.drivers.m2 import guards as m2
+from reconciler.drivers.sora import contradictions as sora_contradictions
 from reconciler.drivers.sora import guards as sora
 from reconciler.drivers.sora.history import History
 from reconciler.engine import survey as surveying
 from reconciler.store.records import Memory
 
 EVERYBODY = surveying.EVERYWHERE
-PRODUCTS = {"m2": m2.GUARDS, "sora": sora.GUARDS}
+PRODUCTS = {"m2": m2.GUARDS, "sora": (*sora.GUARDS, *sora_contradictions.GUARDS)}
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,18 @@ class Scenario:
     refused: Callable[[], Case]
     passes: Callable[[], Case]
     harm: Callable[[], bool] = lambda: True
+
+
+def swapped(case: Case) -> Case:
+    """The same with the addresses of its first two nodes exchanged."""
+    first, second, *others = case.desired.entry.nodes
+    nodes = (
+        first.model_copy(update={"api": second.api}),
+        second.model_copy(update={"api": first.api}),
+        *others,
+    )
+    entry = case.desired.entry.model_copy(update={"nodes": nodes})
+    return replace(case, desired=replace(case.desired, entry=entry), entry=entry)
 
 
 SCENARIOS = [
@@ -257,6 +270,20 @@ SCENARIOS = [
         "initialising_again",
         lambda: live("a b c", BLANK | {"c": None}, BLANK, initialise=True),
         lambda: live("a b c", BLANK, initialise=True),
+    ),
+    Scenario(
+        "one-address-twice",
+        contradictions,
+        "contradicting",
+        lambda: replace(edge(), contradictions=(Violation("one-address-twice", "edge/n1", "twice", "once"),)),
+        edge,
+    ),
+    Scenario(
+        "addresses-swapped",
+        sora_contradictions,
+        "swapped_addresses",
+        lambda: swapped(live("a b c d", agreeing("a b c", "a", "b", "c", d=""))),
+        lambda: live("a b c d", agreeing("a b c", "a", "b", "c", d="")),
     ),
     Scenario(
         "past-unread",

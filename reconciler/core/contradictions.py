@@ -1,0 +1,154 @@
+"""Facts that contradict each other about which node is where; each stops its cluster before anything is done.
+
+Two nodes at one place would replace each other's state at every pass, each counted as a success. Two fleets
+that write to one place undo each other's work. Which of the facts is wrong, only a person can say.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from reconciler.core.endpoint import Endpoint
+from reconciler.core.guard import Case, Guard, Violation
+
+TWICE = "one-address-twice"
+"""Code of two nodes of a fleet at one place."""
+
+ELSEWHERE = "another-fleet"
+"""Code of a place to which another fleet of this host has written."""
+
+_CLUSTERS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class NamedPlace:
+    """Where the fleet file says that a node is reached.
+
+    Args:
+        endpoint: with a port.
+        addresses: what the host name resolves to; empty where it is an address, or does not resolve.
+    """
+
+    cluster: str
+    node: str
+    endpoint: Endpoint
+    addresses: tuple[str, ...] = ()
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The place by every address, as `address:port/path`; two that share one are one place."""
+        hosts = dict.fromkeys((self.endpoint.host, *self.addresses))
+        port, path = self.endpoint.port, self.endpoint.path
+        return tuple(f"[{host}]:{port}{path}" if ":" in host else f"{host}:{port}{path}" for host in hosts)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Who has written to a place last: a node of a cluster of a fleet."""
+
+    fleet: str
+    cluster: str
+    node: str
+
+
+def places_shared(places: Iterable[NamedPlace]) -> dict[str, list[Violation]]:
+    """Cluster -> a verdict for each two nodes of the fleet that are at one place."""
+    found: dict[str, list[Violation]] = defaultdict(list)
+    first: dict[str, NamedPlace] = {}
+    told: set[tuple[str, str]] = set()
+    for place in places:
+        for key in place.keys:
+            other = first.setdefault(key, place)
+            pair = (other.node, place.node)
+            if other is place or pair in told:
+                continue
+            told.add(pair)
+            for cluster in dict.fromkeys((other.cluster, place.cluster)):
+                found[cluster].append(_twice(cluster, other, place, key))
+    return found
+
+
+def _twice(cluster: str, first: NamedPlace, second: NamedPlace, key: str) -> Violation:
+    where = f"{first.node} at {first.endpoint}"
+    if first.cluster != second.cluster:
+        where = f"{first.node} of {first.cluster} at {first.endpoint}"
+    return Violation(
+        TWICE,
+        f"{cluster}/{(second if second.cluster == cluster else first).node}",
+        f"{where} and {second.node} at {second.endpoint} are one place, {key}: what is sent to the one "
+        "replaces what was sent to the other",
+        "give each node its own address in the fleet file, or keep one of the two",
+    )
+
+
+def places_of_others(
+    places: Iterable[NamedPlace], claims: Mapping[str, Claim], fleet: str
+) -> dict[str, list[Violation]]:
+    """Cluster -> a verdict for each node at a place to which another fleet of this host has written.
+
+    Args:
+        places: of this fleet.
+        claims: place -> who has written there.
+        fleet: the source of this fleet.
+    """
+    found: dict[str, list[Violation]] = defaultdict(list)
+    for place in places:
+        taken = [(key, claims[key]) for key in place.keys if key in claims]
+        others = [(key, claim) for key, claim in taken if fleet_of(claim.fleet) != fleet_of(fleet)]
+        if others:
+            key, claim = others[0]
+            found[place.cluster].append(
+                Violation(
+                    ELSEWHERE,
+                    f"{place.cluster}/{place.node}",
+                    f"{place.node} at {key} belongs to two fleets: {claim.fleet} has written to it as "
+                    f"{claim.node} of {claim.cluster}, and {fleet} names it as {place.node} of "
+                    f"{place.cluster}",
+                    "take it out of one of the two; to hand it over to this one, remove it from "
+                    f"{claim.fleet} and run that once, or set an override for another-fleet here",
+                    hold=True,
+                )
+            )
+    return found
+
+
+def released(
+    places: Iterable[NamedPlace], claims: Mapping[str, Claim], fleet: str, clusters: Iterable[str]
+) -> dict[str, list[str]]:
+    """Cluster -> places that this fleet wrote to and names no more; under the empty name: of clusters gone.
+
+    Args:
+        places: of all clusters that are looked at.
+        claims: place -> who has written there.
+        fleet: the source of this fleet.
+        clusters: names of all its clusters.
+    """
+    named: dict[str, set[str]] = defaultdict(set)
+    for place in places:
+        named[place.cluster].update(place.keys)
+    all_clusters, found = set(clusters), defaultdict(list)
+    for key, claim in sorted(claims.items()):
+        if fleet_of(claim.fleet) != fleet_of(fleet):
+            continue
+        if claim.cluster not in all_clusters:
+            found[""].append(key)
+        elif claim.cluster in named and key not in named[claim.cluster]:
+            found[claim.cluster].append(key)
+    return found
+
+
+def fleet_of(source: str) -> str:
+    """A source as the name of a fleet: a folder and a folder of a repository on this host are one."""
+    return re.sub(r"/{2,}", "/", source.removeprefix("file://")) if "://" not in source[5:] else source
+
+
+def contradicting(case: Case) -> Iterator[Violation]:
+    """What was found of the cluster's nodes and their addresses, across clusters and fleets."""
+    yield from case.contradictions
+
+
+GUARDS: tuple[Guard, ...] = (contradicting,)
+"""All of them."""
