@@ -14,7 +14,7 @@ import errno
 import resource
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from email.utils import formatdate
 from typing import Any
@@ -127,6 +127,7 @@ class HttpListener:
         dropped: counts connections that were ended before their time.
         report: is told where accepting breaks down; it is begun again.
         connections: at once; a suitable number where None.
+        trusted_proxies: networks of proxies whose `X-Forwarded-For` says who calls; the log names the caller.
     """
 
     def __init__(
@@ -138,6 +139,7 @@ class HttpListener:
         dropped: Dropped,
         report: Report,
         connections: int | None = None,
+        trusted_proxies: Sequence[str] = (),
     ) -> None:
         self._opened, self._log, self._dropped, self._report = opened, log, dropped, report
         self._most = connections or suitable_connections()
@@ -151,8 +153,8 @@ class HttpListener:
             ws="none",
             lifespan="off",
             workers=1,
-            proxy_headers=False,
-            forwarded_allow_ips=[],
+            proxy_headers=bool(trusted_proxies),
+            forwarded_allow_ips=list(trusted_proxies),
             server_header=False,
             log_config=None,
             access_log=False,

@@ -220,6 +220,7 @@ class Watch:
                 log=self._log,
                 dropped=lambda reason: self._metrics.dropped.labels(reason).inc(),
                 report=self._broke_down,
+                trusted_proxies=[str(network) for network in self._options.host.config.trusted_proxies],
             )
             async with listener.serving():
                 yield str(Address(*opened.getsockname()[:2]))

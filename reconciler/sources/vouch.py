@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.errors import SourceError, SourceUnreachable
+from reconciler.host.environment import child_environment
 from reconciler.host.process import ProcessError, ProgramMissing, run_process
 from reconciler.sources import trust
 from reconciler.sources.git_command import Git, GitFailed, Repository
@@ -200,7 +201,8 @@ def _git(repository: Repository, wanted: Trust, home: Path, revoked: Path | None
 
 
 def _environment(home: Path) -> Mapping[str, str]:
-    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    ours = child_environment(os.environ)
+    kept = {name: ours[name] for name in _KEPT if name in ours}
     return {**kept, "HOME": str(home), "GNUPGHOME": str(home), "LC_ALL": "C", "LANGUAGE": "C"}
 
 

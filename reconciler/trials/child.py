@@ -20,6 +20,7 @@ from typing import Any, Final, Self
 from reconciler.core.instant import Clock
 from reconciler.desired.fleet import Fleet
 from reconciler.drivers.registry import DRIVERS
+from reconciler.host.environment import child_environment
 from reconciler.store.sqlite import Store
 from reconciler.trials.clock import Ahead, leaping
 from reconciler.trials.runs import Earlier, Mortal, Pen, Ran, one_run
@@ -77,7 +78,9 @@ class Nursery:
     async def __aenter__(self) -> Self:
         pipe = asyncio.subprocess.PIPE
         arguments = (sys.executable, "-m", "reconciler.trials.child")
-        self._process = await asyncio.create_subprocess_exec(*arguments, stdin=pipe, stdout=pipe)
+        self._process = await asyncio.create_subprocess_exec(
+            *arguments, stdin=pipe, stdout=pipe, env=child_environment(os.environ)
+        )
         return self
 
     async def __aexit__(self, *_: object) -> None:

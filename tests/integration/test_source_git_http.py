@@ -126,6 +126,36 @@ async def test_token_opens_and_shows_nowhere(guarded, work, tmp_path, monkeypatc
     assert SECRET not in repr(taken)
 
 
+async def test_only_the_commands_that_reach_the_repository_get_the_token(
+    guarded, work, tmp_path, monkeypatch
+):
+    real = next(
+        f"{folder}/git" for folder in os.environ["PATH"].split(":") if os.access(f"{folder}/git", os.X_OK)
+    )
+    log, fake = tmp_path / "seen", tmp_path / "bin" / "git"
+    fake.parent.mkdir()
+    fake.write_text(
+        f"#!/bin/sh\necho \"$(env | grep -c '{SECRET}')|$*\" | tr '\\n' ' ' >> {log}\n"
+        f'echo >> {log}\nexec {real} "$@"\n'
+    )
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
+    (tmp_path / "token").write_text(f"{SECRET}\n")
+    tokens = {"RECONCILE_GIT_TOKEN_FILE": str(tmp_path / "token"), "RECONCILE_SECRET_OTHER": SECRET}
+    environment = {**os.environ, **tokens}
+
+    source = locate(f"{guarded.url}/r.git", cache=tmp_path / "cache", environment=environment)
+    taken = await source.snapshot()
+    await source.ancestors(taken.revision.id)
+
+    rows = [row.split("|", 1) for row in log.read_text().splitlines()]
+    got = {words for count, words in rows if int(count)}
+    assert any("ls-remote" in words for words in got)
+    assert any(" fetch " in words for words in got)
+    assert not {words for words in got if "ls-remote" not in words and " fetch " not in words}
+    assert {words for count, words in rows if not int(count)}
+
+
 async def test_user_and_password_in_the_url_show_nowhere(guarded, work, tmp_path, arguments_of_git):
     url = guarded.url.replace("http://", f"http://x-access-token:{SECRET}@")
     source = locate(f"{url}/r.git", cache=tmp_path / "cache")

@@ -40,6 +40,17 @@ async def test_without_a_secret_the_endpoint_explains_itself():
     assert site.rung == []
 
 
+@pytest.mark.parametrize(
+    ("trusted", "caller"),
+    [((), "127.0.0.1"), (("192.0.2.0/24",), "127.0.0.1"), (("127.0.0.0/8",), "198.51.100.9")],
+)
+async def test_only_a_trusted_proxy_says_who_calls(trusted, caller):
+    headers = {**signed(b"{}"), "X-Forwarded-For": "198.51.100.9"}
+    async with Site(trusted_proxies=trusted) as site:
+        await site.client.post("/webhook", content=b"{} ", headers=headers)
+    assert [line["client"] for line in site.told("webhook refused")] == [caller]
+
+
 async def chunks(count):
     for _ in range(count):
         yield b"x" * 65_536

@@ -22,7 +22,7 @@ SECRET = "s3cret"
 class Site:
     """One served application with what it reads and rings."""
 
-    def __init__(self, secret=SECRET, connections=None, application=None):
+    def __init__(self, secret=SECRET, connections=None, application=None, trusted_proxies=()):
         self.board, self.rung, self.lines = Board(), [], io.StringIO()
         self.metrics = Metrics(self.board, dry_run=False)
         endpoints = Endpoints(
@@ -45,6 +45,7 @@ class Site:
             dropped=lambda reason: self.metrics.dropped.labels(reason).inc(),
             report=lambda *told: self.broken.append(told),
             connections=connections,
+            trusted_proxies=trusted_proxies,
         ).serving()
 
     async def __aenter__(self):
