@@ -154,7 +154,8 @@ async def test_cut_off_in_the_middle_the_next_start_settles_what_is_left_and_doe
 async def test_a_dry_run_reports_drift_and_writes_nothing(stage):
     stage.repository.commit({"fleet.yaml": fleet_file(stage.addresses, "block_new_session")})
     async with stage.watch("--dry-run", "--interval", "0.3s", source=remote(stage)) as watch:
-        states = await watch.until(lambda states: states.get("live", {}).get("state") == "drift")
+        drift = {"lab": "converged", "live": "drift"}
+        states = await watch.until(lambda states: {name: states[name]["state"] for name in states} == drift)
         assert states["live"]["pending"] == 3
         told = (await watch.get("/readyz")).json()
         assert (told["ready"], told["dry_run"]) == (True, True)
