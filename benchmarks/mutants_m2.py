@@ -30,7 +30,7 @@ M2 = (
     Mutant(
         "guard lock-out",
         "turned round",
-        edit(callers.Callers.losing, "and not _may(after", "and _may(after"),
+        edit(callers.Callers.losing, "and not _may(then", "and _may(then"),
         SHUT,
     ),
     Mutant(

@@ -103,7 +103,7 @@ def desired(commit: Commit) -> SoraDesired:
         }
         for number in commit.wanted
     ]
-    entry = {"name": "live", "kind": "sora", "stop": ["stop", "{node}"], "nodes": nodes, "initialise": True}
+    entry = {"name": "live", "kind": "sora", "stop": {"command": "stop"}, "nodes": nodes, "initialise": True}
     earlier = {
         named[number]: Earlier(
             (_api(named[number]),), number in commit.members, regular=True, required=number in commit.named
