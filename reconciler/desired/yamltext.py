@@ -58,6 +58,10 @@ class _Anchor:
     size: int
 
 
+_MOST_GUESSES = 5
+"""Problems of a file up to which a misspelt anchor gets a suggestion."""
+
+
 def read(name: str, text: str) -> tuple[Any, Place]:
     """The value of a text and where everything in it stands.
 
@@ -180,7 +184,9 @@ class _Composer:
             anchor = None
         elif anchor is None:
             message = f"no anchor `&{event.anchor}` stands before this alias"
-            known = nearest(event.anchor, self.anchors)
+            # a guess takes as long as there are anchors
+            guesses = len(self.complaints.problems) < _MOST_GUESSES
+            known = nearest(event.anchor, self.anchors) if guesses else ""
             remedy = f"did you mean `*{known}`?" if known else "define it before, or put text in quotes"
             self.complaints.add(start, "unknown-alias", message, remedy)
         anchor = anchor or _Anchor(None, Place(start, start), 1)

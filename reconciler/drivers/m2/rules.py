@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any, Final
 
@@ -20,6 +20,8 @@ MANAGEMENT: Final[Path] = ("env", "management")
 MEMBERS: Final[Path] = (*MANAGEMENT, "cluster", "discover", "members")
 
 _CLOUD = re.compile(CLOUD)
+_MOST_GUESSES: Final = 12
+"""Problems of one kind up to which all known names are searched for the one that is meant."""
 
 
 def faults(document: Any) -> Iterator[Fault]:
@@ -61,13 +63,22 @@ def _roles(document: Any) -> Iterator[Fault]:
     api = mapping(document, *MANAGEMENT, "api")
     default = api.get("defaultRole", "admin")
     entries = items(api, "allowList")
-    for index, entry in entries:
-        role = mapping(entry).get("role")
-        if isinstance(role, str) and role not in known:
-            yield _unknown_role((*MANAGEMENT, "api", "allowList", index, "role"), role, known)
+    likely: Iterable[str] = known
+    for number, (index, role) in enumerate(_unknown(entries, known)):
+        if number == _MOST_GUESSES:  # to find the nearest of many names for each of many takes minutes
+            likely = sorted(known)[:_MOST_GUESSES]
+        yield _unknown_role((*MANAGEMENT, "api", "allowList", index, "role"), role, likely)
     in_use = not entries or any(mapping(entry).get("role") is None for _, entry in entries)
     if isinstance(default, str) and default not in known and ("defaultRole" in api or in_use):
         yield _unknown_role((*MANAGEMENT, "api", "defaultRole"), default, known)
+
+
+def _unknown(entries: Sequence[tuple[int, Any]], known: set[str]) -> Iterator[tuple[int, str]]:
+    """(index, role) of the entries whose role is not defined."""
+    for index, entry in entries:
+        role = mapping(entry).get("role")
+        if isinstance(role, str) and role not in known:
+            yield index, role
 
 
 def _unknown_role(path: Path, role: str, known: Iterable[str]) -> Fault:

@@ -32,6 +32,9 @@ WIDE_PUBLIC: Final = 16
 
 CODES: Final = frozenset({"unused-role", "shadowed-entry", "overlapping-entries", "wide-entry", "wide-role"})
 
+MOST_PAIRS: Final = 100_000
+"""Pairs of overlapping entries that are looked at."""
+
 Plain: TypeAlias = Mapping[str, Any]
 
 _LIST: Final[Path] = (*MANAGEMENT, "api", "allowList")
@@ -131,12 +134,20 @@ def _overlaps(entries: Sequence[Entry]) -> Iterator[Fault]:
 
 
 def _pairs(entries: Sequence[Entry]) -> Iterator[tuple[int, int]]:
-    """Places of all pairs of entries that share an address, found in one sweep over the addresses."""
+    """Places of pairs of entries that share an address, found in one sweep over the addresses.
+
+    Where there are more than `MOST_PAIRS`, the others are left out: a list of many entries that all overlap
+    has as many pairs as the square of their number, and nobody reads as many warnings.
+    """
     reached: list[int] = []
+    found = 0
     for place in sorted(range(len(entries)), key=lambda place: entries[place].span):
         here = entries[place].span
         reached = [other for other in reached if entries[other].span.overlaps(here)]
         yield from ((other, place) for other in reached)
+        found += len(reached)
+        if found > MOST_PAIRS:
+            return
         reached.append(place)
 
 
@@ -183,13 +194,16 @@ def _wide(entry: Entry) -> Iterator[Fault]:
 def _stopping(management: Plain, entries: Sequence[Entry]) -> Iterator[Fault]:
     """Roles with `enableInstall` or `enableRestart` that many addresses have, in one entry or in several."""
     listed = bool(items(management, "api", "allowList"))
+    by_role: dict[str, list[Span]] = {}
+    for entry in entries:
+        by_role.setdefault(entry.role, []).append(entry.span)
     for index, name, role in named(management, "roles"):
         granted = granted_by(role)
         danger = [permission for permission in STOPPING if permission in granted]
         if not danger:
             continue
         if listed:
-            many = _many([entry.span for entry in entries if entry.role == name])
+            many = _many(by_role.get(name, []))
         else:
             many = "whoever calls, for there is no allowList" if name == _default(management) else ""
         if many:
