@@ -31,6 +31,7 @@ def test_every_guard_of_the_state_machines_has_a_mutant():
     policy = {
         guards.lacking_capacity,
         guards.founding_unread,
+        guards.unknown_command,
         m2_guards.detaching_from_feed,
         m2_guards.deleting_hostings,
     }
