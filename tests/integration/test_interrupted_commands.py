@@ -69,7 +69,7 @@ def interrupted(process, number):
     return out
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_fetch_that_hangs_is_ended_with_all_it_started(tmp_path, repository, number):
     folder = tmp_path / "bin"
     folder.mkdir()
@@ -111,7 +111,7 @@ def test_a_lookup_of_a_host_name_that_hangs_holds_up_no_end(tmp_path, command):
 
 
 def test_a_stop_at_any_moment_of_the_start_ends_in_good_order_or_by_the_signal(tmp_path, repository):
-    for delay in (0.05, 0.2, 0.4, 0.6, 0.9):
+    for delay in (0.1, 0.4, 0.8):
         options = ("--listen", "off", "--log-format", "json", "--state", "state")
         process = begun(tmp_path, "watch", *options, str(repository.folder))
         time.sleep(delay)

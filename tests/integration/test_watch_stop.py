@@ -3,13 +3,11 @@
 import asyncio
 import os
 import signal
-import sys
 import time
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from support_git import ALONE
 from watch_process import Stage, fleet_file
 
 PROMPT = 20
@@ -61,7 +59,7 @@ async def ended_promptly(watch):
     return status
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 async def test_a_stop_during_a_hung_fetch_ends_it_with_all_it_started(stage, monkeypatch, number):
     folder = hung_git(stage.folder / "bin")
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
@@ -110,26 +108,3 @@ async def test_a_stop_while_nodes_are_read_begins_no_step(stage):
     stage.simulation.clear()
     assert stage.changes() == []
     assert not [line for line in watch.lines if line["event"] == "step began"]
-
-
-async def test_a_hangup_is_ignored_where_it_was_ignored_at_the_start(stage, monkeypatch):
-    environment = {**os.environ, **ALONE, "HOME": str(stage.folder)}
-    process = await asyncio.create_subprocess_exec(
-        *("nohup", "python", "-m", "reconciler.cli.main", "watch", str(stage.repository.folder)),
-        *("--listen", "off", "--dry-run", "--state", str(stage.state), "--log-format", "json"),
-        env={**environment, "PATH": f"{Path(sys.executable).parent}:{environment['PATH']}"},
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        while b"revision read" not in (line := await process.stderr.readline()):
-            assert line
-        process.send_signal(signal.SIGHUP)
-        process.send_signal(signal.SIGTERM)
-        log = await process.stderr.read()
-    finally:
-        status = await process.wait()
-    assert status == 0
-    assert log.count(b"watch stopping") == 1
-    assert b"watch cut off" not in log

@@ -1,6 +1,8 @@
 """Loops that break down go on, whatever broke them; a signal ends them all in good order."""
 
 import asyncio
+import os
+import signal
 
 import pytest
 
@@ -167,3 +169,19 @@ async def test_a_loop_that_does_not_even_end_when_it_is_cancelled_is_left_behind
     assert tasks.running() == ("cluster edge",)
     go_on.set()
     assert await tasks.drained(10)
+
+
+async def test_a_hangup_that_was_ignored_at_the_start_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    tasks = supervised()
+    try:
+        with tasks.signals():
+            os.kill(os.getpid(), signal.SIGHUP)
+            await asyncio.sleep(0.01)
+            assert not tasks.stop.is_set()
+            os.kill(os.getpid(), signal.SIGTERM)
+            async with asyncio.timeout(10):
+                await tasks.stop.wait()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert not tasks.hurry.is_set()
