@@ -83,7 +83,7 @@ def find_file(given: Path | None, environment: Environment) -> Path | None:
     """The host's file: the one that is named, else the system's, else the user's; None for none.
 
     Raises:
-        UsageError: a file is named and is not there.
+        UsageError: a file is named and is not there, or the system's folder cannot be looked into.
     """
     named = given or Path(environment.get(VARIABLE, ""))
     if named != Path():
@@ -91,7 +91,17 @@ def find_file(given: Path | None, environment: Environment) -> Path | None:
             option = "--host-config" if given else VARIABLE
             raise UsageError(f"{option}: there is no file {named}", remedy="correct the path")
         return named.absolute()
-    return next((place for place in (SYSTEM, user_file()) if os.path.lexists(place)), None)
+    try:
+        SYSTEM.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        own = user_file()
+        return own if os.path.lexists(own) else None
+    except OSError as error:  # to go on without it would be to allow what it may forbid
+        raise UsageError(
+            f"whether there is a host configuration {SYSTEM} cannot be found out: {error.strerror}",
+            remedy=f"let the user who runs reconcile look into {SYSTEM.parent}",
+        ) from None
+    return SYSTEM
 
 
 def user_file() -> Path:

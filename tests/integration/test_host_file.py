@@ -81,6 +81,16 @@ def test_a_file_that_is_named_must_be_there(site, monkeypatch):
     assert "RECONCILE_HOST_CONFIG: there is no file" in site.run("validate", site.fleet, status=1)
 
 
+def test_a_systems_file_that_cannot_be_looked_for_is_not_passed_over(site, monkeypatch):
+    class Closed(type(site.file)):
+        def lstat(self):
+            raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(host_module, "SYSTEM", Closed(site.file))
+    told = site.run("validate", site.fleet, status=1)
+    assert "cannot be found out: Permission denied" in told
+
+
 def test_what_is_wrong_in_it_is_said_with_its_place(site):
     site.file.write_text("networks:\n  - 10.0.0.1/8\n")
     assert f"{site.file}:2:5: item 1 of `networks` is `10.0.0.1/8`" in site.run(
