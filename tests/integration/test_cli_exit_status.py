@@ -74,3 +74,19 @@ def test_every_outcome_has_the_same_status_in_json_and_in_the_process(site):
     site.repository.edit("edge/setting.json", lambda text: text.replace('"version": ', '"version": 1', 1))
     site.repository.commit("A change that waits")
     site.run(*only, status=3)
+
+
+def test_a_node_that_refused_is_stalled_everywhere_until_somebody_says_resume(site):
+    site.serve()
+    only = ("--yes", "--only", "edge")
+    site.fault("edge-01", "refuse", count=1)
+    assert "Applied in part: 2 done, 1 failed" in site.run(*only, status=5)
+    sent = site.changes.count("edge-01")
+    again = " ".join((site.run(*only, status=1) + site.error).split())
+    assert "edge-01 is stalled: upload was sent once with a definite refusal" in again
+    assert "[node-stalled]" in site.run("--dry-run", "--only", "edge", status=1)
+    assert "stalled" in site.run("status")
+    assert site.changes.count("edge-01") == sent
+    with site.start("resume", "edge") as process:
+        assert "Tried anew: edge/edge-01" in process.communicate(timeout=60)[0]
+    assert "Done: 1 change; verified" in site.run(*only)

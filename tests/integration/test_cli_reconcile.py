@@ -52,7 +52,7 @@ class Site:
         return [call.node for call in self.simulation.calls(changes=True)]
 
     def start(self, *arguments: str, **more) -> subprocess.Popen[str]:
-        source = [] if arguments and arguments[0] == "history" else [str(self.repository.folder)]
+        source = [] if arguments and arguments[0] in {"history", "resume"} else [str(self.repository.folder)]
         return subprocess.Popen(
             [*PROGRAM, *arguments, *source],
             env={**self.environment, **more.pop("env", {})},

@@ -52,6 +52,15 @@ def test_pending_steps_of_a_look_are_drift():
     assert (turn.result, turn.settled, turn.good, turn.pending) == (Result.DRIFT, True, False, 2)
 
 
+def test_nodes_that_nothing_is_sent_to_any_more_wait_for_the_interval_and_are_not_good():
+    stalled = Finding(Severity.ERROR, "node-stalled", "edge/a", "a is stalled", "see why")
+    turn = looked(replace(plan(), findings=(stalled,)), ALL)
+    assert (turn.result, turn.settled, turn.good, turn.words) == (Result.STALLED, True, False, "a is stalled")
+    later = replace(stalled, code="retry-later")
+    turn = looked(replace(plan(), findings=(stalled, later)), ALL)
+    assert (turn.result, turn.settled) == (Result.INCOMPLETE, False), "the next try is waited for"
+
+
 def test_a_refusal_says_why_and_waits_for_the_interval():
     turn = looked(plan("a"), ALL, [Violation("quorum", "live", "would lose the majority", "wait")])
     assert (turn.result, turn.settled, turn.words) == (Result.REFUSED, True, "would lose the majority")
