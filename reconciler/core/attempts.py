@@ -145,7 +145,8 @@ def judge(attempt: Attempt, shown: Prints, now: datetime) -> tuple[Turn, Attempt
     """
     if not attempt.ended:
         due = attempt.due
-        return (Turn.LATER if due is not None and now < due else Turn.DUE), attempt
+        is_early = due is not None and attempt.last is not None and attempt.last <= now < due
+        return (Turn.LATER if is_early else Turn.DUE), attempt  # a clock that was put back holds up nothing
     if attempt.shown is None:
         return Turn.STALLED, replace(attempt, shown=dict(shown))
     moved = {

@@ -78,7 +78,8 @@ def rejected(case: Case) -> Iterator[Violation]:
             "revision-rejected",
             case.plan.cluster,
             f"{case.plan.cluster}: revision {case.revision.short or case.revision.id} was rejected: {why}",
-            "commit what mends it, or commit anew if the cause lay elsewhere; any new revision is tried",
+            "commit what mends it, or commit anew if the cause lay elsewhere; what a node refused is sent "
+            f"again only if it changes, or after `reconcile resume {case.plan.cluster}`",
         )
 
 

@@ -202,6 +202,7 @@ class _Run:
                 await self.ledger.journal.remember("", orders.used(case.digest))
             if rollout is not None:
                 keeper = Gatekeeper(case, rollout, bench, self.occasion.rest, hearing)
-                return await Rolling(keeper, record, self.survey.fleet.overrides).run()
+                is_whole = not self.survey.node
+                return await Rolling(keeper, record, self.survey.fleet.overrides, is_whole).run()
             await Course(plan.steps, max(1, plan.concurrency), take_up, record.skip, self.stop).run()
             return ()

@@ -38,11 +38,14 @@ class Rolling:
 
     Args:
         overrides: set aside what would hold up a further wave.
+        is_whole: whether the plan is about all of the cluster; a run of one node is no part of a rollout that
+            is open, and leaves it as it is.
     """
 
     keeper: Gatekeeper
     record: Record
     overrides: Sequence[Override]
+    is_whole: bool = True
     _progress: Progress = field(init=False)
     _findings: list[Finding] = field(init=False, default_factory=list)
 
@@ -103,7 +106,7 @@ class Rolling:
 
     async def _remember(self, text: str) -> None:
         journal, cluster = self.record.ledger.journal, self.keeper.case.plan.cluster
-        if text or self.keeper.case.past.progress or self._progress.number:
+        if self.is_whole and (text or self.keeper.case.past.progress or self._progress.number):
             await journal.remember(cluster, {"": {progress.FACT: text}})
 
     async def _earlier(self) -> list[Step]:
@@ -204,8 +207,9 @@ class Rolling:
         bad = weighed.weight is Weight.BAD
         why = f"wave {number} {'failed its gates' if bad else 'could not be judged'}: {weighed.reason}"
         facts = orders.rejection(revision.id, revision.short, why)
+        over = {progress.FACT: ""} if self.is_whole else {}
         self._progress = replace(self._progress, wave=(), runs=())
-        await self.record.ledger.journal.remember(plan.cluster, {"": {**facts[""], progress.FACT: ""}})
+        await self.record.ledger.journal.remember(plan.cluster, {"": {**facts[""], **over}})
         self._findings.append(
             Finding(
                 Severity.ERROR,

@@ -171,7 +171,9 @@ def _desired(fleet: Fleet, drivers: Drivers, memory: Memory) -> list[_Aim]:
         known = replace(desk, recalled=recalled, prior=memory.prior.get(desk.entry.name, Prior()))
         try:
             desired = driver.desire(known)
-            aims.append(_Aim(known, driver, desired, content=content_of(driver, desired)))
+            aims.append(
+                _Aim(known, driver, desired, content=content_of(driver, desired) or fleet.revision.id)
+            )
         except InputError as error:
             problems += error.problems
     if problems:

@@ -143,6 +143,8 @@ def _fleet(connection: sqlite3.Connection, run: str) -> str:
 def _close_attempt(connection: sqlite3.Connection, outcome: Outcome, fleet: str, now: datetime) -> None:
     """Write down how the last try of a step ended; what has its effect needs no counting any more."""
     step, key = outcome.step, attempts.key(outcome.step.action, fleet)
+    if step.id != f"{step.cluster}/{step.node}/{step.action}":
+        return  # it takes a step back, which says nothing of the tries
     known = facts.value(connection, step.cluster, step.node, key)
     if not known or outcome.state not in {State.DONE, State.FOUND, State.FAILED}:
         return

@@ -105,7 +105,9 @@ async def test_an_override_of_the_fleet_file_lets_a_rejected_revision_be_tried_a
     allowed = Override(
         guard="revision-rejected", target="edge", until=date(9999, 1, 1), reason="the cable was out"
     )
+    await bench.store.forget_attempts("edge")
     assert (await bench.run(edge(canary=1), overrides=(allowed,))).succeeded
+    assert bench.world.values == NEW
 
 
 async def test_a_node_that_strays_during_the_soak_gives_its_wave_back_what_it_had(bench):

@@ -4,13 +4,14 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from support_driver import REVISION, NoWire, cluster
+from support_driver import REVISION, NoWire, cluster, fleet
 from support_rollout import Returning, Soak, states
 from test_engine_attempts import Bench as Clocked
 
 from reconciler.core.plan import Revision
 from reconciler.core.rollout import Gates, MetricGate, Rollout
 from reconciler.engine.apply import Occasion, apply
+from reconciler.engine.survey import survey
 from reconciler.store import orders
 
 README = Revision("/repo", "decade" + "0" * 34, "decade0", "Mend the README")
@@ -276,3 +277,26 @@ async def test_what_an_earlier_run_sent_is_named_where_it_cannot_be_taken_back(b
     report = await bench.run(edge(soak=60, waves=2, on_failure="return"))
     assert codes(report) == ["gate-failed", "not-undone", "not-undone"]
     assert "what the node had before is not kept" in report.findings[1].message
+
+
+async def test_a_run_of_one_node_leaves_an_open_rollout_as_it_is(bench):
+    bench.soak.meanwhile = lambda: (_ for _ in ()).throw(Killed())
+    with pytest.raises(Killed):
+        await bench.run(edge(soak=60, waves=2))
+    before = (await bench.store.recall()).of("edge").progress
+    recalled = await bench.store.recall()
+    drivers = {"fake": bench.driver}
+    only = await survey(fleet(edge(soak=0)), drivers=drivers, wire=NoWire(), recalled=recalled, only="d")
+    bench.soak.meanwhile = lambda: None
+    occasion = Occasion(clock=lambda: bench.now, rest=bench.soak)
+    await apply(only, drivers=drivers, wire=NoWire(), journal=bench.store, occasion=occasion)
+    assert bench.world.values["d"] == "new"
+    assert (await bench.store.recall()).of("edge").progress == before
+
+
+async def test_what_takes_a_step_back_leaves_its_tries_counted(bench):
+    bench.driver = Partly(bench.world)
+    bench.world.fault("b", "half")
+    await bench.run(edge(waves="100%", on_failure="return"))
+    facts = (await bench.store.recall()).facts["edge"]["b"]
+    assert [key for key in facts if key.startswith("attempt/set/")]
