@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 
-from reconciler.core import progress
+from reconciler.core import attempts, progress
 from reconciler.core.descent import BACK
 from reconciler.core.guard import Case
 from reconciler.core.observation import Present
@@ -75,6 +75,15 @@ def _noted(survey: Survey, case: Case) -> Facts:
 
 def _with_notes(facts: Facts, noted: Facts) -> Facts:
     return {node: {**facts.get(node, {}), **noted.get(node, {})} for node in (*facts, *noted)}
+
+
+def tries_of(survey: Survey, cluster: str, nodes: Iterable[str]) -> Facts:
+    """The tries of some nodes, to be forgotten: what a word allows anew is tried anew."""
+    (case,) = (case for case in survey.cases if case.plan.cluster == cluster)
+    return {
+        node: {key: "" for key in case.recalled.get(node, {}) if key.startswith(attempts.FACT)}
+        for node in nodes
+    }
 
 
 def _moved(survey: Survey, case: Case, outcomes: list[Outcome]) -> bool:

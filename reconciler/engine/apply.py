@@ -13,7 +13,7 @@ from reconciler.core.instant import Clock
 from reconciler.core.outcome import Report, State
 from reconciler.core.plan import ClusterPlan, Finding, Step
 from reconciler.core.ports import Wire
-from reconciler.engine.applied import learnt, remember_members, withdrawn
+from reconciler.engine.applied import learnt, remember_members, tries_of, withdrawn
 from reconciler.engine.ears import Ears, Hearing
 from reconciler.engine.gates import Gatekeeper, Rest, resting
 from reconciler.engine.interruption import unless
@@ -107,6 +107,7 @@ async def apply(
         for cluster, facts in withdrawn(survey).items():
             if facts:
                 await journal.remember(cluster, facts, fleet=survey.plan.revision.source)
+                await journal.remember(cluster, tries_of(survey, cluster, facts))
         return replace(report, findings=(*report.findings, *await courier.farewell(run.stop)))
 
 

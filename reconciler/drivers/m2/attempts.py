@@ -29,8 +29,9 @@ def contents(desired: Desired) -> Mapping[str, str]:
 
 
 def aim(step: Step, contents: Mapping[str, str]) -> str:
-    """Fingerprint of what a delivery is to bring about."""
-    return plain_fingerprint([step.action, contents.get(step.node, step.arguments["after"])])
+    """Fingerprint of what a delivery is to bring about, and where: another address is another machine."""
+    place = step.arguments["bases"][0]
+    return plain_fingerprint([step.action, contents.get(step.node, step.arguments["after"]), place])
 
 
 def readings(step: Step, observed: Observed[Loaded]) -> Mapping[str, str]:
