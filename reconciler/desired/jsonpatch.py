@@ -35,13 +35,99 @@ def patched(target: Grown, patch: Grown) -> Grown:
     Raises:
         BadPatch: an operation is none, has a path that is not there, or is a test that fails.
     """
+    draft = _Draft(target)
     for index, operation in enumerate(patch.value):
         try:
             given = _given(operation)
-            target = _OPERATIONS[operation["op"]](target, Grown(given, patch.origin.child(str(index))))
+            _OPERATIONS[operation["op"]](draft, Grown(given, patch.origin.child(str(index))))
         except BadPatch as bad:
             raise BadPatch(f"/{index}{bad.place}", bad.code, bad.message, bad.remedy) from None
-    return target
+    return draft.whole
+
+
+class _Draft:
+    """A value that is being patched: what an operation changes is copied once, then changed in place.
+
+    Without that, each operation on a long list would copy all of it.
+
+    Args:
+        whole: the value as it is now; the one that was given is never changed.
+    """
+
+    def __init__(self, whole: Grown) -> None:
+        self.whole = whole
+        self._own: dict[int, Any] = {}  # by id, with the object itself, so that no id is given anew
+        self._count = 0
+
+    def holder(self, path: tuple[str, ...]) -> Grown:
+        """The object or array that holds the last part of a path, ours to change.
+
+        Raises:
+            BadPatch: there is none.
+        """
+        held = self.whole = self._owned(self.whole)
+        for depth, part in enumerate(path[:-1]):
+            if not has(held.value, part):
+                raise _missing(pointer_of(path[: depth + 1]), "path")
+            child = self._owned(_child(held, part))
+            _set(held, part, child)
+            held = child
+        return held
+
+    def share(self, value: Any, levels: int) -> None:
+        """Note that a value of ours stands at a second place, `levels` deep: neither may be changed in place.
+
+        Raises:
+            BadPatch: with it the document is too large or too deep.
+        """
+        if not self._count:
+            self._count = _size(self.whole.value, {})[0]
+        count, deep = _size(value, {})
+        self._count += count
+        if self._count > MOST_VALUES or levels + deep > DEEPEST:
+            message = f"after this copy the document has {self._count:,} values on {levels + deep} levels"
+            raise BadPatch("", "too-large", message, "copy less")
+        todo, seen = [value], set()
+        while todo:
+            item = todo.pop()
+            if isinstance(item, Mapping | list) and id(item) not in seen:
+                seen.add(id(item))
+                self._own.pop(id(item), None)
+                todo.extend(item.values() if isinstance(item, Mapping) else item)
+
+    def _owned(self, held: Grown) -> Grown:
+        value, origin = held.value, held.origin
+        if id(value) in self._own:
+            return held
+        if isinstance(value, Mapping):
+            new = Grown(dict(value), Origin(origin.document, origin.pointer, dict(origin.members)))
+        elif isinstance(value, list):
+            items = [origin.child(str(index)) for index in range(len(value))]
+            new = Grown(list(value), Origin(origin.document, origin.pointer, items=items))
+        else:
+            return held
+        self._own[id(new.value)] = new.value
+        return new
+
+
+def _set(held: Grown, part: str, new: Grown) -> None:
+    """Put a value in the place of one, or of none in an object, in place."""
+    if isinstance(held.value, dict):
+        held.value[part] = new.value
+        _members(held)[part] = new.origin
+    else:
+        held.value[index_of(part)] = new.value
+        _items(held)[index_of(part)] = new.origin
+
+
+def _members(held: Grown) -> dict[str, Origin]:
+    assert isinstance(held.origin.members, dict)
+    return held.origin.members
+
+
+def _items(held: Grown) -> list[Origin]:
+    assert isinstance(held.origin.items, list)
+    return held.origin.items
 
 
 def _given(operation: Any) -> Mapping[str, Any]:
@@ -70,53 +156,52 @@ def _value(operation: Grown) -> Grown:
     return Grown(operation.value["value"], operation.origin.child("value"))
 
 
-def _add(target: Grown, operation: Grown) -> Grown:
-    return _put(target, operation.value["path"], _value(operation))
+def _add(draft: _Draft, operation: Grown) -> None:
+    _put(draft, operation.value["path"], _value(operation))
 
 
-def _replace(target: Grown, operation: Grown) -> Grown:
+def _replace(draft: _Draft, operation: Grown) -> None:
     path = parts(operation.value["path"])
-    _at(target, path, "path")
-    new = _value(operation)
-    return _edited(target, path, lambda held, part: _with(held, part, new)) if path else new
+    _at(draft.whole, path, "path")
+    if path:
+        _set(draft.holder(path), path[-1], _value(operation))
+    else:
+        draft.whole = _value(operation)
 
 
-def _remove(target: Grown, operation: Grown) -> Grown:
-    return _without(target, operation.value["path"], "path")
+def _remove(draft: _Draft, operation: Grown) -> None:
+    _cut(draft, operation.value["path"], "path")
 
 
-def _move(target: Grown, operation: Grown) -> Grown:
+def _move(draft: _Draft, operation: Grown) -> None:
     source, goal = operation.value["from"], operation.value["path"]
-    found = _at(target, parts(source), "from")
+    found = _at(draft.whole, parts(source), "from")
     if goal == source:
-        return target
+        return
     if goal.startswith(f"{source}/"):
         raise BadPatch(
             "/path", "bad-patch", "a value cannot be moved into itself", "copy it, or move it elsewhere"
         )
-    return _put(_without(target, source, "from"), goal, found)
+    _cut(draft, source, "from")
+    _put(draft, goal, found)
 
 
-def _copy(target: Grown, operation: Grown) -> Grown:
-    new = _put(target, operation.value["path"], _at(target, parts(operation.value["from"]), "from"))
-    count, levels = _size(new.value, {})
-    if count > MOST_VALUES or levels > DEEPEST:
-        message = f"after this copy the document has {count:,} values on {levels} levels"
-        raise BadPatch("", "too-large", message, "copy less")
-    return new
+def _copy(draft: _Draft, operation: Grown) -> None:
+    found = _at(draft.whole, parts(operation.value["from"]), "from")
+    draft.share(found.value, len(parts(operation.value["path"])))
+    _put(draft, operation.value["path"], found)
 
 
-def _test(target: Grown, operation: Grown) -> Grown:
-    found = _at(target, parts(operation.value["path"]), "path")
+def _test(draft: _Draft, operation: Grown) -> None:
+    found = _at(draft.whole, parts(operation.value["path"]), "path")
     wanted = operation.value["value"]
     if diff(found.value, wanted):
         where = operation.value["path"] or "the whole document"
         message = f"the test failed: {where} is {_shown(found.value)}, not {_shown(wanted)}"
         raise BadPatch("", "patch-test-failed", message, "correct the test, or what comes before it")
-    return target
 
 
-_OPERATIONS: Mapping[str, Callable[[Grown, Grown], Grown]] = {
+_OPERATIONS: Mapping[str, Callable[[_Draft, Grown], None]] = {
     "add": _add,
     "remove": _remove,
     "replace": _replace,
@@ -126,72 +211,36 @@ _OPERATIONS: Mapping[str, Callable[[Grown, Grown], Grown]] = {
 }
 
 
-def _put(target: Grown, path: str, new: Grown) -> Grown:
-    """A value with another one added at a path."""
-
-    def put(held: Grown, part: str) -> Grown:
-        if isinstance(held.value, Mapping):
-            return _with(held, part, new)
-        if isinstance(held.value, list) and (part == "-" or index_of(part) <= len(held.value)):
-            index = len(held.value) if part == "-" else index_of(part)
-            origins = _origins(held)
-            items = (*origins[:index], new.origin, *origins[index:])
-            return _listed(held, [*held.value[:index], new.value, *held.value[index:]], items)
+def _put(draft: _Draft, path: str, new: Grown) -> None:
+    """Add a value at a path."""
+    inner = parts(path)
+    if not inner:
+        draft.whole = new
+        return
+    held, part = draft.holder(inner), inner[-1]
+    if isinstance(held.value, dict):
+        _set(held, part, new)
+    elif isinstance(held.value, list) and (part == "-" or index_of(part) <= len(held.value)):
+        index = len(held.value) if part == "-" else index_of(part)
+        held.value.insert(index, new.value)
+        _items(held).insert(index, new.origin)
+    else:
         raise _missing(path, "path")
 
-    inner = parts(path)
-    return _edited(target, inner, put) if inner else new
 
-
-def _without(target: Grown, path: str, key: str) -> Grown:
-    """A value without what stands at a path."""
+def _cut(draft: _Draft, path: str, key: str) -> None:
+    """Take away what stands at a path."""
     inner = parts(path)
-    _at(target, inner, key)
+    _at(draft.whole, inner, key)
     if not inner:
         raise BadPatch(f"/{key}", "bad-patch", "the whole document cannot be removed", "name a part of it")
-
-    def cut(held: Grown, part: str) -> Grown:
-        origin = held.origin
-        if isinstance(held.value, Mapping):
-            value = {name: item for name, item in held.value.items() if name != part}
-            members = {name: item for name, item in origin.members.items() if name != part}
-            return Grown(value, Origin(origin.document, origin.pointer, members))
-        index, origins = index_of(part), _origins(held)
-        value_list = [*held.value[:index], *held.value[index + 1 :]]
-        return _listed(held, value_list, (*origins[:index], *origins[index + 1 :]))
-
-    return _edited(target, inner, cut)
-
-
-def _edited(target: Grown, path: tuple[str, ...], edit: Callable[[Grown, str], Grown]) -> Grown:
-    """A copy of a value in which the one that holds the path's last part is edited."""
-    held = [target]
-    for depth, part in enumerate(path[:-1]):
-        if not has(held[-1].value, part):
-            raise _missing(pointer_of(path[: depth + 1]), "path")
-        held.append(_child(held[-1], part))
-    new = edit(held.pop(), path[-1])
-    for part in reversed(path[:-1]):
-        new = _with(held.pop(), part, new)
-    return new
-
-
-def _with(held: Grown, part: str, new: Grown) -> Grown:
-    origin = held.origin
-    if isinstance(held.value, Mapping):
-        members = {**origin.members, part: new.origin}
-        return Grown({**held.value, part: new.value}, Origin(origin.document, origin.pointer, members))
-    index, value, items = index_of(part), list(held.value), list(_origins(held))
-    value[index], items[index] = new.value, new.origin
-    return _listed(held, value, tuple(items))
-
-
-def _listed(held: Grown, value: list[Any], items: tuple[Origin, ...]) -> Grown:
-    return Grown(value, Origin(held.origin.document, held.origin.pointer, items=items))
-
-
-def _origins(held: Grown) -> tuple[Origin, ...]:
-    return tuple(held.origin.child(str(index)) for index in range(len(held.value)))
+    held, part = draft.holder(inner), inner[-1]
+    if isinstance(held.value, dict):
+        del held.value[part]
+        _members(held).pop(part, None)
+    else:
+        del held.value[index_of(part)]
+        del _items(held)[index_of(part)]
 
 
 def _at(target: Grown, path: tuple[str, ...], key: str) -> Grown:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,7 +29,7 @@ class Origin:
     document: Document
     pointer: str = ""
     members: Mapping[str, Origin] = field(default_factory=dict)
-    items: tuple[Origin, ...] | None = None
+    items: Sequence[Origin] | None = None
 
     def child(self, part: str) -> Origin:
         """Where a member or an item came from."""

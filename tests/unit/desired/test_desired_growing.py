@@ -55,6 +55,24 @@ def cluster_aliases(count):
     return {"fleet.yaml": f"clusters:\n- {cluster}\n" + "- *a\n" * count, "setting.json": "{}"}
 
 
+def patched(operations, value):
+    return files(value, overlays=["patch.json"]) | {"patch.json": json.dumps(operations)}
+
+
+def moves_in_a_list(count):
+    move = {"op": "move", "from": "/l/0", "path": f"/l/{count - 1}"}
+    return patched([move] * count, {"l": list(range(count))})
+
+
+def additions_to_a_list(count):
+    return patched([{"op": "add", "path": "/l/-", "value": 1}] * count, {"l": []})
+
+
+def copies_of_a_list(count):
+    copies = [{"op": "copy", "from": "/l/0", "path": f"/x/{index}"} for index in range(count)]
+    return patched(copies, {"l": list(range(count)), "x": {}})
+
+
 def seconds(made):
     snapshot = snapshot_of(made)
     began = time.process_time()
@@ -70,6 +88,9 @@ def seconds(made):
         unknown_roles,
         overlapping_entries,
         cluster_aliases,
+        moves_in_a_list,
+        additions_to_a_list,
+        copies_of_a_list,
     ],
 )
 def test_six_times_as_many_take_far_less_than_thirty_six_times_as_long(made):
