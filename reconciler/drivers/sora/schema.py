@@ -298,6 +298,12 @@ class Unreadable(ValueError):
     """An answer is not what the documents describe."""
 
 
+MOST_BYTES: Final = 8 * 1024 * 1024
+"""Bytes of a list that a node answers."""
+
+MOST_ROWS: Final = 50_000
+"""Objects in such a list; they are counted before any of them is made."""
+
 _ROWS: Final = TypeAdapter(list[NodeRow])
 _CHANNELS: Final = TypeAdapter(list[Channel])
 
@@ -334,6 +340,8 @@ def is_report(body: bytes) -> bool:
 
 
 def _parsed(adapter: TypeAdapter[Any], body: bytes) -> Any:
+    if len(body) > MOST_BYTES or body.count(b"{") > MOST_ROWS:
+        raise Unreadable(f"it has more than {MOST_BYTES:,} bytes or {MOST_ROWS:,} objects")
     try:
         return adapter.validate_json(body)
     except ValidationError as error:

@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 from sora_kit import agreeing, api, entry, full, seen
 
+from reconciler.drivers.sora import schema as schema_module
 from reconciler.drivers.sora.picture import addresses
 from reconciler.drivers.sora.schema import SoraCluster, SoraNode
 
@@ -143,3 +144,10 @@ class TestAddresses:
         nodes = type(observed)({full("a"): type(observed.nodes[full("a")])(view)})
         known = addresses(entry("a b").model_copy(update={"nodes": (*entry("a b").nodes, one)}), nodes)
         assert "old@h.example.com" not in known
+
+
+def test_lists_of_very_many_rows_or_bytes_are_not_read():
+    row = b'{"node_name": "a@b", "connected": true}'
+    for body in (b"[" + b",".join([row] * 60_000) + b"]", b'["' + b"x" * 9_000_000 + b'"]'):
+        with pytest.raises(schema_module.Unreadable, match="more than"):
+            schema_module.parse_nodes(body)
