@@ -72,7 +72,7 @@ def test_what_is_written_is_read_back():
         ('"origin"', '"orogin"', "is no plan file: `origin`"),
         ('"files": {}', '"files": {}, "files": {}', "a key stands twice"),
         ("{", "[", "not plain JSON"),
-        ('"id": "i"', '"id": "\\ud800"', "is no plan file"),
+        ('"id": "i"', '"id": "\\ud800"', "its digest does not fit"),
     ],
 )
 def test_whatever_is_changed_is_refused(old, new, said):

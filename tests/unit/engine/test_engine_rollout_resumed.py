@@ -61,7 +61,7 @@ def codes(report):
 
 async def test_a_stop_while_a_node_is_slow_rejects_nothing_and_the_same_wave_goes_on(bench, monkeypatch):
     monkeypatch.setattr("reconciler.engine.sight.GRACE", 0.05)
-    stop, wanted = asyncio.Event(), edge(settle=30, soak=10)
+    stop, wanted = asyncio.Event(), edge(settle=2, soak=10)
     bench.world.fault("a", "ignored")
     running = asyncio.ensure_future(bench.run(wanted, stop=stop))
     await bench.world.entered.wait()
