@@ -12,11 +12,13 @@ from reconciler.cli.options import (
     AllowedSigners,
     Format,
     HostConfigFile,
+    Keep,
     NoColor,
     RequireSigned,
     RevokedSigners,
     State,
     columns,
+    kept_runs,
     new_app,
     state_folder,
     trust_of,
@@ -56,6 +58,7 @@ def apply(
         Format, typer.Option("--format", help="How to write the plan and the report.")
     ] = Format.TEXT,
     state: State = None,
+    keep: Keep = None,
     require_signed: RequireSigned = None,
     allowed_signers: AllowedSigners = None,
     revoked_signers: RevokedSigners = None,
@@ -90,6 +93,7 @@ def apply(
         format=format,
         host=host,
         state=state_folder(host, state),
+        keep=kept_runs(host, keep),
         trigger="plan file",
         trust=trust_of(host, require_signed, allowed_signers, revoked_signers),
     )
@@ -111,7 +115,7 @@ def _applied(file: PlanFile, order: Order, terminal: Terminal) -> int:
     from reconciler.engine.planfile import prepared, within  # noqa: PLC0415
     from reconciler.store.sqlite import Store  # noqa: PLC0415
 
-    with Store.open(order.state) as store:
+    with Store.open(order.state, keep=order.keep) as store:
 
         async def surveyed() -> Survey:
             return await resumed(await fleet_at(file, order), order, terminal, store)

@@ -47,7 +47,7 @@ def converge(order: Order, terminal: Terminal) -> int:
     Raises:
         ReconcilerError: the source, the files or the state cannot be used, or nobody can be asked.
     """
-    with Store.open(order.state) as store:
+    with Store.open(order.state, keep=order.keep) as store:
         seen = aio.run(_surveyed(order, terminal, store))
         open_ones = seen.released()
         if seen.refused or open_ones.plan.empty:

@@ -14,6 +14,7 @@ from reconciler.cli.terminal import Terminal
 from reconciler.core.plan import Plan
 from reconciler.core.ports import Source
 from reconciler.core.problem import Severity
+from reconciler.core.retention import KEPT_RUNS
 from reconciler.desired.fleet import Fleet, load
 from reconciler.drivers.registry import DRIVERS, drivers_for
 from reconciler.drivers.wire import HttpWire
@@ -51,6 +52,7 @@ class Order:
     yes: bool = False
     format: Format = Format.TEXT
     state: Path
+    keep: int = KEPT_RUNS
     host: Host = field(default_factory=Host)
     detailed_exitcode: bool = False
     check: bool = False

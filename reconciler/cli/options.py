@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reconciler.core.retention import KEPT_RUNS, MOST_KEPT_RUNS
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
@@ -82,6 +83,16 @@ BaseRef = Annotated[
 ]
 Only = Annotated[str, typer.Option(metavar="NAME", help="Only this cluster, or only this node.")]
 State = Annotated[Path | None, typer.Option(metavar="DIR", help="Where the journal and the history are.")]
+Keep = Annotated[
+    int | None,
+    typer.Option(
+        metavar="RUNS",
+        min=1,
+        max=MOST_KEPT_RUNS,
+        help=f"How many runs the history keeps. Default: as the host configuration says, else {KEPT_RUNS}.",
+        show_default=False,
+    ),
+]
 HostConfigFile = Annotated[
     Path | None,
     typer.Option(
@@ -215,6 +226,11 @@ def state_folder(host: Host, given: Path | None) -> Path:
     import platformdirs  # noqa: PLC0415  (--help stays quick)
 
     return platformdirs.user_state_path("reconciler")
+
+
+def kept_runs(host: Host, given: int | None) -> int:
+    """How many runs the history keeps: as `--keep` says, else as the host configuration does."""
+    return host.config.history.keep if given is None else given
 
 
 def columns(rows: dict[str, str]) -> str:

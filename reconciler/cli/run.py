@@ -15,6 +15,7 @@ from reconciler.cli.options import (
     BaseRef,
     Format,
     HostConfigFile,
+    Keep,
     NoColor,
     Only,
     Ref,
@@ -26,6 +27,7 @@ from reconciler.cli.options import (
     Within,
     base_of,
     columns,
+    kept_runs,
     new_app,
     state_folder,
     trust_of,
@@ -63,6 +65,7 @@ def run(
     ] = Format.TEXT,
     only: Only = "",
     state: State = None,
+    keep: Keep = None,
     detailed_exitcode: Annotated[
         bool, typer.Option("--detailed-exitcode", help="With --dry-run: exit 2 where changes are pending.")
     ] = False,
@@ -123,6 +126,7 @@ def run(
         format=format,
         host=host,
         state=state_folder(host, state),
+        keep=kept_runs(host, keep),
         detailed_exitcode=detailed_exitcode,
         check=format is Format.MARKDOWN and check is not False,
         out=out,

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, field_validator
 from pydantic_core import PydanticCustomError
 
+from reconciler.core.retention import KEPT_RUNS, MOST_KEPT_RUNS
 from reconciler.core.strict import SomeTime, Strict
 
 CREDENTIALS: Final = "$CREDENTIALS_DIRECTORY"
@@ -160,6 +161,19 @@ class HostCommand(Strict):
         return run
 
 
+class HistoryRules(Strict):
+    """How much this host remembers of what was done."""
+
+    keep: int = Field(
+        default=KEPT_RUNS,
+        ge=1,
+        le=MOST_KEPT_RUNS,
+        description="Runs that the history keeps; older ones are forgotten once nothing needs them any more. "
+        "`--keep` takes precedence.",
+        examples=[5000],
+    )
+
+
 class SoraRules(Strict):
     """Rules for Sora nodes."""
 
@@ -178,6 +192,9 @@ class HostConfig(Strict):
         default=None,
         description="Folder of the journal and the history; without it, the user's own state folder.",
         examples=["/var/lib/reconciler"],
+    )
+    history: HistoryRules = Field(
+        default_factory=HistoryRules, description="How much is remembered of what was done."
     )
     secrets: SecretSources = Field(
         default_factory=SecretSources, description="Where references to secrets may be looked up."

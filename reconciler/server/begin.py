@@ -66,7 +66,7 @@ def watch(options: Options, stream: TextIO) -> int:
         # What anything else writes to standard error goes the same way: a full pipe would hold it up, too.
         stack.enter_context(redirect_stderr(cast("TextIO", writer)))
         stack.callback(writer.drain)
-        store = None if options.dry_run else stack.enter_context(Store.open(options.state))
+        store = None if options.dry_run else stack.enter_context(Store.open(options.state, keep=options.keep))
 
         async def trace(memory: Memory, fleet: Fleet) -> Memory:
             memory = await traced(memory, fleet, source, drivers=drivers)

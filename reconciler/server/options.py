@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from reconciler.core.retention import KEPT_RUNS
 from reconciler.errors import UsageError
 from reconciler.host.host import Host
 from reconciler.sources.trust import Trust
@@ -34,6 +35,7 @@ class Options:
     Args:
         source: folder, git URL or path, or tarball, as the operator wrote it.
         state: the state directory.
+        keep: how many runs the history keeps.
         host: what this machine allows.
         uncommitted: whether a folder in a git work tree is followed as its files are saved, not as committed.
         only: one cluster's or node's name; empty for all.
@@ -48,6 +50,7 @@ class Options:
 
     source: str
     state: Path
+    keep: int = KEPT_RUNS
     host: Host = field(default_factory=Host)
     ref: str = ""
     path: str = ""

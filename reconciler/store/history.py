@@ -18,13 +18,14 @@ from reconciler.core.outcome import State
 from reconciler.errors import UsageError
 from reconciler.store.records import Entry, Message, RunLine, RunRecord
 
-_UNKNOWN = """
+UNKNOWN = """
     SELECT mine.run, mine.id FROM step AS mine WHERE mine.state = 'unknown' AND mine.intended IS NOT NULL
     AND NOT EXISTS (
         SELECT 1 FROM step AS later
         WHERE later.run > mine.run AND later.cluster = mine.cluster AND later.node = mine.node
         AND (later.intended IS NOT NULL OR later.state = 'found')
     )"""
+"""Run and id of every step whose end nobody knows yet."""
 
 _SHOWN = 5
 """Ids that an error message names."""
@@ -65,7 +66,7 @@ def unsettled(connection: sqlite3.Connection) -> tuple[RunRecord, ...]:
     its clusters' locks tell.
     """
     left: dict[int, set[str]] = {}
-    for number, step in connection.execute(_UNKNOWN):
+    for number, step in connection.execute(UNKNOWN):
         left.setdefault(number, set()).add(step)
     marks = ", ".join("?" * len(left))
     rows = connection.execute(

@@ -12,22 +12,30 @@ from reconciler.core import attempts
 from reconciler.core.instant import stamp
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import INTENT_FACTS, USES, Plan, Step
+from reconciler.core.retention import KEPT_RUNS
 from reconciler.errors import Fenced, StateError
-from reconciler.store import facts
+from reconciler.store import facts, history, outbox
 from reconciler.store.records import Ending, Letter, Opening
 
-KEEP = 1000
-"""Runs that the history keeps."""
+IDLE_SHARE = 5
+"""One in so many of the runs kept may have sent nothing: refused, or waiting for a person again and again."""
 
-KEEP_IDLE = 200
-"""How many of them may be runs that sent nothing: refused, or waiting for a person again and again."""
+COUNTED = KEPT_RUNS
+"""Runs that stay, however few are to be kept, while budgets count their changes."""
 
 REFUSED = 3
 """Exit status of a run that a guard refused (`GuardRefusal.exit_status`)."""
 
 
-def begin(connection: sqlite3.Connection, opening: Opening, name: Callable[[], str], now: datetime) -> str:
-    """Write down a run with all its steps still open, forget the oldest runs; gives the run's id."""
+def begin(
+    connection: sqlite3.Connection,
+    opening: Opening,
+    name: Callable[[], str],
+    now: datetime,
+    *,
+    keep: int = KEPT_RUNS,
+) -> str:
+    """Write down a run with all its steps still open, forget the runs beyond `keep`; gives the run's id."""
     number, run = _insert(connection, opening, name, now)
     connection.executemany(
         "INSERT INTO step (run, position, id, cluster, node) VALUES (?, ?, ?, ?, ?)",
@@ -36,12 +44,18 @@ def begin(connection: sqlite3.Connection, opening: Opening, name: Callable[[], s
             for position, step in enumerate(opening.plan.steps())
         ],
     )
-    _prune(connection)
+    _prune(connection, keep, now)
     return run
 
 
 def refuse(
-    connection: sqlite3.Connection, opening: Opening, note: str, name: Callable[[], str], now: datetime
+    connection: sqlite3.Connection,
+    opening: Opening,
+    note: str,
+    name: Callable[[], str],
+    now: datetime,
+    *,
+    keep: int = KEPT_RUNS,
 ) -> str:
     """Write down a run that ended before its first step; the same refusal again only renews its time."""
     last = connection.execute(
@@ -52,7 +66,7 @@ def refuse(
         return str(last["id"])
     _, run = _insert(connection, opening, name, now)
     finish(connection, run, REFUSED, note, now)
-    _prune(connection)
+    _prune(connection, keep, now)
     return run
 
 
@@ -196,14 +210,27 @@ def _enqueue(connection: sqlite3.Connection, run: str, step: str, letter: Letter
     )
 
 
-def _prune(connection: sqlite3.Connection) -> None:
-    """Keep the newest runs; an idle run goes before one that sent something."""
+def _prune(connection: sqlite3.Connection, keep: int, now: datetime) -> None:
+    """Keep the newest runs; an idle run goes before one that sent something.
+
+    What is still needed stays: a run that goes on, a step that nobody has settled, a message that has not
+    arrived, and changes that budgets count.
+    """
+    _forget(connection, "NOT acted", max(1, keep // IDLE_SHARE), now)
+    _forget(connection, "1", keep, now)
+
+
+def _forget(connection: sqlite3.Connection, which: str, keep: int, now: datetime) -> None:
+    """Delete what is done with of the runs that a condition names, beyond the newest `keep` of them."""
+    recent = "SELECT number FROM run ORDER BY number DESC LIMIT 1 OFFSET ?"
+    oldest = f"SELECT number FROM run WHERE {which} ORDER BY number DESC LIMIT 1 OFFSET ?"  # noqa: S608
     connection.execute(
-        "DELETE FROM run WHERE finished IS NOT NULL AND NOT acted AND number <="
-        " (SELECT number FROM run WHERE NOT acted ORDER BY number DESC LIMIT 1 OFFSET ?)",
-        (KEEP_IDLE,),
-    )
-    connection.execute(
-        "DELETE FROM run WHERE number <= (SELECT number FROM run ORDER BY number DESC LIMIT 1 OFFSET ?)",
-        (KEEP,),
+        f"DELETE FROM run WHERE {which} AND finished IS NOT NULL AND number <= ({oldest})"  # noqa: S608
+        f" AND number NOT IN (SELECT run FROM ({history.UNKNOWN}))"
+        f" AND number NOT IN (SELECT run FROM message WHERE {outbox.DUE})"
+        " AND number NOT IN (SELECT run FROM step WHERE (state IS NULL OR state = 'unknown')"
+        " AND intended IS NOT NULL AND (state IS NULL OR until > ?))"
+        f" AND NOT (acted AND number > coalesce(({recent}), 0)"
+        " AND EXISTS (SELECT 1 FROM step WHERE step.run = run.number AND step.intended >= ?))",
+        (keep, outbox.REFUSALS, stamp(now), COUNTED, stamp(now - facts.WINDOW)),
     )

@@ -11,11 +11,14 @@ from reconciler.store.records import Letter
 REFUSALS = 5
 """How often the sink may refuse one message before it stays in the history alone."""
 
+DUE = "delivered IS NULL AND wanted AND refusals < ?"
+"""Which messages are still to be delivered; the parameter is `REFUSALS`."""
+
 
 def due(connection: sqlite3.Connection, *, beyond: int, limit: int) -> tuple[Letter, ...]:
     """Messages to deliver, oldest first, with numbers greater than `beyond`."""
     rows = connection.execute(
-        "SELECT number, id, body FROM message WHERE delivered IS NULL AND wanted AND refusals < ?"
+        f"SELECT number, id, body FROM message WHERE {DUE}"  # noqa: S608
         " AND number > ? ORDER BY number LIMIT ?",
         (REFUSALS, beyond, limit),
     )
@@ -41,6 +44,7 @@ def unsent(connection: sqlite3.Connection, letter: str, error: str, *, refused: 
 def left(connection: sqlite3.Connection) -> int:
     """How many messages are still to be delivered."""
     (number,) = connection.execute(
-        "SELECT count(*) FROM message WHERE delivered IS NULL AND wanted AND refusals < ?", (REFUSALS,)
+        f"SELECT count(*) FROM message WHERE {DUE}",  # noqa: S608
+        (REFUSALS,),
     ).fetchone()
     return int(number)

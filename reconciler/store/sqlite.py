@@ -14,6 +14,7 @@ from typing import Self
 from reconciler.core.contradictions import Claim
 from reconciler.core.instant import Clock
 from reconciler.core.plan import Step
+from reconciler.core.retention import KEPT_RUNS
 from reconciler.store import facts, history, journalling, outbox
 from reconciler.store.database import Database
 from reconciler.store.locks import holding
@@ -48,26 +49,35 @@ class Store:
     SQLite's write-ahead log. Every write is on disk when its call returns.
     """
 
-    def __init__(self, folder: Path, clock: Clock, name: Callable[[], str]) -> None:
+    def __init__(self, folder: Path, clock: Clock, name: Callable[[], str], keep: int) -> None:
         self._folder = folder
         self._clock = clock
         self._name = name
+        self._keep = keep
         self._database = Database(folder / FILE)
         self._epochs: dict[str, int] = {}
 
     @classmethod
-    def open(cls, folder: Path, *, clock: Clock = utc_now, name: Callable[[], str] | None = None) -> Self:
+    def open(
+        cls,
+        folder: Path,
+        *,
+        clock: Clock = utc_now,
+        name: Callable[[], str] | None = None,
+        keep: int = KEPT_RUNS,
+    ) -> Self:
         """The store in a folder; both are made where they are missing. Close it after use (`with`).
 
         Args:
             folder: the state folder of this management host, on a local disk.
             clock: stamps what is written.
             name: makes the ids of runs.
+            keep: how many runs the history keeps, beside those that are still needed.
 
         Raises:
             StateError: the folder or the file cannot be used; says what to do.
         """
-        return cls(folder, clock, name or partial(run_id, clock))
+        return cls(folder, clock, name or partial(run_id, clock), keep)
 
     def close(self) -> None:
         """Finish what was asked for and close the file."""
@@ -101,11 +111,15 @@ class Store:
 
     async def begin(self, opening: Opening) -> str:
         """Write down a run with all its steps open; gives its id."""
-        return await self._database.write(journalling.begin, opening, self._name, self._clock())
+        return await self._database.write(
+            journalling.begin, opening, self._name, self._clock(), keep=self._keep
+        )
 
     async def refuse(self, opening: Opening, note: str) -> str:
         """Write down a run that guards refused, with their verdicts; gives its id."""
-        return await self._database.write(journalling.refuse, opening, note, self._name, self._clock())
+        return await self._database.write(
+            journalling.refuse, opening, note, self._name, self._clock(), keep=self._keep
+        )
 
     async def intend(self, run: str, step: Step, learnt: Mapping[str, str] | None = None) -> None:
         """Write down that a step is about to be performed, with facts of its node that hold from then on.

@@ -2,6 +2,8 @@
 
 import json
 import os
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
 
@@ -180,3 +182,48 @@ def test_a_node_outside_the_hosts_networks_is_named_with_the_setting(site):
     told = site.run("--dry-run", site.fleet, "--state", site.folder / "state", status=1)
     assert "127.0.0.1 is in none of the networks" in " ".join(told.split())
     assert "`networks`" in told
+
+
+class Node(BaseHTTPRequestHandler):
+    """Shows a setting that differs from what the fleet's file says."""
+
+    def do_GET(self):
+        body = json.dumps({"meta": {"version": "0"}, "env": {"management": {}}, "hosting": []}).encode()
+        self.send_response(200 if self.path == "/setting/setting.json" else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def node():
+    with ThreadingHTTPServer(("127.0.0.1", 0), Node) as server:
+        thread = Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+def test_the_host_says_how_many_runs_the_history_keeps_unless_the_command_does(site, node):
+    (site.fleet / "fleet.yaml").write_text(FLEET.replace(":9", f":{node}"))
+
+    def kept(*arguments):
+        for number in range(4):
+            site.run("suspend", "--reason", f"{arguments}{number}")
+            site.run(site.fleet, "--yes", *arguments, status=3)
+        return len(json.loads(site.run("history", "--format", "json")))
+
+    site.file.write_text(f"state: {site.folder}/state\nhistory: {{keep: 15}}\n")
+    assert kept() == 3
+    assert kept("--keep", "5") == 1
+
+
+@pytest.mark.parametrize("keep", ["0", "-1", "100001", "many", "1.5"])
+def test_a_history_of_no_run_or_without_an_end_is_refused(site, keep):
+    assert "--keep" in site.run(site.fleet, "--keep", keep, status=1)
+    site.file.write_text(f"history: {{keep: {keep}}}\n")
+    assert "host.yaml:1:17" in site.run("validate", site.fleet, status=1)

@@ -11,7 +11,6 @@ from reconciler.core.observation import Observed
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import INTENT_FACTS, Plan
 from reconciler.errors import ClusterBusy, Fenced, StateError, UsageError
-from reconciler.store import journalling
 from reconciler.store.records import Ending, Letter, Opening
 from reconciler.store.sqlite import Store, run_id
 
@@ -168,31 +167,6 @@ async def test_a_refusal_is_kept_with_its_verdicts_and_not_repeated(store):
     ]
     assert lines[0].counts == {}
     assert await store.unsettled() == ()
-
-
-async def test_old_runs_are_forgotten_idle_ones_first(store, monkeypatch):
-    monkeypatch.setattr(journalling, "KEEP", 4)
-    monkeypatch.setattr(journalling, "KEEP_IDLE", 2)
-    plan = plan_of(a="1")
-    (step,) = plan.steps()
-
-    async def run(*, acts: bool) -> str:
-        name = await store.begin(Opening("command", plan))
-        if acts:
-            await store.intend(name, step)
-        await store.conclude(name, [Ending(Outcome(step, State.WAITING), letter=Letter(name, b"{}"))])
-        await store.finish(name, 5)
-        return name
-
-    acted = [await run(acts=True) for _ in range(2)]
-    idle = [await run(acts=False) for _ in range(5)]
-    kept = {line.id for line in await store.runs(100)}
-    assert set(acted) <= kept
-    assert len(kept & set(idle)) <= 3
-    acted += [await run(acts=True) for _ in range(5)]
-    kept = {line.id for line in await store.runs(100)}
-    assert kept == set(acted[-4:])
-    assert {letter.id for letter in await store.due(limit=100)} == kept
 
 
 async def test_facts_keep_their_since_until_they_change(store):

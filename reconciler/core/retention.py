@@ -1,0 +1,11 @@
+"""How much of the history a management host keeps."""
+
+from __future__ import annotations
+
+from typing import Final
+
+KEPT_RUNS: Final = 1_000
+"""Runs that the history keeps, unless somebody says otherwise."""
+
+MOST_KEPT_RUNS: Final = 100_000
+"""The most that somebody may say."""

@@ -1,0 +1,143 @@
+"""The history keeps as many runs as it is told, and whatever is still needed beside them."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from support_driver import NOON, REVISION, FakeDriver, Wish, World, cluster
+
+from reconciler.core.observation import Observed
+from reconciler.core.outcome import Outcome, State
+from reconciler.core.plan import Plan
+from reconciler.store import journalling
+from reconciler.store.records import Ending, Letter, Opening
+from reconciler.store.sqlite import Store
+
+WINDOW = timedelta(days=31)
+
+
+class Host:
+    """A store whose clock stands until it is moved, and runs of one step each."""
+
+    def __init__(self, folder, keep):
+        self.now, names = NOON, iter(range(10_000))
+        self.store = Store.open(
+            folder, clock=lambda: self.now, name=lambda: f"run-{next(names):04}", keep=keep
+        )
+        entry, world = cluster("edge", {"a": "1"}), World({"a": "old"})
+        seen = Observed({"a": world.answer("a")})
+        self.plan = Plan(REVISION, "0.1.0", (FakeDriver(world).plan(Wish(entry), seen),))
+        (self.step,) = self.plan.steps()
+
+    async def run(self, state=State.DONE, *, acts=True, letter=False, until=None, ends=True) -> str:
+        name = await self.store.begin(Opening("command", self.plan))
+        step = replace(self.step, id=self.step.id)
+        if acts:
+            await self.store.intend(name, step)
+        if ends:
+            words = Letter(name, b"{}") if letter else None
+            await self.store.conclude(name, [Ending(Outcome(step, state), letter=words, until=until)])
+            await self.store.finish(name, 0)
+        self.now += timedelta(seconds=1)
+        return name
+
+    async def kept(self) -> set[str]:
+        return {line.id for line in await self.store.runs(10_000)}
+
+
+@pytest.fixture
+def host(tmp_path, monkeypatch):
+    monkeypatch.setattr(journalling, "COUNTED", 0)
+    found = Host(tmp_path, keep=3)
+    yield found
+    found.store.close()
+
+
+async def test_the_newest_runs_are_kept_as_many_as_asked_for(host):
+    runs = [await host.run() for _ in range(9)]
+    assert await host.kept() == set(runs[-3:])
+
+
+async def test_runs_that_sent_nothing_go_first(host):
+    acted = [await host.run() for _ in range(2)]
+    idle = [await host.run(acts=False) for _ in range(5)]
+    assert await host.kept() == {*acted, idle[-1]}
+
+
+async def test_refusals_count_too(host):
+    for number in range(9):
+        await host.store.refuse(Opening("interval", host.plan), f"verdict {number}")
+    assert len(await host.kept()) <= 2
+
+
+async def test_what_a_smaller_number_leaves_out_is_forgotten_at_the_next_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(journalling, "COUNTED", 0)
+    with Host(tmp_path, keep=100).store:
+        pass
+    before = Host(tmp_path, keep=100)
+    for _ in range(20):
+        await before.run()
+    before.store.close()
+    after = Host(tmp_path, keep=2)
+    newest = [f"later-{number}" for number in range(1)]
+    after.store._name = iter(newest).__next__
+    await after.run()
+    assert await after.kept() == {"run-0019", "later-0"}
+    after.store.close()
+
+
+async def test_a_run_that_goes_on_stays(host):
+    open_one = await host.run(ends=False)
+    for _ in range(9):
+        await host.run()
+    assert open_one in await host.kept()
+    assert [record.line.id for record in await host.store.unsettled()] == [open_one]
+
+
+async def test_a_message_that_has_not_arrived_keeps_its_run(host):
+    waiting = await host.run(letter=True)
+    runs = [await host.run() for _ in range(5)]
+    assert await host.kept() == {waiting, *runs[-3:]}
+    await host.store.sent(waiting)
+    assert waiting in await host.kept()
+    runs.append(await host.run())
+    assert await host.kept() == set(runs[-3:])
+
+
+async def test_a_message_that_was_refused_for_good_keeps_nothing(host):
+    refused = await host.run(letter=True)
+    for _ in range(5):
+        await host.store.unsent(refused, "400", refused=True)
+    runs = [await host.run() for _ in range(4)]
+    assert await host.kept() == set(runs[-3:])
+
+
+async def test_a_step_that_nobody_has_settled_keeps_its_run(host):
+    lost = await host.run(State.UNKNOWN)
+    idle = [await host.run(State.WAITING, acts=False) for _ in range(6)]
+    assert lost in await host.kept()
+    assert [record.line.id for record in await host.store.unsettled()] == [lost]
+    settled = [await host.run() for _ in range(4)]
+    assert await host.kept() == set(settled[-3:])
+    assert idle[0] not in await host.kept()
+
+
+async def test_a_call_that_may_still_be_under_way_keeps_its_run(host):
+    lost = await host.run(State.UNKNOWN, until=NOON + timedelta(hours=1))
+    runs = [await host.run() for _ in range(5)]
+    assert await host.kept() == {lost, *runs[-3:]}
+    host.now += timedelta(hours=2)
+    runs.append(await host.run())
+    assert await host.kept() == set(runs[-3:])
+
+
+async def test_changes_that_budgets_count_are_not_forgotten_early(tmp_path, monkeypatch):
+    monkeypatch.setattr(journalling, "COUNTED", 5)
+    host = Host(tmp_path, keep=1)
+    for _ in range(9):
+        await host.run()
+    assert len((await host.store.recall()).past["edge"].changed) == 5
+    host.now += WINDOW + timedelta(minutes=1)
+    last = await host.run(acts=False)
+    assert await host.kept() == {last}
+    host.store.close()
