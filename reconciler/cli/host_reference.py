@@ -13,14 +13,14 @@ from reconciler.host.config import HostConfig
 _INTRODUCTION = """# Host configuration
 
 Made from the program; `reconcile explain host` prints it. One file says what this management host
-decides, and a tree of desired state must not: whoever can merge a commit could else choose where secrets
+decides and a tree of desired state must not: otherwise whoever can merge a commit could choose where secrets
 are read, which machines are reached and what is run.
 
 The first of these that exists is read, once, when a command starts: `--host-config FILE`, the file that
 `RECONCILE_HOST_CONFIG` names, `/etc/reconciler/host.yaml`, and `reconciler/host.yaml` in the user's
 configuration folder (`~/.config`). A file that is named must exist. Without a file every key has its
-default. Unknown keys are errors, at their line and column. A [JSON Schema](../schemas/host.schema.json)
-is among the others.
+default. Unknown keys are errors, at their line and column. Its [JSON Schema](../schemas/host.schema.json)
+is written by `reconcile schemas`, with the others.
 
 ```yaml
 state: /var/lib/reconciler
@@ -44,8 +44,8 @@ The file is refused
   `signers`.
 
 Options and environment variables of a command take precedence: `--state`, `--require-signed`,
-`--allowed-signers`, `--revoked-signers`. The host's signers count where the kind of signature is the one
-that the host names.
+`--allowed-signers`, `--revoked-signers`. The files under `signers` are used only where the kind of
+signature that is asked for (ssh or gpg) is the one that `signers` names.
 
 ## References to secrets
 

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from reconciler.core.endpoint import Endpoint
+from reconciler.core.endpoint import Endpoint, url_host
 from reconciler.core.guard import Case, Guard, Violation
 
 TWICE = "one-address-twice"
@@ -19,8 +19,6 @@ TWICE = "one-address-twice"
 
 ELSEWHERE = "another-fleet"
 """Code of a place to which another fleet of this host has written."""
-
-_CLUSTERS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +40,7 @@ class NamedPlace:
         """The place by every address, as `address:port/path`; two that share one are one place."""
         hosts = dict.fromkeys((self.endpoint.host, *self.addresses))
         port, path = self.endpoint.port, self.endpoint.path
-        return tuple(f"[{host}]:{port}{path}" if ":" in host else f"{host}:{port}{path}" for host in hosts)
+        return tuple(f"{url_host(host)}:{port}{path}" for host in hosts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,11 @@ _BEHIND_BRACKET = re.compile(r"\][^:]")
 _FORMS = "write host, host:port or [IPv6]:port"
 
 
+def url_host(host: str) -> str:
+    """A host name or an address as a URL has it: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
 class BadAddress(ValueError):
     """A text is none of the forms that can stand where it stands.
 
@@ -57,8 +62,7 @@ class Endpoint:
 
     def base(self, port: int) -> str:
         """The URL before the path; `port` counts where the address has none of its own."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port or port}"
+        return f"{self.scheme}://{url_host(self.host)}:{self.port or port}"
 
     def at(self, port: int) -> Endpoint:
         """The same with a port; `port` counts where the address has none of its own."""
@@ -70,8 +74,8 @@ class Endpoint:
         return self.host, self.port, self.path
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}{f':{self.port}' if self.port else ''}{self.path}"
+        port = f":{self.port}" if self.port else ""
+        return f"{self.scheme}://{url_host(self.host)}{port}{self.path}"
 
 
 def parse_endpoint(text: str) -> Endpoint:

@@ -111,16 +111,18 @@ def _read_exactly(body: bytes, limits: JsonLimits) -> Any:
             text, parse_int=read_whole_number, parse_float=read_any_number, parse_constant=_no_constant
         )
         json.dumps(value, ensure_ascii=False).encode()
+    except JsonError:
+        raise
     except BadNumber as error:
         raise JsonError(f"it has a number that cannot be used: {error}") from error
     except UnicodeEncodeError as error:
-        raise JsonError("it has text that is no Unicode: one half of a character") from error
+        raise JsonError("it has text that is not Unicode: one half of a character") from error
     except UnicodeDecodeError as error:
         raise JsonError("it is not text in UTF-8") from error
     except RecursionError:
         raise _too_deep(limits) from None
     except ValueError as error:
-        raise JsonError(f"it is not JSON ({error})") from error
+        raise JsonError("it is not JSON") from error  # the library's words help nobody at the node
     return value
 
 
@@ -129,4 +131,4 @@ def _too_deep(limits: JsonLimits) -> JsonError:
 
 
 def _no_constant(text: str) -> float:
-    raise ValueError(f"{text} is no number of JSON")
+    raise JsonError(f"it has {text}, which is not JSON")

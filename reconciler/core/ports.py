@@ -340,7 +340,15 @@ class UndoesPart(Protocol):
 
 
 @runtime_checkable
-class Stamps(Protocol):
+class LeavesOut(Protocol):
+    """What a driver also has whose nodes are changed one by one, so that some can be left out. Pure."""
+
+    def without(self, desired: Any, nodes: frozenset[str]) -> Any:
+        """The same desired state, in which these nodes stay as they are."""
+
+
+@runtime_checkable
+class Stamps(LeavesOut, Protocol):
     """What a driver also has whose nodes may tell which revision they run. All of it is pure."""
 
     def stamped(self, entry: ClusterEntry) -> bool:
@@ -349,9 +357,6 @@ class Stamps(Protocol):
     def stamps(self, desired: Any, observed: Observed[Any]) -> Mapping[str, str]:
         """Node -> the stamp that it shows, by its own answer; nodes that show none are left out."""
 
-    def without(self, desired: Any, nodes: frozenset[str]) -> Any:
-        """The same desired state, hands off these nodes."""
-
 
 @runtime_checkable
 class Remembers(Protocol):
@@ -359,14 +364,6 @@ class Remembers(Protocol):
 
     def learnt(self, desired: Any, observed: Observed[Any]) -> Mapping[str, Mapping[str, str]]:
         """Node -> key -> value to remember of what the nodes showed; an empty value forgets."""
-
-
-@runtime_checkable
-class LeavesOut(Protocol):
-    """What a driver also has whose nodes are changed one by one, so that some can be left out. Pure."""
-
-    def without(self, desired: Any, nodes: frozenset[str]) -> Any:
-        """The same desired state, hands off these nodes."""
 
 
 @runtime_checkable

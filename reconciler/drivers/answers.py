@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
+from reconciler.core.endpoint import url_host
 from reconciler.core.json_reader import JsonError, JsonLimits, read_json
 from reconciler.core.ports import Answer
 from reconciler.core.text import one_line
@@ -50,8 +51,7 @@ def bare_url(url: str) -> str:
         host, port = parts.hostname or "", parts.port
     except ValueError:
         return "another address"
-    place = f"[{host}]" if ":" in host else host
-    place = f"{place}:{port}" if port else place
+    place = f"{url_host(host)}:{port}" if port else url_host(host)
     return urlunsplit((parts.scheme, place, parts.path, "", "")) or "another address"
 
 

@@ -17,7 +17,6 @@ from reconciler.server.throttle import Throttle
 
 Log = FilteringBoundLogger
 Event: TypeAlias = MutableMapping[str, Any]
-FORMATS = ("console", "json")
 
 LONGEST = 8_000
 """Characters of one text in a line; what comes from a node or a repository may be longer."""

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from reconciler.core.endpoint import url_host
 from reconciler.core.retention import KEPT_RUNS
 from reconciler.errors import UsageError
 from reconciler.host.host import Host
@@ -25,7 +26,7 @@ class Address:
     port: int
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return f"{url_host(self.host)}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)

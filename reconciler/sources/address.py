@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from reconciler.core.endpoint import url_host
 from reconciler.errors import UsageError
 from reconciler.sources.text import line
 
@@ -86,8 +87,7 @@ def _split(text: str) -> tuple[SplitResult, str]:
             f"the URL '{shown(text)}' cannot be read: its host or port is wrong",
             remedy="Write it as https://HOST:PORT/PATH.",
         ) from None
-    host = parts.hostname or ""
-    host = f"[{host}]" if ":" in host else host
+    host = url_host(parts.hostname or "")
     return parts, host if port is None else f"{host}:{port}"
 
 

@@ -55,10 +55,10 @@ class At(Strict):
     """When a fault begins; one of these."""
 
     request: Annotated[Whole, Field(ge=1)] | None = Field(
-        default=None, description="With the so-manieth request to the node, reads included."
+        default=None, description="At this request to the node, counted from 1, reads included."
     )
     change: Annotated[Whole, Field(ge=1)] | None = Field(
-        default=None, description="With the so-manieth request to the node that changes something."
+        default=None, description="At this request to the node that changes something, counted from 1."
     )
     step: str | None = Field(
         default=None,
@@ -67,10 +67,10 @@ class At(Strict):
     )
     journal: Annotated[Whole, Field(ge=1)] | Literal["every"] | None = Field(
         default=None,
-        description="With the so-manieth write of the journal; for sigkill also `every`.",
+        description="At this write of the journal, counted from 1; for sigkill also `every`.",
     )
     run: Annotated[Whole, Field(ge=1)] | None = Field(
-        default=None, description="Before the so-manieth run of the reconciler."
+        default=None, description="Before this run of the reconciler, counted from 1."
     )
     after: Span | None = Field(default=None, description="So long after the beginning.", examples=["5s"])
 

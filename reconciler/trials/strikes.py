@@ -46,7 +46,7 @@ class Strikes:
         self.recorder.look()
 
     async def run(self, number: int) -> None:
-        """The so-manieth run of the reconciler is about to begin."""
+        """The run of this number is about to begin."""
         for blow in self._due("run", number):
             self._now(blow)
         await asyncio.sleep(0)
@@ -63,7 +63,7 @@ class Strikes:
                     self._now(blow)
 
     def written(self, number: int) -> None:
-        """The so-manieth write of the journal is about to be made."""
+        """The write of the journal of this number is about to be made."""
         for blow in self._due("journal", number):
             self._now(blow)
 

@@ -20,7 +20,6 @@ LONGEST: Final = 100
 
 _RANGE = re.compile(r"(\d+\.\d+\.\d+)\.(\d+)-(\d+)", re.ASCII)
 _WHOLE_RANGE = re.compile(r"(\d+\.\d+\.\d+)\.(\d+)-\1\.(\d+)", re.ASCII)
-_IPV4_BITS = 32
 _BYTE = 255
 
 

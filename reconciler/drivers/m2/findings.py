@@ -51,7 +51,9 @@ def _unidentified(desired: Desired, target: Target, answer: Unidentified) -> Fin
     used = ""
     if answer.vacant and target.recalled.get(WORD):
         used = f"; `first_delivery` was used already, for {target.recalled[WORD]}"
-        remedy += "; to use the word once more, remove it, run once without it, and write it again"
+        remedy += (
+            "; to allow one more delivery, remove `first_delivery`, run once without it, and write it again"
+        )
     elif answer.vacant:
         remedy += (
             "; where it is a new node that has no setting yet, give this host's role enableMetric on it, or "
@@ -76,7 +78,7 @@ def used_words(desired: Desired) -> Iterator[Finding]:
             "first-delivery-used",
             desired.entry.name,
             f"`first_delivery` was used for {_who(nodes)} and has no effect any more",
-            "remove it from the fleet file",
+            "remove the line from the fleet file",
         )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from ipaddress import IPv6Address
 from typing import Any
 
-from reconciler.core.endpoint import BadAddress, parse_endpoint
+from reconciler.core.endpoint import BadAddress, parse_endpoint, url_host
 from reconciler.core.plain import pointer
 from reconciler.core.ports import Document
 from reconciler.core.problem import Problem, Severity
@@ -34,7 +34,7 @@ def alone(document: Document) -> dict[str, Any]:
     hosts = dict.fromkeys(host for _, text in _members(document.value) if (host := _host(text)))
     if unusable or len(hosts) == 0:
         raise InputError([*unusable, *problems_of(document)])
-    nodes = [{"name": _name(host), "address": f"[{host}]" if ":" in host else host} for host in hosts]
+    nodes = [{"name": _name(host), "address": url_host(host)} for host in hosts]
     return {"name": NAME, "kind": "m2", "setting": document.name, "nodes": nodes}
 
 

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from ipaddress import ip_address
 from typing import Final, NamedTuple
 
+from reconciler.core.endpoint import url_host
 from reconciler.errors import UsageError
 
 BELOW_EPHEMERAL: Final = range(10_000, 32_000)
@@ -23,8 +24,7 @@ class Address(NamedTuple):
     port: int
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        return f"{url_host(self.host)}:{self.port}"
 
 
 def without_tls(node: str, scheme: str, address: Address) -> Address:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, Final
+from typing import Any
 
 from reconciler.core.endpoint import parse_endpoint
 from reconciler.core.ports import Desk
@@ -12,8 +12,6 @@ from reconciler.drivers.m2.machine import lookup
 from reconciler.drivers.m2.simulator import M2World
 from reconciler.drivers.simulation.addresses import Address, without_tls
 from reconciler.drivers.simulation.served import Reply, Request
-
-UPLOADS: Final = frozenset({"/setting/upload", "/setting/import"})
 
 
 class M2Served:

@@ -1,7 +1,7 @@
 """When InitCluster may be sent: one table over what is known, what the nodes answer and what the file says.
 
 A cluster is initialised once (Sora's documents, "InitCluster"); a second InitCluster beside a cluster that
-lives founds a second one, and clients find either. So what stood before counts as much as what the fleet
+lives creates a second one, and clients find either. So what stood before counts as much as what the fleet
 file names now, and a blank node proves nothing about the others.
 """
 

@@ -131,7 +131,7 @@ def _formed(entry: SoraCluster, picture: Picture) -> bool:
 
 
 def expired(until: str, picture: Picture) -> bool:
-    """Whether a word's last day is over on the day of the answers."""
+    """Whether an entry's last day is over on the day of the answers."""
     return bool(until) and picture.day is not None and picture.day > date.fromisoformat(until)
 
 
@@ -205,7 +205,7 @@ def _needs_collapsed(desired: SoraDesired, picture: Picture) -> Iterator[Finding
         "collapsed-needed",
         entry.name,
         f"{', '.join(members[:_SHOWN])}{more} were in the cluster {entry.name}, and no node sees it now"
-        f"{f' ({states})' if states else ''}; initialising would found a second cluster if it still lives",
+        f"{f' ({states})' if states else ''}; initialising would create a second cluster if it still lives",
         "start the nodes, or put them back into the fleet file; only if the cluster is gone for good, write "
         "`collapsed` with a reason and a date into the fleet file",
     )
@@ -237,8 +237,8 @@ def _expired(desired: SoraDesired, picture: Picture) -> Iterator[Finding]:  # no
     yield _error(
         "collapsed-expired",
         entry.name,
-        f"the word that {entry.name} has collapsed counted until {entry.collapsed.until}",
-        "if it still holds, write a new date into the fleet file",
+        f"the `collapsed` entry of {entry.name} expired on {entry.collapsed.until}",
+        "if the cluster is still gone for good, write a new `until` into the fleet file",
     )
 
 
@@ -246,8 +246,8 @@ def _used(desired: SoraDesired, picture: Picture) -> Iterator[Finding]:  # noqa:
     yield _error(
         "collapsed-used",
         desired.entry.name,
-        f"{desired.entry.name} was initialised anew already: every node lists the new cluster, or an earlier "
-        "run did it on this word; a word counts once",
+        f"{desired.entry.name} was initialised again already: every node lists the new cluster, or an "
+        "earlier run used this `collapsed` entry; an entry counts once",
         "start the stopped nodes or mend the network; if the cluster has collapsed again, write a new "
         "reason or date into the fleet file",
     )

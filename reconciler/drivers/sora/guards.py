@@ -196,7 +196,7 @@ def purging_alive(case: Case) -> Iterator[Violation]:
 
 
 def initialising_again(case: Case) -> Iterator[Violation]:
-    """InitCluster only once, and only on positive answers or an explicit word that still counts."""
+    """InitCluster only once, and only on positive answers or on an explicit entry that still counts."""
     inits = [step for step in case.plan.steps if step.action == "init"]
     for step in inits:
         why = "another step does it too" if len(inits) > 1 else _against_init(case, step)
@@ -260,7 +260,7 @@ def _seen(case: Case) -> tuple[SoraCluster, Picture]:
 
 
 def _proven(case: Case, picture: Picture, name: str) -> bool:
-    """Whether the answers, or a person's word that still counts, say that a member is stopped."""
+    """Whether the answers, or an entry by a person that still counts, say that a member is stopped."""
     desired: SoraDesired = case.desired
     places = places_of(desired.entry, case.observed, desired.history).get(name, Places())
     word = desired.word(name)

@@ -68,7 +68,7 @@ def _founded_on(step: Step, picture: Picture, answers: Answers) -> Verdict:
     """Whether the entry of the fleet file still allows to initialise; all regular nodes have answered."""
     word = step.arguments["word"]
     if expired(word["until"], picture):
-        return Verdict(Standing.CHANGED, f"the word counted until {word['until']}")
+        return Verdict(Standing.CHANGED, f"the `{word['name']}` entry expired on {word['until']}")
     outcome = decide(
         answers,
         Knowledge(step.arguments["knowledge"]),
@@ -110,7 +110,7 @@ def _purge(step: Step, picture: Picture, membership: Membership, before: Members
     known, regular = step.arguments["known"], step.arguments["regular"]
     proof, word = stopped(picture, target, known, regular=regular), step.arguments["word"]
     if word and expired(word["until"], picture):
-        return Verdict(Standing.CHANGED, f"the word that {target} is stopped counted until {word['until']}")
+        return Verdict(Standing.CHANGED, f"the `stopped` entry for {target} expired on {word['until']}")
     if not proof.enough(word=bool(word)):
         return Verdict(Standing.CHANGED, f"{target} is not known to be stopped: {proof.words}")
     if not enough(picture, membership):

@@ -160,7 +160,7 @@ def _disagreement(entry: SoraCluster, picture: Picture) -> Iterator[Finding]:
 
 def _words_left(entry: SoraCluster) -> Iterator[Finding]:
     if entry.collapsed is not None:
-        words = f"{entry.name} holds its majority; the word that it has collapsed is not needed"
+        words = f"{entry.name} holds its majority; its `collapsed` entry is not needed"
         yield Finding(
             Severity.NOTE, "collapsed-unneeded", entry.name, words, "remove `collapsed` from the fleet file"
         )

@@ -157,7 +157,7 @@ class SoraPlay:
             return f"{step.id} initialises a second time"
         known = any(node.log is not None for node in before)
         if step.action == "init" and known and self.desired.entry.collapsed is None:
-            return f"{step.id} founds a second cluster: one existed, and nobody said that it has collapsed"
+            return f"{step.id} creates a second cluster: one existed, and no `collapsed` entry ends it"
         return ""
 
     def effective(self, world: State, step: Step) -> bool:

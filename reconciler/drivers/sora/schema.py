@@ -138,14 +138,14 @@ class SoraNode(NodeEntry):
 
 
 class Collapsed(Strict):
-    """The explicit word that the cluster has collapsed and may be initialised again."""
+    """A person's statement that the cluster has collapsed and may be initialised again."""
 
     reason: str = Field(min_length=1, max_length=1000, description="Why, for whoever reads it later.")
-    until: Day = Field(description="The last day (UTC) on which this word counts.", examples=["2026-12-01"])
+    until: Day = Field(description="The last day (UTC) on which this entry counts.", examples=["2026-12-01"])
 
 
 class Stopped(Strict):
-    """The explicit word of a person that a node is stopped, where the program cannot find out."""
+    """A person's statement that a node is stopped, where the program cannot find out."""
 
     node: SoraName = Field(
         description="`node_name` of a node that the fleet file no longer names.",
@@ -154,7 +154,7 @@ class Stopped(Strict):
     reason: str = Field(
         min_length=1, max_length=1000, description="How that is known, for whoever reads it later."
     )
-    until: Day = Field(description="The last day (UTC) on which this word counts.", examples=["2026-12-01"])
+    until: Day = Field(description="The last day (UTC) on which this entry counts.", examples=["2026-12-01"])
 
 
 class SoraCluster(ClusterEntry):
@@ -181,18 +181,18 @@ class SoraCluster(ClusterEntry):
     )
     initialise: Flag = Field(
         default=False,
-        description="The explicit word that this cluster never existed, without which it is not initialised. "
-        "It may stay: without effect on a live cluster, and not enough once a node was known in it.",
+        description="States that this cluster never existed; without it the cluster is not initialised. "
+        "It may stay: it does nothing to a live cluster, and is not enough once a node was known in it.",
     )
     collapsed: Collapsed | None = Field(
         default=None,
-        description="The explicit word that the cluster has collapsed and may be initialised again, once.",
+        description="States that the cluster has collapsed and may be initialised again, once.",
     )
     stopped: tuple[Stopped, ...] = Field(
         default=(),
         max_length=100,
-        description="Nodes that are stopped for good, by a person's word, each for one purge. Needed only "
-        "where no API address of the node is known or what answers there is in no cluster.",
+        description="Nodes that a person states to be stopped for good, each for one purge. Needed only "
+        "where no API address of the node is known, or what answers there is in no cluster.",
     )
 
     @property
@@ -216,7 +216,7 @@ class SoraDesired:
 
     Args:
         recalled: node name -> what the store remembers: the `mode` that a run set last, the day on
-            which one `initialised` the cluster, and the word (`collapsed`) on which it did so anew.
+            which one `initialised` the cluster, and the `collapsed` entry by which it did so anew.
         history: who was in the cluster before.
         source: where the fleet file was read, by which facts of its nodes are kept apart.
     """
@@ -234,7 +234,7 @@ class SoraDesired:
         return node in self.history.nodes and self.history.nodes[node].regular
 
     def word(self, node: str) -> Stopped | None:
-        """The person's word that a node is stopped, unless it was used; its last day is not looked at."""
+        """The entry that states that a node is stopped, unless it was used; its last day is not looked at."""
         words = [one for one in self.entry.stopped if one.node == node]
         spent = self.recalled.get(node, {}).get("stopped", "")
         return next((one for one in words if f"{one.until}: {one.reason}" != spent), None)

@@ -207,7 +207,7 @@ def _unproven(desired: SoraDesired, target: str, name: str, proof: Verdict, pict
     said = ""
     if any(one.node == name for one in desired.entry.stopped):
         used = desired.word(name) is None
-        said = "; the fleet file's word that it is stopped " + (
+        said = "; the `stopped` entry for it " + (
             "was used already"
             if used
             else "has expired"

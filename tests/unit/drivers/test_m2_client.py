@@ -179,7 +179,7 @@ async def test_a_node_behind_a_stranger_at_its_first_address_is_found_at_the_nex
         (web.Response(body=b'{"meta": {"version": NaN}}'), "not JSON"),
         (web.Response(body=b'{"a":' * 600 + b"1" + b"}" * 600), "deeper"),
         (web.Response(body=b'{"a":' * 100_000), "deeper"),
-        (web.Response(body=b'{"a": "\\ud800"}'), "no Unicode"),
+        (web.Response(body=b'{"a": "\\ud800"}'), "not Unicode"),
         ("half", "in the middle of its answer"),
         ("close", "without an answer, as a node may do to an address that its allowList does not name"),
         ("silence", "no answer within"),
