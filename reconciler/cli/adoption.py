@@ -28,7 +28,9 @@ _FEW_NEW = 40
 
 Clusters = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME=ADDRESS,…", help="A new M2 cluster and all its nodes; may stand repeatedly."),
+    typer.Option(
+        metavar="NAME=ADDRESS,…", help="A new M2 cluster and all its nodes; may be given more than once."
+    ),
 ]
 
 
@@ -187,7 +189,7 @@ def _agreed(terminal: Terminal, files: int) -> bool:
 
     if not terminal.answers:
         raise UsageError(
-            "there is nobody to ask whether to write this: standard input is no terminal",
+            "cannot ask whether to write this: standard input is not a terminal",
             remedy="add --yes to write without asking, or --dry-run to look only",
         )
     return terminal.confirm(f"Write {plural(files, 'file')}?")

@@ -87,7 +87,7 @@ def nothing_to_apply(order: Order, terminal: Terminal, seen: Survey, store: Stor
 def _agreed(plan: Plan, terminal: Terminal) -> bool:
     if not terminal.answers:
         raise UsageError(
-            "there is nobody to ask whether to apply this: standard input is no terminal",
+            "cannot ask whether to apply this: standard input is not a terminal",
             remedy="add --yes to apply without asking, or --dry-run to plan only",
         )
     return terminal.confirm(f"Apply {words.pending(plan)}?")

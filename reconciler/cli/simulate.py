@@ -44,20 +44,22 @@ def simulate(
     fresh: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NODE", help="With --converged: a node that knows nothing yet; may stand repeatedly."
+            metavar="NODE",
+            help="With --converged: a node that knows nothing yet; may be given more than once.",
         ),
     ] = None,
     fault: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME=KIND[:ARGUMENT][@ON][*COUNT]", help="A fault to begin with; may stand repeatedly."
+            metavar="NAME=KIND[:ARGUMENT][@ON][*COUNT]",
+            help="A fault to begin with; may be given more than once.",
         ),
     ] = None,
     choice: Annotated[
         list[str] | None,
         typer.Option(
             metavar="KIND.OPTION=VALUE",
-            help="How nodes behave where their documents are silent; may stand repeatedly.",
+            help="How nodes behave where their documents are silent; may be given more than once.",
         ),
     ] = None,
     faults: Annotated[

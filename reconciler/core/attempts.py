@@ -51,6 +51,8 @@ def key(action: str, source: str) -> str:
         action: the step's.
         source: where the desired state was read: two fleets of one host may name a cluster alike.
     """
+    # The content is in the value (`aim`), not in the key: other content takes the place of the old count, so
+    # that a node has one fact for each action, however many revisions it is sent.
     return f"{FACT}{action}/{fingerprint(source)[:_SHORT]}"
 
 
@@ -110,13 +112,17 @@ class Attempt:
 
 def load(text: str, aim: str) -> Attempt:
     """The attempt that a fact tells of; a new one where there is none, or where it was for other content."""
+    found = _read(text)
+    return found if found is not None and found.aim == aim else Attempt(aim)
+
+
+def _read(text: str) -> Attempt | None:
+    """The attempt of a fact; None where there is none, or another version of this program wrote it."""
     try:
-        value = json.loads(text) if text else {}
-        if value.get("aim") != aim:
-            return Attempt(aim)
+        value = json.loads(text)
         return Attempt(**{**value, "last": moment(value["last"]) if value["last"] else None})
-    except (ValueError, TypeError, KeyError, AttributeError):  # another version of this program wrote it
-        return Attempt(aim)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
 
 
 def prints(changes: Iterable[Change], *, but: str = "") -> dict[str, str]:
@@ -170,9 +176,8 @@ def begun(attempt: Attempt, now: datetime, rollout: str) -> Attempt:
 
 def ended(text: str, outcome: Outcome) -> str:
     """The fact after a try that failed; empty where nothing was sent, so that no try is counted."""
-    try:
-        attempt = Attempt(**{**(value := json.loads(text)), "last": moment(value["last"])})
-    except (ValueError, TypeError, KeyError, AttributeError):
+    attempt = _read(text)
+    if attempt is None:
         return text
     if not outcome.sent:
         fewer = replace(attempt, count=attempt.count - 1)

@@ -30,6 +30,15 @@ def url_host(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
+def is_ip_address(text: str) -> bool:
+    """Whether a text is an IPv4 or IPv6 address, and not a name."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 class BadAddress(ValueError):
     """A text is none of the forms that can stand where it stands.
 

@@ -252,7 +252,7 @@ class Driver(Protocol[D, S]):
         """
 
     def narrow(self, desired: D, node: str) -> D:
-        """The same desired state, hands off every node but this one.
+        """The same desired state, in which every node but this one stays as it is.
 
         Raises:
             UsageError: the product decides for whole clusters only.

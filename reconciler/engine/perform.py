@@ -70,13 +70,17 @@ async def perform(step: Step, bench: Bench) -> Ending:
         return Ending(Outcome(step, State.SKIPPED, f"nothing was sent: {lacking}"))
     now = asyncio.get_running_loop().time
     began, intended = now(), bench.clock()
+    # The intent, with the try that it counts, is on disk before the call: a run that is killed in between has
+    # counted one try too many, but no call is ever unknown to the journal.
     await bench.intend(step)
     done, error = await _act(step, bench)
     seconds = 0.0 if _is_over(error) else step.settle
     asked = now()
+    # Whether the step is done is read from the nodes; the answer to the call only says how long to wait.
     verdict = await until_done(step, bench.driver, bench.wire, seconds=seconds, stop=bench.stop)
     interrupted = bench.stop.is_set() and now() - asked < seconds
     lasts = _lasts(step, error, asked - began, interrupted=interrupted)
+    # Counted from before the intent: a later run knows that moment from the journal, and no other one.
     until = intended + timedelta(seconds=lasts) if lasts > now() - began else None
     state = _state(verdict, is_open=until is not None)
     known = _clear_texts(payload)

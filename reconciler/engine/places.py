@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from reconciler.core.contradictions import NamedPlace, places_of_others, places_shared, released
+from reconciler.core.endpoint import is_ip_address
 from reconciler.core.guard import Violation
 from reconciler.core.ports import Desk, Driver, Locates, Resolves, Wire
 from reconciler.store.records import Memory
@@ -82,7 +82,7 @@ async def located(
 
 async def _resolved(hosts: Iterable[str], wire: Wire) -> dict[str, tuple[str, ...]]:
     """The addresses of the names among some hosts, all asked once."""
-    names = sorted(host for host in hosts if not _is_address(host))
+    names = sorted(host for host in hosts if not is_ip_address(host))
     if not names or not isinstance(wire, Resolves):
         return {}
     gate = asyncio.Semaphore(AT_ONCE)
@@ -92,11 +92,3 @@ async def _resolved(hosts: Iterable[str], wire: Wire) -> dict[str, tuple[str, ..
             return await wire.resolve(name)
 
     return dict(zip(names, await asyncio.gather(*(resolve(name) for name in names)), strict=True))
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -43,7 +43,7 @@ class Withheld:
     """What a plan may send now, and what is remembered of the tries.
 
     Args:
-        desired: hands off the nodes that nothing is sent to.
+        desired: in which the nodes that nothing is sent to stay as they are.
         plan: without their steps, with a finding for each.
         attempts: step -> the fact to write with its intent.
         noted: node -> facts that this reading established, to be written where the pass may write.

@@ -156,7 +156,7 @@ class ClusterLoop:
         return pace
 
     async def _performed(self, job: Job) -> Turn:
-        """The pass; an error that nobody foresaw is this cluster's failed pass, and told once."""
+        """The pass; an unexpected error is this cluster's failed pass, and logged once."""
         try:
             turn: Turn = await contained(self._perform(job))
         except ClusterBusy as error:

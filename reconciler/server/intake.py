@@ -190,7 +190,7 @@ class Intake:
         self._around.metrics.looks.labels(state.value).inc()
 
     def _unexpected(self, error: Exception, rejected: str) -> None:
-        """An error that nobody foresaw is an invalid revision; its trace is told once."""
+        """An unexpected error is an invalid revision; its trace is logged once."""
         around, words = self._around, f"an unexpected error: {name_error(error)}"
         around.metrics.unexpected.labels("source").inc()
         if around.board.source.words.partition(";")[0] != words:

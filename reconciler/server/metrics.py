@@ -35,7 +35,7 @@ class Metrics:
             "http_connections_dropped", "Connections ended before their time.", "reason"
         )
         self.unexpected = self._counter(
-            "unexpected_errors", "Errors that nobody foresaw, by the loop they came from.", "loop"
+            "unexpected_errors", "Unexpected errors, by the loop they came from.", "loop"
         )
         self.seconds = Histogram(
             "reconciler_pass_duration_seconds",

@@ -1,4 +1,4 @@
-"""What is said of an error that nobody foresaw: enough to find it, and nothing that could quote a secret."""
+"""What is said of an unexpected error: enough to find it, and nothing that could quote a secret."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class Reply:
 UNWANTED = Reply(
     HTTPStatus.SERVICE_UNAVAILABLE,
     "no-secret",
-    f"no webhook secret is set here, so nobody is believed; set {WEBHOOK_SECRET} or "
+    f"no webhook secret is set here, so no call is accepted; set {WEBHOOK_SECRET} or "
     f"{file_variable(WEBHOOK_SECRET)} and start again",
 )
 TOO_LARGE = Reply(

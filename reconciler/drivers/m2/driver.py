@@ -81,7 +81,7 @@ class M2Driver:
         return desire.examine(desk)
 
     def narrow(self, desired: Desired, node: str) -> Desired:
-        """The same, hands off every node but this one."""
+        """The same, in which every node but this one stays as it is."""
         return replace(desired, targets=tuple(one for one in desired.targets if one.node == node))
 
     async def observe(self, desired: Desired, wire: Wire) -> Observed[Loaded]:
@@ -205,7 +205,7 @@ class M2Driver:
         return {node: version for node, version in shown.items() if version and node in wanted}
 
     def without(self, desired: Desired, nodes: frozenset[str]) -> Desired:
-        """The same, hands off these nodes."""
+        """The same, in which these nodes stay as they are."""
         return replace(desired, targets=tuple(one for one in desired.targets if one.node not in nodes))
 
     async def health(

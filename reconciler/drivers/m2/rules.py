@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from ipaddress import ip_address
 from typing import Any, Final
 
-from reconciler.core.endpoint import BadAddress, parse_endpoint
+from reconciler.core.endpoint import BadAddress, is_ip_address, parse_endpoint
 from reconciler.core.problem import Severity
 from reconciler.drivers.m2.access import FACTORY_ROLES
 from reconciler.drivers.m2.address import span
@@ -140,7 +139,7 @@ def _member(path: Path, text: str) -> Iterator[Fault]:
         return
     if "://" in text:
         yield Fault(path, "bad-member", f'"{text}" is a URL', f"write {host}")
-    elif not _is_address(host):
+    elif not is_ip_address(host):
         said = f'"{text}" is a name, and M2\'s pages show addresses only'
         yield Fault(path, "named-member", said, severity=Severity.WARNING)
 
@@ -157,11 +156,3 @@ def _stats(document: Any) -> Iterator[Fault]:
     else:
         if place.port is None or "://" in listen:
             yield Fault(path, "bad-address", f'"{listen}" has no port', "write address:port")
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
