@@ -110,6 +110,7 @@ class Case:
         stalled: nodes that nothing is sent to any more, each with the reason.
         progress: the rollout that this plan goes on with; none where it begins one, or has none.
         waits: whether a call may be under way, or a next try is not due yet.
+        kept_back: nodes that differ and that nothing is sent to now, each with how it differs.
     """
 
     plan: ClusterPlan
@@ -133,6 +134,7 @@ class Case:
     stalled: Mapping[str, str] = field(default_factory=dict)
     progress: Progress | None = None
     waits: bool = False
+    kept_back: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_idle(self) -> bool:

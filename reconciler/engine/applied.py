@@ -90,13 +90,14 @@ def _moved(survey: Survey, case: Case, outcomes: list[Outcome]) -> bool:
     """Whether the cluster has come to the plan's revision, be it in part."""
     if outcomes:
         return any(outcome.state in SUCCESSES for outcome in outcomes)
-    return not survey.node and case.past.descent not in BACK
+    return not case.kept_back and not survey.node and case.past.descent not in BACK
 
 
 def _of_cluster(survey: Survey, case: Case, outcomes: list[Outcome]) -> Facts:
     facts: dict[str, Mapping[str, str]] = {}
     failed = {outcome.step.node for outcome in outcomes if outcome.state not in SUCCESSES}
-    untouched = bool(outcomes) and not any(outcome.state in SUCCESSES for outcome in outcomes)
+    pending = bool(case.kept_back) and case.waits
+    untouched = (bool(outcomes) or pending) and not any(outcome.state in SUCCESSES for outcome in outcomes)
     if not survey.node and not untouched:
         names = sorted(node.name for node in case.entry.members())
         facts[""] = {
@@ -112,7 +113,7 @@ def _of_cluster(survey: Survey, case: Case, outcomes: list[Outcome]) -> Facts:
     touched = {step.node for step in case.plan.steps}
     doubtful = {finding.target for finding in case.plan.findings if finding.severity is not Severity.NOTE}
     for name in sorted(node.name for node in case.entry.members()):
-        if survey.node not in {"", name} or name in failed:
+        if survey.node not in {"", name} or name in failed or name in case.kept_back:
             continue
         answered = isinstance(case.observed.nodes.get(name), Present)
         if name in touched or (answered and not doubtful & {name, f"{case.plan.cluster}/{name}"}):

@@ -156,13 +156,15 @@ def _cluster(seen: Survey, case: Case, applied: Mapping[str, Applied], orders: O
 def _node(case: Case, node: str, applied: Applied | None) -> NodeStatus:
     steps = [step for step in case.plan.steps if step.node == node or node in step.arguments.get("names", ())]
     said = [one for one in case.plan.findings if one.target in {node, f"{case.plan.cluster}/{node}"}]
-    state, reason = _state(case.observed.nodes.get(node), steps, said)
+    state, reason = _state(case.observed.nodes.get(node), steps, said, case.kept_back.get(node, ""))
     return NodeStatus(
         node, state, reason, applied.revision if applied else "", applied.since if applied else None
     )
 
 
-def _state(answer: Observation[Any] | None, steps: list[Step], said: list[Finding]) -> tuple[NodeState, str]:
+def _state(
+    answer: Observation[Any] | None, steps: list[Step], said: list[Finding], kept_back: str = ""
+) -> tuple[NodeState, str]:
     match answer:
         case None:
             return NodeState.UNREACHABLE, "it was not asked"
@@ -175,17 +177,19 @@ def _state(answer: Observation[Any] | None, steps: list[Step], said: list[Findin
         case Stale(reason=reason):
             return NodeState.STALE, reason
         case Present() | Absent():
-            return _answered(steps, said)
+            return _answered(steps, said, kept_back)
 
 
-def _answered(steps: list[Step], said: list[Finding]) -> tuple[NodeState, str]:
+def _answered(steps: list[Step], said: list[Finding], differs: str) -> tuple[NodeState, str]:
     if steps:
         person = all(step.waits_for_person for step in steps)
         return NodeState.PERSON if person else NodeState.DIFFERS, steps[0].reason
-    kept_back = {STALLED: NodeState.STALLED, LATER: NodeState.WAITS, IN_FLIGHT: NodeState.WAITS}
+    own = {STALLED: NodeState.STALLED, LATER: NodeState.WAITS, IN_FLIGHT: NodeState.WAITS}
     for finding in said:
-        if finding.code in kept_back:
-            return kept_back[finding.code], finding.message
+        if finding.code in own:
+            return own[finding.code], finding.message
+    if differs:
+        return NodeState.DIFFERS, f"{differs}; nothing is sent to it while another node is waited for"
     restart = [finding for finding in said if finding.code == RESTART]
     doubts = [finding for finding in said if finding.severity is not Severity.NOTE]
     if doubts:

@@ -220,6 +220,7 @@ async def _case(
         attempts=kept.attempts,
         noted=kept.noted,
         stalled=kept.stalled,
+        kept_back=kept.kept_back,
         progress=progress,
         waits=any(finding.code in WAITING for finding in kept.plan.findings),
         revision=fleet.revision,

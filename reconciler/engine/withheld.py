@@ -49,6 +49,7 @@ class Withheld:
         noted: node -> facts that this reading established, to be written where the pass may write.
         stalled: nodes that nothing is sent to any more, each with the reason.
         content: fingerprint of all that the cluster is to get, without the stamp of the revision.
+        kept_back: nodes that differ and that nothing is sent to now, each with how it differs.
     """
 
     desired: Any
@@ -57,6 +58,7 @@ class Withheld:
     noted: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     stalled: Mapping[str, str] = field(default_factory=dict)
     content: str = ""
+    kept_back: Mapping[str, str] = field(default_factory=dict)
 
 
 def content_of(driver: object, desired: Any) -> str:
@@ -110,7 +112,11 @@ def withheld(
         kept = replace(plan, steps=tuple(_unblocked(plan.steps, sorting.blocked)))
     known = {finding.target for finding in found}
     others = tuple(one for one in kept.findings if one.target not in known)
-    return replace(given, desired=desired, plan=replace(kept, findings=(*others, *found)))
+    sent = {step.node for step in kept.steps}
+    kept_back = {step.node: step.reason for step in reversed(plan.steps) if step.node not in sent}
+    return replace(
+        given, desired=desired, plan=replace(kept, findings=(*others, *found)), kept_back=kept_back
+    )
 
 
 @dataclass(slots=True)

@@ -11,8 +11,10 @@ from test_engine_attempts import Bench as Clocked
 from reconciler.core.plan import Revision
 from reconciler.core.rollout import Gates, MetricGate, Rollout
 from reconciler.engine.apply import Occasion, apply
+from reconciler.engine.status import status
 from reconciler.engine.survey import survey
 from reconciler.store import orders
+from reconciler.store.orders import Orders
 
 README = Revision("/repo", "decade" + "0" * 34, "decade0", "Mend the README")
 OLD, NEW = dict.fromkeys("abcd", "old"), dict.fromkeys("abcd", "new")
@@ -205,6 +207,22 @@ async def test_a_lost_answer_holds_its_wave_up_and_rejects_nothing(bench):
     assert (await bench.run(wanted)).outcomes == (), "nothing else of the rollout goes on meanwhile"
     bench.now = bench.now.replace(minute=6)
     assert (await bench.run(wanted)).succeeded
+
+
+async def test_nodes_that_a_call_under_way_holds_up_differ_and_run_no_revision(bench):
+    await bench.run(edge(OLD))
+    before = await bench.store.applied()
+    wanted = edge(in_flight=300.0)
+    bench.world.fault("a", "nothing")
+    await bench.run(wanted, README)
+    await bench.run(wanted, README)
+    seen = await bench.survey(wanted, README)
+    (shown,) = status(seen, {}, Orders(), None).clusters
+    assert [node.state.value for node in shown.nodes] == ["waits for a retry", *["differs"] * 3]
+    assert shown.nodes[1].reason == "b holds old; nothing is sent to it while another node is waited for"
+    assert await bench.store.applied() == before
+    (past,) = (await bench.store.recall()).past.values()
+    assert past.applied == REVISION
 
 
 async def test_a_node_of_the_wave_that_stalls_rejects_the_revision(bench):
