@@ -20,6 +20,8 @@ TWICE = "one-address-twice"
 ELSEWHERE = "another-fleet"
 """Code of a place to which another fleet of this host has written."""
 
+_ARCHIVE = re.compile(r"\.(tar|tgz|tar\.\w+|t\w?z2?|tzst|zip)(//.*)?$", re.IGNORECASE)
+
 
 @dataclass(frozen=True, slots=True)
 class NamedPlace:
@@ -105,12 +107,25 @@ def places_of_others(
                     f"{place.node} at {key} belongs to two fleets: {claim.fleet} has written to it as "
                     f"{claim.node} of {claim.cluster}, and {fleet} names it as {place.node} of "
                     f"{place.cluster}",
-                    "take it out of one of the two; to hand it over to this one, remove it from "
-                    f"{claim.fleet} and run that once, or set an override for another-fleet here",
+                    _remedy(claim.fleet, place.cluster),
                     hold=True,
                 )
             )
     return found
+
+
+def _remedy(other: str, cluster: str) -> str:
+    """How to hand a node over. An archive cannot give a node up, because nobody changes it any more."""
+    override = f"set an override for another-fleet on {cluster} here"
+    if _ARCHIVE.search(other):
+        return (
+            "deploy each archive under the same path or URL, such as a link current.tgz, because a source by "
+            f"another name is another fleet; to change to a new name once, {override}"
+        )
+    return (
+        "take it out of one of the two; to hand it over to this one, remove it from "
+        f"{other} and run that once, or {override}"
+    )
 
 
 def released(

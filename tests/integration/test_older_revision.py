@@ -116,21 +116,42 @@ def test_where_nodes_carry_stamps_a_copy_of_a_remote_has_its_history(site):
     assert git(copy.parent, "rev-list", "--count", "refs/sources/all/heads/main") == "3"
 
 
-def test_a_tarball_that_was_applied_before_another_is_older(site):
-    def packed(name, *hostings):
-        made = site.folder / name
-        (site.folder / "s.json").write_text(setting(*hostings))
-        (site.folder / "fleet.yaml").write_text(site.fleet)
-        with tarfile.open(made, "w") as archive:
-            for file in ("fleet.yaml", "s.json"):
-                archive.add(site.folder / file, file)
-        return made
+def packed(site, name, *hostings, more=""):
+    made = site.folder / name
+    (site.folder / "s.json").write_text(setting(*hostings))
+    (site.folder / "fleet.yaml").write_text(site.fleet + more)
+    with tarfile.open(made, "w") as archive:
+        for file in ("fleet.yaml", "s.json"):
+            archive.add(site.folder / file, file)
+    return made
 
-    one, two = packed("one.tar", "a.example"), packed("two.tar", "b.example")
-    site.run(one, "--yes")
-    site.run(two, "--yes")
-    assert "[older-revision]" in site.run(one, "--yes", status=3)
-    site.run(packed("three.tar", "c.example"), "--yes")
+
+def test_a_tarball_that_was_applied_before_another_is_older(site):
+    one, two = packed(site, "one.tar", "a.example"), packed(site, "two.tar", "b.example")
+    deployed, link = site.folder / "current.tar", site.folder / "link"
+    for release in (one, two):
+        link.symlink_to(release)
+        link.replace(deployed)
+        site.run(deployed, "--yes")
+    link.symlink_to(one)
+    link.replace(deployed)
+    assert "[older-revision]" in site.run(deployed, "--yes", status=3)
+    deployed.unlink()
+    packed(site, "current.tar", "c.example")
+    site.run(deployed, "--yes")
+
+
+def test_a_tarball_by_another_name_is_another_fleet_until_an_override_hands_the_nodes_over(site):
+    site.run(packed(site, "release-1.tar", "a.example"), "--yes")
+    told = " ".join(site.run(packed(site, "release-2.tar", "b.example"), "--yes", status=3).split())
+    assert "[another-fleet]" in told
+    assert "deploy each archive under the same path or URL" in told
+    aside = "{guard: another-fleet, target: edge, until: 2999-01-01, reason: one path from now on}"
+    moved = packed(site, "current.tar", "b.example", more=f"overrides: [{aside}]\n")
+    assert "Done: 2 changes" in site.run(moved, "--yes")
+    moved = packed(site, "current.tar", "c.example")
+    assert "Done: 2 changes" in site.run(moved, "--yes"), "handed over for good"
+    assert "[another-fleet]" in site.run(site.folder / "release-1.tar", "--yes", status=3)
 
 
 def test_a_folder_without_git_has_no_order(site):
