@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -48,15 +49,25 @@ def read_host(context: typer.Context, given: Path | None, source: str = "") -> H
     config, real = read_config(file)
     signers = config.signers
     judges = [place for place in (signers.allowed, signers.revoked) if place] if signers else []
-    for place in (file, real, *judges, *(judge.resolve() for judge in judges)):
+    named = [("the host configuration", file), ("the host configuration", real)]
+    for what, place in (*named, *(("the file of signers", judge) for judge in judges)):
         for tree in source_folders(source):
-            if place.is_relative_to(tree):
-                what = "the file of signers" if place not in (file, real) else "the host configuration"
+            if any(step.is_relative_to(tree) for step in _places_that_decide(place)):
                 raise UsageError(
                     f"{what} {place} lies in the source {tree}, where a commit could change it",
                     remedy=f"move it out of the source, for example into {SYSTEM.parent}",
                 )
     return Host(config, environment, file)
+
+
+def _places_that_decide(file: Path) -> Iterator[Path]:
+    """Where a file lies and where each link on the way to it does: who may change one chooses the content."""
+    for step in (*reversed(file.parents), file):
+        # ".." is left behind by a link's target, not by its name: /source/../file lies outside the source
+        place = step.parent.resolve() / step.name
+        if step == file or place.is_symlink():
+            yield place
+    yield file.resolve()
 
 
 def source_folders(source: str) -> tuple[Path, ...]:

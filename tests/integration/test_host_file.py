@@ -157,6 +157,15 @@ def test_a_file_elsewhere_in_the_work_tree_or_behind_a_link_is_in_the_source_too
     assert "lies in the source" in site.run("validate", "--host-config", "real.yaml", status=1)
 
 
+def test_a_file_beside_the_source_is_read_by_a_path_that_goes_through_the_source(site, monkeypatch):
+    (site.folder / "host.yaml").write_text("{}\n")
+    monkeypatch.chdir(site.fleet)
+    assert site.run("validate", "--host-config", "../host.yaml")
+    (site.fleet / "out").symlink_to(site.folder)
+    told = site.run("validate", "--host-config", "out/host.yaml", status=1)
+    assert "lies in the source" in told  # a commit could lead the link elsewhere
+
+
 def test_signers_in_the_source_are_refused(site):
     (site.fleet / "signers").write_text("")
     site.file.write_text(f"signers: {{required: ssh, allowed: {site.fleet}/signers}}\n")
