@@ -35,13 +35,13 @@ def describe_answer(url: str, answer: Answer, product: str, why: str = "") -> st
     reason = f" ({why})" if why else ""
     return (
         f"{url} answered {answer.status}, {kind}, {_quoted(answer)}; "
-        f"this is not an answer of {product}{reason}: {question(url)}"
+        f"this is not an answer of {product}{reason}; {port_hint(url)}"
     )
 
 
-def question(url: str) -> str:
+def port_hint(url: str) -> str:
     """What an operator is asked to check where a stranger answers."""
-    return f"is {urlsplit(url).netloc} its API port?"
+    return f"check that {urlsplit(url).netloc} is its API port"
 
 
 def bare_url(url: str) -> str:

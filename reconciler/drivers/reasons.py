@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
@@ -116,6 +117,13 @@ def table() -> tuple[tuple[type[Exception], Words], ...]:
     )
 
 
+_OPENSSL: Final = re.compile(r"\[SSL: [A-Z0-9_]+\] | \(_ssl\.c:\d+\)")
+"""What Python adds to the words of OpenSSL, for its own developers."""
+
+_QUOTED: Final = re.compile(r"\bb('[^']{0,80}'?|\"[^\"]{0,80}\"?)")
+"""The start of an answer, as aiohttp quotes it in its message."""
+
+
 def _always(words: str) -> Words:
     return lambda *_: words
 
@@ -127,15 +135,17 @@ def _distrust(error: Any, *_: float) -> str:
 
 def _no_tls(error: Any, *_: float) -> str:
     text = _short(error.os_error)
+    said = _OPENSSL.sub("", text).strip() or text
     plain = any(sign in text.upper().replace(" ", "_") for sign in _PLAIN)
-    return f"TLS failed: {text}" + (" (the port does not speak TLS: is http:// meant?)" if plain else "")
+    return f"TLS failed: {said}" + (" (the port does not speak TLS: is http:// meant?)" if plain else "")
 
 
 def _no_http(error: Any, *_: float) -> str:
     text = _short(error.message)
     # the first bytes of a TLS alert, as aiohttp quotes them
     tls = " (the port speaks TLS: is https:// meant?)" if "\\x15\\x03" in text else ""
-    return f"its answer is not proper HTTP: {text}{tls}"
+    begins = _QUOTED.search(text)
+    return f"its answer is not proper HTTP{f', beginning {begins[1]}' if begins else f' ({text})'}{tls}"
 
 
 def _system(error: OSError) -> str:

@@ -25,7 +25,7 @@ from reconciler.core.observation import (
 from reconciler.core.plan import Payload, refuse_unknown
 from reconciler.core.ports import Answer, Done, ReadingCall, Wire
 from reconciler.core.text import one_line
-from reconciler.drivers.answers import describe_answer, question
+from reconciler.drivers.answers import describe_answer, port_hint
 from reconciler.drivers.m2 import package, said
 from reconciler.drivers.m2.content import Contents
 from reconciler.drivers.m2.evidence import Shape, has_m2_metrics, is_refusal, shape_of
@@ -107,7 +107,7 @@ class Client:
         try:
             answer = await self._get(base, "/setting/setting.json")
         except NodeUnidentified as error:
-            return Unidentified(f"{url}: {error.reason}; {question(url)}")
+            return Unidentified(f"{url}: {error.reason}; {port_hint(url)}")
         except NodeUnreachable as error:
             return Unreachable(_likely(error.reason))
         if answer.status in BARRED:

@@ -12,7 +12,7 @@ from reconciler.core.json_reader import JsonError, JsonLimits, read_json
 from reconciler.core.plain import encode
 from reconciler.core.ports import Answer, ReadingCall, Wire
 from reconciler.core.text import one_line
-from reconciler.drivers.answers import bare_url, describe_answer, question
+from reconciler.drivers.answers import bare_url, describe_answer, port_hint
 from reconciler.drivers.sora.schema import (
     Channel,
     NodeRow,
@@ -137,7 +137,7 @@ class Client:
                 content=b"" if arguments is None else encode(arguments),
             )
         except NodeUnidentified as error:
-            words = f"{self.api}: {error.reason}; {question(self.api)}"
+            words = f"{self.api}: {error.reason}; {port_hint(self.api)}"
             raise NodeUnidentified(self.node, words, remedy=CORRECT) from error
         if answer.status != HTTPStatus.OK:
             raise self._failure(answer, target)

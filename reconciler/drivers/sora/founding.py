@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 
-from reconciler.core.observation import Absent, Observation, Present, Stale
+from reconciler.core.observation import Absent, Observation, Present, Stale, Unidentified
 from reconciler.core.plan import Finding
 from reconciler.core.problem import Severity
 from reconciler.drivers.sora.cluster import quorum
@@ -154,13 +154,15 @@ def _living(desired: SoraDesired, picture: Picture) -> Iterator[Finding]:
 def _silent(desired: SoraDesired, picture: Picture) -> Iterator[Finding]:
     entry = desired.entry
     for name in entry.regular:
-        if not isinstance(picture.observed.nodes.get(name), _ANSWERS):
+        answer = picture.observed.nodes.get(name)
+        if not isinstance(answer, _ANSWERS):
+            is_other = isinstance(answer, Unidentified)
             yield _error(
-                "node-unreachable",
+                "node-unidentified" if is_other else "node-unreachable",
                 f"{entry.name}/{name}",
-                f"{name}: {silence(picture.observed.nodes.get(name))}; a cluster is initialised only when "
-                "every regular node has answered",
-                "start the node, or correct `api` in the fleet file",
+                f"{name}: {silence(answer)}; a cluster is initialised only when every regular node has "
+                "answered",
+                f"{'' if is_other else 'start the node, or '}correct `api` in the fleet file",
             )
 
 

@@ -117,7 +117,7 @@ async def test_404_of_another_server_is_no_node_without_a_setting(answer, metric
         assert isinstance(found, Unidentified)
         assert found.vacant
         assert f"{client.bases[0]}{SETTING} answered 404" in found.reason
-        assert f"is {client.bases[0].removeprefix('http://')} its API port?" in found.reason
+        assert f"check that {client.bases[0].removeprefix('http://')} is its API port" in found.reason
         trusted = await client.read(Contents(), expected="", resources=False, trusted=True)
         assert trusted == Absent(trusted.evidence, "")
 

@@ -151,7 +151,7 @@ async def test_what_is_not_soras_tells_the_url_and_asks_for_the_port():
         await client(page).nodes()
     assert caught.value.reason == (
         'ListClusterNodes: http://192.0.2.5:3000/ answered 502, text/html, beginning "<html> <b>bad</b>"; '
-        "this is not an answer of Sora's API: is 192.0.2.5:3000 its API port?"
+        "this is not an answer of Sora's API; check that 192.0.2.5:3000 is its API port"
     )
 
 
