@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reconciler.cli.options import HostConfigFile, NoColor, Shape, State, new_app, state_folder
+from reconciler.core.text import SHORT_ID
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
     from reconciler.store.orders import Orders
 
 app = new_app()
-
-_SHORT = 12
 
 
 @app.command()
@@ -54,7 +53,7 @@ def approve(
     for request in found.requests:
         if request.digest == digest:
             terminal.say(clean(f"{request.cluster}, revision {request.short}: {request.words}") + "\n")
-    terminal.say(f"Plan {digest[:_SHORT]} is approved for one run.\n")
+    terminal.say(f"Plan {digest[:SHORT_ID]} is approved for one run.\n")
     return 0
 
 
@@ -70,13 +69,13 @@ def _listed(found: Orders, shape: Shape) -> str:
         )
     approved_ones = {one.digest for one in found.approvals}
     lines = [
-        f"{request.digest[:_SHORT]}  waits since {request.since:%Y-%m-%d %H:%M} UTC  "
+        f"{request.digest[:SHORT_ID]}  waits since {request.since:%Y-%m-%d %H:%M} UTC  "
         f"{clean(request.cluster)}, revision {clean(request.short)}: {clean(request.words)}"
         for request in found.requests
         if request.digest not in approved_ones
     ]
     lines += [
-        f"{one.digest[:_SHORT]}  approved {one.since:%Y-%m-%d %H:%M} UTC by {clean(one.by) or 'somebody'}"
+        f"{one.digest[:SHORT_ID]}  approved {one.since:%Y-%m-%d %H:%M} UTC by {clean(one.by) or 'somebody'}"
         + (f": {clean(one.reason)}" if one.reason else "")
         for one in found.approvals
     ]

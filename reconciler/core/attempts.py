@@ -20,6 +20,7 @@ from reconciler.core.instant import moment, stamp
 from reconciler.core.outcome import Outcome
 from reconciler.core.plain import fingerprint
 from reconciler.core.secret import mask
+from reconciler.core.text import one_line
 
 FACT: Final = "attempt/"
 """What the keys of facts of tries begin with; see `key`."""
@@ -184,5 +185,4 @@ def ended(text: str, outcome: Outcome) -> str:
         return fewer.plain() if fewer.count > 0 else ""
     if outcome.killed:
         return text
-    reason = outcome.reason if len(outcome.reason) <= _REASON else f"{outcome.reason[: _REASON - 1]}…"
-    return replace(attempt, reason=reason, refused=outcome.refused).plain()
+    return replace(attempt, reason=one_line(outcome.reason, _REASON), refused=outcome.refused).plain()

@@ -7,13 +7,13 @@ from collections.abc import Set as AbstractSet
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
+from reconciler.core.text import SHORT_ID
+
 COMMIT = re.compile(r"[0-9a-f]{40}")
 """The full id of a commit."""
 
 STAMP = re.compile(r"[0-9a-f]{12}(\+[0-9a-f]{8})?")
 """A revision as people, and the nodes that carry its stamp, know it."""
-
-_SHORT = 12
 
 
 class Descent(StrEnum):
@@ -59,7 +59,7 @@ def base(revision: str) -> str:
 
 def short(revision: str) -> str:
     """A commit's id as a stamp has it."""
-    return base(revision)[:_SHORT]
+    return base(revision)[:SHORT_ID]
 
 
 def descent(

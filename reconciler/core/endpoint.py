@@ -30,6 +30,12 @@ def url_host(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
+def without_mapping(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    """The IPv4 address that an IPv6 address holds (`::ffff:192.0.2.7`); any other address as it is."""
+    held = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return held or address
+
+
 def is_ip_address(text: str) -> bool:
     """Whether a text is an IPv4 or IPv6 address, and not a name."""
     try:
@@ -149,9 +155,7 @@ def _v6(text: str) -> str:
         address = IPv6Address(text)
     except ValueError as error:
         raise BadAddress("is not an IPv6 address", _FORMS) from error
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(address)
+    return str(without_mapping(address))
 
 
 def _host(text: str) -> str:

@@ -9,10 +9,7 @@ from reconciler.core.calendar import closes, frozen, opens
 from reconciler.core.guard import Case, Guard, Violation
 from reconciler.core.plan import ClusterPlan, Effect, Plan, Revision, Risk, Step
 from reconciler.core.policy import Mark
-
-SHORT = 12
-"""Characters of a digest by which people speak of a plan."""
-
+from reconciler.core.text import SHORT_ID
 
 APPROVAL_NEEDED = "approval-needed"
 """Code of the verdict that `reconcile approve` answers."""
@@ -93,7 +90,7 @@ def unapproved(case: Case) -> Iterator[Violation]:
     yield Violation(
         APPROVAL_NEEDED,
         case.plan.cluster,
-        f"{case.plan.cluster}: {number} an approval ({marks}); this plan's id is {case.digest[:SHORT]}",
+        f"{case.plan.cluster}: {number} an approval ({marks}); this plan's id is {case.digest[:SHORT_ID]}",
         f"look at the plan, then `reconcile approve {case.digest}`; a plan that changes has another id",
         hold=True,
     )

@@ -15,6 +15,9 @@ MOST_NAMES: Final = 10
 LONGEST_NAME: Final = 200
 """Characters of one such name."""
 
+SHORT_ID: Final = 12
+"""Characters that people are shown of a commit's id or a digest; a stamp on a node has as many."""
+
 _UNFIT = re.compile(r"[\x00-\x20\x7f-\xa0\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]+")
 """White space, control characters, marks that turn the direction of writing, invisible characters, half
 characters: what could move a cursor, hide words, reorder them, or be refused by a database."""

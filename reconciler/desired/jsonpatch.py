@@ -10,13 +10,9 @@ from reconciler.core.diff import diff
 from reconciler.core.plain import parts
 from reconciler.core.plain import pointer as pointer_of
 from reconciler.core.secret import mask
+from reconciler.desired.jsonstack import DEEPEST
 from reconciler.desired.overlay import Grown, Origin, has, index_of, item_of
-
-MOST_VALUES = 1_000_000
-"""How many values a document may have once patches have copied parts of it."""
-
-DEEPEST = 200
-"""How many parts a path may have, and how many levels a document once a patch has copied parts of it."""
+from reconciler.desired.yamltext import MOST_VALUES
 
 _LONGEST_SHOWN = 60
 

@@ -12,8 +12,10 @@ from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from reconciler import __version__
+from reconciler.core.endpoint import without_mapping
 from reconciler.core.observation import Sign
 from reconciler.core.ports import Answer
+from reconciler.core.text import size
 from reconciler.drivers.reasons import reason, sign, speaks_otherwise
 from reconciler.errors import NodeUnidentified, NodeUnreachable
 from reconciler.host.commands import run_command
@@ -92,7 +94,7 @@ class HttpWire:
         except (OSError, TimeoutError, UnicodeError):
             return ()
         addresses = (ip_address(one["host"].partition("%")[0]) for one in found)
-        return tuple(sorted({str(getattr(one, "ipv4_mapped", None) or one) for one in addresses}))
+        return tuple(sorted({str(without_mapping(one)) for one in addresses}))
 
     def _names(self) -> Names:
         from reconciler.drivers.names import Names  # noqa: PLC0415  (heavy: loaded with the first call)
@@ -200,7 +202,7 @@ class HttpWire:
                 body += chunk
                 if len(body) > self._body_limit:
                     response.close()
-                    words = f"its answer is larger than {_size(self._body_limit)}"
+                    words = f"its answer is larger than {size(self._body_limit)}"
                     raise NodeUnreachable(node, words, sign=Sign.ALIVE)
             return bytes(body)
 
@@ -285,7 +287,3 @@ def _lower(headers: Mapping[str, str]) -> dict[str, str]:
     for name, text in headers.items():
         found.setdefault(name.lower(), text)
     return found
-
-
-def _size(count: int) -> str:
-    return f"{count // MIB} MiB" if count >= MIB and not count % MIB else f"{count} bytes"

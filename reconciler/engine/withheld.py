@@ -16,6 +16,7 @@ from reconciler.core.plan import ClusterPlan, Finding, Step
 from reconciler.core.ports import Driver, LeavesOut, Repeats
 from reconciler.core.problem import Severity
 from reconciler.core.secret import mask
+from reconciler.core.text import one_line
 from reconciler.store.records import Memory, UnderWay
 
 STALLED: Final = "node-stalled"
@@ -269,7 +270,7 @@ def _instead(changes: Sequence[Change]) -> str:
 
 
 def _place(change: Change) -> str:
-    where = _short(change.pointer) or "/"
+    where = one_line(change.pointer, _LONGEST) or "/"
     match change.op:
         case Op.ADD:
             return f"at {where} it shows nothing in place of {_value(change.new)}"
@@ -281,11 +282,8 @@ def _place(change: Change) -> str:
 
 def _value(value: Any) -> str:
     shown = mask(value)
-    return _short(f'"{shown}"' if isinstance(shown, str) else encode(shown).decode("utf-8", "replace"))
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    told = f'"{shown}"' if isinstance(shown, str) else encode(shown).decode("utf-8", "replace")
+    return one_line(told, _LONGEST)
 
 
 def _at(moment: datetime) -> str:

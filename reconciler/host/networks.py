@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import IPv6Address, ip_address
+from ipaddress import ip_address
 
+from reconciler.core.endpoint import without_mapping
 from reconciler.host.config import Network
 
 
@@ -29,6 +30,5 @@ def is_within(address: str, networks: Iterable[Network]) -> bool:
         found = ip_address(address.partition("%")[0])
     except ValueError:
         return False
-    if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
-        found = found.ipv4_mapped
+    found = without_mapping(found)
     return any(found.version == network.version and found in network for network in networks)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from reconciler.core.plan import Revision
 from reconciler.core.ports import Snapshot, Source
+from reconciler.core.text import SHORT_ID
 from reconciler.desired.fleet import Fleet
 from reconciler.engine.interruption import unless
 from reconciler.errors import InputError, ReconcilerError, SourceError, SourceUnreachable
@@ -137,7 +138,7 @@ class Intake:
         name = snapshot.revision.id
         if name in self._loads or len(self._loads) >= LEFT_BEHIND:
             raise SourceError(
-                f"the files of revision {next(iter(self._loads))[:12]} are still being read",
+                f"the files of revision {next(iter(self._loads))[:SHORT_ID]} are still being read",
                 remedy="revert the commit that made them so large, and start the watch again",
             )
         load = asyncio.ensure_future(contained(asyncio.to_thread(self._reading.load, snapshot)))
@@ -196,7 +197,7 @@ class Intake:
         if around.board.source.words.partition(";")[0] != words:
             kept = around.board.source.revision
             remedy = f"the last good revision stays in force; {REPORT}"
-            fields = {"kept": kept.short if kept else "", "rejected": rejected[:12]}
+            fields = {"kept": kept.short if kept else "", "rejected": rejected[:SHORT_ID]}
             around.log.error(
                 "unexpected error in reading the source",
                 words=words,
@@ -209,7 +210,7 @@ class Intake:
     def _complain(self, error: ReconcilerError, rejected: str) -> None:
         log = self._around.log
         kept = self._around.board.source.revision
-        said = {"kept": kept.short if kept else "", "rejected": rejected[:12], "remedy": error.remedy}
+        said = {"kept": kept.short if kept else "", "rejected": rejected[:SHORT_ID], "remedy": error.remedy}
         fields = {key: text for key, text in said.items() if text}
         if isinstance(error, InputError):
             for problem in error.problems[:PROBLEMS]:

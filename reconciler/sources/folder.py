@@ -11,6 +11,7 @@ from reconciler.core.descent import COMMIT
 from reconciler.core.plan import Revision
 from reconciler.core.ports import Snapshot
 from reconciler.core.prior import EarlierFiles
+from reconciler.core.text import SHORT_ID
 from reconciler.errors import SourceError, SourceUnreachable
 from reconciler.sources import git_tree, worktree
 from reconciler.sources.content import Budget
@@ -24,7 +25,6 @@ from reconciler.sources.trust import UNSIGNED, Signer, Trust, refusal, signed
 from reconciler.sources.vouch import git_signer
 from reconciler.sources.worktree import BlobIds
 
-SHORT = 12
 SHORT_CHANGE = 8
 TRIES = 3
 NAMED = 3
@@ -124,14 +124,14 @@ class FolderSource:
 
     async def _revision(self, head: Committed | None, changed: list[str], layout: Layout) -> Revision:
         if head and not changed:
-            return Revision(str(self.folder), head.commit, head.commit[:SHORT], head.title)
+            return Revision(str(self.folder), head.commit, head.commit[:SHORT_ID], head.title)
         digest = await asyncio.to_thread(self._digests.of, layout)
         if not head:
-            return Revision(str(self.folder), digest, digest[:SHORT])
+            return Revision(str(self.folder), digest, digest[:SHORT_ID])
         return Revision(
             source=str(self.folder),
             id=f"{head.commit}+{digest}",
-            short=f"{head.commit[:SHORT]}+{digest[:SHORT_CHANGE]}",
+            short=f"{head.commit[:SHORT_ID]}+{digest[:SHORT_CHANGE]}",
             title=f"{head.title} {UNCOMMITTED}",
         )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.core.plan import Revision
 from reconciler.core.ports import Snapshot
-from reconciler.core.text import size
+from reconciler.core.text import SHORT_ID, size
 from reconciler.errors import SourceError
 from reconciler.sources import content
 from reconciler.sources.content import Counts
@@ -22,7 +22,6 @@ from reconciler.sources.text import line, name, shown
 if TYPE_CHECKING:
     import pygit2
 
-SHORT = 12
 LINK = 0o120000
 TREE = 0o040000
 SUBMODULE = 0o160000
@@ -78,11 +77,11 @@ def snapshot(repository: pygit2.Repository, commit: str, place: Place) -> Snapsh
         SourceError: the commit has no such folder, or too many files.
     """
     found = stored(repository, commit, place)
-    layout = _looked_at(repository, stored(repository, found.tree_id, place), place, commit[:SHORT])
+    layout = _looked_at(repository, stored(repository, found.tree_id, place), place, commit[:SHORT_ID])
     revision = Revision(
         source=f"{place.where}//{place.path}" if place.path else place.where,
         id=commit,
-        short=commit[:SHORT],
+        short=commit[:SHORT_ID],
         title=line(found.raw_message.decode("utf-8", "replace")),
     )
     budget = content.Budget(place.where, place.limits)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.core.prior import EarlierFile, EarlierFiles
+from reconciler.core.text import SHORT_ID
 from reconciler.errors import SourceError, UsageError
 from reconciler.sources.text import shown
 
@@ -55,7 +56,7 @@ def earlier_files(
     if start and not unread:
         for id_, tree in _walk(repository, start):
             if tree is None:
-                unread = SHALLOW.format(commit=id_[:12])
+                unread = SHALLOW.format(commit=id_[:SHORT_ID])
                 break
             file = _file(tree, names, path)
             if file is not None and file[1] != last:
@@ -100,7 +101,7 @@ def _start(repository: pygit2.Repository, commit: str, base: str, *, changed: bo
 
     own = _commit(repository, commit)
     if own is None:
-        return "", f"the commit {commit[:12]} is not in this clone"
+        return "", f"the commit {commit[:SHORT_ID]} is not in this clone"
     if changed:
         return commit, ""
     if base:
@@ -110,7 +111,10 @@ def _start(repository: pygit2.Repository, commit: str, base: str, *, changed: bo
         except (KeyError, ValueError, pygit2.GitError):
             shared = None
         if shared is None:
-            return "", f"this clone does not have the commit where {commit[:12]} leaves {base[:12]}"
+            return (
+                "",
+                f"this clone does not have the commit where {commit[:SHORT_ID]} leaves {base[:SHORT_ID]}",
+            )
         if str(shared) != commit:
             return str(shared), ""
     return next(iter(_parents(own)), ""), ""

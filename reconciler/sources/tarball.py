@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from reconciler.core.plan import Revision
 from reconciler.core.ports import Snapshot
-from reconciler.core.text import size
+from reconciler.core.text import SHORT_ID, size
 from reconciler.errors import SourceError, SourceUnreachable
 from reconciler.sources import remembered
 from reconciler.sources.address import Address
@@ -26,7 +26,6 @@ from reconciler.sources.trust import UNSIGNED, Signer, Trust, refusal, signed
 from reconciler.sources.unpack import unpack
 from reconciler.sources.vouch import file_signer
 
-SHORT = 12
 LARGEST_SIGNATURE = 64 * 1024
 """Bytes that a detached signature may have."""
 
@@ -86,7 +85,7 @@ class Packing:
             )
         files = unpack(data, where=where, path=self.path, limits=self.limits)
         source = f"{where}//{self.path}" if self.path else where
-        return Snapshot(Revision(source, digest, digest[:SHORT], line(title)), files)
+        return Snapshot(Revision(source, digest, digest[:SHORT_ID], line(title)), files)
 
 
 class TarballFile:

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.core.text import SHORT_ID
 from reconciler.errors import SourceError, SourceUnreachable
 from reconciler.host.environment import child_environment
 from reconciler.host.process import ProcessError, ProgramMissing, run_process
@@ -55,7 +56,7 @@ async def git_signer(repository: Repository, commit: str, named: str, wanted: Tr
             kind, number = "tag", named
         else:
             signature = await _commit_signature(git, commit)
-        what = f"{where}: {kind} {number[:12]}"
+        what = f"{where}: {kind} {number[:SHORT_ID]}"
         _of_kind(signature, wanted, what)
         good, said = await _verified(git, kind, number)
         if wanted.kind == "gpg":
@@ -174,7 +175,7 @@ async def _object(git: Git, kind: str, number: str) -> str:
     try:
         return (await git.run("cat-file", kind, number)).decode("utf-8", "replace")
     except GitFailed as failed:
-        raise SourceError(f"{kind} {number[:12]} cannot be read: {failed.words.strip()}") from failed
+        raise SourceError(f"{kind} {number[:SHORT_ID]} cannot be read: {failed.words.strip()}") from failed
 
 
 async def _verified(git: Git, kind: str, number: str) -> tuple[bool, str]:

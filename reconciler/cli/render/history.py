@@ -16,6 +16,7 @@ from reconciler.cli.render.json import written
 from reconciler.cli.render.text import PLAIN, Layout
 from reconciler.core.instant import stamp
 from reconciler.core.outcome import SUCCESSES, State
+from reconciler.core.text import SHORT_ID
 from reconciler.store.records import Entry, Message, RunLine, RunRecord
 
 _OPEN = "open"
@@ -91,7 +92,7 @@ def _head(run: RunLine, layout: Layout) -> Iterator[str]:
     yield f"{layout.paint(f'run {run.id}', Tone.STRONG)}  {layout.paint(result(run), tone)}"
     title = f" “{clean(run.title)}”" if run.title else ""
     yield f"  revision  {clean(run.short or run.revision)}{title} from {clean(run.source)}"
-    yield f"  asked by  {clean(run.trigger)}; reconcile {clean(run.program)}, plan {run.digest[:12]}"
+    yield f"  asked by  {clean(run.trigger)}; reconcile {clean(run.program)}, plan {run.digest[:SHORT_ID]}"
     yield f"  started   {_when(run.started)} UTC{_took(run)}"
     for note in run.note.splitlines():
         yield from layout.wrapped(clean(note), 2, Tone.CHANGE)

@@ -16,6 +16,7 @@ from reconciler.cli.render.view import View
 from reconciler.core.outcome import Report
 from reconciler.core.plan import ClusterPlan, Finding, Plan
 from reconciler.core.problem import Problem, Severity
+from reconciler.core.text import SHORT_ID
 
 MARKER = "<!-- reconcile: plan -->"
 """First line of every comment, by which a later run finds it again."""
@@ -39,7 +40,7 @@ def render_plan(view: View, *, limit: int = LIMIT) -> str:
         *_steps(plan),
         *_notes(view.findings),
         *_checked(view),
-        Piece(f"<sub>plan {code(plan.digest[:12])} made by reconcile {escaped(plan.program)}</sub>\n"),
+        Piece(f"<sub>plan {code(plan.digest[:SHORT_ID])} made by reconcile {escaped(plan.program)}</sub>\n"),
     ]
     return fitted(pieces, limit)
 

@@ -17,6 +17,7 @@ from reconciler.cli.render.text import PLAIN, Layout
 from reconciler.core.guard import Violation
 from reconciler.core.instant import stamp
 from reconciler.core.plan import Revision
+from reconciler.core.text import SHORT_ID
 from reconciler.engine.status import ClusterStatus, FleetStatus, NodeState, NodeStatus
 
 _EACH = 30
@@ -88,7 +89,7 @@ def _runs(node: NodeStatus, revision: Revision) -> str:
     if not node.revision:
         return "revision not known here"
     same = node.revision == revision.id
-    name = (revision.short if same else "") or node.revision[:12]
+    name = (revision.short if same else "") or node.revision[:SHORT_ID]
     return f"{clean(name)} since {_when(node.since)}" if node.since else clean(name)
 
 

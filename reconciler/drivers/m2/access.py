@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
-from reconciler.core.endpoint import BadAddress
+from reconciler.core.endpoint import BadAddress, without_mapping
 from reconciler.drivers.m2.address import LONGEST, Span, span
 from reconciler.drivers.m2.choices import DEFAULTS, Choices, Match
 
@@ -164,7 +164,7 @@ def _span(addr: str) -> Span | None:
 def _numbered(caller: str) -> tuple[int, int]:
     """An address as IP version and number."""
     address = ip_address(caller)
-    address = getattr(address, "ipv4_mapped", None) or address
+    address = without_mapping(address)
     return address.version, int(address)
 
 

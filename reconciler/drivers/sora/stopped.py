@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Final
 
 from reconciler.core.observation import Absent, Observation, Present, Sign, Stale, Unreachable
+from reconciler.core.text import one_line
 from reconciler.drivers.sora.picture import Picture
 from reconciler.drivers.sora.schema import NodeView
 
@@ -80,7 +81,9 @@ def stopped(picture: Picture, name: str, known: Iterable[str], *, regular: bool)
         regular: whether a fleet file names, or named, it as a regular node.
     """
     if name in picture.errors:
-        return Verdict(Proof.ERROR, f"the members show an error for it: {picture.errors[name][:200]}")
+        return Verdict(
+            Proof.ERROR, f"the members show an error for it: {one_line(picture.errors[name], 200)}"
+        )
     if not picture.away(name):
         return Verdict(Proof.SEEN, "the members see it connected")
     answers, required = picture.observed.elsewhere.get(name, {}), sorted(set(known))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from reconciler.core.observation import Present, Stale, Unauthorized, Unidentified
 from reconciler.core.plan import Finding
 from reconciler.core.problem import Severity
+from reconciler.core.text import one_line
 from reconciler.drivers.sora.cluster import quorum
 from reconciler.drivers.sora.membership import Membership
 from reconciler.drivers.sora.picture import Picture, Places, names_of, silence
@@ -231,7 +232,7 @@ def _error(target: str, name: str, picture: Picture) -> Finding:
         "member-error",
         target,
         f"the members show an error in place of {name}, so it counts neither as up nor as down: "
-        f"{' '.join(picture.errors[name].split())[:200]}",
+        f"{one_line(picture.errors[name], 200)}",
         "look at the log of the node and of its peers; while the error stays, nothing is done about the node",
     )
 

@@ -263,7 +263,7 @@ async def test_what_is_no_http_is_told():
 async def test_an_answer_above_the_limit_is_not_taken():
     big = b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n" + b"." * 5000
     async with serving(big) as (_, url), HttpWire(body_limit=4999) as wire:
-        assert await failure(wire, url) == "its answer is larger than 4999 bytes"
+        assert await failure(wire, url) == "its answer is larger than 4.88 KB"
     async with serving(big) as (_, url), HttpWire(body_limit=5000) as wire:
         assert len((await wire.send("GET", url, node="n", timeout=5)).body) == 5000
 
@@ -453,7 +453,7 @@ async def test_a_packed_answer_counts_by_what_it_unpacks_to():
     bomb = gzip.compress(bytes(20_000_000))
     head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(bomb)}\r\n\r\n".encode()
     async with serving(head + bomb) as (_, url), HttpWire(body_limit=MIB) as wire:
-        assert await failure(wire, url) == "its answer is larger than 1 MiB"
+        assert await failure(wire, url) == "its answer is larger than 1 MB"
 
 
 @pytest.mark.parametrize("line", [b"a: b\r\n", b"a: " + b"x" * 500 + b"\r\n"])
