@@ -95,7 +95,7 @@ TABLE: Final[tuple[Row, ...]] = (
     # Whatever the file says: a living cluster is never initialised, and a node that may be in one is asked.
     _row(Outcome.LIVING, answers=(Answers.LIVING,)),
     _row(Outcome.UNREACHABLE, answers=(Answers.SILENT,)),
-    # `initialise: true` is enough while nobody is known to have been in the cluster, and stays unspent words.
+    # `initialise: true` is enough while no node is known to have been in the cluster; it is never used up.
     _row(Outcome.INITIALISE, answers=_FREE, knowledge=_NOT_MEMBER, initialise=(True,)),
     # Everything else needs `collapsed`, and that is enough.
     _row(Outcome.COLLAPSED, collapsed=(Collapsed.VALID,)),
