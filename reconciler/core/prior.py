@@ -32,10 +32,13 @@ class Prior:
     Args:
         clusters: the cluster in each earlier revision that was read and that names it.
         unread: why an earlier revision exists and could not be read; empty where none is missing.
+        replaced: where the base revision does not name the cluster, those of the same product that it names
+            and the revision at hand does not: the cluster may be one of them under a new name.
     """
 
     clusters: tuple[PriorCluster, ...] = ()
     unread: str = ""
+    replaced: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

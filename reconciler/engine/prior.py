@@ -24,6 +24,9 @@ MOST: Final = 2_000
 _Clusters = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """Cluster -> node -> entry."""
 
+_Kinds = Mapping[str, str]
+"""Cluster -> kind."""
+
 
 @dataclass(frozen=True, slots=True)
 class Base:
@@ -77,10 +80,22 @@ async def retraced(
     found, trouble = await _earlier(source, fleet.revision.id, base, sorted(set(applied.values())))
     versions = [(file, _clusters(file)) for file in found.before]
     at = {commit: _clusters(file) for commit, file in found.applied.items()}
+    before = _kinds(found.before[0]) if found.before else {}
     prior = {
-        name: _prior(name, versions, applied.get(name, ""), at, trouble or found.unread) for name in names
+        name: replace(
+            _prior(name, versions, applied.get(name, ""), at, trouble or found.unread),
+            replaced=_replaced(name, fleet, before),
+        )
+        for name in names
     }
     return replace(memory, prior=prior)
+
+
+def _replaced(name: str, fleet: Fleet, before: _Kinds) -> tuple[str, ...]:
+    """The clusters that went as this one came."""
+    kind = next(desk.entry.kind for desk in fleet.desks if desk.entry.name == name)
+    gone = (one for one, its in before.items() if its == kind and one not in fleet.clusters)
+    return () if name in before else tuple(sorted(gone))
 
 
 async def _earlier(
@@ -128,12 +143,8 @@ def _clusters(file: EarlierFile) -> _Clusters | None:
 
     It is not held against today's schema: what was right then still tells who the nodes were.
     """
-    try:
-        value = parse(file.name, file.data).value
-    except InputError:
-        return None
-    listed = value.get("clusters") if isinstance(value, Mapping) else None
-    if not isinstance(listed, list):
+    listed = _listed(file)
+    if listed is None:
         return None
     found: dict[str, dict[str, Mapping[str, Any]]] = {}
     for cluster in listed:
@@ -145,3 +156,20 @@ def _clusters(file: EarlierFile) -> _Clusters | None:
                 if isinstance(node, Mapping) and isinstance(node.get("name"), str)
             )
     return found
+
+
+def _kinds(file: EarlierFile) -> _Kinds:
+    """The kind of each cluster that an earlier fleet file names; none where it cannot be read."""
+    named = [cluster for cluster in _listed(file) or () if isinstance(cluster, Mapping)]
+    return {
+        cluster["name"]: str(cluster.get("kind")) for cluster in named if isinstance(cluster.get("name"), str)
+    }
+
+
+def _listed(file: EarlierFile) -> list[Any] | None:
+    try:
+        value = parse(file.name, file.data).value
+    except InputError:
+        return None
+    listed = value.get("clusters") if isinstance(value, Mapping) else None
+    return listed if isinstance(listed, list) else None

@@ -55,7 +55,7 @@ class Site:
     def store(self, host):
         return Store.open(self.folder / host, clock=self.clock)
 
-    def text(self, *numbers, initialise=True, names=None, temporary=(), ports=None, **more):
+    def text(self, *numbers, initialise=True, names=None, temporary=(), ports=None, cluster="live", **more):
         """A fleet file with these nodes; `names` and `ports`: other numbers for their names or addresses."""
         nodes = [
             {
@@ -65,7 +65,7 @@ class Site:
             }
             for one in numbers
         ]
-        own = {"name": "live", "kind": "sora", "drain": 0, "nodes": nodes, "initialise": initialise, **more}
+        own = {"name": cluster, "kind": "sora", "drain": 0, "nodes": nodes, "initialise": initialise, **more}
         own["timeouts"] = {"connect": 0.5, "read": 1, "settle": 1}
         own["policy"] = {"max_risky": "100%"}
         return json.dumps({"clusters": [own]})
@@ -199,6 +199,26 @@ async def test_nodes_get_other_names_at_the_same_addresses(site, host):
     site.commit(*OLD, names={1: 7, 2: 8, 3: 9})
     assert await site.run(host)
     never_founded(site)
+
+
+async def test_a_cluster_that_gets_another_name_and_other_nodes_is_not_founded(site):
+    await applied(site)
+    site.commit(*NEW, cluster="studio")
+    assert await site.run("another") == ["cluster-renamed"]
+    assert await site.run("here") == ["cluster-renamed", "cluster-vanished"]
+    never_founded(site)
+
+
+async def test_a_cluster_that_comes_after_another_went_is_a_new_one(site):
+    await applied(site)
+    (kept,) = json.loads(site.text(7, ports={7: 1}, cluster="kept"))["clusters"]
+    kept["nodes"][0]["api"] = f"http://{free_addresses(1)[0]}/"
+    both = [kept, *json.loads(site.text(*NEW, cluster="studio"))["clusters"]]
+    site.repository.commit({"fleet.json": json.dumps({"clusters": [kept]})})
+    site.repository.commit({"fleet.json": json.dumps({"clusters": both})})
+    seen = await site.look("another")
+    assert [step.action for step in seen.plan.steps()] == ["init"]
+    assert seen.violations == ()
 
 
 async def test_nodes_of_the_same_names_move_to_blank_machines(site):

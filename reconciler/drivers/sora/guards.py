@@ -225,6 +225,23 @@ def founding_unread(case: Case) -> Iterator[Violation]:
             )
 
 
+def founding_renamed(case: Case) -> Iterator[Violation]:
+    """An init waits where another cluster went in the same commit: it may be that one under a new name."""
+    gone, name = case.desired.history.replaced, case.plan.cluster
+    for step in case.plan.steps:
+        if step.action == "init" and gone:
+            yield Violation(
+                "cluster-renamed",
+                name,
+                f"{step.id} waits: the revision before names {', '.join(gone)}, and no {name}; if {name} is "
+                "the same cluster under a new name, initialising would found a second one",
+                f"if it is the same, give it its old name again; if {gone[0]} is to go and {name} is another "
+                f"one, remove {gone[0]} in a commit before the one that adds {name}, or set an override for "
+                "cluster-renamed in the fleet file",
+                hold=True,
+            )
+
+
 def unknown_command(case: Case) -> Iterator[Violation]:
     """Every command that a step runs must be one of this host, before anything is done."""
     for step in case.plan.steps:
@@ -249,6 +266,7 @@ GUARDS: tuple[Guard, ...] = (
     purging_alive,
     initialising_again,
     founding_unread,
+    founding_renamed,
     unknown_command,
 )
 """All of them; the order does not matter."""

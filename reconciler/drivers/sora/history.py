@@ -68,6 +68,7 @@ class History:
         revision: short id of the earlier revision that names the nodes; empty where none does.
         single: nodes each of which is known as the only regular one of the cluster at some time. Such a node
             lists nobody but itself while its cluster lives.
+        replaced: clusters that went from the fleet file as this one came.
     """
 
     nodes: Mapping[str, Earlier] = field(default_factory=dict)
@@ -75,6 +76,7 @@ class History:
     unread: str = ""
     revision: str = ""
     single: frozenset[str] = frozenset()
+    replaced: tuple[str, ...] = ()
 
     @property
     def knowledge(self) -> Knowledge:
@@ -143,7 +145,8 @@ def history_of(
         name: replace(one, member=one.member or (existed and name in applied))
         for name, one in sorted(found.items())
     }
-    return History(nodes, existed, prior.unread, _revision(prior.clusters), _single(prior.clusters, nodes))
+    revision, single = _revision(prior.clusters), _single(prior.clusters, nodes)
+    return History(nodes, existed, prior.unread, revision, single, prior.replaced)
 
 
 def _single(clusters: Iterable[PriorCluster], nodes: Mapping[str, Earlier]) -> frozenset[str]:

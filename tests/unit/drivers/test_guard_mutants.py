@@ -293,6 +293,13 @@ SCENARIOS = [
         lambda: live("a b c", BLANK, initialise=True),
     ),
     Scenario(
+        "cluster-renamed",
+        sora,
+        "founding_renamed",
+        lambda: live("a b c", BLANK, initialise=True, history=History(replaced=("studio",))),
+        lambda: live("a b c", BLANK, initialise=True),
+    ),
+    Scenario(
         "unknown-command",
         sora,
         "unknown_command",
