@@ -78,7 +78,7 @@ BaseRef = Annotated[
     typer.Option(
         "--base",
         metavar="REF",
-        help="What a git revision is to be merged into; without it, its first parent stood before.",
+        help="Branch, tag or commit that the revision is to be merged into. Default: its first parent.",
     ),
 ]
 Only = Annotated[str, typer.Option(metavar="NAME", help="Only this cluster, or only this node.")]

@@ -24,7 +24,7 @@ def resume(
 ) -> int:
     """Let changes be made again, and say what else still stands in their way.
 
-    Nodes that nothing was sent to any more, because they never showed what they were sent, are tried anew.
+    Stalled nodes, which never showed what they were sent, get their tries again.
     """
     from reconciler.cli import orders  # noqa: PLC0415
     from reconciler.cli.host import read_host  # noqa: PLC0415
@@ -48,7 +48,7 @@ def resume(
     scope = f"cluster {clean(cluster)}" if cluster else "the whole fleet"
     terminal.say(f"Changes of {scope} are resumed.\n" if own else f"There was no suspension of {scope}.\n")
     for node in anew:
-        terminal.say(f"Tried anew: {clean(node)}\n")
+        terminal.say(f"To be tried again: {clean(node)}\n")
     for one in left:
         terminal.say(f"Still suspended: {clean(orders.whose(one))}: {clean(one.reason)}\n")
     return 0

@@ -84,7 +84,7 @@ class Ground(Generic[W]):
         """What a pass would apply while the call of a step may be under way; -1 where it does nothing.
 
         The step's node is left out, and what comes after its steps; where a step changes who is in the
-        cluster, its nodes hang together and all of it waits.
+        cluster, its nodes depend on each other and all of it waits.
         """
         key = (world, step)
         if key not in self._beside:

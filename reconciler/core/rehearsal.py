@@ -8,7 +8,7 @@ cluster does, and what must never happen to it, is the product's.
 Bounds: so many faults in all; at most one fault or return between a reading and the end of the call that
 rests on it, which are milliseconds apart; a call that was given up takes effect, if ever, before the time is
 over for which the executor takes it to be under way. Until then it settles nothing, and a pass leaves the
-call's node out; where nodes hang together, none begins.
+call's node out; where nodes depend on each other, none begins.
 """
 
 from __future__ import annotations

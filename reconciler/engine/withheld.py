@@ -163,7 +163,7 @@ class _Sorting:
                 self._take(step, contents, facts.get(step.node, {}))
 
     def _wait_for_calls(self, as_desired: set[str]) -> None:
-        """Block what a call under way speaks for: its node, or where nodes hang together the cluster."""
+        """Block the node of a call under way; where nodes depend on each other, the whole cluster."""
         for call in self.memory.under_way:
             is_ours = call.cluster == self.plan.cluster and self.only in {"", call.node}
             if is_ours and call.node not in as_desired:
