@@ -79,7 +79,7 @@ def _dispatch(given: list[str], environment: Environment) -> int:
 
 
 def _suggest(given: Sequence[str], commands: Iterable[str]) -> None:
-    """A word that is no folder, but nearly a command, is a slip."""
+    """A word that is not a folder, but nearly a command, is a slip."""
     word = given[0] if given else ""
     if not word.isalpha() or os.path.lexists(word):
         return

@@ -67,7 +67,7 @@ def validate(
 def prefix(source: str, path: str) -> str:
     """The folder of the files as seen from the current one, which is a repository's top where CI runs.
 
-    Empty where that says nothing: for a source that is no folder below the current one.
+    Empty where that says nothing: for a source that is not a folder below the current one.
     """
     here, there = Path.cwd(), (Path(source) / path).resolve()
     if not there.is_dir() or here == there or not there.is_relative_to(here):

@@ -99,7 +99,7 @@ def _read(text: str) -> int | float:
     if _WHOLE.fullmatch(text):
         return int(text)
     if not _NUMBER.fullmatch(text):
-        raise BadNumber("it is no decimal number")
+        raise BadNumber("it is not a decimal number")
     value = float(text)
     if not math.isfinite(value):
         raise BadNumber("it is too large")
@@ -110,4 +110,4 @@ def _decimal(text: str) -> Decimal:
     try:
         return Decimal(text)
     except InvalidOperation:
-        raise BadNumber("it is no decimal number") from None
+        raise BadNumber("it is not a decimal number") from None

@@ -122,7 +122,7 @@ def parsed(data: bytes, name: str) -> PlanFile:
         name: the file's, for messages.
 
     Raises:
-        UsageError: it is no plan file, one of another version, or was changed.
+        UsageError: it is not a plan file, one of another version, or was changed.
     """
     remedy = "make a plan anew with `reconcile --dry-run --out FILE`"
     try:
@@ -139,11 +139,11 @@ def parsed(data: bytes, name: str) -> PlanFile:
         place = "/".join(str(part) for part in first["loc"])
         where = f"`{place}`" if place else "it"
         why = _WRONG.get(first["type"], first["msg"])
-        raise UsageError(f"{name} is no plan file: {where} {why}", remedy=remedy) from None
+        raise UsageError(f"{name} is not a plan file: {where} {why}", remedy=remedy) from None
     except _Twice as error:
         raise UsageError(f"{name} is not as it was written: {error} [{EDITED}]", remedy=remedy) from None
     except (ValueError, RecursionError):
-        raise UsageError(f"{name} is no plan file: it is not plain JSON", remedy=remedy) from None
+        raise UsageError(f"{name} is not a plan file: it is not plain JSON", remedy=remedy) from None
     if not whole:
         raise UsageError(
             f"{name} is not as it was written: its digest does not fit what stands in it [{EDITED}]",

@@ -128,7 +128,7 @@ def _said(mismatch: Mismatch) -> tuple[str, str, str]:
         return "missing-key", f"`{mismatch.missing}` is missing here", _advice(mismatch.field)
     subject = _subject(mismatch.path)
     if mismatch.unknown:
-        return "unknown-key", f"{subject} is no key that is known here", _known_keys(mismatch)
+        return "unknown-key", f"{subject} is not a known key", _known_keys(mismatch)
     code, why, remedy = _wrong(mismatch)
     given = _shown(mismatch.error["input"])
     return code, f"{subject} is {given}, {why}", remedy or _advice(mismatch.field)

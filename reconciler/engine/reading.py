@@ -41,7 +41,7 @@ class ReadingWire:
             NotReading: it is none of the reading calls; nothing was sent.
         """
         if content or not any(call.allows(method, url, headers) for call in self._calls):
-            raise NotReading(f"{node}: {method} {url} is no documented reading call; nothing was sent")
+            raise NotReading(f"{node}: {method} {url} is not a documented reading call; nothing was sent")
         return await self._wire.send(
             method, url, node=node, timeout=timeout, connect=connect, headers=headers, content=content
         )
@@ -52,4 +52,4 @@ class ReadingWire:
         Raises:
             NotReading: always.
         """
-        raise NotReading(f"{node}: the command {command} is no documented reading call; nothing was run")
+        raise NotReading(f"{node}: the command {command} is not a documented reading call; nothing was run")

@@ -40,7 +40,7 @@ def read_regular(path: Path, *, limit: int) -> bytes:
         limit: bytes that it may have.
 
     Raises:
-        FileRefused: it is no regular file, is too large, or cannot be read.
+        FileRefused: it is not a regular file, is too large, or cannot be read.
     """
     try:
         descriptor = os.open(path, _FILE)
@@ -180,12 +180,14 @@ class _Walk:
     def _follow(self, target: str) -> None:
         self._links += 1
         if self._links > LINKS:
-            raise FileRefused("is reached over too many links")
+            raise FileRefused("is reached through too many symbolic links")
         parts = list(Path(target).parts)
         if target.startswith("/"):
             above = ["/", *self._names[: self._floor]]
             if parts[: len(above)] != above:
-                raise FileRefused(f"is reached over a link that leads out of its folder, to {target}")
+                raise FileRefused(
+                    f"is reached through a symbolic link that leads out of its folder, to {target}"
+                )
             parts = parts[len(above) :]
             while len(self._names) > self._floor:
                 self._up()
@@ -195,7 +197,7 @@ class _Walk:
         try:
             descriptor = os.open(part, _FOLDER, dir_fd=self._open[-1])
         except NotADirectoryError:
-            raise FileRefused(f"is reached over {self.path / part}, which is no folder") from None
+            raise FileRefused(f"is reached through {self.path / part}, which is not a folder") from None
         except OSError as error:
             raise _refused(error) from None
         self._open.append(descriptor)
@@ -205,7 +207,7 @@ class _Walk:
     def _up(self) -> None:
         if len(self._names) <= self._floor:
             if self._floor:
-                raise FileRefused("is reached over a link that leads out of its folder")
+                raise FileRefused("is reached through a symbolic link that leads out of its folder")
             return
         os.close(self._open.pop())
         self._names.pop()
@@ -248,7 +250,7 @@ def _contents(descriptor: int, limit: int) -> bytes:
     """The bytes of an open file, which is closed."""
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise FileRefused("is no regular file")
+            raise FileRefused("is not a regular file")
         data = bytearray()
         while len(data) <= limit and (piece := os.read(descriptor, limit + 1 - len(data))):
             data += piece

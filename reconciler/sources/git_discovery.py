@@ -131,7 +131,7 @@ class WorkTree:
                 return text
             ref = text.removeprefix("ref:").strip()
             if not _is_ref(ref):
-                raise _refused(self.top, f"its HEAD names {shown(line(ref))}, which is no ref")
+                raise _refused(self.top, f"its HEAD names {shown(line(ref))}, which is not a ref")
             found = self._ref(ref)
             if found is None:
                 return None
@@ -295,7 +295,7 @@ def _read(file: Path, top: Path, *, most: int = _LARGEST_FILE) -> str:
         descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as opened:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise _refused(top, f"{file} is no regular file")
+                raise _refused(top, f"{file} is not a regular file")
             data = opened.read(most + 1)
     except OSError as error:
         raise _refused(top, f"{file} cannot be read: {error.strerror}") from error

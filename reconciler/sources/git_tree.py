@@ -113,7 +113,7 @@ def committed(repository: pygit2.Repository, commit: str, place: Place) -> Commi
     """
     found = stored(repository, commit, place)
     if not hasattr(found, "tree_id"):
-        raise SourceError(f"{place.where}: {commit} is no commit", remedy="Run `git fsck`.")
+        raise SourceError(f"{place.where}: {commit} is not a commit", remedy="Run `git fsck`.")
     tree = _subtree(repository, stored(repository, found.tree_id, place), place)
     if tree is None:
         return None
@@ -256,7 +256,7 @@ def _layout(repository: pygit2.Repository, tree: pygit2.Tree, place: Place, base
 def _walk(
     repository: pygit2.Repository, tree: pygit2.Tree, prefix: str, place: Place, counts: Counts
 ) -> Iterator[tuple[str, pygit2.Object]]:
-    """Everything below a tree that is no folder, by its path.
+    """Everything below a tree that is not a folder, by its path.
 
     A commit of a few kilobytes can nest trees without end for a walk: thousands of levels, or one tree
     that holds another ten times, which holds another ten times. So the walk has no recursion, and folders

@@ -96,7 +96,7 @@ def _context(environment: Mapping[str, str]) -> ssl.SSLContext:
     if file:
         if os.path.exists(file) and not os.path.isfile(file):  # noqa: PTH110, PTH113  (it may be no path at all)
             raise SourceError(
-                f"the variable {CA_FILE} names {line(file)}, which cannot be used: it is no regular file",
+                f"the variable {CA_FILE} names {line(file)}, which cannot be used: it is not a regular file",
                 remedy=remedy,
             )
         try:
@@ -110,7 +110,7 @@ def _context(environment: Mapping[str, str]) -> ssl.SSLContext:
     if folder:
         if not Path(folder).is_dir():
             raise SourceError(
-                f"the variable {CA_FOLDER} names {line(folder)}, which is no folder", remedy=remedy
+                f"the variable {CA_FOLDER} names {line(folder)}, which is not a folder", remedy=remedy
             )
         return ssl.create_default_context(capath=folder)
     return httpx.create_ssl_context(trust_env=False)

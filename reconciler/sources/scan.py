@@ -115,7 +115,7 @@ class _Walk:
     def _file(self, path: str, entry: os.DirEntry[str]) -> None:
         status = entry.stat(follow_symlinks=False)
         if not stat.S_ISREG(status.st_mode):
-            self.closed[path] = "it is no regular file"
+            self.closed[path] = "it is not a regular file"
             return
         settled = max(status.st_mtime_ns, status.st_ctime_ns) < self.now - SETTLED
         self.files[path] = Found(entry.path, mark_of(status), status.st_size, settled)

@@ -18,7 +18,7 @@ def prepare_file(path: Path) -> None:
     """Make an empty file that nobody else may read, or take others' rights from the one that is there.
 
     Raises:
-        StateError: it is no regular file, or its mode cannot be set.
+        StateError: it is not a regular file, or its mode cannot be set.
     """
     try:
         # Only a new file is opened here: closing any descriptor of one that SQLite has open in this
@@ -39,7 +39,8 @@ def _narrow(path: Path) -> None:
             found = file.stat()
             if not stat.S_ISREG(found.st_mode):
                 raise StateError(
-                    f"the state file {file} is no regular file", remedy="move it away, or name another folder"
+                    f"the state file {file} is not a regular file",
+                    remedy="move it away, or name another folder",
                 )
             if found.st_mode & _OTHERS and found.st_uid == os.geteuid():
                 file.chmod(found.st_mode & ~_OTHERS)

@@ -263,5 +263,5 @@ def test_an_interruption_puts_back_what_was_written_and_links_and_masks_are_heed
     assert (tmp_path / "real").read_text() == "new"
     assert (tmp_path / "b").stat().st_mode & 0o777 == 0o600
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(OSError, match="no regular file"):
+    with pytest.raises(OSError, match="not a regular file"):
         put(tmp_path / "pipe", b"x")

@@ -273,8 +273,8 @@ async def test_packed_refs_and_detached_heads_are_read(work):
 @pytest.mark.parametrize(
     ("head", "words"),
     [
-        ("ref: ../../etc/passwd\n", "is no ref"),
-        ("ref: refs/../config\n", "is no ref"),
+        ("ref: ../../etc/passwd\n", "is not a ref"),
+        ("ref: refs/../config\n", "is not a ref"),
         ("ref: refs/heads/out\n", "a link that leads out"),
         ("ref: refs/heads/loop\n", "lead in a circle"),
         ("0" * 64 + "\n", "SHA-256"),

@@ -158,7 +158,7 @@ def test_a_file_that_was_edited_is_refused(site):
     site.plan.write_text(twice)
     assert "a key stands twice" in site.run("apply", site.plan, status=1)
     site.plan.write_text("{}")
-    assert "is no plan file" in site.run("apply", site.plan, status=1)
+    assert "is not a plan file" in site.run("apply", site.plan, status=1)
     assert site.changed == []
 
 

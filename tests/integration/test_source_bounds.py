@@ -176,7 +176,7 @@ async def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path):
     source = locate(_archive(tmp_path), cache=tmp_path / "cache")
     (tmp_path / "x.tar").unlink()
     os.mkfifo(tmp_path / "x.tar")
-    with pytest.raises(SourceError, match="it is no regular file"):
+    with pytest.raises(SourceError, match="it is not a regular file"):
         await asyncio.wait_for(source.snapshot(), 5)
 
 

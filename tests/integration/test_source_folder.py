@@ -169,7 +169,7 @@ async def test_pipes_are_not_waited_for(plain):
     os.mkfifo(plain / "pipe")
     files = (await FolderSource(plain).snapshot()).files
     assert "pipe" not in files.names()
-    with pytest.raises(SourceError, match="no regular file"):
+    with pytest.raises(SourceError, match="not a regular file"):
         files.read("pipe")
 
 

@@ -128,7 +128,7 @@ async def test_a_proxy_that_wants_a_password_is_told_from_a_server_that_does(sta
         ),
         ("SSL_CERT_FILE", "{here}", "SSL_CERT_FILE names .*cannot be used"),
         ("SSL_CERT_FILE", "{here}/empty", "it holds no certificates"),
-        ("SSL_CERT_DIR", "{here}/nothing", "SSL_CERT_DIR names .*nothing, which is no folder"),
+        ("SSL_CERT_DIR", "{here}/nothing", "SSL_CERT_DIR names .*nothing, which is not a folder"),
     ],
 )
 async def test_certificates_that_are_not_there_are_named_by_their_variable(tmp_path, variable, value, words):

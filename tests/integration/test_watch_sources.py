@@ -194,7 +194,7 @@ def test_what_cannot_begin_says_why_at_once(tmp_path):
     assert "'often' is not a duration" in refused(tmp_path, "--interval", "often")
     assert "not an address and a port" in refused(tmp_path, "--listen", "8642")
     assert "there is no folder" in refused(tmp_path, "nowhere")
-    assert "is no regular file" in refused(tmp_path, RECONCILE_WEBHOOK_SECRET_FILE=os.devnull)
+    assert "is not a regular file" in refused(tmp_path, RECONCILE_WEBHOOK_SECRET_FILE=os.devnull)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert f"cannot listen on 127.0.0.1:{port}" in refused(tmp_path, "--listen", f"127.0.0.1:{port}")

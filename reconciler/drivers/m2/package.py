@@ -105,7 +105,7 @@ def held(package: bytes) -> dict[str, str]:
     except Unpackable as error:
         raise Unreadable(f"it {error.message}") from error
     except tar.Malformed as error:
-        raise Unreadable(f"it is no whole tar archive: {error}") from error
+        raise Unreadable(f"it is not a whole tar archive: {error}") from error
     setting = min((path for path in found if path.split("/")[-1] == SETTING), key=len, default=None)
     if setting is None:
         raise Unreadable(f"it has no {SETTING}")

@@ -66,10 +66,10 @@ def test_what_is_written_is_read_back():
     ("old", "new", "said"),
     [
         ('"absent"', '"unreachable"', "its digest does not fit"),
-        ('"digest": "', '"digest": "0', "is no plan file: `digest`"),
+        ('"digest": "', '"digest": "0', "is not a plan file: `digest`"),
         ('"version": 1', '"version": 2', "of version 2, and only version 1 is known"),
-        ('"format": "reconcile-plan"', '"format": "other"', "is no plan file: `format`"),
-        ('"origin"', '"orogin"', "is no plan file: `origin`"),
+        ('"format": "reconcile-plan"', '"format": "other"', "is not a plan file: `format`"),
+        ('"origin"', '"orogin"', "is not a plan file: `origin`"),
         ('"files": {}', '"files": {}, "files": {}', "a key stands twice"),
         ("{", "[", "not plain JSON"),
         ('"id": "i"', '"id": "\\ud800"', "its digest does not fit"),

@@ -65,12 +65,12 @@ TOP = FleetFile.model_fields.items()
 WORDS = {
     "unknown key": (
         one("    concurency: 3\n"),
-        "`concurency` is no key that is known here",
+        "`concurency` is not a known key",
         "did you mean `concurrency`?",
     ),
     "key unlike any": (
         {"fleet.yaml": "zzz: 1\nclusters: [{name: a, kind: bell}]"},
-        "`zzz` is no key that is known here",
+        "`zzz` is not a known key",
         f"the keys here are {', '.join(sorted(field.alias or name for name, field in TOP))}",
     ),
     "missing key": (
@@ -133,7 +133,7 @@ WORDS = {
     ),
     "policy of a cluster": (
         one("    policy: {max_chnged: 50%}\n"),
-        "`max_chnged` is no key that is known here",
+        "`max_chnged` is not a known key",
         "did you mean `max_changed`?",
     ),
     "missing kind": (

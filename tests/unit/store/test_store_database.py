@@ -93,7 +93,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
 
 def test_a_folder_in_the_file_s_place_is_named(tmp_path):
     (tmp_path / FILE).mkdir()
-    with pytest.raises(StateError, match="is no regular file"):
+    with pytest.raises(StateError, match="is not a regular file"):
         Store.open(tmp_path)
 
 

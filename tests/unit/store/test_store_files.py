@@ -61,7 +61,7 @@ def test_a_link_that_leads_nowhere_and_a_fifo_are_no_state_files(tmp_path):
         Store.open(tmp_path)
     (tmp_path / FILE).unlink()
     os.mkfifo(tmp_path / FILE)
-    with pytest.raises(StateError, match="no regular file"):
+    with pytest.raises(StateError, match="not a regular file"):
         Store.open(tmp_path)
 
 

@@ -76,7 +76,7 @@ def _strange(value: Mapping[str, Any], known: Fields, path: Path, *, whole: bool
         near = get_close_matches(key, names, n=1, cutoff=_SOME if whole else _NEAR)
         if near or whole:
             remedy = f'did you mean "{near[0]}"?' if near else f"the keys here are {', '.join(known)}"
-            said = f"`{key}` is no key that is known here, and goes to the nodes as it stands"
+            said = f"`{key}` is not a known key, and goes to the nodes as it stands"
             yield Fault((*path, key), "unfamiliar-key", said, remedy, Severity.WARNING)
 
 
