@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from reconciler import __version__
 from reconciler.cli.stdout import let_go, stand_in_for_closed
+from reconciler.core.defect import REPORT, place_of
 from reconciler.errors import ReconcilerError, UsageError
 from reconciler.host.environment import Environment
 
@@ -40,6 +41,7 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
         environment = _own_environment(sealed=arguments is None)
     try:
         _tolerate_poor_terminals()
+        _show_defects(environment)
         status = _dispatch(given, Environment(environment))
         sys.stdout.flush()
     except ReconcilerError as error:
@@ -119,16 +121,26 @@ def _explain(error: ReconcilerError, environment: Mapping[str, str]) -> int:
 def _apologise(error: Exception, environment: Mapping[str, str]) -> None:
     """The type and the place only: a message of the depths may quote a secret."""
     _show_traceback(environment)
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    file = trace.tb_frame.f_code.co_filename.replace("\\", "/") if trace else "?"
-    place = f"{file.rpartition('site-packages/')[2]}:{trace.tb_lineno if trace else 0}"
     _complain(
-        f"error: reconcile {__version__} failed in a way it never should: {type(error).__name__} at {place}\n"
+        f"error: reconcile {__version__} failed in a way it never should: "
+        f"{type(error).__name__} at {place_of(error)}\n"
         "  This is a defect of the program. What was done so far is in `reconcile history`.\n"
-        f"  → run it again with {DEBUG}=1 to see all of it, and report that, without secrets\n"
+        f"  → {REPORT}\n"
     )
+
+
+def _show_defects(environment: Mapping[str, str]) -> None:
+    """Where somebody debugs, the traces of defects that only one node brought out are shown, too."""
+    if environment.get(DEBUG):
+        import logging  # noqa: PLC0415
+
+        class Shown(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                _complain(f"{self.format(record)}\n")
+
+        log = logging.getLogger("reconciler")
+        log.setLevel(logging.DEBUG)
+        log.handlers = [Shown()]
 
 
 def _show_traceback(environment: Mapping[str, str]) -> None:

@@ -45,10 +45,17 @@ class Sign(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Unreachable:
-    """No whole answer came; nothing is known about the node."""
+    """No whole answer came, or none that the program can read; nothing is known about the node.
+
+    Args:
+        reason: why.
+        sign: what the attempt tells of the address.
+        defect: whether the program failed at it; then nothing on the node's side helps.
+    """
 
     reason: str
     sign: Sign = Sign.SILENT
+    defect: bool = False
 
 
 @dataclass(frozen=True, slots=True)

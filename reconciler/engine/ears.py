@@ -14,6 +14,7 @@ from reconciler.core.plan import Step
 from reconciler.core.ports import Reports
 from reconciler.core.reports import Heard, Kind, weighed
 from reconciler.core.rollout import ReportGate
+from reconciler.drivers.defects import EXPECTED, defect_of
 from reconciler.feedback.receiver import Receiver
 
 _PAUSE = 0.1
@@ -92,7 +93,13 @@ class Ears:
         hearing = Hearing(gate)
 
         def take(message: Mapping[str, Any]) -> None:
-            report = driver.reported(case.desired, message)
+            try:
+                report = driver.reported(case.desired, message)
+            except EXPECTED:
+                raise
+            except Exception as error:  # noqa: BLE001  (one node's odd message)
+                defect_of(case.plan.cluster, error)
+                return
             if report is not None:
                 hearing.heard.take(report)
 

@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any
 
+from reconciler.core.observation import Observed
 from reconciler.core.plan import Step
 from reconciler.core.ports import Driver, Wire
 from reconciler.core.verdict import Standing, Verdict
+from reconciler.drivers.defects import EXPECTED, defect_of
 from reconciler.engine.reading import ReadingWire
 
 GRACE = 20.0
@@ -19,7 +21,17 @@ _FIRST, _LONGEST = 0.05, 2.0
 
 async def standing(step: Step, driver: Driver[Any, Any], wire: Wire) -> Verdict:
     """How a step stands, by one fresh look."""
-    return driver.judge(step, await driver.look(step, ReadingWire(wire, driver.reads)))
+    return judged(step, driver, await driver.look(step, ReadingWire(wire, driver.reads)))
+
+
+def judged(step: Step, driver: Driver[Any, Any], seen: Observed[Any]) -> Verdict:
+    """How a step stands by a look; unknown where the program fails at what its node shows."""
+    try:
+        return driver.judge(step, seen)
+    except EXPECTED:
+        raise
+    except Exception as error:  # noqa: BLE001  (the step keeps its record, and the other nodes go on)
+        return Verdict(Standing.UNKNOWN, defect_of(step.node, error).reason)
 
 
 async def until_clear(step: Step, driver: Driver[Any, Any], wire: Wire) -> Verdict:

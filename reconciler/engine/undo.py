@@ -18,6 +18,7 @@ from reconciler.core.verdict import Standing
 from reconciler.engine.perform import Bench
 from reconciler.engine.record import Record
 from reconciler.engine.schedule import Course
+from reconciler.engine.sight import judged
 from reconciler.store.records import Ending
 
 UNCERTAIN = "effect-uncertain"
@@ -119,7 +120,7 @@ async def _plan_back(outcome: Outcome, steps: Sequence[Step], back: _Back, bench
             back.findings.append(_kept(step, none))
         return
     seen = await bench.driver.look(step, bench.wire)
-    verdict = bench.driver.judge(step, seen)
+    verdict = judged(step, bench.driver, seen)
     match verdict.standing:
         case Standing.DONE:
             if not back.take(step, steps):

@@ -14,7 +14,7 @@ from reconciler.core.adoption import Shown
 from reconciler.core.endpoint import Endpoint
 from reconciler.core.guard import Guard
 from reconciler.core.lint import Claim
-from reconciler.core.observation import Observation, Observed, Present
+from reconciler.core.observation import Observation, Observed, Present, Unreachable
 from reconciler.core.plan import USES, ClusterPlan, Payload, Step
 from reconciler.core.play import Stage
 from reconciler.core.ports import Desk, Document, Done, Wire
@@ -22,6 +22,7 @@ from reconciler.core.problem import Problem
 from reconciler.core.reports import Report
 from reconciler.core.spec import ClusterEntry
 from reconciler.core.verdict import Verdict
+from reconciler.drivers.defects import caught
 from reconciler.drivers.m2 import adoption, attempts, desire, judge, lints, lone, planner, reports, stages
 from reconciler.drivers.m2.back import back, part
 from reconciler.drivers.m2.canonical import fingerprint
@@ -217,7 +218,8 @@ class M2Driver:
         async def read(target: Target) -> tuple[str, Mapping[str, float] | None]:
             async with gate:
                 client = Client(wire, target.node, target.bases, timeouts.read, timeouts.connect)
-                return target.node, await client.metrics()
+                told = await caught(target.node, client.metrics())
+                return target.node, None if isinstance(told, Unreachable) else told
 
         targets = [target for target in desired.targets if target.node in asked]
         found = await asyncio.gather(*(read(target) for target in targets))
@@ -240,8 +242,13 @@ async def _read(
     resources: bool,  # noqa: FBT001
     trusted: bool,  # noqa: FBT001
 ) -> Observation[Loaded]:
-    caller = _caller(urlsplit(client.bases[0]).hostname)
-    return await client.read(contents, expected=expected, resources=resources, caller=caller, trusted=trusted)
+    async def read() -> Observation[Loaded]:
+        caller = _caller(urlsplit(client.bases[0]).hostname)
+        return await client.read(
+            contents, expected=expected, resources=resources, caller=caller, trusted=trusted
+        )
+
+    return await caught(client.node, read())
 
 
 @lru_cache(maxsize=16_384)

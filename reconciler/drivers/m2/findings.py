@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from reconciler.core.defect import REPORT
 from reconciler.core.observation import Stale, Unauthorized, Unidentified, Unreachable
 from reconciler.core.plan import Finding
 from reconciler.core.problem import Severity
@@ -36,6 +37,8 @@ def unread(
         return _unidentified(desired, target, answer)
     barred = isinstance(answer, Unauthorized)
     remedy = ALLOW if barred else "start the node, or correct its address in the fleet file"
+    if isinstance(answer, Unreachable) and answer.defect:
+        remedy = REPORT
     return Finding(
         Severity.ERROR,
         "node-unauthorized" if barred else "node-unreachable",

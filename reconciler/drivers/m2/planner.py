@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,6 +10,7 @@ from reconciler.core.diff import Change
 from reconciler.core.observation import Absent, Observed, Present, Unreachable
 from reconciler.core.plan import USES, ClusterPlan, Finding, Risk, Step
 from reconciler.core.secret import mask
+from reconciler.drivers.defects import EXPECTED, defect_of
 from reconciler.drivers.m2 import findings
 from reconciler.drivers.m2.changes import differences
 from reconciler.drivers.m2.fault import at
@@ -26,38 +27,25 @@ def plan(desired: Desired, observed: Observed[Loaded]) -> ClusterPlan:
 
     Nothing here restarts a node: what waits for a restart is told, by step or by finding.
     """
-    steps: list[Step] = []
-    found: list[Finding] = []
-    unchanged, same_version = 0, []
+    courses: list[_Course] = []
     waiting = {id(target.content): target.content for target in desired.targets}
     may_wait = {key for key, content in waiting.items() if findings.may_wait(content)}
-    for given in desired.targets:
-        target = given
-        answer = observed.nodes.get(target.node, Unreachable("it was not asked"))
-        if not isinstance(answer, Present | Absent):
-            found.append(findings.unread(desired, target, answer))
-            continue
-        loaded = answer.value if isinstance(answer, Present) else None
-        if loaded is not None:
-            risky = id(target.content) in may_wait
-            if desired.payloads[target.payload].missing:
-                target = replace(target, content=supposed(target.content, loaded.content))
-            found += findings.left_open(desired, target, loaded, may_wait=risky)
-            if as_desired(desired, target, loaded):
-                unchanged += 1
-                continue
-        base = answer.base if isinstance(answer, Absent) else loaded.base if loaded else ""
-        changes = differences(loaded.content if loaded else None, target.content)
-        steps.append(_step(desired, target, loaded, changes, base))
-        found += findings.reading_less(desired, target, loaded) if loaded is not None else ()
-        if loaded is not None and changes and all(change.pointer != VERSION for change in changes):
-            same_version.append(target)
+    for target in desired.targets:
+        try:
+            courses.append(_course(desired, target, observed, may_wait=id(target.content) in may_wait))
+        except EXPECTED:
+            raise
+        except Exception as error:  # noqa: BLE001  (an oddity of what one node shows)
+            unread = findings.unread(desired, target, defect_of(target.node, error))
+            courses.append(_Course(findings=(unread,)))
+    found = [finding for course in courses for finding in course.findings]
+    same_version = [course.same_version for course in courses if course.same_version is not None]
     return ClusterPlan(
         cluster=desired.entry.name,
         kind=desired.entry.kind,
         nodes=len(desired.entry.nodes),
-        unchanged=unchanged,
-        steps=tuple(steps),
+        unchanged=sum(course.as_desired for course in courses),
+        steps=tuple(course.step for course in courses if course.step is not None),
         findings=(
             *desired.notes,
             *found,
@@ -67,6 +55,43 @@ def plan(desired: Desired, observed: Observed[Loaded]) -> ClusterPlan:
         concurrency=desired.entry.concurrency,
         payloads=desired.payloads,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Course:
+    """What is to be done and said of one node.
+
+    Args:
+        same_version: the node's target, where it is changed under the version that it shows already.
+    """
+
+    step: Step | None = None
+    findings: tuple[Finding, ...] = ()
+    as_desired: bool = False
+    same_version: Target | None = None
+
+
+def _course(desired: Desired, given: Target, observed: Observed[Loaded], *, may_wait: bool) -> _Course:
+    target = given
+    answer = observed.nodes.get(target.node, Unreachable("it was not asked"))
+    if not isinstance(answer, Present | Absent):
+        return _Course(findings=(findings.unread(desired, target, answer),))
+    loaded = answer.value if isinstance(answer, Present) else None
+    found: tuple[Finding, ...] = ()
+    if loaded is not None:
+        if desired.payloads[target.payload].missing:
+            target = replace(target, content=supposed(target.content, loaded.content))
+        found = tuple(findings.left_open(desired, target, loaded, may_wait=may_wait))
+        if as_desired(desired, target, loaded):
+            return _Course(findings=found, as_desired=True)
+    base = answer.base if isinstance(answer, Absent) else loaded.base if loaded else ""
+    changes = differences(loaded.content if loaded else None, target.content)
+    step = _step(desired, target, loaded, changes, base)
+    if loaded is None:
+        return _Course(step, found)
+    found += tuple(findings.reading_less(desired, target, loaded))
+    same = bool(changes) and all(change.pointer != VERSION for change in changes)
+    return _Course(step, found, same_version=target if same else None)
 
 
 def as_desired(desired: Desired, target: Target, loaded: Loaded) -> bool:

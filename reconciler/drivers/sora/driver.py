@@ -18,6 +18,7 @@ from reconciler.core.ports import Desk, Document, Done, Wire
 from reconciler.core.problem import Problem, Severity
 from reconciler.core.spec import ClusterEntry
 from reconciler.core.verdict import Verdict
+from reconciler.drivers.defects import caught
 from reconciler.drivers.sora import (
     adoption,
     attempts,
@@ -282,7 +283,7 @@ class SoraDriver:
             if not is_allowed(place, self._allowed):
                 return _NOT_ASKED
             async with slots:
-                return await _reply(Client(wire, name, place, timeout, connect), day)
+                return await caught(name, _reply(Client(wire, name, place, timeout, connect), day))
 
         answers = await asyncio.gather(*(ask(place, name) for place, name in places.items()))
         return dict(zip(places, answers, strict=True))

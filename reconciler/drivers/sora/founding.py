@@ -12,7 +12,7 @@ from reconciler.core.problem import Severity
 from reconciler.drivers.sora.cluster import quorum
 from reconciler.drivers.sora.decision import Answers, Collapsed, Outcome, decide
 from reconciler.drivers.sora.history import History
-from reconciler.drivers.sora.picture import Picture, silence
+from reconciler.drivers.sora.picture import Picture, remedy_of_silence, silence
 from reconciler.drivers.sora.schema import NodeView, SoraCluster, SoraDesired
 from reconciler.drivers.sora.steps import word_of
 
@@ -162,7 +162,7 @@ def _silent(desired: SoraDesired, picture: Picture) -> Iterator[Finding]:
                 f"{entry.name}/{name}",
                 f"{name}: {silence(answer)}; a cluster is initialised only when every regular node has "
                 "answered",
-                f"{'' if is_other else 'start the node, or '}correct `api` in the fleet file",
+                "correct `api` in the fleet file" if is_other else remedy_of_silence(answer),
             )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from reconciler.core.observation import Observation, Observed, Sign, Unauthorized, Unidentified, Unreachable
+from reconciler.drivers.defects import EXPECTED, defect_of
 from reconciler.drivers.sora.history import History
 from reconciler.drivers.sora.picture import best_of, judged_view, places_of
 from reconciler.drivers.sora.schema import NodeView, SoraCluster
@@ -67,4 +68,11 @@ def names_listed(observed: Observed[NodeView]) -> set[str]:
 
 
 def _judged(name: str, reply: Reply) -> Observation[NodeView]:
-    return judged_view(name, reply) if isinstance(reply, NodeView) else reply
+    if not isinstance(reply, NodeView):
+        return reply
+    try:
+        return judged_view(name, reply)
+    except EXPECTED:
+        raise
+    except Exception as error:  # noqa: BLE001  (an oddity of one node's answer)
+        return defect_of(name, error)

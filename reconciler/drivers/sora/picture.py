@@ -10,6 +10,7 @@ from datetime import date
 from typing import Final
 from urllib.parse import urlsplit
 
+from reconciler.core.defect import REPORT
 from reconciler.core.endpoint import BadAddress, check_single_machine, parse_api
 from reconciler.core.observation import (
     Absent,
@@ -353,6 +354,13 @@ def _usual(entry: SoraCluster) -> str:
 def _pattern(name: str, api: str) -> str | None:
     parts, host = urlsplit(api), name.rpartition("@")[2]
     return api.replace(host, "{host}", 1) if parts.hostname == host.lower() else None
+
+
+def remedy_of_silence(answer: Observation[NodeView] | None) -> str:
+    """What to do where nothing is known from a node itself."""
+    if isinstance(answer, Unreachable) and answer.defect:
+        return REPORT
+    return "start the node, or correct `api` in the fleet file"
 
 
 def silence(answer: Observation[NodeView] | None) -> str:

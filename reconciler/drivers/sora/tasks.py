@@ -11,7 +11,7 @@ from reconciler.core.problem import Severity
 from reconciler.core.text import one_line
 from reconciler.drivers.sora.cluster import quorum
 from reconciler.drivers.sora.membership import Membership
-from reconciler.drivers.sora.picture import Picture, Places, names_of, silence
+from reconciler.drivers.sora.picture import Picture, Places, names_of, remedy_of_silence, silence
 from reconciler.drivers.sora.schema import SoraCluster, SoraDesired, SoraNode, Stopped
 from reconciler.drivers.sora.stopped import Proof, Verdict, stopped
 
@@ -148,7 +148,7 @@ def _outsider(entry: SoraCluster, node: SoraNode, picture: Picture, piles: _Pile
         code, words, remedy = "node-unidentified", answer.reason, "correct `api` in the fleet file"
     else:
         code, words = "node-unreachable", silence(answer)
-        remedy = "start the node, or correct `api` in the fleet file"
+        remedy = remedy_of_silence(answer)
     piles.put("missing", node.name)
     piles.findings.append(
         Finding(
