@@ -11,15 +11,19 @@ _OURS: Final = "/reconciler/"
 
 
 def place_of(error: BaseException) -> str:
-    """File and line of the innermost function of the program, else of whatever raised the error."""
+    """File and line of the innermost function that is not a library's, else of whatever raised the error."""
     places, trace = [("?", 0)], error.__traceback__
     while trace is not None:
         places.append((trace.tb_frame.f_code.co_filename.replace("\\", "/"), trace.tb_lineno))
         trace = trace.tb_next
-    file, line = next((place for place in reversed(places) if _OURS in place[0]), places[-1])
+    file, line = next((place for place in reversed(places) if not _is_library(place[0])), places[-1])
     if _OURS in file:
         return f"reconciler/{file.rpartition(_OURS)[2]}:{line}"
     return f"{file.rpartition('site-packages/')[2]}:{line}"
+
+
+def _is_library(file: str) -> bool:
+    return _OURS not in file and (file.startswith("<") or "/lib/python" in file)
 
 
 def defect_words(error: BaseException) -> str:
