@@ -60,16 +60,25 @@ def read_json(body: bytes, limits: JsonLimits) -> Any:
         JsonError: it is no JSON (NaN and Infinity are none), has half characters in its text, or is
             beyond a bound.
     """
-    if len(body) > limits.size:
-        raise JsonError(f"it has {len(body):,} bytes, more than {limits.size:,}")
-    if body.count(b",") + body.count(b"[") + body.count(b"{") >= limits.values:
-        _check_number_of_values(_STRING.sub(b"", body), limits)
+    check_size(body, limits)
     if not _may_be_lossy(body):
         try:
             return _read_fast(body, limits)
         except orjson.JSONDecodeError:
             pass  # perhaps a byte order mark, another encoding, or half a character
     return _read_exactly(body, limits)
+
+
+def check_size(body: bytes, limits: JsonLimits) -> None:
+    """Nothing, where a text has no more bytes and values than it may have.
+
+    Raises:
+        JsonError: it has.
+    """
+    if len(body) > limits.size:
+        raise JsonError(f"it has {len(body):,} bytes, more than {limits.size:,}")
+    if body.count(b",") + body.count(b"[") + body.count(b"{") >= limits.values:
+        _check_number_of_values(_STRING.sub(b"", body), limits)
 
 
 def _may_be_lossy(body: bytes) -> bool:

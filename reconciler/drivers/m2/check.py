@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from reconciler.core.editors import delivered
+from reconciler.core.json_reader import JsonError, check_size
+from reconciler.core.plain import encode
 from reconciler.core.ports import Document
 from reconciler.core.problem import Problem
 from reconciler.core.secret import mask
 from reconciler.drivers.m2 import features, rules, shape
-from reconciler.drivers.m2.fault import positioned
+from reconciler.drivers.m2.content import LIMITS
+from reconciler.drivers.m2.fault import Fault, positioned
 
 
 def problems_of(document: Document) -> list[Problem]:
@@ -15,4 +21,20 @@ def problems_of(document: Document) -> list[Problem]:
     Secrets count as text; what would be wrong with their values cannot be known here.
     """
     value = mask(document.value)
+    if too_large := _unreadable(value):
+        return positioned(document, [too_large])
     return positioned(document, [*shape.faults(value), *rules.faults(value), *features.faults(value)])
+
+
+def _unreadable(value: Any) -> Fault | None:
+    """What is wrong with a setting that could be sent, and never be read back from a node."""
+    try:
+        check_size(encode(delivered(value)), LIMITS)
+    except JsonError as error:
+        return Fault(
+            (),
+            "setting-too-large",
+            f"the setting cannot be read back from a node: {error}",
+            "leave out what the node does not need, or spread `hosting` over several clusters",
+        )
+    return None

@@ -1,5 +1,6 @@
 """A defect that one node's answer brings out is that node's alone: the others go on."""
 
+import json
 import logging
 
 import pytest
@@ -7,6 +8,8 @@ import support_m2_wire as m2
 from sora_kit import TODAY, entry, full, verbs
 from sora_kit import WorldWire as SoraWire
 
+from reconciler.core.defect import defect_words
+from reconciler.core.json_reader import JsonLimits, read_json
 from reconciler.core.observation import Present, Sign, Unreachable
 from reconciler.core.ports import Desk
 from reconciler.core.verdict import Standing
@@ -60,7 +63,7 @@ async def test_a_reader_of_m2_that_fails_at_one_node_leaves_the_others(monkeypat
     assert [step.node for step in plan.steps] == ["edge-01", "edge-03"]
     (finding,) = plan.findings
     assert (finding.code, finding.target) == ("node-unreachable", "edge/edge-02")
-    assert f"a defect of the program: {error.__name__} at reconciler/drivers/m2/" in finding.message
+    assert f"a defect of the program: {error.__name__} at " in finding.message
     assert "hunter2" not in finding.message
     assert "RECONCILE_DEBUG=1" in finding.remedy
 
@@ -159,7 +162,7 @@ async def test_a_reader_of_sora_that_fails_at_one_node_leaves_the_others(
     answer = seen.nodes[full("b")]
     assert isinstance(answer, Unreachable)
     assert answer.sign is Sign.ALIVE
-    assert f"a defect of the program: {error.__name__} at reconciler/drivers/sora/" in answer.reason
+    assert f"a defect of the program: {error.__name__} at " in answer.reason
     assert verbs(await site.plan()) == ["register d"]
 
 
@@ -183,3 +186,15 @@ async def test_a_defect_never_counts_as_silence(monkeypatch):
     assert verbs(plan) == ["stop d", "purge d"]
     verdict = await standing(plan.steps[-1], site.driver, site.wire)
     assert verdict.standing is Standing.CHANGED
+
+
+def test_the_place_of_a_defect_is_not_in_a_library():
+    with pytest.raises(ValueError) as caught:
+        json.loads("{")
+    assert "/test_defects.py:" in defect_words(caught.value)
+    with pytest.raises(ValueError) as caught:
+        read_json(b"{", JsonLimits(size=100, values=10))
+    assert defect_words(caught.value).startswith(
+        "a defect of the program: JsonError at reconciler/core/json_reader.py:"
+    )
+    assert defect_words(KeyError()) == "a defect of the program: KeyError at ?:0"

@@ -12,6 +12,7 @@ from reconciler.core.problem import Severity
 from reconciler.core.secret import Secret
 from reconciler.desired.document import parse
 from reconciler.drivers.m2.check import problems_of
+from reconciler.drivers.m2.content import Contents
 
 API = "env__management__api__"
 MEMBERS = "env__management__cluster__discover__members"
@@ -335,3 +336,34 @@ def test_a_secret_is_text_and_wrong_where_none_may_stand():
 )
 def test_any_shape_is_answered_with_problems_not_with_an_exception(value):
     assert problems_of(parse("setting.json", json.dumps(value).encode()))
+
+
+def large(*, hosts=0, text=0):
+    """A setting of many hosts, or with a long text."""
+    hosting = [{"name": f"h{number}.example.com"} for number in range(hosts)]
+    return setting(hosting=hosting or [{"name": "www.example.com"}], env__properties__note="x" * text)
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        (large(hosts=100_000), "more than 200,000 values"),
+        (large(text=8 * 1024 * 1024), "bytes, more than 8,388,608"),
+        (large(hosts=100_000, text=9_000_000), "bytes, more than 8,388,608"),
+    ],
+    ids=["values", "bytes", "both"],
+)
+def test_a_setting_that_no_node_could_be_read_back_with_is_refused(document, words):
+    (problem,) = problems_of(parse("folder/setting.json", json.dumps(document).encode()))
+    assert (problem.code, problem.severity) == ("setting-too-large", Severity.ERROR)
+    assert (problem.position.file, problem.position.line) == ("folder/setting.json", 1)
+    assert words in problem.message
+    assert "hosting" in problem.remedy
+
+
+@pytest.mark.parametrize("document", [large(hosts=60_000), large(text=8_300_000)], ids=["values", "bytes"])
+def test_what_a_node_may_show_may_be_sent(document):
+    body = json.dumps(document).encode()
+    assert Contents().read(body).document
+    codes = [problem.code for problem in problems_of(parse("setting.json", body))]
+    assert "setting-too-large" not in codes
