@@ -6,6 +6,7 @@ import json
 import logging
 import re
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, cast
 
 import orjson
@@ -24,7 +25,18 @@ LONGEST = 8_000
 MOST = 100
 """Items of one list or mapping in a line."""
 
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+LONGEST_LINE = 64_000
+"""Characters of all texts in a line together."""
+
+MOST_OF_LINE = 2_000
+"""Items of all lists and mappings in a line together."""
+
+DEEPEST = 10
+"""Levels of lists and mappings in a line."""
+
+_CONTROLS = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
+)
 _USERINFO = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s/@]+@", re.IGNORECASE)
 
 
@@ -102,22 +114,46 @@ class Redaction:
 
     def __call__(self, _logger: Any, _method: str, event: Event) -> Event:
         """The event as it may be seen."""
-        return {key: self._clean(value) for key, value in mask(event).items()}
+        room = _Room()
+        return {self._clean(key, room, DEEPEST): self._clean(value, room, 0) for key, value in event.items()}
 
-    def _clean(self, value: Any) -> Any:
+    def _clean(self, value: Any, room: _Room, depth: int) -> Any:
+        """A value within the room that is left in the line."""
         if isinstance(value, str):
             for text in self._secrets:
                 value = value.replace(text, MASK)
-            value = _USERINFO.sub(r"\1", value)
-            more = len(value) - LONGEST
-            return f"{value[:LONGEST]} … ({more:,} more characters)" if more > 0 else value
+            return room.take(_USERINFO.sub(r"\1", value))
+        if not isinstance(value, Mapping | list | tuple):
+            return self._clean(shown, room, depth) if (shown := mask(value)) is not value else value
+        if depth >= DEEPEST:
+            return "…"
+        kept = list(value)[: room.items(len(value))]
+        more = len(value) - len(kept)
         if isinstance(value, Mapping):
-            return {key: self._clean(value[key]) for key in list(value)[:MOST]}
-        if isinstance(value, list | tuple):
-            more = len(value) - MOST
-            rest = [f"… ({more:,} more)"] if more > 0 else []
-            return [*(self._clean(item) for item in value[:MOST]), *rest]
-        return value
+            return {self._clean(key, room, depth): self._clean(value[key], room, depth + 1) for key in kept}
+        rest = [f"… ({more:,} more)"] if more > 0 else []
+        return [*(self._clean(item, room, depth + 1) for item in kept), *rest]
+
+
+@dataclass(slots=True)
+class _Room:
+    """What a line can still hold: lists of lists multiply."""
+
+    characters: int = LONGEST_LINE
+    left: int = MOST_OF_LINE
+
+    def take(self, text: str) -> str:
+        """The text, or its beginning and how much of it is left out."""
+        most = min(LONGEST, self.characters)
+        self.characters -= min(len(text), most)
+        more = len(text) - most
+        return f"{text[:most]} … ({more:,} more characters)" if more > 0 else text
+
+    def items(self, number: int) -> int:
+        """How many of so many items there is room for."""
+        kept = min(number, MOST, self.left)
+        self.left -= kept
+        return kept
 
 
 class Bridge(logging.Handler):
@@ -151,19 +187,20 @@ def _ordered(_logger: Any, _method: str, event: Event) -> Event:
 
 def _without_controls(_logger: Any, _method: str, event: Event) -> Event:
     """The event for a terminal, which a text from outside must not steer."""
-    return {key: _escaped(item) for key, item in event.items()}
+    return {_escaped(key): _escaped(item) for key, item in event.items()}
 
 
 def _escaped(value: Any) -> Any:
     if isinstance(value, str):
         return _CONTROLS.sub(lambda found: ascii(found.group())[1:-1], value)
     if isinstance(value, Mapping):
-        return {key: _escaped(item) for key, item in value.items()}
+        return {_escaped(key): _escaped(item) for key, item in value.items()}
     return [_escaped(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _json(value: Any, **_options: Any) -> str:
     try:
-        return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+        text = orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+        return _CONTROLS.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
     except TypeError:  # lone surrogates, or whole numbers beyond 64 bits
         return json.dumps(value, default=str)

@@ -26,6 +26,7 @@ from reconciler.core.endpoint import BadAddress, parse_api
 from reconciler.core.json_reader import JsonError, JsonLimits, read_json
 from reconciler.core.spec import ClusterEntry, NodeEntry
 from reconciler.core.strict import Day, Flag, Number, Strict, Whole
+from reconciler.core.text import one_line
 from reconciler.drivers.sora.history import History
 
 NODE_NAME: Final = re.compile(r"^[0-9A-Za-z_\-]+@[0-9A-Za-z][0-9A-Za-z\-]*(\.[0-9A-Za-z\-]+)*$")
@@ -240,19 +241,41 @@ class SoraDesired:
         return next((one for one in words if f"{one.until}: {one.reason}" != spent), None)
 
 
+_MOST: Final = 10**12
+
+_LONGEST: Final = 500
+
+
+def _shown(text: str) -> str:
+    """The text on one line, cut; a text that is there stays one, for an `error` counts by being there."""
+    return one_line(text, _LONGEST) or ("(nothing that can be seen)" if text else "")
+
+
+Shown = Annotated[str, AfterValidator(_shown)]
+"""Text of a node that is shown to people, and may be longer than anybody reads."""
+
+
 class NodeRow(BaseModel):
-    """One line of ListClusterNodes; what is away, or could not be fetched, has no URL, version and mode."""
+    """One line of ListClusterNodes; what is away, or could not be fetched, has no URL, version and mode.
+
+    Every text is bounded: names, addresses and modes that are longer make the list of that node unreadable.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
     node_name: str = Field(max_length=253, pattern=r"^[!-~]+$")
     connected: bool
     temporary: bool | None = Field(default=None, validation_alias="temporary_node")
-    api: str | None = Field(default=None, validation_alias=AliasChoices("external_api_url", "api_url"))
+    api: str | None = Field(
+        default=None,
+        max_length=2000,
+        pattern=r"^[^\p{C}\p{Z}]*$",
+        validation_alias=AliasChoices("external_api_url", "api_url"),
+    )
     mode: str | None = Field(default=None, pattern=r"^[!-~]{1,64}$")
-    version: str | None = None
-    error: str | None = None
-    license_max_connections: int | None = None
+    version: Shown | None = None
+    error: Shown | None = None
+    license_max_connections: int | None = Field(default=None, ge=-_MOST, le=_MOST)
 
 
 class Owner(BaseModel):
@@ -269,7 +292,7 @@ class Channel(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
-    channel_id: str
+    channel_id: Shown
     owners: tuple[Owner, ...] = Field(default=(), strict=False)
 
 

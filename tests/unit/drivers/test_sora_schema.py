@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from pydantic import ValidationError
-from sora_kit import agreeing, api, entry, full, seen
+from sora_kit import TODAY, FixedWire, agreeing, api, entry, full, seen
 
+from reconciler.core.observation import Unidentified
 from reconciler.drivers.sora import schema as schema_module
+from reconciler.drivers.sora.driver import SoraDriver
 from reconciler.drivers.sora.picture import addresses
-from reconciler.drivers.sora.schema import SoraCluster, SoraNode
+from reconciler.drivers.sora.schema import SoraCluster, SoraDesired, SoraNode
 
 NODE = {"name": "node-01@192.0.2.5", "api": "http://192.0.2.5:3000/"}
 
@@ -151,3 +155,53 @@ def test_lists_of_very_many_rows_or_bytes_are_not_read():
     for body in (b"[" + b",".join([row] * 60_000) + b"]", b'["' + b"x" * 9_000_000 + b'"]'):
         with pytest.raises(schema_module.Unreadable, match="more than"):
             schema_module.parse_nodes(body)
+
+
+def rows(**odd):
+    row = {"node_name": "a@b.example.com", "connected": True, "temporary_node": False, **odd}
+    return json.dumps([row, {"node_name": "c@b.example.com", "connected": True}]).encode()
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"node_name": "a@" + "b" * 300},
+        {"node_name": "a@b\u202e"},
+        {"external_api_url": "http://h/" + "a" * 2000},
+        {"external_api_url": "http://h\u2028.example.com:3000/"},
+        {"external_api_url": "http://h\x1b[2J:3000/"},
+        {"api_url": "http://h \u202e:3000/"},
+        {"mode": "n" * 65},
+        {"mode": "nor\nmal"},
+        {"mode": "normal\u202e"},
+        {"license_max_connections": 10**18},
+    ],
+    ids=lambda odd: f"{next(iter(odd))} {next(iter(odd.values()))!a:.30}",
+)
+async def test_a_row_of_texts_that_cannot_be_makes_that_node_unreadable_and_no_other(odd):
+    wire = FixedWire(body=rows(**odd))
+    observed = await SoraDriver(today=lambda: TODAY).observe(SoraDesired(entry("a")), wire)
+    answer = observed.nodes[full("a")]
+    assert isinstance(answer, Unidentified)
+    assert "its list of nodes is not readable" in answer.reason
+    assert len(answer.reason) < 1000
+    assert answer.reason.isprintable()
+
+
+def test_what_a_row_shows_to_people_is_cut_and_on_one_line():
+    body = rows(version="1\x1b[2J" + "v" * 1_000_000, error="{error,\n\u202e" + "e" * 1_000_000)
+    row = schema_module.parse_nodes(body)[0]
+    for text in (row.version, row.error):
+        assert len(text) == 500
+        assert text.isprintable()
+
+
+@pytest.mark.parametrize("error", ["\u202e", " ", "\n", "\u200b"])
+def test_an_error_that_nobody_can_see_is_an_error_still(error):
+    assert schema_module.parse_nodes(rows(error=error, connected=False))[0].error
+
+
+def test_a_channel_of_a_long_name_is_counted():
+    body = json.dumps([{"channel_id": "c" * 1_000_000, "owners": [{"node_name": "a@b"}]}]).encode()
+    (channel,) = schema_module.parse_channels(body)
+    assert len(channel.channel_id) == 500

@@ -4,6 +4,8 @@ import io
 import json
 import logging
 
+import pytest
+
 from reconciler.core.secret import Secret
 from reconciler.server.logs import Bridge, open_log
 from reconciler.server.throttle import BURST, Throttle
@@ -86,7 +88,7 @@ def test_what_no_line_can_hold_costs_that_line_and_nothing_else():
     log.warning("rude", value=Rude())
     log.info("after")
     first, second, last = lines(stream)
-    assert first["event"] == "a log line could not be written: RecursionError"
+    assert first["value"] == [[[[[[[[[["…"]]]]]]]]]]
     assert second["event"].startswith("a log line could not be written")
     assert (first["level"], last["event"]) == ("warning", "after")
 
@@ -106,6 +108,60 @@ def test_a_text_from_outside_cannot_steer_the_terminal():
     assert stream.getvalue().count("\n") == 1
     assert not {"\x1b", "\x9b", "\u202e"} & set(stream.getvalue())
     assert "\\x1b[2J" in stream.getvalue()
+
+
+STEERING = [
+    *map(chr, [*range(0x20), *range(0x7F, 0xA0)]),
+    *"\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff\u061c\u200b\ud800",
+]
+"""Controls, line separators, marks of direction, invisible characters, half a character."""
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+@pytest.mark.parametrize("place", ["event", "value", "list", "deep", "key", "deep key"])
+def test_no_character_of_a_text_from_outside_steers_whoever_reads_the_log(form, place):
+    stream = io.StringIO()
+    text = f"before{''.join(STEERING)}after"
+    match place:
+        case "event":
+            open_log(stream, form=form).warning(text)
+        case "key":
+            open_log(stream, form=form).warning("x", **{text: 1})
+        case _:
+            values = {"value": text, "list": [text], "deep": {"a": [{"b": text}]}, "deep key": {text: 1}}
+            open_log(stream, form=form).warning("x", told=values[place])
+    (line,) = stream.getvalue().split("\n")[:-1]
+    assert not set(STEERING) & set(line)
+    assert "before" in line
+    assert "after" in line
+
+
+def nested(levels):
+    value = []
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "a" * 10_000_000,
+        ["n" * 1000] * 60_000,
+        {f"k{number}": "v" for number in range(60_000)},
+        [[["n" * 50] * 1000] * 1000] * 1000,
+        nested(500),
+        10**5000,
+        {"k" * 1_000_000: 1},
+    ],
+    ids=["text", "list", "mapping", "deep lists", "nested lists", "number", "key"],
+)
+def test_a_line_is_bounded_whatever_it_is_to_hold(form, value):
+    stream = io.StringIO()
+    open_log(stream, form=form).warning("x", told=value)
+    assert len(stream.getvalue()) < 200_000
+    assert stream.getvalue().count("\n") == 1
 
 
 def test_a_library_that_repeats_itself_fills_no_log():
