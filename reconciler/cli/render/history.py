@@ -78,6 +78,8 @@ def result(run: RunLine) -> str:
     if not run.counts:
         return f"{word}: {textwrap.shorten(clean(run.note), 80, placeholder=' …')}" if run.note else word
     if run.counts.keys() <= SUCCESSES:
+        if not run.note:  # a later run has settled what this one left unknown
+            word = _ENDINGS[0]
         return f"{word}: {plural(sum(run.counts.values()), 'change')}"
     return f"{word}: {_told(run.counts)}"
 

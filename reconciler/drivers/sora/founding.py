@@ -206,10 +206,12 @@ def _needs_collapsed(desired: SoraDesired, picture: Picture) -> Iterator[Finding
     yield _error(
         "collapsed-needed",
         entry.name,
-        f"{', '.join(members[:_SHOWN])}{more} were in the cluster {entry.name}, and no node sees it now"
+        f"{', '.join(members[:_SHOWN])}{more} were in the cluster {entry.name}, or InitCluster was sent for "
+        "them, and no node sees it now"
         f"{f' ({states})' if states else ''}; initialising would create a second cluster if it still lives",
-        "start the nodes, or put them back into the fleet file; only if the cluster is gone for good, write "
-        "`collapsed` with a reason and a date into the fleet file",
+        "start the nodes, or put them back into the fleet file; where a call may be under way, wait for its "
+        "end; only if the cluster is gone for good, write `collapsed` with a reason and a date into the "
+        "fleet file",
     )
 
 

@@ -68,6 +68,12 @@ def test_runs_as_a_table(golden):
     golden("render/history.json", history.runs_plain(runs))
 
 
+def test_a_run_whose_steps_were_all_settled_as_done_is_done():
+    settled = line(counts={"done": 2})
+    assert history.result(settled) == "done: 2 changes"
+    assert history.result(replace(settled, note="edge: wave 2 failed its gates")) == "in part: 2 changes"
+
+
 def test_no_runs_is_a_sentence():
     assert history.render_runs([]) == "No runs yet.\n"
     assert history.runs_plain([]) == "[]\n"
