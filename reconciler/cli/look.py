@@ -19,7 +19,7 @@ from reconciler.desired.fleet import Fleet, load
 from reconciler.drivers.registry import DRIVERS, drivers_for
 from reconciler.drivers.wire import HttpWire
 from reconciler.engine.planfile import Notes
-from reconciler.engine.prior import NO_BASE, Base, retraced
+from reconciler.engine.prior import NO_BASE, Base, read_prior
 from reconciler.engine.survey import Survey, survey
 from reconciler.engine.trace import traced
 from reconciler.host import aio
@@ -164,7 +164,7 @@ async def looked(
     named = order.trigger == "rollback"
     source, drivers = source_of(order), drivers_for(order.host.config, DRIVERS)
     memory = await traced(memory, fleet, source, drivers=drivers, named=named)
-    memory = await retraced(memory, fleet, source, drivers=drivers, base=order.base)
+    memory = await read_prior(memory, fleet, source, drivers=drivers, base=order.base)
     async with HttpWire(order.host) as wire:
         with watching(terminal) as listener:
             return await survey(

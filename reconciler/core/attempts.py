@@ -126,7 +126,7 @@ def _read(text: str) -> Attempt | None:
         return None
 
 
-def prints(changes: Iterable[Change], *, but: str = "") -> dict[str, str]:
+def fingerprint_places(changes: Iterable[Change], *, but: str = "") -> dict[str, str]:
     """What a node shows at the places where it differs.
 
     Args:
@@ -168,14 +168,14 @@ def judge(attempt: Attempt, shown: Prints, now: datetime) -> tuple[Turn, Attempt
     return Turn.DUE, replace(attempt, wakes=wakes, shown=None, change={}, count=TRIES - 1, refused=False)
 
 
-def begun(attempt: Attempt, now: datetime, rollout: str) -> Attempt:
+def count_try(attempt: Attempt, now: datetime, rollout: str) -> Attempt:
     """The attempt with one more try, which is about to be made."""
     return replace(
         attempt, count=attempt.count + 1, last=now, reason="", refused=False, rollout=rollout, shown=None
     )
 
 
-def ended(text: str, outcome: Outcome) -> str:
+def note_failure(text: str, outcome: Outcome) -> str:
     """The fact after a try that failed; empty where nothing was sent, so that no try is counted."""
     attempt = _read(text)
     if attempt is None:

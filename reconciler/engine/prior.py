@@ -45,7 +45,7 @@ class Base:
 NO_BASE: Final = Base()
 
 
-async def retraced(
+async def read_prior(
     memory: Memory,
     fleet: Fleet,
     source: Source,

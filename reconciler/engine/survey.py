@@ -27,7 +27,7 @@ from reconciler.engine.places import Places, located
 from reconciler.engine.reading import ReadingWire
 from reconciler.engine.together import together
 from reconciler.engine.vanished import vanished
-from reconciler.engine.withheld import WAITING, content_of, withheld
+from reconciler.engine.withheld import WAITING, content_of, withhold
 from reconciler.errors import InputError, UsageError
 from reconciler.store.records import Memory
 
@@ -192,7 +192,7 @@ async def _case(
     desired, strange = _hands_off(fleet, aim, observed, memory)
     planned = aim.driver.plan(desired, observed)
     past, rollout = _past(memory, entry.name), conduct.rollout
-    kept = withheld(
+    kept = withhold(
         planned,
         desired,
         observed,

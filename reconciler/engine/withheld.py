@@ -67,7 +67,7 @@ def content_of(driver: object, desired: Any) -> str:
     return fingerprint(dict(driver.contents(desired))) if isinstance(driver, Repeats) else ""
 
 
-def withheld(
+def withhold(
     plan: ClusterPlan,
     desired: Any,
     observed: Observed[Any],
@@ -122,7 +122,7 @@ def withheld(
 
 @dataclass(slots=True)
 class _Sorting:
-    """The steps of one plan, sorted by whether they may be sent; see `withheld` for what it is given."""
+    """The steps of one plan, sorted by whether they may be sent; see `withhold` for what it is given."""
 
     plan: ClusterPlan
     desired: Any
@@ -179,7 +179,7 @@ class _Sorting:
         shown = _shown(step, self.observed, self.driver)
         turn, attempt = attempts.judge(before, shown, self.memory.at)
         if turn is Turn.DUE:
-            sent = attempts.begun(attempt, self.memory.at, self.content)
+            sent = attempts.count_try(attempt, self.memory.at, self.content)
             self.attempts[step.id] = {key: sent.plain()}
             return
         self.blocked.add(step.id)
@@ -203,7 +203,7 @@ def _aim(step: Step, driver: object, contents: Mapping[str, str]) -> str:
 def _shown(step: Step, observed: Observed[Any], driver: object) -> Mapping[str, str]:
     if isinstance(driver, Repeats):
         return driver.readings(step, observed)
-    return attempts.prints(step.changes) or {"": fingerprint(step.needs)[:16]}
+    return attempts.fingerprint_places(step.changes) or {"": fingerprint(step.needs)[:16]}
 
 
 def _unblocked(steps: Sequence[Step], blocked: set[str]) -> list[Step]:

@@ -13,7 +13,7 @@ from reconciler.core.problem import Problem
 from reconciler.desired.fleet import Fleet, load
 from reconciler.drivers.registry import DRIVERS, drivers_for
 from reconciler.drivers.wire import HttpWire
-from reconciler.engine.prior import retraced
+from reconciler.engine.prior import read_prior
 from reconciler.engine.survey import Drivers
 from reconciler.engine.trace import traced
 from reconciler.errors import InputError
@@ -70,7 +70,7 @@ def watch(options: Options, stream: TextIO) -> int:
 
         async def trace(memory: Memory, fleet: Fleet) -> Memory:
             memory = await traced(memory, fleet, source, drivers=drivers)
-            return await retraced(memory, fleet, source, drivers=drivers)
+            return await read_prior(memory, fleet, source, drivers=drivers)
 
         wires = partial(HttpWire, options.host)
         commands = options.host.commands(applying=store is not None)

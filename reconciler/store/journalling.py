@@ -162,7 +162,7 @@ def _close_attempt(connection: sqlite3.Connection, outcome: Outcome, fleet: str,
     known = facts.value(connection, step.cluster, step.node, key)
     if not known or outcome.state not in {State.DONE, State.FOUND, State.FAILED}:
         return
-    left = attempts.ended(known, outcome) if outcome.state is State.FAILED else ""
+    left = attempts.note_failure(known, outcome) if outcome.state is State.FAILED else ""
     facts.remember(connection, step.cluster, {step.node: {key: left}}, now)
 
 

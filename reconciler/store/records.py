@@ -181,7 +181,7 @@ class Memory:
         everywhere: what holds for every cluster: the fleet's suspension, and all approvals.
         at: when it was recalled; expiries are judged by it.
         acted: (id, short) of the revisions that runs here have applied, the latest last.
-        prior: cluster -> what earlier revisions said of it; filled in by `engine.prior.retraced`.
+        prior: cluster -> what earlier revisions said of it; filled in by `engine.prior.read_prior`.
         lineage: short ids of the revision of this pass and of all that it descends from; None where that
             was not asked, or is not known.
         under_way: calls that may still take effect at `at`, sorted by cluster and node.

@@ -86,3 +86,9 @@ def test_the_commands_of_a_document_run(document: Path, tmp_path: Path):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(shell.pid, signal.SIGKILL)
         assert status == 0, f"{status}: {(tmp_path / 'said').read_text(encoding='utf-8')}"
+
+
+def test_the_readme_names_every_page():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    pages = sorted(page.name for page in (ROOT / "docs").glob("*.md"))
+    assert [page for page in pages if f"docs/{page}" not in readme] == []

@@ -21,7 +21,7 @@ from reconciler.drivers.simulation.host import Simulation
 from reconciler.drivers.sora.cluster import groups, members
 from reconciler.drivers.wire import HttpWire
 from reconciler.engine.apply import apply
-from reconciler.engine.prior import NO_BASE, Base, retraced
+from reconciler.engine.prior import NO_BASE, Base, read_prior
 from reconciler.engine.resume import resume
 from reconciler.engine.survey import survey
 from reconciler.engine.trace import traced
@@ -92,7 +92,7 @@ class Site:
         async with HttpWire() as wire:
             with self.store(host) as store:
                 memory = await traced(await store.recall(), fleet, source, drivers=DRIVERS)
-                memory = await retraced(memory, fleet, source, drivers=DRIVERS, base=base)
+                memory = await read_prior(memory, fleet, source, drivers=DRIVERS, base=base)
                 return await survey(fleet, drivers=DRIVERS, wire=wire, recalled=memory)
 
     async def run(self, host="here", **more):

@@ -39,7 +39,7 @@ def readings(step: Step, observed: Observed[Loaded]) -> Mapping[str, str]:
 
     The version never counts: a stamp differs with every revision.
     """
-    found = attempts.prints(step.changes, but=_VERSION)
+    found = attempts.fingerprint_places(step.changes, but=_VERSION)
     answer = observed.nodes.get(step.node)
     if not found and isinstance(answer, Present):
         found = {"files": plain_fingerprint(dict(answer.value.held or {}))[:16]}

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from reconciler.core import attempts
-from reconciler.core.attempts import DISTANCES, PLACES, TRIES, WAKES, Attempt, Turn, begun, judge, load
+from reconciler.core.attempts import DISTANCES, PLACES, TRIES, WAKES, Attempt, Turn, count_try, judge, load
 from reconciler.core.diff import Change, Op
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import Effect, Inverse, Risk, Step
@@ -18,14 +18,14 @@ OLD = {"/hosting/0/name": "aaaa"}
 
 def failed(attempt, *, reason="its effect does not show", **more):
     outcome = Outcome(STEP, State.FAILED, reason, sent=True, **more)
-    return load(attempts.ended(attempt.plain(), outcome), attempt.aim)
+    return load(attempts.note_failure(attempt.plain(), outcome), attempt.aim)
 
 
 def exhausted(shown=OLD):
     """An attempt whose tries have all failed, and that one reading has found stalled."""
     attempt = Attempt("x")
     for _ in range(TRIES):
-        attempt = failed(begun(attempt, NOON, ""))
+        attempt = failed(count_try(attempt, NOON, ""))
     turn, attempt = judge(attempt, shown, NOON)
     assert turn is Turn.STALLED
     return attempt
@@ -35,17 +35,17 @@ def test_the_distance_of_tries_grows_and_then_they_end():
     attempt, now = Attempt("x"), NOON
     assert judge(attempt, OLD, now)[0] is Turn.DUE
     for distance in DISTANCES:
-        attempt = failed(begun(attempt, now, ""))
+        attempt = failed(count_try(attempt, now, ""))
         assert judge(attempt, OLD, now + timedelta(seconds=distance - 1))[0] is Turn.LATER
         now += timedelta(seconds=distance)
         assert judge(attempt, OLD, now)[0] is Turn.DUE
-    attempt = failed(begun(attempt, now, ""))
+    attempt = failed(count_try(attempt, now, ""))
     assert attempt.count == TRIES
     assert judge(attempt, OLD, now + timedelta(days=1000))[0] is Turn.STALLED
 
 
 def test_a_definite_refusal_is_not_tried_again():
-    attempt = failed(begun(Attempt("x"), NOON, ""), refused=True)
+    attempt = failed(count_try(Attempt("x"), NOON, ""), refused=True)
     assert judge(attempt, OLD, NOON + timedelta(days=1000))[0] is Turn.STALLED
 
 
@@ -61,7 +61,7 @@ def test_a_change_of_what_shows_ends_a_stall_once_a_second_reading_confirms_it()
     assert turn is Turn.STALLED
     turn, attempt = judge(attempt, changed, NOON)
     assert turn is Turn.DUE
-    again = failed(begun(attempt, NOON, ""))
+    again = failed(count_try(attempt, NOON, ""))
     assert judge(again, changed, NOON)[0] is Turn.STALLED, "one more try, not three"
 
 
@@ -90,39 +90,42 @@ def test_a_value_that_moves_slowly_ends_a_stall_a_few_times_only():
         turn, attempt = judge(attempt, {"/hosting/0/name": f"{number // 4:04}"}, NOON)
         if turn is Turn.DUE:
             sent += 1
-            attempt = failed(begun(attempt, NOON, ""))
+            attempt = failed(count_try(attempt, NOON, ""))
     assert sent == WAKES
 
 
 def test_the_version_stamp_does_not_count():
     changes = [Change("/meta/version", Op.REPLACE, "a", "b"), Change("/x", Op.ADD, new=1)]
-    assert set(attempts.prints(changes, but="/meta/version")) == {"/x"}
+    assert set(attempts.fingerprint_places(changes, but="/meta/version")) == {"/x"}
 
 
 def test_prints_are_bounded_and_say_nothing_of_secrets():
     many = [Change(f"/{number:05}" + "y" * 5000, Op.ADD, new=number) for number in range(10_000)]
-    found = attempts.prints(many)
+    found = attempts.fingerprint_places(many)
     assert len(found) == PLACES + 1
     assert max(map(len, found)) <= 200
-    one, two = (attempts.prints([Change("/key", Op.REPLACE, Secret(text), "n")]) for text in ("abc", "xyz"))
+    one, two = (
+        attempts.fingerprint_places([Change("/key", Op.REPLACE, Secret(text), "n")])
+        for text in ("abc", "xyz")
+    )
     assert one == two
 
 
 def test_a_try_that_sent_nothing_does_not_count():
-    attempt = begun(Attempt("x"), NOON, "")
-    assert attempts.ended(attempt.plain(), Outcome(STEP, State.FAILED, "connection refused")) == ""
-    twice = begun(attempt, NOON, "")
-    assert load(attempts.ended(twice.plain(), Outcome(STEP, State.FAILED, "no")), "x").count == 1
+    attempt = count_try(Attempt("x"), NOON, "")
+    assert attempts.note_failure(attempt.plain(), Outcome(STEP, State.FAILED, "connection refused")) == ""
+    twice = count_try(attempt, NOON, "")
+    assert load(attempts.note_failure(twice.plain(), Outcome(STEP, State.FAILED, "no")), "x").count == 1
 
 
 def test_a_run_of_ours_that_was_killed_counts_and_is_not_waited_for():
-    attempt = begun(Attempt("x"), NOON, "")
+    attempt = count_try(Attempt("x"), NOON, "")
     for count in range(1, TRIES):
         outcome = Outcome(STEP, State.FAILED, "it was not done", sent=True, killed=True)
-        attempt = load(attempts.ended(attempt.plain(), outcome), "x")
+        attempt = load(attempts.note_failure(attempt.plain(), outcome), "x")
         assert attempt.count == count
         assert judge(attempt, OLD, NOON)[0] is Turn.DUE
-        attempt = begun(attempt, NOON, "")
+        attempt = count_try(attempt, NOON, "")
     assert judge(attempt, OLD, NOON)[0] is Turn.STALLED
 
 
