@@ -18,6 +18,7 @@ from reconciler.core.observation import (
     Absent,
     Observation,
     Present,
+    Sign,
     Unauthorized,
     Unidentified,
     Unreachable,
@@ -27,7 +28,7 @@ from reconciler.core.ports import Answer, Done, ReadingCall, Wire
 from reconciler.core.text import one_line
 from reconciler.drivers.answers import describe_answer, port_hint
 from reconciler.drivers.m2 import package, said
-from reconciler.drivers.m2.content import Contents
+from reconciler.drivers.m2.content import Contents, TooMuchShown
 from reconciler.drivers.m2.evidence import Shape, has_m2_metrics, is_refusal, shape_of
 from reconciler.drivers.m2.impact import waits
 from reconciler.drivers.m2.metrics import parsed
@@ -50,6 +51,9 @@ READS: Final = tuple(
 """The calls by which a node is read; `/setting/deploy/local` changes a node, though its verb is GET."""
 
 _NO_WITNESS: Final = "every web server answers so, and `/metrics` tells no metric of M2"
+
+_LARGE: Final = 256 * 1024
+"""Bytes from which an answer is read outside the event loop."""
 
 BARRED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
@@ -124,7 +128,9 @@ class Client:
         """What a 200 means: many servers answer everything with some JSON object."""
         url = f"{base}/setting/setting.json"
         try:
-            content = contents.read(answer.body)
+            content = await _content(contents, answer.body)
+        except TooMuchShown as error:
+            return Unreachable(str(error), Sign.ALIVE)
         except ValueError as error:
             return Unidentified(describe_answer(url, answer, PRODUCT, str(error)))
         shape = shape_of(content.document)
@@ -167,7 +173,7 @@ class Client:
         with suppress(NodeUnreachable, ValueError):  # not told: unknown
             answer = await self._get(base, path)
             if answer.status == HTTPStatus.OK:
-                return contents.read(answer.body)
+                return await _content(contents, answer.body)
         return None
 
     async def _held(self, base: str) -> tuple[Mapping[str, str] | None, str]:
@@ -238,6 +244,14 @@ class Client:
             content=content,
         )
         return said.done(self.node, path, answer)
+
+
+async def _content(contents: Contents, body: bytes) -> Content:
+    """The setting in an answer; a large one takes up to a second, in which the event loop serves others."""
+    if len(body) < _LARGE:
+        return contents.read(body)
+    async with contents.large:
+        return await asyncio.to_thread(contents.read, body)
 
 
 def _likely(reason: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,14 +18,29 @@ LIMITS: Final = JsonLimits(size=8 * 1024 * 1024, values=200_000)
 """Bounds on a setting, on what a node shows as on what a file has."""
 
 
+MOST_SHOWN: Final = 128 * 1024 * 1024
+"""Bytes of the different sections that the nodes of one cluster show; ten times as many in memory."""
+
+
+class TooMuchShown(ValueError):
+    """The nodes of one cluster show more than this host can hold."""
+
+
 @dataclass(slots=True)
 class Contents:
     """Remembers what it has read: a thousand nodes with one setting cost no more than one.
 
     Top-level sections are remembered too, so that nodes which differ in their version alone share
     everything else.
+
+    Args:
+        most: bytes of different sections that are remembered; beyond it nothing new is read. 0 for no bound.
+        large: held while a large answer is read outside the event loop, one at a time.
     """
 
+    most: int = 0
+    large: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
+    _kept: int = field(init=False, default=0)
     _bodies: dict[bytes, Content] = field(init=False, default_factory=dict)
     _sections: dict[tuple[str, bytes], tuple[Any, Any, str]] = field(init=False, default_factory=dict)
 
@@ -32,7 +48,7 @@ class Contents:
         """The setting in a node's answer; of a key that stands twice the last counts.
 
         Raises:
-            ValueError: not a JSON object, or beyond `LIMITS`.
+            ValueError: not a JSON object, or beyond `LIMITS`; `TooMuchShown` with what other nodes showed.
         """
         key = hashlib.sha256(body).digest()
         if key not in self._bodies:
@@ -58,8 +74,15 @@ class Contents:
         )
 
     def _section(self, key: str, value: Any) -> tuple[Any, Any, str]:
-        known = (key, hashlib.sha256(canonical.clear_bytes(value)).digest())
+        clear = canonical.clear_bytes(value)
+        known = (key, hashlib.sha256(clear).digest())
         if known not in self._sections:
+            if self.most and self._kept + len(clear) > self.most:
+                raise TooMuchShown(
+                    f"with it, the different settings that this cluster's nodes show have more than "
+                    f"{self.most:,} bytes, more than this host reads"
+                )
+            self._kept += len(clear)
             meaning = canonical.section(key, value)
             self._sections[known] = (value, meaning, canonical.fingerprint(meaning))
         return self._sections[known]

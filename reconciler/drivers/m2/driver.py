@@ -27,7 +27,7 @@ from reconciler.drivers.m2 import adoption, attempts, desire, judge, lints, lone
 from reconciler.drivers.m2.back import back, part
 from reconciler.drivers.m2.canonical import fingerprint
 from reconciler.drivers.m2.client import READS, Client
-from reconciler.drivers.m2.content import Contents
+from reconciler.drivers.m2.content import MOST_SHOWN, Contents
 from reconciler.drivers.m2.desire import API_PORT, BASE_FACT
 from reconciler.drivers.m2.findings import FILES_FACT
 from reconciler.drivers.m2.guards import GUARDS
@@ -87,7 +87,7 @@ class M2Driver:
 
     async def observe(self, desired: Desired, wire: Wire) -> Observed[Loaded]:
         """Ask every node for its setting and for what waits for a restart."""
-        contents, gate = Contents(), asyncio.Semaphore(AT_ONCE)
+        contents, gate = Contents(MOST_SHOWN), asyncio.Semaphore(AT_ONCE)
         timeouts = desired.entry.timeouts
 
         async def read(target: Target) -> tuple[str, Observation[Loaded]]:

@@ -1,0 +1,78 @@
+"""What many nodes show is read once, apart from the event loop where it is large, within one bound."""
+
+import json
+import threading
+
+import pytest
+from support_m2_wire import BASE, WorldWire, desk, setting, world
+
+from reconciler.core.observation import Present, Sign, Unreachable
+from reconciler.drivers.m2 import driver as m2_driver
+from reconciler.drivers.m2.content import Contents, TooMuchShown
+from reconciler.drivers.m2.driver import DRIVER
+
+NODES = ("edge-01", "edge-02", "edge-03")
+
+
+def body(letter, size=10_000):
+    return json.dumps(setting(env__properties__note=letter * size)).encode()
+
+
+def test_different_settings_are_read_up_to_a_bound_and_known_ones_beyond_it():
+    contents = Contents(25_000)
+    first, second = contents.read(body("a")), contents.read(body("b"))
+    with pytest.raises(TooMuchShown, match="more than 25,000 bytes"):
+        contents.read(body("c"))
+    assert contents.read(body("a")) is first
+    assert contents.read(body("b")) is second
+
+
+def test_settings_that_differ_in_their_version_alone_share_the_rest():
+    contents = Contents(12_000)
+    for number in range(100):
+        document = setting(meta__version=str(number), env__properties__note="a" * 10_000)
+        assert contents.read(json.dumps(document).encode()).version == str(number)
+
+
+class Showing(WorldWire):
+    """Each node shows a setting of its own size."""
+
+    def __init__(self, sizes):
+        super().__init__(world(nodes=NODES))
+        self.sizes = sizes
+
+    async def send(self, method, url, *, node, **more):
+        answer = await super().send(method, url, node=node, **more)
+        if not url.endswith("/setting/setting.json"):
+            return answer
+        return type(answer)(200, {}, body(node[-1], self.sizes[node]))
+
+
+async def test_a_node_that_shows_more_than_there_is_room_for_is_unread_and_no_other(monkeypatch):
+    monkeypatch.setattr(m2_driver, "MOST_SHOWN", 50_000)
+    wire = Showing({"edge-01": 10, "edge-02": 100_000, "edge-03": 10})
+    desired = DRIVER.desire(desk(nodes=NODES))
+    seen = (await DRIVER.observe(desired, wire)).nodes
+    assert {node for node, answer in seen.items() if isinstance(answer, Present)} == {"edge-01", "edge-03"}
+    assert isinstance(seen["edge-02"], Unreachable)
+    assert seen["edge-02"].sign is Sign.ALIVE
+    assert "more than 50,000 bytes" in seen["edge-02"].reason
+
+
+async def test_a_large_setting_is_read_outside_the_event_loop_one_at_a_time(monkeypatch):
+    sound, busy, threads = Contents.of, threading.Lock(), []
+
+    def read(contents, document):
+        assert busy.acquire(blocking=False)
+        threads.append(threading.current_thread())
+        try:
+            return sound(contents, document)
+        finally:
+            busy.release()
+
+    desired = DRIVER.desire(desk(BASE, nodes=NODES))
+    monkeypatch.setattr(Contents, "of", read)
+    seen = await DRIVER.observe(desired, Showing(dict.fromkeys(NODES, 300_000)))
+    assert all(isinstance(answer, Present) for answer in seen.nodes.values())
+    large = [thread for thread in threads if thread is not threading.main_thread()]
+    assert len(large) == 3
