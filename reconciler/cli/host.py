@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from reconciler.core.text import one_line
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,14 +36,20 @@ def read_host(context: typer.Context, given: Path | None, source: str = "") -> H
         source: where the desired state is read; empty where the command reads none.
 
     Raises:
-        UsageError: the file is missing, cannot be read, may be written by others, or lies in the source, as
-            the files of signers must not either.
+        UsageError: SSL_CERT_FILE names a pipe or a device; the file is missing, cannot be read, may be
+            written by others, or lies in the source, as the files of signers must not either.
         InputError: what it says is wrong, with positions.
     """
     from reconciler.host.config import HostConfig  # noqa: PLC0415  (--help stays quick)
+    from reconciler.host.environment import AUTHORITIES, irregular_authorities  # noqa: PLC0415
     from reconciler.host.host import Host  # noqa: PLC0415
 
     environment = environment_of(context)
+    if pipe := irregular_authorities(environment):
+        raise UsageError(
+            f"the variable {AUTHORITIES} names {one_line(pipe, 300)}, which is not a regular file",
+            remedy="name a file with certificates, or leave the variable unset for the usual authorities",
+        )
     file = find_file(given, environment)
     if file is None:
         return Host(HostConfig(), environment)

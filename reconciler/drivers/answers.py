@@ -31,12 +31,24 @@ def describe_answer(url: str, answer: Answer, product: str, why: str = "") -> st
         product: whose answer was expected, such as `M2's management API`.
         why: what shows that it is not the product's; the status says enough where it is empty.
     """
-    kind = one_line(answer.headers.get("content-type", "").partition(";")[0], FEW) or "no content type"
     reason = f" ({why})" if why else ""
-    return (
-        f"{url} answered {answer.status}, {kind}, {_quoted(answer)}; "
-        f"this is not an answer of {product}{reason}; {port_hint(url)}"
-    )
+    return f"{_told(url, answer)}; this is not an answer of {product}{reason}; {port_hint(url)}"
+
+
+def describe_denial(url: str, answer: Answer, denied: str) -> str:
+    """An answer that says no, in a form that is not the product's own: another server may stand there.
+
+    Args:
+        url: as for `describe_answer`.
+        answer: what came.
+        denied: what this host may not do, if it is the product that answers.
+    """
+    return f"{denied} ({answer.status}): {_told(url, answer)}; {port_hint(url)}"
+
+
+def _told(url: str, answer: Answer) -> str:
+    kind = one_line(answer.headers.get("content-type", "").partition(";")[0], FEW) or "no content type"
+    return f"{url} answered {answer.status}, {kind}, {_quoted(answer)}"
 
 
 def port_hint(url: str) -> str:

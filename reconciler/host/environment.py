@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from typing import Final
@@ -18,6 +19,9 @@ NETWORK: Final = (
     "SSL_CERT_DIR", "SSL_CERT_FILE",
 )  # fmt: skip
 """Variables for a program that speaks HTTP; the URL of a proxy may hold a password."""
+
+AUTHORITIES: Final = "SSL_CERT_FILE"
+"""The variable that names the file of the authorities that are trusted."""
 
 TERMINAL: Final = ("COLORTERM", "COLUMNS", "FORCE_COLOR", "LINES", "NO_COLOR", "TERM")
 """Variables for a program at a terminal."""
@@ -65,3 +69,13 @@ def child_environment(environment: Mapping[str, str], *names: str) -> dict[str, 
     if "PATH" in kept:
         kept["PATH"] = ":".join(entry for entry in kept["PATH"].split(":") if entry.startswith("/"))
     return kept
+
+
+def irregular_authorities(environment: Mapping[str, str]) -> str:
+    """What SSL_CERT_FILE names where that is there and no regular file; empty otherwise.
+
+    OpenSSL opens the file as soon as a library for HTTP is loaded, and waits for a pipe for ever.
+    """
+    file = environment.get(AUTHORITIES, "")
+    # os.path, because the text may be no path at all
+    return file if os.path.exists(file) and not os.path.isfile(file) else ""  # noqa: PTH110, PTH113

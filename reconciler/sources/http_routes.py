@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.errors import SourceError, SourceUnreachable
+from reconciler.host.environment import AUTHORITIES, irregular_authorities
 from reconciler.sources.proxy import Proxy, proxy_for
 from reconciler.sources.text import line
 
 if TYPE_CHECKING:
     import httpx
 
-CA_FILE, CA_FOLDER = "SSL_CERT_FILE", "SSL_CERT_DIR"
+CA_FILE, CA_FOLDER = AUTHORITIES, "SSL_CERT_DIR"
 
 
 def routes(environment: Mapping[str, str]) -> httpx.AsyncBaseTransport:
@@ -94,7 +94,7 @@ def _context(environment: Mapping[str, str]) -> ssl.SSLContext:
     file, folder = environment.get(CA_FILE, ""), environment.get(CA_FOLDER, "")
     remedy = "Correct the variable, or leave it unset for the usual authorities."
     if file:
-        if os.path.exists(file) and not os.path.isfile(file):  # noqa: PTH110, PTH113  (it may be no path at all)
+        if irregular_authorities(environment):
             raise SourceError(
                 f"the variable {CA_FILE} names {line(file)}, which cannot be used: it is not a regular file",
                 remedy=remedy,

@@ -214,6 +214,10 @@ def _local(place: Path, wish: _Wish) -> Source:
                 remedy="Name the folder that holds it, or a .tar, .tar.gz or .tgz.",
             )
         return wish.tarball(place.absolute())
+    if place.exists():
+        raise SourceError(
+            f"{place} is neither a folder nor a regular file", remedy="Name the folder or the tarball itself."
+        )
     kind = "tarball" if ARCHIVE.search(place.name) else "folder"
     hint = f" For a repository write https://{place}." if re.match(r"[\w-]+(\.[\w-]+)+/", str(place)) else ""
     raise SourceError(f"there is no {kind} {place}", remedy=f"Look at the path.{hint}")

@@ -44,6 +44,17 @@ def site(tmp_path, monkeypatch, capsys):
     return Site(tmp_path, monkeypatch, capsys)
 
 
+def test_a_pipe_in_the_place_of_certificates_is_refused_before_anything_waits_for_it(site, monkeypatch):
+    pipe = site.folder / "pipe"
+    os.mkfifo(pipe)
+    monkeypatch.setenv("SSL_CERT_FILE", str(pipe))
+    for command in ((site.fleet, "--dry-run"), ("watch", site.fleet), ("status", site.fleet)):
+        words = site.run(*command, status=1)
+        assert words.startswith(
+            f"error: the variable SSL_CERT_FILE names {pipe}, which is not a regular file"
+        )
+
+
 def test_the_option_wins_over_the_variable_over_the_system_over_the_user(site, monkeypatch):
     places = [site.folder / name for name in ("option.yaml", "variable.yaml")]
     users = site.folder / "config/reconciler/host.yaml"

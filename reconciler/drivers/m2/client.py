@@ -26,7 +26,7 @@ from reconciler.core.observation import (
 from reconciler.core.plan import Payload, refuse_unknown
 from reconciler.core.ports import Answer, Done, ReadingCall, Wire
 from reconciler.core.text import one_line
-from reconciler.drivers.answers import describe_answer, port_hint
+from reconciler.drivers.answers import describe_answer, describe_denial, port_hint
 from reconciler.drivers.m2 import package, said
 from reconciler.drivers.m2.content import Contents, TooMuchShown
 from reconciler.drivers.m2.evidence import Shape, has_m2_metrics, is_refusal, shape_of
@@ -115,7 +115,7 @@ class Client:
         except NodeUnreachable as error:
             return Unreachable(_likely(error.reason))
         if answer.status in BARRED:
-            return Unauthorized(f"this host may not read its setting ({answer.status})")
+            return Unauthorized(_denied(url, answer))
         if answer.status == HTTPStatus.NOT_FOUND:
             return await self._without_setting(base, answer)
         if answer.status != HTTPStatus.OK:
@@ -252,6 +252,14 @@ async def _content(contents: Contents, body: bytes) -> Content:
         return contents.read(body)
     async with contents.large:
         return await asyncio.to_thread(contents.read, body)
+
+
+def _denied(url: str, answer: Answer) -> str:
+    """What a 401 or 403 means: in M2's own form the node's word, else perhaps another server's."""
+    denied = "this host may not read its setting"
+    if is_refusal(answer.body):
+        return f"{denied} ({answer.status})"
+    return describe_denial(url, answer, denied)
 
 
 def _likely(reason: str) -> str:

@@ -12,7 +12,7 @@ from reconciler.core.json_reader import JsonError, JsonLimits, read_json
 from reconciler.core.plain import encode
 from reconciler.core.ports import Answer, ReadingCall, Wire
 from reconciler.core.text import one_line
-from reconciler.drivers.answers import bare_url, describe_answer, port_hint
+from reconciler.drivers.answers import bare_url, describe_answer, describe_denial, port_hint
 from reconciler.drivers.sora.schema import (
     Channel,
     NodeRow,
@@ -153,7 +153,7 @@ class Client:
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             return NodeUnauthorized(
                 self.node,
-                f"{call} is not allowed for this host ({status})",
+                describe_denial(self.api, answer, f"{call} is not allowed for this host"),
                 remedy="let this host call the API",
             )
         code, reason = _error(answer.body)

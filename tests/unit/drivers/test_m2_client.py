@@ -80,6 +80,22 @@ async def test_no_permission_is_no_answer_about_the_setting(status):
     assert str(status) in found.reason
 
 
+async def test_a_denial_of_another_server_is_quoted_with_the_url_that_was_asked():
+    page = web.Response(status=403, text="<h1>Forbidden</h1>", content_type="text/html")
+    async with node({SETTING: page}) as (client, _):
+        found = await client.read(Contents(), expected="", resources=False)
+        place = client.bases[0]
+    assert found == Unauthorized(
+        f"this host may not read its setting (403): {place}/setting/setting.json answered 403, text/html, "
+        f'beginning "<h1>Forbidden</h1>"; check that {place.removeprefix("http://")} is its API port'
+    )
+
+
+async def test_a_denial_in_the_form_of_m2_is_the_nodes_own():
+    found = await read({SETTING: said({**REFUSAL, "result": "Unauthorized"}, 401)})
+    assert found == Unauthorized("this host may not read its setting (401)")
+
+
 REFUSAL = {"version": "1.1.0", "method": "setting", "status": "Fail", "result": "not loaded"}
 METRICS = b"# TYPE m2_sys_setting_reload counter\nm2_sys_setting_reload_total 0\n# EOF\n"
 

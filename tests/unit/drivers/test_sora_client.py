@@ -173,8 +173,13 @@ async def test_an_error_of_soras_own_keeps_its_code():
     ("status", "body", "error", "words"),
     [
         (500, b"", NodeUnidentified, "unless Sora crashed"),
-        (401, b"", NodeUnauthorized, "not allowed"),
-        (403, b"{}", NodeUnauthorized, "not allowed"),
+        (401, b"", NodeUnauthorized, "not allowed .* without a body; check that .* is its API port"),
+        (
+            403,
+            b"<h1>no</h1>",
+            NodeUnauthorized,
+            r'not allowed .* answered 403, .*"<h1>no</h1>"; check that .* is its API port',
+        ),
         (400, b"", NodeUnidentified, "not an answer of Sora's API"),
         (400, b'{"error_type": 1}', NodeUnidentified, "not an answer of Sora's API"),
         (400, b"[" * 100_000, NodeUnidentified, "not an answer of Sora's API"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from support_git import Repository, alone
 
@@ -124,3 +126,10 @@ async def test_path_within_a_folder(here):
     assert (await locate("work", path="edge", cache=here / "cache").snapshot()).files.names() == (
         "fleet.yaml",
     )
+
+
+@pytest.mark.parametrize("name", ["pipe", "pipe.tar.gz"])
+def test_a_pipe_is_there_but_no_source(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(SourceError, match="is neither a folder nor a regular file"):
+        locate(str(tmp_path / name), cache=tmp_path)
