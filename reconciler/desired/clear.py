@@ -15,7 +15,8 @@ from reconciler.core.problem import Position, Problem, Severity
 CODE: Final = "clear-secret"
 
 REMEDY: Final = (
-    "replace it by `${env:NAME}`, `${file:PATH}` or what `reconcile secrets encrypt` prints, and change it"
+    "replace it by `${env:RECONCILE_SECRET_…}`, `${file:PATH}` or what `reconcile secrets encrypt` prints, "
+    "and change it"
 )
 """What helps: it stays in the history of git, so it is to be changed, too."""
 

@@ -30,7 +30,9 @@ _CIPHER = re.compile(r"\$\{age:[^}]{16,}?([^}]{8})\}")
 
 _OVERLAYS = frozenset({"overlays"})
 _CLOSED = "secrets are not looked up here"
-_FORM = "write ${env:NAME}, ${file:PATH} or ${age:BASE64}, or $${ for the characters themselves"
+_FORM = (
+    "write ${env:RECONCILE_SECRET_NAME}, ${file:PATH} or ${age:BASE64}, or $${ for the characters themselves"
+)
 
 
 class _BadReference(ValueError):

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, field_validator
 from pydantic_core import PydanticCustomError
 
+from reconciler.core.endpoint import BadAddress, parse_api
 from reconciler.core.retention import KEPT_RUNS, MOST_KEPT_RUNS
 from reconciler.core.strict import SomeTime, Strict
 
@@ -54,6 +55,17 @@ def _network(text: Any) -> Any:
     )
 
 
+def _api_address(text: str) -> str:
+    """An address that could never be one of a Sora API would be listed without effect."""
+    try:
+        parse_api(text)
+    except BadAddress:
+        raise PydanticCustomError(
+            "api_address", "an API's address is written as https://node1.example.com/api, without query"
+        ) from None
+    return text
+
+
 def _secret_folder(path: Path | str) -> Path | str:
     if any(str(path) == place or str(path).startswith(f"{place}/") for place in NEVER):
         raise PydanticCustomError("kernel_folder", "no secret is read from /proc, /dev or /sys")
@@ -84,6 +96,13 @@ Cidr = Annotated[
     WithJsonSchema({"type": "string", "pattern": rf"^{_CIDR}$"}),
 ]
 """A network such as `192.0.2.0/24` or `2001:db8::/32`; an address alone is a network of one."""
+
+ApiAddress = Annotated[
+    str,
+    AfterValidator(_api_address),
+    WithJsonSchema({"type": "string", "pattern": r"^https?://[^/?#@\s]+(/[^?#\s]*)?$"}),
+]
+"""The whole address of an API, which may have a path."""
 
 SecretFolder = Annotated[
     Path | Literal["$CREDENTIALS_DIRECTORY"],
@@ -177,7 +196,7 @@ class HistoryRules(Strict):
 class SoraRules(Strict):
     """Rules for Sora nodes."""
 
-    api_paths: tuple[str, ...] = Field(
+    api_paths: tuple[ApiAddress, ...] = Field(
         default=(),
         max_length=1000,
         description="Addresses of Sora APIs that may have a path; every other one is scheme, host and port.",

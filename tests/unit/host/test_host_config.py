@@ -56,6 +56,8 @@ def test_an_empty_file_is_the_defaults(text):
         ("commands: {'-x': {run: [a]}}", "host.yaml:1:18", "form"),
         ("commands: {x: {run: []}}", "host.yaml:1:21", "at least 1"),
         ("commands: {x: {run: rm -rf}}", "host.yaml:1:21", "list"),
+        ("sora: {api_paths: ['http://a/b?c']}", "host.yaml:1:20", "without query"),
+        ("sora: {api_paths: [node1.example.com/api]}", "host.yaml:1:20", "https://"),
         ("signers: {allowed: /x}", "host.yaml:1:10", "required"),
         ("netwerks: []", "host.yaml:1:1", "networks"),
         ("- a", "host.yaml:1:1", "mapping"),
