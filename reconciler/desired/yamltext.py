@@ -28,6 +28,8 @@ MOST_VALUES = 1_000_000
 
 _COLLECTION_TAGS = (None, "!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 _UNPRINTABLE = re.compile("[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_ESCAPES = {"\x85": r"\N", "\u2028": r"\L", "\u2029": r"\P"}
+_OLD_BREAKS = re.compile(f"[{''.join(_ESCAPES)}]")
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _HALF = re.compile("[\ud800-\udfff]")
 _NO_MERGE = "write the members out, or give the whole value by an alias"
@@ -94,6 +96,11 @@ class _Composer:
             message = f"a control character U+{ord(found[0]):04X} stands in the file"
             remedy = "remove it, or write it as an escape"
             self.complaints.add(found.start(), "control-character", message, remedy)
+        for found in _OLD_BREAKS.finditer(self.text):  # libyaml ends a line there, as YAML 1.1 did
+            char = found[0]
+            message = f"the character U+{ord(char):04X} ends a line where no reader sees its end"
+            remedy = f"remove it; within double quotes it is written `{_ESCAPES[char]}`"
+            self.complaints.add(found.start(), "hidden-line", message, remedy)
         if self.complaints.problems:
             return
         loader = _LOADER(self.text)

@@ -77,6 +77,10 @@ BROKEN = {
     "too deep": ("[" * 201, "1:201", "too-deep"),
     "tab": ("a:\n\tb: 1", "2:1", "tab"),
     "control character": ("a: x\x07y", "1:5", "control-character"),
+    "line hidden in a comment": ("a: 1\n# a note\u2028b: 2\n", "2:9", "hidden-line"),
+    "line hidden by an old control": ("a: 1 # a note\x85b: 2\n", "1:14", "hidden-line"),
+    "line hidden in a plain text": ("a: x\u2029b: 2\n", "1:5", "hidden-line"),
+    "line hidden in quotes": ('a: "x\u2028y"\n', "1:6", "hidden-line"),
     "colon within a value": ("a: b: c", "1:5", "unexpected-colon"),
     "value that starts with @": ("a: @x", "1:4", "unexpected"),
     "question mark as text": ("a: [?x]", "1:6", "question-mark"),
@@ -98,6 +102,10 @@ BROKEN = {
 @pytest.mark.parametrize(("text", "where", "code"), BROKEN.values(), ids=BROKEN.keys())
 def test_what_is_refused_is_told_at_its_place(text, where, code):
     assert told(text) == [(where, code)]
+
+
+def test_the_characters_that_ended_lines_may_be_written_as_escapes():
+    assert value(r'a: "x\Ly\Pz\N"') == {"a": "x\u2028y\u2029z\x85"}
 
 
 def test_all_that_is_refused_is_told_not_the_first():
