@@ -21,6 +21,7 @@ from reconciler.store.records import Entry, Message, RunLine, RunRecord
 
 _OPEN = "open"
 _BODY = 1000
+_TRIED = {state.value for state in (State.FAILED, State.UNKNOWN, State.UNDONE)} | {_OPEN}
 _ENDINGS = {0: "done", 1: "failed", 3: "refused", 4: "world changed", 5: "in part"}
 
 
@@ -81,6 +82,10 @@ def result(run: RunLine) -> str:
         if not run.note:  # a later run has settled what this one left unknown
             word = _ENDINGS[0]
         return f"{word}: {plural(sum(run.counts.values()), 'change')}"
+    if (
+        run.exit_status == 1 and not _TRIED & run.counts.keys()
+    ):  # stopped, or held up, before anything was sent
+        return _told(run.counts)
     return f"{word}: {_told(run.counts)}"
 
 

@@ -36,7 +36,10 @@ def judge(step: Step, answer: Observation[Loaded]) -> Verdict:
     if before == loaded.content.fingerprint or (waits and before == loaded.asked):
         return _ready(step, loaded.base)
     version = f" (version {loaded.content.version})" if loaded.content.version else ""
-    reason = f"the node shows a setting that is neither the old nor the new one{version}"
+    reason = (
+        f"the node shows a setting that is neither the old nor the new one{version}: somebody changed it "
+        "meanwhile, or a value in it changes by itself"
+    )
     return Verdict(Standing.CHANGED, reason)
 
 

@@ -74,6 +74,13 @@ def test_a_run_whose_steps_were_all_settled_as_done_is_done():
     assert history.result(replace(settled, note="edge: wave 2 failed its gates")) == "in part: 2 changes"
 
 
+def test_a_run_that_was_stopped_before_it_sent_anything_has_not_failed():
+    assert history.result(line(exit_status=1, counts={"skipped": 2})) == "2 not done"
+    assert history.result(line(exit_status=1, counts={"skipped": 2, "failed": 1})) == (
+        "failed: 1 failed, 2 not done"
+    )
+
+
 def test_no_runs_is_a_sentence():
     assert history.render_runs([]) == "No runs yet.\n"
     assert history.runs_plain([]) == "[]\n"
