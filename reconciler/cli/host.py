@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote
 
 from reconciler.core.text import one_line
 from reconciler.errors import UsageError
@@ -79,11 +80,17 @@ def _places_that_decide(file: Path) -> Iterator[Path]:
 
 def source_folders(source: str) -> tuple[Path, ...]:
     """The folder of a local source, and that of the work tree it lies in; none for any other source."""
-    text = source.removeprefix("file://")
-    if not text or "://" in text:
-        return ()
-    folder = Path(text).expanduser().resolve()
-    if not folder.is_dir():
+    scheme, separator, rest = source.partition("://")
+    if separator:  # as `locate` reads it: file://localhost/srv, git+file:///srv, file:///s%72v
+        path = unquote(rest.partition("/")[2])
+        if "file" not in scheme.lower().split("+") or not path:
+            return ()
+        source = f"/{path}"
+    try:
+        folder = Path(source).expanduser().resolve()
+        if not source or not folder.is_dir():
+            return ()
+    except (OSError, RuntimeError, ValueError):  # no path: whoever reads the source says why
         return ()
     tops = [top for top in (folder, *folder.parents) if (top / ".git").exists()]
     return (folder, *tops[:1])

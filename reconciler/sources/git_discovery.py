@@ -36,6 +36,9 @@ INNARDS = frozenset({
 })  # fmt: skip
 """What a bare repository consists of."""
 
+LONGEST_SHOWN = 300
+"""Characters of a path in an error: it may have any number."""
+
 _ID = re.compile(r"[0-9a-f]{40}")
 _LONGER_ID = re.compile(r"[0-9a-f]{64}")
 _REF = re.compile(r"refs(/(?!\.)[^\x00-\x20\x7f~^:?*\[\\/]+(?<!\.lock))+")
@@ -229,8 +232,18 @@ def find_repository(folder: Path) -> WorkTree | None:
     Raises:
         SourceError: its objects come from elsewhere, or a file `.git` in it is not to be relied upon.
     """
-    folder = folder.resolve()
-    if os.path.lexists(folder / NAME):
+    try:
+        folder = folder.resolve()
+        (folder / NAME).lstat()
+        has_work_tree = True
+    except (FileNotFoundError, NotADirectoryError):
+        has_work_tree = False
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: links in a circle; ValueError: a NUL
+        why = getattr(error, "strerror", None) or str(error)
+        raise SourceError(
+            f"{shown(line(str(folder)))[:LONGEST_SHOWN]} cannot be read: {why}", remedy="Look at the path."
+        ) from error
+    if has_work_tree:
         return find_work_tree(folder)
     found = WorkTree(folder, folder, folder)
     if (folder / "commondir").is_file():  # the git directory of a linked work tree

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from reconciler.core.ports import Source
+from reconciler.core.text import one_line
 from reconciler.errors import SourceError, UsageError
 from reconciler.sources.address import ALIKE_SCP, Address, address, shown
 from reconciler.sources.folder import FolderSource
@@ -116,8 +117,13 @@ def locate(
     wish = _Wish(ref.strip(), _folder_name(path), _digest(sha256), cache, trust, environment, saved)
     if "://" in text:
         return _remote(text, wish)
-    place = Path(text or ".").expanduser()
-    if not place.exists() and ALIKE_SCP.fullmatch(text):
+    try:
+        place = Path(text or ".").expanduser()
+        found = place.exists()
+    except (OSError, RuntimeError) as error:  # RuntimeError: nobody has this home folder
+        why = getattr(error, "strerror", None) or "there is no such home folder"
+        raise UsageError(f"the source '{one_line(text, 200)}' cannot be looked for: {why}") from error
+    if not found and ALIKE_SCP.fullmatch(text):
         return wish.git(address(text))
     return _local(place, wish)
 

@@ -168,6 +168,15 @@ def test_a_file_elsewhere_in_the_work_tree_or_behind_a_link_is_in_the_source_too
     assert "lies in the source" in site.run("validate", "--host-config", "real.yaml", status=1)
 
 
+@pytest.mark.parametrize("form", ["file://{}", "FILE://localhost{}", "git+file://{}", "file://{}/%66leet/.."])
+def test_a_file_in_the_source_is_refused_however_the_source_is_written(site, form):
+    inside = site.folder / "host.yaml"
+    inside.write_text("{}\n")
+    source = form.format(site.folder)
+    told = site.run("validate", source, "--host-config", inside, status=1)
+    assert f"{inside} lies in the source {site.folder}" in told
+
+
 def test_a_file_beside_the_source_is_read_by_a_path_that_goes_through_the_source(site, monkeypatch):
     (site.folder / "host.yaml").write_text("{}\n")
     monkeypatch.chdir(site.fleet)

@@ -133,3 +133,19 @@ def test_a_pipe_is_there_but_no_source(tmp_path, name):
     os.mkfifo(tmp_path / name)
     with pytest.raises(SourceError, match="is neither a folder nor a regular file"):
         locate(str(tmp_path / name), cache=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"), [("~nobody-here/x", "no such home folder"), ("x" * 5000, "File name too long")]
+)
+def test_a_path_that_cannot_be_looked_for_is_a_usage_error(tmp_path, text, why):
+    with pytest.raises(UsageError, match=f"cannot be looked for: .*{why}"):
+        locate(text, cache=tmp_path)
+
+
+async def test_a_repository_whose_path_cannot_be_looked_for_is_a_source_error(tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for path, why in (("/" + "x" * 5000, "File name too long"), (f"{tmp_path}/loop", "loop")):
+        with pytest.raises(SourceError, match=f"cannot be read: .*{why}") as caught:
+            await locate(f"file://{path}", cache=tmp_path / "cache").snapshot()
+        assert len(str(caught.value)) < 500
