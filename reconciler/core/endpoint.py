@@ -101,14 +101,16 @@ def parse_endpoint(text: str) -> Endpoint:
     """
     scheme, _, rest = text.rpartition("://")
     if scheme not in {"", *DEFAULT_PORTS}:
-        raise BadAddress(f"has the scheme {scheme}", "http and https are known")
+        raise BadAddress(f"has the scheme {scheme}", "write http or https")
     rest = rest.removesuffix("/") if scheme else rest
     if "@" in rest:
-        raise BadAddress("has a user name in it", "the node's API knows callers by their address alone")
+        raise BadAddress(
+            "has a user name in it", "leave it out: the node's API identifies callers by their address alone"
+        )
     if not rest.isascii():
         raise BadAddress("has characters that are not ASCII", _ascii_form(rest))
     if re.search(r"[\s/?#\\]", rest):
-        raise BadAddress("is more than an address", _FORMS)
+        raise BadAddress("has more than a host and a port", _FORMS)
     scheme = scheme or "http"
     if rest.count(":") > 1 and not rest.startswith("["):
         return Endpoint(scheme, _v6(rest), None)
@@ -118,7 +120,7 @@ def parse_endpoint(text: str) -> Endpoint:
     except ValueError as error:
         raise BadAddress("is not an address with a port", "write host:port or [IPv6]:port") from error
     if port == 0 or rest.endswith(":") or _BEHIND_BRACKET.search(rest):
-        raise BadAddress("has no usable port", f"ports go from 1 to {LAST_PORT}")
+        raise BadAddress("has no usable port", f"write a port from 1 to {LAST_PORT}")
     return Endpoint(scheme, _v6(host) if rest.startswith("[") else _host(host), port)
 
 
@@ -136,7 +138,7 @@ def parse_api(url: str) -> Endpoint:
     authority, _, path = rest.partition("/")
     found = parse_endpoint(f"{scheme}://{authority}")
     if re.search(r"(?:^|/)(?:\.|%2e){1,2}(?:/|$)", path, re.IGNORECASE):
-        raise BadAddress("has a path with . or .. in it", "write the path as it is")
+        raise BadAddress("has a path with . or .. in it", "write the path without . and ..")
     clean = path.strip("/")
     return replace(found.at(DEFAULT_PORTS[found.scheme]), path=f"/{clean}" if clean else "")
 
@@ -165,10 +167,10 @@ def _host(text: str) -> str:
             return str(IPv4Address(text))
         except ValueError as error:
             raise BadAddress(
-                "is not an IPv4 address", "four numbers up to 255, without zeros in front"
+                "is not an IPv4 address", "write four numbers up to 255, without leading zeros"
             ) from error
     if not _HOST.fullmatch(text):
-        raise BadAddress("is not a host name", "letters, digits, dots and dashes")
+        raise BadAddress("is not a host name", "use letters, digits, dots and hyphens only")
     return text.lower().rstrip(".")
 
 
