@@ -1,4 +1,4 @@
-"""`reconcile check`: walk every course that a plan can take, and show the shortest one that goes wrong."""
+"""`reconcile check`: explore every possible execution of a plan and show the shortest that fails."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def check(
     """Walk every course that the plan for SOURCE can take, with faults and a kill of the reconciler.
 
     Reads the nodes and plans as a dry run does; no node is changed. Where SOURCE is a plan file, exactly
-    its plan is walked, less what has changed since. Ends with 3 where an invariant breaks, with the
+    its plan is explored, less what has changed since. Ends with 3 where an invariant breaks, with the
     shortest story that leads there, or where a guard refuses the plan.
     """
     from reconciler.cli import look  # noqa: PLC0415  (--help stays quick)

@@ -27,7 +27,7 @@ COMMANDS: Mapping[str, Command] = {
     "approve": Command("reconciler.cli.approve", "let a plan that waits for an approval be applied, once"),
     "suspend": Command("reconciler.cli.suspend", "let nothing be changed, in one cluster or in all"),
     "resume": Command("reconciler.cli.resume", "let changes be made again"),
-    "check": Command("reconciler.cli.check", "walk every course a plan can take, faults included"),
+    "check": Command("reconciler.cli.check", "explore every possible execution of a plan, with faults"),
     "rollback": Command("reconciler.cli.rollback", "go back to an earlier revision, like any change"),
     "validate": Command("reconciler.cli.validate", "everything wrong in all files, without asking a node"),
     "import": Command("reconciler.cli.adoption", "write the desired state that live nodes show"),
