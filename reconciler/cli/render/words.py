@@ -143,7 +143,9 @@ def _verified(remaining: Plan | None) -> str:
     if not remaining.empty:
         parts = (f"still different: {pending(remaining)}", _trouble(remaining))
     elif _trouble(remaining):
-        parts = (f"no changes remain, {_as_desired(remaining)}", _trouble(remaining))
+        is_whole = all(cluster.unchanged == cluster.nodes for cluster in remaining.clusters)
+        left = "no changes remain" if is_whole else "nothing more is planned now"
+        parts = (f"{left}, {_as_desired(remaining)}", _trouble(remaining))
     else:
         parts = ("verified: no changes", "")
     return "; ".join(filter(None, parts))

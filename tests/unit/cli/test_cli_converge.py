@@ -145,7 +145,9 @@ def test_a_failure_elsewhere_leaves_the_run_applied_in_part(stage):
     assert stage.world.values["c"] == "new"
     assert "failed: hall: set a: it said no" in stage.said
     said = " ".join(stage.said.split())
-    assert "Applied in part: 1 done, 1 failed; no changes remain, 2 of 3 nodes are as desired" in said
+    assert (
+        "Applied in part: 1 done, 1 failed; nothing more is planned now, 2 of 3 nodes are as desired" in said
+    )
     assert "error: a is stalled: set was sent once with a definite refusal (it said no;" in said
 
 
@@ -159,7 +161,7 @@ def test_a_silent_node_makes_a_run_partial(stage):
     stage.world.silent.add("a")
     assert stage.run(yes=True) == 5
     assert stage.world.values["c"] == "new"
-    assert "no changes remain, 2 of 3 nodes are as desired; 1 error to look at" in stage.said
+    assert "nothing more is planned now, 2 of 3 nodes are as desired; 1 error to look at" in stage.said
 
 
 def test_a_silent_node_and_nothing_else_to_do_is_status_1(stage):

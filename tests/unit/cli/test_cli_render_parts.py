@@ -215,7 +215,7 @@ def test_nodes_that_are_not_as_desired_are_not_said_to_be():
     plan = Plan(REVISION, "1", (ClusterPlan("live", "sora", 3, 2, findings=(away,)),))
     assert words.summary(plan) == "No changes: 2 of 3 nodes are as desired; 1 warning to look at."
     told = words.result(report(plan=PLAN), plan)
-    assert told.endswith("no changes remain, 2 of 3 nodes are as desired; 1 warning to look at.")
+    assert told.endswith("nothing more is planned now, 2 of 3 nodes are as desired; 1 warning to look at.")
 
 
 def test_a_run_that_did_nothing_says_so():
