@@ -239,16 +239,14 @@ def find_repository(folder: Path) -> WorkTree | None:
     except (FileNotFoundError, NotADirectoryError):
         has_work_tree = False
     except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: links in a circle; ValueError: a NUL
-        why = getattr(error, "strerror", None) or str(error)
-        raise SourceError(
-            f"{shown(line(str(folder)))[:LONGEST_SHOWN]} cannot be read: {why}", remedy="Look at the path."
-        ) from error
+        place = shown(line(str(folder)))[:LONGEST_SHOWN]
+        raise SourceError(f"{place} cannot be read: {_why(error)}", remedy="Look at the path.") from error
     if has_work_tree:
         return find_work_tree(folder)
     found = WorkTree(folder, folder, folder)
     if (folder / "commondir").is_file():  # the git directory of a linked work tree
-        common = folder / _read(folder / "commondir", folder).strip()
-        found = WorkTree(folder, folder, common.resolve())
+        common = _named_folder(folder, _read(folder / "commondir", folder).strip(), folder)
+        found = WorkTree(folder, folder, common)
     if not any(os.path.lexists(found.common / part) for part in PARTS):
         return None
     _check_parts(found)
@@ -298,6 +296,8 @@ def _is_ref(name: str) -> bool:
 def _reading(top: Path, place: str) -> Iterator[None]:
     try:
         yield
+    except RuntimeError as error:  # links in a circle
+        raise _refused(top, f"{place} cannot be read: {_why(error)}") from error
     except OSError as error:
         raise _refused(top, f"{error.filename or place} cannot be read: {error.strerror}") from error
 
@@ -317,18 +317,35 @@ def _read(file: Path, top: Path, *, most: int = _LARGEST_FILE) -> str:
     return data.decode("utf-8", "replace")
 
 
+def _named_folder(base: Path, text: str, top: Path) -> Path:
+    """The real path of a folder that a file of git names: whoever wrote it may have written anything."""
+    try:
+        found = (base / text).resolve()
+        found.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # as above
+        why = f"a file of git names a folder that cannot be looked for: {_why(error)}"
+        raise _refused(top, why) from error
+    return found
+
+
+def _why(error: Exception) -> str:
+    found = getattr(error, "strerror", None) or str(error)
+    return shown(line(found))[:LONGEST_SHOWN]
+
+
 def _named_by_file(top: Path) -> WorkTree:
     """The work tree of a file `.git`, once the directory that it names confirms it."""
     text = _read(top / NAME, top)
-    directory = (top / text.removeprefix("gitdir:").strip()).resolve()
+    directory = _named_folder(top, text.removeprefix("gitdir:").strip(), top)
     if not text.startswith("gitdir:") or not directory.is_dir():
         raise _refused(top, f"{top / NAME} names no git directory", remedy="Run `git worktree repair`.")
     if directory.is_relative_to(top):
         raise _refused(top, f"{top / NAME} names a folder of the work tree itself, {directory}")
     if (directory / "commondir").is_file():
-        common = (directory / _read(directory / "commondir", top).strip()).resolve()
+        common = _named_folder(directory, _read(directory / "commondir", top).strip(), top)
         back = directory / _read(directory / "gitdir", top).strip()
-        if back.parent.resolve() / back.name != top / NAME or directory.parent != common / "worktrees":
+        tree = _named_folder(directory, str(back.parent), top)
+        if tree / back.name != top / NAME or directory.parent != common / "worktrees":
             raise _refused(
                 top,
                 f"{directory} is the git directory of another work tree",
@@ -351,7 +368,7 @@ def _configured_work_tree(directory: Path, top: Path) -> Path | None:
         if found := _SECTION_LINE.fullmatch(row):
             section = found[1].lower()
         elif section == "core" and (found := _WORKTREE_LINE.fullmatch(row)):
-            return (directory / found[1].strip('"')).resolve()
+            return _named_folder(directory, found[1].strip('"'), top)
     return None
 
 

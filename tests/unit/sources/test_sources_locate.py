@@ -149,3 +149,27 @@ async def test_a_repository_whose_path_cannot_be_looked_for_is_a_source_error(tm
         with pytest.raises(SourceError, match=f"cannot be read: .*{why}") as caught:
             await locate(f"file://{path}", cache=tmp_path / "cache").snapshot()
         assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("named", ["a\0b", "x" * 5000, "loop", "loop/x"])
+@pytest.mark.parametrize("file", [".git", "commondir"])
+async def test_files_of_git_that_name_no_path_are_refused(tmp_path, file, named):
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "loop").symlink_to("loop")
+    (tree / file).write_text(f"gitdir: {named}\n" if file == ".git" else named)
+    text = str(tree) if file == ".git" else f"file://{tree}"
+    with pytest.raises(SourceError, match="names a folder that cannot be looked for") as caught:
+        await locate(text, cache=tmp_path / "cache").snapshot()
+    assert len(str(caught.value)) < 1000
+
+
+async def test_a_branch_that_is_a_link_to_itself_is_refused(tmp_path, monkeypatch):
+    alone(monkeypatch, tmp_path)
+    tree = tmp_path / "tree"
+    Repository.make(tree, {"fleet.yaml": "x"})
+    branch = tree / ".git" / (tree / ".git/HEAD").read_text().split()[1]
+    branch.unlink()
+    branch.symlink_to(branch.name)
+    with pytest.raises(SourceError, match=r"is not used: .* cannot be read"):
+        await locate(str(tree), cache=tmp_path / "cache").snapshot()
