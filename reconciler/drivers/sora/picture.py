@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -316,14 +317,20 @@ def api_address(value: object) -> str:
 
     One with a path is asked only as the host lists it, which the driver knows.
     """
-    if not isinstance(value, str) or not API_URL.fullmatch(value):
+    return _api_address(value) if isinstance(value, str) else ""
+
+
+# Every list of every node repeats the same few addresses, and the model checker lists millions of times.
+@lru_cache(maxsize=4096)
+def _api_address(text: str) -> str:
+    if not API_URL.fullmatch(text):
         return ""
     try:
-        check_single_machine(parse_api(value))
+        check_single_machine(parse_api(text))
     except BadAddress:
         return ""
-    parts = urlsplit(value)
-    return value if parts.path.strip("/") else f"{parts.scheme}://{parts.netloc}/"
+    parts = urlsplit(text)
+    return text if parts.path.strip("/") else f"{parts.scheme}://{parts.netloc}/"
 
 
 def best_of(answers: Iterable[Observation[NodeView]]) -> Observation[NodeView] | None:
