@@ -1,5 +1,7 @@
 """A revision's files in memory, read as a fleet of M2 and Sora."""
 
+import json
+
 from reconciler.core.plan import Revision
 from reconciler.core.ports import Snapshot
 from reconciler.desired.fleet import load, read
@@ -21,6 +23,11 @@ class MemoryFiles:
         if path not in self.files:
             raise FileNotFoundError(path)
         return self.files[path]
+
+
+def json_files(files):
+    """Files by path, each value written as JSON."""
+    return MemoryFiles({name: json.dumps(value) for name, value in files.items()})
 
 
 def snapshot_of(files):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
+from memory_files import json_files
 
 from reconciler.core.plan import Revision
 from reconciler.core.ports import Snapshot
@@ -41,21 +41,6 @@ def setting(version: str = "1", **more: Any) -> dict[str, Any]:
     }
 
 
-class Files:
-    """Files in memory, values as JSON."""
-
-    def __init__(self, files: Mapping[str, Any]) -> None:
-        self._files = {name: json.dumps(value).encode() for name, value in files.items()}
-
-    def names(self):
-        return sorted(self._files)
-
-    def read(self, path: str) -> bytes:
-        if path not in self._files:
-            raise FileNotFoundError(path)
-        return self._files[path]
-
-
 def m2_cluster(name: str, nodes: Mapping[str, str], **more: Any) -> dict[str, Any]:
     """An M2 cluster of nodes at addresses, which fails fast."""
     listed = [{"name": node, "address": address} for node, address in nodes.items()]
@@ -84,7 +69,7 @@ class Host:
         revision = Revision(source, f"{self._number:040x}", f"r{self._number}")
         named = {name.replace("_", "."): value for name, value in files.items()}
         whole = {"fleet.json": {"clusters": list(clusters)}, "s.json": setting(), **named}
-        return load(Snapshot(revision, Files(whole)), DRIVERS)
+        return load(Snapshot(revision, json_files(whole)), DRIVERS)
 
     async def look(self, fleet: Fleet, **more: Any) -> Survey:
         """What a pass finds out."""

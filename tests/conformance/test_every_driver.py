@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from memory_files import json_files
 
 from reconciler.core.observation import Absent, Present, Stale, Unauthorized, Unidentified, Unreachable
 from reconciler.core.outcome import State
@@ -36,21 +37,6 @@ FAULTS = {
     "an error once": ("error", {"count": 1, "on": "changes"}),
     "a web page": ("garbage", {"count": 1, "on": "changes"}),
 }
-
-
-class Memory:
-    """Files in memory."""
-
-    def __init__(self, files: dict[str, Any]) -> None:
-        self._files = {name: json.dumps(value).encode() for name, value in files.items()}
-
-    def names(self):
-        return sorted(self._files)
-
-    def read(self, path: str) -> bytes:
-        if path not in self._files:
-            raise FileNotFoundError(path)
-        return self._files[path]
 
 
 @dataclass(frozen=True)
@@ -144,7 +130,7 @@ class Stage:
 
     def fleet(self, files: dict[str, Any]):
         revision = Revision("memory", f"{len(json.dumps(files)):040}", "r")
-        return load(Snapshot(revision, Memory(files)), DRIVERS)
+        return load(Snapshot(revision, json_files(files)), DRIVERS)
 
     def clock(self):
         return datetime.now(UTC) + self.ahead
