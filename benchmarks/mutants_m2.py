@@ -8,11 +8,11 @@ import scenes
 from mutation import Mutant, edit
 from scenes import m2, regular, sora
 
-from reconciler.core.ground import Ground
-from reconciler.core.rehearsal import Rehearsal
-from reconciler.drivers.m2 import callers, uniform
 from reconciler.drivers.m2 import guards as m2_guards
 from reconciler.drivers.m2 import judge as m2_judge
+from reconciler.drivers.m2 import management_access, uniform
+from reconciler.modelcheck.executor_model import Rehearsal
+from reconciler.modelcheck.state_table import Ground
 
 IN_CHAIN = sora(regular(6), range(5), at_once=2)
 """Two steps may be under way, and one comes after the other."""
@@ -30,13 +30,17 @@ M2 = (
     Mutant(
         "guard lock-out",
         "turned round",
-        edit(callers.Callers.losing, "and not _may(then", "and _may(then"),
+        edit(management_access.Callers.losing, "and not _may(then", "and _may(then"),
         SHUT,
     ),
     Mutant(
         "guard lock-out",
         "knows one way of reading an allowList",
-        edit(callers.callers, "for rule in _RULES if", 'for rule in _RULES if rule.match == "union" and'),
+        edit(
+            management_access.callers,
+            "for rule in _RULES if",
+            'for rule in _RULES if rule.match == "union" and',
+        ),
         HIDDEN,
     ),
     Mutant(

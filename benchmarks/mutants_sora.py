@@ -8,22 +8,22 @@ import scenes
 from mutation import Mutant, edit
 from scenes import regular, sora
 
-from reconciler.drivers.sora import founding, guards, judge, rules, stopped, tasks
-from reconciler.drivers.sora.chain import Chain
+from reconciler.drivers.sora import guards, init_cluster, judge, node_actions, preconditions, stopped
+from reconciler.drivers.sora.cluster_view import places_of
 from reconciler.drivers.sora.history import knowledge_of
-from reconciler.drivers.sora.picture import places_of
+from reconciler.drivers.sora.membership_plan import Chain
 
 RISKY = "planner and judgement"
-ANY_REGISTER = edit(rules.against_register, "if majority(half):", "if True:")
-ANY_STOP = edit(rules.against_stop, "if not majority(state):", 'return ""\n    if False:')
+ANY_REGISTER = edit(preconditions.against_register, "if majority(half):", "if True:")
+ANY_STOP = edit(preconditions.against_stop, "if not majority(state):", 'return ""\n    if False:')
 NO_ORDER = edit(Chain._frame, 'self.steps[-1].id if self.steps else ""', '""')
 ANY_PURGE = edit(guards.purging_alive, 'step.action != "purge" or', "True or")
-NONE_TO_SPARE = edit(guards.sparing_nobody, "left < rules.SPARE", "False")
+NONE_TO_SPARE = edit(guards.sparing_nobody, "left < preconditions.SPARE", "False")
 ANY_MEMBERSHIP = edit(
     judge._removable, "membership != before or not picture.agreed", "target not in membership.names"
 )
 CUT_OFF_IS_DEAD = edit(
-    tasks._unwanted,
+    node_actions._unwanted,
     "if proof.proof in {Proof.SEEN, Proof.ANSWERS}:",
     """if enough(picture, membership):
         piles.put("dead", name)
@@ -31,13 +31,13 @@ CUT_OFF_IS_DEAD = edit(
 )
 PURGE_UNSEEN = edit(judge._purge, "if not proof.enough(word=bool(word)):", "if False:")
 RASH_FOUNDING = edit(
-    founding.founding,
+    init_cluster.founding,
     "if outcome is Outcome.INITIALISE:",
     "if outcome is not Outcome.UNREACHABLE:",
 )
 INIT_UNSEEN = edit(judge._founded_on, "if outcome.allowed and not", "if True or not")
 BLIND_TO_EARLIER = edit(places_of, "*told, *history.nodes}", "*told}")
-NONE_REQUIRED = edit(founding._unanswered, "if one.required and", "if False and")
+NONE_REQUIRED = edit(init_cluster._unanswered, "if one.required and", "if False and")
 
 ONE_AWAY = sora(regular(4, outside=[3], down=[2]), (0, 1, 2, 3))
 THREE_OF_FOUR = sora(regular(4, down=[3]), (0, 1, 3))
@@ -97,7 +97,7 @@ SORA = (
     Mutant(
         "guard quorum-margin",
         "off by one",
-        edit(guards.sparing_nobody, "left < rules.SPARE", "left < rules.SPARE - 1"),
+        edit(guards.sparing_nobody, "left < preconditions.SPARE", "left < preconditions.SPARE - 1"),
         FOUR_TO_THREE,
     ),
     Mutant(
@@ -190,7 +190,7 @@ SORA = (
         "rule of registering",
         "blind to a call that fails halfway",
         edit(
-            rules.against_register,
+            preconditions.against_register,
             "half = machine.register(state, node, contact, half=True)",
             "half = machine.register(state, node, contact)",
         ),
@@ -200,7 +200,7 @@ SORA = (
     Mutant(
         "rule of stopping",
         "off by one",
-        edit(rules.against_stop, "min(spare, margin(state))", "min(spare, margin(state)) - 1"),
+        edit(preconditions.against_stop, "min(spare, margin(state))", "min(spare, margin(state)) - 1"),
         ONE_LESS,
     ),
     Mutant(

@@ -13,7 +13,7 @@ from typing import Any
 
 from scenes import Scene
 
-from reconciler.core.explore import Explored
+from reconciler.modelcheck.explore import Explored
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,11 +32,11 @@ def measure(count: int) -> dict[str, float]:
     """Seconds and megabytes for one size."""
     from reconciler.core.observation import Observed, Present  # noqa: PLC0415
     from reconciler.core.plan import Revision  # noqa: PLC0415
-    from reconciler.core.ports import Desk  # noqa: PLC0415
-    from reconciler.desired.document import parse  # noqa: PLC0415
+    from reconciler.documents.document import parse  # noqa: PLC0415
     from reconciler.drivers.m2.content import Contents  # noqa: PLC0415
-    from reconciler.drivers.m2.driver import DRIVER  # noqa: PLC0415
+    from reconciler.drivers.m2.product import DRIVER  # noqa: PLC0415
     from reconciler.drivers.m2.schema import Loaded, M2Cluster  # noqa: PLC0415
+    from reconciler.ports.driver import Desk  # noqa: PLC0415
 
     nodes = [
         {"name": f"edge-{index}", "address": f"10.0.{index >> 8}.{index & 255}"} for index in range(count)

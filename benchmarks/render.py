@@ -13,9 +13,9 @@ import sys
 import time
 
 from reconciler.core.plan import Revision
-from reconciler.core.ports import Snapshot
 from reconciler.desired.fleet import load
 from reconciler.drivers.registry import DRIVERS
+from reconciler.ports.driver import Snapshot
 
 BASE_BYTES = 26_000
 GROUPS = 10

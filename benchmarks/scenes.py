@@ -9,21 +9,21 @@ from typing import Any, TypeAlias
 
 import states
 
-from reconciler.core.explore import Explored, explore
-from reconciler.core.ground import Ground
 from reconciler.core.guard import Case, verdicts
 from reconciler.core.observation import Absent, Observation, Observed, Present
 from reconciler.core.plan import ClusterPlan, Revision
-from reconciler.core.ports import Desk
-from reconciler.core.rehearsal import Rehearsal
-from reconciler.desired.document import parse
+from reconciler.documents.document import parse
 from reconciler.drivers.m2 import guards as m2_guards
 from reconciler.drivers.m2.content import Contents
-from reconciler.drivers.m2.driver import DRIVER as M2
+from reconciler.drivers.m2.product import DRIVER as M2
 from reconciler.drivers.m2.schema import Loaded, M2Cluster
 from reconciler.drivers.sora import machine
 from reconciler.drivers.sora.choices import Choices, Permit
 from reconciler.drivers.sora.cluster import State, formed, fresh
+from reconciler.modelcheck.executor_model import Rehearsal
+from reconciler.modelcheck.explore import Explored, explore
+from reconciler.modelcheck.state_table import Ground
+from reconciler.ports.driver import Desk
 
 MOST = 300_000
 """States after which a scene is given up; none needs them."""

@@ -22,14 +22,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from reconciler.core.plan import Revision
-from reconciler.core.ports import Snapshot
 from reconciler.desired.fleet import Fleet, load
 from reconciler.drivers.registry import DRIVERS
-from reconciler.drivers.simulation.choosing import chosen
-from reconciler.drivers.simulation.witnesses import harmless
-from reconciler.trials.scenario import Invariant, Random, Scenario, Script
-from reconciler.trials.schedule import drawn
-from reconciler.trials.trial import Stage, Verdict, tried
+from reconciler.fault_trials.scenario import Invariant, Random, Scenario, Script
+from reconciler.fault_trials.schedule import drawn
+from reconciler.fault_trials.trial import Stage, Verdict, tried
+from reconciler.ports.driver import Snapshot
+from reconciler.simulation.options import chosen
+from reconciler.simulation.witnesses import harmless
 
 RANDOM = Scenario(name="random", random=Random(faults=5, kills=2))
 CHUNK = 50

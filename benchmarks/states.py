@@ -16,20 +16,20 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import NamedTuple
 
-from reconciler.core.explore import explore
-from reconciler.core.ground import Ground
 from reconciler.core.guard import Case, Guard, verdicts
 from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan
-from reconciler.core.rehearsal import Rehearsal
 from reconciler.drivers.sora import machine
 from reconciler.drivers.sora.choices import Choices, Listing, Minority, Permit, Repeat
 from reconciler.drivers.sora.cluster import State, formed, fresh, registered
 from reconciler.drivers.sora.guards import GUARDS
 from reconciler.drivers.sora.history import Earlier, History
 from reconciler.drivers.sora.membership import Roster
-from reconciler.drivers.sora.rehearsal import SoraPlay
+from reconciler.drivers.sora.modelcheck import SoraPlay
 from reconciler.drivers.sora.schema import NodeView, SoraCluster, SoraDesired
+from reconciler.modelcheck.executor_model import Rehearsal
+from reconciler.modelcheck.explore import explore
+from reconciler.modelcheck.state_table import Ground
 
 LITERAL = Choices(purge_cut_off=Permit.REFUSE)
 BEHAVIOURS = {

@@ -17,11 +17,11 @@ from collections.abc import Callable
 from typing import Any
 
 from reconciler.core.plan import Revision
-from reconciler.core.ports import Snapshot
-from reconciler.desired.document import parse
-from reconciler.desired.jsontext import places
-from reconciler.desired.validity import validate
+from reconciler.desired.validate import validate
+from reconciler.documents.document import parse
+from reconciler.documents.json_parser import places
 from reconciler.drivers.registry import DRIVERS
+from reconciler.ports.driver import Snapshot
 
 SIZE = 26_000
 ROUNDS = 3

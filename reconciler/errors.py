@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from reconciler.core.guard import Violation
-    from reconciler.core.problem import Problem
+    from reconciler.diagnostic import Problem
 
 
 _SERVER_ERROR = 500

@@ -3,9 +3,9 @@
 import json
 
 from reconciler.core.plan import Revision
-from reconciler.core.ports import Snapshot
 from reconciler.desired.fleet import load, read
 from reconciler.drivers.registry import DRIVERS
+from reconciler.ports.driver import Snapshot
 
 
 class MemoryFiles:

@@ -23,18 +23,18 @@ from typing import Any
 
 from pydantic import Field
 
-from reconciler.core.conduct import Conduct
+from reconciler.core.canonical import fingerprint
+from reconciler.core.change_rules import Conduct
 from reconciler.core.guard import Case, Violation
 from reconciler.core.observation import Absent, Observed, Present, Unreachable
-from reconciler.core.plain import fingerprint
 from reconciler.core.plan import ClusterPlan, Effect, Finding, Inverse, Payload, Revision, Risk, Step
 from reconciler.core.policy import Override, Policy
-from reconciler.core.ports import Desk, Done
-from reconciler.core.problem import Position, Problem, Severity
 from reconciler.core.spec import ClusterEntry, FeedbackEntry, NodeEntry
-from reconciler.core.verdict import Standing, Verdict
+from reconciler.core.step import Standing, Verdict
 from reconciler.desired.fleet import Fleet
+from reconciler.diagnostic import Position, Problem, Severity
 from reconciler.errors import InputError, NodeRefused, NodeUnreachable, UsageError
+from reconciler.ports.driver import Desk, Done
 
 REVISION = Revision("/repo", "c0ffee" + "0" * 34, "c0ffee0", "Set everything")
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -110,7 +110,7 @@ class World:
 
 
 class FakeDriver:
-    """Implements `reconciler.core.ports.Driver` over a `World`."""
+    """Implements `reconciler.ports.driver.Driver` over a `World`."""
 
     kind = "fake"
     entry = FakeCluster

@@ -5,7 +5,7 @@ import signal
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from reconciler.store.sqlite import Store
+from reconciler.store.sqlite.store import Store
 
 WRITES = frozenset({"begin", "intend", "conclude", "finish", "remember"})
 

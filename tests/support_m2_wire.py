@@ -8,12 +8,12 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from reconciler.core.plan import Revision
-from reconciler.core.ports import Answer, Desk
-from reconciler.desired.document import parse
+from reconciler.documents.document import parse
 from reconciler.drivers.m2.content import Contents
 from reconciler.drivers.m2.schema import Loaded, M2Cluster
 from reconciler.drivers.m2.simulator import Choices, M2World
 from reconciler.errors import NodeUnreachable
+from reconciler.ports.driver import Answer, Desk
 
 BASE = {
     "meta": {"version": "A"},

@@ -12,14 +12,14 @@ from aiohttp import web
 from memory_files import json_files
 
 from reconciler.core.plan import Revision
-from reconciler.core.ports import Snapshot
 from reconciler.desired.fleet import Fleet, load
 from reconciler.drivers.registry import DRIVERS
-from reconciler.drivers.wire import HttpWire
-from reconciler.engine.apply import apply
-from reconciler.engine.survey import Survey, survey
 from reconciler.errors import GuardRefusal
-from reconciler.store.sqlite import Store
+from reconciler.planning.plan_pass import Survey, survey
+from reconciler.ports.driver import Snapshot
+from reconciler.rollout.apply_pass import apply
+from reconciler.store.sqlite.store import Store
+from reconciler.transports.http import HttpWire
 
 
 def setting(version: str = "1", **more: Any) -> dict[str, Any]:

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 from support_driver import FakeDriver, NoWire, World, fleet
 
+from reconciler.core.canonical import fingerprint
 from reconciler.core.observation import Present
-from reconciler.core.plain import fingerprint
 from reconciler.core.plan import Payload
-from reconciler.engine.apply import Occasion, apply
-from reconciler.engine.survey import survey
+from reconciler.planning.plan_pass import survey
+from reconciler.rollout.apply_pass import Occasion, apply
 
 
 class Returning(FakeDriver):

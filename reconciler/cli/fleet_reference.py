@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from reconciler.desired.fleetfile import FleetFile
+from reconciler.desired.fleet_file import FleetFile
 from reconciler.drivers.registry import DRIVERS
 
 _INTRODUCTION = """# Fleet file

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
-from reconciler.core.text import one_line
 from reconciler.errors import UsageError
+from reconciler.text.one_line import one_line
 
 if TYPE_CHECKING:
     import typer
@@ -167,8 +167,8 @@ def parse_config(name: str, data: bytes) -> HostConfig:
     """
     from pydantic import ValidationError  # noqa: PLC0415
 
-    from reconciler.desired.document import parse  # noqa: PLC0415
-    from reconciler.desired.mismatch import mismatches, problems  # noqa: PLC0415
+    from reconciler.documents.document import parse  # noqa: PLC0415
+    from reconciler.documents.model_errors import mismatches, problems  # noqa: PLC0415
     from reconciler.errors import InputError  # noqa: PLC0415
     from reconciler.host.config import HostConfig  # noqa: PLC0415
 

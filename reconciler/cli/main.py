@@ -69,7 +69,7 @@ def _own_environment(*, sealed: bool) -> Mapping[str, str]:
 def _dispatch(given: list[str], environment: Environment) -> int:
     from importlib import import_module  # noqa: PLC0415  (--version stays quick)
 
-    from reconciler.cli.commands import COMMANDS, DEFAULT  # noqa: PLC0415
+    from reconciler.cli.command_table import COMMANDS, DEFAULT  # noqa: PLC0415
 
     command = COMMANDS.get(given[0]) if given else None
     if command is not None and any(os.path.lexists(f"{given[0]}/{name}") for name in _DESIRED):

@@ -12,9 +12,9 @@ from reconciler.core.retention import KEPT_RUNS, MOST_KEPT_RUNS
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
-    from reconciler.engine.prior import Base
     from reconciler.host.host import Host
-    from reconciler.sources.trust import Trust
+    from reconciler.planning.prior import Base
+    from reconciler.sources.signatures.trust import Trust
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 """How every command shows its help."""
@@ -180,7 +180,7 @@ def trust_of(
     for option, file in (("--allowed-signers", allowed), ("--revoked-signers", revoked)):
         if file is not None and not file.is_file():
             raise UsageError(f"{option}: there is no file {file}", remedy="correct the path")
-    from reconciler.sources.trust import Trust  # noqa: PLC0415  (--help stays quick)
+    from reconciler.sources.signatures.trust import Trust  # noqa: PLC0415  (--help stays quick)
 
     return Trust(required.value, allowed.absolute(), revoked.absolute() if revoked else None)
 
@@ -192,7 +192,7 @@ def base_of(host: Host, given: str) -> Base:
         host: its environment.
         given: as `--base` says; empty where it is not given.
     """
-    from reconciler.engine.prior import Base  # noqa: PLC0415  (--help stays quick)
+    from reconciler.planning.prior import Base  # noqa: PLC0415  (--help stays quick)
 
     if own := given or host.environment.get("RECONCILE_BASE", ""):
         return Base(own)

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from reconciler.core.guard import Suspension
 from reconciler.errors import UsageError
 from reconciler.host import aio
-from reconciler.store.orders import Approval, Orders, Request
-from reconciler.store.sqlite import Store
+from reconciler.store.sqlite.orders import Approval, Orders, Request
+from reconciler.store.sqlite.store import Store
 
 LEAST = 8
 """Characters of a plan's id that are enough, where a run has asked for its approval."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import typer
 
-from reconciler.cli.commands import COMMANDS, DEFAULT
+from reconciler.cli.command_table import COMMANDS, DEFAULT
 from reconciler.cli.options import ENVIRONMENT, STATUSES
 from reconciler.cli.render.escape import code
 

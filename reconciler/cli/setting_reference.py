@@ -10,8 +10,8 @@ import sys
 from pydantic import BaseModel
 
 from reconciler.cli.fleet_reference import section
-from reconciler.drivers.m2.feeds import CONNECTIONS, FEEDS
-from reconciler.drivers.m2.setting import AllowEntry, Connection, Group, Hosting, Role, SettingFile
+from reconciler.drivers.m2.setting.feeds import CONNECTIONS, FEEDS
+from reconciler.drivers.m2.setting.models import AllowEntry, Connection, Group, Hosting, Role, SettingFile
 
 _INTRODUCTION = """# `setting.json`
 

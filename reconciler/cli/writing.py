@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from reconciler.errors import StateError
-from reconciler.sources.place import put
+from reconciler.host.atomic import put
 
 
 def write_all(folder: Path, before: Mapping[str, bytes], after: Mapping[str, str]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from reconciler.core.observation import Observed
-from reconciler.core.ports import Wire
+from reconciler.ports.driver import Wire
 
 
 @dataclass(frozen=True, slots=True)

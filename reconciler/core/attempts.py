@@ -15,12 +15,12 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
+from reconciler.core.canonical import fingerprint
 from reconciler.core.diff import Change
-from reconciler.core.instant import moment, stamp
 from reconciler.core.outcome import Outcome
-from reconciler.core.plain import fingerprint
 from reconciler.core.secret import mask
-from reconciler.core.text import one_line
+from reconciler.core.timestamps import moment, stamp
+from reconciler.text.one_line import one_line
 
 FACT: Final = "attempt/"
 """What the keys of facts of tries begin with; see `key`."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
-from reconciler.core.numbers import whole
-from reconciler.core.plain import pointer
 from reconciler.core.secret import Secret, hidden, reveal, secrets
+from reconciler.text.json_pointer import pointer
+from reconciler.text.numbers import whole
 
 MOST_CHANGES: Final = 1_000
 """Changes of one step that are kept one by one."""

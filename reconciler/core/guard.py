@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
-from reconciler.core.conduct import Conduct
-from reconciler.core.descent import Descent
+from reconciler.core.change_rules import Conduct
 from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan, Revision
 from reconciler.core.policy import Override, Policy
 from reconciler.core.progress import Progress
+from reconciler.core.revision import Descent
 from reconciler.core.spec import ClusterEntry
-from reconciler.core.text import sentence
+from reconciler.text.one_line import sentence
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import orjson
 
-from reconciler.core.numbers import BadNumber, read_any_number, read_whole_number
+from reconciler.text.numbers import BadNumber, read_any_number, read_whole_number
 
 DEEPEST: Final = 200
 """Levels of arrays and objects; every later walk over a value takes a few Python frames a level."""

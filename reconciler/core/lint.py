@@ -8,9 +8,9 @@ from typing import Protocol, runtime_checkable
 
 from pydantic import Field
 
-from reconciler.core.ports import Desk, Document
-from reconciler.core.problem import Problem
-from reconciler.core.strict import Strict
+from reconciler.core.fields import Strict
+from reconciler.diagnostic import Problem
+from reconciler.ports.driver import Desk, Document
 
 
 @dataclass(frozen=True, slots=True)

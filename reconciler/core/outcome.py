@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from reconciler.core.plan import Finding, Plan, Step
-from reconciler.core.problem import Severity
-from reconciler.core.text import first_names, sentence
+from reconciler.diagnostic import Severity
+from reconciler.text.one_line import first_names, sentence
 
 
 class State(StrEnum):

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
+from reconciler.core.fields import Strict
 from reconciler.core.spec import ClusterEntry, Name, NodeEntry
-from reconciler.core.strict import Strict
 
 _ONE_OF_BOTH: dict[str, Any] = {
     "oneOf": [

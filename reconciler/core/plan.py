@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
+from reconciler.core.canonical import encode, fingerprint
 from reconciler.core.diff import Change, Op, bounded_changes
-from reconciler.core.plain import encode, fingerprint
-from reconciler.core.problem import Severity
 from reconciler.core.secret import mask
-from reconciler.core.text import sentence
+from reconciler.diagnostic import Severity
 from reconciler.errors import SecretError
+from reconciler.text.one_line import sentence
 
 INTENT_FACTS = "intent_facts"
 """Argument of a step: node -> key -> value that the store keeps from the moment of its intent.

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from reconciler.core.strict import Amount, Day, Number, Strict, amount_of
+from reconciler.core.fields import Amount, Day, Number, Strict, amount_of
 
 __all__ = ["Amount", "Budget", "Override", "Policy", "amount_of"]
 

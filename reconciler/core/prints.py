@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from reconciler.core.canonical import encode, fingerprint
 from reconciler.core.observation import (
     Absent,
     Observation,
@@ -19,7 +20,6 @@ from reconciler.core.observation import (
     Unauthorized,
     Unidentified,
 )
-from reconciler.core.plain import encode, fingerprint
 from reconciler.core.secret import Secret
 
 

@@ -1,17 +1,10 @@
-"""Whether changed nodes have said by themselves, by heartbeat and feedback, what they run now."""
+"""What a node says of itself without being asked: heartbeats and feedbacks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
-
-from reconciler.core.health import GOOD, Weighed, Weight
-from reconciler.core.rollout import ReportGate
-
-OK = "ok"
-"""The status of a feedback that reports success (facts: M2, `setting.feedback`)."""
 
 
 class Kind(StrEnum):
@@ -34,72 +27,3 @@ class Report:
     kind: Kind
     version: Any = None
     status: str = ""
-
-
-@dataclass(slots=True)
-class Heard:
-    """The reports of one cluster's nodes since `forget`, the newest of each kind by node."""
-
-    newest: dict[tuple[str, Kind], Report] = field(default_factory=dict)
-
-    def take(self, report: Report) -> None:
-        """Keep a report in place of the node's earlier one of its kind."""
-        self.newest[report.node, report.kind] = report
-
-    def forget(self, *kinds: Kind) -> None:
-        """Reports of these kinds that came so far count no more."""
-        self.newest = {key: report for key, report in self.newest.items() if key[1] not in kinds}
-
-
-def weighed(
-    gate: ReportGate, given: Mapping[str, Any], heard: Heard, silent: frozenset[str] = frozenset()
-) -> Weighed:
-    """What the reports so far amount to: good, bad for good, or unclear as long as some are missing.
-
-    Args:
-        gate: which reports are asked for.
-        given: changed node -> the version it was given; None where it has none to be told by.
-        heard: the reports since the wave.
-        silent: nodes whose feedback went to an earlier run, so that a missing one says nothing.
-    """
-    missing = []
-    for node, version in sorted(given.items()):
-        for kind in _asked(gate):
-            report = heard.newest.get((node, kind))
-            if report is None or not _fits(report, version):
-                if kind is Kind.FEEDBACK and node in silent:
-                    continue
-                missing.append(_missing(node, kind, version, report))
-            elif kind is Kind.FEEDBACK and report.status.casefold() != OK:
-                return Weighed(
-                    Weight.BAD, f"{node} reports of its new setting: {report.status or 'no status'}"
-                )
-    if not missing:
-        return GOOD
-    more = f"; and {len(missing) - 3} more" if len(missing) > 3 else ""  # noqa: PLR2004  (enough to begin with)
-    return Weighed(Weight.UNCLEAR, "; ".join(missing[:3]) + more)
-
-
-def _asked(gate: ReportGate) -> Iterable[Kind]:
-    if gate.feedback:
-        yield Kind.FEEDBACK
-    if gate.heartbeat:
-        yield Kind.HEARTBEAT
-
-
-def _fits(report: Report, given: Any) -> bool:
-    """Whether a report is of the version that was given; one of the two may be a number.
-
-    A feedback may leave it out, a heartbeat may not: it would say nothing of the change.
-    """
-    if given is None or (report.version is None and report.kind is Kind.FEEDBACK):
-        return True
-    return report.version is not None and str(report.version) == str(given)
-
-
-def _missing(node: str, kind: Kind, version: Any, report: Report | None) -> str:
-    if report is None:
-        return f"{node} has sent no {kind} since it was changed"
-    if report.version is None:
-        return f"{node} names no version in its {kind}"
-    return f"{node} still names version {report.version} in its {kind}, not {version}"

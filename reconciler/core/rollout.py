@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from reconciler.core.strict import AMOUNT_FORM, Amount, Flag, Number, Span, Strict
+from reconciler.core.fields import AMOUNT_FORM, Amount, Flag, Number, Span, Strict
 
 
 class MetricGate(Strict):

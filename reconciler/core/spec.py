@@ -7,11 +7,11 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field
 
-from reconciler.core.calendar import Freeze, Suspend, Window
+from reconciler.core.change_windows import Freeze, Suspend, Window
+from reconciler.core.fields import Number, Strict, Whole
 from reconciler.core.forms import IPV4, IPV6
 from reconciler.core.plan import IN_FLIGHT
 from reconciler.core.rollout import Rollout
-from reconciler.core.strict import Number, Strict, Whole
 
 __all__ = ["Address", "ClusterEntry", "FeedbackEntry", "Name", "NodeEntry", "Seconds", "Strict", "Timeouts"]
 

@@ -7,12 +7,12 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from itertools import chain, islice, repeat
 
+from reconciler.core.fields import amount_of
 from reconciler.core.order import Cycle, ordered
 from reconciler.core.plan import ClusterPlan, Effect, Step
 from reconciler.core.progress import Progress
 from reconciler.core.rollout import Rollout
 from reconciler.core.spec import ClusterEntry
-from reconciler.core.strict import amount_of
 
 
 def waves(

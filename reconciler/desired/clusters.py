@@ -9,12 +9,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from reconciler.core.policy import Policy
-from reconciler.core.ports import Document, Driver
-from reconciler.core.problem import Problem, Severity
 from reconciler.core.spec import ClusterEntry, NodeEntry
-from reconciler.desired.lines import quoted
-from reconciler.desired.mismatch import Mismatch, Path, mismatches, problems
-from reconciler.desired.nearest import nearest
+from reconciler.diagnostic import Problem, Severity
+from reconciler.documents.lines import quoted
+from reconciler.documents.model_errors import Mismatch, Path, mismatches, problems
+from reconciler.ports.driver import Document, Driver
+from reconciler.text.suggest import nearest
 
 UNNAMED = "unnamed"
 """Stands for a cluster's name that is missing or wrong, so that the rest can be checked."""

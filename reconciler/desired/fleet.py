@@ -8,23 +8,23 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from reconciler.core.conduct import Conduct
+from reconciler.core.change_rules import Conduct
 from reconciler.core.plan import Revision
 from reconciler.core.policy import Override, Policy
-from reconciler.core.ports import Desk, Document, Driver, Files, Snapshot, Vault
-from reconciler.core.problem import Position, Problem, Severity
 from reconciler.core.spec import FeedbackEntry
-from reconciler.desired.attached import Attached, vanished
 from reconciler.desired.clusters import Cluster, Clusters, Defaults
-from reconciler.desired.document import parse
-from reconciler.desired.fleetfile import FleetFile, find
+from reconciler.desired.file_loader import Attached, vanished
+from reconciler.desired.fleet_file import FleetFile, find
 from reconciler.desired.lint import Files as Written
 from reconciler.desired.lint import Remark, heard, idle, remarks
-from reconciler.desired.mismatch import Mismatch, mismatches, problems
-from reconciler.desired.once import repeated_clusters, repeated_nodes
 from reconciler.desired.overrides import idle as idle_overrides
-from reconciler.desired.references import misplaced
+from reconciler.desired.uniqueness import repeated_clusters, repeated_nodes
+from reconciler.diagnostic import Position, Problem, Severity
+from reconciler.documents.document import parse
+from reconciler.documents.model_errors import Mismatch, mismatches, problems
 from reconciler.errors import InputError
+from reconciler.ports.driver import Desk, Document, Driver, Files, Snapshot, Vault
+from reconciler.secrets.references import misplaced
 
 Drivers = Mapping[str, Driver[Any, Any]]
 

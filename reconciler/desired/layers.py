@@ -7,17 +7,17 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from reconciler.core.overlays import Group, OverlaidCluster, OverlaidNode, Overlay
-from reconciler.core.plain import parts
-from reconciler.core.ports import Document
-from reconciler.core.problem import Problem, Severity
 from reconciler.core.spec import NodeEntry
 from reconciler.desired.clusters import Cluster
 from reconciler.desired.glob import is_pattern
-from reconciler.desired.jsonpatch import BadPatch, patched
-from reconciler.desired.lines import quoted
-from reconciler.desired.nearest import nearest
-from reconciler.desired.overlay import Grown, Origin, Rendered, merged
-from reconciler.desired.references import Marker
+from reconciler.desired.json_patch import BadPatch, patched
+from reconciler.desired.merge_patch import Grown, Origin, Rendered, merged
+from reconciler.diagnostic import Problem, Severity
+from reconciler.documents.lines import quoted
+from reconciler.ports.driver import Document
+from reconciler.secrets.references import Marker
+from reconciler.text.json_pointer import parts
+from reconciler.text.suggest import nearest
 
 Opened = Callable[[str, str], Document | None]
 """Gives the document at a path that is named at a pointer; None where it was complained of."""

@@ -8,15 +8,15 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 
 from reconciler.core.lint import Claim, Ignore, Lints
-from reconciler.core.ports import Desk, Document, Driver
-from reconciler.core.problem import Problem, Severity
 from reconciler.core.spec import ClusterEntry
-from reconciler.desired import clear
 from reconciler.desired.glob import fitting
-from reconciler.desired.lines import quoted
-from reconciler.desired.nearest import nearest
+from reconciler.diagnostic import Problem, Severity
+from reconciler.documents.lines import quoted
+from reconciler.ports.driver import Desk, Document, Driver
+from reconciler.secrets import scan
+from reconciler.text.suggest import nearest
 
-CODES: Final = frozenset({clear.CODE, "shared-member"})
+CODES: Final = frozenset({scan.CODE, "shared-member"})
 """The codes of lints that no product has to know."""
 
 
@@ -143,10 +143,10 @@ def _clear(desks: Sequence[Desk], files: Files) -> Iterator[Remark]:
         for path in {*_named(desk.entry), *desk.resources}:
             users.setdefault(path, set()).add(desk.entry.name)
     for document in files.documents:
-        for problem in clear.in_document(document):
+        for problem in scan.in_document(document):
             yield Remark(problem, frozenset(users.get(document.name, ())))
     for path in sorted(resources.keys() & files.plain):
-        for problem in clear.in_resource(path, resources[path]):
+        for problem in scan.in_resource(path, resources[path]):
             yield Remark(problem, frozenset(users[path]))
 
 

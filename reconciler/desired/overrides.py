@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 
 from reconciler.core.policy import Override
-from reconciler.core.ports import Document
-from reconciler.core.problem import Problem, Severity
-from reconciler.desired.lines import quoted
-from reconciler.desired.nearest import nearest
+from reconciler.diagnostic import Problem, Severity
+from reconciler.documents.lines import quoted
 from reconciler.explanations import guards
+from reconciler.ports.driver import Document
+from reconciler.text.suggest import nearest
 
 VANISHED = "cluster-vanished"
 """The guard whose target is a cluster that the file no longer names."""

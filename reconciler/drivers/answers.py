@@ -7,8 +7,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 from reconciler.core.endpoint import url_host
 from reconciler.core.json_reader import JsonError, JsonLimits, read_json
-from reconciler.core.ports import Answer
-from reconciler.core.text import one_line
+from reconciler.ports.driver import Answer
+from reconciler.text.one_line import one_line
 
 FEW: Final = 80
 """Characters of a foreign answer's body that a message quotes."""

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
-from reconciler.core.ports import Driver
 from reconciler.host.config import HostConfig
+from reconciler.ports.driver import Driver
 
 _MODULES = {
-    "m2": "reconciler.drivers.m2.driver",
-    "sora": "reconciler.drivers.sora.driver",
+    "m2": "reconciler.drivers.m2.product",
+    "sora": "reconciler.drivers.sora.product",
 }
 
 

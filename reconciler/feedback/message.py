@@ -18,10 +18,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from reconciler.core.instant import stamp
+from reconciler.core.canonical import fingerprint
 from reconciler.core.outcome import SUCCESSES, Outcome, State
-from reconciler.core.plain import fingerprint
 from reconciler.core.plan import Revision
+from reconciler.core.timestamps import stamp
 
 _APIS = {
     "upload": "/setting/upload",

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic.alias_generators import to_camel
 
-from reconciler.core.schema import Schema, Title, schema_of
-from reconciler.core.strict import Number, Whole
+from reconciler.core.fields import Number, Whole
+from reconciler.core.json_schema import Schema, Title, schema_of
 
 _TIMESTAMP = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:?[0-9]{2})$"
 _EVENT = r"^/(env/management/server/[A-Za-z]+/[^/]|_api_/[^ ]|_sys_/(bootup|cli/[^ ]))"

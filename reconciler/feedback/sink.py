@@ -9,10 +9,10 @@ from typing import Protocol, Self
 from urllib.parse import urlsplit
 
 from reconciler.core.plan import Finding
-from reconciler.core.ports import Wire
-from reconciler.core.problem import Severity
 from reconciler.core.spec import FeedbackEntry
+from reconciler.diagnostic import Severity
 from reconciler.errors import NodeUnreachable
+from reconciler.ports.driver import Wire
 
 PAUSES = (0.2, 0.8, 2.0)
 """Seconds between the tries of one message, before the sink counts as dead for this run."""

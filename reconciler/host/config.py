@@ -15,8 +15,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, fie
 from pydantic_core import PydanticCustomError
 
 from reconciler.core.endpoint import BadAddress, parse_api
+from reconciler.core.fields import SomeTime, Strict
 from reconciler.core.retention import KEPT_RUNS, MOST_KEPT_RUNS
-from reconciler.core.strict import SomeTime, Strict
 
 CREDENTIALS: Final = "$CREDENTIALS_DIRECTORY"
 """Stands in the list of secret folders for the folder of a systemd unit's credentials."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.server.logs import Log
-from reconciler.sources.git_discovery import WorkTree
+from reconciler.sources.git.discovery import WorkTree
 
 DEBOUNCE, STEP = 200, 50
 """Milliseconds over which changes are gathered, and between two looks at them."""

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from reconciler.core.plan import Revision
-from reconciler.server.board import Board, ClusterStatus, SourceState
-from reconciler.server.turn import Turn
+from reconciler.server.pass_result import Turn
+from reconciler.server.state import Board, ClusterStatus, SourceState
 
 FINDINGS = 20
 """As many findings as one cluster shows; the count of all stands beside them."""

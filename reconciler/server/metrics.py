@@ -11,8 +11,8 @@ from prometheus_client.exposition import choose_encoder
 
 from reconciler import __version__
 from reconciler.core.observation import Observed
-from reconciler.engine.withheld import STALLED
-from reconciler.server.board import Board, ClusterStatus, SourceState
+from reconciler.planning.withheld import STALLED
+from reconciler.server.state import Board, ClusterStatus, SourceState
 
 BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 TRIGGERS = ("start", "poll", "files", "webhook", "interval", "again")

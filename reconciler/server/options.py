@@ -10,7 +10,7 @@ from reconciler.core.endpoint import url_host
 from reconciler.core.retention import KEPT_RUNS
 from reconciler.errors import UsageError
 from reconciler.host.host import Host
-from reconciler.sources.trust import Trust
+from reconciler.sources.signatures.trust import Trust
 
 DAY = 86_400.0
 UNITS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": DAY}

@@ -11,25 +11,25 @@ from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmana
 from dataclasses import dataclass
 
 from reconciler import __version__
-from reconciler.core.ports import Snapshot, Source
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import StateError
-from reconciler.server.board import Board
-from reconciler.server.cluster import PATIENCE, Pass, Surroundings
+from reconciler.ports.driver import Snapshot, Source
+from reconciler.server.cluster_loop import PATIENCE, Pass, Surroundings
+from reconciler.server.cluster_loops import Roster
 from reconciler.server.files import FileEvents, commits_of, files_below, follow
 from reconciler.server.http_listener import HttpListener
-from reconciler.server.intake import Intake, Reading
 from reconciler.server.log_writer import LogState
 from reconciler.server.logs import Bridge, Log
 from reconciler.server.metrics import Metrics
 from reconciler.server.options import Address, Options
-from reconciler.server.roster import Roster
+from reconciler.server.source_loop import Intake, Reading
+from reconciler.server.state import Board
 from reconciler.server.supervision import Supervision
 from reconciler.server.unexpected import REPORT, name_error, trace_error
 from reconciler.server.web import Endpoints, bound
 from reconciler.sources.folder import FolderSource
-from reconciler.sources.git import GitSource
-from reconciler.store.sqlite import Store
+from reconciler.sources.git.source import GitSource
+from reconciler.store.sqlite.store import Store
 
 CLEAN, CUT = 0, 5
 """Exit statuses: ended in good order; steps are left to be resumed."""

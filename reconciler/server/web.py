@@ -13,17 +13,17 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from reconciler.core.plain import write_json
+from reconciler.core.canonical import write_json
 from reconciler.errors import UsageError
-from reconciler.server.board import Board
 from reconciler.server.health import live, ready
 from reconciler.server.http_listener import CONNECTIONS
 from reconciler.server.logs import Log
 from reconciler.server.metrics import Metrics
 from reconciler.server.options import Address
+from reconciler.server.state import Board
 from reconciler.server.throttle import Throttle
 from reconciler.server.unexpected import REPORT, name_error, trace_error
-from reconciler.server.webhook import BUSY, CAP, REPEATED, TOO_LARGE, TOO_SLOW, UNWANTED, Reply, answer
+from reconciler.server.webhook.answer import BUSY, CAP, REPEATED, TOO_LARGE, TOO_SLOW, UNWANTED, Reply, answer
 
 BODY_SECONDS = 10
 """Seconds that the body of a webhook call may take."""

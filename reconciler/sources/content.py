@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from reconciler.core.text import size
 from reconciler.errors import SourceError
 from reconciler.sources.limits import Limits
 from reconciler.sources.text import shown
+from reconciler.text.one_line import size
 
 POINTER = b"version https://git-lfs.github.com/spec/"
 LONGEST_SHOWN = 80

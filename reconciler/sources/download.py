@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
 from reconciler.archive.inflate import is_archive
-from reconciler.core.text import size
 from reconciler.errors import SourceError, SourceUnreachable, UsageError
 from reconciler.sources.address import Address, address
 from reconciler.sources.http_routes import routes
 from reconciler.sources.limits import Limits
 from reconciler.sources.text import line
+from reconciler.text.one_line import size
 
 if TYPE_CHECKING:
     import httpx

@@ -7,23 +7,23 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from reconciler.core.descent import COMMIT
 from reconciler.core.plan import Revision
-from reconciler.core.ports import Snapshot
 from reconciler.core.prior import EarlierFiles
-from reconciler.core.text import SHORT_ID
+from reconciler.core.revision import COMMIT
 from reconciler.errors import SourceError, SourceUnreachable
-from reconciler.sources import git_tree, worktree
+from reconciler.ports.driver import Snapshot
 from reconciler.sources.content import Budget
-from reconciler.sources.git_discovery import WorkTree, find_work_tree
-from reconciler.sources.git_tree import Committed
+from reconciler.sources.folder_scan import Digests, FolderFiles, scan
+from reconciler.sources.git import tree, worktree
+from reconciler.sources.git.discovery import WorkTree, find_work_tree
+from reconciler.sources.git.lineage import earlier_files, no_history, unknown_base
+from reconciler.sources.git.tree import Committed
+from reconciler.sources.git.worktree import BlobIds
 from reconciler.sources.layout import Layout
 from reconciler.sources.limits import LIMITS, Limits
-from reconciler.sources.lineage import earlier_files, no_history, unknown_base
-from reconciler.sources.scan import Digests, FolderFiles, scan
-from reconciler.sources.trust import UNSIGNED, Signer, Trust, refusal, signed
-from reconciler.sources.vouch import git_signer
-from reconciler.sources.worktree import BlobIds
+from reconciler.sources.signatures.trust import UNSIGNED, Signer, Trust, refusal, signed
+from reconciler.sources.signatures.verify import git_signer
+from reconciler.text.one_line import SHORT_ID
 
 SHORT_CHANGE = 8
 TRIES = 3
@@ -33,7 +33,7 @@ UNCOMMITTED = "+ uncommitted changes"
 
 
 class FolderSource:
-    """The files of a folder; implements `core.ports.Source`.
+    """The files of a folder; implements `ports.driver.Source`.
 
     In a work tree of git the revision is the commit that is checked out, and with changes that are not
     committed `COMMIT+DIGEST`, the digest being that of the files; what git ignores is left out, so
@@ -106,7 +106,7 @@ class FolderSource:
 
         def found(own: WorkTree) -> EarlierFiles:
             with worktree.own_view(own) as repository:
-                seen = git_tree.seen(repository, where=str(own.top))
+                seen = tree.seen(repository, where=str(own.top))
                 return earlier_files(seen, revision, names, path=path, base=target, applied=applied)
 
         return await asyncio.to_thread(found, work)

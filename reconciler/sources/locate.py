@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from reconciler.core.ports import Source
-from reconciler.core.text import one_line
 from reconciler.errors import SourceError, UsageError
+from reconciler.ports.driver import Source
 from reconciler.sources.address import ALIKE_SCP, Address, address, shown
 from reconciler.sources.folder import FolderSource
-from reconciler.sources.git import GitSource
-from reconciler.sources.git_discovery import NAME, WorkTree, find_work_tree, is_bare
+from reconciler.sources.git.discovery import NAME, WorkTree, find_work_tree, is_bare
+from reconciler.sources.git.source import GitSource
 from reconciler.sources.layout import clean
+from reconciler.sources.signatures.trust import Trust
 from reconciler.sources.tarball import Packing, TarballFile, TarballUrl
-from reconciler.sources.trust import Trust
 from reconciler.sources.undecided import UndecidedSource
+from reconciler.text.one_line import one_line
 
 ARCHIVE = re.compile(r"\.(tar|tgz|tar\.(gz|zst|xz|bz2)|txz|tbz2?|tzst|zip)$", re.IGNORECASE)
 SCHEMES = ("https", "http", "ssh", "git+ssh", "ssh+git", "git+https", "git+http", "file", "git+file")

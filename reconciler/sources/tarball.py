@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import BinaryIO
 
 from reconciler.core.plan import Revision
-from reconciler.core.ports import Snapshot
-from reconciler.core.text import SHORT_ID, size
 from reconciler.errors import SourceError, SourceUnreachable
-from reconciler.sources import remembered
+from reconciler.ports.driver import Snapshot
+from reconciler.sources import http_cache
 from reconciler.sources.address import Address
 from reconciler.sources.credential import token
 from reconciler.sources.download import TOKEN, WHOLE, download
 from reconciler.sources.limits import LIMITS, Limits
+from reconciler.sources.signatures.trust import UNSIGNED, Signer, Trust, refusal, signed
+from reconciler.sources.signatures.verify import file_signer
 from reconciler.sources.text import line
-from reconciler.sources.trust import UNSIGNED, Signer, Trust, refusal, signed
 from reconciler.sources.unpack import unpack
-from reconciler.sources.vouch import file_signer
+from reconciler.text.one_line import SHORT_ID, size
 
 LARGEST_SIGNATURE = 64 * 1024
 """Bytes that a detached signature may have."""
@@ -89,7 +89,7 @@ class Packing:
 
 
 class TarballFile:
-    """A tarball on disk; implements `core.ports.Source`."""
+    """A tarball on disk; implements `ports.driver.Source`."""
 
     dated_by_use = True
     """Nothing tells which of two came first, but which of them was applied before."""
@@ -164,7 +164,7 @@ def _opened(file: Path) -> BinaryIO:
 
 
 class TarballUrl:
-    """A tarball behind an http(s) URL; implements `core.ports.Source`.
+    """A tarball behind an http(s) URL; implements `ports.driver.Source`.
 
     The last answer is kept in `cache` and asked for again only if it has changed. With a pinned
     digest the kept bytes are enough: they cannot be others.
@@ -186,8 +186,8 @@ class TarballUrl:
         self._environment = environment
         self.packing = packing
         self.seconds = seconds
-        self._kept = remembered.place_of(cache, place.url)
-        self._last: tuple[remembered.Remembered, Snapshot] | None = None
+        self._kept = http_cache.place_of(cache, place.url)
+        self._last: tuple[http_cache.Remembered, Snapshot] | None = None
 
     async def snapshot(self) -> Snapshot:
         """The files in it as the server has it now.
@@ -198,7 +198,7 @@ class TarballUrl:
             StateError: the cache cannot be used.
             Untrusted: a signature is asked for, and there is none that counts.
         """
-        known = self._last[0] if self._last else await asyncio.to_thread(remembered.recall, self._kept)
+        known = self._last[0] if self._last else await asyncio.to_thread(http_cache.recall, self._kept)
         if known and self.packing.sha256 and known.sha256 == self.packing.sha256:
             return await self._snapshot(known)
         fetched = await download(
@@ -213,13 +213,13 @@ class TarballUrl:
         if fetched.body is None:
             assert known is not None  # only what is known is asked for by its ETag or date
             return await self._snapshot(known)
-        fresh = remembered.Remembered(fetched.body, fetched.etag, fetched.modified)
+        fresh = http_cache.Remembered(fetched.body, fetched.etag, fetched.modified)
         found = await self._snapshot(fresh)
         if fresh != known:
-            await asyncio.to_thread(remembered.remember, self._kept, fresh)
+            await asyncio.to_thread(http_cache.remember, self._kept, fresh)
         return found
 
-    async def _snapshot(self, answer: remembered.Remembered) -> Snapshot:
+    async def _snapshot(self, answer: http_cache.Remembered) -> Snapshot:
         if self._last and self._last[0].body == answer.body:
             found = self._last[1]
         else:

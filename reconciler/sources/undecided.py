@@ -6,13 +6,13 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 
 from reconciler.archive.inflate import is_archive
-from reconciler.core.descent import Dated
-from reconciler.core.ports import Snapshot, Source
 from reconciler.core.prior import EarlierFiles, Retraces
+from reconciler.core.revision import Dated
+from reconciler.ports.driver import Snapshot, Source
 from reconciler.sources.address import Address
 from reconciler.sources.credential import token
 from reconciler.sources.download import TOKEN, answer
-from reconciler.sources.lineage import no_history
+from reconciler.sources.git.lineage import no_history
 
 START = 512
 OK = 200
@@ -21,7 +21,7 @@ OK = 200
 class UndecidedSource:
     """Becomes a tarball if the URL answers with the bytes of one, else a git repository.
 
-    Implements `core.ports.Source`. It asks once, at the first snapshot.
+    Implements `ports.driver.Source`. It asks once, at the first snapshot.
 
     Args:
         place: the URL.

@@ -17,18 +17,18 @@ from reconciler.core.observation import Absent, Present, Stale, Unauthorized, Un
 from reconciler.core.outcome import State
 from reconciler.core.plan import Plan, Revision
 from reconciler.core.plan import load as load_plan
-from reconciler.core.ports import Snapshot
-from reconciler.core.verdict import Standing
+from reconciler.core.step import Standing
 from reconciler.desired.fleet import load
 from reconciler.drivers.registry import DRIVERS
-from reconciler.drivers.simulation.addresses import free_addresses
-from reconciler.drivers.simulation.host import Simulation
-from reconciler.drivers.wire import HttpWire
-from reconciler.engine.apply import Occasion, apply
-from reconciler.engine.resume import resume
-from reconciler.engine.survey import survey
 from reconciler.errors import NodeError
-from reconciler.store.sqlite import Store
+from reconciler.planning.plan_pass import survey
+from reconciler.ports.driver import Snapshot
+from reconciler.rollout.apply_pass import Occasion, apply
+from reconciler.rollout.recovery import resume
+from reconciler.simulation.addresses import free_addresses
+from reconciler.simulation.host import Simulation
+from reconciler.store.sqlite.store import Store
+from reconciler.transports.http import HttpWire
 
 FAULTS = {
     "lost answers": ("lost", {"count": 1}),

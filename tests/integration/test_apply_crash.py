@@ -11,11 +11,11 @@ from support_driver import FakeDriver, FakeNode, Killed, NoWire, World, cluster,
 from support_journal import Breaking
 
 from reconciler.core.outcome import State
-from reconciler.engine import resume as resuming
-from reconciler.engine.apply import apply
-from reconciler.engine.resume import NOTE, resume
-from reconciler.engine.survey import survey
-from reconciler.store.sqlite import Store
+from reconciler.planning.plan_pass import survey
+from reconciler.rollout import recovery as resuming
+from reconciler.rollout.apply_pass import apply
+from reconciler.rollout.recovery import NOTE, resume
+from reconciler.store.sqlite.store import Store
 
 NODES = {
     "a": FakeNode(name="a", value="1"),
@@ -211,9 +211,9 @@ import asyncio, pathlib, sys
 sys.path.insert(0, sys.argv[1])
 from support_driver import FakeDriver, FakeNode, NoWire, World, cluster, fleet
 from support_journal import Breaking, kill
-from reconciler.engine.apply import apply
-from reconciler.engine.survey import survey
-from reconciler.store.sqlite import Store
+from reconciler.rollout.apply_pass import apply
+from reconciler.planning.plan_pass import survey
+from reconciler.store.sqlite.store import Store
 
 class OnDisk(World):
     def read(self, node):

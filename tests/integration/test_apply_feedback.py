@@ -8,12 +8,12 @@ import pytest
 from support_driver import NOON, REVISION, FakeDriver, FakeNode, Killed, NoWire, World, cluster, fleet
 
 from reconciler.core.spec import FeedbackEntry
-from reconciler.drivers.wire import HttpWire
-from reconciler.engine.apply import Occasion, apply
-from reconciler.engine.resume import resume
-from reconciler.engine.survey import survey
 from reconciler.feedback import sink
-from reconciler.store.sqlite import Store
+from reconciler.planning.plan_pass import survey
+from reconciler.rollout.apply_pass import Occasion, apply
+from reconciler.rollout.recovery import resume
+from reconciler.store.sqlite.store import Store
+from reconciler.transports.http import HttpWire
 
 
 class Sink:

@@ -9,12 +9,12 @@ from support_driver import NOON, REVISION, FakeDriver, FakeNode, NoWire, World, 
 
 from reconciler.core.outcome import State
 from reconciler.core.plan import Finding, Revision
-from reconciler.core.problem import Severity
-from reconciler.engine.apply import Occasion, apply
-from reconciler.engine.listener import Silent
-from reconciler.engine.survey import survey
+from reconciler.diagnostic import Severity
 from reconciler.errors import ClusterBusy, GuardRefusal, StateError
-from reconciler.store.sqlite import Store
+from reconciler.planning.plan_pass import survey
+from reconciler.ports.listener import Silent
+from reconciler.rollout.apply_pass import Occasion, apply
+from reconciler.store.sqlite.store import Store
 
 
 class Ears(Silent):

@@ -7,7 +7,7 @@ import time
 import pytest
 from test_cli_reconcile import Site
 
-from reconciler.cli.stage import Nodes
+from reconciler.cli.demo_stage import Nodes
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from reconciler.cli.demo_stage import Nodes
 from reconciler.cli.main import main
-from reconciler.cli.stage import Nodes
-from reconciler.drivers.m2.driver import M2Driver
 from reconciler.drivers.m2.guards import locking_out_this_host
-from reconciler.drivers.simulation.addresses import free_addresses
-from reconciler.store.sqlite import Store
+from reconciler.drivers.m2.product import M2Driver
+from reconciler.simulation.addresses import free_addresses
+from reconciler.store.sqlite.store import Store
 
 NOW = datetime.now(UTC)
 

@@ -5,9 +5,9 @@ import sys
 import pytest
 
 from reconciler.cli import host as host_module
+from reconciler.cli.demo_stage import Nodes
 from reconciler.cli.main import main
-from reconciler.cli.stage import Nodes
-from reconciler.drivers.simulation.addresses import free_addresses
+from reconciler.simulation.addresses import free_addresses
 
 NAMES = [f"node-{number}@sora-{number}.example.com" for number in range(1, 6)]
 

@@ -6,12 +6,12 @@ import shutil
 
 import pytest
 
+from reconciler.cli.demo_stage import Nodes
 from reconciler.cli.main import main
-from reconciler.cli.stage import Nodes
 from reconciler.cli.writing import write_all
-from reconciler.drivers.simulation.addresses import free_addresses
 from reconciler.errors import StateError
-from reconciler.sources.place import put
+from reconciler.host.atomic import put
+from reconciler.simulation.addresses import free_addresses
 
 KEY = "wJalrXUtnFEMI/K7MDENG"
 FLEET = """\

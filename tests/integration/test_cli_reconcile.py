@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.cli.stage import Nodes, Repository, Sink, examples
+from reconciler.cli.demo_stage import Nodes, Repository, Sink, examples
 
 PROGRAM = [sys.executable, "-m", "reconciler.cli.main"]
 LIVE = "node-{}@sora-{}.example.com"
@@ -325,9 +325,9 @@ def test_a_dry_run_does_not_even_load_what_writes(fleet):
         command, capture_output=True, text=True, check=True, timeout=60, env=fleet.environment
     )
     loaded = set(done.stdout.splitlines()[-1].split())
-    assert "reconciler.engine.survey" in loaded
+    assert "reconciler.planning.plan_pass" in loaded
     assert loaded.isdisjoint(
-        {"reconciler.engine.apply", "reconciler.store.sqlite", "reconciler.feedback.sink"}
+        {"reconciler.rollout.apply_pass", "reconciler.store.sqlite.store", "reconciler.feedback.sink"}
     )
 
 

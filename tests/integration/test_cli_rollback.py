@@ -5,9 +5,9 @@ import json
 import pytest
 from support_git import Repository, alone, git
 
+from reconciler.cli.demo_stage import Nodes
 from reconciler.cli.main import main
-from reconciler.cli.stage import Nodes
-from reconciler.drivers.simulation.addresses import free_addresses
+from reconciler.simulation.addresses import free_addresses
 
 MANAGEMENT = {
     "api": {"allowList": [{"role": "admin", "addr": "127.0.0.1"}]},

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from reconciler.cli.demo_stage import Nodes
 from reconciler.cli.main import main
-from reconciler.cli.stage import Nodes
-from reconciler.drivers.simulation.addresses import free_addresses
+from reconciler.simulation.addresses import free_addresses
 
 FLEET = """\
 rollout: {canary: 1, waves: 50%}

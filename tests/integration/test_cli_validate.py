@@ -11,8 +11,8 @@ import jsonschema
 import pytest
 
 from reconciler import __version__
+from reconciler.cli.demo_stage import examples
 from reconciler.cli.main import main
-from reconciler.cli.stage import examples
 from reconciler.explanations import page, title
 
 GOOD = {

@@ -3,8 +3,8 @@
 import pytest
 from support_nodes import Host, m2_cluster, setting, sora_cluster
 
-from reconciler.drivers.simulation.addresses import free_addresses
-from reconciler.drivers.simulation.host import Simulation
+from reconciler.simulation.addresses import free_addresses
+from reconciler.simulation.host import Simulation
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from memory_files import snapshot_of
 
-from reconciler.core.problem import Severity
-from reconciler.desired.document import parse
-from reconciler.desired.validity import validate
+from reconciler.desired.validate import validate
+from reconciler.diagnostic import Severity
+from reconciler.documents.document import parse
 from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import InputError
 from reconciler.feedback.schema import checked

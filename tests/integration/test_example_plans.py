@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 
+from reconciler.cli.demo_stage import Nodes, examples
 from reconciler.cli.main import main
-from reconciler.cli.stage import Nodes, examples
-from reconciler.drivers.simulation.addresses import free_addresses
+from reconciler.simulation.addresses import free_addresses
 
 REVISION = re.compile(r"\b[0-9a-f]{12}\b")
 LOOPBACK = re.compile(r"127\.0\.0\.1:1[03]\d{3}")

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from reconciler.drivers.simulation.addresses import free_addresses
 from reconciler.feedback.receiver import Receiver
+from reconciler.simulation.addresses import free_addresses
 
 
 async def curl(*arguments):

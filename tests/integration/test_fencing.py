@@ -12,10 +12,10 @@ import urllib.request
 
 import pytest
 
+from reconciler.cli.demo_stage import Nodes
 from reconciler.cli.main import main
-from reconciler.cli.stage import Nodes
-from reconciler.drivers.simulation.addresses import free_addresses
-from reconciler.store.sqlite import Store
+from reconciler.simulation.addresses import free_addresses
+from reconciler.store.sqlite.store import Store
 
 FLEET = """clusters:
   - name: edge

@@ -17,7 +17,7 @@ from watch_process import Stage
 from reconciler.cli.main import main
 from reconciler.errors import SourceError, UsageError
 from reconciler.sources.folder import FolderSource
-from reconciler.sources.git_discovery import find_work_tree
+from reconciler.sources.git.discovery import find_work_tree
 from reconciler.sources.locate import locate
 
 HOOKS = ("reference-transaction", "post-checkout", "post-index-change", "pre-auto-gc", "fsmonitor-watchman")

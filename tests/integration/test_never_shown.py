@@ -6,18 +6,18 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from reconciler.core.plan import Revision
-from reconciler.core.ports import Snapshot
 from reconciler.desired.fleet import load
 from reconciler.drivers.m2 import choices as m2
 from reconciler.drivers.m2.choices import Takes
 from reconciler.drivers.registry import DRIVERS
-from reconciler.drivers.simulation.addresses import free_addresses
-from reconciler.drivers.simulation.host import Simulation
-from reconciler.drivers.wire import HttpWire
-from reconciler.engine.apply import Occasion, apply
-from reconciler.engine.resume import resume
-from reconciler.engine.survey import survey
-from reconciler.store.sqlite import Store
+from reconciler.planning.plan_pass import survey
+from reconciler.ports.driver import Snapshot
+from reconciler.rollout.apply_pass import Occasion, apply
+from reconciler.rollout.recovery import resume
+from reconciler.simulation.addresses import free_addresses
+from reconciler.simulation.host import Simulation
+from reconciler.store.sqlite.store import Store
+from reconciler.transports.http import HttpWire
 
 PERMISSIONS = {"enableSetting": True, "enableGet": True}
 

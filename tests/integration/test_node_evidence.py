@@ -7,20 +7,20 @@ import ssl
 import pytest
 from support_nodes import Host, m2_cluster, sora_cluster, stranger
 
+from reconciler.adopt.importer import adopt
 from reconciler.core.observation import Absent, Unidentified
 from reconciler.core.plan import USES
-from reconciler.core.problem import Severity
+from reconciler.diagnostic import Severity
 from reconciler.drivers.m2.simulator import Choices, Vacant
 from reconciler.drivers.registry import DRIVERS
-from reconciler.drivers.simulation.addresses import free_addresses
-from reconciler.drivers.simulation.host import Simulation
-from reconciler.drivers.wire import HttpWire
-from reconciler.engine.adopt import adopt
 from reconciler.errors import StateError, UsageError
 from reconciler.host.host import Host as HostSettings
-from reconciler.sources.vault import LocalVault
-from reconciler.store.records import Opening
-from reconciler.store.sqlite import Store
+from reconciler.host.secret_resolver import LocalVault
+from reconciler.ports.records import Opening
+from reconciler.simulation.addresses import free_addresses
+from reconciler.simulation.host import Simulation
+from reconciler.store.sqlite.store import Store
+from reconciler.transports.http import HttpWire
 
 ENVELOPE = {"version": "1.1.0", "method": "setting", "status": "Fail", "result": "no"}
 PAGE = "<!doctype html><title>nginx</title>"

@@ -9,9 +9,9 @@ import pytest
 from support_git import Repository, alone, git
 from support_signing import SSH_MISSING, SshPerson, signed_commit
 
+from reconciler.cli.demo_stage import Nodes
 from reconciler.cli.main import main
-from reconciler.cli.stage import Nodes
-from reconciler.drivers.simulation.addresses import free_addresses
+from reconciler.simulation.addresses import free_addresses
 
 FLEET = """version: commit
 policy: {{max_risky: 100%, max_cache_lost: 100%}}

@@ -16,20 +16,20 @@ from support_git import ALONE, Repository, git
 
 from reconciler.desired.fleet import load
 from reconciler.drivers.registry import DRIVERS
-from reconciler.drivers.simulation.addresses import free_addresses
-from reconciler.drivers.simulation.host import Simulation
 from reconciler.drivers.sora.cluster import groups, members
-from reconciler.drivers.wire import HttpWire
-from reconciler.engine.apply import apply
-from reconciler.engine.prior import NO_BASE, Base, read_prior
-from reconciler.engine.resume import resume
-from reconciler.engine.survey import survey
-from reconciler.engine.trace import traced
 from reconciler.errors import GuardRefusal, SourceError
+from reconciler.planning.ancestry import traced
+from reconciler.planning.plan_pass import survey
+from reconciler.planning.prior import NO_BASE, Base, read_prior
+from reconciler.ports.records import Opening
+from reconciler.rollout.apply_pass import apply
+from reconciler.rollout.recovery import resume
+from reconciler.simulation.addresses import free_addresses
+from reconciler.simulation.host import Simulation
 from reconciler.sources.folder import FolderSource
 from reconciler.sources.locate import locate
-from reconciler.store.records import Opening
-from reconciler.store.sqlite import Store
+from reconciler.store.sqlite.store import Store
+from reconciler.transports.http import HttpWire
 
 OLD, NEW = (1, 2, 3), (4, 5, 6)
 INIT, REGISTER, PURGE = "InitCluster", "RegisterClusterNode", "PurgeClusterNode"

@@ -3,13 +3,13 @@
 import pytest
 from support_nodes import Host, m2_cluster, sora_cluster
 
-from reconciler.core.ports import Answer
 from reconciler.drivers.m2.client import Client as M2Client
 from reconciler.drivers.registry import DRIVERS
 from reconciler.drivers.sora.client import Client as SoraClient
-from reconciler.engine.reading import ReadingWire
-from reconciler.engine.survey import survey
 from reconciler.errors import NotReading
+from reconciler.planning.plan_pass import survey
+from reconciler.planning.reading import ReadingWire
+from reconciler.ports.driver import Answer
 
 
 class Recording:

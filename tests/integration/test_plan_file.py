@@ -7,10 +7,10 @@ import urllib.request
 import pytest
 from support_git import Repository, alone
 
+from reconciler.cli.demo_stage import Nodes
 from reconciler.cli.main import main
-from reconciler.cli.stage import Nodes
-from reconciler.core.plain import fingerprint
-from reconciler.drivers.simulation.addresses import free_addresses
+from reconciler.core.canonical import fingerprint
+from reconciler.simulation.addresses import free_addresses
 
 FLEET = """version: commit
 policy: {{max_risky: 100%}}

@@ -16,10 +16,10 @@ from pathlib import Path
 import pyrage
 import pytest
 
+from reconciler.cli.demo_stage import Nodes, Sink
 from reconciler.cli.main import main
-from reconciler.cli.stage import Nodes, Sink
-from reconciler.drivers.simulation.addresses import free_addresses
-from reconciler.sources.vault import encrypted
+from reconciler.host.secret_resolver import encrypted
+from reconciler.simulation.addresses import free_addresses
 
 MARK = "PLANTED"
 """Stands in every clear value, and in nothing else."""

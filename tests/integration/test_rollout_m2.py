@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 
 from reconciler.core.plan import Revision
-from reconciler.core.ports import Measures, Snapshot, Undoes
 from reconciler.core.rollout import Rollout
 from reconciler.desired.fleet import load
 from reconciler.drivers.m2.metrics import parsed
 from reconciler.drivers.registry import DRIVERS
-from reconciler.drivers.simulation.addresses import free_addresses
-from reconciler.drivers.simulation.host import Simulation
-from reconciler.drivers.wire import HttpWire
-from reconciler.engine.apply import Occasion, apply
-from reconciler.engine.survey import survey
-from reconciler.store.sqlite import Store
+from reconciler.planning.plan_pass import survey
+from reconciler.ports.driver import Measures, Snapshot, Undoes
+from reconciler.rollout.apply_pass import Occasion, apply
+from reconciler.simulation.addresses import free_addresses
+from reconciler.simulation.host import Simulation
+from reconciler.store.sqlite.store import Store
+from reconciler.transports.http import HttpWire
 
 SECRET = "s3cr3t-of-the-old-setting"
 

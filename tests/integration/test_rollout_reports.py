@@ -8,15 +8,15 @@ import httpx
 import pytest
 from memory_files import fleet_of
 
+from reconciler.drivers.m2.simulator.reporter import Reporting
 from reconciler.drivers.registry import DRIVERS
-from reconciler.drivers.simulation.addresses import free_addresses
-from reconciler.drivers.simulation.host import Simulation
-from reconciler.drivers.simulation.reports import Reporting
-from reconciler.drivers.wire import HttpWire
-from reconciler.engine.apply import Occasion, apply
-from reconciler.engine.survey import survey
 from reconciler.errors import StateError
-from reconciler.store.sqlite import Store
+from reconciler.planning.plan_pass import survey
+from reconciler.rollout.apply_pass import Occasion, apply
+from reconciler.simulation.addresses import free_addresses
+from reconciler.simulation.host import Simulation
+from reconciler.store.sqlite.store import Store
+from reconciler.transports.http import HttpWire
 
 PERMISSIONS = {"enableSetting": True, "enableGet": True}
 

@@ -15,9 +15,9 @@ import pytest
 from reconciler.cli.main import main
 from reconciler.desired.fleet import load
 from reconciler.drivers.registry import DRIVERS
-from reconciler.drivers.simulation.addresses import free_addresses
-from reconciler.drivers.simulation.host import Simulation
-from reconciler.drivers.simulation.madeup import made_up
+from reconciler.simulation.addresses import free_addresses
+from reconciler.simulation.fleet_generator import made_up
+from reconciler.simulation.host import Simulation
 from reconciler.sources.folder import FolderSource
 
 RECONCILE = str(Path(sys.executable).parent / "reconcile")

@@ -17,10 +17,10 @@ import pytest
 
 from reconciler.core.spec import ClusterEntry, NodeEntry
 from reconciler.drivers.m2.simulator import Choices, Port, Unlisted
-from reconciler.drivers.simulation.addresses import Address, free_addresses
-from reconciler.drivers.simulation.control import Control
-from reconciler.drivers.simulation.host import Simulation
 from reconciler.errors import UsageError
+from reconciler.simulation.addresses import Address, free_addresses
+from reconciler.simulation.control import Control
+from reconciler.simulation.host import Simulation
 
 SETTING = {
     "meta": {"version": "A"},

@@ -11,11 +11,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from reconciler.drivers.simulation.addresses import free_addresses
-from reconciler.drivers.simulation.host import Simulation
 from reconciler.drivers.sora.choices import Choices, Repeat
 from reconciler.drivers.sora.schema import SoraCluster
 from reconciler.errors import UsageError
+from reconciler.simulation.addresses import free_addresses
+from reconciler.simulation.host import Simulation
 
 INIT = "Sora_20221221.InitCluster"
 REGISTER = "Sora_20211215.RegisterClusterNode"

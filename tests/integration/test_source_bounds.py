@@ -20,8 +20,8 @@ from support_git import Repository, alone, serving
 from reconciler.errors import SourceError
 from reconciler.sources.address import Address
 from reconciler.sources.folder import FolderSource
-from reconciler.sources.git import GitSource
-from reconciler.sources.git_tree import Place, snapshot
+from reconciler.sources.git.source import GitSource
+from reconciler.sources.git.tree import Place, snapshot
 from reconciler.sources.layout import Layout
 from reconciler.sources.limits import LIMITS
 from reconciler.sources.locate import locate

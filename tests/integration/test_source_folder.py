@@ -13,9 +13,9 @@ from support_git import Repository, alone, git
 from reconciler.errors import SourceError, SourceUnreachable
 from reconciler.sources import folder
 from reconciler.sources.folder import FolderSource
+from reconciler.sources.folder_scan import Digests, scan
 from reconciler.sources.layout import Layout
 from reconciler.sources.limits import Limits
-from reconciler.sources.scan import Digests, scan
 
 
 @pytest.fixture(autouse=True)

@@ -13,13 +13,13 @@ import pytest
 from support_git import Repository, alone, git
 
 from reconciler.errors import SourceError, SourceUnreachable
+from reconciler.host.locks import locked
 from reconciler.sources.address import Address
-from reconciler.sources.git import GitSource
-from reconciler.sources.git_command import Git, GitFailed
-from reconciler.sources.git_command import Repository as Repository_
+from reconciler.sources.git.command import Git, GitFailed
+from reconciler.sources.git.command import Repository as Repository_
+from reconciler.sources.git.source import GitSource
 from reconciler.sources.limits import Limits
 from reconciler.sources.locate import locate
-from reconciler.sources.lock import locked
 
 
 @pytest.fixture(autouse=True)

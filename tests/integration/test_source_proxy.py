@@ -11,9 +11,9 @@ import pytest
 from support_git import alone, serving
 from watch_process import Stage
 
-from reconciler.drivers.wire import HttpWire
 from reconciler.errors import SourceError, SourceUnreachable
 from reconciler.sources.locate import locate
+from reconciler.transports.http import HttpWire
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from support_signing import GPG_MISSING, SSH_MISSING, GpgPerson, SshPerson, done
 
 from reconciler.errors import SourceError, Untrusted
 from reconciler.sources.locate import locate
-from reconciler.sources.trust import Trust
+from reconciler.sources.signatures.trust import Trust
 
 FILES = {"fleet.yaml": "clusters: []\n"}
 

@@ -6,20 +6,20 @@ from dataclasses import replace
 import pytest
 
 from reconciler.core.outcome import State
-from reconciler.drivers.m2.driver import M2Driver
+from reconciler.drivers.m2.product import M2Driver
 from reconciler.drivers.registry import DRIVERS
-from reconciler.drivers.simulation.addresses import free_addresses
-from reconciler.drivers.simulation.host import Simulation
-from reconciler.drivers.simulation.products import JOINED
-from reconciler.drivers.simulation.served import Joined
-from reconciler.drivers.sora.driver import SoraDriver
-from reconciler.engine.resume import Settling
+from reconciler.drivers.sora.product import SoraDriver
 from reconciler.errors import InputError, NodeUnreachable
-from reconciler.store.sqlite import Store
-from reconciler.trials.scenario import Invariant, read
-from reconciler.trials.schedule import drawn
-from reconciler.trials.staging import staged
-from reconciler.trials.trial import tried
+from reconciler.fault_trials.scenario import Invariant, read
+from reconciler.fault_trials.schedule import drawn
+from reconciler.fault_trials.setup import staged
+from reconciler.fault_trials.trial import tried
+from reconciler.ports.simulator import Joined
+from reconciler.rollout.recovery import Settling
+from reconciler.simulation.addresses import free_addresses
+from reconciler.simulation.host import Simulation
+from reconciler.simulation.products import JOINED
+from reconciler.store.sqlite.store import Store
 
 SORA = [f"node-0{number}@sora-0{number}.example.com" for number in range(1, 6)]
 

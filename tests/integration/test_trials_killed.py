@@ -7,10 +7,10 @@ import sys
 import pytest
 
 from reconciler.cli.main import main
-from reconciler.drivers.simulation.addresses import free_addresses
-from reconciler.trials.apart import tried_apart
-from reconciler.trials.scenario import read
-from reconciler.trials.staging import staged
+from reconciler.fault_trials.scenario import read
+from reconciler.fault_trials.setup import staged
+from reconciler.fault_trials.subprocess_run import tried_apart
+from reconciler.simulation.addresses import free_addresses
 
 EVERY = "faults: [{fault: sigkill, at: {journal: every}}]"
 
@@ -77,7 +77,7 @@ def test_a_killed_process_is_really_killed(scenario):
     """The program that runs the reconciler is asked as `Nursery` asks it, and its copy looked after."""
     path = scenario(EVERY)
     with subprocess.Popen(
-        [sys.executable, "-m", "reconciler.trials.child"],
+        [sys.executable, "-m", "reconciler.fault_trials.child_process"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -6,10 +6,10 @@ from pathlib import Path
 from reconciler.core.guard import Violation
 from reconciler.core.plan import Revision
 from reconciler.host.credentials import WEBHOOK_SECRET, file_variable
-from reconciler.server.board import Board, ClusterStatus, SourceState, SourceStatus
 from reconciler.server.metrics import TRIGGERS, Metrics
-from reconciler.server.turn import SETTLED, Result, Turn
-from reconciler.server.webhook import CAP
+from reconciler.server.pass_result import SETTLED, Result, Turn
+from reconciler.server.state import Board, ClusterStatus, SourceState, SourceStatus
+from reconciler.server.webhook.answer import CAP
 
 TEXT = (Path(__file__).parents[2] / "docs" / "watch.md").read_text(encoding="utf-8")
 REVISION = Revision("s", "1" * 40, "1111111")

@@ -10,10 +10,10 @@ from watch_process import Stage
 from reconciler.desired.fleet import load
 from reconciler.drivers.m2.choices import Choices
 from reconciler.drivers.registry import DRIVERS
-from reconciler.drivers.simulation.addresses import free_addresses
-from reconciler.drivers.simulation.host import Simulation
+from reconciler.simulation.addresses import free_addresses
+from reconciler.simulation.host import Simulation
 from reconciler.sources.locate import locate
-from reconciler.store.sqlite import Store
+from reconciler.store.sqlite.store import Store
 
 LATE = 8
 """Requests for which a node goes on to show its old setting."""

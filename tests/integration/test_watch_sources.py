@@ -12,7 +12,7 @@ import pytest
 from support_git import ALONE, Repository, git
 from watch_process import Stage, fleet_file
 
-from reconciler.store.sqlite import Store
+from reconciler.store.sqlite.store import Store
 
 LIVE = [f"live-{number}@127.0.0.1" for number in (1, 2, 3)]
 
@@ -214,7 +214,7 @@ def test_help_is_quick_to_ask_and_names_every_option():
     for option in ("--ref", "--path", "--sha256", "--dry-run", "--only", "--interval", "--poll", "--listen"):
         assert option in done.stdout
     assert "RECONCILE_WEBHOOK_SECRET" in done.stdout
-    script = "import sys, reconciler.cli.watch; print(*sorted(sys.modules))"
+    script = "import sys, reconciler.cli.commands.watch; print(*sorted(sys.modules))"
     loaded = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     ).stdout.split()

@@ -13,8 +13,8 @@ from support_git import ALONE, Repository
 
 from reconciler.desired.fleet import load
 from reconciler.drivers.registry import DRIVERS
-from reconciler.drivers.simulation.addresses import free_addresses
-from reconciler.drivers.simulation.host import Simulation
+from reconciler.simulation.addresses import free_addresses
+from reconciler.simulation.host import Simulation
 from reconciler.sources.locate import locate
 
 PATIENCE = 30

@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 
 from reconciler.core.guard import Case, verdicts
 from reconciler.core.plan import Step
-from reconciler.core.ports import Answer
-from reconciler.core.verdict import Standing
+from reconciler.core.step import Standing
 from reconciler.drivers.sora import machine
 from reconciler.drivers.sora.choices import Choices, Listing, Minority, Permit, Repeat, Returned
 from reconciler.drivers.sora.cluster import Mode, groups, members
-from reconciler.drivers.sora.driver import SoraDriver
+from reconciler.drivers.sora.product import SoraDriver
 from reconciler.drivers.sora.schema import Collapsed, SoraCluster, SoraDesired, SoraNode, StopCommand
-from reconciler.drivers.sora.simulator import SoraWorld
+from reconciler.drivers.sora.simulator.world import SoraWorld
 from reconciler.errors import NodeError, NodeRefused, NodeUnreachable
+from reconciler.ports.driver import Answer
 
 TODAY = date(2026, 11, 21)
 REGULAR, TEMPORARY = 5, 1

@@ -6,12 +6,12 @@ from datetime import timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.core.plain import pointer
-from reconciler.desired import jsontext
-from reconciler.desired.document import parse
-from reconciler.desired.jsonscan import scan
-from reconciler.desired.lines import Lines
+from reconciler.documents import json_parser
+from reconciler.documents.document import parse
+from reconciler.documents.json_scanner import scan
+from reconciler.documents.lines import Lines
 from reconciler.errors import InputError
+from reconciler.text.json_pointer import pointer
 
 QUICK = settings(max_examples=150, deadline=timedelta(seconds=5))
 
@@ -62,11 +62,11 @@ def spot(found):
 @given(values, indents, escapes, st.lists(texts | st.integers(-1, 5), max_size=2))
 def test_one_place_alone_is_the_place_among_all(value, indent, escape, astray):
     text = f" {json.dumps(value, indent=indent, ensure_ascii=escape)}\n"
-    tree = jsontext.places("a.json", text)
-    for path, _ in walk(jsontext.read("a.json", text)):
+    tree = json_parser.places("a.json", text)
+    for path, _ in walk(json_parser.read("a.json", text)):
         for wanted in (path, (*path, *astray)):
             names = [str(part) for part in wanted]
-            assert spot(jsontext.place(text, names)) == spot(tree.nearest(names))
+            assert spot(json_parser.place(text, names)) == spot(tree.nearest(names))
 
 
 def same(left, right):
@@ -87,7 +87,7 @@ def test_the_scanner_and_the_fast_reader_say_what_the_standard_reader_says(value
     scanned = scan("f", text)
     assert scanned.problems == ()
     assert same(scanned.value, json.loads(text))
-    assert same(jsontext.read("f", text), json.loads(text))
+    assert same(json_parser.read("f", text), json.loads(text))
 
 
 @QUICK

@@ -11,10 +11,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from reconciler.core.plain import pointer
-from reconciler.desired.document import parse
-from reconciler.desired.yamlscalars import BadScalar, plain
+from reconciler.documents.document import parse
+from reconciler.documents.yaml_scalars import BadScalar, plain
 from reconciler.errors import InputError
+from reconciler.text.json_pointer import pointer
 
 QUICK = settings(max_examples=80, deadline=timedelta(seconds=5))
 

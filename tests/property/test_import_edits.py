@@ -6,14 +6,14 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reconciler.adopt.factor_overlays import common, difference
+from reconciler.adopt.live_edits import drift
 from reconciler.core.secret import Secret
-from reconciler.desired import jsonedit, yamledit
-from reconciler.desired.document import parse
-from reconciler.desired.drift import drift
-from reconciler.desired.edits import REMOVED, Edit
-from reconciler.desired.factor import common, difference
-from reconciler.desired.jsonpatch import patched
-from reconciler.desired.overlay import Grown, Origin, merged
+from reconciler.desired.json_patch import patched
+from reconciler.desired.merge_patch import Grown, Origin, merged
+from reconciler.documents import json_edit, yaml_edit
+from reconciler.documents.document import parse
+from reconciler.documents.edit import REMOVED, Edit
 
 KEYS = st.sampled_from(["a", "b", "c", "name", "", "a/b", "~", "é", "0"])
 LEAVES = (
@@ -84,7 +84,7 @@ def test_drift_leads_from_what_is_rendered_to_what_is_shown(rendered, shown):
 @given(DOCUMENTS, DOCUMENTS, st.sampled_from([None, 2, "\t"]))
 def test_a_json_file_after_its_edits_says_what_is_shown(rendered, shown, indent):
     text = json.dumps(rendered, indent=indent, ensure_ascii=False) + "\n"
-    after = jsonedit.edited(text, list(drift(rendered, shown)))
+    after = json_edit.edited(text, list(drift(rendered, shown)))
     assert exact(parse("s.json", after.encode()).value) == exact(shown)
 
 
@@ -92,14 +92,14 @@ def test_a_json_file_after_its_edits_says_what_is_shown(rendered, shown, indent)
 @given(DOCUMENTS)
 def test_without_a_difference_no_character_changes(document):
     text = json.dumps(document, indent=3) + "\n\n"
-    assert jsonedit.edited(text, list(drift(document, document))) == text
+    assert json_edit.edited(text, list(drift(document, document))) == text
 
 
 @settings(max_examples=60, deadline=None)
 @given(DOCUMENTS.filter(bool), DOCUMENTS)
 def test_a_yaml_file_after_its_edits_says_what_is_shown(rendered, shown):
     before = json.dumps(rendered, indent=2)  # JSON is YAML
-    after = yamledit.edited(before, list(drift(rendered, shown)))
+    after = yaml_edit.edited(before, list(drift(rendered, shown)))
     assert exact(parse("s.yaml", after.encode()).value) == exact(shown)
 
 
@@ -113,7 +113,7 @@ def test_comments_quotes_and_order_stay_in_yaml():
         Edit((*place, 2), {"name": "c@x.y", "api": "http://127.0.0.1:3/"}),
         Edit((*place, 1, "temporary"), True),
     ]
-    assert yamledit.edited(text, edits) == text.replace(
+    assert yaml_edit.edited(text, edits) == text.replace(
         "api: 'http://h/'}", "api: 'http://h/', temporary: true}"
     ) + ('      - {name: c@x.y, api: "http://127.0.0.1:3/"}\n')
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from memory_files import snapshot_of
 from support_m2_wire import BASE, WorldWire, world
 
+from reconciler.adopt.importer import adopt
 from reconciler.desired.fleet import load
 from reconciler.drivers.registry import DRIVERS
-from reconciler.engine.adopt import adopt
 from reconciler.errors import SecretError
 
 VALUES = st.recursive(

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from memory_files import snapshot_of
 from sora_bench import NAMES, REGULAR, MemoryWire, choices, entry_of, scenes, world_after
 
+from reconciler.adopt.importer import adopt
 from reconciler.desired.fleet import load
 from reconciler.drivers.registry import DRIVERS
-from reconciler.drivers.sora.simulator import SoraWorld
-from reconciler.engine.adopt import adopt
+from reconciler.drivers.sora.simulator.world import SoraWorld
 from reconciler.errors import NodeError, StateError, UsageError
 from reconciler.host.host import Host
-from reconciler.sources.vault import LocalVault
+from reconciler.host.secret_resolver import LocalVault
 
 
 def import_into(files, entries, wire):

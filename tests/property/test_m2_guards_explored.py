@@ -4,14 +4,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support_m2_wire import content, desk, setting
 
-from reconciler.core.explore import explore
-from reconciler.core.ground import Ground
 from reconciler.core.guard import Case, verdicts
 from reconciler.core.observation import Absent, Observed, Present
-from reconciler.core.rehearsal import Rehearsal
-from reconciler.drivers.m2.driver import DRIVER
 from reconciler.drivers.m2.guards import GUARDS
+from reconciler.drivers.m2.product import DRIVER
 from reconciler.drivers.m2.schema import Loaded
+from reconciler.modelcheck.executor_model import Rehearsal
+from reconciler.modelcheck.explore import explore
+from reconciler.modelcheck.state_table import Ground
 
 ADDRESSES = ["10.0.0.1", "10.0.0.9", "10.0.0.0/24", "10.0.0.5-20", "10.0.0.0/255.255.255.0", "::1"]
 ENTRIES = st.lists(

@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.core.plan import Revision
-from reconciler.core.ports import Desk
-from reconciler.core.problem import Position
+from reconciler.diagnostic import Position
 from reconciler.drivers.m2 import lints
 from reconciler.drivers.m2.access import access
 from reconciler.drivers.m2.choices import Choices, Match
 from reconciler.drivers.m2.schema import M2Cluster
+from reconciler.ports.driver import Desk
 
 ENTRY = M2Cluster.model_validate({"name": "e", "kind": "m2", "nodes": [{"name": "n", "address": "10.0.0.1"}]})
 PERMISSIONS = ("enableMetric", "enableGraph", "enablePurge")

@@ -19,7 +19,7 @@ from reconciler.drivers.m2.canonical import canonical, fingerprint
 from reconciler.drivers.m2.changes import differences
 from reconciler.drivers.m2.choices import Choices, Match
 from reconciler.drivers.m2.content import Contents
-from reconciler.drivers.m2.impact import impact
+from reconciler.drivers.m2.risk import impact
 
 # addresses
 

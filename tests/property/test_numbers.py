@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from memory_files import snapshot_of
 from support_m2_wire import BASE, WorldWire, world
 
-from reconciler.core.numbers import LONGEST
-from reconciler.core.plain import encode
+from reconciler.adopt.importer import adopt
+from reconciler.core.canonical import encode
 from reconciler.core.plan import Plan
 from reconciler.core.plan import load as load_plan
-from reconciler.desired.document import parse
 from reconciler.desired.fleet import load
+from reconciler.documents.document import parse
 from reconciler.drivers.registry import DRIVERS
-from reconciler.engine.adopt import adopt
 from reconciler.errors import InputError
+from reconciler.text.numbers import LONGEST
 
 M2 = DRIVERS["m2"]
 EXACT = [

@@ -5,10 +5,10 @@ from copy import deepcopy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.plain import parts, pointer
-from reconciler.core.problem import Position
-from reconciler.desired.jsonpatch import BadPatch, patched
-from reconciler.desired.overlay import Grown, Origin, Rendered, merged
+from reconciler.desired.json_patch import BadPatch, patched
+from reconciler.desired.merge_patch import Grown, Origin, Rendered, merged
+from reconciler.diagnostic import Position
+from reconciler.text.json_pointer import parts, pointer
 
 KEYS = st.sampled_from(["a", "b", "c/d", "~e", "0"])
 LEAVES = st.none() | st.booleans() | st.integers(0, 9) | st.sampled_from(["x", "y"])

@@ -4,9 +4,9 @@ import pytest
 from mutants import CATALOGUE
 from mutation import Edit, planted, tried
 
-from reconciler.drivers.m2 import callers
 from reconciler.drivers.m2 import guards as m2_guards
-from reconciler.drivers.sora import guards, rules
+from reconciler.drivers.m2 import management_access
+from reconciler.drivers.sora import guards, preconditions
 
 
 @pytest.mark.parametrize("mutant", CATALOGUE, ids=lambda one: f"{one.what}, {one.fault}")
@@ -38,7 +38,7 @@ def test_every_guard_of_the_state_machines_has_a_mutant():
     }
     parts = {
         guards.initialising_again: guards._against_init,
-        m2_guards.locking_out_this_host: callers.Callers.losing,
+        m2_guards.locking_out_this_host: management_access.Callers.losing,
     }
     faulty = {one.edit.function for one in CATALOGUE}
     for guard in {*guards.GUARDS, *m2_guards.GUARDS} - policy:
@@ -46,12 +46,15 @@ def test_every_guard_of_the_state_machines_has_a_mutant():
 
 
 def test_a_fault_is_planted_for_a_while_only():
-    whole = rules.against_purge.__code__
-    with planted(Edit(rules.against_purge, "majority(after)", "True")):
-        assert rules.against_purge.__code__ is not whole
-    assert rules.against_purge.__code__ is whole
+    whole = preconditions.against_purge.__code__
+    with planted(Edit(preconditions.against_purge, "majority(after)", "True")):
+        assert preconditions.against_purge.__code__ is not whole
+    assert preconditions.against_purge.__code__ is whole
 
 
 def test_a_text_that_does_not_stand_there_is_refused():
-    with pytest.raises(ValueError, match="exactly once"), planted(Edit(rules.against_purge, "nonsense", "")):
+    with (
+        pytest.raises(ValueError, match="exactly once"),
+        planted(Edit(preconditions.against_purge, "nonsense", "")),
+    ):
         pass

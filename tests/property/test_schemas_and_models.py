@@ -19,13 +19,13 @@ from memory_files import snapshot_of
 from pydantic import ValidationError
 from support_schemas import Maker, broken
 
-from reconciler.cli.documents import SCHEMAS
 from reconciler.cli.render.shape import Output
-from reconciler.core.planfile import PlanFile
-from reconciler.core.problem import Severity
-from reconciler.desired.document import parse
+from reconciler.cli.schema_table import SCHEMAS
+from reconciler.core.plan_file import PlanFile
 from reconciler.desired.fleet import read
-from reconciler.drivers.m2 import check
+from reconciler.diagnostic import Severity
+from reconciler.documents.document import parse
+from reconciler.drivers.m2.setting import check
 from reconciler.drivers.registry import DRIVERS
 from reconciler.drivers.sora.conf import SoraConf
 from reconciler.errors import InputError

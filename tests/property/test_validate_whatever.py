@@ -13,8 +13,8 @@ from memory_files import snapshot_of
 
 from reconciler.cli.render.problems import render_github, render_json, render_text
 from reconciler.cli.render.sarif import render_sarif
-from reconciler.core.problem import Severity
-from reconciler.desired.validity import validate
+from reconciler.desired.validate import validate
+from reconciler.diagnostic import Severity
 from reconciler.drivers.registry import DRIVERS
 from reconciler.explanations import codes
 

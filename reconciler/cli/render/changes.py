@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from reconciler.cli.render.clean import clean, plural, shown
+from reconciler.core.canonical import encode
 from reconciler.core.diff import Change, Op
-from reconciler.core.plain import encode
 from reconciler.core.secret import mask, reveal
 
 ADD, REMOVE, REPLACE = "+", "-", "~"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from reconciler.cli.render.clean import clean, plural
-from reconciler.engine.check import Checked
+from reconciler.planning.model_check import Checked
 
 
 def render_text(checked: Sequence[Checked], faults: int) -> str:

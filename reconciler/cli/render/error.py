@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from reconciler.cli.render.clean import clean, plural
-from reconciler.core.problem import Problem, Severity
+from reconciler.diagnostic import Problem, Severity
 from reconciler.errors import GuardRefusal, InputError, ReconcilerError
 
 

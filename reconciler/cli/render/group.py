@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import TypeVar
 
 from reconciler.cli.render.clean import clean, plural
-from reconciler.core.plain import encode
+from reconciler.core.canonical import encode
 from reconciler.core.plan import ClusterPlan, Plan, Step
 from reconciler.core.secret import mask
 

@@ -14,10 +14,10 @@ from reconciler.cli.render.colour import Tone
 from reconciler.cli.render.group import about, alike, names
 from reconciler.cli.render.json import written
 from reconciler.cli.render.text import PLAIN, Layout
-from reconciler.core.instant import stamp
 from reconciler.core.outcome import SUCCESSES, State
-from reconciler.core.text import SHORT_ID
-from reconciler.store.records import Entry, Message, RunLine, RunRecord
+from reconciler.core.timestamps import stamp
+from reconciler.ports.records import Entry, Message, RunLine, RunRecord
+from reconciler.text.one_line import SHORT_ID
 
 _OPEN = "open"
 _BODY = 1000

@@ -9,7 +9,7 @@ from reconciler.cli.render.view import View
 from reconciler.core.guard import Violation
 from reconciler.core.outcome import Outcome, Report
 from reconciler.core.plan import Finding, Plan
-from reconciler.core.problem import Problem
+from reconciler.diagnostic import Problem
 
 
 def render_plan(view: View) -> str:

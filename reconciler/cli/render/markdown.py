@@ -15,8 +15,8 @@ from reconciler.cli.render.notes import missed, notes, restarts
 from reconciler.cli.render.view import View
 from reconciler.core.outcome import Report
 from reconciler.core.plan import ClusterPlan, Finding, Plan
-from reconciler.core.problem import Problem, Severity
-from reconciler.core.text import SHORT_ID
+from reconciler.diagnostic import Problem, Severity
+from reconciler.text.one_line import SHORT_ID
 
 MARKER = "<!-- reconcile: plan -->"
 """First line of every comment, by which a later run finds it again."""

@@ -9,7 +9,7 @@ from reconciler.cli.render.clean import clean
 from reconciler.cli.render.group import about, alike, names
 from reconciler.core.outcome import SUCCESSES, Outcome, Report, State
 from reconciler.core.plan import Finding
-from reconciler.core.problem import Severity
+from reconciler.diagnostic import Severity
 
 _WEIGHTS = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from reconciler.cli.render.clean import clean, plural
 from reconciler.cli.render.json import written
-from reconciler.core.problem import Problem, Severity
-from reconciler.desired.validity import Validity
+from reconciler.desired.validate import Validity
+from reconciler.diagnostic import Problem, Severity
 
 _COMMANDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "notice"}
 

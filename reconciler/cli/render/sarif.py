@@ -9,7 +9,7 @@ from urllib.parse import quote
 from reconciler import __version__
 from reconciler.cli.render.json import written
 from reconciler.cli.render.problems import whole
-from reconciler.core.problem import Problem, Severity
+from reconciler.diagnostic import Problem, Severity
 from reconciler.explanations import codes, page, title
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"

@@ -10,11 +10,11 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from reconciler.core.diff import Op
+from reconciler.core.fields import Number, Whole
+from reconciler.core.json_schema import Schema, Title, schema_of
 from reconciler.core.outcome import State
 from reconciler.core.plan import Effect, Risk
-from reconciler.core.problem import Severity
-from reconciler.core.schema import Schema, Title, schema_of
-from reconciler.core.strict import Number, Whole
+from reconciler.diagnostic import Severity
 
 
 class Shape(BaseModel):

@@ -15,10 +15,10 @@ from reconciler.cli.render.json import written
 from reconciler.cli.render.notes import notes
 from reconciler.cli.render.text import PLAIN, Layout
 from reconciler.core.guard import Violation
-from reconciler.core.instant import stamp
 from reconciler.core.plan import Revision
-from reconciler.core.text import SHORT_ID
-from reconciler.engine.status import ClusterStatus, FleetStatus, NodeState, NodeStatus
+from reconciler.core.timestamps import stamp
+from reconciler.planning.status import ClusterStatus, FleetStatus, NodeState, NodeStatus
+from reconciler.text.one_line import SHORT_ID
 
 _EACH = 30
 """Nodes of a cluster up to which each one has a line; beyond, those alike share one."""

@@ -17,7 +17,7 @@ from reconciler.core.guard import Violation
 from reconciler.core.outcome import SUCCESSES, Outcome, Report, State
 from reconciler.core.plan import ClusterPlan, Finding, Plan, Step
 from reconciler.core.policy import Override
-from reconciler.core.problem import Problem, Severity
+from reconciler.diagnostic import Problem, Severity
 
 _CHANGES = 20
 _MARKS = {ADD: Tone.ADD, REMOVE: Tone.DANGER, REPLACE: Tone.CHANGE}

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from reconciler.core.guard import Violation
 from reconciler.core.plan import Finding, Plan
 from reconciler.core.policy import Override
-from reconciler.core.problem import Problem
-from reconciler.engine.check import Checked
+from reconciler.diagnostic import Problem
+from reconciler.planning.model_check import Checked
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from reconciler.cli.render.clean import clean, plural
 from reconciler.core.guard import Violation
 from reconciler.core.outcome import SUCCESSES, Report, State
 from reconciler.core.plan import ClusterPlan, Effect, Finding, Plan, Revision, Risk, Step
-from reconciler.core.problem import Problem, Severity
+from reconciler.diagnostic import Problem, Severity
 
 EFFECTS = {
     Effect.NONE: "nothing on the node changes",

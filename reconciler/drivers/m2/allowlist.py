@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from reconciler.core.canonical import encode
 from reconciler.core.endpoint import BadAddress
-from reconciler.core.plain import encode
 from reconciler.core.secret import reveal
 from reconciler.drivers.m2.address import Span, span
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from reconciler.core import attempts
+from reconciler.core.canonical import fingerprint as plain_fingerprint
 from reconciler.core.observation import Observed, Present
-from reconciler.core.plain import fingerprint as plain_fingerprint
 from reconciler.core.plan import Step
 from reconciler.drivers.m2.canonical import fingerprint
 from reconciler.drivers.m2.schema import Content, Deliver, Desired, Loaded

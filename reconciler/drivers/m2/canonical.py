@@ -20,13 +20,13 @@ from typing import Any, Final, TypeAlias
 import orjson
 from pydantic import BaseModel
 
-from reconciler.core.numbers import whole
-from reconciler.core.plain import encode
+from reconciler.core.canonical import encode
 from reconciler.core.secret import Secret, reveal
-from reconciler.drivers.m2 import setting
 from reconciler.drivers.m2.allowlist import in_order, span_of
-from reconciler.drivers.m2.fault import mapping
-from reconciler.drivers.m2.feeds import SECRET_KEYS
+from reconciler.drivers.m2.setting import models
+from reconciler.drivers.m2.setting.fault import mapping
+from reconciler.drivers.m2.setting.feeds import SECRET_KEYS
+from reconciler.text.numbers import whole
 
 Object: TypeAlias = dict[str, Any]
 Rule: TypeAlias = Callable[[Object], None]
@@ -92,8 +92,8 @@ def _defaults(model: type[BaseModel]) -> tuple[tuple[str, Any, type[BaseModel] |
     for name, field in model.model_fields.items():
         key = field.alias or name
         kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, setting.Part):
-            if kind not in {setting.Feed, setting.GroupBalance}:
+        if isinstance(kind, type) and issubclass(kind, models.Part):
+            if kind not in {models.Feed, models.GroupBalance}:
                 found.append((key, None, kind))
         elif not field.is_required():
             default = field.get_default(call_default_factory=True)
@@ -151,7 +151,7 @@ def _sorted_texts(part: Object, key: str) -> None:
 
 
 def _management(management: Object) -> None:
-    _each(management, "roles", lambda role: _fill(role, setting.Role))
+    _each(management, "roles", lambda role: _fill(role, models.Role))
     _by_name(management, "roles")
 
 
@@ -209,7 +209,7 @@ def _cluster(cluster: Object) -> None:
         _sorted_texts(discover, "members")
 
     def group(item: Object) -> None:
-        _fill(item, setting.Group)
+        _fill(item, models.Group)
         _sorted_texts(item, "functions")
         own = item.get("balance", {})
         if isinstance(own, Mapping):
@@ -223,10 +223,10 @@ def _cluster(cluster: Object) -> None:
 
 
 def _hostings(root: Object) -> None:
-    _each(root, "hosting", lambda host: _fill(host, setting.Hosting))
+    _each(root, "hosting", lambda host: _fill(host, models.Hosting))
 
 
-_MODELS: Final[Mapping[str, type[BaseModel]]] = {"meta": setting.Meta, "env": setting.Env}
+_MODELS: Final[Mapping[str, type[BaseModel]]] = {"meta": models.Meta, "env": models.Env}
 
 _RULES: Final[Mapping[str, tuple[tuple[tuple[str, ...], Rule], ...]]] = {
     "env": (

@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import Any, Final
 
 from reconciler.core.diff import Change, diff
-from reconciler.core.plain import parts
 from reconciler.core.secret import Secret
-from reconciler.drivers.m2.fault import Path, at
 from reconciler.drivers.m2.schema import Content
+from reconciler.drivers.m2.setting.fault import Path, at
+from reconciler.text.json_pointer import parts
 
 NAMED: Final[tuple[tuple[Path, str], ...]] = (
     (("env", "management", "roles"), "name"),

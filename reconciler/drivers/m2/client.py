@@ -24,17 +24,17 @@ from reconciler.core.observation import (
     Unreachable,
 )
 from reconciler.core.plan import Payload, refuse_unknown
-from reconciler.core.ports import Answer, Done, ReadingCall, Wire
-from reconciler.core.text import one_line
 from reconciler.drivers.answers import describe_answer, describe_denial, port_hint
-from reconciler.drivers.m2 import package, said
+from reconciler.drivers.m2 import package, responses
 from reconciler.drivers.m2.content import Contents, TooMuchShown
 from reconciler.drivers.m2.evidence import Shape, has_m2_metrics, is_refusal, shape_of
-from reconciler.drivers.m2.impact import waits
 from reconciler.drivers.m2.metrics import parsed
+from reconciler.drivers.m2.risk import waits
 from reconciler.drivers.m2.schema import Content, Loaded
-from reconciler.drivers.reasons import DROPPED
 from reconciler.errors import NodeUnidentified, NodeUnreachable
+from reconciler.ports.driver import Answer, Done, ReadingCall, Wire
+from reconciler.text.one_line import one_line
+from reconciler.transports.http_errors import DROPPED
 
 PRODUCT: Final = "M2's management API"
 
@@ -243,7 +243,7 @@ class Client:
             headers={"connection": "close", **headers},
             content=content,
         )
-        return said.done(self.node, path, answer)
+        return responses.done(self.node, path, answer)
 
 
 async def _content(contents: Contents, body: bytes) -> Content:

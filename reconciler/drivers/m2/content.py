@@ -8,15 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from reconciler.core.canonical import encode
 from reconciler.core.editors import delivered
-from reconciler.core.json_reader import JsonLimits, read_json
-from reconciler.core.plain import encode
+from reconciler.core.json_reader import read_json
 from reconciler.drivers.m2 import canonical
 from reconciler.drivers.m2.schema import Content
-
-LIMITS: Final = JsonLimits(size=8 * 1024 * 1024, values=200_000)
-"""Bounds on a setting, on what a node shows as on what a file has."""
-
+from reconciler.drivers.m2.setting.check import LIMITS
 
 MOST_SHOWN: Final = 128 * 1024 * 1024
 """Bytes of the different sections that the nodes of one cluster show; ten times as many in memory."""

@@ -8,20 +8,20 @@ from dataclasses import replace
 from typing import Any
 
 from reconciler.core.endpoint import BadAddress, Endpoint, check_single_machine, parse_endpoint
+from reconciler.core.fields import whole
 from reconciler.core.plan import Finding, Payload
-from reconciler.core.ports import Desk
-from reconciler.core.problem import Problem, Severity
 from reconciler.core.secret import Secret
-from reconciler.core.strict import whole
-from reconciler.drivers.m2 import unknown
+from reconciler.diagnostic import Problem, Severity
+from reconciler.drivers.m2 import unresolved_secrets
 from reconciler.drivers.m2.canonical import fingerprint
-from reconciler.drivers.m2.check import problems_of
 from reconciler.drivers.m2.content import Contents
-from reconciler.drivers.m2.fault import at, mapping
 from reconciler.drivers.m2.findings import WORD
 from reconciler.drivers.m2.package import SETTING, digest, digests
 from reconciler.drivers.m2.schema import Content, Deliver, Desired, M2Cluster, M2Node, Target
+from reconciler.drivers.m2.setting.check import problems_of
+from reconciler.drivers.m2.setting.fault import at, mapping
 from reconciler.errors import InputError
+from reconciler.ports.driver import Desk
 
 BASE_FACT = "base"
 """The fact that remembers where a node answered last: a URL."""
@@ -46,15 +46,17 @@ def desire(desk: Desk) -> Desired:
     contents = Contents()
     made = {key: contents.of(_stamped(document.value, desk)) for key, document in documents.items()}
     payloads = {
-        key: Payload(content.document, desk.resources, unknown.missing(content.document, desk.missing))
+        key: Payload(
+            content.document, desk.resources, unresolved_secrets.missing(content.document, desk.missing)
+        )
         for key, content in made.items()
     }
-    files = digests(desk.resources) | dict.fromkeys(desk.missing, unknown.UNKNOWN)
+    files = digests(desk.resources) | dict.fromkeys(desk.missing, unresolved_secrets.UNKNOWN)
     named = {key: digest(content.document, files) for key, content in made.items()}
     targets = tuple(_target(node, desk, made, named) for node in entry.nodes)
     notes = (
         *(_note(entry.name, problem) for problem in problems),
-        *unknown.findings(entry.name, iter(payloads.values())),
+        *unresolved_secrets.findings(entry.name, iter(payloads.values())),
     )
     return Desired(
         entry=entry,
@@ -76,7 +78,7 @@ def examine(desk: Desk) -> Iterator[Problem]:
         yield from problems_of(document)
     yield from _unaddressed(desk, entry)
     yield from _unpacked(desk, entry)
-    yield from unknown.undelivered(desk, iter(documents.values()))
+    yield from unresolved_secrets.undelivered(desk, iter(documents.values()))
 
 
 def _unaddressed(desk: Desk, entry: M2Cluster) -> Iterator[Problem]:

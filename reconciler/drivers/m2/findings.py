@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from reconciler.core.defect import REPORT
 from reconciler.core.observation import Stale, Unauthorized, Unidentified, Unreachable
 from reconciler.core.plan import Finding
-from reconciler.core.problem import Severity
-from reconciler.drivers.m2.callers import READ_MORE, callers, said_of_access, same_access
-from reconciler.drivers.m2.impact import NEEDED
+from reconciler.diagnostic import Severity
 from reconciler.drivers.m2.judge import carries
 from reconciler.drivers.m2.machine import RESTART_ONLY, lookup
+from reconciler.drivers.m2.management_access import READ_MORE, callers, said_of_access, same_access
+from reconciler.drivers.m2.risk import NEEDED
 from reconciler.drivers.m2.schema import Content, Desired, Loaded, Target
-from reconciler.drivers.m2.unknown import UNKNOWN
+from reconciler.drivers.m2.unresolved_secrets import UNKNOWN
 
 ALLOW = "give this host's address a role with enableSetting in the node's allowList"
 """What helps where a node turns this host away."""

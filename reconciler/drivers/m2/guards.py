@@ -9,12 +9,12 @@ from typing import Any
 from reconciler.core.guard import Case, Guard, Violation
 from reconciler.core.observation import Absent, Present
 from reconciler.core.policy import amount_of
-from reconciler.drivers.m2.callers import anybody, callers, losing_unknown, said_of_access
-from reconciler.drivers.m2.hearing import Origin, origins
-from reconciler.drivers.m2.impact import NEEDED, able, hostings_lost, moved
+from reconciler.drivers.m2.feed_topology import Origin, origins
+from reconciler.drivers.m2.management_access import anybody, callers, losing_unknown, said_of_access
+from reconciler.drivers.m2.risk import NEEDED, able, hostings_lost, moved
 from reconciler.drivers.m2.schema import Deliver, Desired, Loaded, Target
 from reconciler.drivers.m2.uniform import splitting_cluster
-from reconciler.drivers.m2.unknown import supposed
+from reconciler.drivers.m2.unresolved_secrets import supposed
 
 
 def locking_out_everybody(case: Case) -> Iterator[Violation]:

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from reconciler.core.observation import Absent, Observation, Present
 from reconciler.core.plan import Step
-from reconciler.core.verdict import Standing, Verdict
+from reconciler.core.step import Standing, Verdict
 from reconciler.drivers.m2.schema import Loaded
-from reconciler.drivers.m2.unknown import UNKNOWN
+from reconciler.drivers.m2.unresolved_secrets import UNKNOWN
 
 RETURNING: Final = "returning"
 """Argument of a step that gives back what a node had: what waits for a restart has to go back as well."""

@@ -13,7 +13,7 @@ import orjson
 
 from reconciler.archive import tar
 from reconciler.archive.inflate import GZIP, Bounds, Unpackable, inflate
-from reconciler.core.plain import write_json
+from reconciler.core.canonical import write_json
 from reconciler.core.plan import Payload
 from reconciler.core.secret import Secret, reveal
 from reconciler.drivers.m2.canonical import fingerprint

@@ -13,11 +13,11 @@ from reconciler.core.secret import mask
 from reconciler.drivers.defects import EXPECTED, defect_of
 from reconciler.drivers.m2 import findings
 from reconciler.drivers.m2.changes import differences
-from reconciler.drivers.m2.fault import at
-from reconciler.drivers.m2.impact import impact, inverse, moved
 from reconciler.drivers.m2.judge import carries
+from reconciler.drivers.m2.risk import impact, inverse, moved
 from reconciler.drivers.m2.schema import Deliver, Desired, Loaded, Target
-from reconciler.drivers.m2.unknown import supposed
+from reconciler.drivers.m2.setting.fault import at
+from reconciler.drivers.m2.unresolved_secrets import supposed
 
 VERSION = "/meta/version"
 

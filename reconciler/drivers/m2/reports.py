@@ -7,8 +7,8 @@ from typing import Any
 
 from reconciler.core.endpoint import parse_endpoint
 from reconciler.core.reports import Kind, Report
-from reconciler.drivers.m2.fault import at, mapping
 from reconciler.drivers.m2.schema import Desired
+from reconciler.drivers.m2.setting.fault import at, mapping
 
 
 def reported(desired: Desired, message: Mapping[str, Any]) -> Report | None:

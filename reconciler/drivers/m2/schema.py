@@ -10,12 +10,12 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from reconciler.core.fields import Flag
 from reconciler.core.overlays import OverlaidCluster, OverlaidNode
 from reconciler.core.plan import Finding, Payload, Revision
 from reconciler.core.spec import Address, NodeEntry
-from reconciler.core.strict import Flag
-from reconciler.core.text import LONGEST_NAME, one_line
-from reconciler.drivers.m2.patterns import ENDPOINT
+from reconciler.drivers.m2.setting.patterns import ENDPOINT
+from reconciler.text.one_line import LONGEST_NAME, one_line
 
 
 class Deliver(StrEnum):

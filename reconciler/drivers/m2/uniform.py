@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from reconciler.core.guard import Case, Violation
 from reconciler.core.observation import Absent, Present
-from reconciler.drivers.m2.hearing import Ring, ring
+from reconciler.drivers.m2.feed_topology import Ring, ring
 from reconciler.drivers.m2.schema import Content, Desired
 
 _NAMED: Final = 3

@@ -11,9 +11,9 @@ from contextlib import suppress
 from typing import TypeAlias
 
 from reconciler.core.endpoint import BadAddress, Endpoint, check_single_machine, parse_api
-from reconciler.core.ports import Desk
-from reconciler.core.problem import Problem, Severity
+from reconciler.diagnostic import Problem, Severity
 from reconciler.drivers.sora.schema import SoraCluster
+from reconciler.ports.driver import Desk
 
 Allowed: TypeAlias = frozenset[tuple[str, str, int | None, str]]
 """Scheme, host, port and path of the addresses that may have one."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from reconciler.core.canonical import fingerprint
 from reconciler.core.observation import Observation, Observed, Present, Stale
-from reconciler.core.plain import fingerprint
 from reconciler.core.plan import Step
 from reconciler.drivers.sora.schema import NodeView, SoraDesired
 

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
+from reconciler.core.canonical import encode
 from reconciler.core.json_reader import JsonError, JsonLimits, read_json
-from reconciler.core.plain import encode
-from reconciler.core.ports import Answer, ReadingCall, Wire
-from reconciler.core.text import one_line
 from reconciler.drivers.answers import bare_url, describe_answer, describe_denial, port_hint
 from reconciler.drivers.sora.schema import (
     Channel,
@@ -22,6 +20,8 @@ from reconciler.drivers.sora.schema import (
     parse_nodes,
 )
 from reconciler.errors import NodeError, NodeRefused, NodeUnauthorized, NodeUnidentified, NodeUnreachable
+from reconciler.ports.driver import Answer, ReadingCall, Wire
+from reconciler.text.one_line import one_line
 
 INIT: Final = "Sora_20221221.InitCluster"
 REGISTER: Final = "Sora_20211215.RegisterClusterNode"

@@ -13,11 +13,11 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from reconciler.core.plain import parts
-from reconciler.core.problem import Position, Problem, Severity
-from reconciler.core.schema import Schema, Title, schema_of
-from reconciler.core.strict import Whole
+from reconciler.core.fields import Whole
+from reconciler.core.json_schema import Schema, Title, schema_of
+from reconciler.diagnostic import Position, Problem, Severity
 from reconciler.errors import InputError
+from reconciler.text.json_pointer import parts
 
 Scalar = bool | int | str
 Port = Annotated[Whole, Field(ge=1, le=65_535)]

@@ -7,8 +7,8 @@ from typing import Final
 
 from reconciler.core.observation import Observation, Observed, Sign, Unauthorized, Unidentified, Unreachable
 from reconciler.drivers.defects import EXPECTED, defect_of
+from reconciler.drivers.sora.cluster_view import best_of, judged_view, places_of
 from reconciler.drivers.sora.history import History
-from reconciler.drivers.sora.picture import best_of, judged_view, places_of
 from reconciler.drivers.sora.schema import NodeView, SoraCluster
 
 Reply = NodeView | Unauthorized | Unidentified | Unreachable

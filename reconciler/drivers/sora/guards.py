@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from reconciler.core.guard import Case, Guard, Violation
 from reconciler.core.plan import Step
-from reconciler.drivers.sora import machine, rules
+from reconciler.drivers.sora import machine, preconditions
 from reconciler.drivers.sora.capacity import Capacity, after_failure, carriers_of
 from reconciler.drivers.sora.cluster import (
     State,
@@ -23,11 +23,11 @@ from reconciler.drivers.sora.cluster import (
     quorum,
     registered,
 )
+from reconciler.drivers.sora.cluster_view import Picture, Places, picture_of, places_of, state_of
 from reconciler.drivers.sora.decision import Outcome
-from reconciler.drivers.sora.founding import outcome_of
 from reconciler.drivers.sora.history import Knowledge
+from reconciler.drivers.sora.init_cluster import outcome_of
 from reconciler.drivers.sora.membership import Membership, Roster
-from reconciler.drivers.sora.picture import Picture, Places, picture_of, places_of, state_of
 from reconciler.drivers.sora.schema import SoraCluster, SoraDesired
 from reconciler.drivers.sora.steps import MEMBERSHIP
 from reconciler.drivers.sora.stopped import stopped
@@ -58,7 +58,7 @@ def losing_quorum(case: Case) -> Iterator[Violation]:
                 "quorum",
                 f"{case.plan.cluster}/{turn.step.node}",
                 f"{turn.step.id} would lose the majority: {up} of {total} regular nodes would be connected, "
-                f"at least {quorum(total)} are needed, now it is {rules.numbers(turn.state)}",
+                f"at least {quorum(total)} are needed, now it is {preconditions.numbers(turn.state)}",
                 "bring the nodes that are away back first, or add regular nodes, then plan again",
             )
             break
@@ -70,12 +70,12 @@ def sparing_nobody(case: Case) -> Iterator[Violation]:
         if turn.step.action != "stop" or isinstance(turn.result, machine.Refusal):
             continue
         left = margin(turn.result)
-        if majority(turn.result) and left < rules.SPARE and left < margin(turn.state):
+        if majority(turn.result) and left < preconditions.SPARE and left < margin(turn.state):
             yield Violation(
                 "quorum-margin",
                 f"{case.plan.cluster}/{turn.step.node}",
                 f"{turn.step.id} would leave no node to spare: one further failure before it is purged "
-                f"would lose the majority ({rules.numbers(turn.result)})",
+                f"would lose the majority ({preconditions.numbers(turn.result)})",
                 "add two regular nodes first, or set an override for quorum-margin in the fleet file",
             )
 
@@ -127,7 +127,7 @@ def changing_membership(case: Case) -> Iterator[Violation]:
             yield Violation("membership", target, words, "plan again")
         previous = step
         if isinstance(turn.result, machine.Refusal):
-            words = f"{step.id} would be refused: {turn.result.reason} ({rules.numbers(turn.state)})"
+            words = f"{step.id} would be refused: {turn.result.reason} ({preconditions.numbers(turn.state)})"
             yield Violation("membership", target, words, "plan again")
             continue
         now, then = turn.roster.membership(turn.state), turn.roster.membership(turn.result)

@@ -8,17 +8,17 @@ from typing import Final
 
 from reconciler.core.observation import Absent, Observed, Present, Stale
 from reconciler.core.plan import Step
-from reconciler.core.verdict import Standing, Verdict
-from reconciler.drivers.sora import rules
+from reconciler.core.step import Standing, Verdict
+from reconciler.drivers.sora import preconditions
+from reconciler.drivers.sora.cluster_view import Picture, picture_of, silence, state_of
 from reconciler.drivers.sora.decision import Answers, Collapsed, decide
-from reconciler.drivers.sora.founding import answers_of, expired
 from reconciler.drivers.sora.history import Earlier, History, Knowledge
+from reconciler.drivers.sora.init_cluster import answers_of, expired
 from reconciler.drivers.sora.membership import Membership
 from reconciler.drivers.sora.modes import mode_of
-from reconciler.drivers.sora.picture import Picture, picture_of, silence, state_of
+from reconciler.drivers.sora.node_actions import enough, unknown
 from reconciler.drivers.sora.schema import NodeView
 from reconciler.drivers.sora.stopped import stopped
-from reconciler.drivers.sora.tasks import enough, unknown
 
 
 def judge(step: Step, seen: Observed[NodeView]) -> Verdict:
@@ -98,7 +98,7 @@ def _register(step: Step, picture: Picture, membership: Membership, before: Memb
         return _other(membership, picture)
     if not (picture.blank(target) or picture.alone(target)):
         return Verdict(Standing.UNKNOWN, f"{target} cannot be registered: {_own(picture, target)}")
-    return _if_allowed(picture, step, contact, rules.against_register, first=target, second=contact)
+    return _if_allowed(picture, step, contact, preconditions.against_register, first=target, second=contact)
 
 
 def _purge(step: Step, picture: Picture, membership: Membership, before: Membership) -> Verdict:
@@ -115,7 +115,7 @@ def _purge(step: Step, picture: Picture, membership: Membership, before: Members
         return Verdict(Standing.CHANGED, f"{target} is not known to be stopped: {proof.words}")
     if not enough(picture, membership):
         return Verdict(Standing.UNKNOWN, "too few members answer to believe that it is stopped")
-    return _if_allowed(picture, step, contact, rules.against_purge, first=contact, second=target)
+    return _if_allowed(picture, step, contact, preconditions.against_purge, first=contact, second=target)
 
 
 def _drain(step: Step, picture: Picture, membership: Membership, before: Membership) -> Verdict:
@@ -147,7 +147,7 @@ def _removable(step: Step, picture: Picture, membership: Membership, before: Mem
     if target in membership.temporary:
         return _READY
     roster, state = state_of(picture, (), ())
-    why = rules.against_stop(state, roster.at(target), spare=step.arguments.get("spare", 0))
+    why = preconditions.against_stop(state, roster.at(target), spare=step.arguments.get("spare", 0))
     return Verdict(Standing.CHANGED, f"{target} must not be stopped: {why}") if why else _READY
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from reconciler.core.ports import Desk
-from reconciler.core.problem import Problem, Severity
+from reconciler.diagnostic import Problem, Severity
 from reconciler.drivers.sora.schema import SoraCluster
+from reconciler.ports.driver import Desk
 
 CODES: Final = frozenset({"small-cluster", "even-cluster", "node-name-without-dot"})
 

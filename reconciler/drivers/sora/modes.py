@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from reconciler.core.observation import Present, Stale
 from reconciler.core.plan import Finding, Step
-from reconciler.core.problem import Severity
+from reconciler.diagnostic import Severity
+from reconciler.drivers.sora.cluster_view import Picture
 from reconciler.drivers.sora.membership import Membership
-from reconciler.drivers.sora.picture import Picture
 from reconciler.drivers.sora.schema import SoraDesired, SoraNode
 from reconciler.drivers.sora.steps import Frame, mode_step
 

@@ -7,15 +7,15 @@ from typing import Any
 
 from reconciler.core.observation import Absent, Observed
 from reconciler.core.plan import ClusterPlan, Finding
-from reconciler.core.problem import Severity
-from reconciler.drivers.sora.chain import Chain
+from reconciler.diagnostic import Severity
 from reconciler.drivers.sora.cluster import fresh
-from reconciler.drivers.sora.founding import founding
+from reconciler.drivers.sora.cluster_view import Picture, addresses, picture_of, places_of, state_of
+from reconciler.drivers.sora.init_cluster import founding
 from reconciler.drivers.sora.membership import Membership, Roster
+from reconciler.drivers.sora.membership_plan import Chain
 from reconciler.drivers.sora.modes import mode_of, modes
-from reconciler.drivers.sora.picture import Picture, addresses, picture_of, places_of, state_of
+from reconciler.drivers.sora.node_actions import Tasks, tasks_of, unknown, waits
 from reconciler.drivers.sora.schema import NodeView, SoraCluster, SoraDesired, Stopped
-from reconciler.drivers.sora.tasks import Tasks, tasks_of, unknown, waits
 
 
 def plan(desired: SoraDesired, observed: Observed[NodeView]) -> ClusterPlan:

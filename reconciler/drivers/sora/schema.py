@@ -23,11 +23,11 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from reconciler.core.endpoint import BadAddress, parse_api
+from reconciler.core.fields import Day, Flag, Number, Strict, Whole
 from reconciler.core.json_reader import JsonError, JsonLimits, read_json
 from reconciler.core.spec import ClusterEntry, NodeEntry
-from reconciler.core.strict import Day, Flag, Number, Strict, Whole
-from reconciler.core.text import one_line
 from reconciler.drivers.sora.history import History
+from reconciler.text.one_line import one_line
 
 NODE_NAME: Final = re.compile(r"^[0-9A-Za-z_\-]+@[0-9A-Za-z][0-9A-Za-z\-]*(\.[0-9A-Za-z\-]+)*$")
 API_URL: Final = re.compile(r"^https?://[^/?#@\s]+(/[^?#@\s]*)?$")

@@ -12,9 +12,9 @@ from enum import StrEnum
 from typing import Final
 
 from reconciler.core.observation import Absent, Observation, Present, Sign, Stale, Unreachable
-from reconciler.core.text import one_line
-from reconciler.drivers.sora.picture import Picture
+from reconciler.drivers.sora.cluster_view import Picture
 from reconciler.drivers.sora.schema import NodeView
+from reconciler.text.one_line import one_line
 
 
 class Proof(StrEnum):

@@ -9,8 +9,8 @@ from reconciler.core.guard import Violation
 from reconciler.core.outcome import Outcome, Report, State
 from reconciler.core.plan import ClusterPlan, Effect, Finding, Inverse, Plan, Revision, Risk, Step
 from reconciler.core.policy import Override
-from reconciler.core.problem import Position, Problem, Severity
 from reconciler.core.secret import Secret
+from reconciler.diagnostic import Position, Problem, Severity
 
 REVISION = Revision(
     source="https://git.example.com/fleet.git",

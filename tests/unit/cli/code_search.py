@@ -14,15 +14,16 @@ PACKAGE = Path(reconciler.__file__).parent
 FORM = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 OTHERS = {
-    "cli/explain.py",  # takes a code, gives none
+    "cli/commands/explain.py",  # takes a code, gives none
     "cli/render/sarif.py",
     "cli/render/shape.py",
     "drivers/m2/machine.py",  # answers of the simulated product
-    "drivers/m2/said.py",  # the product's own codes
+    "drivers/m2/responses.py",  # the product's own codes
     "drivers/m2/simulator",
-    "drivers/simulation",
-    "server/signature.py",  # answers to a webhook's sender
-    "server/webhook.py",
+    "drivers/sora/simulator",
+    "simulation",
+    "server/webhook/signature.py",  # answers to a webhook's sender
+    "server/webhook/answer.py",
 }
 
 

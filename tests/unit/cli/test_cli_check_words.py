@@ -10,12 +10,12 @@ from reconciler.core.guard import Case, Violation
 from reconciler.core.plan import Plan, Revision
 from reconciler.drivers.sora import planner
 from reconciler.drivers.sora.cluster import formed
-from reconciler.drivers.sora.driver import SoraDriver
 from reconciler.drivers.sora.membership import Roster
-from reconciler.drivers.sora.rehearsal import SoraPlay, stages
+from reconciler.drivers.sora.modelcheck import SoraPlay, stages
+from reconciler.drivers.sora.product import SoraDriver
 from reconciler.drivers.sora.schema import SoraCluster, SoraDesired
-from reconciler.engine.check import check
-from reconciler.engine.survey import Survey
+from reconciler.planning.model_check import check
+from reconciler.planning.plan_pass import Survey
 
 NAMES = tuple(f"n{number}@10.0.0.{number}" for number in range(1, 5))
 

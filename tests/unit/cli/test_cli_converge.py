@@ -9,15 +9,15 @@ import pytest
 import support_driver as support
 from support_driver import FakeDriver, World, cluster
 
-from reconciler.cli import converge as flow
-from reconciler.cli import look
-from reconciler.cli.look import Order
+from reconciler.cli.commands import converge as flow
+from reconciler.cli.commands import plan
 from reconciler.cli.main import main
 from reconciler.cli.options import Format
+from reconciler.cli.order import Order
 from reconciler.cli.terminal import Terminal
-from reconciler.core.problem import Severity
+from reconciler.diagnostic import Severity
 from reconciler.errors import UsageError
-from reconciler.store.sqlite import FILE
+from reconciler.store.sqlite.store import FILE
 
 
 class NoWire(support.NoWire):
@@ -48,7 +48,7 @@ class Stage:
         self.answers = False
         self.monkeypatch = monkeypatch
         self.terminal = Terminal(out=self.out, aside=self.aside)
-        for module in (flow, look):
+        for module in (flow, plan):
             monkeypatch.setattr(module, "DRIVERS", {"fake": Strict(self.world)})
             monkeypatch.setattr(module, "HttpWire", lambda _: NoWire())
             monkeypatch.setattr(module, "fleet_of", self._fleet)
@@ -58,7 +58,7 @@ class Stage:
 
     def run(self, *, dry_run=False, **order) -> int:
         self.out.truncate(0), self.out.seek(0), self.aside.truncate(0), self.aside.seek(0)
-        carry_out = look.dry_run if dry_run else flow.converge
+        carry_out = plan.dry_run if dry_run else flow.converge
         return carry_out(Order(state=self.folder, **order), self.terminal)
 
     def answering(self, text):
@@ -226,13 +226,13 @@ def test_facts_of_earlier_runs_are_recalled_by_a_dry_run_that_writes_nothing(sta
     assert stage.run(yes=True) == 0
     before = (stage.folder / FILE).read_bytes()
     seen = []
-    surveyed = look.survey
+    surveyed = plan.survey
 
     async def survey(fleet, **named):
         seen.append(named["recalled"].recalled("/repo", "hall")["a"]["set_by_us"])
         return await surveyed(fleet, **named)
 
-    monkeypatch.setattr(look, "survey", survey)
+    monkeypatch.setattr(plan, "survey", survey)
     assert stage.run(dry_run=True) == 0
     assert seen == ["new"]
     assert (stage.folder / FILE).read_bytes() == before

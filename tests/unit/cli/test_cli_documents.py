@@ -12,10 +12,10 @@ from reconciler.cli.host_reference import host_reference
 from reconciler.cli.lint_reference import lint_reference
 from reconciler.cli.reference import reference
 from reconciler.cli.setting_reference import setting_reference
-from reconciler.desired.document import parse
-from reconciler.drivers.m2.check import problems_of
-from reconciler.drivers.m2.feeds import CONNECTIONS
-from reconciler.drivers.m2.setting import SettingFile
+from reconciler.documents.document import parse
+from reconciler.drivers.m2.setting.check import problems_of
+from reconciler.drivers.m2.setting.feeds import CONNECTIONS
+from reconciler.drivers.m2.setting.models import SettingFile
 
 DOCS = Path(__file__).parents[3] / "docs"
 

@@ -12,15 +12,15 @@ USED = used()
 @pytest.mark.parametrize(
     ("code", "file"),
     [
-        ("trailing-comma", "desired/jsonmend.py"),  # an argument of a method
-        ("missing-value", "desired/jsonmend.py"),  # of a name for one of two methods
-        ("unexpected-colon", "desired/yamlwords.py"),  # a column of a table
-        ("line-break-in-text", "desired/jsonlex.py"),  # one of several names that are set together
-        ("path-outside", "desired/attached.py"),  # one of three texts that are returned
+        ("trailing-comma", "documents/json_repair.py"),  # an argument of a method
+        ("missing-value", "documents/json_repair.py"),  # of a name for one of two methods
+        ("unexpected-colon", "documents/yaml_errors.py"),  # a column of a table
+        ("line-break-in-text", "documents/json_tokens.py"),  # one of several names that are set together
+        ("path-outside", "desired/file_loader.py"),  # one of three texts that are returned
         ("node-unauthorized", "drivers/m2/findings.py"),  # one of two
-        ("revoked-key", "sources/trust.py"),  # a constant, in a table
-        ("plan-edited", "core/planfile.py"),  # a constant, in brackets behind a message
-        ("duplicate-api", "drivers/sora/driver.py"),
+        ("revoked-key", "sources/signatures/trust.py"),  # a constant, in a table
+        ("plan-edited", "core/plan_file.py"),  # a constant, in brackets behind a message
+        ("duplicate-api", "drivers/sora/product.py"),
         ("quorum", "drivers/sora/guards.py"),
     ],
 )

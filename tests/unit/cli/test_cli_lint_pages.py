@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.cli.stage import examples
+from reconciler.cli.demo_stage import examples
 from reconciler.core.plan import Revision
-from reconciler.core.ports import Snapshot
 from reconciler.desired.fleet import load, read
 from reconciler.desired.lint import known
 from reconciler.drivers.registry import DRIVERS
 from reconciler.explanations import codes, page
+from reconciler.ports.driver import Snapshot
 
 PACKAGE = Path(__file__).parents[3] / "reconciler"
 LINTS = sorted(known(DRIVERS))

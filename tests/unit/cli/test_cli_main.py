@@ -8,10 +8,10 @@ import pytest
 import typer
 
 from reconciler import __version__
-from reconciler.cli import commands
+from reconciler.cli import command_table
 from reconciler.cli.main import main
 from reconciler.core.guard import Violation
-from reconciler.core.problem import Position, Problem, Severity
+from reconciler.diagnostic import Position, Problem, Severity
 from reconciler.errors import GuardRefusal, InputError, NodeRefused, StateError, WorldChanged
 
 
@@ -25,7 +25,9 @@ def command(monkeypatch):
         module = ModuleType("probe_of_main")
         module.app = app
         monkeypatch.setitem(sys.modules, module.__name__, module)
-        monkeypatch.setitem(commands.COMMANDS, "probe", commands.Command(module.__name__, "a probe"))
+        monkeypatch.setitem(
+            command_table.COMMANDS, "probe", command_table.Command(module.__name__, "a probe")
+        )
 
     return put
 
@@ -38,7 +40,7 @@ def raising(error):
 
 
 def test_the_version_is_told_without_loading_a_command(capsys, monkeypatch):
-    monkeypatch.setattr(commands, "DEFAULT", commands.Command("no.such.module", ""))
+    monkeypatch.setattr(command_table, "DEFAULT", command_table.Command("no.such.module", ""))
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"reconcile {__version__}\n"
 
@@ -71,7 +73,7 @@ def test_an_unknown_first_argument_goes_to_the_default_command(monkeypatch):
     module = ModuleType("probe_of_default")
     module.app = app
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(commands, "DEFAULT", commands.Command(module.__name__, ""))
+    monkeypatch.setattr(command_table, "DEFAULT", command_table.Command(module.__name__, ""))
     assert [main(given) for given in ([], ["./history"], ["--dry-run", "history"])] == [0, 0, 0]
     assert seen == [(".", False), ("./history", False), ("history", True)]
 
@@ -79,7 +81,7 @@ def test_an_unknown_first_argument_goes_to_the_default_command(monkeypatch):
 def test_help_names_every_command_and_every_status(capsys):
     assert main(["--help"]) == 0
     told = capsys.readouterr().out
-    assert all(name in told for name in commands.COMMANDS)
+    assert all(name in told for name in command_table.COMMANDS)
     assert all(f"\n    {status}  " in told for status in (0, 1, 2, 3, 4, 5))
 
 

@@ -5,7 +5,7 @@ from importlib import import_module
 
 import typer
 
-from reconciler.cli.commands import COMMANDS, DEFAULT
+from reconciler.cli.command_table import COMMANDS, DEFAULT
 from reconciler.cli.options import STATUSES
 from reconciler.cli.reference import reference
 

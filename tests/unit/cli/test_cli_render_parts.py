@@ -19,8 +19,8 @@ from reconciler.cli.render.view import View
 from reconciler.core.diff import Change, Op, diff
 from reconciler.core.outcome import State
 from reconciler.core.plan import ClusterPlan, Finding, Plan
-from reconciler.core.problem import Severity
 from reconciler.core.secret import Secret
+from reconciler.diagnostic import Severity
 
 RENDERED = [text.render_plan, markdown.render_plan, as_json.render_plan]
 PRINTABLE = re.compile(r"[^\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]*")

@@ -5,8 +5,8 @@ import json
 import pytest
 from memory_files import fleet_of
 
+from reconciler.cli.commands.render import rendering
 from reconciler.cli.main import main
-from reconciler.cli.rendered import rendering
 from reconciler.errors import UsageError
 
 FILES = {

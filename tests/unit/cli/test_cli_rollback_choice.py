@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from reconciler.cli.rollback import before
+from reconciler.cli.commands.rollback import before
 from reconciler.errors import UsageError
-from reconciler.store.records import RunLine
+from reconciler.ports.records import RunLine
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 OLD, MIDDLE, NEW = (letter * 40 for letter in "abc")

@@ -9,12 +9,12 @@ import pytest
 from jsonschema import Draft202012Validator
 from pydantic import BaseModel
 
-from reconciler.cli.documents import SCHEMAS, SUFFIX, text_of
 from reconciler.cli.main import main
 from reconciler.cli.render.shape import Output
+from reconciler.cli.schema_table import SCHEMAS, SUFFIX, text_of
+from reconciler.core.fields import Strict
 from reconciler.core.policy import Policy
-from reconciler.core.strict import Strict
-from reconciler.desired.fleetfile import FleetFile
+from reconciler.desired.fleet_file import FleetFile
 from reconciler.drivers.registry import DRIVERS
 
 ROOT = Path(__file__).parents[3]

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from cli_samples import PLAN, partial, report
 
-from reconciler.cli.interruption import stopping
 from reconciler.cli.progress import watching
+from reconciler.cli.signals import stopping
 from reconciler.cli.terminal import Terminal
 from reconciler.host import aio
 

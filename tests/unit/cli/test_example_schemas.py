@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from reconciler.desired.document import YAML_SUFFIXES, parse
+from reconciler.documents.document import YAML_SUFFIXES, parse
 
 ROOT = Path(__file__).parents[3]
 MODELINE = re.compile(r"\A# yaml-language-server: \$schema=(\S+)\n")

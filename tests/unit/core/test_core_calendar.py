@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from reconciler.core.calendar import Freeze, Window, closes, frozen, opens
+from reconciler.core.change_windows import Freeze, Window, closes, frozen, opens
 
 BERLIN = "Europe/Berlin"
 

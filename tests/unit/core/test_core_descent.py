@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 from support_driver import FakeDriver, Wish, World, cluster
 
-from reconciler.core.conduct import Conduct
-from reconciler.core.descent import Descent, descent, short
+from reconciler.core.change_rules import Conduct
 from reconciler.core.guard import Case, Past
 from reconciler.core.observation import Observed
 from reconciler.core.plan import Revision
-from reconciler.core.provenance import older_revision, signature_required
+from reconciler.core.revision import Descent, descent, short
+from reconciler.guards.provenance import older_revision, signature_required
 
 A, B, C, D = (letter * 40 for letter in "abcd")
 """B descends from A, C from B; D is of another branch from A on."""

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.core.diff import Change, Op, diff
-from reconciler.core.plain import parts
 from reconciler.core.secret import Secret
+from reconciler.text.json_pointer import parts
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers(-3, 3) | st.text("ab/~", max_size=2),

@@ -1,6 +1,6 @@
 """Exploration sees every state once, and tells the shortest way to what is wrong."""
 
-from reconciler.core.explore import Move, explore
+from reconciler.modelcheck.explore import Move, explore
 
 
 def jugs(state: tuple[int, int]):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from reconciler.core.health import GOOD, Soaked, Weight, weighed
 from reconciler.core.rollout import MetricGate
+from reconciler.rollout.health import GOOD, Soaked, Weight, weighed
 
 
 def after(**values):

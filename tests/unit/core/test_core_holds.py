@@ -6,14 +6,14 @@ from datetime import UTC, datetime
 import pytest
 from support_driver import NOON, REVISION, cluster
 
-from reconciler.core.calendar import Freeze, Suspend, Window
-from reconciler.core.conduct import Conduct
+from reconciler.core.change_rules import Conduct
+from reconciler.core.change_windows import Freeze, Suspend, Window
 from reconciler.core.guard import Case, Past, Suspension, verdicts
-from reconciler.core.holds import GUARDS, digest_of, standing
 from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan, Effect, Inverse, Plan, Risk, Step
 from reconciler.core.policy import Policy
 from reconciler.core.rollout import Gates, Rollout
+from reconciler.guards.change_control import GUARDS, digest_of, standing
 
 STEP = Step(
     id="c/a/set",

@@ -6,10 +6,10 @@ import pytest
 from support_driver import FakeNode, cluster
 
 from reconciler.core.guard import Case, Past, verdicts
-from reconciler.core.limits import GUARDS
 from reconciler.core.observation import Observed
 from reconciler.core.plan import ANEW, ClusterPlan, Effect, Inverse, Risk, Step
 from reconciler.core.policy import Budget, Policy
+from reconciler.guards.limits import GUARDS
 
 RACKS = {"a1": "r1", "a2": "r1", "b1": "r2", "b2": "r2", "x": ""}
 

@@ -16,8 +16,8 @@ from reconciler.core.plan import (
     Step,
     load,
 )
-from reconciler.core.problem import Severity
 from reconciler.core.secret import MASK, Secret
+from reconciler.diagnostic import Severity
 
 STEP = Step(
     id="edge/edge-01/upload",

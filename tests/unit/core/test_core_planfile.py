@@ -7,7 +7,7 @@ from datetime import date
 import pytest
 
 from reconciler.core.observation import Absent, Observed, Present, Stale, Unauthorized, Unreachable
-from reconciler.core.planfile import Origin, PlanFile, parsed
+from reconciler.core.plan_file import Origin, PlanFile, parsed
 from reconciler.core.prints import print_of, prints
 from reconciler.core.secret import Secret
 from reconciler.core.spec import Timeouts

@@ -2,9 +2,10 @@
 
 import pytest
 
-from reconciler.core.health import Weight
-from reconciler.core.reports import Heard, Kind, Report, weighed
+from reconciler.core.reports import Kind, Report
 from reconciler.core.rollout import ReportGate
+from reconciler.rollout.health import Weight
+from reconciler.rollout.report_gate import Heard, weighed
 
 BEATS = ReportGate(listen="127.0.0.1:9600")
 BOTH = ReportGate(listen="127.0.0.1:9600", feedback=True)

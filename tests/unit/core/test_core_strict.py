@@ -5,8 +5,8 @@ from datetime import date
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from reconciler.core.fields import Amount, Day, Flag, Number, SomeTime, Span, Whole
 from reconciler.core.rollout import Sizes
-from reconciler.core.strict import Amount, Day, Flag, Number, SomeTime, Span, Whole
 
 
 def read(kind, value):

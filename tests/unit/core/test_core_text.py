@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconciler.core.canonical import encode
 from reconciler.core.diff import MOST_CHANGES, Change, Op, bounded_changes
 from reconciler.core.outcome import Outcome, State
-from reconciler.core.plain import encode
-from reconciler.core.ports import Done
 from reconciler.core.secret import Secret
-from reconciler.core.text import MOST_NAMES, first_names, one_line, sentence
-from reconciler.store.records import Ending
+from reconciler.ports.driver import Done
+from reconciler.ports.records import Ending
+from reconciler.text.one_line import MOST_NAMES, first_names, one_line, sentence
 
 MILLION = "x" * 1_000_000
 

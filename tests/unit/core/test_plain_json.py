@@ -2,7 +2,7 @@
 
 import json
 
-from reconciler.core.plain import encode, write_json
+from reconciler.core.canonical import encode, write_json
 
 
 def test_lone_surrogates_are_written_as_json_escapes_them():

@@ -5,11 +5,11 @@ from typing import Literal
 from pydantic import Field
 
 from reconciler.core.plan import Revision
-from reconciler.core.ports import Snapshot
-from reconciler.core.problem import Problem, Severity
 from reconciler.core.spec import ClusterEntry, NodeEntry
 from reconciler.desired.fleet import load, read
+from reconciler.diagnostic import Problem, Severity
 from reconciler.errors import InputError
+from reconciler.ports.driver import Snapshot
 
 REVISION = Revision("memory", "0123456789", "0123456")
 

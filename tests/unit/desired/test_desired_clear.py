@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from reconciler.core.problem import Severity
 from reconciler.core.secret import Secret
-from reconciler.desired import clear
-from reconciler.desired.document import parse
+from reconciler.diagnostic import Severity
+from reconciler.documents.document import parse
+from reconciler.secrets import scan
 
 RANDOM = "q8ZtR2vLx0Kd7WmYb4NcE9sHu3PjGfAa"
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.s5Vb2Yx1kQ"
@@ -18,9 +18,9 @@ KEY = "-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----\n"
 
 def told(value):
     document = parse("setting.json", json.dumps(value, indent=1).encode())
-    found = list(clear.in_document(document))
+    found = list(scan.in_document(document))
     for problem in found:
-        assert problem.code == clear.CODE
+        assert problem.code == scan.CODE
         assert problem.severity is Severity.WARNING
         assert problem.position == document.position(problem.pointer)
     return [(problem.pointer, problem.message) for problem in found]
@@ -58,7 +58,7 @@ def test_values_that_are_no_secret(value):
 def test_a_reference_that_was_looked_up_is_no_literal():
     document = parse("setting.json", b"{}")
     document.value = {"password": Secret("hunter2", "${env:X}")}
-    assert list(clear.in_document(document)) == []
+    assert list(scan.in_document(document)) == []
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_nothing_of_a_secret_is_told():
 
 
 def test_a_private_key_among_the_resources():
-    (problem,) = clear.in_resource("certs/site.pem", b"subject\n  " + KEY.encode())
-    assert (str(problem.position), problem.code) == ("certs/site.pem:2:3", clear.CODE)
-    assert list(clear.in_resource("certs/site.pem", b"-----BEGIN CERTIFICATE-----\nPRIVATE KEY")) == []
-    assert list(clear.in_resource("logo.png", b"\x89PNG\xff\x00")) == []
+    (problem,) = scan.in_resource("certs/site.pem", b"subject\n  " + KEY.encode())
+    assert (str(problem.position), problem.code) == ("certs/site.pem:2:3", scan.CODE)
+    assert list(scan.in_resource("certs/site.pem", b"-----BEGIN CERTIFICATE-----\nPRIVATE KEY")) == []
+    assert list(scan.in_resource("logo.png", b"\x89PNG\xff\x00")) == []

@@ -2,7 +2,7 @@
 
 import pytest
 
-from reconciler.desired.document import parse
+from reconciler.documents.document import parse
 from reconciler.errors import InputError
 
 JSON = b'{\n  "a": {"b~/c": [10, {"d": null}]},\n  "e": "f"\n}\n'

@@ -2,8 +2,8 @@
 
 import pytest
 
-from reconciler.desired.drift import drift
-from reconciler.desired.edits import Edit
+from reconciler.adopt.live_edits import drift
+from reconciler.documents.edit import Edit
 
 
 @pytest.mark.parametrize(("rendered", "shown"), [(1, 1.0), (1.0, 1), (0, -0.0), ({"a": [1.0]}, {"a": [1]})])

@@ -3,7 +3,7 @@
 import pytest
 from fleets import told, words
 
-from reconciler.desired.fleetfile import FleetFile
+from reconciler.desired.fleet_file import FleetFile
 
 HEAD = "clusters:\n  - name: hall\n    kind: lamp\n"
 NODE = "    nodes: [{name: l1, address: 'h:1'}]\n"

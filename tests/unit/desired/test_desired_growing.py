@@ -8,7 +8,7 @@ import time
 import pytest
 from memory_files import snapshot_of
 
-from reconciler.desired.validity import validate
+from reconciler.desired.validate import validate
 from reconciler.drivers.registry import DRIVERS
 
 SMALL, LARGE = 300, 1_800

@@ -2,8 +2,8 @@
 
 import pytest
 
-from reconciler.desired.document import parse
-from reconciler.desired.jsonscan import scan
+from reconciler.documents.document import parse
+from reconciler.documents.json_scanner import scan
 from reconciler.errors import InputError
 
 ONE_BROKEN_PLACE = {

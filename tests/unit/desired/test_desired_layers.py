@@ -6,7 +6,7 @@ import pytest
 from memory_files import fleet_of, problems_of
 
 from reconciler.core.secret import Secret
-from reconciler.drivers.m2.driver import DRIVER
+from reconciler.drivers.m2.product import DRIVER
 from reconciler.errors import SecretError
 
 FLEET = """clusters:

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import pytest
 from fleets import REVISION, Memory
 
-from reconciler.core.ports import Snapshot
-from reconciler.core.problem import Severity
 from reconciler.desired.fleet import load, read
+from reconciler.diagnostic import Severity
 from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import InputError
+from reconciler.ports.driver import Snapshot
 
 REASON = "meant so here"
 USER = {"name": "user", "permissions": {}}

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from reconciler.core.secret import Secret
-from reconciler.desired.document import parse
-from reconciler.desired.jsonpatch import BadPatch, patched
-from reconciler.desired.overlay import Grown, Origin, Rendered, merged
+from reconciler.desired.json_patch import BadPatch, patched
+from reconciler.desired.merge_patch import Grown, Origin, Rendered, merged
+from reconciler.documents.document import parse
 
 
 def grown(value, name="base.json"):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from reconciler.desired.shade import shaded
+from reconciler.secrets.redact import shaded
 
 SECRET = "correct horse/battery"
 

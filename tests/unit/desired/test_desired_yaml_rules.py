@@ -3,8 +3,8 @@
 import pytest
 import yaml
 
-from reconciler.desired import yamltext
-from reconciler.desired.document import parse
+from reconciler.documents import yaml_parser
+from reconciler.documents.document import parse
 from reconciler.errors import InputError
 
 
@@ -120,7 +120,7 @@ def test_all_that_is_refused_is_told_not_the_first():
 
 def test_a_name_that_stands_twice_names_its_first_place():
     with pytest.raises(InputError, match=r"^f:3:3: error: `b` stands twice in this mapping, first at 2:3;"):
-        yamltext.read("f", "a:\n  b: 1\n  b: 2\n")
+        yaml_parser.read("f", "a:\n  b: 1\n  b: 2\n")
 
 
 def test_names_in_quotes_are_names_whatever_they_say():
@@ -152,7 +152,7 @@ def test_a_mapping_given_by_alias_is_one_object_for_all():
 
 
 def test_the_reader_written_in_python_serves_where_libyaml_is_missing(monkeypatch):
-    monkeypatch.setattr(yamltext, "_LOADER", yaml.SafeLoader)
+    monkeypatch.setattr(yaml_parser, "_LOADER", yaml.SafeLoader)
     assert value("a: [1, yes, 'é']\nb: {c: 1.5}\n") == {"a": [1, "yes", "é"], "b": {"c": 1.5}}
     assert told("a: 1\na: 2\n") == [("2:1", "duplicate-key")]
     assert told('a: "\\ud800"')[0][1] == "bad-escape"

@@ -10,15 +10,15 @@ from sora_kit import agreeing, entry, full, planned, seen
 from support_driver import NOON
 from support_m2_wire import REVISION, desk, loaded, setting, world
 
-from reconciler.core.calendar import Freeze
+from reconciler.core.change_windows import Freeze
 from reconciler.core.guard import Case
 from reconciler.core.observation import Absent, Observed, Present
 from reconciler.core.policy import Policy
-from reconciler.drivers.m2.driver import DRIVER
+from reconciler.drivers.m2.product import DRIVER
 from reconciler.drivers.sora import machine
 from reconciler.drivers.sora.cluster import majority
+from reconciler.drivers.sora.cluster_view import picture_of, state_of
 from reconciler.drivers.sora.history import History
-from reconciler.drivers.sora.picture import picture_of, state_of
 from reconciler.drivers.sora.schema import SoraDesired
 
 

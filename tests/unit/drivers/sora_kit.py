@@ -6,12 +6,12 @@ from datetime import date
 
 from reconciler.core.observation import Observed, Sign, Unauthorized, Unreachable
 from reconciler.core.plan import ClusterPlan
-from reconciler.core.ports import Answer
+from reconciler.drivers.sora.cluster_view import judged_view
 from reconciler.drivers.sora.history import Earlier, History
-from reconciler.drivers.sora.picture import judged_view
 from reconciler.drivers.sora.planner import plan
 from reconciler.drivers.sora.schema import NodeRow, NodeView, SoraCluster, SoraDesired, SoraNode
 from reconciler.errors import NodeUnreachable
+from reconciler.ports.driver import Answer
 
 TODAY = date(2026, 11, 21)
 FORBIDDEN = "401"

@@ -11,18 +11,18 @@ from sora_kit import WorldWire as SoraWire
 from reconciler.core.defect import defect_words
 from reconciler.core.json_reader import JsonLimits, read_json
 from reconciler.core.observation import Present, Sign, Unreachable
-from reconciler.core.ports import Desk
-from reconciler.core.verdict import Standing
+from reconciler.core.step import Standing
 from reconciler.drivers.m2 import client as m2_client
 from reconciler.drivers.m2 import planner as m2_planner
-from reconciler.drivers.m2.driver import DRIVER
+from reconciler.drivers.m2.product import DRIVER
 from reconciler.drivers.sora import client as sora_client
 from reconciler.drivers.sora import gathering
-from reconciler.drivers.sora.driver import SoraDriver
+from reconciler.drivers.sora.product import SoraDriver
 from reconciler.drivers.sora.schema import SoraDesired
-from reconciler.drivers.sora.simulator import SoraWorld
-from reconciler.engine.sight import standing
+from reconciler.drivers.sora.simulator.world import SoraWorld
 from reconciler.errors import NotReading
+from reconciler.ports.driver import Desk
+from reconciler.rollout.polling import standing
 
 NODES = ("edge-01", "edge-02", "edge-03")
 DEFECTS = [KeyError, IndexError, RecursionError, TypeError, UnicodeError, OverflowError]

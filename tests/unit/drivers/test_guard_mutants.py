@@ -39,18 +39,19 @@ from support_driver import NOON, FakeDriver, NoWire, World, cluster, fleet
 from support_driver import REVISION as FAKE_REVISION
 from support_m2_wire import REVISION, setting
 
-from reconciler.core import contradictions, domains, holds, limits, provenance
-from reconciler.core.calendar import Window
-from reconciler.core.conduct import Conduct
-from reconciler.core.descent import Descent
+from reconciler.core import contradictions
+from reconciler.core.change_rules import Conduct
+from reconciler.core.change_windows import Window
 from reconciler.core.guard import Case, Guard, Past, Suspension, Violation, verdicts
 from reconciler.core.policy import Budget, Policy
+from reconciler.core.revision import Descent
 from reconciler.drivers.m2 import guards as m2
 from reconciler.drivers.sora import contradictions as sora_contradictions
 from reconciler.drivers.sora import guards as sora
 from reconciler.drivers.sora.history import History
-from reconciler.engine import survey as surveying
-from reconciler.store.records import Memory
+from reconciler.guards import change_control, failure_domains, limits, provenance
+from reconciler.planning import plan_pass as surveying
+from reconciler.ports.records import Memory
 
 EVERYBODY = surveying.EVERYWHERE
 PRODUCTS = {"m2": m2.GUARDS, "sora": (*sora.GUARDS, *sora_contradictions.GUARDS)}
@@ -111,42 +112,42 @@ SCENARIOS = [
     ),
     Scenario(
         "failure-domain",
-        domains,
+        failure_domains,
         "crossing_domains",
         lambda: edge(WITHOUT, domain="rrs", policy=Policy(max_risky="3", max_cache_lost="3")),
         lambda: edge(WITHOUT, domain="rrr", policy=Policy(max_risky="3", max_cache_lost="3")),
     ),
     Scenario(
         "failure-domain-share",
-        domains,
+        failure_domains,
         "emptying_domains",
         lambda: edge(WITHOUT, domain="rrr", policy=replaced(FREE, max_of_domain="2")),
         lambda: edge(WITHOUT, domain="rrr", policy=replaced(FREE, max_of_domain="3")),
     ),
     Scenario(
         "outside-window",
-        holds,
+        change_control,
         "outside_window",
         lambda: edge(conduct=Conduct(windows=(Window(cron="0 2 * * *", duration="1h"),))),
         lambda: edge(conduct=Conduct(windows=(Window(cron="0 12 * * *", duration="1h"),))),
     ),
     Scenario(
         "frozen",
-        holds,
+        change_control,
         "in_freeze",
         lambda: edge(conduct=Conduct(freezes=(freeze(0),))),
         lambda: edge(conduct=Conduct(freezes=(freeze(1),))),
     ),
     Scenario(
         "suspended",
-        holds,
+        change_control,
         "suspended",
         lambda: edge(past=Past(suspended=(Suspension("edge", "it looks odd", "kim", NOON),))),
         lambda: edge(setting(), past=Past(suspended=(Suspension("edge", "it looks odd", "kim", NOON),))),
     ),
     Scenario(
         "revision-rejected",
-        holds,
+        change_control,
         "rejected",
         lambda: edge(past=Past(rejected={REVISION.id: "its wave failed"})),
         lambda: edge(past=Past(rejected={"1" * 40: "its wave failed"})),
@@ -167,7 +168,7 @@ SCENARIOS = [
     ),
     Scenario(
         "approval-needed",
-        holds,
+        change_control,
         "unapproved",
         lambda: edge(WITHOUT, policy=replaced(FREE, approve=("high",)), digest="d1"),
         lambda: edge(
@@ -340,7 +341,9 @@ def test_what_is_near_passes_every_guard(scenario):
 
 def test_every_guard_has_a_scenario():
     """`holding` is the sum of the guards of time, which have scenarios of their own."""
-    every = {*EVERYBODY, *(guard for guards in PRODUCTS.values() for guard in guards)} - {holds.holding}
+    every = {*EVERYBODY, *(guard for guards in PRODUCTS.values() for guard in guards)} - {
+        change_control.holding
+    }
     shown = {getattr(scenario.module, scenario.guard) for scenario in SCENARIOS}
     assert {one.__name__ for one in every - shown} == set()
 

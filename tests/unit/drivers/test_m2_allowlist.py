@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconciler.core.canonical import encode
 from reconciler.core.order import ordered
-from reconciler.core.plain import encode
 from reconciler.drivers.m2.allowlist import in_order, span_of
 
 ADDRESSES = [

@@ -8,12 +8,12 @@ from reconciler.core.diff import Change, Op
 from reconciler.core.observation import Absent, Observed, Present
 from reconciler.core.plan import Effect, Inverse, Payload, Risk, Step
 from reconciler.core.secret import Secret, reveal
-from reconciler.core.verdict import Standing
-from reconciler.drivers.m2.back import back
+from reconciler.core.step import Standing
 from reconciler.drivers.m2.content import Contents
-from reconciler.drivers.m2.driver import DRIVER
 from reconciler.drivers.m2.judge import judge
+from reconciler.drivers.m2.product import DRIVER
 from reconciler.drivers.m2.schema import Loaded
+from reconciler.drivers.m2.undo import back
 
 CONTENTS = Contents()
 

@@ -7,12 +7,12 @@ import json
 import pytest
 from support_m2_wire import setting
 
-from reconciler.core.plain import parts
-from reconciler.core.problem import Severity
 from reconciler.core.secret import Secret
-from reconciler.desired.document import parse
-from reconciler.drivers.m2.check import problems_of
+from reconciler.diagnostic import Severity
+from reconciler.documents.document import parse
 from reconciler.drivers.m2.content import Contents
+from reconciler.drivers.m2.setting.check import problems_of
+from reconciler.text.json_pointer import parts
 
 API = "env__management__api__"
 MEMBERS = "env__management__cluster__discover__members"

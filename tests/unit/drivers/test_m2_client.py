@@ -15,8 +15,8 @@ from reconciler.core.plan import Payload
 from reconciler.drivers.m2.client import Client
 from reconciler.drivers.m2.content import Contents
 from reconciler.drivers.m2.package import digests, held, tgz
-from reconciler.drivers.wire import HttpWire
 from reconciler.errors import NodeRefused, NodeUnauthorized, NodeUnreachable
+from reconciler.transports.http import HttpWire
 
 SETTING = "/setting/setting.json"
 METRICS_PATH = "/metrics"

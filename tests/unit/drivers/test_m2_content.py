@@ -7,9 +7,9 @@ import pytest
 from support_m2_wire import BASE, WorldWire, desk, setting, world
 
 from reconciler.core.observation import Present, Sign, Unreachable
-from reconciler.drivers.m2 import driver as m2_driver
+from reconciler.drivers.m2 import product as m2_driver
 from reconciler.drivers.m2.content import Contents, TooMuchShown
-from reconciler.drivers.m2.driver import DRIVER
+from reconciler.drivers.m2.product import DRIVER
 
 NODES = ("edge-01", "edge-02", "edge-03")
 

@@ -10,10 +10,10 @@ from support_m2_wire import BASE, REVISION, WorldWire, content, desk, loaded, se
 
 from reconciler.core.observation import Absent, Observed, Present, Unauthorized, Unreachable
 from reconciler.core.plan import Plan, load
-from reconciler.core.verdict import Standing
-from reconciler.desired.document import parse
+from reconciler.core.step import Standing
+from reconciler.documents.document import parse
 from reconciler.drivers.m2 import machine
-from reconciler.drivers.m2.driver import DRIVER
+from reconciler.drivers.m2.product import DRIVER
 from reconciler.drivers.m2.schema import M2Cluster
 from reconciler.drivers.m2.simulator import Backup, Choices, Port, Shown, Unlisted
 from reconciler.drivers.registry import DRIVERS

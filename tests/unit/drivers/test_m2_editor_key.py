@@ -7,11 +7,11 @@ import pytest
 from memory_files import fleet_of
 from support_m2_wire import BASE, WorldWire, content, desk, world
 
-from reconciler.cli.rendered import rendering
+from reconciler.cli.commands.render import rendering
 from reconciler.core.editors import delivered
-from reconciler.drivers.m2.check import problems_of
-from reconciler.drivers.m2.driver import DRIVER
 from reconciler.drivers.m2.package import setting_bytes
+from reconciler.drivers.m2.product import DRIVER
+from reconciler.drivers.m2.setting.check import problems_of
 
 WITH = {"$schema": "../schemas/setting.schema.json", **BASE}
 

@@ -7,7 +7,7 @@ from support_m2_wire import BASE, desk, loaded, setting
 
 from reconciler.core.guard import Case, verdicts
 from reconciler.core.observation import Absent, Observed, Present
-from reconciler.drivers.m2.driver import DRIVER
+from reconciler.drivers.m2.product import DRIVER
 
 LIST = "env__management__api__allowList"
 ADMIN = {"role": "admin", "addr": "10.0.0.1"}

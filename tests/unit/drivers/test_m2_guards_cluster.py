@@ -10,7 +10,7 @@ from reconciler.core.observation import Absent, Observed, Present, Unreachable
 from reconciler.core.policy import Policy
 from reconciler.core.rollout import Rollout
 from reconciler.core.waves import staged
-from reconciler.drivers.m2.driver import DRIVER
+from reconciler.drivers.m2.product import DRIVER
 
 FEED = "env__management__server__features__setting__feed"
 CLUSTER = "env__management__cluster"

@@ -7,7 +7,7 @@ import pytest
 from test_m2_lints import desk
 
 from reconciler.core.secret import Secret
-from reconciler.desired.document import parse
+from reconciler.documents.document import parse
 from reconciler.drivers.m2 import lints
 
 API = ("env", "management", "api")

@@ -9,14 +9,14 @@ import pytest
 
 from reconciler.core.lint import Lints
 from reconciler.core.plan import Revision
-from reconciler.core.ports import Desk
-from reconciler.core.problem import Severity
 from reconciler.core.secret import Secret
-from reconciler.desired.document import parse
-from reconciler.desired.overlay import Grown, Origin, Rendered, merged
+from reconciler.desired.merge_patch import Grown, Origin, Rendered, merged
+from reconciler.diagnostic import Severity
+from reconciler.documents.document import parse
 from reconciler.drivers.m2 import lints
-from reconciler.drivers.m2.driver import DRIVER
+from reconciler.drivers.m2.product import DRIVER
 from reconciler.drivers.m2.schema import M2Cluster
+from reconciler.ports.driver import Desk
 
 ADMIN = {"name": "admin", "permissions": {"enableSetting": True, "enableMetric": True}}
 USER = {"name": "user", "permissions": {"enableMetric": True}}

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.core.endpoint import BadAddress, parse_endpoint
-from reconciler.drivers.m2 import patterns, rules
 from reconciler.drivers.m2.address import span
+from reconciler.drivers.m2.setting import patterns, rules
 
 PIECES = st.sampled_from(
     [

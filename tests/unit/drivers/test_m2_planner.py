@@ -10,12 +10,12 @@ from support_m2_wire import BASE, content, desk, loaded, setting
 from reconciler.core.diff import Op
 from reconciler.core.observation import Absent, Observed, Present, Stale, Unauthorized, Unreachable
 from reconciler.core.plan import Effect, Plan, Risk, load
-from reconciler.core.problem import Severity
 from reconciler.core.secret import MASK
+from reconciler.diagnostic import Severity
 from reconciler.drivers.m2.changes import differences
-from reconciler.drivers.m2.driver import DRIVER
 from reconciler.drivers.m2.package import digests
 from reconciler.drivers.m2.planner import plan
+from reconciler.drivers.m2.product import DRIVER
 
 API = "env__management__api__"
 LIST = API + "allowList"

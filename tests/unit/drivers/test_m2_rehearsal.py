@@ -5,17 +5,17 @@ from dataclasses import replace
 import pytest
 from support_m2_wire import BASE, content, desk, setting
 
-from reconciler.core.explore import explore
-from reconciler.core.ground import Ground
 from reconciler.core.guard import Case, verdicts
 from reconciler.core.observation import Absent, Observed, Present, Unreachable
-from reconciler.core.rehearsal import Rehearsal
 from reconciler.core.secret import Secret
-from reconciler.drivers.m2.driver import DRIVER
 from reconciler.drivers.m2.guards import GUARDS, locking_out_everybody, locking_out_this_host
 from reconciler.drivers.m2.guards import moving_out_of_sight as moving
+from reconciler.drivers.m2.product import DRIVER
 from reconciler.drivers.m2.schema import Content, Loaded
 from reconciler.drivers.m2.uniform import splitting_cluster
+from reconciler.modelcheck.executor_model import Rehearsal
+from reconciler.modelcheck.explore import explore
+from reconciler.modelcheck.state_table import Ground
 
 LIST = "env__management__api__allowList"
 PORT = "env__management__api__port"

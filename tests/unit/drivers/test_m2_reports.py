@@ -6,7 +6,7 @@ import pytest
 from memory_files import fleet_of
 
 from reconciler.core.reports import Kind, Report
-from reconciler.drivers.m2.driver import DRIVER
+from reconciler.drivers.m2.product import DRIVER
 
 FLEET = {
     "fleet.json": json.dumps(

@@ -7,12 +7,12 @@ import json
 import pytest
 from support_m2_wire import setting
 
-from reconciler.desired.document import parse
+from reconciler.documents.document import parse
 from reconciler.drivers.m2.access import PERMISSION_DEFAULTS, PERMISSIONS
-from reconciler.drivers.m2.check import problems_of
-from reconciler.drivers.m2.feeds import CONNECTIONS, FEEDS, SECRET_KEYS
 from reconciler.drivers.m2.machine import RESTART_ONLY
-from reconciler.drivers.m2.setting import Env, Hosting, Permissions, SettingFile
+from reconciler.drivers.m2.setting.check import problems_of
+from reconciler.drivers.m2.setting.feeds import CONNECTIONS, FEEDS, SECRET_KEYS
+from reconciler.drivers.m2.setting.models import Env, Hosting, Permissions, SettingFile
 
 SERVER = "env__management__server"
 NODELIST = f"{SERVER}__features__nodelist"

@@ -8,7 +8,7 @@ from memory_files import fleet_of
 from reconciler.core.observation import Observed, Present
 from reconciler.core.secret import Secret
 from reconciler.drivers.m2.content import Contents
-from reconciler.drivers.m2.driver import DRIVER
+from reconciler.drivers.m2.product import DRIVER
 from reconciler.drivers.m2.schema import Loaded
 from reconciler.errors import InputError, SecretError
 

@@ -7,12 +7,12 @@ import json
 import pytest
 
 from reconciler.drivers.m2.choices import Choices, Match
-from reconciler.drivers.simulation.addresses import Address, free_addresses
-from reconciler.drivers.simulation.choosing import chosen
-from reconciler.drivers.simulation.faults import MEANING, Fault, Kind, On, Pending, parse_fault
-from reconciler.drivers.simulation.madeup import made_up
 from reconciler.drivers.sora.choices import Minority
 from reconciler.errors import UsageError
+from reconciler.simulation.addresses import Address, free_addresses
+from reconciler.simulation.faults import MEANING, Fault, Kind, On, Pending, parse_fault
+from reconciler.simulation.fleet_generator import made_up
+from reconciler.simulation.options import chosen
 
 
 @pytest.mark.parametrize(

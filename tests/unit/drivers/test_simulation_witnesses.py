@@ -5,13 +5,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from reconciler.drivers.simulation.served import Request
-from reconciler.drivers.simulation.witnesses import MAJORITY, PURGE_STOPPED, harmless, witness
 from reconciler.drivers.sora import machine
 from reconciler.drivers.sora.cluster import formed
 from reconciler.drivers.sora.schema import SoraCluster
-from reconciler.drivers.sora.simulator import SoraWorld
+from reconciler.drivers.sora.simulator.world import SoraWorld
 from reconciler.errors import UsageError
+from reconciler.ports.simulator import Request
+from reconciler.simulation.witnesses import MAJORITY, PURGE_STOPPED, harmless, witness
 
 NAMES = [f"n{number}@s{number}.example.com" for number in range(4)]
 PURGE = "Sora_20220629.PurgeClusterNode"

@@ -5,10 +5,10 @@ from sora_kit import TODAY, WorldWire, agreeing, entry, full, planned, seen
 
 from reconciler.core.guard import Case, verdicts
 from reconciler.drivers.sora.capacity import Capacity, Carrier, after_failure
-from reconciler.drivers.sora.driver import SoraDriver
 from reconciler.drivers.sora.guards import GUARDS
+from reconciler.drivers.sora.product import SoraDriver
 from reconciler.drivers.sora.schema import SoraDesired
-from reconciler.drivers.sora.simulator import SoraWorld
+from reconciler.drivers.sora.simulator.world import SoraWorld
 
 STOP = {"stop": {"command": "stop"}, "drain": 0}
 

@@ -7,10 +7,10 @@ import json
 import pytest
 from sora_kit import FixedWire
 
-from reconciler.core.ports import Answer
 from reconciler.drivers.sora.client import Client
-from reconciler.drivers.sora.simulator import HEADERS
+from reconciler.drivers.sora.simulator.world import HEADERS
 from reconciler.errors import NodeRefused, NodeUnauthorized, NodeUnidentified, NodeUnreachable
+from reconciler.ports.driver import Answer
 
 SEED_LIST = [
     {

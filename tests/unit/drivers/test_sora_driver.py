@@ -10,14 +10,14 @@ from sora_kit import TODAY, FixedWire, WorldWire, codes, entry, full, verbs
 
 from reconciler.core.observation import Absent, Present, Stale, Unauthorized, Unidentified, Unreachable
 from reconciler.core.plan import Revision
-from reconciler.core.ports import Desk, Driver
-from reconciler.core.problem import Position
-from reconciler.core.verdict import Standing
+from reconciler.core.step import Standing
+from reconciler.diagnostic import Position
 from reconciler.drivers.registry import DRIVERS
-from reconciler.drivers.sora.driver import DRIVER, SoraDriver
+from reconciler.drivers.sora.product import DRIVER, SoraDriver
 from reconciler.drivers.sora.schema import NodeView, SoraCluster, SoraDesired
-from reconciler.drivers.sora.simulator import HEADERS, SoraWorld
+from reconciler.drivers.sora.simulator.world import HEADERS, SoraWorld
 from reconciler.errors import InputError, NodeRefused, NodeUnidentified, NodeUnreachable, UsageError
+from reconciler.ports.driver import Desk, Driver
 
 
 @dataclass(frozen=True)

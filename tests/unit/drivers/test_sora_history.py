@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from reconciler.core.prior import Prior, PriorCluster
+from reconciler.drivers.sora.cluster_view import api_address
 from reconciler.drivers.sora.history import (
     Knowledge,
     forgetting,
@@ -13,7 +14,6 @@ from reconciler.drivers.sora.history import (
     learnt,
     member_facts,
 )
-from reconciler.drivers.sora.picture import api_address
 
 HERE, OTHER = "/srv/fleet", "https://git.example.com/fleet.git"
 A, B, C, D = (f"n{number}@10.0.0.{number}" for number in range(1, 5))

@@ -7,7 +7,7 @@ from datetime import date
 import pytest
 from sora_kit import TODAY, agreeing, entry, full, planned, seen
 
-from reconciler.core.verdict import Standing
+from reconciler.core.step import Standing
 from reconciler.drivers.sora.judge import judge
 from reconciler.drivers.sora.schema import Collapsed
 

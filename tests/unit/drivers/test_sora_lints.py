@@ -8,12 +8,12 @@ import pytest
 
 from reconciler.core.lint import Lints
 from reconciler.core.plan import Revision
-from reconciler.core.ports import Desk
-from reconciler.core.problem import Severity
-from reconciler.desired.document import parse
+from reconciler.diagnostic import Severity
+from reconciler.documents.document import parse
 from reconciler.drivers.sora import lints
-from reconciler.drivers.sora.driver import DRIVER
+from reconciler.drivers.sora.product import DRIVER
 from reconciler.drivers.sora.schema import SoraCluster
+from reconciler.ports.driver import Desk
 
 
 def told(regular, temporary=0, **first):

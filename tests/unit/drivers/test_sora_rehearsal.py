@@ -2,17 +2,17 @@
 
 import pytest
 
-from reconciler.core.explore import explore
-from reconciler.core.ground import Ground
 from reconciler.core.guard import Case, verdicts
-from reconciler.core.rehearsal import Rehearsal
 from reconciler.drivers.sora import machine
 from reconciler.drivers.sora.choices import Choices, Permit
 from reconciler.drivers.sora.cluster import formed, fresh
 from reconciler.drivers.sora.guards import GUARDS, sparing_nobody
 from reconciler.drivers.sora.membership import Roster
-from reconciler.drivers.sora.rehearsal import SoraPlay
+from reconciler.drivers.sora.modelcheck import SoraPlay
 from reconciler.drivers.sora.schema import SoraCluster, SoraDesired
+from reconciler.modelcheck.executor_model import Rehearsal
+from reconciler.modelcheck.explore import explore
+from reconciler.modelcheck.state_table import Ground
 
 NAMES = [f"n{number}@10.0.0.{number}" for number in range(1, 8)]
 

@@ -10,8 +10,8 @@ from sora_kit import TODAY, FixedWire, agreeing, api, entry, full, seen
 
 from reconciler.core.observation import Unidentified
 from reconciler.drivers.sora import schema as schema_module
-from reconciler.drivers.sora.driver import SoraDriver
-from reconciler.drivers.sora.picture import addresses
+from reconciler.drivers.sora.cluster_view import addresses
+from reconciler.drivers.sora.product import SoraDriver
 from reconciler.drivers.sora.schema import SoraCluster, SoraDesired, SoraNode
 
 NODE = {"name": "node-01@192.0.2.5", "api": "http://192.0.2.5:3000/"}

@@ -8,7 +8,7 @@ import pytest
 from sora_kit import entry, full
 
 from reconciler.drivers.sora.choices import Choices, Listing
-from reconciler.drivers.sora.simulator import SoraWorld
+from reconciler.drivers.sora.simulator.world import SoraWorld
 
 LIST, REGISTER = "Sora_20211215.ListClusterNodes", "Sora_20211215.RegisterClusterNode"
 INIT, PURGE = "Sora_20221221.InitCluster", "Sora_20220629.PurgeClusterNode"

@@ -11,10 +11,10 @@ from sora_kit import ALIVE, FORBIDDEN, UNASKED, agreeing, api, codes, entry, ful
 
 from reconciler.core.guard import Case, verdicts
 from reconciler.core.plan import INTENT_FACTS
-from reconciler.core.verdict import Standing
+from reconciler.core.step import Standing
+from reconciler.drivers.sora.cluster_view import picture_of
 from reconciler.drivers.sora.guards import GUARDS
 from reconciler.drivers.sora.judge import judge
-from reconciler.drivers.sora.picture import picture_of
 from reconciler.drivers.sora.schema import SoraDesired, Stopped
 from reconciler.drivers.sora.stopped import Proof, stopped
 

@@ -12,12 +12,12 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from reconciler.drivers import reasons
-from reconciler.drivers import wire as wire_module
-from reconciler.drivers.wire import KEPT, MIB, HttpWire
 from reconciler.errors import NodeUnreachable
 from reconciler.host.config import HostConfig
 from reconciler.host.host import Host
+from reconciler.transports import http as wire_module
+from reconciler.transports import http_errors
+from reconciler.transports.http import KEPT, MIB, HttpWire
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 
@@ -223,12 +223,12 @@ async def test_of_several_addresses_only_those_in_the_networks_are_tried(monkeyp
 )
 async def test_half_a_body_is_an_error(answer):
     async with serving(answer, keep=False) as (_, url), HttpWire() as wire:
-        assert await failure(wire, url) == reasons.CUT
+        assert await failure(wire, url) == http_errors.CUT
 
 
 async def test_no_answer_is_told_apart_from_half_of_one():
     async with serving(None) as (_, url), HttpWire() as wire:
-        assert await failure(wire, url) == reasons.DROPPED
+        assert await failure(wire, url) == http_errors.DROPPED
 
 
 async def test_silence_ends_with_its_time():
@@ -328,7 +328,7 @@ async def test_reads_share_a_connection_and_writes_have_their_own():
 @pytest.mark.parametrize(("method", "headers"), [("POST", {}), ("PUT", {}), ("GET", {"connection": "close"})])
 async def test_a_write_is_never_repeated(method, headers):
     async with serving(None) as (server, url), HttpWire() as wire:
-        assert await failure(wire, url, method=method, headers=headers) == reasons.DROPPED
+        assert await failure(wire, url, method=method, headers=headers) == http_errors.DROPPED
     assert len(server.requests) == 1
 
 
@@ -392,12 +392,12 @@ def every(kind):
 @pytest.mark.parametrize("kind", sorted(set(every(aiohttp.ClientError)), key=lambda kind: kind.__name__))
 def test_every_error_of_the_library_has_words_of_its_own(kind):
     """The last row of the table is for what nobody foresaw; an error of aiohttp's must not get there."""
-    rows = [base for base, _ in reasons.table() if issubclass(kind, base)]
+    rows = [base for base, _ in http_errors.table() if issubclass(kind, base)]
     assert rows[0] is not Exception
 
 
 def test_a_kind_of_error_is_not_hidden_behind_a_more_general_one():
-    kinds = [kind for kind, _ in reasons.table()]
+    kinds = [kind for kind, _ in http_errors.table()]
     for place, kind in enumerate(kinds):
         assert not any(issubclass(kind, earlier) for earlier in kinds[:place]), kind
 
@@ -408,18 +408,18 @@ def test_a_kind_of_error_is_not_hidden_behind_a_more_general_one():
         (aiohttp.ConnectionTimeoutError(), "no connection within 3 s"),
         (aiohttp.SocketTimeoutError(), "no answer within 10 s"),
         (TimeoutError(), "no answer within 10 s"),
-        (aiohttp.ServerDisconnectedError(), reasons.DROPPED),
-        (ConnectionResetError(), reasons.DROPPED),
-        (aiohttp.ClientOSError(errno.ECONNRESET, "Connection reset by peer"), reasons.DROPPED),
+        (aiohttp.ServerDisconnectedError(), http_errors.DROPPED),
+        (ConnectionResetError(), http_errors.DROPPED),
+        (aiohttp.ClientOSError(errno.ECONNRESET, "Connection reset by peer"), http_errors.DROPPED),
         (aiohttp.ClientOSError(errno.EHOSTUNREACH, "No route to host"), "no route to it"),
-        (aiohttp.ClientPayloadError("x"), reasons.CUT),
+        (aiohttp.ClientPayloadError("x"), http_errors.CUT),
         (OSError(errno.EMFILE, "Too many open files"), "this host has no file descriptors left"),
         (OSError(errno.EIO, "Input/output\nerror"), "Input/output error"),
         (ValueError(), "ValueError"),
     ],
 )
 def test_an_error_has_its_words(error, words):
-    assert reasons.reason(error, timeout=10.0, connect=3.0) == words
+    assert http_errors.reason(error, timeout=10.0, connect=3.0) == words
 
 
 async def test_large_answers_wait_for_room_within_their_own_time(monkeypatch):

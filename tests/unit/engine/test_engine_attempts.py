@@ -7,12 +7,12 @@ from support_driver import REVISION, FakeDriver, NoWire, World, cluster, fleet
 from support_rollout import states
 
 from reconciler.core.plan import Revision
-from reconciler.engine.apply import Occasion, apply
-from reconciler.engine.resume import resume
-from reconciler.engine.status import NodeState, status
-from reconciler.engine.survey import survey
-from reconciler.store.orders import Orders
-from reconciler.store.sqlite import Store
+from reconciler.planning.plan_pass import survey
+from reconciler.planning.status import NodeState, status
+from reconciler.rollout.apply_pass import Occasion, apply
+from reconciler.rollout.recovery import resume
+from reconciler.store.sqlite.orders import Orders
+from reconciler.store.sqlite.store import Store
 
 README = Revision("/repo", "decade" + "0" * 34, "decade0", "Mend the README")
 

@@ -7,8 +7,8 @@ from support_driver import FakeDriver, FakeNode, NoWire, Wish, World, cluster
 
 from reconciler.core.observation import Observed, Present
 from reconciler.core.outcome import State
-from reconciler.engine.interruption import unless
-from reconciler.engine.perform import STOPPED, Bench, perform
+from reconciler.host.interruption import unless
+from reconciler.rollout.step_executor import STOPPED, Bench, perform
 
 
 class Hung:

@@ -8,9 +8,9 @@ from support_driver import FakeDriver, FakeNode, Killed, NoWire, Wish, World, cl
 
 from reconciler.core.observation import Observed, Present
 from reconciler.core.outcome import State
-from reconciler.engine import sight
-from reconciler.engine.perform import Bench, perform
 from reconciler.errors import NodeRefused, SecretError, StateError
+from reconciler.rollout import polling
+from reconciler.rollout.step_executor import Bench, perform
 
 
 class Table:
@@ -66,7 +66,7 @@ async def test_a_world_that_is_not_as_planned_is_left_alone():
 async def test_nothing_is_sent_to_a_node_that_does_not_tell(monkeypatch):
     table = Table()
     table.world.silent.add("n")
-    monkeypatch.setattr(sight.asyncio, "sleep", _quick(sight.asyncio.sleep))
+    monkeypatch.setattr(polling.asyncio, "sleep", _quick(polling.asyncio.sleep))
     outcome = await table.outcome()
     assert (outcome.state, outcome.reason) == (State.SKIPPED, "nothing was sent: timed out")
     assert table.world.looks == ["n"] * 3
@@ -75,7 +75,7 @@ async def test_nothing_is_sent_to_a_node_that_does_not_tell(monkeypatch):
 
 async def test_one_lost_look_before_a_step_does_not_stop_it(monkeypatch):
     table = Table()
-    monkeypatch.setattr(sight.asyncio, "sleep", _quick(sight.asyncio.sleep))
+    monkeypatch.setattr(polling.asyncio, "sleep", _quick(polling.asyncio.sleep))
     looks = iter([True, False])
 
     async def judged(step, wire):
@@ -195,7 +195,7 @@ async def test_a_stop_during_the_first_look_keeps_the_call_back():
 
 
 async def test_a_stop_shortens_a_long_wait_and_does_not_call_it_failed(monkeypatch):
-    monkeypatch.setattr(sight, "GRACE", 0.05)
+    monkeypatch.setattr(polling, "GRACE", 0.05)
     table = Table("ignored", settle=600)
     ending = asyncio.create_task(table.outcome())
     await asyncio.wait_for(table.world.entered.wait(), 5)

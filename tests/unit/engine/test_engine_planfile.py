@@ -13,15 +13,15 @@ from support_rollout import states
 
 from reconciler.core.observation import Observed
 from reconciler.core.outcome import State
-from reconciler.core.planfile import Origin, PlanFile, parsed
-from reconciler.core.ports import Snapshot
+from reconciler.core.plan_file import Origin, PlanFile, parsed
 from reconciler.core.rollout import Rollout
 from reconciler.core.waves import staged
-from reconciler.engine.apply import apply
-from reconciler.engine.planfile import Notes, fit_files, plan_file, prepared, within
-from reconciler.engine.survey import survey
 from reconciler.errors import GuardRefusal, ReconcilerError, WorldChanged
-from reconciler.store.sqlite import Store
+from reconciler.planning.plan_file import Notes, fit_files, plan_file, prepared, within
+from reconciler.planning.plan_pass import survey
+from reconciler.ports.driver import Snapshot
+from reconciler.rollout.apply_pass import apply
+from reconciler.store.sqlite.store import Store
 
 MADE = datetime(2026, 11, 21, tzinfo=UTC)
 

@@ -9,18 +9,18 @@ from support_driver import REVISION, FakeDriver, FakeNode, NoWire, World, cluste
 from support_journal import Breaking
 from support_rollout import Bench, Returning, states
 
-from reconciler.core.calendar import Window
-from reconciler.core.conduct import Conduct
+from reconciler.core.change_rules import Conduct
+from reconciler.core.change_windows import Window
 from reconciler.core.outcome import State
 from reconciler.core.plan import Revision
 from reconciler.core.policy import Override, Policy
 from reconciler.core.rollout import Gates, MetricGate, Rollout
-from reconciler.engine.gates import resting
-from reconciler.engine.listener import Silent
-from reconciler.engine.resume import resume
 from reconciler.errors import GuardRefusal, StateError
-from reconciler.store import orders
-from reconciler.store.sqlite import Store
+from reconciler.ports.listener import Silent
+from reconciler.rollout.gates import resting
+from reconciler.rollout.recovery import resume
+from reconciler.store.sqlite import orders
+from reconciler.store.sqlite.store import Store
 
 OLD = dict.fromkeys("abcd", "old")
 NEW = dict.fromkeys("abcd", "new")
@@ -367,7 +367,7 @@ async def test_resting_ends_when_it_is_told_to_stop():
 
 
 def test_the_fake_product_has_what_rollouts_ask_for():
-    from reconciler.core.ports import Measures, Undoes  # noqa: PLC0415
+    from reconciler.ports.driver import Measures, Undoes  # noqa: PLC0415
 
     assert isinstance(Returning(World()), Undoes)
     assert isinstance(Returning(World()), Measures)

@@ -10,11 +10,11 @@ from test_engine_attempts import Bench as Clocked
 
 from reconciler.core.plan import Revision
 from reconciler.core.rollout import Gates, MetricGate, Rollout
-from reconciler.engine.apply import Occasion, apply
-from reconciler.engine.status import status
-from reconciler.engine.survey import survey
-from reconciler.store import orders
-from reconciler.store.orders import Orders
+from reconciler.planning.plan_pass import survey
+from reconciler.planning.status import status
+from reconciler.rollout.apply_pass import Occasion, apply
+from reconciler.store.sqlite import orders
+from reconciler.store.sqlite.orders import Orders
 
 README = Revision("/repo", "decade" + "0" * 34, "decade0", "Mend the README")
 OLD, NEW = dict.fromkeys("abcd", "old"), dict.fromkeys("abcd", "new")
@@ -62,7 +62,7 @@ def codes(report):
 
 
 async def test_a_stop_while_a_node_is_slow_rejects_nothing_and_the_same_wave_goes_on(bench, monkeypatch):
-    monkeypatch.setattr("reconciler.engine.sight.GRACE", 0.05)
+    monkeypatch.setattr("reconciler.rollout.polling.GRACE", 0.05)
     stop, wanted = asyncio.Event(), edge(settle=2, soak=10)
     bench.world.fault("a", "ignored")
     running = asyncio.ensure_future(bench.run(wanted, stop=stop))
@@ -85,7 +85,7 @@ async def test_a_stop_while_a_node_is_slow_rejects_nothing_and_the_same_wave_goe
 
 
 async def test_a_node_that_never_takes_it_after_a_stop_is_sent_it_again_in_the_same_wave(bench, monkeypatch):
-    monkeypatch.setattr("reconciler.engine.sight.GRACE", 0.05)
+    monkeypatch.setattr("reconciler.rollout.polling.GRACE", 0.05)
     stop, wanted = asyncio.Event(), edge(settle=30)
     bench.world.fault("a", "ignored")
     running = asyncio.ensure_future(bench.run(wanted, stop=stop))

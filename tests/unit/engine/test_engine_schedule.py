@@ -11,7 +11,7 @@ from support_driver import FakeDriver, Wish, World, cluster
 from reconciler.core.observation import Observed, Present
 from reconciler.core.outcome import State
 from reconciler.core.plan import Step
-from reconciler.engine.schedule import Course
+from reconciler.rollout.step_scheduler import Course
 
 ENTRY = cluster("c", {"n": "new"})
 (STEP,) = FakeDriver(World()).plan(Wish(ENTRY), Observed({"n": Present("old")})).steps

@@ -9,8 +9,8 @@ from reconciler.core.observation import Observed, Present
 from reconciler.core.outcome import State
 from reconciler.core.plan import Payload
 from reconciler.core.secret import MASK, Secret, scrubbed
-from reconciler.engine.perform import Bench, perform
 from reconciler.errors import NodeRefused
+from reconciler.rollout.step_executor import Bench, perform
 
 
 class Quoting(FakeDriver):

@@ -7,17 +7,17 @@ import pytest
 from support_driver import NOON, REVISION, FakeDriver, FakeNode, NoWire, World, cluster, fleet
 
 from reconciler.cli.render.status import render_status, status_plain
-from reconciler.core.calendar import Suspend, Window
-from reconciler.core.conduct import Conduct
+from reconciler.core.change_rules import Conduct
+from reconciler.core.change_windows import Suspend, Window
 from reconciler.core.guard import Past
 from reconciler.core.observation import Absent, Present, Stale, Unauthorized
 from reconciler.core.plan import Finding
 from reconciler.core.policy import Override, Policy
-from reconciler.core.problem import Severity
-from reconciler.engine.status import NodeState, _state, status
-from reconciler.engine.survey import survey
-from reconciler.store.orders import Orders, Request
-from reconciler.store.records import Applied, Memory, RunLine
+from reconciler.diagnostic import Severity
+from reconciler.planning.plan_pass import survey
+from reconciler.planning.status import NodeState, _state, status
+from reconciler.ports.records import Applied, Memory, RunLine
+from reconciler.store.sqlite.orders import Orders, Request
 
 SINCE = datetime(2026, 11, 20, 8, 30, tzinfo=UTC)
 

@@ -13,10 +13,10 @@ from support_driver import NOON, FakeDriver, NoWire, World, cluster, fleet
 from reconciler import __version__
 from reconciler.core.guard import Past
 from reconciler.core.policy import Override, Policy
-from reconciler.engine.listener import Silent
-from reconciler.engine.survey import survey
 from reconciler.errors import InputError, UsageError
-from reconciler.store.records import Memory
+from reconciler.planning.plan_pass import survey
+from reconciler.ports.listener import Silent
+from reconciler.ports.records import Memory
 
 WORLD = {"a1": "old", "a2": "new", "b1": "old"}
 CLUSTERS = (cluster("beta", {"b1": "new"}), cluster("alpha", {"a1": "new", "a2": "new"}))
@@ -173,7 +173,7 @@ PROGRAM = """
 import asyncio, sys
 sys.path.insert(0, sys.argv[1])
 from support_driver import FakeDriver, NoWire, World, cluster, fleet
-from reconciler.engine.survey import survey
+from reconciler.planning.plan_pass import survey
 names = [f"n{number:02}" for number in range(40)]
 clusters = [cluster(name, {f"{name}-{node}": "new" for node in names}) for name in ("c", "a", "b")]
 world = World({f"{entry.name}-{node}": "old" for entry in clusters for node in names})

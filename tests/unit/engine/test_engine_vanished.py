@@ -9,11 +9,11 @@ from support_driver import NOON, REVISION, FakeDriver, NoWire, World, cluster, f
 from reconciler.core.guard import Past
 from reconciler.core.plan import Revision
 from reconciler.core.policy import Override
-from reconciler.engine.apply import apply
-from reconciler.engine.survey import survey
 from reconciler.errors import GuardRefusal
-from reconciler.store.records import Memory
-from reconciler.store.sqlite import Store
+from reconciler.planning.plan_pass import survey
+from reconciler.ports.records import Memory
+from reconciler.rollout.apply_pass import apply
+from reconciler.store.sqlite.store import Store
 
 ALPHA, BETA = cluster("alpha", {"a1": "new"}), cluster("beta", {"b1": "new"})
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from reconciler.core.ports import Answer
 from reconciler.core.spec import FeedbackEntry
 from reconciler.errors import NodeUnreachable
 from reconciler.feedback import sink
 from reconciler.feedback.sink import Courier
+from reconciler.ports.driver import Answer
 
 ENTRY = FeedbackEntry(url="http://user:password@127.0.0.1:9/feedback?token=secret", timeout=5)
 

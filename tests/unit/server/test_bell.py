@@ -2,7 +2,7 @@
 
 import asyncio
 
-from reconciler.server.bell import Bell
+from reconciler.server.triggers import Bell
 
 
 async def test_ringing_before_anybody_listens_is_not_lost():

@@ -9,8 +9,8 @@ from watch_rig import CONVERGED, FOREVER, Rig, Script, fleet, until
 from reconciler.core.guard import Violation
 from reconciler.core.plan import Effect, Inverse, Risk, Step
 from reconciler.errors import ClusterBusy, InputError, StateError
-from reconciler.server.cluster import PATIENCE, ClusterLoop
-from reconciler.server.turn import Result, Turn
+from reconciler.server.cluster_loop import PATIENCE, ClusterLoop
+from reconciler.server.pass_result import Result, Turn
 
 FAILED = Turn(Result.FAILED, words="edge/a/upload: 500")
 REFUSED = Turn(Result.REFUSED, pending=1, violations=(Violation("quorum", "edge", "would lose it", "wait"),))

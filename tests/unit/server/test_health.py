@@ -5,9 +5,9 @@ from dataclasses import replace
 
 from reconciler.core.guard import Violation
 from reconciler.core.plan import Revision
-from reconciler.server.board import Board, ClusterStatus, SourceState, SourceStatus
 from reconciler.server.health import live, ready
-from reconciler.server.turn import Result, Turn
+from reconciler.server.pass_result import Result, Turn
+from reconciler.server.state import Board, ClusterStatus, SourceState, SourceStatus
 
 REVISION = Revision(source="s", id="1" * 40, short="1111111", title="Open port 8080")
 CONVERGED = ClusterStatus(

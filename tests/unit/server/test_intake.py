@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import pytest
 from watch_rig import FOREVER, Rig, fleet, until
 
-from reconciler.core.problem import Position, Problem, Severity
+from reconciler.diagnostic import Position, Problem, Severity
 from reconciler.errors import InputError, SourceError, SourceUnreachable
-from reconciler.server import intake
-from reconciler.server.board import SourceState
-from reconciler.server.intake import Intake, Reading
+from reconciler.server import source_loop
+from reconciler.server.source_loop import Intake, Reading
+from reconciler.server.state import SourceState
 
 AWAY = SourceUnreachable("the repository does not answer", remedy="try again")
 GONE = SourceError("there is no branch 'main'")
@@ -153,7 +153,7 @@ async def test_an_error_of_this_host_is_told_as_one():
 
 
 async def test_a_revision_that_is_read_for_ever_is_given_up_and_a_later_one_is_read(monkeypatch):
-    monkeypatch.setattr(intake, "FETCH", 0.05)
+    monkeypatch.setattr(source_loop, "FETCH", 0.05)
     go_on, site = threading.Event(), Site("a", "x", "x", "x", "c", poll=0.005)
 
     def slow(snapshot):

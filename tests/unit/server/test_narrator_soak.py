@@ -1,6 +1,6 @@
 """A soak is long and silent: the watch process must not take it for a pass that hangs."""
 
-from reconciler.server.narrator import LOOKING, Narrator
+from reconciler.server.progress_listener import LOOKING, Narrator
 
 
 class Noted(dict):

@@ -7,16 +7,16 @@ import pytest
 from support_driver import FakeDriver, FakeNode, Killed, NoWire, World, cluster, fleet
 from watch_rig import Rig
 
-from reconciler.core.ports import Answer
 from reconciler.core.spec import FeedbackEntry
-from reconciler.engine.listener import SILENT
 from reconciler.errors import ClusterBusy
 from reconciler.feedback.sink import Courier
-from reconciler.server.cluster import Job
-from reconciler.server.passes import HALTED, Keeping, Looking
-from reconciler.server.turn import Result
-from reconciler.store.records import Memory
-from reconciler.store.sqlite import Store
+from reconciler.ports.driver import Answer
+from reconciler.ports.listener import SILENT
+from reconciler.ports.records import Memory
+from reconciler.server.cluster_loop import Job
+from reconciler.server.pass_result import Result
+from reconciler.server.pass_runner import HALTED, Keeping, Looking
+from reconciler.store.sqlite.store import Store
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from reconciler.server.push import Kind, UnreadableCall, read
+from reconciler.server.webhook.payload import Kind, UnreadableCall, read
 
 GITHUB = {"x-github-event": "push", "content-type": "application/json"}
 GITLAB = {"x-gitlab-event": "Push Hook", "content-type": "application/json"}

@@ -4,9 +4,9 @@ import pytest
 from watch_rig import CONVERGED, Rig, Script, fleet, until
 
 from reconciler.errors import UsageError
-from reconciler.server.roster import Roster, chosen
+from reconciler.server.cluster_loops import Roster, chosen
+from reconciler.server.pass_result import Result, Turn
 from reconciler.server.supervision import Supervision
-from reconciler.server.turn import Result, Turn
 
 
 class SlowEdge(Script):

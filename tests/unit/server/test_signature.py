@@ -5,7 +5,7 @@ import hmac
 
 import pytest
 
-from reconciler.server.signature import TOLERANCE, refusal
+from reconciler.server.webhook.signature import TOLERANCE, refusal
 
 # GitHub's page "Validating webhook deliveries", "Testing the webhook payload validation"
 GITHUB_SECRET = "It's a Secret to Everybody"

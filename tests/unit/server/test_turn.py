@@ -8,8 +8,8 @@ from reconciler.core.guard import Violation
 from reconciler.core.observation import Absent, Observed, Present, Stale, Unauthorized, Unreachable
 from reconciler.core.outcome import Outcome, Report, State
 from reconciler.core.plan import ClusterPlan, Effect, Finding, Inverse, Plan, Revision, Risk, Step
-from reconciler.core.problem import Severity
-from reconciler.server.turn import Result, acted, looked
+from reconciler.diagnostic import Severity
+from reconciler.server.pass_result import Result, acted, looked
 
 ALL = Observed({"a": Present(1), "b": Absent("404")})
 REVISION = Revision(source="s", id="1" * 40, short="1111111")

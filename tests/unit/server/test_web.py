@@ -9,10 +9,10 @@ from web_rig import SECRET, Site, signed
 
 from reconciler.core.plan import Revision
 from reconciler.errors import UsageError
-from reconciler.server.board import SourceState, SourceStatus
 from reconciler.server.options import Address
+from reconciler.server.state import SourceState, SourceStatus
 from reconciler.server.web import bound
-from reconciler.server.webhook import CAP
+from reconciler.server.webhook.answer import CAP
 
 
 async def test_a_push_is_accepted_and_rings_once():

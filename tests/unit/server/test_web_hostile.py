@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from web_rig import SECRET, Site, exchange, signed, status
 
-from reconciler.server.push import Kind, UnreadableCall, read
-from reconciler.server.signature import refusal
-from reconciler.server.webhook import answer
+from reconciler.server.webhook.answer import answer
+from reconciler.server.webhook.payload import Kind, UnreadableCall, read
+from reconciler.server.webhook.signature import refusal
 
 TOKEN = "whsec_" + base64.b64encode(b"k" * 24).decode()
 BODY = b'{"ref": "refs/heads/main"}'

@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import json
 
-from reconciler.server.webhook import answer
+from reconciler.server.webhook.answer import answer
 
 SECRET = "s3cret"
 

@@ -7,11 +7,11 @@ import time
 from types import SimpleNamespace
 
 from reconciler.core.plan import Revision
-from reconciler.server.board import Board
-from reconciler.server.cluster import Surroundings
+from reconciler.server.cluster_loop import Surroundings
 from reconciler.server.logs import open_log
 from reconciler.server.metrics import Metrics
-from reconciler.server.turn import Result, Turn
+from reconciler.server.pass_result import Result, Turn
+from reconciler.server.state import Board
 
 CONVERGED = Turn(Result.CONVERGED)
 FOREVER = 3600.0

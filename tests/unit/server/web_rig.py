@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 
 import httpx
 
-from reconciler.server.board import Board
 from reconciler.server.http_listener import HttpListener
 from reconciler.server.logs import open_log
 from reconciler.server.metrics import Metrics
 from reconciler.server.options import Address
+from reconciler.server.state import Board
 from reconciler.server.web import Endpoints, bound
 
 SECRET = "s3cret"

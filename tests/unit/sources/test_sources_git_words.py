@@ -6,8 +6,8 @@ import pytest
 
 from reconciler.errors import SourceError, SourceUnreachable, UsageError
 from reconciler.sources.address import address
-from reconciler.sources.git_errors import RULES, translated
-from reconciler.sources.git_refs import Ref, Refs, checked, listed, unknown, wanted
+from reconciler.sources.git.errors import RULES, translated
+from reconciler.sources.git.refs import Ref, Refs, checked, listed, unknown, wanted
 from reconciler.sources.text import line
 from reconciler.sources.text import shown as shown_path
 

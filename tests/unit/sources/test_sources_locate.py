@@ -9,7 +9,7 @@ from support_git import Repository, alone
 
 from reconciler.errors import SourceError, UsageError
 from reconciler.sources.folder import FolderSource
-from reconciler.sources.git import GitSource
+from reconciler.sources.git.source import GitSource
 from reconciler.sources.locate import locate
 from reconciler.sources.tarball import TarballFile, TarballUrl
 from reconciler.sources.undecided import UndecidedSource

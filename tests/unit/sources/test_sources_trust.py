@@ -3,7 +3,7 @@
 import pytest
 
 from reconciler.errors import Untrusted
-from reconciler.sources.trust import format_of, judged_gpg, judged_ssh
+from reconciler.sources.signatures.trust import format_of, judged_gpg, judged_ssh
 
 KEY = "0123456789ABCDEF"
 FULL = "F" * 40

@@ -9,10 +9,10 @@ import pytest
 
 from reconciler.core.plan import Plan, Revision
 from reconciler.errors import StateError
-from reconciler.store import database, schema
-from reconciler.store.database import in_words
-from reconciler.store.records import Opening
-from reconciler.store.sqlite import FILE, Store
+from reconciler.ports.records import Opening
+from reconciler.store.sqlite import database, schema
+from reconciler.store.sqlite.database import in_words
+from reconciler.store.sqlite.store import FILE, Store
 
 PLAN = Plan(Revision("/repo", "a", "a"), "0.1.0", ())
 
@@ -151,8 +151,8 @@ def test_processes_that_begin_together_make_one_store(tmp_path):
         "import asyncio, sys\n"
         "from pathlib import Path\n"
         "from reconciler.core.plan import Plan, Revision\n"
-        "from reconciler.store.records import Opening\n"
-        "from reconciler.store.sqlite import Store\n"
+        "from reconciler.ports.records import Opening\n"
+        "from reconciler.store.sqlite.store import Store\n"
         "with Store.open(Path(sys.argv[1])) as store:\n"
         "    plan = Plan(Revision('s', 'i', 'i'), 'p', ())\n"
         "    for _ in range(5): asyncio.run(store.begin(Opening('command', plan)))\n"

@@ -12,9 +12,9 @@ import pytest
 
 from reconciler.core.plan import Plan, Revision
 from reconciler.errors import StateError
-from reconciler.store import database
-from reconciler.store.records import Opening
-from reconciler.store.sqlite import FILE, Store
+from reconciler.ports.records import Opening
+from reconciler.store.sqlite import database
+from reconciler.store.sqlite.store import FILE, Store
 
 PLAN = Plan(Revision("/repo", "a", "a"), "0.1.0", ())
 FILES = (FILE, f"{FILE}-wal", f"{FILE}-shm")

@@ -11,8 +11,8 @@ from reconciler.core.observation import Observed
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import INTENT_FACTS, Plan
 from reconciler.errors import ClusterBusy, Fenced, StateError, UsageError
-from reconciler.store.records import Ending, Letter, Opening
-from reconciler.store.sqlite import Store, run_id
+from reconciler.ports.records import Ending, Letter, Opening
+from reconciler.store.sqlite.store import Store, run_id
 
 
 class Ticking:

@@ -9,9 +9,9 @@ from support_driver import NOON, REVISION, FakeDriver, Wish, World, cluster
 from reconciler.core.observation import Observed
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import Plan
-from reconciler.store import journalling
-from reconciler.store.records import Ending, Letter, Opening
-from reconciler.store.sqlite import Store
+from reconciler.ports.records import Ending, Letter, Opening
+from reconciler.store.sqlite import journalling
+from reconciler.store.sqlite.store import Store
 
 WINDOW = timedelta(days=31)
 

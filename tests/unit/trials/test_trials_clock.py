@@ -4,8 +4,8 @@ import asyncio
 import os
 import time
 
-from reconciler.core.ports import Answer
-from reconciler.trials.clock import PACE, CountedWire, LeapingLoop, Stamps, leaping
+from reconciler.fault_trials.clock import PACE, CountedWire, LeapingLoop, Stamps, leaping
+from reconciler.ports.driver import Answer
 
 HOUR = 3600
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import InputError
-from reconciler.trials.scenario import CLAIMS, Invariant, read
+from reconciler.fault_trials.scenario import CLAIMS, Invariant, read
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs/faults.md").read_text(encoding="utf-8")

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, Final, TypeAlias
 
-from reconciler.core.ports import Desk
-from reconciler.core.problem import Position, Problem
-from reconciler.drivers.m2.fault import Fault, mapping, positioned
+from reconciler.diagnostic import Position, Problem
 from reconciler.drivers.m2.lints import access, groups, members, server, spelling
-from reconciler.drivers.m2.rules import MANAGEMENT
+from reconciler.drivers.m2.setting.fault import Fault, mapping, positioned
+from reconciler.drivers.m2.setting.rules import MANAGEMENT
+from reconciler.ports.driver import Desk
 
 CODES: Final = access.CODES | groups.CODES | server.CODES | members.CODES | spelling.CODES
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any, Final, TypeAlias
 
-from reconciler.core.problem import Severity
+from reconciler.diagnostic import Severity
 from reconciler.drivers.m2.access import FACTORY_ROLES, granted_by
 from reconciler.drivers.m2.address import Span
 from reconciler.drivers.m2.allowlist import span_of
-from reconciler.drivers.m2.fault import Fault, Path, items, mapping, named
-from reconciler.drivers.m2.rules import MANAGEMENT
+from reconciler.drivers.m2.setting.fault import Fault, Path, items, mapping, named
+from reconciler.drivers.m2.setting.rules import MANAGEMENT
 
 DANGEROUS: Final = ("enableSetting", "enablePurge", "enableInstall", "enableRestart")
 """The permissions that change a node or empty its cache; whoever has the first can give itself the rest."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
-from reconciler.core.problem import Severity
-from reconciler.drivers.m2.fault import Fault, Path, items, mapping
-from reconciler.drivers.m2.rules import MANAGEMENT, MEMBERS
+from reconciler.diagnostic import Severity
+from reconciler.drivers.m2.setting.fault import Fault, Path, items, mapping
+from reconciler.drivers.m2.setting.rules import MANAGEMENT, MEMBERS
 
 ALL: Final = "all"
 """The word that stands for every function."""

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
 
-from reconciler.core.problem import Severity
-from reconciler.drivers.m2.fault import Fault, mapping
-from reconciler.drivers.m2.features import BACKUP, CRON_FIELDS, SERVER
+from reconciler.diagnostic import Severity
+from reconciler.drivers.m2.setting.fault import Fault, mapping
+from reconciler.drivers.m2.setting.features import BACKUP, CRON_FIELDS, SERVER
 
 CODES: Final = frozenset({"backup-without-hostname", "poll-outruns-timeout"})
 

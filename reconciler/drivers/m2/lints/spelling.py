@@ -7,12 +7,12 @@ from difflib import get_close_matches
 from functools import cache
 from typing import Any, Final, TypeAlias, get_args
 
-from reconciler.core.problem import Severity
-from reconciler.drivers.m2.fault import Fault, Path, mapping
-from reconciler.drivers.m2.feeds import CONNECTIONS, FEEDS
-from reconciler.drivers.m2.part import Part
-from reconciler.drivers.m2.rules import MANAGEMENT
-from reconciler.drivers.m2.setting import Discover, Group, Management, SettingFile
+from reconciler.diagnostic import Severity
+from reconciler.drivers.m2.setting.fault import Fault, Path, mapping
+from reconciler.drivers.m2.setting.feeds import CONNECTIONS, FEEDS
+from reconciler.drivers.m2.setting.models import Discover, Group, Management, SettingFile
+from reconciler.drivers.m2.setting.part import Part
+from reconciler.drivers.m2.setting.rules import MANAGEMENT
 
 CODES: Final = frozenset({"unfamiliar-key"})
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qs
 
+from reconciler.core.canonical import write_json
 from reconciler.core.json_reader import read_json
-from reconciler.core.plain import write_json
 from reconciler.drivers.m2 import machine
 from reconciler.drivers.m2.access import PERMISSION_OF, access
 from reconciler.drivers.m2.choices import Backup, Shown, Takes, Unlisted, Vacant

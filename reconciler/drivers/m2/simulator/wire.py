@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qs, unquote
 
-from reconciler.core.plain import write_json
+from reconciler.core.canonical import write_json
 from reconciler.drivers.m2 import machine
 from reconciler.drivers.m2.choices import Choices
 

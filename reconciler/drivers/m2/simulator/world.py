@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from reconciler.core.canonical import encode
 from reconciler.core.json_reader import read_json
-from reconciler.core.plain import encode
 from reconciler.core.spec import ClusterEntry
 from reconciler.drivers.m2 import machine
 from reconciler.drivers.m2.access import FACTORY_ROLES

@@ -1,0 +1,107 @@
+"""What settings have in common as one base, and what each has for itself as a patch; pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from reconciler.core.canonical import encode
+from reconciler.text.json_pointer import pointer
+
+_ABSENT: Final = object()
+_SEVERAL: Final = 2
+
+
+def common(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The base from which the documents differ least, with keys in the order in which they come up.
+
+    A member is in it where more than half of the documents that have its parent have it; a value that is
+    no object is the one that most of them have, the first of those where there are several. A list is
+    one value.
+    """
+    base: dict[str, Any] = {}
+    for key in dict.fromkeys(key for document in documents for key in document):
+        values = [document[key] for document in documents if key in document]
+        if len(values) * 2 > len(documents):
+            base[key] = _usual(values)
+    return base
+
+
+def _usual(values: Sequence[Any]) -> Any:
+    objects = [value for value in values if isinstance(value, Mapping)]
+    if len(objects) * 2 > len(values):
+        return common(objects)
+    others = [value for value in values if not isinstance(value, Mapping)]
+    counted = Counter(encode(value) for value in others)
+    most = max(counted.values())
+    return next(value for value in others if counted[encode(value)] == most)
+
+
+def difference(base: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any] | list[Any]:
+    """What makes `document` of `base`: a JSON Merge Patch, or a JSON Patch where a merge cannot say it.
+
+    A merge patch takes `null` for a removal, so that a value in which an object's member is null has to
+    be a JSON Patch. An empty object: they are the same.
+    """
+    merge = _merge(base, document)
+    return list(operations(base, document)) if merge is None else merge
+
+
+def _merge(base: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The merge patch; none where there is none."""
+    patch: dict[str, Any] = dict.fromkeys(key for key in base if key not in document)
+    for key, value in document.items():
+        old = base.get(key, _ABSENT)
+        if isinstance(value, Mapping):
+            inner = _merge(old if isinstance(old, Mapping) else {}, value)
+            if inner is None:
+                return None
+            if inner or not isinstance(old, Mapping):
+                patch[key] = inner
+        elif old is _ABSENT or not same(old, value):
+            if value is None:
+                return None
+            patch[key] = value
+    return patch
+
+
+def operations(base: Any, document: Any, path: tuple[str, ...] = ()) -> Iterator[dict[str, Any]]:
+    """The JSON Patch that makes `document` of `base`; lists are replaced as a whole."""
+    for op, place, value in changes(base, document, path):
+        yield {"op": op, "path": pointer(place)} | ({} if op == "remove" else {"value": value})
+
+
+Change = tuple[str, tuple[str, ...], Any]
+"""`add`, `replace` or `remove`, a path, and the new value."""
+
+
+def changes(base: Any, document: Any, path: tuple[str, ...] = ()) -> Iterator[Change]:
+    """The fewest members to add, replace and remove; values that are equal as JSON are left alone."""
+    if not (isinstance(base, Mapping) and isinstance(document, Mapping)):
+        if not same(base, document):
+            yield "replace", path, document
+        return
+    for key in base:
+        if key not in document:
+            yield "remove", (*path, key), None
+    for key, value in document.items():
+        if key in base:
+            yield from changes(base[key], value, (*path, key))
+        else:
+            yield "add", (*path, key), value
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two plain values are the same JSON, true and 1 being different, and 1 and 1.0 too."""
+    return one is other or encode(one) == encode(other)
+
+
+def alike(patches: Mapping[str, Any]) -> list[tuple[Any, tuple[str, ...]]]:
+    """(patch, names) of the patches that are not empty, those that several have first."""
+    found: dict[bytes, list[str]] = {}
+    for name, patch in patches.items():
+        if patch:
+            found.setdefault(encode(patch), []).append(name)
+    groups = [(patches[names[0]], tuple(names)) for names in found.values()]
+    return sorted(groups, key=lambda group: len(group[1]) < _SEVERAL)

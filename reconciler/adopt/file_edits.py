@@ -1,0 +1,249 @@
+"""Which files to change so that nodes get what they show: where a value came from, or for one node alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+from reconciler.core.canonical import encode
+from reconciler.core.overlays import OverlaidCluster, OverlaidNode
+from reconciler.desired.fleet import Fleet
+from reconciler.desired.merge_patch import Rendered, has, item_of
+from reconciler.documents.document import Document, parse
+from reconciler.documents.edit import REMOVED, Edit
+from reconciler.errors import UsageError
+from reconciler.ports.driver import Desk, Files
+from reconciler.secrets.extract import Concealer
+from reconciler.text.json_pointer import parts, pointer
+
+Path = tuple[str | int, ...]
+Member = tuple[str, str]
+"""Cluster and node."""
+
+
+@dataclass(slots=True)
+class Rewriting:
+    """Gathers what is to be done to the files of a fleet.
+
+    Args:
+        fleet: as the files describe it now.
+        files: all of them.
+        concealer: names the secrets among what is written.
+        edits: file -> what is to be changed in it.
+        made: file -> the plain value of one that is to be made.
+    """
+
+    fleet: Fleet
+    files: Files
+    concealer: Concealer
+    edits: dict[str, list[Edit]] = field(default_factory=dict)
+    made: dict[str, Any] = field(default_factory=dict)
+
+    def settle(self, wanted: Mapping[Member, Sequence[Edit]], *, shared: bool) -> None:
+        """Let each member's rendered settings be changed by its edits.
+
+        Args:
+            wanted: cluster and node -> edits of what is rendered for it.
+            shared: whether a value is changed in the file that it came from where all nodes that get it
+                from there want the same; otherwise each node gets a patch of its own.
+        """
+        own: dict[Member, list[Edit]] = {}
+        common: dict[tuple[str, Path, bytes], tuple[Edit, set[Member]]] = {}
+        for member, edits in wanted.items():
+            for edit in edits:
+                place = _origin(self._document(member), edit.path) if shared else None
+                if place is None:
+                    own.setdefault(member, []).append(edit)
+                    continue
+                name, path = place
+                key = (name, path, b"" if edit.value is REMOVED else encode(edit.value))
+                common.setdefault(key, (edit, set()))[1].add(member)
+        for (name, path, _), (edit, members) in common.items():
+            if self._users(name, path, edit.path) <= members:
+                self._edit(name, path, self._concealed(next(iter(members)), edit))
+                continue
+            for member in members:
+                own.setdefault(member, []).append(edit)
+        for member in wanted:
+            if member in own:
+                self._patch(member, own[member])
+
+    def _document(self, member: Member) -> Any:
+        return self._desk(member[0]).documents[member[1]]
+
+    def _desk(self, cluster: str) -> Desk:
+        return next(desk for desk in self.fleet.desks if desk.entry.name == cluster)
+
+    def _users(self, name: str, place: Path, path: Path) -> set[Member]:
+        """The nodes whose value at a path comes from one place of one file."""
+        found: dict[int, bool] = {}
+        users = set()
+        for desk in self.fleet.desks:
+            for node, document in desk.documents.items():
+                if id(document) not in found:
+                    found[id(document)] = _origin(document, path) == (name, place)
+                if found[id(document)]:
+                    users.add((desk.entry.name, node))
+        return users
+
+    def _concealed(self, member: Member, edit: Edit) -> Any:
+        if edit.value is REMOVED:
+            return REMOVED
+        return self.concealer.value(edit.value, edit.path, _owner(self._document(member).value, edit.path))
+
+    def _edit(self, name: str, path: Path, value: Any) -> None:
+        self.edits.setdefault(name, []).append(Edit(path, value))
+
+    def _patch(self, member: Member, edits: Sequence[Edit]) -> None:
+        """Give a node a patch of its own: in the last file that is laid over it alone, or in a new one."""
+        document = self._document(member)
+        concealed = [Edit(edit.path, self._concealed(member, edit)) for edit in edits]
+        merges = all(_mergeable(edit) for edit in concealed)
+        name = self._last(member, merges=merges)
+        if name and merges:
+            for edit in concealed:
+                self._edit(name, edit.path, None if edit.value is REMOVED else edit.value)
+        elif name:
+            many = len(self._written(name))
+            for number, operation in enumerate(_operations(document.value, concealed)):
+                self._edit(name, (many + number,), operation)
+        else:
+            patch = _merge(concealed) if merges else list(_operations(document.value, concealed))
+            self._lay(member, patch)
+
+    def _lay(self, member: Member, patch: Any) -> None:
+        """Write a new overlay file, and name it in the node's entry."""
+        desk = self._desk(member[0])
+        if not desk.pointer:
+            raise UsageError(
+                f"the nodes of {desk.fleet.name} differ, which one file cannot say",
+                remedy="write a fleet.yaml that names them, or import them into a folder of their own",
+            )
+        index, node = next(
+            (index, node) for index, node in enumerate(desk.entry.members()) if node.name == member[1]
+        )
+        folder = PurePosixPath(desk.entry.setting_of(node)).parent
+        name = self._free(str(folder / f"{node.name}.json"))
+        self.made[name] = patch
+        entry: Path = (*path_of(desk.pointer), "nodes", index, "overlays")
+        overlays = node.overlays if isinstance(node, OverlaidNode) else ()
+        if overlays:
+            self._edit(self.fleet.document.name, (*entry, len(overlays)), name)
+        else:
+            self._edit(self.fleet.document.name, entry, [name])
+
+    def _free(self, name: str) -> str:
+        """A file name that nobody has."""
+        path, number = PurePosixPath(name), 1
+        while name in self.files.names() or name in self.made:
+            number += 1
+            name = str(path.with_stem(f"{path.stem}-{number}"))
+        return name
+
+    def _last(self, member: Member, *, merges: bool) -> str:
+        """The last overlay of a node, where it is a file of the right form that nobody else has."""
+        desk = self._desk(member[0])
+        node = next(node for node in desk.entry.members() if node.name == member[1])
+        overlays = node.overlays if isinstance(node, OverlaidNode) else ()
+        name = overlays[-1] if overlays else None
+        if not isinstance(name, str) or Counter(_named(self.fleet))[name] != 1:
+            return ""
+        return name if isinstance(self._written(name), dict if merges else list) else ""
+
+    def _written(self, name: str) -> Any:
+        return parse(name, self.files.read(name)).value
+
+
+def _named(fleet: Fleet) -> Iterator[str]:
+    """Every overlay file, as often as it is named."""
+    for desk in fleet.desks:
+        entry = desk.entry
+        if isinstance(entry, OverlaidCluster):
+            yield from (one for one in entry.overlays if isinstance(one, str))
+            yield from (one for group in entry.groups for one in group.overlays if isinstance(one, str))
+        for node in entry.members():
+            if isinstance(node, OverlaidNode):
+                yield from (one for one in node.overlays if isinstance(one, str))
+
+
+def _origin(document: Any, path: Path) -> tuple[str, Path] | None:
+    """(file, path) of a value of a rendered document, or of the place at which it would be added."""
+    if isinstance(document, Document):
+        return document.name, path
+    if not isinstance(document, Rendered):
+        return None
+    value, origin = document.grown.value, document.grown.origin
+    for index, part in enumerate(path):
+        if origin.items is not None and index == len(path) - 1:
+            return None  # the list was put together from several places
+        if not has(value, str(part)):
+            return origin.document.name, (*path_of(origin.pointer), *path[index:])
+        value, origin = item_of(value, str(part)), origin.child(str(part))
+    return origin.document.name, path_of(origin.pointer)
+
+
+def path_of(place: str) -> Path:
+    """The path of a JSON pointer, what looks like an index being one."""
+    return tuple(int(part) if part.isdecimal() else part for part in parts(place))
+
+
+def _owner(value: Any, path: Path) -> str:
+    """The `name` of the nearest object around a path that has one."""
+    owner = ""
+    for part in path[:-1]:
+        if not has(value, str(part)):
+            break
+        value = item_of(value, str(part))
+        if isinstance(value, Mapping) and isinstance(value.get("name"), str):
+            owner = value["name"]
+    return owner
+
+
+def _mergeable(edit: Edit) -> bool:
+    """Whether a merge patch can say it: it goes through no list, and nothing in it is null."""
+    return not any(isinstance(part, int) for part in edit.path) and not _null(edit.value)
+
+
+def _null(value: Any) -> bool:
+    return value is None or (isinstance(value, Mapping) and any(_null(item) for item in value.values()))
+
+
+def _merge(edits: Sequence[Edit]) -> dict[str, Any]:
+    patch: dict[str, Any] = {}
+    for edit in edits:
+        *way, last = edit.path
+        part: Any = patch
+        for key in way:
+            part = part.setdefault(key, {})
+        part[last] = None if edit.value is REMOVED else edit.value
+    return patch
+
+
+def _operations(value: Any, edits: Sequence[Edit]) -> Iterator[dict[str, Any]]:
+    """The edits of a value as operations of JSON Patch, each judged by what those before it made."""
+    value = deepcopy(value)
+    for edit in edits:
+        *way, last = edit.path
+        part, place = value, pointer(edit.path)
+        for key in way:
+            part = part[key]
+        if edit.value is REMOVED:
+            del part[last]
+            yield {"op": "remove", "path": place}
+        elif has(part, str(last)):
+            part[last] = edit.value
+            yield {"op": "replace", "path": place, "value": edit.value}
+        else:
+            _add(part, last, edit.value)
+            yield {"op": "add", "path": place, "value": edit.value}
+
+
+def _add(part: Any, key: str | int, value: Any) -> None:
+    if isinstance(part, list):
+        part.append(value)
+    else:
+        part[key] = value

@@ -1,0 +1,273 @@
+"""From what live nodes show to the files that say so: read, written down in memory, and proved by a plan."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from reconciler.adopt.file_edits import Member, Rewriting
+from reconciler.adopt.foreseen import Foreseen, Overlaid
+from reconciler.adopt.live_edits import drift
+from reconciler.adopt.new_cluster import fleet_text, founded
+from reconciler.adopt.node_list_edits import entries
+from reconciler.core import editors
+from reconciler.core.adoption import Adopts, Shown
+from reconciler.core.observation import Observed
+from reconciler.core.plan import Revision, Step
+from reconciler.core.secret import secrets
+from reconciler.desired.fleet import Fleet, load
+from reconciler.documents.edit import Edit
+from reconciler.documents.editor import edited
+from reconciler.errors import InputError, StateError, UsageError
+from reconciler.host.config import PREFIX
+from reconciler.host.together import together
+from reconciler.planning.plan_pass import Drivers
+from reconciler.planning.reading import ReadingWire
+from reconciler.ports.driver import Desk, Files, Snapshot, Vault, Wire
+from reconciler.secrets.extract import Concealer
+
+FLEET = "fleet.yaml"
+"""The fleet file that is written where there is none."""
+
+_NOWHERE = Revision("import", "0" * 40, "import")
+
+
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """What is to be written so that the desired state says what the nodes show.
+
+    Args:
+        before: file -> its bytes now; files that are new are not in it.
+        after: file -> its text.
+        secrets: environment variable -> the secret that a reference in a new text stands for.
+        notes: what a person should know, one sentence each.
+    """
+
+    before: Mapping[str, bytes]
+    after: Mapping[str, str]
+    secrets: Mapping[str, str] = field(repr=False)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Live:
+    """One cluster as its nodes show it."""
+
+    desk: Desk
+    desired: Any
+    observed: Observed[Any]
+    shown: Shown
+    steps: tuple[Step, ...]
+    new: bool
+
+
+async def adopt(
+    snapshot: Snapshot | None,
+    new: Sequence[Mapping[str, Any]],
+    *,
+    drivers: Drivers,
+    wire: Wire,
+    vault: Vault,
+    only: str = "",
+    prefix: str = PREFIX,
+) -> Adoption:
+    """Read the nodes, and work out the files.
+
+    Args:
+        snapshot: the files that are there; none where nothing is.
+        new: entries of clusters that no file names yet, from `Adopts.entry_of`.
+        drivers: kind -> product.
+        wire: the way to the nodes; nothing is changed there.
+        vault: gives the secrets that the files refer to already.
+        only: the one cluster to look at; empty for all.
+        prefix: how the names of the variables begin that secrets are written as.
+
+    Raises:
+        InputError: the files that are there are wrong.
+        UsageError: nothing is to be read, or a cluster's nodes do not tell all that is needed.
+        StateError: what would be written does not say what the nodes show; nothing may be written.
+    """
+    files = Overlaid(snapshot.files if snapshot else None, {})
+    fleet = load(Snapshot(_NOWHERE, files), drivers, vault) if snapshot else None
+    first = _begun(files, fleet, new)
+    fleet = load(Snapshot(_NOWHERE, first), drivers, vault)
+    names = {entry["name"] for entry in new}
+    desks = [desk for desk in fleet.desks if only in {"", desk.entry.name}]
+    if not desks:
+        known = ", ".join(desk.entry.name for desk in fleet.desks)
+        raise UsageError(f"no cluster is named {only!r}", remedy=f"the clusters are {known}")
+    live = await together([_seen(desk, drivers, wire, new=desk.entry.name in names) for desk in desks])
+    _complete(live)
+    trouble: InputError | UsageError | StateError | None = None
+    for shared in (True, False):
+        concealer = Concealer(dict(_references(live)), prefix)
+        try:
+            after = _written(first, fleet, live, concealer, shared=shared)
+            rest = _rest(after, live, drivers, Foreseen(vault, concealer.named))
+        except (InputError, UsageError) as error:
+            trouble = trouble or error
+            continue
+        if not rest:
+            return _adoption(files, after, concealer, live)
+        trouble = trouble or StateError(
+            f"what would be written is not what {rest[0]} shows",
+            remedy="nothing was written; change it by hand",
+        )
+    assert trouble is not None
+    raise trouble
+
+
+async def _seen(desk: Desk, drivers: Drivers, wire: Wire, *, new: bool) -> _Live:
+    driver = drivers[desk.entry.kind]
+    if not isinstance(driver, Adopts):
+        raise UsageError(f"clusters of the kind {desk.entry.kind} cannot be imported")
+    desired = driver.desire(desk)
+    observed = await driver.observe(desired, ReadingWire(wire, driver.reads))
+    steps = driver.plan(desired, observed).steps
+    return _Live(desk, desired, observed, driver.shown(desired, observed), steps, new)
+
+
+def _complete(live: Sequence[_Live]) -> None:
+    """Refuse what is not known in full.
+
+    Raises:
+        UsageError: with what is missing in each cluster.
+    """
+    missing = [(one.desk.entry.name, words) for one in live for words in one.shown.missing]
+    if missing:
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        raise UsageError(
+            f"{missing[0][0]} cannot be imported, for {missing[0][1]}{more}",
+            remedy="mend that, or name another cluster with --only; nothing was written",
+        )
+
+
+def _begun(files: Overlaid, fleet: Fleet | None, new: Sequence[Mapping[str, Any]]) -> Overlaid:
+    """The files with new clusters in the fleet file, whose settings are empty as yet."""
+    if not new:
+        return files
+    taken = {desk.entry.name for desk in fleet.desks} if fleet else set()
+    again = next((entry["name"] for entry in new if entry["name"] in taken), None)
+    if again:
+        words = f"{again} is a cluster of this fleet already"
+        raise UsageError(words, remedy="leave it out, or choose a name")
+    if fleet is not None and not all(desk.pointer for desk in fleet.desks):
+        words = f"{fleet.document.name} stands alone, without a fleet file"
+        raise UsageError(words, remedy="import into a folder of its own")
+    begun = {entry["setting"]: "{}\n" for entry in new if "setting" in entry}
+    if fleet is None:
+        return files.over({FLEET: fleet_text(new), **begun})
+    return files.over({fleet.document.name: _named(files, fleet, new), **begun})
+
+
+def _named(files: Files, fleet: Fleet, new: Sequence[Mapping[str, Any]]) -> str:
+    """The fleet file with clusters at its end."""
+    name = fleet.document.name
+    edits = [Edit(("clusters", len(fleet.desks) + number), dict(entry)) for number, entry in enumerate(new)]
+    return edited(name, files.read(name).decode("utf-8-sig"), edits)
+
+
+def _written(
+    files: Overlaid, fleet: Fleet, live: Sequence[_Live], concealer: Concealer, *, shared: bool
+) -> Overlaid:
+    """All files as they are to be."""
+    rewriting = Rewriting(fleet, files, concealer)
+    for one in live:
+        if one.new and one.shown.documents:
+            found = founded(one.desk.entry, one.desk.pointer, one.shown.documents, concealer)
+            _unoccupied(files, found.made)
+            rewriting.made |= found.made
+            rewriting.edits.setdefault(fleet.document.name, []).extend(found.edits)
+        elif one.shown.nodes is not None:
+            raw = fleet.document.value["clusters"][_index(one.desk)]["nodes"]
+            edits = entries(raw, one.shown.nodes, one.desk.pointer)
+            rewriting.edits.setdefault(fleet.document.name, []).extend(edits)
+    rewriting.settle(dict(_wanted(live)), shared=shared)
+    texts = {
+        name: json.dumps(value, indent=2, ensure_ascii=False) + "\n" for name, value in rewriting.made.items()
+    }
+    for name, edits in rewriting.edits.items():
+        if edits:
+            texts[name] = edited(name, files.read(name).decode("utf-8-sig"), edits)
+    return files.over(texts)
+
+
+def _unoccupied(files: Overlaid, made: Mapping[str, Any]) -> None:
+    """Refuse to write new files over old ones."""
+    taken = sorted(set(made) & set(files.below.names() if files.below else ()))
+    if taken:
+        raise UsageError(f"{taken[0]} is there already", remedy="choose another name, or move it away")
+
+
+def _references(live: Sequence[_Live]) -> Iterator[tuple[str, str]]:
+    """(text, reference) of the secrets that the files name and that are known here."""
+    for one in live:
+        for document in {id(each): each for each in one.desk.documents.values()}.values():
+            for _, secret in secrets(document.value):
+                if not secret.missing and isinstance(secret.value, str) and secret.value:
+                    yield secret.value, secret.reference
+
+
+def _index(desk: Desk) -> int:
+    return int(desk.pointer.rpartition("/")[2])
+
+
+def _wanted(live: Sequence[_Live]) -> Iterator[tuple[Member, tuple[Edit, ...]]]:
+    """What is to be changed in the rendered settings of each node that differs."""
+    for one in live:
+        if one.new:
+            continue
+        differing = {step.node for step in one.steps}
+        stamped = getattr(one.desk.entry, "version", None) == "commit"
+        for node, document in one.shown.documents.items():
+            if node in differing:
+                edits = _drift(node, one.desk.documents[node].value, document)
+                kept = tuple(edit for edit in edits if not _unsaid(edit, stamped=stamped))
+                yield (one.desk.entry.name, node), kept
+
+
+def _drift(node: str, rendered: Any, shown: Any) -> tuple[Edit, ...]:
+    try:
+        return tuple(drift(rendered, shown))
+    except UsageError as error:
+        raise UsageError(f"{node}: {error.message}", remedy=error.remedy) from error
+
+
+def _unsaid(edit: Edit, *, stamped: bool) -> bool:
+    """Whether a difference is none of the file's: what it says to editors, and a version that is stamped."""
+    return edit.path == (editors.KEY,) or (stamped and edit.path == ("meta", "version"))
+
+
+def _rest(files: Overlaid, live: Sequence[_Live], drivers: Drivers, vault: Vault) -> list[str]:
+    """The nodes that a plan from the files as they would be still changes; none where all is said.
+
+    Raises:
+        InputError: the files would be wrong.
+    """
+    fleet = load(Snapshot(_NOWHERE, files), drivers, vault)
+    found: list[str] = []
+    for one in live:
+        desk = next(desk for desk in fleet.desks if desk.entry.name == one.desk.entry.name)
+        driver = drivers[desk.entry.kind]
+        plan = driver.plan(driver.desire(desk), one.observed)
+        found += [step.node for step in plan.steps if not _stamps(step)]
+    return found
+
+
+def _stamps(step: Step) -> bool:
+    """Whether a step changes nothing but the version that is stamped."""
+    return bool(step.changes) and all(change.pointer == "/meta/version" for change in step.changes)
+
+
+def _adoption(files: Overlaid, after: Overlaid, concealer: Concealer, live: Sequence[_Live]) -> Adoption:
+    known = set(files.names())
+    before = {name: files.read(name) for name in after.texts if name in known}
+    texts = {name: text for name, text in after.texts.items() if before.get(name) != text.encode()}
+    notes = [
+        f"{one.desk.entry.name}: how its nodes are stopped is not known, so plans wait for a person to do it"
+        for one in live
+        if one.new and one.shown.nodes is not None
+    ]
+    return Adoption(before, texts, dict(concealer.named), tuple(notes))

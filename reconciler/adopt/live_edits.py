@@ -1,0 +1,100 @@
+"""Where live settings differ from rendered ones, as edits in the order in which they can be made; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from reconciler.adopt.factor_overlays import same
+from reconciler.core.secret import Secret, secrets
+from reconciler.documents.edit import REMOVED, Edit
+from reconciler.errors import UsageError
+from reconciler.text.json_pointer import pointer
+
+Path = tuple[str | int, ...]
+
+
+def drift(rendered: Any, shown: Any, path: Path = ()) -> Iterator[Edit]:
+    """The edits that make `shown` of `rendered`; a secret that is the same, or not known here, stays.
+
+    Items of a list that grew or shrank are told apart by their `name` where all have one, else by their
+    place. Edits of a list change its items first, then remove from its end on, then append.
+
+    Raises:
+        UsageError: a secret differs, or cannot be told from others because it is not known here.
+    """
+    if isinstance(rendered, Secret):
+        if not rendered.missing and rendered.value != shown:
+            raise UsageError(
+                f"the value at {pointer(path)} is not that of {rendered.reference}",
+                remedy="change the secret where it is kept, then import again; nothing was written",
+            )
+    elif isinstance(rendered, Mapping) and isinstance(shown, Mapping):
+        yield from _members(rendered, shown, path)
+    elif isinstance(rendered, list) and isinstance(shown, list):
+        yield from _items(rendered, shown, path)
+    elif not _same(rendered, shown):
+        yield Edit(path, shown)
+
+
+def _members(rendered: Mapping[str, Any], shown: Mapping[str, Any], path: Path) -> Iterator[Edit]:
+    for key in rendered:
+        if key not in shown:
+            yield Edit((*path, key), REMOVED)
+    for key, value in shown.items():
+        if key in rendered:
+            yield from drift(rendered[key], value, (*path, key))
+        else:
+            yield Edit((*path, key), value)
+
+
+def _items(rendered: Sequence[Any], shown: Sequence[Any], path: Path) -> Iterator[Edit]:
+    pairs = _pairs(rendered, shown)
+    for old, new in pairs:
+        yield from drift(rendered[old], shown[new], (*path, old))
+    kept, taken = {old for old, _ in pairs}, {new for _, new in pairs}
+    added = [index for index in range(len(shown)) if index not in taken]
+    for index in reversed(range(len(rendered))):
+        if index not in kept:
+            _told_apart(rendered[index], (*path, index), replaced=bool(added))
+            yield Edit((*path, index), REMOVED)
+    for number, index in enumerate(added):
+        yield Edit((*path, len(kept) + number), shown[index])
+
+
+def _told_apart(gone: Any, path: Path, *, replaced: bool) -> None:
+    """Refuse where a secret that nobody knows here goes away and may come back elsewhere in the list."""
+    unknown = next((secret for _, secret in secrets(gone) if secret.missing), None)
+    if unknown is not None and replaced:
+        raise UsageError(
+            f"{unknown.reference} at {pointer(path)} is not known here, and cannot be told from others",
+            remedy=f"{unknown.missing}; nothing was written",
+        )
+
+
+def _pairs(rendered: Sequence[Any], shown: Sequence[Any]) -> list[tuple[int, int]]:
+    """(index, index) of the items that stay, in order; what is new comes behind all of them."""
+    old, new = _names(rendered), _names(shown)
+    if old and new and len(old) != len(new):
+        kept = [name for name in old if name in new]
+        if list(new)[: len(kept)] == kept:
+            return [(old[name], new[name]) for name in kept]
+    return [(index, index) for index in range(min(len(rendered), len(shown)))]
+
+
+def _names(items: Sequence[Any]) -> dict[str, int]:
+    """Name -> index, where every item has one and none has another's."""
+    found = {
+        item["name"]: index
+        for index, item in enumerate(items)
+        if isinstance(item, Mapping) and isinstance(item.get("name"), str)
+    }
+    return found if len(found) == len(items) else {}
+
+
+def _same(rendered: Any, shown: Any) -> bool:
+    """Whether two values that are no objects or lists mean the same; `1.0` is `1`, and `true` is neither."""
+    if isinstance(rendered, Mapping | list) or isinstance(shown, Mapping | list):
+        return False
+    numbers = {type(rendered), type(shown)} <= {int, float}
+    return bool(rendered == shown) if numbers else same(rendered, shown)

@@ -1,0 +1,88 @@
+"""The files of a cluster that nobody has written down yet: its entry, a base, and what differs; pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, Final
+
+from reconciler.adopt.factor_overlays import alike, common, difference
+from reconciler.adopt.file_edits import path_of
+from reconciler.core.spec import ClusterEntry
+from reconciler.documents.edit import Edit
+from reconciler.secrets.extract import Concealer
+
+_PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_./@-]*")
+_WORDS: Final = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
+
+
+@dataclass(frozen=True, slots=True)
+class Founded:
+    """What is written for a new cluster.
+
+    Args:
+        made: file -> its plain value.
+        edits: of the fleet file, in which the cluster is named already.
+    """
+
+    made: Mapping[str, Any]
+    edits: tuple[Edit, ...]
+
+
+def founded(entry: ClusterEntry, pointer: str, documents: Mapping[str, Any], concealer: Concealer) -> Founded:
+    """One base of all nodes' settings, groups of nodes that differ alike, and the rest node by node.
+
+    Args:
+        entry: the cluster; its nodes share one settings file.
+        pointer: of the entry in the fleet file.
+        documents: node -> its settings.
+        concealer: names the secrets in them.
+    """
+    said = {node: concealer.value(document) for node, document in documents.items()}
+    base = common(list(said.values()))
+    place = path_of(pointer)
+    setting = entry.setting_of(entry.members()[0])
+    made: dict[str, Any] = {setting: base}
+    edits: list[Edit] = []
+    index = {node.name: number for number, node in enumerate(entry.members())}
+    groups: list[dict[str, Any]] = []
+    for patch, nodes in alike({node: difference(base, document) for node, document in said.items()}):
+        several = len(nodes) > 1
+        label = f"alike-{len(groups) + 1}" if several else nodes[0]
+        name = str(PurePosixPath(setting).parent / f"{label}.json")
+        made[name] = patch
+        if several:
+            groups.append({"name": label, "nodes": list(nodes), "overlays": [name]})
+        else:
+            edits.append(Edit((*place, "nodes", index[nodes[0]], "overlays"), [name]))
+    if groups:
+        edits.append(Edit((*place, "groups"), groups))
+    return Founded(made, tuple(edits))
+
+
+def fleet_text(clusters: Sequence[Mapping[str, Any]]) -> str:
+    """A new fleet file with some clusters, each node on a line of its own."""
+    return "\n".join(["clusters:", *(line for cluster in clusters for line in _cluster(cluster))]) + "\n"
+
+
+def _cluster(cluster: Mapping[str, Any]) -> Iterator[str]:
+    lead = "  - "
+    for key, value in cluster.items():
+        if key == "nodes":
+            yield f"{lead}nodes:"
+            yield from (f"      - {_flow(node)}" for node in value)
+        else:
+            yield f"{lead}{key}: {_scalar(value)}"
+        lead = "    "
+
+
+def _flow(node: Mapping[str, Any]) -> str:
+    return "{" + ", ".join(f"{key}: {_scalar(value)}" for key, value in node.items()) + "}"
+
+
+def _scalar(value: Any) -> str:
+    plain = isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _WORDS
+    return value if plain else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,45 @@
+"""What is to be changed in a list of nodes of the fleet file, so that it names those who are there; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from reconciler.adopt.file_edits import path_of
+from reconciler.documents.edit import REMOVED, Edit
+
+
+def entries(
+    written: Sequence[Mapping[str, Any]], shown: Sequence[Mapping[str, Any]], pointer: str
+) -> list[Edit]:
+    """The edits of a cluster's nodes: keys that differ, then those who left, then those who came.
+
+    Args:
+        written: the nodes as the file says them.
+        shown: the nodes as they are; keys of which nothing is shown stay.
+        pointer: of the cluster.
+    """
+    place = (*path_of(pointer), "nodes")
+    now = {entry["name"]: entry for entry in shown}
+    left = [index for index, entry in enumerate(written) if entry["name"] not in now]
+    known = {entry["name"] for entry in written}
+    came = [entry for entry in shown if entry["name"] not in known]
+    kept = len(written) - len(left)
+    return [
+        *(
+            Edit((*place, index, key), value)
+            for index, entry in enumerate(written)
+            if entry["name"] in now
+            for key, value in _changed(entry, now[entry["name"]])
+        ),
+        *(Edit((*place, index), REMOVED) for index in reversed(left)),
+        *(Edit((*place, kept + number), dict(entry)) for number, entry in enumerate(came)),
+    ]
+
+
+def _changed(written: Mapping[str, Any], shown: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key in ("temporary", "mode"):
+        if key in shown and written.get(key) != shown[key]:
+            yield key, shown[key]
+    if written.get("temporary") and "temporary" not in shown:
+        yield "temporary", REMOVED

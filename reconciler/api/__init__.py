@@ -1,0 +1,1 @@
+"""The pass as a library: `Reader` plans and tells status, `Reconciler` applies."""

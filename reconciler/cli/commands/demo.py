@@ -1,0 +1,224 @@
+"""`reconcile demo`: the whole story on this machine, over real HTTP, every step checked."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from reconciler.cli.options import NoColor, new_app
+from reconciler.errors import ReconcilerError
+
+app = new_app()
+
+NODE = '      - {{name: node-{0:02}@sora-{0:02}.example.com, api: "http://{1}/"}}\n'
+SPARE = (4, 5, 6)
+"""Numbers of the Sora nodes that run from the start and are registered in the course of the story."""
+
+
+class Surprise(ReconcilerError):
+    """A step of the demonstration did not do what it says."""
+
+
+@app.command()
+def demo(*, no_color: NoColor = False) -> int:
+    """Show the main job on simulated nodes: plan, apply, drift, membership, refusal, feedback, history.
+
+    Makes a git repository in a temporary folder and serves its nodes on 127.0.0.1; nothing else is
+    touched. Every step is checked against the nodes themselves; the exit status is 0 only if all held.
+    """
+    from reconciler.cli.demo_stage import Nodes, Sink  # noqa: PLC0415  (--help stays quick)
+
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="reconcile-demo-") as folder, Nodes() as nodes, Sink() as sink:
+        story = _Story(Path(folder), nodes, sink, no_color=no_color)
+        story.begin()
+        story.first_plan()
+        story.first_apply()
+        story.change_settings()
+        story.register()
+        story.replace()
+        story.refuse()
+        story.look_back()
+    typer.echo(
+        f"\nAll {story.checked} checks held, in {time.monotonic() - began:.0f} seconds. To go on:\n"
+        "  reconcile simulate --kind m2 --nodes 50 --write fleet   write a fleet of your own\n"
+        "  reconcile simulate fleet                                serve it, in another terminal\n"
+        "  reconcile --dry-run fleet                               see what would happen\n"
+        "  reconcile fleet                                         make it so"
+    )
+    return 0
+
+
+class _Story:
+    """The scenes, in order; each runs the program as a person would and checks what came of it."""
+
+    def __init__(self, folder: Path, nodes: Any, sink: Any, *, no_color: bool) -> None:
+        from reconciler.cli.demo_stage import Repository, examples  # noqa: PLC0415
+
+        self.checked = 0
+        self._scene = 0
+        self._nodes = nodes
+        self._sink = sink
+        self._options = ["--state", str(folder / "state"), *(["--no-color"] if no_color else [])]
+        self._folder = folder
+        self._repository = Repository(folder / "fleet", examples() / "demo")
+        self._spare = {number: self._repository.spare() for number in SPARE}
+
+    def begin(self) -> None:
+        """A repository, and nodes that run but know nothing of it."""
+        self._title("A repository of desired state, and nine nodes fresh from the factory")
+        feedback = f"feedback: {{url: {self._sink.url}}}\n\nclusters:"
+        self._repository.edit("fleet.yaml", lambda text: text.replace("clusters:", feedback, 1))
+        self._tell(f"commit {self._repository.commit('The fleet as it should be')}")
+        machines = shutil.copytree(self._repository.folder, self._folder / "machines")
+        fleet_file = machines / "fleet.yaml"
+        fleet_file.write_text(
+            self._with_nodes(fleet_file.read_text(encoding="utf-8"), *SPARE), encoding="utf-8"
+        )
+        self._fleet = self._nodes.serve(machines)
+        self._tell(f"{len(self._fleet.nodes)} simulated nodes answer on 127.0.0.1")
+
+    def first_plan(self) -> None:
+        """A dry run says what would happen and changes nothing."""
+        self._title("What would happen?")
+        self._reconcile("--dry-run", "--detailed-exitcode", status=2)
+        self._check(not self._fleet.calls(changes=True), "the dry run changed nothing")
+
+    def first_apply(self) -> None:
+        """Applied, read back, and nothing left to do."""
+        self._title("Make it so")
+        self._reconcile("--yes", status=0)
+        self._check(self._versions() == {self._repository.head}, "every M2 node loaded the commit's version")
+        self._check(len(self._members()) == 3, "the Sora cluster has three members")  # noqa: PLR2004
+        self._reconcile("--dry-run", "--detailed-exitcode", status=0)
+
+    def change_settings(self) -> None:
+        """A commit of roles, allowList, balance and server features reaches every node."""
+        self._title("A commit: a role, an allowList entry, hash balancing, setting feedback")
+        self._repository.edit("edge/setting.json", _with_changes)
+        self._tell(
+            f"commit {self._repository.commit('Let the monitoring host read metrics, balance by hash')}"
+        )
+        self._reconcile("--yes", status=0)
+        loaded = self._loaded("edge-02")["env"]["management"]
+        self._check(loaded["cluster"]["balance"]["mode"] == "hash", "edge-02 balances by hash")
+        self._check(loaded["roles"][-1]["name"] == "monitor", "edge-02 knows the role monitor")
+        self._check(self._versions() == {self._repository.head}, "every M2 node tells which commit it runs")
+
+    def register(self) -> None:
+        """Two more Sora nodes join, one membership change at a time."""
+        self._title("A commit: two more Sora nodes, so that two may fail")
+        self._repository.edit("fleet.yaml", lambda text: self._with_nodes(text, 4, 5))
+        self._tell(f"commit {self._repository.commit('Grow the Sora cluster to five')}")
+        self._reconcile("--yes", status=0)
+        self._check(len(self._members()) == 5, "the Sora cluster has five members")  # noqa: PLR2004
+
+    def replace(self) -> None:
+        """A dead node's successor registers first; then the dead one is purged."""
+        self._title("node-02 dies for good; its successor is registered, then it is purged")
+        dead = "node-02@sora-02.example.com"
+        self._nodes.kill(self._fleet, dead)
+        self._repository.edit("fleet.yaml", lambda text: self._with_nodes(_without(text, dead), 6))
+        self._tell(f"commit {self._repository.commit('Replace node-02 by node-06')}")
+        self._reconcile("--yes", status=0)
+        members = self._members()
+        self._check(dead not in members, "node-02 is gone from the membership")
+        self._check(len(members) == 5, "the cluster has five members again")  # noqa: PLR2004
+
+    def refuse(self) -> None:
+        """A commit that would lose the quorum is refused as a whole, before the first call."""
+        self._title("A careless commit: only one Sora node is left in the file")
+        before = len(self._fleet.calls(changes=True))
+        self._repository.edit(
+            "fleet.yaml", lambda text: _without(text, *(f"node-{n:02}@" for n in (3, 4, 5, 6)))
+        )
+        self._tell(f"commit {self._repository.commit('Save some money')}")
+        self._reconcile("--yes", status=3)
+        self._check(len(self._fleet.calls(changes=True)) == before, "no node was asked to change anything")
+        self._check(len(self._members()) == 5, "the cluster still has five members")  # noqa: PLR2004
+
+    def look_back(self) -> None:
+        """What the feedback sink was told, and what the history keeps."""
+        self._title("What happened: feedback and history")
+        messages = self._sink.messages
+        self._check(bool(messages), "the feedback sink was told of every change")
+        for message in messages[-3:]:
+            result = message["parameters"][0]["result"]
+            revision = message["userdata"]["revision"][:12]
+            self._tell(
+                f"{message['action']['api']} on {message['node']['hostname']}: {result['status']}, {revision}"
+            )
+        self._run(["history", *self._options], status=0)
+
+    def _with_nodes(self, text: str, *numbers: int) -> str:
+        """A fleet file's text with more Sora nodes at its end, where the Sora cluster's nodes stand."""
+        return text.rstrip("\n") + "\n" + "".join(NODE.format(one, self._spare[one]) for one in numbers)
+
+    def _reconcile(self, *options: str, status: int) -> None:
+        self._run([*options, *self._options, str(self._repository.folder)], status=status)
+
+    def _run(self, arguments: list[str], *, status: int) -> None:
+        from reconciler.cli.main import main  # noqa: PLC0415
+
+        shown = [word for word in arguments if word not in self._options]
+        shown = [Path(word).name if word.startswith("/") else word for word in shown]
+        typer.echo(f"\n$ reconcile {' '.join(shown)}")
+        ended = main(arguments)
+        sys.stderr.flush()
+        self._check(ended == status, f"exit status {status}", f"the exit status is {ended}")
+
+    def _title(self, text: str) -> None:
+        self._scene += 1
+        typer.echo(f"\n── {self._scene}. {text}")
+
+    def _tell(self, text: str) -> None:
+        typer.echo(f"   {text}")
+
+    def _check(self, held: bool, claim: str, instead: str = "") -> None:  # noqa: FBT001  (read as a sentence)
+        if not held:
+            raise Surprise(
+                f"the demonstration went wrong: not so: {claim}{f', {instead}' if instead else ''}"
+            )
+        self.checked += 1
+        typer.echo(f"   ✓ {claim}")
+
+    def _loaded(self, node: str) -> Any:
+        """The setting that an M2 node shows, asked for without any code of the driver."""
+        with urllib.request.urlopen(f"http://{self._fleet.nodes[node]}/setting/setting.json") as answer:
+            return json.load(answer)
+
+    def _versions(self) -> set[str]:
+        return {self._loaded(f"edge-{number:02}")["meta"]["version"] for number in (1, 2, 3)}
+
+    def _members(self) -> set[str]:
+        """The Sora membership that node-01 shows, asked for without any code of the driver."""
+        request = urllib.request.Request(
+            f"http://{self._fleet.nodes['node-01@sora-01.example.com']}/",
+            method="POST",
+            headers={"x-sora-target": "Sora_20211215.ListClusterNodes"},
+        )
+        with urllib.request.urlopen(request) as answer:  # noqa: S310
+            return {row["node_name"] for row in json.load(answer)}
+
+
+def _with_changes(text: str) -> str:
+    setting = json.loads(text)
+    management = setting["env"]["management"]
+    management["roles"].append({"name": "monitor", "permissions": {"enableMetric": True}})
+    management["api"]["allowList"].append({"role": "monitor", "addr": "10.0.9.0/24"})
+    management["cluster"]["balance"]["mode"] = "hash"
+    management["server"]["features"]["purge"]["workerCount"] = 4
+    return json.dumps(setting, indent=2) + "\n"
+
+
+def _without(text: str, *names: str) -> str:
+    """A text without the lines that hold one of the names."""
+    return "".join(line for line in text.splitlines(keepends=True) if not any(name in line for name in names))

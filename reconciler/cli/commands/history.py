@@ -1,0 +1,91 @@
+"""`reconcile history`: what earlier runs did, and one run in full."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reconciler.cli.options import SETTINGS, HostConfigFile, NoColor, Shape, State, new_app, state_folder
+from reconciler.errors import UsageError
+
+if TYPE_CHECKING:
+    from reconciler.ports.records import RunLine, RunRecord
+
+app = new_app()
+
+Written = Annotated[Shape, typer.Option("--format", help="How to write it.")]
+
+
+_ABOVE = "reconciler.cli.commands.history"
+"""Where the options before `show` are kept for it."""
+
+
+@app.callback(invoke_without_command=True)
+def runs(
+    context: typer.Context,
+    *,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, help="How many of the newest runs.")] = 20,
+    format: Written = Shape.TEXT,  # noqa: A002  (the option's name)
+    state: State = None,
+    host_config: HostConfigFile = None,
+    no_color: NoColor = False,
+) -> int:
+    """List the newest runs: when, what asked for them, which revision, how they ended."""
+    context.meta[_ABOVE] = state, host_config
+    if context.invoked_subcommand:
+        return 0
+    from reconciler.cli.host import read_host  # noqa: PLC0415  (--help stays quick)
+    from reconciler.cli.render import history  # noqa: PLC0415
+    from reconciler.cli.terminal import Terminal  # noqa: PLC0415
+
+    found = _runs(state_folder(read_host(context, host_config), state), limit)
+    terminal = Terminal.here(no_color=no_color)
+    as_json = format is Shape.JSON
+    terminal.say(history.runs_plain(found) if as_json else history.render_runs(found, layout=terminal.layout))
+    return 0
+
+
+@app.command(context_settings=SETTINGS)
+def show(
+    context: typer.Context,
+    run: Annotated[str, typer.Argument(metavar="ID", help="A run's id, or the beginning of it.")],
+    *,
+    format: Written = Shape.TEXT,  # noqa: A002  (the option's name)
+    state: State = None,
+    host_config: HostConfigFile = None,
+    no_color: NoColor = False,
+) -> int:
+    """Show one run: its steps, how each ended and why, and its feedback messages."""
+    from reconciler.cli.host import read_host  # noqa: PLC0415  (--help stays quick)
+    from reconciler.cli.render import history  # noqa: PLC0415
+    from reconciler.cli.terminal import Terminal  # noqa: PLC0415
+
+    state_above, host_config_above = context.meta[_ABOVE]
+    host = read_host(context, host_config or host_config_above)
+    record = _run(state_folder(host, state or state_above), run)
+    terminal = Terminal.here(no_color=no_color)
+    as_json = format is Shape.JSON
+    terminal.say(history.run_plain(record) if as_json else history.render_run(record, layout=terminal.layout))
+    return 0
+
+
+def _runs(folder: Path, limit: int) -> tuple[RunLine, ...]:
+    from reconciler.host import aio  # noqa: PLC0415
+    from reconciler.store.sqlite.store import FILE, Store  # noqa: PLC0415
+
+    if not (folder / FILE).exists():
+        return ()
+    with Store.open(folder) as store:
+        return aio.run(store.runs(limit))
+
+
+def _run(folder: Path, text: str) -> RunRecord:
+    from reconciler.host import aio  # noqa: PLC0415
+    from reconciler.store.sqlite.store import FILE, Store  # noqa: PLC0415
+
+    if not (folder / FILE).exists():
+        raise UsageError(f"there is no run {text!r}: {folder} holds no history", remedy="see --state")
+    with Store.open(folder) as store:
+        return aio.run(store.run(text))

@@ -1,0 +1,195 @@
+"""`reconcile import`: writes the desired state that live nodes show, after showing what it would write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reconciler.cli.options import HostConfigFile, NoColor, new_app
+from reconciler.errors import UsageError
+from reconciler.host import aio
+
+if TYPE_CHECKING:
+    from reconciler.adopt.importer import Adoption
+    from reconciler.cli.terminal import Terminal
+    from reconciler.host.host import Host
+    from reconciler.ports.driver import Snapshot
+
+app = new_app()
+
+_FEW = 200
+"""Lines of a difference that are shown."""
+
+_FEW_NEW = 40
+"""Lines of a new file that are shown."""
+
+Clusters = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=ADDRESS,…", help="A new M2 cluster and all its nodes; may be given more than once."
+    ),
+]
+
+
+@app.command("import")
+def import_(
+    context: typer.Context,
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Where the files are, or are to be.")
+    ] = Path(),
+    *,
+    m2: Clusters = None,
+    sora: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=URL,…",
+            help="A new Sora cluster and the API of some of its nodes, of which one tells all; may stand "
+            "repeatedly.",
+        ),
+    ] = None,
+    only: Annotated[str, typer.Option(metavar="CLUSTER", help="Look at this cluster alone.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be written.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Write without asking.")] = False,
+    host_config: HostConfigFile = None,
+    no_color: NoColor = False,
+) -> int:
+    """Write the desired state that live nodes show.
+
+    The clusters that FOLDER's files name already are read again: what nodes have otherwise is changed where
+    it stands, in the file that a value comes from if all nodes that get it from there agree, else for the
+    one node. Comments and the order of keys stay. New clusters get a base of what their nodes share, and
+    overlays for the rest. Secrets are written as references. Nodes are only read, and nothing is written
+    unless a plan from the new files would be empty.
+    """
+    from reconciler.cli.host import read_host  # noqa: PLC0415  (--help stays quick)
+    from reconciler.cli.terminal import Terminal  # noqa: PLC0415
+
+    terminal = Terminal.here(no_color=no_color)
+    new = [("m2", text) for text in m2 or ()] + [("sora", text) for text in sora or ()]
+    host = read_host(context, host_config, str(folder))
+    found = aio.run(_adopted(folder, new, only, host, there=folder.is_dir()))
+    if not found.after:
+        terminal.say("Nothing to write: the files say what the nodes show.\n")
+        return 0
+    terminal.say("".join(_told(found)))
+    if dry_run:
+        return 0
+    if not yes and not _agreed(terminal, len(found.after)):
+        terminal.remark("Nothing was written.\n")
+        return 1
+    from reconciler.cli.writing import write_all  # noqa: PLC0415
+
+    write_all(folder, found.before, found.after)
+    terminal.remark(f"Written into {folder}.\n")
+    return 0
+
+
+async def _adopted(
+    folder: Path, new: list[tuple[str, str]], only: str, host: Host, *, there: bool
+) -> Adoption:
+    from reconciler.adopt.importer import adopt  # noqa: PLC0415
+    from reconciler.drivers.registry import drivers_for  # noqa: PLC0415
+    from reconciler.host.secret_resolver import LocalVault  # noqa: PLC0415
+    from reconciler.planning.reading import ReadingWire  # noqa: PLC0415
+    from reconciler.transports.http import HttpWire  # noqa: PLC0415
+
+    snapshot = await _snapshot(folder) if there else None
+    if snapshot is None and not new:
+        raise UsageError(
+            f"there is no desired state in {folder} yet",
+            remedy="name what to read, for example --m2 edge=192.0.2.11,192.0.2.12",
+        )
+    drivers = drivers_for(host.config)
+    async with HttpWire(host) as wire:
+        entries: list[Mapping[str, Any]] = []
+        for kind, text in new:
+            name, _, addresses = text.partition("=")
+            if not name or not _several(addresses):
+                raise UsageError(f"--{kind} {text!r} is not NAME=ADDRESS,…")
+            driver: Any = drivers[kind]
+            reading = ReadingWire(wire, driver.reads)
+            entries.append(await driver.entry_of(name, _several(addresses), reading))
+        return await adopt(
+            snapshot,
+            entries,
+            drivers=drivers,
+            wire=wire,
+            vault=LocalVault(host),
+            only=only,
+            prefix=host.config.secrets.variables,
+        )
+
+
+def _several(addresses: str) -> list[str]:
+    """What commas part; blanks around them are nothing."""
+    return [address.strip() for address in addresses.split(",") if address.strip()]
+
+
+async def _snapshot(folder: Path) -> Snapshot | None:
+    """The files of a folder; none where there is no desired state among them."""
+    from reconciler.desired.fleet_file import find  # noqa: PLC0415
+    from reconciler.drivers.registry import DRIVERS  # noqa: PLC0415
+    from reconciler.errors import InputError  # noqa: PLC0415
+    from reconciler.sources.folder import FolderSource  # noqa: PLC0415
+
+    snapshot = await FolderSource(folder).snapshot()
+    try:
+        find(tuple(snapshot.files.names()), DRIVERS)
+    except InputError as error:
+        if any(problem.code != "no-fleet-file" for problem in error.problems):
+            raise
+        return None
+    return snapshot
+
+
+def _told(found: Adoption) -> Iterator[str]:
+    """What is to be written, as a difference; secrets are masked, even those that a file has in clear."""
+    from reconciler.cli.render.clean import clean, plural  # noqa: PLC0415
+
+    for name, text in sorted(found.after.items()):
+        lines = list(_changed(name, found.before.get(name), text))
+        most = _FEW if name in found.before else _FEW_NEW
+        if name not in found.before:
+            yield f"{clean(name)}: new, {plural(len(lines), 'line')}\n"
+        yield from (f"{_line(line)}\n" for line in lines[:most])
+        if len(lines) > most:
+            yield f"… and {plural(len(lines) - most, 'more line')}\n"
+    if found.secrets:
+        names = ", ".join(sorted(found.secrets))
+        yield f"\nSecrets are written as references. Set these wherever reconcile runs: {names}\n"
+    yield from (f"{clean(note)}.\n" for note in found.notes)
+
+
+def _changed(name: str, before: bytes | None, text: str) -> Iterator[str]:
+    """The lines of a difference; of a new file all of its lines."""
+    import difflib  # noqa: PLC0415
+
+    from reconciler.secrets.redact import shaded  # noqa: PLC0415
+
+    after = shaded(name, text).splitlines()
+    if before is None:
+        return (f"+{line}" for line in after)
+    old = shaded(name, before.decode("utf-8-sig")).splitlines()
+    return difflib.unified_diff(old, after, name, name, lineterm="", n=2)
+
+
+def _line(text: str) -> str:
+    """A line of a difference, made safe; its mark and what it is indented by stay."""
+    from reconciler.cli.render.clean import clean  # noqa: PLC0415
+
+    words = text[1:].lstrip(" ")
+    return text[: len(text) - len(words)] + clean(words)
+
+
+def _agreed(terminal: Terminal, files: int) -> bool:
+    from reconciler.cli.render.clean import plural  # noqa: PLC0415
+
+    if not terminal.answers:
+        raise UsageError(
+            "cannot ask whether to write this: standard input is not a terminal",
+            remedy="add --yes to write without asking, or --dry-run to look only",
+        )
+    return terminal.confirm(f"Write {plural(files, 'file')}?")

@@ -1,0 +1,142 @@
+"""The default command: plan, and after a confirmation apply; with `--dry-run` only plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reconciler.cli.command_table import COMMANDS
+from reconciler.cli.options import (
+    ENVIRONMENT,
+    STATUSES,
+    AllowedSigners,
+    BaseRef,
+    Format,
+    HostConfigFile,
+    Keep,
+    NoColor,
+    Only,
+    Ref,
+    RequireSigned,
+    RevokedSigners,
+    Sha256,
+    Source,
+    State,
+    Within,
+    base_of,
+    columns,
+    kept_runs,
+    new_app,
+    state_folder,
+    trust_of,
+)
+from reconciler.errors import UsageError
+
+app = new_app()
+
+EPILOG = f"""\b
+Commands (`reconcile COMMAND --help` tells more; a folder of that name is ./COMMAND):
+{columns({name: command.summary for name, command in COMMANDS.items()})}
+
+\b
+Exit status:
+{columns({str(number): text for number, text in STATUSES.items()})}
+
+\b
+Environment:
+{columns(ENVIRONMENT)}"""
+
+
+@app.command(epilog=EPILOG)
+def run(
+    context: typer.Context,
+    source: Source = ".",
+    *,
+    ref: Ref = "",
+    path: Within = "",
+    sha256: Sha256 = "",
+    base: BaseRef = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only plan; no node is changed.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Apply without asking.")] = False,
+    format: Annotated[  # noqa: A002  (the option's name)
+        Format, typer.Option("--format", help="How to write the plan and the report.")
+    ] = Format.TEXT,
+    only: Only = "",
+    state: State = None,
+    keep: Keep = None,
+    detailed_exitcode: Annotated[
+        bool, typer.Option("--detailed-exitcode", help="With --dry-run: exit 2 where changes are pending.")
+    ] = False,
+    check: Annotated[
+        bool | None,
+        typer.Option(
+            "--check/--no-check",
+            help="With --dry-run and markdown: add what the model checker finds. Default: it does.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="With --dry-run: write the plan there, for `reconcile apply`."),
+    ] = None,
+    require_signed: RequireSigned = None,
+    allowed_signers: AllowedSigners = None,
+    revoked_signers: RevokedSigners = None,
+    host_config: HostConfigFile = None,
+    no_color: NoColor = False,
+    version: Annotated[bool, typer.Option("--version", help="Show the program's version.")] = False,
+) -> int:
+    """Make a fleet's nodes what their desired state says.
+
+    Plans the way from what the nodes show to what SOURCE says, shows the plan, asks, applies it step by
+    step, and looks again. Where a node cannot be read, the others are still planned and done.
+    """
+    if version:
+        from reconciler import __version__  # noqa: PLC0415
+
+        typer.echo(f"reconcile {__version__}")
+        return 0
+    if detailed_exitcode and not dry_run:
+        raise UsageError(
+            "--detailed-exitcode works only with --dry-run", remedy="add --dry-run, or leave it out"
+        )
+
+    if out is not None and not dry_run:
+        raise UsageError("--out works only with --dry-run", remedy="add --dry-run, or leave it out")
+
+    if check and not (dry_run and format is Format.MARKDOWN):
+        raise UsageError(
+            "--check works only with --dry-run --format markdown", remedy="use `reconcile check` instead"
+        )
+
+    from reconciler.cli.commands import plan  # noqa: PLC0415  (--help stays quick)
+    from reconciler.cli.host import read_host  # noqa: PLC0415
+    from reconciler.cli.order import Order  # noqa: PLC0415
+    from reconciler.cli.terminal import Terminal  # noqa: PLC0415
+
+    host = read_host(context, host_config, source)
+    order = Order(
+        source=source,
+        ref=ref,
+        path=path,
+        sha256=sha256,
+        only=only,
+        yes=yes,
+        format=format,
+        host=host,
+        state=state_folder(host, state),
+        keep=kept_runs(host, keep),
+        detailed_exitcode=detailed_exitcode,
+        check=format is Format.MARKDOWN and check is not False,
+        out=out,
+        base=base_of(host, base),
+        trust=trust_of(host, require_signed, allowed_signers, revoked_signers),
+    )
+    terminal = Terminal.here(no_color=no_color, for_people=format is Format.TEXT)
+    if dry_run:
+        return plan.dry_run(order, terminal)
+    from reconciler.cli.commands.converge import converge  # noqa: PLC0415  (a dry run does not even load it)
+
+    return converge(order, terminal)

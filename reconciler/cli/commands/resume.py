@@ -1,0 +1,54 @@
+"""`reconcile resume`: ends what `reconcile suspend` began."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from reconciler.cli.options import HostConfigFile, NoColor, State, new_app, state_folder
+
+app = new_app()
+
+
+@app.command()
+def resume(
+    context: typer.Context,
+    cluster: Annotated[
+        str, typer.Argument(metavar="CLUSTER", help="Which cluster; the whole fleet's where left out.")
+    ] = "",
+    *,
+    state: State = None,
+    host_config: HostConfigFile = None,
+    no_color: NoColor = False,
+) -> int:
+    """Let changes be made again, and say what else still stands in their way.
+
+    Stalled nodes, which never showed what they were sent, get their tries again.
+    """
+    from reconciler.cli import orders  # noqa: PLC0415
+    from reconciler.cli.host import read_host  # noqa: PLC0415
+    from reconciler.cli.render.clean import clean  # noqa: PLC0415
+    from reconciler.cli.terminal import Terminal  # noqa: PLC0415
+    from reconciler.host import aio  # noqa: PLC0415
+    from reconciler.store.sqlite import orders as facts  # noqa: PLC0415
+    from reconciler.store.sqlite.store import FILE, Store  # noqa: PLC0415
+
+    terminal = Terminal.here(no_color=no_color)
+    folder = state_folder(read_host(context, host_config), state)
+    if not (folder / FILE).exists():
+        terminal.say("Nothing was suspended.\n")
+        return 0
+    with Store.open(folder) as store:
+        before = orders.standing(store).suspensions
+        aio.run(store.remember(cluster, facts.resumption()))
+        left = orders.standing(store).suspensions
+        anew = aio.run(store.forget_attempts(cluster))
+    own = [one for one in before if one.cluster == cluster]
+    scope = f"cluster {clean(cluster)}" if cluster else "the whole fleet"
+    terminal.say(f"Changes of {scope} are resumed.\n" if own else f"There was no suspension of {scope}.\n")
+    for node in anew:
+        terminal.say(f"To be tried again: {clean(node)}\n")
+    for one in left:
+        terminal.say(f"Still suspended: {clean(orders.whose(one))}: {clean(one.reason)}\n")
+    return 0

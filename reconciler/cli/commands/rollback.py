@@ -1,0 +1,131 @@
+"""`reconcile rollback`: plan an earlier revision of a git source like any change, and apply it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reconciler.cli.options import (
+    AllowedSigners,
+    Format,
+    HostConfigFile,
+    Keep,
+    NoColor,
+    Only,
+    RequireSigned,
+    RevokedSigners,
+    State,
+    Within,
+    kept_runs,
+    new_app,
+    state_folder,
+    trust_of,
+)
+from reconciler.errors import StateError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from reconciler.ports.records import RunLine
+
+app = new_app()
+
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_LOOKED_AT = 1000
+_DONE = frozenset({"done", "found", "undone"})
+
+
+@app.command()
+def rollback(
+    context: typer.Context,
+    revision: Annotated[
+        str, typer.Argument(metavar="REVISION", help="A commit or tag; empty for the one applied before.")
+    ] = "",
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Git repository: its folder or URL.")] = ".",
+    *,
+    path: Within = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Apply without asking.")] = False,
+    format: Annotated[  # noqa: A002  (the option's name)
+        Format, typer.Option("--format", help="How to write the plan and the report.")
+    ] = Format.TEXT,
+    only: Only = "",
+    state: State = None,
+    keep: Keep = None,
+    require_signed: RequireSigned = None,
+    allowed_signers: AllowedSigners = None,
+    revoked_signers: RevokedSigners = None,
+    host_config: HostConfigFile = None,
+    no_color: NoColor = False,
+) -> int:
+    """Go back to an earlier revision: the same plan, guards, question and journal as any change.
+
+    A process that watches the source goes forward again: suspend it first, or revert the commit.
+    """
+    from reconciler.cli.commands.converge import converge  # noqa: PLC0415  (--help stays quick)
+    from reconciler.cli.host import read_host  # noqa: PLC0415
+    from reconciler.cli.order import Order  # noqa: PLC0415
+    from reconciler.cli.terminal import Terminal  # noqa: PLC0415
+
+    if revision and source == "." and Path(revision).is_dir():
+        raise UsageError(
+            f"{revision!r} is a folder, and what comes first is the revision",
+            remedy=f'`reconcile rollback "" {revision}` goes back to the one applied before',
+        )
+    host = read_host(context, host_config, source)
+    folder = state_folder(host, state)
+    ref = revision or before(_history(folder, source, path))
+    order = Order(
+        source=source,
+        ref=ref,
+        path=path,
+        only=only,
+        yes=yes,
+        format=format,
+        host=host,
+        state=folder,
+        keep=kept_runs(host, keep),
+        trigger="rollback",
+        trust=trust_of(host, require_signed, allowed_signers, revoked_signers),
+    )
+    return converge(order, Terminal.here(no_color=no_color, for_people=format is Format.TEXT))
+
+
+def before(runs: Sequence[RunLine]) -> str:
+    """The commit that was applied in full before the one that was applied last.
+
+    Args:
+        runs: those of one source, newest first.
+
+    Raises:
+        UsageError: the history knows no such commit.
+    """
+    touched = [run for run in runs if _DONE & run.counts.keys()]
+    current = touched[0].revision if touched else ""
+    for run in touched:
+        if run.exit_status == 0 and run.revision != current and _COMMIT.fullmatch(run.revision):
+            return run.revision
+    raise UsageError(
+        "the history knows no commit that was applied before the current one",
+        remedy="name the commit: `reconcile rollback COMMIT`; `reconcile history` lists what was applied",
+    )
+
+
+def _history(folder: Path, source: str, path: str) -> tuple[RunLine, ...]:
+    """The runs of a source, which is named in two ways: as a folder and as a repository."""
+    from reconciler.host import aio  # noqa: PLC0415
+    from reconciler.sources.locate import locate  # noqa: PLC0415
+    from reconciler.store.sqlite.store import Store  # noqa: PLC0415
+
+    async def found() -> tuple[RunLine, ...]:
+        cache = folder / "sources"
+        both = [locate(source, ref=ref, path=path, cache=cache) for ref in ("", "HEAD")]
+        names = {(await one.snapshot()).revision.source for one in both}
+        with Store.open(folder) as store:
+            return tuple(run for run in await store.runs(_LOOKED_AT) if run.source in names)
+
+    if not folder.is_dir():
+        raise StateError(f"{folder} has no history", remedy="name the commit to go back to")
+    return aio.run(found())

@@ -1,0 +1,67 @@
+"""`reconcile schemas`: JSON Schemas of all files and messages, for editors and for other programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reconciler.cli.options import NoColor, new_app
+from reconciler.errors import UsageError
+
+app = new_app()
+
+
+@app.command()
+def schemas(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Which schema to print; without one, all are listed.")
+    ] = "",
+    *,
+    write: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write all of them into this folder.")
+    ] = None,
+    no_color: NoColor = False,
+) -> int:
+    """Print a JSON Schema (2020-12), or write them all.
+
+    They are made from the models that read the files, so that an editor completes, explains and refuses
+    what the program does.
+    """
+    from reconciler.cli.schema_table import SCHEMAS, SUFFIX, text_of, title_of  # noqa: PLC0415  (--help stays quick)
+    from reconciler.cli.terminal import Terminal  # noqa: PLC0415
+
+    if name and name not in SCHEMAS:
+        raise _unknown(name, tuple(SCHEMAS))
+    terminal = Terminal.here(no_color=no_color, for_people=False)
+    if write is not None:
+        written = [name] if name else list(SCHEMAS)
+        _write({f"{each}{SUFFIX}": text_of(each) for each in written}, write)
+        terminal.say("".join(f"{write / each}{SUFFIX}\n" for each in written))
+        return 0
+    if name:
+        terminal.say(text_of(name))
+        return 0
+    width = max(map(len, SCHEMAS))
+    terminal.say("".join(f"{each:<{width}}  {title_of(each)}\n" for each in SCHEMAS))
+    return 0
+
+
+def _write(texts: dict[str, str], folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"{folder} cannot be written: {error.strerror}", remedy="name another folder"
+        ) from error
+
+
+def _unknown(name: str, known: tuple[str, ...]) -> UsageError:
+    from difflib import get_close_matches  # noqa: PLC0415
+
+    near = get_close_matches(name, known, n=3, cutoff=0.5)
+    remedy = f"did you mean {' or '.join(near)}?" if near else "`reconcile schemas` lists them all"
+    return UsageError(f"there is no schema {name!r}", remedy=remedy)

@@ -1,0 +1,184 @@
+"""`reconcile secrets`: keys, encrypted values and encrypted files: no secret stands in git in clear."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reconciler.cli.options import SETTINGS, new_app
+from reconciler.errors import SecretError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+app = new_app()
+
+RECIPIENTS = ".age-recipients"
+"""The file, in a folder or above it, that lists whom secrets are encrypted for."""
+
+Recipient = Annotated[
+    list[str] | None,
+    typer.Option(metavar="RECIPIENT", help=f"age1… or an SSH public key, in place of {RECIPIENTS}."),
+]
+
+
+@app.callback()
+def secrets() -> None:
+    """Encrypt secrets with age, so that they can stand in git."""
+
+
+@app.command(context_settings=SETTINGS)
+def encrypt(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="What to encrypt; without it, standard input.")
+    ] = None,
+    *,
+    recipient: Recipient = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.age", help="Write an encrypted file instead of a value.")
+    ] = None,
+) -> int:
+    """Encrypt a value, and print it as the `${age:…}` that a file of the desired state takes.
+
+    One line break at the value's end is left out; with --out, the file is encrypted as it is.
+    """
+    from base64 import b64encode  # noqa: PLC0415  (--help stays quick)
+
+    from reconciler.host.secret_resolver import encrypted  # noqa: PLC0415
+
+    to = _recipients(recipient, (out or file or Path("stdin")).absolute().parent)
+    data = _given(file)
+    if out is not None:
+        if out.suffix != ".age":
+            raise UsageError(
+                f"--out {out}: an encrypted file's name ends in .age", remedy=f"name it {out}.age"
+            )
+        _write(out, encrypted(data, to))
+        return 0
+    value = data.removesuffix(b"\n").removesuffix(b"\r")
+    if not value:
+        raise UsageError("the value to encrypt is empty", remedy="give it on standard input, or name a file")
+    sys.stdout.write(f"${{age:{b64encode(encrypted(value, to)).decode()}}}\n")
+    return 0
+
+
+@app.command(context_settings=SETTINGS)
+def edit(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE.age", help="The encrypted file; made where missing.")],
+    *,
+    recipient: Recipient = None,
+    identity: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Identities that open it; else the environment's.")
+    ] = None,
+) -> int:
+    """Edit an encrypted file with $VISUAL or $EDITOR; it is encrypted anew only if something changed.
+
+    The text in clear is in a private file meanwhile, in memory where the system has such a place, which is
+    removed whatever happens.
+    """
+    from reconciler.cli.editing import edited  # noqa: PLC0415  (--help stays quick)
+    from reconciler.cli.host import read_host  # noqa: PLC0415
+    from reconciler.host.secret_resolver import LocalVault, encrypted  # noqa: PLC0415
+
+    if file.suffix != ".age":
+        raise UsageError(f"{file} is no encrypted file", remedy="the name of one ends in .age")
+    to = _recipients(recipient, file.absolute().parent)
+    data = _attempt(file, file.read_bytes) if file.exists() else None
+    host = read_host(context, None)
+    clear = b"" if data is None else LocalVault(host, identity).opened(str(file), data)
+    new = edited(clear, file.stem, host.environment)
+    if new == clear:
+        sys.stdout.write(f"{file} is as it was\n")
+        return 0
+    _write(file, encrypted(new, to))
+    return 0
+
+
+@app.command(context_settings=SETTINGS)
+def keygen(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write the identity; made anew.")],
+) -> int:
+    """Make an age identity, which only its owner may read, and print its recipient.
+
+    The recipient goes into .age-recipients at the root of the repository; the identity never does.
+    """
+    import os  # noqa: PLC0415
+
+    from pyrage import x25519  # noqa: PLC0415
+
+    made = x25519.Identity.generate()
+    public = str(made.to_public())
+
+    def write() -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        with os.fdopen(os.open(file, flags, 0o600), "w", encoding="utf-8") as stream:
+            stream.write(f"# recipient: {public}\n{made}\n")
+
+    if file.exists():
+        raise UsageError(f"{file} is there already", remedy="name another file: an identity is not replaced")
+    _attempt(file, write)
+    sys.stdout.write(f"{public}\n")
+    return 0
+
+
+def _recipients(given: list[str] | None, folder: Path) -> list[Any]:
+    """Whom to encrypt for: those given, or those of the nearest list in a folder or above it."""
+    from reconciler.host.secret_resolver import recipients  # noqa: PLC0415
+
+    if given:
+        return recipients("--recipient", "\n".join(given))
+    for place in (folder, *folder.parents):
+        path = place / RECIPIENTS
+        if path.is_file():
+            found = recipients(str(path), _attempt(path, path.read_text))
+            if not found:
+                raise SecretError(f"{path} lists nobody", remedy="write a recipient on each line")
+            return found
+    raise SecretError(
+        f"there is nobody to encrypt for: no {RECIPIENTS} in {folder} or above it",
+        remedy="write one, with a recipient on each line, or give --recipient",
+    )
+
+
+def _given(file: Path | None) -> bytes:
+    if file is not None:
+        return bytes(_attempt(file, file.read_bytes))
+    if sys.stdin.isatty():
+        from getpass import getpass  # noqa: PLC0415
+
+        return getpass("Value (not shown): ").encode()
+    return sys.stdin.buffer.read()
+
+
+def _write(path: Path, data: bytes) -> None:
+    """The whole file, or none of it."""
+    import os  # noqa: PLC0415
+    import tempfile  # noqa: PLC0415
+
+    def write() -> None:
+        descriptor, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(data)
+            Path(name).chmod(path.stat().st_mode & 0o777 if path.exists() else 0o644)
+            Path(name).replace(path)
+        finally:
+            Path(name).unlink(missing_ok=True)
+
+    _attempt(path, write)
+    sys.stdout.write(f"wrote {path}\n")
+
+
+def _attempt(path: Path, work: Callable[[], Any]) -> Any:
+    try:
+        return work()
+    except OSError as error:
+        raise UsageError(
+            f"{path}: {error.strerror or error}", remedy="name a place that you may use"
+        ) from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is no UTF-8 text", remedy="name a text file") from None

@@ -1,0 +1,229 @@
+"""`reconcile simulate`: serve stand-ins of a fleet's nodes, or write a fleet to try things out with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reconciler.cli.options import HostConfigFile, columns, new_app
+from reconciler.cli.render.clean import plural
+from reconciler.errors import UsageError
+from reconciler.simulation.addresses import Address
+from reconciler.simulation.faults import MEANING, Fault, parse_fault
+from reconciler.simulation.fleet_generator import FIRST, MAKERS, made_up
+
+if TYPE_CHECKING:
+    from reconciler.host.host import Host
+
+app = new_app()
+
+EPILOG = f"""\b
+Faults (NAME is a node or a cluster; @reads or @changes limits a fault to such requests, *COUNT to so many):
+{columns({str(kind): meaning for kind, meaning in MEANING.items()})}
+
+\b
+Faults at run time, with --control 127.0.0.1:8650:
+  curl 127.0.0.1:8650/nodes
+  curl 127.0.0.1:8650/faults -d '{{"node": "edge-01", "fault": "slow", "argument": 2, "count": 3}}'
+  curl 127.0.0.1:8650/faults -X DELETE"""
+
+
+@app.command(epilog=EPILOG)
+def simulate(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder with the fleet file.")] = Path(),
+    *,
+    converged: Annotated[
+        bool, typer.Option("--converged", help="Begin with nodes that are as the fleet says already.")
+    ] = False,
+    fresh: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NODE",
+            help="With --converged: a node that knows nothing yet; may be given more than once.",
+        ),
+    ] = None,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=KIND[:ARGUMENT][@ON][*COUNT]",
+            help="A fault to begin with; may be given more than once.",
+        ),
+    ] = None,
+    choice: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KIND.OPTION=VALUE",
+            help="How nodes behave where their documents are silent; may be given more than once.",
+        ),
+    ] = None,
+    faults: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="SCENARIO",
+            help="Run the reconciler against the nodes while what this file says goes wrong, and judge it.",
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="With --faults: what is drawn is drawn from this.")
+    ] = None,
+    runs: Annotated[
+        int, typer.Option(metavar="N", min=1, help="With --faults: how many schedules to draw.")
+    ] = 1,
+    control: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Take faults at run time here, over HTTP.")
+    ] = "",
+    ready_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write this file once all nodes answer.")
+    ] = None,
+    write: Annotated[
+        bool, typer.Option("--write", help="Write a made-up fleet into FOLDER instead of serving one.")
+    ] = False,
+    kind: Annotated[
+        str, typer.Option(metavar="KIND", help=f"With --write: {' or '.join(sorted(MAKERS))}.")
+    ] = "m2",
+    nodes: Annotated[int, typer.Option(metavar="N", min=1, help="With --write: how many nodes.")] = 3,
+    first: Annotated[
+        str,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="With --write: where the first node listens. From 127.0.0.1 on the port counts up, "
+            "from any other 127.x.y.z the address.",
+        ),
+    ] = str(FIRST),
+    host_config: HostConfigFile = None,
+) -> int:
+    """Serve every node that the fleet file in FOLDER names, on this machine, at the address it names.
+
+    The nodes speak their products' own wire format, keep to their products' rules and forget everything
+    when they are stopped. Only addresses of this machine (127.0.0.0/8, ::1, localhost) are served, and
+    only to such addresses do nodes send the heartbeats and feedbacks that their settings ask for.
+
+    With --faults the nodes are served for trials only: the reconciler is run against them while what the
+    scenario says goes wrong. The exit status is 0 where every invariant held, else 1. FOLDER is then the
+    fleet in the place of the one that the scenario names.
+    """
+    if faults is None and (seed is not None or runs != 1):
+        raise UsageError("--seed and --runs work only with --faults", remedy="name a scenario file")
+    if faults is not None:
+        if converged or fresh or fault or choice or control or ready_file or write:
+            raise _with_faults()
+        return _tried(faults, folder, seed, runs)
+    if write:
+        _write(folder, made_up(kind, nodes, _address("--first", first)))
+        typer.echo(f"wrote {plural(nodes, 'node')} to {folder}; serve them with: reconcile simulate {folder}")
+        return 0
+    from reconciler.cli.host import read_host  # noqa: PLC0415
+    from reconciler.host import aio  # noqa: PLC0415
+    from reconciler.simulation.options import chosen  # noqa: PLC0415
+
+    stage = _Stage(
+        folder=folder,
+        converged=converged,
+        fresh=tuple(fresh or ()),
+        faults=tuple(parse_fault(text) for text in fault or ()),
+        choices=chosen(choice or ()),
+        control=_address("--control", control) if control else None,
+        ready_file=ready_file,
+        host=read_host(context, host_config, str(folder)),
+    )
+    return aio.run(_serve(stage))
+
+
+def _with_faults() -> UsageError:
+    return UsageError(
+        "with --faults the scenario file says what the nodes are and what goes wrong",
+        remedy="leave out the other options but --seed and --runs, or write them into the file",
+    )
+
+
+def _tried(scenario: Path, folder: Path, seed: int | None, runs: int) -> int:
+    """Run the trials of a scenario; gives the exit status."""
+    from reconciler.cli.commands.fault_trials import play  # noqa: PLC0415
+    from reconciler.cli.terminal import Terminal  # noqa: PLC0415  (--help stays quick)
+
+    fleet = None if folder == Path() else folder
+    return play(scenario, fleet, seed=seed, runs=runs, terminal=Terminal.here())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stage:
+    """What to serve."""
+
+    folder: Path
+    converged: bool
+    fresh: tuple[str, ...]
+    faults: tuple[tuple[str, Fault], ...]
+    choices: Mapping[str, Any]
+    control: Address | None
+    ready_file: Path | None
+    host: Host
+
+
+async def _serve(stage: _Stage) -> int:
+    """Serve until the first SIGINT or SIGTERM."""
+    from reconciler.cli.signals import stopping  # noqa: PLC0415  (--help stays quick)
+    from reconciler.desired.fleet import load  # noqa: PLC0415
+    from reconciler.drivers.m2.simulator.reporter import Reporting  # noqa: PLC0415
+    from reconciler.drivers.registry import DRIVERS  # noqa: PLC0415
+    from reconciler.host.secret_resolver import LocalVault  # noqa: PLC0415
+    from reconciler.simulation.control import Control  # noqa: PLC0415
+    from reconciler.simulation.host import Simulation  # noqa: PLC0415
+    from reconciler.sources.folder import FolderSource  # noqa: PLC0415
+
+    fleet = load(await FolderSource(stage.folder).snapshot(), DRIVERS, LocalVault(stage.host))
+    simulation = Simulation(fleet, converged=stage.converged, choices=stage.choices, fresh=stage.fresh)
+    async with AsyncExitStack() as stack:
+        stop = stack.enter_context(stopping(lambda: None))
+        await stack.enter_async_context(simulation)
+        await stack.enter_async_context(Reporting(simulation))
+        if stage.control:
+            await stack.enter_async_context(Control(simulation, stage.control))
+        for name, fault in stage.faults:
+            await simulation.add(name, fault)
+        count = f"{plural(len(simulation.nodes), 'node')} of {plural(len(fleet.desks), 'cluster')}"
+        stack.enter_context(_announced(f"ready: {count}; stop with Ctrl-C", stage.ready_file))
+        await stop.wait()
+    typer.echo("stopped")
+    return 0
+
+
+@contextmanager
+def _announced(words: str, file: Path | None) -> Iterator[None]:
+    """Say that all is ready, on the terminal and by a file that goes away again."""
+    if file:
+        try:
+            file.write_text(words + "\n", encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"--ready-file: cannot write {file}: {error.strerror or error}") from error
+    typer.echo(words)
+    try:
+        yield
+    finally:
+        if file:
+            file.unlink(missing_ok=True)
+
+
+def _write(folder: Path, files: Mapping[str, str]) -> None:
+    """Write the files of a fleet, over none that is there."""
+    there = next((name for name in files if (folder / name).exists()), None)
+    if there:
+        raise UsageError(f"{folder / there} is there already", remedy="name a folder that has no fleet yet")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (folder / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write to {folder}: {error.strerror or error}") from error
+
+
+def _address(option: str, text: str) -> Address:
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdecimal():
+        raise UsageError(f"{option} {text!r} is not HOST:PORT", remedy="for example 127.0.0.1:8650")
+    return Address(host.strip("[]"), int(port))

@@ -1,0 +1,100 @@
+"""`reconcile status`: node by node, what it shows, which revision it runs and since when; it only reads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reconciler.cli.options import (
+    AllowedSigners,
+    HostConfigFile,
+    NoColor,
+    Only,
+    Ref,
+    RequireSigned,
+    RevokedSigners,
+    Sha256,
+    Shape,
+    Source,
+    State,
+    Within,
+    new_app,
+    state_folder,
+    trust_of,
+)
+
+if TYPE_CHECKING:
+    from reconciler.cli.order import Order
+    from reconciler.cli.terminal import Terminal
+    from reconciler.planning.status import FleetStatus
+
+app = new_app()
+
+PENDING = 2
+
+
+@app.command()
+def status(
+    context: typer.Context,
+    source: Source = ".",
+    *,
+    ref: Ref = "",
+    path: Within = "",
+    sha256: Sha256 = "",
+    only: Only = "",
+    format: Annotated[Shape, typer.Option("--format", help="How to write it.")] = Shape.TEXT,  # noqa: A002
+    state: State = None,
+    detailed_exitcode: Annotated[
+        bool, typer.Option("--detailed-exitcode", help="Exit 2 where a node is not as desired.")
+    ] = False,
+    require_signed: RequireSigned = None,
+    allowed_signers: AllowedSigners = None,
+    revoked_signers: RevokedSigners = None,
+    host_config: HostConfigFile = None,
+    no_color: NoColor = False,
+) -> int:
+    """Show how each node stands against SOURCE, by its own answer.
+
+    Beside it: the revision that each node was last seen to run and since when, what holds up changes, and
+    the last run.
+    """
+    from reconciler.cli.host import read_host  # noqa: PLC0415
+    from reconciler.cli.order import Order  # noqa: PLC0415
+    from reconciler.cli.render.status import render_status, status_plain  # noqa: PLC0415
+    from reconciler.cli.terminal import Terminal  # noqa: PLC0415
+    from reconciler.host import aio  # noqa: PLC0415
+
+    terminal = Terminal.here(no_color=no_color, for_people=format is Shape.TEXT)
+    host = read_host(context, host_config, source)
+    order = Order(
+        source=source,
+        ref=ref,
+        path=path,
+        sha256=sha256,
+        only=only,
+        host=host,
+        state=state_folder(host, state),
+        trust=trust_of(host, require_signed, allowed_signers, revoked_signers),
+    )
+    found = aio.run(_status(order, terminal))
+    terminal.say(
+        status_plain(found) if format is Shape.JSON else render_status(found, layout=terminal.layout)
+    )
+    return PENDING if detailed_exitcode and not found.converged else 0
+
+
+async def _status(order: Order, terminal: Terminal) -> FleetStatus:
+    from reconciler.cli.commands.plan import fleet_of, looked  # noqa: PLC0415
+    from reconciler.planning.status import status as standing  # noqa: PLC0415
+    from reconciler.ports.records import Memory  # noqa: PLC0415
+    from reconciler.store.sqlite.orders import Orders  # noqa: PLC0415
+    from reconciler.store.sqlite.store import FILE, Store  # noqa: PLC0415
+
+    if not (order.state / FILE).exists():
+        seen = await looked(await fleet_of(order), order, terminal, Memory())
+        return standing(seen, {}, Orders(), None)
+    with Store.open(order.state) as store:
+        seen = await looked(await fleet_of(order), order, terminal, await store.recall())
+        newest = await store.runs(1)
+        return standing(seen, await store.applied(), await store.orders(), next(iter(newest), None))

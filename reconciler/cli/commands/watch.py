@@ -1,0 +1,141 @@
+"""`reconcile watch`: keep nodes as desired, as a long-running process."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from reconciler.cli.options import (
+    STATUSES,
+    AllowedSigners,
+    HostConfigFile,
+    Keep,
+    Only,
+    Ref,
+    RequireSigned,
+    RevokedSigners,
+    Sha256,
+    Source,
+    State,
+    Within,
+    columns,
+    kept_runs,
+    new_app,
+    state_folder,
+    trust_of,
+)
+
+app = new_app()
+
+
+class LogFormat(StrEnum):
+    """How log lines are written."""
+
+    CONSOLE = "console"
+    JSON = "json"
+
+
+EPILOG = f"""\b
+Durations are written like 30s, 5m or 1h30m.
+
+\b
+Exit status:
+{
+    columns(
+        {
+            "0": "ended in good order, on SIGTERM, SIGINT or SIGHUP",
+            "1": STATUSES[1].partition(";")[0],
+            "5": "cut off by a second signal or the end of --grace: the next run settles what is left",
+        }
+    )
+}
+
+\b
+Environment:
+{
+    columns(
+        {
+            "RECONCILE_WEBHOOK_SECRET": "shared with the forge; without it POST /webhook is refused",
+            "RECONCILE_WEBHOOK_SECRET_FILE": "a file that holds it, instead",
+        }
+    )
+}"""
+
+
+@app.command(epilog=EPILOG)
+def watch(
+    context: typer.Context,
+    source: Source = ".",
+    *,
+    ref: Ref = "",
+    path: Within = "",
+    sha256: Sha256 = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only report drift; no node is changed.")
+    ] = False,
+    uncommitted: Annotated[
+        bool,
+        typer.Option(
+            "--uncommitted",
+            help="In a git work tree follow files as they are saved, not the commit that is checked out.",
+        ),
+    ] = False,
+    only: Only = "",
+    interval: Annotated[
+        str, typer.Option(metavar="TIME", help="Look for drift so long after each pass.")
+    ] = "5m",
+    poll: Annotated[str, typer.Option(metavar="TIME", help="Ask the source so often.")] = "30s",
+    listen: Annotated[
+        str,
+        typer.Option(metavar="HOST:PORT", help="Where /healthz, /readyz, /metrics and /webhook are; or off."),
+    ] = "127.0.0.1:8642",
+    grace: Annotated[
+        str, typer.Option(metavar="TIME", help="How long running steps may take once told to stop.")
+    ] = "90s",
+    log_format: Annotated[
+        LogFormat | None,
+        typer.Option(
+            "--log-format", help="How to log; console on a terminal, else json.", show_default=False
+        ),
+    ] = None,
+    state: State = None,
+    keep: Keep = None,
+    require_signed: RequireSigned = None,
+    allowed_signers: AllowedSigners = None,
+    revoked_signers: RevokedSigners = None,
+    host_config: HostConfigFile = None,
+) -> int:
+    """Keep a fleet's nodes as their desired state says, until told to stop.
+
+    Runs a pass over a cluster when its source has something new (seen by polling, by watching a folder,
+    or because a forge called the webhook) and at every interval, for drift. Logs go to standard error.
+    """
+    import sys  # noqa: PLC0415
+
+    from reconciler.cli.host import read_host  # noqa: PLC0415  (--help stays quick)
+    from reconciler.host.credentials import WEBHOOK_SECRET, read_credential  # noqa: PLC0415
+    from reconciler.server import bootstrap, options  # noqa: PLC0415
+
+    host = read_host(context, host_config, source)
+    chosen = options.Options(
+        source=source,
+        host=host,
+        state=state_folder(host, state),
+        keep=kept_runs(host, keep),
+        ref=ref,
+        path=path,
+        sha256=sha256,
+        uncommitted=uncommitted,
+        only=only,
+        dry_run=dry_run,
+        interval=options.duration(interval, name="--interval"),
+        poll=options.duration(poll, name="--poll"),
+        listen=options.address(listen),
+        log_format=log_format.value if log_format else "",
+        grace=options.duration(grace, name="--grace"),
+        secret=read_credential(host.environment, WEBHOOK_SECRET),
+        trust=trust_of(host, require_signed, allowed_signers, revoked_signers),
+    )
+    return bootstrap.watch(chosen, sys.stderr)

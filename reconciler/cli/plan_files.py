@@ -1,0 +1,73 @@
+"""Plan files on disk: written beside a dry run, read before they are applied."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reconciler.core.plan_file import Origin, PlanFile, parsed
+from reconciler.errors import StateError, UsageError
+from reconciler.host.atomic import put
+from reconciler.planning.plan_file import Notes, plan_file
+from reconciler.planning.plan_pass import Survey
+from reconciler.sources.address import shown
+
+if TYPE_CHECKING:
+    from reconciler.cli.order import Order
+
+LARGEST = 256 * 1024 * 1024
+"""Bytes that a plan file may have."""
+
+_HEAD = 256
+"""Bytes within which a plan file says what it is."""
+
+
+def keep(path: Path, seen: Survey, order: Order, notes: Notes) -> None:
+    """Write a survey's plan into a file that only this user can read; what was there is replaced.
+
+    Raises:
+        StateError: it cannot be written.
+    """
+    data = plan_file(seen, _origin(order), notes.digests, datetime.now(UTC)).written()
+    try:
+        put(path, data)
+    except OSError as error:
+        raise StateError(
+            f"the plan file {path} cannot be written: {error.strerror}",
+            remedy="name another place with --out",
+        ) from error
+
+
+def read(path: Path) -> PlanFile:
+    """The plan file at a path.
+
+    Raises:
+        UsageError: it cannot be read, is none, or was changed since it was written.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST + 1)
+    except OSError as error:
+        raise UsageError(
+            f"the plan file {path} cannot be read: {error.strerror}", remedy="look at the path"
+        ) from error
+    if len(data) > LARGEST:
+        raise UsageError(f"the plan file {path} is larger than any plan", remedy="look at the path")
+    return parsed(data, str(path))
+
+
+def is_plan(place: str) -> bool:
+    """Whether a place is a file that says it is a plan, rather than a source of desired state."""
+    try:
+        with Path(place).open("rb") as file:
+            return b'"reconcile-plan"' in file.read(_HEAD)
+    except OSError:
+        return False
+
+
+def _origin(order: Order) -> Origin:
+    place = Path(order.source).expanduser()
+    source = str(place.resolve()) if place.exists() else order.source
+    bare = shown(source)
+    return Origin(source=bare, ref=order.ref, path=order.path, only=order.only, whole=bare == source)

@@ -1,0 +1,62 @@
+"""The one table of JSON Schemas that the program writes: a name, and what makes it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
+
+from reconciler.cli.render.shape import plan_schema
+from reconciler.core.json_schema import Schema, Title, schema_of
+from reconciler.core.plan_file import PlanFile
+from reconciler.desired.fleet_schema import fleet_schema
+from reconciler.drivers.m2.setting.json_schema import setting_schema
+from reconciler.drivers.registry import DRIVERS
+from reconciler.drivers.sora.conf import conf_schema
+from reconciler.feedback.schema import KINDS, message_schema
+from reconciler.host.config import HostConfig
+
+SUFFIX = ".schema.json"
+
+PLAN_FILE = Title(
+    "plan-file",
+    "Plan file",
+    "What `reconcile --dry-run --out FILE` writes and `reconcile apply FILE` reads; only as it was written.",
+)
+
+HOST = Title(
+    "host",
+    "Host configuration",
+    "What a management host decides, whatever a tree of desired state says.",
+    beyond=(
+        "a network begins with its first address",
+        "a path has no `..`, and no secret folder lies in /proc, /dev or /sys",
+        "the program of a command has no placeholder",
+        "a prefix of variables is not that of the program's own",
+        "a span is at most a year",
+    ),
+)
+
+SCHEMAS: Mapping[str, Callable[[], Schema]] = MappingProxyType(
+    {
+        "fleet": partial(fleet_schema, DRIVERS),
+        "host": partial(schema_of, HostConfig, HOST),
+        "setting": setting_schema,
+        "sora-conf": conf_schema,
+        "plan": plan_schema,
+        "plan-file": partial(schema_of, PlanFile, PLAN_FILE),
+        **{kind: partial(message_schema, kind) for kind in KINDS},
+    }
+)
+"""Name -> what makes the schema; the name is that of its file before `.schema.json`."""
+
+
+def text_of(name: str) -> str:
+    """A schema as the text of its file."""
+    return json.dumps(SCHEMAS[name](), indent=2, ensure_ascii=False) + "\n"
+
+
+def title_of(name: str) -> str:
+    """What a schema is of."""
+    return str(SCHEMAS[name]()["title"])

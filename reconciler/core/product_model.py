@@ -1,0 +1,72 @@
+"""What a product supplies to the model checker: its world, its faults, and what must never happen to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from reconciler.core.observation import Observed
+from reconciler.core.plan import ClusterPlan, Step
+from reconciler.core.step import Standing
+
+W = TypeVar("W", bound=Hashable)
+
+
+class Play(Protocol[W]):
+    """What a product supplies; W is its world: all nodes at one moment, frozen. All of it is pure."""
+
+    def faults(self, world: W) -> Iterable[tuple[str, W]]:
+        """What may go wrong, one thing each: a sentence, and the world after it."""
+
+    def returns(self, world: W) -> Iterable[tuple[str, W]]:
+        """What may come back by itself, at no cost."""
+
+    def observed(self, world: W) -> Observed[Any]:
+        """What a pass that begins now would see."""
+
+    def plan(self, world: W) -> ClusterPlan:
+        """What that pass would plan, before any guard has judged it."""
+
+    def standing(self, world: W, step: Step) -> Standing:
+        """How the step stands, judged from what the nodes answer in this world."""
+
+    def performed(self, world: W, step: Step) -> W:
+        """What the step's call makes of the world; the same where the cluster refuses it."""
+
+    def halves(self, world: W, step: Step) -> Iterable[tuple[str, W]]:
+        """Ways in which the call may fail halfway; each counts as a fault."""
+
+    def against(self, world: W, step: Step) -> str:
+        """Why the step must not begin in this world, by the world itself; empty where it may."""
+
+    def broken(self, before: W, step: Step, after: W) -> str:
+        """The invariant that this call breaks, a sentence; empty where all hold."""
+
+    def left(self, world: W, plan: ClusterPlan) -> str:
+        """What a run whose steps all succeeded must not leave behind, a sentence; empty where all is well."""
+
+    def effective(self, world: W, step: Step) -> bool:
+        """Whether the step's effect is there, by the world itself and not by anybody's answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage(Generic[W]):
+    """What a product sets up for one plan.
+
+    Args:
+        worlds: in which it may begin; several where the answers leave something open.
+        desired: what every further pass plans for.
+        plan: the plan, or the part of it that these worlds are about.
+        words: what of the cluster was left out, for people; empty where it is all of it.
+    """
+
+    play: Play[W]
+    worlds: tuple[W, ...]
+    desired: Any
+    plan: ClusterPlan
+    words: str = ""
+
+
+Weigh = Callable[[ClusterPlan, Observed[Any]], bool]
+"""Whether all guards let a plan pass, given what it was made from."""

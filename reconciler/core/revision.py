@@ -1,0 +1,83 @@
+"""How a revision stands to the one that was applied last: pure arithmetic of ancestors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Set as AbstractSet
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
+
+from reconciler.text.one_line import SHORT_ID
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+"""The full id of a commit."""
+
+STAMP = re.compile(r"[0-9a-f]{12}(\+[0-9a-f]{8})?")
+"""A revision as people, and the nodes that carry its stamp, know it."""
+
+
+class Descent(StrEnum):
+    """How a revision stands to the one that was applied last."""
+
+    UNKNOWN = "unknown"
+    """Nothing was applied yet, or the source has no order that is known."""
+
+    SAME = "same"
+    NEWER = "newer"
+    """It descends from the applied one."""
+
+    OLDER = "older"
+    """The applied one descends from it."""
+
+    DIVERGED = "diverged"
+    """Neither descends from the other: the branch was rewritten."""
+
+
+BACK = frozenset({Descent.OLDER, Descent.DIVERGED})
+"""These would take back what was applied."""
+
+
+@runtime_checkable
+class Dated(Protocol):
+    """What a source also has that knows which revision came before which."""
+
+    async def ancestors(self, revision: str) -> frozenset[str] | None:
+        """Ids of a commit and of all that it descends from; None where the source does not know it whole.
+
+        Args:
+            revision: the full id.
+
+        Raises:
+            SourceError: the source is not usable, or not reachable.
+        """
+
+
+def base(revision: str) -> str:
+    """The commit of a revision that may have uncommitted changes on top of it."""
+    return revision.partition("+")[0]
+
+
+def short(revision: str) -> str:
+    """A commit's id as a stamp has it."""
+    return base(revision)[:SHORT_ID]
+
+
+def descent(
+    revision: str, applied: str, before: AbstractSet[str] | None, before_applied: AbstractSet[str] | None
+) -> Descent:
+    """How a revision stands to the one that was applied; uncommitted changes on top of a commit count as it.
+
+    Args:
+        revision: its id.
+        applied: the id of the one that was applied last.
+        before: ids of the revision's commit and of all that it descends from; None where they are not known.
+        before_applied: the same of the applied one; None where the source does not know it.
+    """
+    if revision == applied:
+        return Descent.SAME
+    if before is None or base(revision) == base(applied) or not COMMIT.fullmatch(base(applied)):
+        return Descent.UNKNOWN
+    if base(applied) in before:
+        return Descent.NEWER
+    older = before_applied is not None and base(revision) in before_applied
+    return Descent.OLDER if older else Descent.DIVERGED

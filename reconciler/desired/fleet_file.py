@@ -1,0 +1,97 @@
+"""The fleet file itself: what its top level says, and how it is found among a source's files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import Field
+
+from reconciler.core.change_rules import Conduct
+from reconciler.core.change_windows import Freeze, Suspend, Window
+from reconciler.core.lint import Lint
+from reconciler.core.policy import Override, Policy
+from reconciler.core.rollout import Rollout
+from reconciler.core.spec import Address, FeedbackEntry, Strict
+from reconciler.diagnostic import Position, Problem, Severity
+from reconciler.errors import InputError
+from reconciler.ports.driver import Driver
+
+NAMES = ("fleet.yaml", "fleet.yml", "fleet.json")
+
+
+class FleetFile(Strict):
+    """The fleet file's top level; each cluster is read by the model of its kind."""
+
+    schema_: Any = Field(default=None, alias="$schema", description="For editors; not looked at.")
+    version: Literal["commit"] | None = Field(
+        default=None, description="`commit` stamps the commit's short id into the settings of every cluster."
+    )
+    feedback: FeedbackEntry | None = Field(default=None, description="Where messages about changes go.")
+    management: tuple[Address, ...] = Field(
+        default=(),
+        description="Addresses of the management hosts as the nodes see them, of clusters that name none.",
+        examples=[["192.0.2.7"]],
+    )
+    policy: Policy | None = Field(default=None, description="Limits of clusters that have none of their own.")
+    rollout: Rollout | None = Field(
+        default=None, description="Waves and their gates, of clusters that say nothing else."
+    )
+    windows: tuple[Window, ...] = Field(
+        default=(), description="When changes may be made, of clusters without windows of their own."
+    )
+    freeze: tuple[Freeze, ...] = Field(default=(), description="When nothing is changed in any cluster.")
+    suspend: Suspend | None = Field(default=None, description="Nothing is changed in any cluster.")
+    require_signed: Literal["gpg", "ssh"] | None = Field(
+        default=None,
+        description="Nothing is changed unless the management host has checked such a signature of the "
+        "revision. Whose signatures count, only the host is told.",
+    )
+    overrides: tuple[Override, ...] = Field(default=(), description="Guards set aside for a while.")
+    lint: Lint = Field(default_factory=Lint, description="What is said of lints.")
+    clusters: list[Any] = Field(description="The clusters, at least one.")
+
+    def conduct(self) -> Conduct:
+        """When and how clusters may be changed that say nothing else."""
+        return Conduct(self.rollout, self.windows, self.freeze, self.suspend, self.require_signed or "")
+
+
+def find(names: Sequence[str], drivers: Mapping[str, Driver[Any, Any]]) -> tuple[str, str]:
+    """The name of the fleet file and an empty text; or of a lone settings file and its kind.
+
+    Raises:
+        InputError: there is neither, or more than one.
+    """
+    here = {name for name in names if "/" not in name}
+    found = [(name, "") for name in NAMES if name in here]
+    if not found:
+        lone = {kind: drivers[kind].lone_file for kind in sorted(drivers)}
+        found = [(name, kind) for kind, name in lone.items() if name and name in here]
+        if not found:
+            raise InputError([_nothing(names, sorted(filter(None, lone.values())))])
+    if len(found) > 1:
+        raise InputError([_ambiguous(found)])
+    return found[0]
+
+
+def _nothing(names: Sequence[str], lone: list[str]) -> Problem:
+    wanted = ", ".join((*NAMES[1:], *lone))
+    message = f"there is no {NAMES[0]} here, nor any of {wanted}"
+    deeper = sorted(name for name in names if name.rpartition("/")[2] in (*NAMES, *lone))
+    if deeper:
+        folder = deeper[0].rpartition("/")[0]
+        remedy = f"there is a `{deeper[0]}`: take it with `--path {folder}`"
+    else:
+        remedy = f"write a {NAMES[0]} with `clusters:`, each with `name`, `kind` and `nodes`"
+    return Problem(Position(NAMES[0]), "", Severity.ERROR, "no-fleet-file", message, remedy)
+
+
+def _ambiguous(found: list[tuple[str, str]]) -> Problem:
+    names = [name for name, _ in found]
+    if found[0][1]:
+        kinds = " and ".join(kind for _, kind in found)
+        message = f"the lone {names[0]} may be of several kinds: {kinds}"
+        remedy = f"write a {NAMES[0]} that says which"
+    else:
+        message, remedy = f"there is more than one fleet file: {', '.join(names)}", "keep one of them"
+    return Problem(Position(names[0]), "", Severity.ERROR, "several-fleet-files", message, remedy)

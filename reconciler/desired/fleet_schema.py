@@ -1,0 +1,47 @@
+"""The JSON Schema of the fleet file, with the clusters of every product."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from reconciler.core.cron import BEYOND as CRON_BEYOND
+from reconciler.core.json_schema import Schema, Title, either, finished, parts_of, reference
+from reconciler.core.policy import Policy
+from reconciler.desired.fleet_file import FleetFile
+from reconciler.ports.driver import Driver
+
+FLEET: Final = Title(
+    "fleet",
+    "Fleet file",
+    "The clusters of a fleet, and how they may be changed.",
+    beyond=(
+        "clusters and nodes have different names",
+        "nodes, files, addresses and settings that are named are there",
+        "a JSON Patch fits what it is laid over",
+        "days and time zones exist, a freeze ends after it begins, a span is at most a year",
+        CRON_BEYOND,
+        "references to secrets stand in overlays only",
+    ),
+)
+
+
+def fleet_schema(drivers: Mapping[str, Driver[Any, Any]]) -> Schema:
+    """The schema of a fleet file whose clusters are of these products."""
+    entries = {kind: drivers[kind].entry for kind in sorted(drivers)}
+    found = parts_of([FleetFile, Policy, *entries.values()])
+    whole = found.pop(FleetFile.__name__)
+    for kind, entry in entries.items():
+        own = found[entry.__name__]["properties"]
+        own["kind"] = {**own["kind"], "const": kind}
+        own.setdefault("policy", {**reference(Policy), "description": "Limits of this cluster."})
+    whole["properties"]["clusters"] |= {
+        "minItems": 1,
+        "items": {
+            "type": "object",
+            "properties": {"kind": {"enum": list(entries), "description": "The product that its nodes run."}},
+            "required": ["kind"],
+            "allOf": either("kind", {kind: reference(entry) for kind, entry in entries.items()}),
+        },
+    }
+    return finished({**whole, "$defs": found}, FLEET)

@@ -1,0 +1,272 @@
+"""JSON Patch (RFC 6902) on values that know where they came from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from reconciler.core.diff import diff
+from reconciler.core.secret import mask
+from reconciler.desired.merge_patch import Grown, Origin, has, index_of, item_of
+from reconciler.documents.json_stack import DEEPEST
+from reconciler.documents.yaml_parser import MOST_VALUES
+from reconciler.text.json_pointer import parts
+from reconciler.text.json_pointer import pointer as pointer_of
+
+_LONGEST_SHOWN = 60
+
+
+class BadPatch(ValueError):
+    """A JSON Patch that does not fit; `place` is the pointer, within the patch, of what is wrong."""
+
+    def __init__(self, place: str, code: str, message: str, remedy: str) -> None:
+        super().__init__(message)
+        self.place, self.code, self.message, self.remedy = place, code, message, remedy
+
+
+def patched(target: Grown, patch: Grown) -> Grown:
+    """A value after a JSON Patch (RFC 6902).
+
+    Raises:
+        BadPatch: an operation is none, has a path that is not there, or is a test that fails.
+    """
+    draft = _Draft(target)
+    for index, operation in enumerate(patch.value):
+        try:
+            given = _given(operation)
+            _OPERATIONS[operation["op"]](draft, Grown(given, patch.origin.child(str(index))))
+        except BadPatch as bad:
+            raise BadPatch(f"/{index}{bad.place}", bad.code, bad.message, bad.remedy) from None
+    return draft.whole
+
+
+class _Draft:
+    """A value that is being patched: what an operation changes is copied once, then changed in place.
+
+    Without that, each operation on a long list would copy all of it.
+
+    Args:
+        whole: the value as it is now; the one that was given is never changed.
+    """
+
+    def __init__(self, whole: Grown) -> None:
+        self.whole = whole
+        self._own: dict[int, Any] = {}  # by id, with the object itself, so that no id is given anew
+        self._count = 0
+
+    def holder(self, path: tuple[str, ...]) -> Grown:
+        """The object or array that holds the last part of a path, ours to change.
+
+        Raises:
+            BadPatch: there is none.
+        """
+        held = self.whole = self._owned(self.whole)
+        for depth, part in enumerate(path[:-1]):
+            if not has(held.value, part):
+                raise _missing(pointer_of(path[: depth + 1]), "path")
+            child = self._owned(_child(held, part))
+            _set(held, part, child)
+            held = child
+        return held
+
+    def share(self, value: Any, levels: int) -> None:
+        """Note that a value of ours stands at a second place, `levels` deep: neither may be changed in place.
+
+        Raises:
+            BadPatch: with it the document is too large or too deep.
+        """
+        if not self._count:
+            self._count = _size(self.whole.value, {})[0]
+        count, deep = _size(value, {})
+        self._count += count
+        if self._count > MOST_VALUES or levels + deep > DEEPEST:
+            message = f"after this copy the document has {self._count:,} values on {levels + deep} levels"
+            raise BadPatch("", "too-large", message, "copy less")
+        todo, seen = [value], set()
+        while todo:
+            item = todo.pop()
+            if isinstance(item, Mapping | list) and id(item) not in seen:
+                seen.add(id(item))
+                self._own.pop(id(item), None)
+                todo.extend(item.values() if isinstance(item, Mapping) else item)
+
+    def _owned(self, held: Grown) -> Grown:
+        value, origin = held.value, held.origin
+        if id(value) in self._own:
+            return held
+        if isinstance(value, Mapping):
+            new = Grown(dict(value), Origin(origin.document, origin.pointer, dict(origin.members)))
+        elif isinstance(value, list):
+            items = [origin.child(str(index)) for index in range(len(value))]
+            new = Grown(list(value), Origin(origin.document, origin.pointer, items=items))
+        else:
+            return held
+        self._own[id(new.value)] = new.value
+        return new
+
+
+def _set(held: Grown, part: str, new: Grown) -> None:
+    """Put a value in the place of one, or of none in an object, in place."""
+    if isinstance(held.value, dict):
+        held.value[part] = new.value
+        _members(held)[part] = new.origin
+    else:
+        held.value[index_of(part)] = new.value
+        _items(held)[index_of(part)] = new.origin
+
+
+def _members(held: Grown) -> dict[str, Origin]:
+    assert isinstance(held.origin.members, dict)
+    return held.origin.members
+
+
+def _items(held: Grown) -> list[Origin]:
+    assert isinstance(held.origin.items, list)
+    return held.origin.items
+
+
+def _given(operation: Any) -> Mapping[str, Any]:
+    """An operation that has the form of one."""
+    form = 'an operation is such as {"op": "replace", "path": "/a/b", "value": 1}'
+    if not isinstance(operation, Mapping):
+        raise BadPatch("", "bad-patch", "an item of the patch is no operation", form)
+    name = operation.get("op")
+    if not isinstance(name, str) or name not in _OPERATIONS:
+        known = ", ".join(_OPERATIONS)
+        place = "/op" if "op" in operation else ""
+        raise BadPatch(
+            place, "bad-patch", "`op` is no operation of JSON Patch", f"the operations are {known}"
+        )
+    for key in ("path", "from") if name in {"move", "copy"} else ("path",):
+        path = operation.get(key)
+        if not isinstance(path, str) or (path and not path.startswith("/")) or path.count("/") > DEEPEST:
+            place = f"/{key}" if key in operation else ""
+            raise BadPatch(place, "bad-patch", f"`{key}` is no JSON pointer", "write it like /a/b/0")
+    if name in {"add", "replace", "test"} and "value" not in operation:
+        raise BadPatch("", "bad-patch", f"`{name}` has no `value`", form)
+    return operation
+
+
+def _value(operation: Grown) -> Grown:
+    return Grown(operation.value["value"], operation.origin.child("value"))
+
+
+def _add(draft: _Draft, operation: Grown) -> None:
+    _put(draft, operation.value["path"], _value(operation))
+
+
+def _replace(draft: _Draft, operation: Grown) -> None:
+    path = parts(operation.value["path"])
+    _at(draft.whole, path, "path")
+    if path:
+        _set(draft.holder(path), path[-1], _value(operation))
+    else:
+        draft.whole = _value(operation)
+
+
+def _remove(draft: _Draft, operation: Grown) -> None:
+    _cut(draft, operation.value["path"], "path")
+
+
+def _move(draft: _Draft, operation: Grown) -> None:
+    source, goal = operation.value["from"], operation.value["path"]
+    found = _at(draft.whole, parts(source), "from")
+    if goal == source:
+        return
+    if goal.startswith(f"{source}/"):
+        raise BadPatch(
+            "/path", "bad-patch", "a value cannot be moved into itself", "copy it, or move it elsewhere"
+        )
+    _cut(draft, source, "from")
+    _put(draft, goal, found)
+
+
+def _copy(draft: _Draft, operation: Grown) -> None:
+    found = _at(draft.whole, parts(operation.value["from"]), "from")
+    draft.share(found.value, len(parts(operation.value["path"])))
+    _put(draft, operation.value["path"], found)
+
+
+def _test(draft: _Draft, operation: Grown) -> None:
+    found = _at(draft.whole, parts(operation.value["path"]), "path")
+    wanted = operation.value["value"]
+    if diff(found.value, wanted):
+        where = operation.value["path"] or "the whole document"
+        message = f"the test failed: {where} is {_shown(found.value)}, not {_shown(wanted)}"
+        raise BadPatch("", "patch-test-failed", message, "correct the test, or what comes before it")
+
+
+_OPERATIONS: Mapping[str, Callable[[_Draft, Grown], None]] = {
+    "add": _add,
+    "remove": _remove,
+    "replace": _replace,
+    "move": _move,
+    "copy": _copy,
+    "test": _test,
+}
+
+
+def _put(draft: _Draft, path: str, new: Grown) -> None:
+    """Add a value at a path."""
+    inner = parts(path)
+    if not inner:
+        draft.whole = new
+        return
+    held, part = draft.holder(inner), inner[-1]
+    if isinstance(held.value, dict):
+        _set(held, part, new)
+    elif isinstance(held.value, list) and (part == "-" or index_of(part) <= len(held.value)):
+        index = len(held.value) if part == "-" else index_of(part)
+        held.value.insert(index, new.value)
+        _items(held).insert(index, new.origin)
+    else:
+        raise _missing(path, "path")
+
+
+def _cut(draft: _Draft, path: str, key: str) -> None:
+    """Take away what stands at a path."""
+    inner = parts(path)
+    _at(draft.whole, inner, key)
+    if not inner:
+        raise BadPatch(f"/{key}", "bad-patch", "the whole document cannot be removed", "name a part of it")
+    held, part = draft.holder(inner), inner[-1]
+    if isinstance(held.value, dict):
+        del held.value[part]
+        _members(held).pop(part, None)
+    else:
+        del held.value[index_of(part)]
+        del _items(held)[index_of(part)]
+
+
+def _at(target: Grown, path: tuple[str, ...], key: str) -> Grown:
+    for depth, part in enumerate(path):
+        if not has(target.value, part):
+            raise _missing(pointer_of(path[: depth + 1]), key)
+        target = _child(target, part)
+    return target
+
+
+def _missing(path: str, key: str) -> BadPatch:
+    message = f"there is nothing at {path}"
+    return BadPatch(f"/{key}", "patch-path", message, "correct the path, or `add` what is missing first")
+
+
+def _child(held: Grown, part: str) -> Grown:
+    return Grown(item_of(held.value, part), held.origin.child(part))
+
+
+def _size(value: Any, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
+    """How many values are in one and on how many levels, each shared part looked at once."""
+    if not isinstance(value, Mapping | list):
+        return 1, 1
+    if id(value) not in known:
+        sizes = [_size(item, known) for item in (value.values() if isinstance(value, Mapping) else value)]
+        deepest = max((levels for _, levels in sizes), default=0)
+        known[id(value)] = 1 + sum(count for count, _ in sizes), 1 + deepest
+    return known[id(value)]
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(mask(value), ensure_ascii=False)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"

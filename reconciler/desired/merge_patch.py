@@ -1,0 +1,109 @@
+"""Documents laid over each other by JSON Merge Patch, every value knowing where it came from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from reconciler.diagnostic import Position
+from reconciler.ports.driver import Document
+from reconciler.text.json_pointer import parts
+from reconciler.text.json_pointer import pointer as pointer_of
+
+_INDEX = re.compile(r"0|[1-9][0-9]{0,9}")
+_BEYOND = 10**12
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Origin:
+    """Where a value came from; what is not said of the values in it came from the same place.
+
+    Args:
+        pointer: of the value in `document`.
+        members: of an object, those that came from elsewhere.
+        items: of an array that was changed, all of them.
+    """
+
+    document: Document
+    pointer: str = ""
+    members: Mapping[str, Origin] = field(default_factory=dict)
+    items: Sequence[Origin] | None = None
+
+    def child(self, part: str) -> Origin:
+        """Where a member or an item came from."""
+        if self.items is not None:
+            return self.items[int(part)] if _INDEX.fullmatch(part) and int(part) < len(self.items) else self
+        return self.members.get(part) or Origin(self.document, self.pointer + pointer_of((part,)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grown:
+    """A plain value and where everything in it came from; neither is ever changed."""
+
+    value: Any
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rendered:
+    """A document that came from several files; implements `ports.driver.Document`.
+
+    Args:
+        name: of the base.
+    """
+
+    name: str
+    grown: Grown = field(repr=False)
+
+    @property
+    def value(self) -> Any:
+        """The plain value."""
+        return self.grown.value
+
+    def position(self, pointer: str, *, key: bool = False) -> Position:
+        """Where the value (or its key) at a JSON pointer came from, or else its nearest parent."""
+        value, origin = self.grown.value, self.grown.origin
+        for part in parts(pointer):
+            if not has(value, part):
+                key = False
+                break
+            value, origin = item_of(value, part), origin.child(part)
+        return origin.document.position(origin.pointer, key=key)
+
+
+def merged(target: Grown, patch: Grown) -> Grown:
+    """A value after a JSON Merge Patch (RFC 7396)."""
+    if not isinstance(patch.value, Mapping):
+        return patch
+    whole = isinstance(target.value, Mapping)
+    value = dict(target.value) if whole else {}
+    origin = target.origin if whole else patch.origin
+    members = dict(origin.members) if whole else {}
+    for key, item in patch.value.items():
+        if item is None:
+            value.pop(key, None)
+            members.pop(key, None)
+            continue
+        old = Grown(value.get(key), origin.child(key))
+        new = merged(old, Grown(item, patch.origin.child(key)))
+        value[key], members[key] = new.value, new.origin
+    return Grown(value, Origin(origin.document, origin.pointer, members))
+
+
+def has(value: Any, part: str) -> bool:
+    """Whether a value has a member, or an item, of this name."""
+    if isinstance(value, Mapping):
+        return part in value
+    return isinstance(value, list) and 0 <= index_of(part) < len(value)
+
+
+def item_of(value: Any, part: str) -> Any:
+    """The member or item of this name, which is there."""
+    return value[part] if isinstance(value, Mapping) else value[int(part)]
+
+
+def index_of(part: str) -> int:
+    """An array's index; one beyond every array where the part is none."""
+    return int(part) if _INDEX.fullmatch(part) else _BEYOND

@@ -1,0 +1,69 @@
+"""What may stand only once in a fleet: names of clusters, names and addresses of nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from reconciler.core.endpoint import BadAddress, parse_api, parse_endpoint
+from reconciler.desired.clusters import Cluster
+from reconciler.diagnostic import Problem, Severity
+from reconciler.documents.lines import quoted
+from reconciler.ports.driver import Document
+
+
+def repeated_clusters(fleet: Document, raw: Sequence[Any]) -> Iterator[Problem]:
+    """Clusters that have the name of an earlier one, whatever else is right or wrong with them."""
+    first: dict[str, str] = {}
+    for index, cluster in enumerate(raw):
+        name = cluster.get("name") if isinstance(cluster, Mapping) else None
+        if not isinstance(name, str):
+            continue
+        place = f"/clusters/{index}/name"
+        if name in first:
+            message = f"two clusters have the name {quoted(name)}, first at {_at(fleet, first[name])}"
+            yield _problem(fleet, place, "duplicate-cluster", message, "give each its own name")
+        else:
+            first[name] = place
+
+
+def repeated_nodes(fleet: Document, clusters: Iterable[Cluster]) -> Iterator[Problem]:
+    """Nodes that have the name or the address of an earlier one, in the same cluster or another."""
+    names: dict[str, tuple[str, Cluster]] = {}
+    addresses: dict[tuple[Any, ...], tuple[str, Cluster]] = {}
+    for cluster in clusters:
+        for node, place in cluster.members():
+            earlier = names.setdefault(node.name, (place, cluster))
+            if earlier[0] != place:
+                what = f"the node {quoted(node.name)} stands twice in the fleet"
+                yield _twice(fleet, f"{place}/name", what, earlier, "keep one of the two")
+                continue
+            address = _canonical(node.endpoint())
+            earlier = addresses.setdefault(address, (place, cluster)) if address else earlier
+            if earlier[0] != place:
+                what = f"the node {quoted(node.name)} has the address {quoted(node.endpoint())} of another"
+                yield _twice(fleet, place, what, earlier, "give each its own address, or keep one of them")
+
+
+def _twice(fleet: Document, place: str, what: str, earlier: tuple[str, Cluster], remedy: str) -> Problem:
+    first, cluster = earlier
+    message = f"{what}, first in the cluster {quoted(cluster.entry.name)} at {_at(fleet, first)}"
+    return _problem(fleet, place, "duplicate-node", message, remedy)
+
+
+def _problem(fleet: Document, pointer: str, code: str, message: str, remedy: str) -> Problem:
+    return Problem(fleet.position(pointer), pointer, Severity.ERROR, code, message, remedy)
+
+
+def _at(fleet: Document, pointer: str) -> str:
+    place = fleet.position(pointer)
+    return f"{place.line}:{place.column}"
+
+
+def _canonical(address: str) -> tuple[Any, ...]:
+    """What all spellings of an address share; what is no address is told elsewhere, and stands for itself."""
+    address = address.rstrip("/")
+    try:
+        return (parse_api(address) if address.count("/") > 2 else parse_endpoint(address)).place  # noqa: PLR2004
+    except BadAddress:
+        return (address,) if address else ()

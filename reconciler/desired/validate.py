@@ -1,0 +1,124 @@
+"""Everything wrong or doubtful in a revision's files, those too that the fleet file names; asks no node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from reconciler.desired.fleet import Drivers, Reading, ordered, read
+from reconciler.desired.fleet_file import NAMES
+from reconciler.desired.merge_patch import has, item_of
+from reconciler.diagnostic import Problem, Severity
+from reconciler.documents.document import parse
+from reconciler.errors import InputError
+from reconciler.ports.driver import Desk, Driver, Examines, Snapshot, Vault
+from reconciler.text.json_pointer import parts
+
+
+@dataclass(frozen=True, slots=True)
+class Validity:
+    """What came of looking at a revision's files.
+
+    Args:
+        problems: errors and warnings, each once, in the order of the files and the places in them.
+        clusters: how many clusters could be read.
+        nodes: how many nodes they have together.
+    """
+
+    problems: tuple[Problem, ...]
+    clusters: int = 0
+    nodes: int = 0
+
+    def count(self, severity: Severity) -> int:
+        """How many problems weigh so much."""
+        return sum(problem.severity is severity for problem in self.problems)
+
+    @property
+    def valid(self) -> bool:
+        """Whether nothing is wrong, though something may be doubtful."""
+        return not self.count(Severity.ERROR)
+
+
+def validate(snapshot: Snapshot, drivers: Drivers, vault: Vault | None = None) -> Validity:
+    """All problems of all files that a revision's fleet is made of; total, whatever they hold.
+
+    Args:
+        snapshot: the files.
+        drivers: kind -> product.
+        vault: gives the values of secrets; without one they stay references.
+    """
+    reading = read(snapshot, drivers, vault)
+    found = list(reading.problems)
+    told = {_place(problem) for problem in found if problem.severity is Severity.ERROR}
+    for desk in reading.desks:
+        whole = desk.pointer not in reading.partial
+        said = _examined(desk, drivers[desk.entry.kind], whole=whole)
+        found += (problem for problem in said if _place(problem) not in told)
+    if not reading.desks:
+        found += _unnamed(reading, snapshot, drivers)
+    first = reading.problems[0].position.file if reading.problems else NAMES[0]
+    if reading.desks:
+        first = reading.desks[0].fleet.name
+    nodes = sum(len(desk.entry.members()) for desk in reading.desks)
+    return Validity(ordered(list(dict.fromkeys(found)), first), len(reading.desks), nodes)
+
+
+def _examined(desk: Desk, driver: Driver[Any, Any], *, whole: bool) -> Iterator[Problem]:
+    """What the product says of a cluster.
+
+    Of one with parts left out, what it says of the files that are named, and of single values of the
+    entry: whatever it misses may be what was left out.
+    """
+    for problem in _said(desk, driver):
+        if whole or problem.position.file != desk.fleet.name or _single(desk, problem.pointer):
+            yield problem
+
+
+def _single(desk: Desk, pointer: str) -> bool:
+    """Whether a text or a number stands at a place of an entry none of whose nodes was left out."""
+    raw = _at(desk.fleet.value, desk.pointer)
+    listed = raw.get("nodes") if isinstance(raw, Mapping) else None
+    if not isinstance(listed, list) or len(listed) != len(desk.entry.members()):
+        return False
+    return isinstance(_at(desk.fleet.value, pointer), str | int | float)
+
+
+def _at(value: Any, pointer: str) -> Any:
+    """What stands at a place; None where nothing does."""
+    for part in parts(pointer):
+        if not has(value, part):
+            return None
+        value = item_of(value, part)
+    return value
+
+
+def _place(problem: Problem) -> tuple[str, str]:
+    return problem.position.file, problem.pointer
+
+
+def _said(desk: Desk, driver: Driver[Any, Any]) -> Iterator[Problem]:
+    if isinstance(driver, Examines):
+        yield from driver.examine(desk)
+        return
+    try:
+        driver.desire(desk)
+    except InputError as error:
+        yield from error.problems
+
+
+def _unnamed(reading: Reading, snapshot: Snapshot, drivers: Mapping[str, Driver[Any, Any]]) -> list[Problem]:
+    """Settings files that are not even of their form, where no fleet file that can be read names any."""
+    if not any(problem.position.file in NAMES and problem.position.line for problem in reading.problems):
+        return []
+    lone = {driver.lone_file for driver in drivers.values()} - {""}
+    found: list[Problem] = []
+    for name in snapshot.files.names():
+        if name.rpartition("/")[2] in lone:
+            try:
+                parse(name, snapshot.files.read(name))
+            except InputError as error:
+                found += error.problems
+            except FileNotFoundError:
+                continue  # it went away meanwhile, and nothing names it
+    return found

@@ -1,0 +1,88 @@
+"""A parsed file of the desired state: its plain value, and on demand where each part of it stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import PurePosixPath
+from typing import Any
+
+from reconciler.diagnostic import Position
+from reconciler.documents import json_parser
+from reconciler.documents.lines import BYTE_ORDER_MARK, Lines, decoded
+from reconciler.documents.places import Place
+from reconciler.errors import InputError
+from reconciler.text.json_pointer import parts
+
+YAML_SUFFIXES = frozenset({".yaml", ".yml"})
+
+_FEW = 30
+"""Places that are looked for one by one take less time than all of them at once."""
+
+
+@dataclass(eq=False)
+class Document:
+    """What one file says; implements `ports.driver.Document`.
+
+    Two documents are the same only if they are one object, so that what many nodes share is
+    looked at once.
+
+    Args:
+        name: the file's path within the source.
+        value: the plain value.
+        text: the file's characters, which positions count.
+        place: where everything stands, if that is known already.
+        asked: how many places were asked for while that was not known.
+    """
+
+    name: str
+    value: Any
+    text: str = field(repr=False)
+    place: Place | None = field(default=None, repr=False)
+    asked: int = field(default=0, repr=False)
+
+    def position(self, pointer: str, *, key: bool = False) -> Position:
+        """Where the value (or its key) at a JSON pointer stands, or else its nearest parent."""
+        place, found = self._nearest(parts(pointer))
+        return self._lines.at(place.key if key and found else place.start)
+
+    def _nearest(self, path: tuple[str, ...]) -> tuple[Place, bool]:
+        """The place of a value, or of its nearest parent; all places are found out once many are wanted."""
+        self.asked += 1
+        if self.place is None and self.asked <= _FEW:
+            return json_parser.place(self.text, path)
+        if self.place is None:
+            self.place = json_parser.places(self.name, self.text)
+        return self.place.nearest(path)
+
+    @cached_property
+    def _lines(self) -> Lines:
+        return Lines(self.name, self.text)
+
+
+def parse(name: str, data: bytes) -> Document:
+    """The document in a file: YAML if its name ends so, else JSON.
+
+    Raises:
+        InputError: with every problem that can be found in the file.
+    """
+    text = decoded(name, data)
+    problems = list(text.problems)
+    if not text.hopeless:
+        try:
+            document = _read(name, text.content)
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(sorted(problems, key=lambda problem: problem.position))
+    return document
+
+
+def _read(name: str, text: str) -> Document:
+    if PurePosixPath(name).suffix.lower() not in YAML_SUFFIXES:
+        return Document(name, json_parser.read(name, text), text)
+    from reconciler.documents import yaml_parser  # noqa: PLC0415  (loads libyaml, which JSON does not need)
+
+    text = text.removeprefix(BYTE_ORDER_MARK)
+    value, place = yaml_parser.read(name, text)
+    return Document(name, value, text, place)

@@ -1,0 +1,69 @@
+"""What a word without quotes, where JSON wants a value, was probably meant to be."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from reconciler.documents.lines import quoted
+
+_RUN = re.compile(r"""(?:[^\s,{}\[\]"';/]|/(?![/*])|(?<=:)//)+""")
+_MORE = re.compile(r"""(?:[ \t]+(?![^\s,:={}\[\]"';]+[ \t]*[:=])[^\s,:={}\[\]"';/#]+)*""")
+_ODD_NUMBER = re.compile(
+    r"(?P<sign>[-+]?)(?:(?P<hex>0[xX][0-9a-fA-F]+)|(?P<whole>[0-9][0-9_]*)?(?P<rest>\.[0-9]*)?(?P<power>[eE][-+]?[0-9]+)?)"
+)
+_MEANT = {
+    "true": "true", "yes": "true", "on": "true",
+    "false": "false", "no": "false", "off": "false",
+    "null": "null", "none": "null", "nil": "null", "undefined": "null",
+}  # fmt: skip
+_NO_NUMBERS = frozenset({"nan", "infinity", "inf"})
+
+
+@dataclass(frozen=True, slots=True)
+class Bare:
+    """A word without quotes: where it ends and what to say of it."""
+
+    end: int
+    code: str
+    message: str
+    remedy: str
+
+
+def bare_value(text: str, start: int) -> Bare:
+    """What stands at an offset where a value belongs and none of JSON's words does."""
+    found = _RUN.match(text, start)
+    end = found.end() if found else start + 1
+    words = text[start:end]
+    lower = words.lower()
+    if meant := get_close_matches(lower, _MEANT, n=1, cutoff=0.85):
+        right = _MEANT[meant[0]]
+        return Bare(end, "bare-word", f"{quoted(words)} is no word of JSON", f"write `{right}`")
+    if lower.lstrip("+-") in _NO_NUMBERS:
+        remedy = "leave it out, or write `null` or a number"
+        return Bare(end, "not-a-number", f"JSON has no {quoted(words)}", remedy)
+    if right := _number(words):
+        return Bare(end, "bad-number", f"{quoted(words)} is no number of JSON", f"write `{right}`")
+    if more := _MORE.match(text, end):
+        end = more.end()
+    words = text[start:end]
+    return Bare(end, "bare-word", f"{quoted(words)} stands here without quotes", f"write {_in_quotes(words)}")
+
+
+def _number(words: str) -> str:
+    """A number of JSON that means what an odd one means; empty where it is none at all."""
+    found = _ODD_NUMBER.fullmatch(words)
+    if not found or not (found["hex"] or found["whole"] or len(found["rest"] or "") > 1):
+        return ""
+    sign = "-" if found["sign"] == "-" else ""
+    if found["hex"]:
+        return f"{sign}{int(found['hex'], 16)}" if len(found["hex"]) < 20 else ""  # noqa: PLR2004
+    whole = (found["whole"] or "").replace("_", "").lstrip("0") or "0"
+    rest = found["rest"] or ""
+    return f"{sign}{whole}{rest if rest != '.' else ''}{found['power'] or ''}"
+
+
+def _in_quotes(words: str) -> str:
+    escaped = words.replace("\\", "\\\\")
+    return quoted(f'"{escaped}"')

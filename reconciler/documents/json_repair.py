@@ -1,0 +1,254 @@
+"""What is wrong where JSON does not go on as it should, and how to read on behind it.
+
+Each function gets a word that does not belong where it stands, tells of it once, and sets the state
+from which reading goes on. It gives True where the same word is to be looked at again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from reconciler.documents.json_brackets import at_end, left_open, wrong_bracket
+from reconciler.documents.json_stack import Stack, State
+from reconciler.documents.json_tokens import Token
+from reconciler.documents.lines import quoted
+from reconciler.documents.places import Place
+
+
+def mend(stack: Stack, token: Token) -> bool:
+    """Tell what is wrong with a word; True where it is to be looked at again."""
+    if token.kind == "end":
+        at_end(stack, token)
+        return False
+    if stack.frames and token.kind in {"}", "]"} and token.kind != stack.frames[-1].closer:
+        wrong_bracket(stack, token)
+        return False
+    return _MENDERS[stack.state](stack, token)
+
+
+def _value(stack: Stack, token: Token) -> bool:
+    in_object = bool(stack.frames) and stack.frames[-1].opener == "{"
+    if in_object and token.kind in {",", ";", "}"}:
+        _no_value(stack, token)
+        return token.kind != ";" or _as_comma(stack, token)
+    if stack.frames and token.kind in {",", ";"}:
+        _extra(stack, token)
+    elif stack.frames and token.kind == "]":
+        _trailing_comma(stack, token)
+        return True
+    else:
+        _unexpected(stack, token, "a value belongs here")
+        stack.finished = not stack.frames
+    return False
+
+
+def _name(stack: Stack, token: Token) -> bool:
+    if token.kind == "}":
+        _trailing_comma(stack, token)
+        return True
+    if token.kind == "string":  # without an end: nothing is known of its value
+        stack.named(token)
+        _without_value(stack)
+    elif token.kind == "word" and stack.lexer.colon_follows(token):
+        message = f"the name {quoted(token.value)} stands without quotes"
+        stack.complaints.add(token.start, "unquoted-name", message, f"write {_in_quotes(token.value)}")
+        stack.named(token)
+    elif token.kind in {",", ";"}:
+        _extra(stack, token)
+    elif token.kind == "word":
+        _unexpected(stack, token, "a name in quotes and a colon belong here")
+        stack.state, stack.loose = State.AFTER, True
+    elif token.kind == "{" and stack.state is State.NAME and _in_array(stack):
+        left_open(stack, stack.comma)
+        stack.state = State.VALUE
+        return True
+    else:
+        before = "the colon" if token.kind in {":", "="} else "this value"
+        message = f"no name stands before {before}"
+        stack.doubt(token.start, "missing-name", message, 'write `"name":`')
+        stack.frames[-1].name = None
+        stack.state = State.VALUE
+        return token.kind not in {":", "="}
+    return False
+
+
+def _colon(stack: Stack, token: Token) -> bool:
+    name = quoted(str(stack.frames[-1].name))
+    if token.kind in {"=", ";"}:
+        message = f"{quoted(_words(stack, token))} stands where `:` belongs"
+        stack.complaints.add(token.start, "wrong-colon", message, "write `:`")
+        stack.state = State.VALUE
+    elif token.kind in {",", "}"}:
+        message = f"the name {name} has no value"
+        stack.doubt(stack.end, "missing-value", message, "write `:` and a value here")
+        _without_value(stack)
+        return True
+    elif not _stray_quote(stack, token):
+        message = f"no colon stands behind the name {name}"
+        stack.complaints.add(stack.end, "missing-colon", message, "put `:` here")
+        _look_again(stack, token)
+    return False
+
+
+def _after(stack: Stack, token: Token) -> bool:
+    frame = stack.frames[-1]
+    if token.kind == ";":
+        remedy = "remove it" if stack.lexer.closer_follows(token) else "write `,`"
+        stack.complaints.add(token.start, "semicolon", "`;` stands where `,` belongs", remedy)
+        stack.told = _as_comma(stack, token) is False
+    elif token.kind in {":", "="}:
+        _stray_colon(stack, token)
+    elif _stray_quote(stack, token):
+        pass
+    elif frame.opener == "[" or (token.kind in {"string", "word"} and stack.lexer.colon_follows(token)):
+        if not stack.loose:
+            what = quoted(_words(stack, token))
+            stack.complaints.add(stack.end, "missing-comma", f"no comma stands before {what}", "put `,` here")
+        stack.loose = False
+        if frame.opener == "[":
+            _look_again(stack, token)
+        else:
+            stack.state = State.NAME
+            return True
+    else:
+        _unexpected(stack, token, "a comma or `}` belongs here")
+        stack.loose = True
+        if token.kind in {"{", "["}:
+            frame.name = None
+            stack.state = State.VALUE
+            return True
+    return False
+
+
+def _done(stack: Stack, token: Token) -> bool:
+    place = stack.complaints.lines.at(stack.end)
+    what = quoted(_words(stack, token))
+    message = f"{what} stands behind the end of the document, which is at {place.line}:{place.column}"
+    remedy = "remove it, or look for a bracket that closes too early"
+    stack.doubt(token.start, "after-the-end", message, remedy)
+    stack.finished = True
+    return False
+
+
+_MENDERS: Mapping[State, Callable[[Stack, Token], bool]] = {
+    State.VALUE: _value,
+    State.FIRST_ITEM: _value,
+    State.FIRST_NAME: _name,
+    State.NAME: _name,
+    State.COLON: _colon,
+    State.AFTER: _after,
+    State.DONE: _done,
+}
+
+
+def _no_value(stack: Stack, token: Token) -> None:
+    """A colon with nothing behind it; before a bracket, the opening one may be what is missing."""
+    if not stack.told:
+        message = f"the name {quoted(str(stack.frames[-1].name))} has no value"
+        tell = stack.doubt if token.kind == "}" else stack.complaints.add
+        tell(token.start, "missing-value", message, "write the value here, or `null`")
+    _without_value(stack)
+
+
+def _without_value(stack: Stack) -> None:
+    place = stack.frames[-1].name_start
+    stack.attach(None, Place(place, place))
+    stack.state, stack.loose, stack.text_end = State.AFTER, True, -1
+
+
+def _as_comma(stack: Stack, token: Token) -> bool:
+    """Take a word for the comma that it stands for."""
+    stack.comma, stack.loose = token.start, False
+    stack.state = State.NAME if stack.frames[-1].opener == "{" else State.VALUE
+    return False
+
+
+def _extra(stack: Stack, token: Token) -> None:
+    message = f"`{token.kind}` stands here with nothing before it"
+    if stack.state in {State.FIRST_ITEM, State.FIRST_NAME}:
+        closer = stack.frames[-1].closer
+        stack.doubt(token.start, "extra-comma", message, f"remove it, or put `{closer}` before it")
+    elif not stack.told:
+        stack.complaints.add(token.start, "extra-comma", message, "remove it")
+    stack.told, stack.comma = True, token.start
+
+
+def _trailing_comma(stack: Stack, token: Token) -> None:
+    stack.state = State.AFTER
+    if not stack.told:
+        message = f"a comma stands before the closing `{token.kind}`"
+        stack.complaints.add(stack.comma, "trailing-comma", message, "remove it")
+
+
+def _stray_colon(stack: Stack, token: Token) -> None:
+    frame = stack.frames[-1]
+    if name := _name_of_outer(stack):
+        place = frame.place.items.pop() if frame.place.items else frame.place
+        left_open(stack, place.start)
+        stack.named(name)
+        stack.state = State.VALUE
+        return
+    if frame.opener == "[":
+        message, remedy = "an array has no names", "put the member into `{` and `}`"
+    else:
+        message = "a second colon stands in one member"
+        remedy = "put `,` between members, and names into quotes"
+    stack.doubt(token.start, "stray-colon", message, remedy)
+    frame.name = None
+    stack.state, stack.told = State.VALUE, True
+
+
+def _name_of_outer(stack: Stack) -> Token | None:
+    """The text before a colon in an array, if it begins a line: then the array should have ended."""
+    items = stack.frames[-1].place.items
+    if not items or stack.text_end < 0 or len(stack.frames) == 1:
+        return None
+    start, lines = items[-1].start, stack.complaints.lines
+    if stack.frames[-2].opener == "[" or not lines.indentation(start)[1]:
+        return None
+    return Token("string", start, stack.text_end, stack.frames[-1].value[-1])
+
+
+def _stray_quote(stack: Stack, token: Token) -> bool:
+    """Whether a word stands right behind a closing quote, which then ended the text too early."""
+    if token.start != stack.text_end or token.kind not in {"string", "word"}:
+        return False
+    if token.kind == "string" and token.broken:
+        return True
+    if token.kind == "string" and (stack.frames[-1].opener == "[" or stack.lexer.colon_follows(token)):
+        return False
+    message = f"{quoted(_words(stack, token))} stands right behind the end of a text"
+    remedy = 'write `\\"` for a quote within text, or look for one that is missing before'
+    stack.complaints.add(token.start - 1, "stray-quote", message, remedy)
+    stack.lexer.offset = token.start
+    stack.lexer.skip_line()
+    stack.lexer.lost = True
+    if stack.state is State.COLON:
+        _without_value(stack)
+    stack.loose, stack.text_end = True, -1
+    return True
+
+
+def _unexpected(stack: Stack, token: Token, wanted: str) -> None:
+    what = quoted(_words(stack, token))
+    stack.doubt(token.start, "unexpected", f"{what} stands here, but {wanted}", "correct it")
+    stack.told = True
+
+
+def _in_array(stack: Stack) -> bool:
+    """Whether the innermost object stands in an array."""
+    return len(stack.frames) > 1 and stack.frames[-2].opener == "["
+
+
+def _look_again(stack: Stack, token: Token) -> None:
+    """Read a word once more, as the value that it stands for."""
+    stack.lexer.offset = token.start
+    stack.state = State.VALUE
+
+
+def _words(stack: Stack, token: Token) -> str:
+    return stack.text[token.start : token.end]
+
+
+def _in_quotes(words: str) -> str:
+    return f'`"{words}"`'

@@ -1,0 +1,68 @@
+"""JSON with the place of every value, and for text that is no JSON all that is wrong with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from reconciler.diagnostic import Problem
+from reconciler.documents.json_repair import mend
+from reconciler.documents.json_stack import Stack, State
+from reconciler.documents.json_tokens import Token
+from reconciler.documents.lines import BYTE_ORDER_MARK
+from reconciler.documents.places import Place
+
+_VALUES = frozenset({"{", "[", "string", "scalar"})
+_VALUE_STATES = frozenset({State.VALUE, State.FIRST_ITEM})
+_NAME_STATES = frozenset({State.NAME, State.FIRST_NAME})
+
+
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """What a text says, and where; without problems `value` is exactly what it says."""
+
+    value: Any
+    place: Place
+    problems: tuple[Problem, ...]
+
+
+def scan(name: str, text: str) -> Scanned:
+    """Read a text, whatever it holds; one broken place is one problem."""
+    stack = Stack(name, text)
+    if text.startswith(BYTE_ORDER_MARK):
+        message = "the file starts with a byte order mark"
+        stack.complaints.add(0, "byte-order-mark", message, "save it as UTF-8 without one")
+        stack.lexer.offset = 1
+    while not stack.finished and not stack.complaints.full:
+        token = stack.lexer.next(name=stack.state not in _VALUE_STATES)
+        while not _fits(stack, token) and mend(stack, token):
+            pass
+    return Scanned(stack.value, stack.place, tuple(stack.complaints.problems))
+
+
+def _fits(stack: Stack, token: Token) -> bool:
+    """Take a word that belongs where it stands; False where it does not."""
+    kind, state = token.kind, stack.state
+    if state in _VALUE_STATES and kind in _VALUES:
+        stack.put(token)
+    elif state is State.AFTER and kind == ",":
+        stack.comma, stack.loose = token.start, False
+        stack.state = State.NAME if stack.frames[-1].opener == "{" else State.VALUE
+    elif state is State.COLON and kind == ":":
+        stack.state = State.VALUE
+    elif state in _NAME_STATES and kind == "string" and not token.broken:
+        stack.named(token)
+    elif (
+        state in {State.AFTER, State.FIRST_ITEM, State.FIRST_NAME}
+        and kind in {"}", "]"}
+        and kind == stack.frames[-1].closer
+    ):
+        stack.close(token)
+    else:
+        return state is State.DONE and kind == "end" and _finish(stack)
+    return True
+
+
+def _finish(stack: Stack) -> bool:
+    stack.finished = True
+    return True

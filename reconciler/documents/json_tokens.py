@@ -1,0 +1,255 @@
+"""The words of JSON and of what people write instead of it, each with its offset."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from reconciler.documents.json_barewords import bare_value
+from reconciler.documents.lines import quoted
+from reconciler.documents.problem_list import Complaints
+from reconciler.text.numbers import BadNumber, read_number
+
+_ESCAPE = r'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})'
+_TOKEN = re.compile(
+    rf"""[ \t\n\r]*(?:
+        (?P<mark>[{{}}\[\],:])
+      | (?P<string>"[^"\\\x00-\x1f]*(?:{_ESCAPE}[^"\\\x00-\x1f]*)*")
+      | (?P<scalar>(?:-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?|true|false|null)
+          (?=[\s,;={{}}\[\]"'\#]|:\s|/[/*]|\Z))
+    )""",
+    re.VERBOSE,
+)
+_BLANK = re.compile(r"[ \t\n\r]*")
+_ODD_BLANK = re.compile(r"[^\S \t\n\r]+|[\ufeff\u200b]+")
+_COMMENT = re.compile(r"(?://|\#)[^\n\r]*|/\*.*?(?P<end>\*/|\Z)", re.DOTALL)
+_WORD = re.compile(
+    r"""[^\s,:={}\[\]"';]+(?:(?:[ \t]+[^\s,:={}\[\]"';]+){1,8}(?=[ \t]*[:=]))?""",
+)
+_PLAIN = re.compile(r"""[^"'\u201c\u201d\u2018\u2019\\\x00-\x1f]*""")
+_LATE_QUOTE = re.compile(r"""["'](?=[ \t]*(?:[,:}\]\r\n]|\Z))""")
+_GOOD_ESCAPE = re.compile(_ESCAPE)
+_SURROGATE = re.compile(
+    r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\."
+)
+_SINGLE = "\u2018\u2019"
+_DOUBLE = "\u201c\u201d"
+_QUOTES = {
+    '"': '"',
+    "'": "'",
+    **dict.fromkeys(_SINGLE, _SINGLE),
+    **dict.fromkeys(f"{_DOUBLE}\u201e", _DOUBLE),
+}
+"""What opens a text, and the characters that may close it."""
+_LITERALS = {"true": True, "false": False, "null": None}
+
+
+@dataclass(slots=True)
+class Token:
+    """One word: `kind` is a mark itself, or `string`, `scalar`, `word` (no JSON) or `end`.
+
+    `broken` tells a string whose end is a guess.
+    """
+
+    kind: str
+    start: int
+    end: int
+    value: Any = None
+    broken: bool = False
+
+
+class Lexer:
+    """Words of a text one after the other; what is wrong within one goes to `complaints`."""
+
+    def __init__(self, text: str, complaints: Complaints) -> None:
+        self.text = text
+        self.complaints = complaints
+        self.offset = 0
+        self.lost = False
+        """Whether brackets may have been swallowed, so that their number says nothing."""
+
+    def next(self, *, name: bool) -> Token:
+        """The next word; `name` tells that a member's name may stand here."""
+        found = _TOKEN.match(self.text, self.offset)
+        if found is None or (name and found.lastgroup == "scalar"):
+            return self._odd(name=name)
+        self.offset = end = found.end()
+        group = str(found.lastgroup)
+        start = found.start(group)
+        words = found[group]
+        if group == "mark":
+            return Token(words, start, end)
+        if group == "string":
+            return Token(group, start, end, self._unescaped(words, start))
+        if words in _LITERALS:
+            return Token(group, start, end, _LITERALS[words])
+        return Token(group, start, end, self._number(words, start))
+
+    def colon_follows(self, token: Token) -> bool:
+        """Whether a `:`, or `=` in its stead, stands behind a word."""
+        return self.text.startswith((":", "="), _end(_BLANK, self.text, token.end))
+
+    def closer_follows(self, token: Token) -> bool:
+        """Whether a closing bracket stands behind a word."""
+        return self.text.startswith(("}", "]"), _end(_BLANK, self.text, token.end))
+
+    def skip_line(self) -> None:
+        """Go on at the end of the line, but before the commas and brackets that end it."""
+        end = _line_end(self.text, self.offset)
+        while end > self.offset and self.text[end - 1] in " \t,]}":
+            end -= 1
+        self.offset = end
+
+    def _odd(self, *, name: bool) -> Token:
+        """The next word where it is none of JSON's own."""
+        self._skip_trivia()
+        start = self.offset
+        if start == len(self.text):
+            return Token("end", start, start)
+        found = _TOKEN.match(self.text, start)
+        if found is not None and not (name and found.lastgroup == "scalar"):
+            return self.next(name=name)
+        char = self.text[start]
+        if char in _QUOTES:
+            return self._string(start, char, name=name)
+        if char in "{}[],:;=":
+            self.offset = start + (2 if self.text.startswith("=>", start) else 1)
+            return Token(char, start, self.offset)
+        return self._word(start, name=name)
+
+    def _word(self, start: int, *, name: bool) -> Token:
+        """A word without quotes, or with one of the two."""
+        bare = None if name else bare_value(self.text, start)
+        self.offset = bare.end if bare else _end(_WORD, self.text, start)
+        within = self.text[start - 1 : start] in {'"', "'"}
+        if not within and _LATE_QUOTE.match(self.text, self.offset):
+            return self._unopened(start)
+        if bare is None:
+            return Token("word", start, self.offset, self.text[start : self.offset])
+        self.complaints.add(start, bare.code, bare.message, bare.remedy)
+        return Token("scalar", start, bare.end)
+
+    def _unopened(self, start: int) -> Token:
+        """A word that ends with a quote but does not begin with one."""
+        word, self.offset = self.text[start : self.offset], self.offset + 1
+        message = f"no quote stands before {quoted(word)}, though one stands behind it"
+        self.complaints.add(start, "unopened-text", message, 'put `"` here')
+        return Token("string", start, self.offset, word)
+
+    def _skip_trivia(self) -> None:
+        """Go behind white space and comments; a run of comments is one problem."""
+        told = False
+        while True:
+            self.offset = _end(_BLANK, self.text, self.offset)
+            if odd := _ODD_BLANK.match(self.text, self.offset):
+                what = f"a character U+{ord(odd[0][0]):04X} that only looks like a blank stands here"
+                self.complaints.add(self.offset, "odd-blank", what, "put an ordinary blank in its place")
+            elif odd := _COMMENT.match(self.text, self.offset):
+                closed = odd["end"] != ""
+                self.lost = self.lost or not closed
+                if not told or not closed:
+                    self._comment(closed=closed)
+                told = True
+            else:
+                return
+            self.offset = odd.end()
+
+    def _comment(self, *, closed: bool) -> None:
+        message = "JSON has no comments" if closed else "the comment that starts here is never closed"
+        self.complaints.add(self.offset, "comment", message, "remove it, or write the file as YAML")
+
+    def _number(self, words: str, start: int) -> int | float | None:
+        try:
+            return read_number(words)
+        except BadNumber as error:
+            message = f"the number {quoted(words)} cannot be kept exactly: {error.message}"
+            self.complaints.add(start, "bad-number", message, error.remedy)
+            return None
+
+    def _unescaped(self, words: str, start: int) -> str:
+        if "\\" not in words:
+            return words[1:-1]
+        for found in _SURROGATE.finditer(words):
+            if found["lone"]:
+                message = f"{quoted(found[0])} is one half of a character"
+                remedy = "write the character itself, or both halves"
+                self.complaints.add(start + found.start(), "bad-escape", message, remedy)
+        value: str = json.loads(words)
+        return value
+
+    def _string(self, start: int, quote: str, *, name: bool) -> Token:
+        """A string that is none of JSON's: other quotes, bad escapes, control characters, no end."""
+        closing = _QUOTES[quote]
+        if quote != '"':
+            code = "single-quotes" if quote == "'" else "typographic-quotes"
+            message = f"the text stands in {code.replace('-', ' ')}"
+            self.complaints.add(start, code, message, 'use `"`, the only quotes of JSON')
+        at = start + 1
+        seen: set[str] = set()
+        while True:
+            at = _end(_PLAIN, self.text, at)
+            char = self.text[at : at + 1]
+            if char and char in closing:
+                self.offset = at + 1
+                return Token("string", start, at + 1, self.text[start + 1 : at])
+            if char == "\\":
+                at += self._escape(at, closing)
+            elif char and (char not in "\r\n" or self._goes_on(at, closing)):
+                if char < " " and char not in seen:
+                    self._control(at, char)
+                seen.update({"\r", "\n"} if char in "\r\n" else char)
+                at += 1
+            else:
+                return self._unterminated(start, at, name=name)
+
+    def _escape(self, at: int, closing: str) -> int:
+        """How many characters the escape sequence at an offset takes."""
+        if found := _GOOD_ESCAPE.match(self.text, at):
+            return len(found[0])
+        following = self.text[at + 1 : at + 2]
+        if following not in closing:
+            message = f"{quoted(self.text[at : at + 2])} means nothing in JSON text"
+            self.complaints.add(at, "bad-escape", message, "write `\\\\` for a backslash")
+        return 2 if following not in ("", "\r", "\n") else 1
+
+    def _control(self, at: int, char: str) -> None:
+        if char in "\r\n":
+            message, code = "the text goes on in the next line", "line-break-in-text"
+            remedy = 'write `\\n` for a line break, or close the text with `"`'
+        else:
+            message, code = f"a control character U+{ord(char):04X} stands in the text", "control-character"
+            remedy = f"write `{json.dumps(char)[1:-1]}`"
+        self.complaints.add(at, code, message, remedy)
+
+    def _goes_on(self, at: int, closing: str) -> bool:
+        """Whether a line break belongs to the text, judged by what the next line starts with."""
+        following = _end(_BLANK, self.text, at)
+        if self.text[following : following + 1] in ("", '"', "'", "{", "}", "[", "]", "“"):
+            return False
+        line = self.text[following : _line_end(self.text, following)]
+        return any(quote in line for quote in closing)
+
+    def _unterminated(self, start: int, end: int, *, name: bool) -> Token:
+        """A string that ends, at a guess, before the commas and brackets that end its line."""
+        while end > start + 1 and self.text[end - 1] in " \t,]}":
+            end -= 1
+        self.lost = self.lost or any(char in "{}[]" for char in self.text[start:end])
+        message = "the text that starts here is never closed"
+        colon = self.text.find(":", start, end) if name else -1
+        place = self.complaints.lines.at(end if colon < 0 else colon)
+        remedy = f'put `"` at its end, which is probably {place.line}:{place.column}'
+        self.complaints.add(start, "unterminated-text", message, remedy)
+        self.offset = end
+        return Token("string", start, end, self.text[start + 1 : end], broken=True)
+
+
+def _end(pattern: re.Pattern[str], text: str, offset: int) -> int:
+    found = pattern.match(text, offset)
+    return found.end() if found else offset
+
+
+def _line_end(text: str, offset: int) -> int:
+    ends = [end for end in (text.find("\n", offset), text.find("\r", offset)) if end >= 0]
+    return min(ends, default=len(text))

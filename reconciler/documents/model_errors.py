@@ -1,0 +1,244 @@
+"""Where a file does not fit a model: pydantic's errors as problems with a place and plain words."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from reconciler.diagnostic import Problem, Severity
+from reconciler.documents.lines import quoted
+from reconciler.ports.driver import Document
+from reconciler.text.json_pointer import pointer as pointer_of
+from reconciler.text.suggest import nearest
+
+_USER = re.compile(r"://[^/@\s]*@")
+_LITERAL = re.compile(r"'((?:[^'\\]|\\.)*)'")
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """One error of a model.
+
+    Args:
+        path: from the model's root to the value that is wrong, or to the one that misses a key.
+        missing: the missing key, else empty.
+        field: what the model says of the value, where it says anything.
+        known: the keys that the model knows beside it.
+        kinds: pydantic's names of all that the members of a union find wrong with the value.
+    """
+
+    error: ErrorDetails
+    path: Path
+    missing: str
+    field: FieldInfo | None
+    known: tuple[str, ...]
+    kinds: tuple[str, ...]
+
+    @property
+    def unknown(self) -> bool:
+        """Whether the value's key is none of the model's."""
+        return self.error["type"] == "extra_forbidden"
+
+
+def mismatches(error: ValidationError, model: type[BaseModel], value: Any) -> list[Mismatch]:
+    """What is wrong with a value of a model, each place once."""
+    found: dict[tuple[Path, str], Mismatch] = {}
+    for details in error.errors(include_url=False):
+        if _is_echo(details):
+            continue
+        path = tuple(_existing(value, details["loc"]))
+        missing = str(details["loc"][-1]) if details["type"] == "missing" else ""
+        field, known = _described(model, [*path, missing] if missing else path)
+        new = Mismatch(details, path, missing, field, known, (details["type"],))
+        first = found.get((path, missing), new)
+        kinds = tuple(dict.fromkeys((*first.kinds, *new.kinds)))
+        found[path, missing] = replace(first, kinds=kinds)
+    return list(found.values())
+
+
+def problems(found: Sequence[Mismatch], document: Document, pointer: str) -> list[Problem]:
+    """What is wrong as problems of the document, without keys that are missing because they are misspelt.
+
+    Args:
+        found: of the value at `pointer`.
+        document: the file.
+        pointer: of the value that was given to the model.
+    """
+    meant = {(each.path[:-1], _meant(each)) for each in found if each.unknown}
+    return [_problem(each, document, pointer) for each in found if (each.path, each.missing) not in meant]
+
+
+def _problem(mismatch: Mismatch, document: Document, pointer: str) -> Problem:
+    at = pointer + pointer_of(mismatch.path)
+    code, message, remedy = _said(mismatch)
+    return Problem(document.position(at, key=mismatch.unknown), at, Severity.ERROR, code, message, remedy)
+
+
+def _is_echo(details: ErrorDetails) -> bool:
+    """Whether pydantic calls a list too short only because it does not count items that are wrong."""
+    given = details["input"]
+    wanted = details.get("ctx", {}).get("min_length", 0)
+    return details["type"] == "too_short" and isinstance(given, list) and len(given) >= wanted
+
+
+def _existing(value: Any, loc: Iterable[str | int]) -> Iterator[str | int]:
+    """The parts of pydantic's location that are parts of the value; it also names members of unions."""
+    for part in loc:
+        inside = (isinstance(value, Mapping) and part in value) or (
+            isinstance(value, list) and isinstance(part, int) and part < len(value)
+        )
+        if inside:
+            value = value[part]
+            yield part
+
+
+def _described(model: type[BaseModel], path: Iterable[str | int]) -> tuple[FieldInfo | None, tuple[str, ...]]:
+    """What the model says of the field at a path, and the keys it knows beside it."""
+    models, field = [model], None
+    known: tuple[str, ...] = ()
+    for part in path:
+        if isinstance(part, int):
+            continue
+        fields = {info.alias or name: info for inner in models for name, info in inner.model_fields.items()}
+        known = tuple(fields)
+        field = fields.get(part)
+        models = list(_models(field.annotation)) if field else []
+    return field, known
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models(inner)
+
+
+def _said(mismatch: Mismatch) -> tuple[str, str, str]:
+    """Code, message and remedy."""
+    if mismatch.missing:
+        return "missing-key", f"`{mismatch.missing}` is missing here", _advice(mismatch.field)
+    subject = _subject(mismatch.path)
+    if mismatch.unknown:
+        return "unknown-key", f"{subject} is not a known key", _known_keys(mismatch)
+    code, why, remedy = _wrong(mismatch)
+    given = _shown(mismatch.error["input"])
+    return code, f"{subject} is {given}, {why}", remedy or _advice(mismatch.field)
+
+
+def _wrong(mismatch: Mismatch) -> tuple[str, str, str]:
+    """Code, what is wrong with a value, and a remedy if there is a better one than the model's words."""
+    kind, given = mismatch.error["type"], mismatch.error["input"]
+    context = mismatch.error.get("ctx", {})
+    if kind in {"literal_error", "enum"}:
+        expected = str(context.get("expected", ""))
+        meant = nearest(str(given), _LITERAL.findall(expected))
+        hint = f"did you mean `{meant}`?" if meant else ""
+        return "unknown-value", f"{expected} belongs here".replace("'", "`"), hint
+    if kind in _LIMITS:
+        return "out-of-range", _LIMITS[kind](context), ""
+    if kind == "string_pattern_mismatch":
+        return "wrong-form", f"which does not have the form `{context.get('pattern', '')}`", ""
+    wanted = " or ".join(dict.fromkeys(filter(None, map(_wanted, mismatch.kinds))))
+    if wanted:
+        unquoted = kind == "string_type" and isinstance(given, int | float)
+        remedy = f"write `{json.dumps(json.dumps(given))}`" if unquoted else ""
+        return "wrong-type", f"{wanted} belongs here", remedy
+    said = f"but {_lowered(str(context.get('error', mismatch.error['msg'])))}"
+    return "bad-value", said, str(context.get("remedy", ""))
+
+
+def _wanted(kind: str) -> str:
+    return next((words for start, words in _WANTED if kind.startswith(start)), "")
+
+
+_LIMITS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "greater_than": lambda context: f"more than {context['gt']:g} is needed",
+    "greater_than_equal": lambda context: f"at least {context['ge']:g} is needed",
+    "less_than": lambda context: f"less than {context['lt']:g} is allowed",
+    "less_than_equal": lambda context: f"at most {context['le']:g} is allowed",
+    "string_too_short": lambda context: f"it needs at least {_counted(context['min_length'], 'character')}",
+    "string_too_long": lambda context: f"it may have at most {_counted(context['max_length'], 'character')}",
+    "too_short": lambda context: f"it needs at least {_counted(context['min_length'], 'item')}",
+    "too_long": lambda context: f"it may have at most {_counted(context['max_length'], 'item')}",
+}
+_WANTED = (
+    ("string", "text"),
+    ("int", "a whole number"),
+    ("float", "a number"),
+    ("finite_number", "a number"),
+    ("bool", "`true` or `false`"),
+    ("list", "a list"),
+    ("tuple", "a list"),
+    ("set", "a list"),
+    ("frozen_set", "a list"),
+    ("dict", "a mapping"),
+    ("mapping", "a mapping"),
+    ("model", "a mapping"),
+    ("dataclass", "a mapping"),
+    ("none_required", "nothing"),
+    ("date", "a date such as 2026-12-01"),
+    ("time", "a time such as 03:00"),
+    ("url", "an address such as `http://host:80/`"),
+)
+
+
+def _subject(path: Path) -> str:
+    names = [part for part in path if isinstance(part, str)]
+    if not path:
+        return "this"
+    if isinstance(path[-1], int):
+        return f"item {path[-1] + 1} of `{names[-1]}`" if names else f"item {path[-1] + 1}"
+    return quoted(path[-1])
+
+
+def _shown(given: Any) -> str:
+    if given is None:
+        return "empty"
+    if isinstance(given, Mapping):
+        return "a mapping" if given else "an empty mapping"
+    if isinstance(given, list | tuple):
+        return "a list" if given else "an empty list"
+    if isinstance(given, str):
+        return quoted(_masked(given)) if given else "empty text"
+    return quoted(json.dumps(given, default=str))
+
+
+def _masked(words: str) -> str:
+    """Text without what may be a password in an address."""
+    return _USER.sub("://…@", words)
+
+
+def _meant(mismatch: Mismatch) -> str:
+    return nearest(str(mismatch.path[-1]), mismatch.known)
+
+
+def _known_keys(mismatch: Mismatch) -> str:
+    if meant := _meant(mismatch):
+        return f"did you mean `{meant}`?"
+    return f"the keys here are {', '.join(sorted(mismatch.known))}" if mismatch.known else "remove it"
+
+
+def _advice(field: FieldInfo | None) -> str:
+    """What the model says of a field: the first sentence of its description, and an example."""
+    if field is None:
+        return ""
+    example = f"such as `{json.dumps(field.examples[0], default=str)}`" if field.examples else ""
+    description = _lowered((field.description or "").partition(". ")[0].rstrip("."))
+    return ", ".join(words for words in (description, example) if words)
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def _lowered(words: str) -> str:
+    return words[:1].lower() + words[1:] if words[1:2].islower() or words[1:2] == " " else words

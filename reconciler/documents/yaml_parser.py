@@ -1,0 +1,271 @@
+"""YAML with the place of every value, as strict as JSON: core scalars, text as names, no duplicates.
+
+One parser, libyaml's, gives both values and places, so that they cannot differ. Anchors and aliases
+are read; merge keys, tags of programming languages and several documents in a file are refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from reconciler.documents.json_stack import DEEPEST
+from reconciler.documents.lines import quoted
+from reconciler.documents.places import Place
+from reconciler.documents.problem_list import Complaints
+from reconciler.documents.yaml_errors import explain
+from reconciler.documents.yaml_scalars import BadScalar, plain, tagged, unknown_tag
+from reconciler.errors import InputError
+from reconciler.text.json_pointer import pointer
+from reconciler.text.suggest import nearest
+
+MOST_VALUES = 1_000_000
+"""How many values a file may have when each alias counts as all that it stands for."""
+
+_COLLECTION_TAGS = (None, "!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
+_UNPRINTABLE = re.compile("[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_ESCAPES = {"\x85": r"\N", "\u2028": r"\L", "\u2029": r"\P"}
+_OLD_BREAKS = re.compile(f"[{''.join(_ESCAPES)}]")
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_HALF = re.compile("[\ud800-\udfff]")
+_NO_MERGE = "write the members out, or give the whole value by an alias"
+
+
+@dataclass(slots=True)
+class _Open:
+    """A mapping or sequence being read, or the document around them."""
+
+    value: Any
+    place: Place
+    anchor: str | None = None
+    size_before: int = 0
+    is_name: bool = False
+    """Whether it stands where a mapping's name belongs."""
+    wants_name: bool = False
+    """Whether the next value is a name of this mapping."""
+    name: str | None = None
+    name_start: int = 0
+
+
+@dataclass(slots=True)
+class _Anchor:
+    """What an alias stands for; `size` counts the values in it."""
+
+    value: Any
+    place: Place
+    size: int
+
+
+_MOST_GUESSES = 5
+"""Problems of a file up to which a misspelt anchor gets a suggestion."""
+
+
+def read(name: str, text: str) -> tuple[Any, Place]:
+    """The value of a text and where everything in it stands.
+
+    Raises:
+        InputError: it is no YAML, or says what JSON cannot say, with all that is wrong with it.
+    """
+    composer = _Composer(name, text)
+    composer.run()
+    if composer.complaints.problems:
+        raise InputError(composer.complaints.problems)
+    return composer.values[0], composer.places[0]
+
+
+class _Composer:
+    """Takes libyaml's events one by one; the outermost frame collects the documents."""
+
+    def __init__(self, name: str, text: str) -> None:
+        self.text = text
+        self.complaints = Complaints(name, text, self._pointer)
+        self.values: list[Any] = []
+        self.places: list[Place] = []
+        self.open = [_Open(self.values, Place(0, 0, items=self.places))]
+        self.anchors: dict[str, _Anchor] = {}
+        self.size = 0
+        self.stopped = False
+
+    def run(self) -> None:
+        """All of the text, or up to the first place where nothing can be made of it."""
+        for found in _UNPRINTABLE.finditer(self.text):
+            message = f"a control character U+{ord(found[0]):04X} stands in the file"
+            remedy = "remove it, or write it as an escape"
+            self.complaints.add(found.start(), "control-character", message, remedy)
+        for found in _OLD_BREAKS.finditer(self.text):  # libyaml ends a line there, as YAML 1.1 did
+            char = found[0]
+            message = f"the character U+{ord(char):04X} ends a line where no reader sees its end"
+            remedy = f"remove it; within double quotes it is written `{_ESCAPES[char]}`"
+            self.complaints.add(found.start(), "hidden-line", message, remedy)
+        if self.complaints.problems:
+            return
+        loader = _LOADER(self.text)
+        try:
+            while not self.stopped and loader.check_event():
+                event = loader.get_event()
+                take = _TAKERS.get(type(event))
+                if take is not None:
+                    take(self, event)
+        except (yaml.YAMLError, ValueError, OverflowError) as error:
+            self.complaints.add(*explain(error, self.text))
+        finally:
+            loader.dispose()
+        if not self.values and not self.complaints.problems:
+            self.complaints.add(0, "empty-file", "the file holds no value", "write a YAML document")
+
+    def start_document(self, event: Any) -> None:
+        """A document begins; only one may."""
+        if self.values:
+            message = "a second document begins here"
+            self._stop(event.start_mark.index, "second-document", message, "write one document into a file")
+
+    def scalar(self, event: Any) -> None:
+        """Text, a number or a word stands here."""
+        start = event.start_mark.index
+        wants_name = self.open[-1].wants_name
+        value, words = None, event.value
+        try:
+            if wants_name:
+                self._check_name(event, start)
+            value = self._scalar_value(event)
+        except BadScalar as bad:
+            words = None
+            self.complaints.add(start, bad.code, bad.message, bad.remedy)
+        place = Place(start, start)
+        if event.anchor is not None:
+            self.anchors[event.anchor] = _Anchor(value, place, 1)
+        if wants_name:
+            self._name(start, value, words)
+        else:
+            self._attach(value, place)
+
+    def _check_name(self, event: Any, start: int) -> None:
+        if event.value == "<<" and event.implicit[0]:
+            message = "merge keys are not read: `<<` is no part of YAML 1.2"
+            raise BadScalar("merge-key", message, _NO_MERGE)
+        if event.value and self.text[start - 1 : start] == "?":  # libyaml takes `[?x]` for `[{x: null}]`
+            message = "a question mark without a blank stands before the name"
+            raise BadScalar("question-mark", message, "put it and the text behind it in quotes")
+
+    def start_collection(self, event: Any) -> None:
+        """A mapping or sequence begins."""
+        start = event.start_mark.index
+        is_name = self.open[-1].wants_name
+        if is_name:
+            message = "a list or mapping is no name"
+            self.complaints.add(start, "name-not-text", message, "write text as the name")
+        if len(self.open) > DEEPEST:
+            message = f"more than {DEEPEST} lists and mappings stand within each other"
+            self._stop(start, "too-deep", message, "make the document flatter")
+            return
+        mapping = isinstance(event, yaml.MappingStartEvent)
+        if event.tag not in _COLLECTION_TAGS:
+            tag = unknown_tag(event.tag)
+            self.complaints.add(start, tag.code, tag.message, tag.remedy)
+        place = Place(start, start, members={}) if mapping else Place(start, start, items=[])
+        value: Any = {} if mapping else []
+        before = self.size
+        if not is_name:
+            self._attach(value, place)
+        self.open.append(_Open(value, place, event.anchor, before, is_name=is_name, wants_name=mapping))
+
+    def end_collection(self, event: Any) -> None:
+        """The innermost mapping or sequence ends."""
+        ended = self.open.pop()
+        if ended.anchor is not None:
+            self.anchors[ended.anchor] = _Anchor(ended.value, ended.place, self.size - ended.size_before)
+        if ended.is_name:
+            self._name(event.start_mark.index, None)
+
+    def alias(self, event: Any) -> None:
+        """What an anchor names stands here again."""
+        start = event.start_mark.index
+        anchor = self.anchors.get(event.anchor)
+        if any(frame.anchor == event.anchor for frame in self.open):
+            message = f"the alias `*{event.anchor}` stands within what it stands for"
+            self.complaints.add(start, "alias-loop", message, "write the value out")
+            anchor = None
+        elif anchor is None:
+            message = f"no anchor `&{event.anchor}` stands before this alias"
+            # a guess takes as long as there are anchors
+            guesses = len(self.complaints.problems) < _MOST_GUESSES
+            known = nearest(event.anchor, self.anchors) if guesses else ""
+            remedy = f"did you mean `*{known}`?" if known else "define it before, or put text in quotes"
+            self.complaints.add(start, "unknown-alias", message, remedy)
+        anchor = anchor or _Anchor(None, Place(start, start), 1)
+        if self.open[-1].wants_name:
+            self._name(start, anchor.value, f"*{event.anchor}" if event.anchor in self.anchors else None)
+            return
+        self.size += anchor.size - 1
+        self._attach(anchor.value, Place(start, start, anchor.place.members, anchor.place.items))
+
+    def _attach(self, value: Any, place: Place) -> None:
+        self.size += 1
+        if self.size > MOST_VALUES:
+            message = f"with its aliases the file has more than {MOST_VALUES} values"
+            self._stop(place.start, "too-large", message, "use fewer aliases, or several files")
+            return
+        parent = self.open[-1]
+        if parent.place.items is not None:
+            parent.value.append(value)
+            parent.place.items.append(place)
+            return
+        parent.wants_name = True
+        if parent.place.members is not None and parent.name is not None:
+            place.key = parent.name_start
+            parent.value[parent.name] = value
+            parent.place.members[parent.name] = place
+
+    def _name(self, start: int, value: Any, words: str | None = None) -> None:
+        """A name of the innermost mapping stands here; nothing where it was complained of."""
+        frame = self.open[-1]
+        frame.wants_name, frame.name, frame.name_start = False, None, start
+        if isinstance(value, str):
+            frame.name = value
+            members = frame.place.members
+            if members is not None and value in members:
+                first = self.complaints.lines.at(members[value].key)
+                where = f"{first.line}:{first.column}"
+                message = f"{quoted(value)} stands twice in this mapping, first at {where}"
+                self.complaints.add(start, "duplicate-key", message, "keep one of the two")
+        elif words is not None:
+            message = f"the name {quoted(words)} is no text" if words else "the name is empty"
+            self.complaints.add(start, "name-not-text", message, f'write `"{words}"`')
+
+    def _scalar_value(self, event: Any) -> Any:
+        words = event.value
+        if event.tag is not None:
+            return tagged(event.tag, words)
+        if not words.isascii() and _HALF.search(words):
+            message = "the text holds one half of a character"
+            raise BadScalar("bad-escape", message, "write the character itself")
+        return plain(words) if event.implicit[0] else words
+
+    def _stop(self, offset: int, code: str, message: str, remedy: str) -> None:
+        self.complaints.add(offset, code, message, remedy)
+        self.stopped = True
+
+    def _pointer(self) -> str:
+        parts: list[str | int] = []
+        for depth, frame in enumerate(self.open[1:], 2):
+            last = depth == len(self.open)
+            if frame.place.items is not None:
+                parts.append(len(frame.place.items) - (not last))
+            elif frame.name is not None and not (last and frame.wants_name):
+                parts.append(frame.name)
+        return pointer(parts)
+
+
+_TAKERS: Mapping[type, Callable[[_Composer, Any], None]] = {
+    yaml.DocumentStartEvent: _Composer.start_document,
+    yaml.ScalarEvent: _Composer.scalar,
+    yaml.SequenceStartEvent: _Composer.start_collection,
+    yaml.MappingStartEvent: _Composer.start_collection,
+    yaml.SequenceEndEvent: _Composer.end_collection,
+    yaml.MappingEndEvent: _Composer.end_collection,
+    yaml.AliasEvent: _Composer.alias,
+}

@@ -1,0 +1,99 @@
+"""The scalar rules of YAML 1.2's core schema, so that `yes`, `012` and dates mean what they say."""
+
+from __future__ import annotations
+
+import re
+
+from reconciler.text.numbers import BadNumber, read_number
+
+_TAG = "tag:yaml.org,2002:"
+_NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+_BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+_INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_NO_NUMBER = re.compile(r"[-+]?(?:\.inf|\.Inf|\.INF)|\.nan|\.NaN|\.NAN")
+_MAYBE_NO_TEXT = frozenset("~-+.0123456789nNtTfF")
+_LONGEST = 3_300
+"""Characters of a whole number in base 8 or 16: it has fewer than `numbers.LONGEST` digits in base 10."""
+_BASES = {"0o": 8, "0x": 16}
+
+Scalar = str | int | float | bool | None
+
+
+class BadScalar(ValueError):
+    """A scalar that JSON cannot say or that its tag does not allow; the message says why."""
+
+    def __init__(self, code: str, message: str, remedy: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.remedy = remedy
+
+
+def plain(words: str) -> Scalar:
+    """The value of a scalar without quotes and tag.
+
+    Raises:
+        BadScalar: it is a number that JSON does not have.
+    """
+    if words[:1] and words[0] not in _MAYBE_NO_TEXT:
+        return words
+    if words in _NULLS:
+        return None
+    if words in _BOOLEANS:
+        return _BOOLEANS[words]
+    if _INTEGER.fullmatch(words):
+        return _integer(words)
+    if _FLOAT.fullmatch(words):
+        return _number(words)
+    if _NO_NUMBER.fullmatch(words):
+        remedy = "leave it out, or write `null`, a number, or text in quotes"
+        raise BadScalar("not-a-number", f"`{words}` is a number that JSON does not have", remedy)
+    return words
+
+
+def tagged(tag: str, words: str) -> Scalar:
+    """The value of a scalar with a tag, such as `!!str 1`.
+
+    Raises:
+        BadScalar: the tag is none of YAML's core, or does not fit.
+    """
+    kind = tag.removeprefix(_TAG)
+    if tag == "!" or kind == "str":
+        return words
+    kinds: dict[str, tuple[type, ...]] = {
+        "int": (int,), "float": (float, int), "bool": (bool,), "null": (type(None),),
+    }  # fmt: skip
+    if kind == tag or kind not in kinds:
+        raise unknown_tag(tag)
+    value = plain(words)
+    if not isinstance(value, kinds[kind]) or (isinstance(value, bool) and kind != "bool"):
+        raise BadScalar("yaml-tag", f"the value does not fit `!!{kind}`", "remove the tag")
+    # the tag asks for a double, so what a double would round is refused
+    return _number(f"{value}.0") if kind == "float" and isinstance(value, int) else value
+
+
+def unknown_tag(tag: str) -> BadScalar:
+    """The problem of a tag that is none of YAML's core."""
+    shown = tag.replace(_TAG, "!!", 1)
+    return BadScalar("yaml-tag", f"the tag `{shown}` is none that is read here", "remove it")
+
+
+def _integer(words: str) -> int:
+    base = _BASES.get(words[:2])
+    if base is None:
+        return int(_number(words))
+    if len(words) > _LONGEST:
+        raise _bad_number(BadNumber(f"it has {len(words):,} characters, more than {_LONGEST:,}"))
+    return int(words[2:], base)
+
+
+def _number(words: str) -> int | float:
+    try:
+        return read_number(words)
+    except BadNumber as error:
+        raise _bad_number(error) from None
+
+
+def _bad_number(error: BadNumber) -> BadScalar:
+    return BadScalar("bad-number", f"the number cannot be kept exactly: {error.message}", error.remedy)

@@ -1,0 +1,132 @@
+"""What the management hosts may do on a node before and after a change, however it reads its list; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from reconciler.core.secret import reveal
+from reconciler.drivers.m2.access import AccessTable
+from reconciler.drivers.m2.address import Span
+from reconciler.drivers.m2.allowlist import span_of
+from reconciler.drivers.m2.choices import Choices, Match
+from reconciler.drivers.m2.risk import NEEDED, able
+from reconciler.drivers.m2.schema import Content
+from reconciler.drivers.m2.setting.fault import items, mapping
+
+READ_MORE: Final = "enableGet"
+"""The permission with which a node tells what is in effect apart from what waits for a restart."""
+
+_SAID: Final = ("api", "roles")
+_MOST: Final = 64
+"""Entries of a list whose edges are tried."""
+
+_RULES: Final = tuple(
+    Choices(match=match, open_without_list=open_) for match in Match for open_ in (True, False)
+)
+"""Every way in which a node may read its allowList: the pages do not say which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Callers:
+    """The hosts that manage a node.
+
+    Args:
+        addresses: as the node sees them: what the fleet file says, or else this host's own.
+        before: what the node's setting says of access; None where it has none loaded yet.
+        rules: the ways of reading an allowList under which one of the hosts could deliver just now; none
+            where the node sees all of them at addresses that are not known here.
+    """
+
+    addresses: tuple[str, ...]
+    before: Any
+    rules: tuple[Choices, ...]
+
+    def losing(self, after: Any, permission: str) -> tuple[str, ...]:
+        """Those of the hosts that hold a permission now and would no longer be sure of it."""
+        before, then = _table(self.before), _table(after)
+        return tuple(
+            caller
+            for caller in self.addresses
+            if any(
+                _may(before, caller, rule, permission) and not _may(then, caller, rule, permission)
+                for rule in self.rules
+            )
+        )
+
+
+def callers(before: Content | None, named: tuple[str, ...], caller: str) -> Callers:
+    """The management hosts of a node, seen from the setting that it shows.
+
+    A way of reading the allowList under which none of them could have delivered is ruled out, because
+    the node has just been read.
+
+    Args:
+        before: what the node has loaded.
+        named: the addresses in the fleet file; they take the place of the caller's.
+        caller: the address from which this host called the node; empty where it is not known.
+    """
+    addresses = named or ((caller,) if caller else ())
+    said = said_of_access(before) if before is not None else None
+    table = _table(said)
+    rules = (rule for rule in _RULES if any(_may(table, address, rule, NEEDED) for address in addresses))
+    return Callers(addresses, said, tuple(rules))
+
+
+def anybody(after: Any) -> bool:
+    """Whether some address is sure that it may deliver, however a node reads the order of its list.
+
+    A setting without a list is taken to let everybody in, as the default role.
+    """
+    if not _spans(after):
+        return bool(able(after))
+    rules = tuple(Choices(match=match) for match in Match)
+    table = _table(after)
+    return any(all(_may(table, edge, rule, NEEDED) for rule in rules) for edge in _edges(after))
+
+
+def losing_unknown(before: Any, after: Any) -> tuple[str, ...]:
+    """Addresses that may deliver now and would no longer be sure of it, of the edges of all entries.
+
+    For hosts that a node sees at addresses which are not known here: it may be any of them.
+    """
+    edges = dict.fromkeys((*_edges(before), *_edges(after)))
+    return Callers(tuple(edges), before, _RULES).losing(after, NEEDED)
+
+
+def _spans(document: Any) -> list[Span]:
+    entries = items(mapping(document, "env", "management", "api"), "allowList")
+    return [found for found in (span_of(entry) for _, entry in entries) if found is not None]
+
+
+def _edges(document: Any) -> list[str]:
+    """The first and the last address of each entry, and those beside it: between them nothing changes."""
+    found = {
+        Span(one.version, number, number)
+        for one in _spans(document)[:_MOST]
+        for number in (one.low - 1, one.low, one.high, one.high + 1)
+        if 0 <= number < 2 ** (32 if one.version == 4 else 128)  # noqa: PLR2004
+    }
+    return [str(edge) for edge in sorted(found, key=lambda edge: (edge.version, edge.low))]
+
+
+def same_access(before: Content, after: Content) -> bool:
+    """Whether two settings say the same of access, so that nobody can lose anything."""
+    old = mapping(before.canonical, "env", "management")
+    new = mapping(after.canonical, "env", "management")
+    return all(old.get(key) == new.get(key) for key in _SAID)
+
+
+def said_of_access(content: Content) -> Any:
+    """What a setting says of access, with what was given as a secret in clear."""
+    management = mapping(content.canonical, "env", "management")
+    return {"env": {"management": reveal({key: management[key] for key in _SAID if key in management})}}
+
+
+def _table(document: Any) -> AccessTable:
+    return AccessTable(document if isinstance(document, Mapping) else None)
+
+
+def _may(table: AccessTable, caller: str, rule: Choices, permission: str) -> bool:
+    return permission in table.access(caller, rule).permissions

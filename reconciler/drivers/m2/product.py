@@ -1,0 +1,270 @@
+"""M2 as the program sees it: what the fleet file means, what each node shows, and one delivery a step."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from reconciler.core.adoption import Shown
+from reconciler.core.endpoint import Endpoint
+from reconciler.core.guard import Guard
+from reconciler.core.lint import Claim
+from reconciler.core.observation import Observation, Observed, Present, Unreachable
+from reconciler.core.plan import USES, ClusterPlan, Payload, Step
+from reconciler.core.product_model import Stage
+from reconciler.core.reports import Report
+from reconciler.core.spec import ClusterEntry
+from reconciler.core.step import Verdict
+from reconciler.diagnostic import Problem
+from reconciler.drivers.defects import caught
+from reconciler.drivers.m2 import adopt, attempts, desire, judge, lints, planner, reports, single_file
+from reconciler.drivers.m2.canonical import fingerprint
+from reconciler.drivers.m2.client import READS, Client
+from reconciler.drivers.m2.content import MOST_SHOWN, Contents
+from reconciler.drivers.m2.desire import API_PORT, BASE_FACT
+from reconciler.drivers.m2.findings import FILES_FACT
+from reconciler.drivers.m2.guards import GUARDS
+from reconciler.drivers.m2.judge import RETURNING
+from reconciler.drivers.m2.modelcheck import stages
+from reconciler.drivers.m2.modelcheck.seats import World
+from reconciler.drivers.m2.schema import Deliver, Desired, Loaded, M2Cluster, Target
+from reconciler.drivers.m2.undo import back, part
+from reconciler.ports.driver import Desk, Document, Done, Wire
+
+AT_ONCE: Final = 128
+"""Nodes that are read at the same time."""
+
+
+class M2Driver:
+    """M2, as `ports.driver.Driver` describes a product.
+
+    Where the product's pages are silent, this is assumed:
+
+    - The verb of `/setting/deploy/checkout` is GET, as that of `/setting/deploy/local`; the fleet file's
+      `checkoutMethod` says otherwise.
+    - A node has a setting once it shows its exact meaning, be it that some of it waits for a restart.
+    - Files that go with a setting are compared with those in the package that `/setting/download` gives.
+      A node that does not give its package is believed to have them once it shows the setting that came
+      with them; where the files alone change, nothing is planned and a finding says why.
+    - Whether an address is a node's is judged by `evidence`; nothing is sent where it does not show.
+    - A node that is to have another `api.port` may answer at the old one or at the new one meanwhile.
+    """
+
+    kind = "m2"
+    entry: type[ClusterEntry] = M2Cluster
+    guards: tuple[Guard, ...] = GUARDS
+    reads = READS
+    lone_file = "setting.json"
+    lint_codes = lints.CODES
+
+    def alone(self, document: Document) -> dict[str, Any]:
+        """The cluster that a lone `setting.json` stands for.
+
+        Raises:
+            InputError: its members are not addresses.
+        """
+        return single_file.alone(document)
+
+    def desire(self, desk: Desk) -> Desired:
+        """What each node is to have.
+
+        Raises:
+            InputError: with every problem of the cluster's files and addresses.
+        """
+        return desire.desire(desk)
+
+    def examine(self, desk: Desk) -> Iterator[Problem]:
+        """What is wrong or doubtful in the cluster; see `desire.examine`."""
+        return desire.examine(desk)
+
+    def narrow(self, desired: Desired, node: str) -> Desired:
+        """The same, in which every node but this one stays as it is."""
+        return replace(desired, targets=tuple(one for one in desired.targets if one.node == node))
+
+    async def observe(self, desired: Desired, wire: Wire) -> Observed[Loaded]:
+        """Ask every node for its setting and for what waits for a restart."""
+        contents, gate = Contents(MOST_SHOWN), asyncio.Semaphore(AT_ONCE)
+        timeouts = desired.entry.timeouts
+
+        async def read(target: Target) -> tuple[str, Observation[Loaded]]:
+            async with gate:
+                client = Client(wire, target.node, target.bases, timeouts.read, timeouts.connect)
+                expected = target.content.fingerprint
+                wanted = bool(desired.resources)
+                return target.node, await _read(client, contents, expected, wanted, target.trusted)
+
+        return Observed(dict(await asyncio.gather(*(read(target) for target in desired.targets))))
+
+    def plan(self, desired: Desired, observed: Observed[Loaded]) -> ClusterPlan:
+        """One step for each node that differs; see `planner.plan`."""
+        return planner.plan(desired, observed)
+
+    def lint(self, desk: Desk) -> Iterator[Problem]:
+        """What is doubtful in the cluster's settings; see `lints.lint`."""
+        return lints.lint(desk)
+
+    def endpoints(self, desk: Desk) -> Mapping[str, Endpoint]:
+        """Where the fleet file, and the settings' `api.port`, say that the nodes are reached."""
+        return desire.endpoints(desk)
+
+    def claims(self, desk: Desk) -> Iterator[Claim]:
+        """The members that the settings name."""
+        return lints.claims(desk)
+
+    async def entry_of(self, name: str, addresses: Sequence[str], wire: Wire) -> dict[str, Any]:  # noqa: ARG002
+        """A cluster of the nodes at some addresses; see `adoption.entry_of`.
+
+        Raises:
+            UsageError: an address is none.
+        """
+        return adopt.entry_of(name, addresses)
+
+    def shown(self, desired: Desired, observed: Observed[Loaded]) -> Shown:
+        """The settings that the nodes have loaded; see `adoption.shown`."""
+        return adopt.shown(desired, observed)
+
+    async def look(self, step: Step, wire: Wire) -> Observed[Loaded]:
+        """Ask the step's node."""
+        client, arguments = _client(step, wire), step.arguments
+        expected = "" if arguments.get(RETURNING) else arguments["after"]  # then all is asked
+        wanted, trusted = bool(arguments["resources"]), bool(arguments.get(USES))
+        answer = await _read(client, Contents(), expected, wanted, trusted)
+        return Observed({step.node: answer})
+
+    def judge(self, step: Step, seen: Observed[Loaded]) -> Verdict:
+        """How the delivery stands; see `judge.judge`."""
+        return judge.judge(step, seen.nodes[step.node])
+
+    async def act(self, step: Step, wire: Wire, payloads: Mapping[str, Payload]) -> Done:
+        """Deliver, once.
+
+        Raises:
+            NodeError: the call failed; whether it had an effect is for `look` and `judge` to tell.
+        """
+        client, arguments = _client(step, wire), step.arguments
+        match step.action:
+            case "upload":
+                done = await client.upload(payloads[arguments["payload"]], arguments["part"])
+            case "checkout":
+                done = await client.checkout(arguments["method"])
+            case _:
+                done = await client.deploy_local()
+        files = {FILES_FACT: fingerprint(arguments["resources"])} if arguments["resources"] else {}
+        return replace(done, facts={BASE_FACT: client.bases[0], **files})
+
+    def undo(
+        self, step: Step, observed: Observed[Loaded], payloads: Mapping[str, Payload]
+    ) -> tuple[Step, Mapping[str, Payload]] | None:
+        """Deliver what the node showed before; see `back.back`."""
+        answer = observed.nodes.get(step.node)
+        return back(step, answer.value, payloads) if isinstance(answer, Present) else None
+
+    def undo_part(
+        self,
+        step: Step,
+        observed: Observed[Loaded],
+        payloads: Mapping[str, Payload],
+        shown: Observed[Loaded],
+    ) -> tuple[Step, Mapping[str, Payload]] | None:
+        """Deliver what the node showed before, in place of what it made of a delivery; see `back.part`."""
+        answer, now = observed.nodes.get(step.node), shown.nodes.get(step.node)
+        if not (isinstance(answer, Present) and isinstance(now, Present)):
+            return None
+        return part(step, answer.value, payloads, now.value)
+
+    def contents(self, desired: Desired) -> Mapping[str, str]:
+        """What each node is to get, without the stamp; see `attempts.contents`."""
+        return attempts.contents(desired)
+
+    def aim(self, step: Step, contents: Mapping[str, str]) -> str:
+        """What a delivery is to bring about; see `attempts.aim`."""
+        return attempts.aim(step, contents)
+
+    def readings(self, step: Step, observed: Observed[Loaded]) -> Mapping[str, str]:
+        """What the node shows where it differs; see `attempts.readings`."""
+        return attempts.readings(step, observed)
+
+    def stages(
+        self, desired: Desired, observed: Observed[Loaded], plan: ClusterPlan
+    ) -> tuple[Stage[World], ...] | str:
+        """Nodes that stand for all, for the model checker; see `stages.stages`."""
+        return stages.stages(desired, observed, plan)
+
+    def stamped(self, entry: ClusterEntry) -> bool:
+        """Whether `meta.version` carries the commit: `version: commit`, and the settings are uploaded."""
+        assert isinstance(entry, M2Cluster)
+        return entry.version is not None and entry.deliver is Deliver.UPLOAD
+
+    def stamps(self, desired: Desired, observed: Observed[Loaded]) -> Mapping[str, str]:
+        """The `meta.version` that each node shows."""
+        wanted = {target.node for target in desired.targets}
+        shown = {node: loaded.content.version for node, loaded in observed.present().items()}
+        return {node: version for node, version in shown.items() if version and node in wanted}
+
+    def without(self, desired: Desired, nodes: frozenset[str]) -> Desired:
+        """The same, in which these nodes stay as they are."""
+        return replace(desired, targets=tuple(one for one in desired.targets if one.node not in nodes))
+
+    async def health(
+        self, desired: Desired, nodes: Sequence[str], wire: Wire
+    ) -> Mapping[str, Mapping[str, float]]:
+        """What the nodes' `/metrics` say; it needs their permission enableMetric."""
+        gate, timeouts, asked = asyncio.Semaphore(AT_ONCE), desired.entry.timeouts, frozenset(nodes)
+
+        async def read(target: Target) -> tuple[str, Mapping[str, float] | None]:
+            async with gate:
+                client = Client(wire, target.node, target.bases, timeouts.read, timeouts.connect)
+                told = await caught(target.node, client.metrics())
+                return target.node, None if isinstance(told, Unreachable) else told
+
+        targets = [target for target in desired.targets if target.node in asked]
+        found = await asyncio.gather(*(read(target) for target in targets))
+        return {node: told for node, told in found if told is not None}
+
+    def reported(self, desired: Desired, message: Mapping[str, Any]) -> Report | None:
+        """What a heartbeat or feedback says of which node; see `reports.reported`."""
+        return reports.reported(desired, message)
+
+
+def _client(step: Step, wire: Wire) -> Client:
+    arguments = step.arguments
+    return Client(wire, step.node, tuple(arguments["bases"]), arguments["timeout"], arguments["connect"])
+
+
+async def _read(
+    client: Client,
+    contents: Contents,
+    expected: str,
+    resources: bool,  # noqa: FBT001
+    trusted: bool,  # noqa: FBT001
+) -> Observation[Loaded]:
+    async def read() -> Observation[Loaded]:
+        caller = _caller(urlsplit(client.bases[0]).hostname)
+        return await client.read(
+            contents, expected=expected, resources=resources, caller=caller, trusted=trusted
+        )
+
+    return await caught(client.node, read())
+
+
+@lru_cache(maxsize=16_384)
+def _caller(host: str | None) -> str:
+    """The address of this host that faces a node; empty where the system does not tell. Nothing is sent."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(
+            host, API_PORT, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
+        )[0]
+        with socket.socket(family, kind) as probe:
+            probe.connect(address)
+            return str(probe.getsockname()[0])
+    except OSError:
+        return ""
+
+
+DRIVER = M2Driver()
+"""The driver that the registry names."""

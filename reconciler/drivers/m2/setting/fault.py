@@ -1,0 +1,94 @@
+"""Something wrong in a `setting.json`, before it has a position, and the words that faults share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Final, TypeAlias
+
+from reconciler.core.secret import Secret
+from reconciler.diagnostic import Problem, Severity
+from reconciler.ports.driver import Document
+from reconciler.text.json_pointer import pointer
+
+Path: TypeAlias = tuple[str | int, ...]
+"""Keys and indices from the top of a document to a value."""
+
+
+WRONG_TYPE: Final = "wrong-type"
+"""Code of a value of another type than belongs there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A problem that knows its path but not yet its line; see `core.problem.Problem`."""
+
+    path: Path
+    code: str
+    message: str
+    remedy: str = ""
+    severity: Severity = Severity.ERROR
+
+
+def positioned(document: Document, faults: Iterable[Fault]) -> list[Problem]:
+    """Faults as problems, each once, in the order of their positions.
+
+    A fault at a secret is dropped: its value is not known here. But it is text, so that it is wrong where
+    no text may stand.
+
+    Args:
+        document: the file that the paths go into.
+        faults: in any order.
+    """
+    problems = {}
+    for fault in faults:
+        if fault.code != WRONG_TYPE and isinstance(at(document.value, fault.path), Secret):
+            continue
+        place = pointer(fault.path)
+        problems[place, fault.code, fault.message] = Problem(
+            document.position(place), place, fault.severity, fault.code, fault.message, fault.remedy
+        )
+    return sorted(problems.values(), key=lambda problem: (problem.position, problem.pointer, problem.code))
+
+
+def at(value: Any, path: Iterable[str | int]) -> Any:
+    """The value at a path; None where there is none, or where something of another shape is in the way."""
+    for part in path:
+        if isinstance(value, Mapping):
+            value = value.get(part)
+        elif isinstance(value, Sequence) and not isinstance(value, str) and isinstance(part, int):
+            value = value[part] if part < len(value) else None
+        else:
+            return None
+    return value
+
+
+def mapping(value: Any, *path: str | int) -> Mapping[str, Any]:
+    """The object at a path; an empty one where there is none."""
+    found = at(value, path)
+    return found if isinstance(found, Mapping) else {}
+
+
+def items(value: Any, *path: str | int) -> list[tuple[int, Any]]:
+    """The numbered items of the list at a path; none where there is no list."""
+    found = at(value, path)
+    return list(enumerate(found)) if isinstance(found, list | tuple) else []
+
+
+def named(value: Any, *path: str | int) -> list[tuple[int, str, Mapping[str, Any]]]:
+    """(index, name, item) of the items of a list that are objects with a name."""
+    return [
+        (index, item["name"], item)
+        for index, item in items(value, *path)
+        if isinstance(item, Mapping) and isinstance(item.get("name"), str)
+    ]
+
+
+def nearest(name: str, known: Iterable[str], what: str) -> str:
+    """A remedy for an unknown name: the nearest known one, and all of them where they are few."""
+    names = sorted(set(known))
+    close = get_close_matches(name, names, n=1)
+    if close:
+        return f'did you mean "{close[0]}"?'
+    return f"known {what}: {', '.join(names[:12])}" if names else f"no {what} are defined"

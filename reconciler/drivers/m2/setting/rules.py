@@ -1,0 +1,158 @@
+"""Rules of a `setting.json` that no single value's type can tell: names that must exist, and addresses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from reconciler.core.endpoint import BadAddress, is_ip_address, parse_endpoint
+from reconciler.diagnostic import Severity
+from reconciler.drivers.m2.access import FACTORY_ROLES
+from reconciler.drivers.m2.address import span
+from reconciler.drivers.m2.setting.fault import Fault, Path, at, items, mapping, named, nearest
+from reconciler.drivers.m2.setting.models import Group
+from reconciler.drivers.m2.setting.patterns import CLOUD
+from reconciler.drivers.m2.setting.shape import kind_of, misfits
+
+MANAGEMENT: Final[Path] = ("env", "management")
+MEMBERS: Final[Path] = (*MANAGEMENT, "cluster", "discover", "members")
+
+_CLOUD = re.compile(CLOUD)
+_MOST_GUESSES: Final = 12
+"""Problems of one kind up to which all known names are searched for the one that is meant."""
+
+
+def faults(document: Any) -> Iterator[Fault]:
+    """Every breach of these rules in a whole document, whatever else is wrong with it."""
+    yield from _version(document)
+    yield from _roles(document)
+    yield from _allow_list(document)
+    yield from repeated(document, (*MANAGEMENT, "roles"), "role")
+    yield from _members(document)
+    yield from _stats(document)
+
+
+def repeated(document: Any, path: Path, what: str) -> Iterator[Fault]:
+    """Items of a list whose name an earlier item has."""
+    first: dict[str, int] = {}
+    for index, name, _ in named(document, *path):
+        if name in first:
+            said = f'the {what} "{name}" is defined twice, first as item {first[name] + 1} of the list'
+            yield Fault((*path, index, "name"), "duplicate-name", said, "names must be unique")
+        first.setdefault(name, index)
+
+
+def known_roles(document: Any) -> set[str]:
+    """The names that `role` and `defaultRole` may use; a file without roles has the factory's."""
+    if at(document, (*MANAGEMENT, "roles")) is None:
+        return {str(role["name"]) for role in FACTORY_ROLES}
+    return {name for _, name, _ in named(document, *MANAGEMENT, "roles")}
+
+
+def _version(document: Any) -> Iterator[Fault]:
+    version = mapping(document, "meta").get("version")
+    if isinstance(version, bool | list | Mapping):
+        said = f"`version` should be text or a number but is {kind_of(version)}"
+        yield Fault(("meta", "version"), "wrong-type", said)
+
+
+def _roles(document: Any) -> Iterator[Fault]:
+    known = known_roles(document)
+    api = mapping(document, *MANAGEMENT, "api")
+    default = api.get("defaultRole", "admin")
+    entries = items(api, "allowList")
+    likely: Iterable[str] = known
+    for number, (index, role) in enumerate(_unknown(entries, known)):
+        if number == _MOST_GUESSES:  # to find the nearest of many names for each of many takes minutes
+            likely = sorted(known)[:_MOST_GUESSES]
+        yield _unknown_role((*MANAGEMENT, "api", "allowList", index, "role"), role, likely)
+    in_use = not entries or any(mapping(entry).get("role") is None for _, entry in entries)
+    if isinstance(default, str) and default not in known and ("defaultRole" in api or in_use):
+        yield _unknown_role((*MANAGEMENT, "api", "defaultRole"), default, known)
+
+
+def _unknown(entries: Sequence[tuple[int, Any]], known: set[str]) -> Iterator[tuple[int, str]]:
+    """(index, role) of the entries whose role is not defined."""
+    for index, entry in entries:
+        role = mapping(entry).get("role")
+        if isinstance(role, str) and role not in known:
+            yield index, role
+
+
+def _unknown_role(path: Path, role: str, known: Iterable[str]) -> Fault:
+    return Fault(path, "unknown-role", f'the role "{role}" is not defined', nearest(role, known, "roles"))
+
+
+def _allow_list(document: Any) -> Iterator[Fault]:
+    for index, entry in items(document, *MANAGEMENT, "api", "allowList"):
+        addr = mapping(entry).get("addr")
+        if not isinstance(addr, str):
+            continue
+        path = (*MANAGEMENT, "api", "allowList", index, "addr")
+        try:
+            found = span(addr)
+        except BadAddress as error:
+            yield Fault(path, "bad-address", f'"{addr}" {error.message}', error.remedy)
+        else:
+            if found.version != 4:  # noqa: PLR2004  (the IP version)
+                said = f'"{addr}" is IPv6, which M2\'s pages do not show in an allowList'
+                yield Fault(path, "undocumented-address", said, severity=Severity.WARNING)
+
+
+def _members(document: Any) -> Iterator[Fault]:
+    members = items(document, *MEMBERS)
+    kinds = {isinstance(item, Mapping) for _, item in members if isinstance(item, str | Mapping)}
+    if len(kinds) > 1:
+        said = "`members` mixes addresses and groups"
+        yield Fault(MEMBERS, "mixed-members", said, "put every address into the `nodes` of a group")
+    for index, item in members:
+        path = (*MEMBERS, index)
+        if isinstance(item, str):
+            yield from _member(path, item)
+        elif isinstance(item, Mapping):
+            yield from misfits(Group, item, path)
+            for place, node in items(item, "nodes"):
+                if isinstance(node, str):
+                    yield from _member((*path, "nodes", place), node)
+        else:
+            said = f"a member should be an address or a group but is {kind_of(item)}"
+            yield Fault(path, "wrong-type", said)
+
+
+def _member(path: Path, text: str) -> Iterator[Fault]:
+    """A member is an IP address, perhaps with a port, or a cloud expression behind a `#`."""
+    if text.startswith("#"):
+        if not _CLOUD.fullmatch(text):
+            form = (
+                "#aws:vm:tag=K, #oci:vm:tag=K, #aws:vip:tag=K or #oci:vip:tag=K, perhaps with #:8080 behind"
+            )
+            yield Fault(path, "bad-member", f'"{text}" is not a cloud expression', f"one of {form}")
+        return
+    if re.match(r"(aws|oci):(vm|vip):", text):
+        yield Fault(path, "bad-member", f'"{text}" lacks its mark', f"write #{text}")
+        return
+    try:
+        host = parse_endpoint(text).host
+    except BadAddress as error:
+        yield Fault(path, "bad-member", f'"{text}" {error.message}', error.remedy)
+        return
+    if "://" in text:
+        yield Fault(path, "bad-member", f'"{text}" is a URL', f"write {host}")
+    elif not is_ip_address(host):
+        said = f'"{text}" is a name, and M2\'s pages show addresses only'
+        yield Fault(path, "named-member", said, severity=Severity.WARNING)
+
+
+def _stats(document: Any) -> Iterator[Fault]:
+    path = (*MANAGEMENT, "cluster", "stats", "listen")
+    listen = at(document, path)
+    if not isinstance(listen, str):
+        return
+    try:
+        place = parse_endpoint(listen.replace("*", "0.0.0.0", 1) if listen.startswith("*:") else listen)  # noqa: S104
+    except BadAddress as error:
+        yield Fault(path, "bad-address", f'"{listen}" {error.message}', "write address:port")
+    else:
+        if place.port is None or "://" in listen:
+            yield Fault(path, "bad-address", f'"{listen}" has no port', "write address:port")

@@ -1,0 +1,84 @@
+"""Simulated M2 clusters for the host."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from reconciler.core.endpoint import parse_endpoint
+from reconciler.core.secret import reveal
+from reconciler.drivers.m2.machine import lookup
+from reconciler.drivers.m2.simulator import M2World
+from reconciler.ports.driver import Desk
+from reconciler.ports.simulator import Reply, Request
+from reconciler.simulation.addresses import Address, without_tls
+
+
+class M2Served:
+    """M2: requests differ by path."""
+
+    def __init__(self, desk: Desk, *, converged: bool, choices: Any, fresh: Collection[str]) -> None:
+        shown: dict[int, Any] = {}
+        for document in desk.documents.values():
+            shown.setdefault(id(document), stamped(reveal(document.value), desk))
+        documents = {node: shown[id(document)] for node, document in desk.documents.items()}
+        given = {} if choices is None else {"choices": choices}
+        self.world = M2World.from_entry(
+            desk.entry, documents, converged=converged, resources=desk.resources, fresh=fresh, **given
+        )
+        self.addresses = {
+            node.name: _place(node.name, getattr(node, "address", ""), documents[node.name])
+            for node in desk.entry.members()
+        }
+
+    def answer(self, node: str, request: Request) -> Reply:
+        """What the node answers, and the change it makes."""
+        return self.world.answer(
+            node,
+            request.method,
+            request.target,
+            headers=request.headers,
+            body=request.body,
+            peer=request.peer,
+        )
+
+    def asked(self, request: Request) -> str:
+        """The path."""
+        return request.target.partition("?")[0]
+
+    def changes(self, request: Request) -> bool:
+        """Whether it is an upload, a deployment or a purge."""
+        path = self.asked(request)
+        return path.startswith(("/setting/deploy/", "/command/")) or path in {
+            "/setting/upload",
+            "/setting/import",
+        }
+
+    def refusal(self) -> Reply:
+        """How a node says no to a change."""
+        body = b'{"version":"1.1.0","method":"reloadall","status":"Fail","result":"E0004 refused on request"}'
+        return 500, {"Content-Type": "application/json"}, body
+
+    def moved(self, node: str) -> int | None:
+        """The port a node listens on from its last restart on, where it is another one."""
+        return self.world.moved(node)
+
+
+def stamped(document: Any, desk: Desk) -> Any:
+    """The document as an upload delivers it: where the fleet file asks for it, with the commit's id.
+
+    What a node takes from its disk or its own git repository is what lies there, without it.
+    """
+    asked = (
+        getattr(desk.entry, "version", None) == "commit" and getattr(desk.entry, "deliver", "") == "upload"
+    )
+    if not asked or not isinstance(document, dict):
+        return document
+    return {**document, "meta": {**document.get("meta", {}), "version": desk.revision.short}}
+
+
+def _place(node: str, address: str, document: Any) -> Address:
+    """Where a node is reached: a host with a port, or a host alone, whose port is its setting's."""
+    where = parse_endpoint(address)
+    port = where.port or lookup(document, "env.management.api.port") or 10040
+    return without_tls(node, where.scheme, Address(where.host, port))

@@ -1,0 +1,87 @@
+"""What really happened to simulated M2 nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from reconciler.core.plan import Step
+from reconciler.core.secret import reveal
+from reconciler.drivers.m2 import machine
+from reconciler.drivers.m2.content import Contents
+from reconciler.drivers.m2.judge import carries
+from reconciler.drivers.m2.package import digests
+from reconciler.drivers.m2.simulator import M2World
+from reconciler.drivers.m2.simulator.served import stamped
+from reconciler.ports.driver import Desk
+from reconciler.ports.simulator import Request
+
+Nodes = Mapping[str, machine.Node]
+
+
+class M2Witness:
+    """Judges by the settings that the nodes have accepted."""
+
+    def __init__(self, desk: Desk, world: M2World) -> None:
+        self._desk = desk
+        self._world = world
+        self._contents = Contents()
+        self._prints: dict[int, tuple[machine.Setting, str]] = {}
+
+    def state(self) -> Nodes:
+        """Every node."""
+        return {name: self._world.state(name) for name in self._world.names}
+
+    def about(self, node: str, request: Request) -> str:  # noqa: ARG002  (the contract's parameter)
+        """The node that was asked."""
+        return node
+
+    def repeated(self, node: str, request: Request, before: Nodes, after: Nodes) -> bool:  # noqa: ARG002
+        """Whether a node accepted what it had: the same meaning, the same files."""
+        old, new = before[node], after[node]
+        if old.loaded is None or new.loaded is None or new.reloads == old.reloads:
+            return False
+        files = old.loaded.package.resources == new.loaded.package.resources
+        return files and self._print(old.loaded) == self._print(new.loaded)
+
+    def broken(self, node: str, request: Request, before: Nodes, after: Nodes) -> tuple[str, str]:  # noqa: ARG002
+        """Nothing that a single delivery could break."""
+        return "", ""
+
+    def effective(self, step: Step, seen: Nodes) -> bool:
+        """Whether the node had the setting that the step is for, and its files."""
+        node = seen.get(step.node)
+        if node is None or node.loaded is None:
+            return False
+        held = digests(node.loaded.package.resources)
+        same = self._print(node.loaded) == step.arguments["after"]
+        return same and carries(held, step.arguments["resources"]) is True
+
+    def unlike(self) -> list[str]:
+        """Nodes with another setting."""
+        return list(self._unlike())
+
+    def _unlike(self) -> Iterator[str]:
+        for name, document in sorted(self._desk.documents.items()):
+            wanted = self._contents.of(stamped(reveal(document.value), self._desk)).fingerprint
+            loaded = self._world.state(name).loaded
+            if loaded is None or self._print(loaded) != wanted:
+                yield f"{name} has another setting than the fleet file gives it"
+
+    def unmanageable(self, peer: str) -> list[str]:
+        """Running nodes that turn this host away."""
+        return [
+            name for name in self._world.names if self._world.running(name) and not self._admits(name, peer)
+        ]
+
+    def _admits(self, node: str, peer: str) -> bool:
+        status, _, _ = self._world.answer(
+            node, "GET", "/setting/setting.json", headers={}, body=b"", peer=peer
+        )
+        return status in {200, 404}
+
+    def _print(self, setting: machine.Setting) -> str:
+        """The setting's meaning; a setting that many nodes share is read once."""
+        known = self._prints.get(id(setting))
+        if known is None:
+            known = self._prints[id(setting)] = (setting, self._contents.of(setting.document).fingerprint)
+        return known[1]

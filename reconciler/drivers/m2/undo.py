@@ -1,0 +1,117 @@
+"""The way back from a delivery: what the node showed before is delivered again; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from reconciler.core.plan import Inverse, Payload, Step
+from reconciler.core.secret import Secret, mask, secrets
+from reconciler.drivers.m2 import package
+from reconciler.drivers.m2.changes import differences
+from reconciler.drivers.m2.content import Contents
+from reconciler.drivers.m2.judge import RETURNING, carries
+from reconciler.drivers.m2.schema import Loaded
+from reconciler.drivers.m2.setting.fault import at
+
+_PORT: Final = "/env/management/api/port"
+
+
+def back(
+    step: Step, before: Loaded, payloads: Mapping[str, Payload]
+) -> tuple[Step, Mapping[str, Payload]] | None:
+    """The upload that undoes a delivery; none where it could not be told, or not be done, for sure.
+
+    There is none where the files beside the setting changed too (their old contents are not known here),
+    where the node's port changes (it may have moved), and where fields wait for a restart that the node
+    does not tell about.
+
+    Args:
+        step: the delivery.
+        before: what the node showed when it was planned.
+        payloads: of the plan.
+    """
+    wanted, carried = step.arguments["resources"], payloads.get(str(step.arguments.get("payload", "")))
+    # a step with very many changes tells those below one place together
+    moved = any(place == _PORT or _PORT.startswith(f"{place}/") for place in _places(step))
+    unseen = bool(step.arguments["restart"]) and before.waiting is None
+    files = bool(wanted) and (carried is None or carries(before.held, wanted) is not True)
+    if moved or unseen or files:
+        return None
+    document = _hidden(before, carried)
+    resources = carried.resources if carried and wanted else {}
+    digest = package.digest(document, package.digests(resources))
+    version = before.content.version
+    arguments: dict[str, Any] = {
+        **{key: value for key, value in step.arguments.items() if key not in {"payload", "part", "method"}},
+        "before": step.arguments["after"],
+        "after": step.arguments["before"],
+        "setting_version": mask(at(before.content.canonical, ("meta", "version"))),
+        "payload": digest,
+        "part": _part(carried),
+        RETURNING: True,
+    }
+    own = replace(
+        step,
+        action="upload",
+        arguments=arguments,
+        reason=f"gives back {f'version {version}' if version else 'the setting'} that it had",
+        needs="the node still shows what was delivered",
+        inverse=Inverse("deliver the new setting again", "upload"),
+        changes=(),
+    )
+    return own, {digest: Payload(document, resources)}
+
+
+def _places(step: Step) -> set[str]:
+    return {change.pointer for change in step.changes}
+
+
+def part(
+    step: Step, before: Loaded, payloads: Mapping[str, Payload], now: Loaded
+) -> tuple[Step, Mapping[str, Payload]] | None:
+    """The upload that takes back what a node made of a delivery; none where nothing of it shows.
+
+    Args:
+        step: the delivery, which does not show as it should.
+        before: what the node showed when it was planned.
+        payloads: of the plan.
+        now: what the node shows; what somebody else wrote is not overwritten.
+    """
+    carried, found = payloads.get(str(step.arguments.get("payload", ""))), back(step, before, payloads)
+    if carried is None or found is None:
+        return None
+    missing = {change.pointer for change in differences(now.content, Contents().of(carried.document))}
+    if all(change.pointer in missing for change in step.changes):
+        return None
+    own, needed = found
+    arguments = {**own.arguments, "before": now.content.fingerprint}
+    return replace(
+        own, arguments=arguments, needs="the node still shows what it made of the delivery"
+    ), needed
+
+
+def _part(carried: Payload | None) -> str:
+    path = ("env", "management", "api", "multipartName")
+    name = at(carried.document, path) if carried else None
+    return name if isinstance(name, str) and name else "settingFile"
+
+
+def _hidden(before: Loaded, carried: Payload | None) -> Any:
+    """What the node showed, with its secrets marked as such: those known by their place or their value."""
+    known = [secret.value for _, secret in secrets(before.content.canonical)]
+    places = [path for path, _ in secrets(carried.document)] if carried else []
+    known += [at(before.content.document, path) for path in places]
+    texts = {value for value in known if isinstance(value, str) and value}
+    return _marked(before.content.document, texts)
+
+
+def _marked(value: Any, texts: set[str]) -> Any:
+    if isinstance(value, str):
+        return Secret(value) if value in texts else value
+    if isinstance(value, Mapping):
+        return {key: _marked(item, texts) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_marked(item, texts) for item in value]
+    return value

@@ -1,0 +1,100 @@
+"""A Sora cluster as the desired state would describe it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from reconciler.core.adoption import Shown
+from reconciler.core.observation import Observed
+from reconciler.core.spec import Timeouts
+from reconciler.drivers.sora.client import Client
+from reconciler.drivers.sora.schema import API_URL, NodeRow, NodeView, SoraDesired
+from reconciler.errors import NodeError, NodeUnreachable, UsageError
+from reconciler.ports.driver import Wire
+
+
+async def entry_of(name: str, addresses: Sequence[str], wire: Wire) -> dict[str, Any]:
+    """The cluster that the first of some nodes to answer is in.
+
+    Raises:
+        UsageError: an address is no URL of an API.
+        NodeError: none of them lists a cluster's nodes with a regular one among them, or the address of one
+            is not told.
+    """
+    for address in addresses:
+        if not API_URL.fullmatch(address):
+            raise UsageError(
+                f"--sora {name}: {address!r} is no address of an API",
+                remedy="for example http://192.0.2.5:3000/",
+            )
+    rows = await _listed(name, addresses, wire)
+    silent = [row.node_name for row in rows if row.api is None]
+    if silent:
+        raise NodeUnreachable(
+            silent[0],
+            "it belongs to the cluster, and nobody tells the address of its API",
+            remedy="start it or purge it first, or write it into the fleet file by hand",
+        )
+    if all(row.temporary for row in rows):
+        raise NodeUnreachable(
+            rows[0].node_name,
+            "it lists only temporary nodes, which cannot form a cluster",
+            remedy="name the API of a regular node",
+        )
+    return {"name": name, "kind": "sora", "nodes": [_entry(row) for row in rows]}
+
+
+async def _listed(name: str, addresses: Sequence[str], wire: Wire) -> tuple[NodeRow, ...]:
+    waits = Timeouts()
+    trouble: NodeError | None = None
+    for address in addresses:
+        try:
+            rows = await Client(wire, name, address, waits.read, waits.connect).nodes()
+        except NodeError as error:
+            trouble = trouble or error
+            continue
+        if rows:
+            return rows
+    raise trouble or NodeUnreachable(name, "none of the nodes is in a cluster")
+
+
+def shown(desired: SoraDesired, observed: Observed[NodeView]) -> Shown:
+    """The members by the nodes' own views, which have to agree; entries keep what the file says of them."""
+    views = [view for view in observed.present().values() if view.rows]
+    if not views:
+        return Shown(missing=(f"no node of {desired.entry.name} lists the cluster's nodes",))
+    told = {tuple((row.node_name, row.temporary) for row in view.rows) for view in views}
+    if len(told) > 1:
+        return Shown(missing=(f"the nodes of {desired.entry.name} do not agree on who belongs to it",))
+    known = {node.name: node for node in desired.entry.nodes}
+    rows = _told(views)
+    missing = [
+        f"{row.node_name} belongs to the cluster, and nobody tells the address of its API"
+        for row in rows.values()
+        if row.api is None and row.node_name not in known
+    ]
+    nodes = []
+    for name, row in sorted(rows.items()):
+        entry: dict[str, Any] = _entry(row)
+        if name in known:
+            entry["api"] = known[name].api
+            if known[name].mode is not None and row.mode is not None:
+                entry["mode"] = row.mode
+        nodes.append(entry)
+    return Shown(nodes=tuple(nodes), missing=tuple(missing))
+
+
+def _told(views: Iterable[NodeView]) -> Mapping[str, NodeRow]:
+    """Of each member the line that tells most: one with an address, before one without."""
+    found: dict[str, NodeRow] = {}
+    for view in views:
+        for row in view.rows:
+            if row.node_name not in found or found[row.node_name].api is None:
+                found[row.node_name] = row
+    return found
+
+
+def _entry(row: NodeRow) -> dict[str, Any]:
+    temporary = {"temporary": True} if row.temporary else {}
+    return {"name": row.node_name, "api": row.api, **temporary}

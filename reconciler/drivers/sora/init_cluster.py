@@ -1,0 +1,298 @@
+"""Whether a cluster may be initialised: the nodes' answers and the past, put to the table of `decision`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+
+from reconciler.core.observation import Absent, Observation, Present, Stale, Unidentified
+from reconciler.core.plan import Finding
+from reconciler.diagnostic import Severity
+from reconciler.drivers.sora.cluster import quorum
+from reconciler.drivers.sora.cluster_view import Picture, remedy_of_silence, silence
+from reconciler.drivers.sora.decision import Answers, Collapsed, Outcome, decide
+from reconciler.drivers.sora.history import History
+from reconciler.drivers.sora.schema import NodeView, SoraCluster, SoraDesired
+from reconciler.drivers.sora.steps import word_of
+
+_ANSWERS = (Present, Absent, Stale)
+_SHOWN = 5
+_ONLY_IF = (
+    "only if the cluster never existed or is gone for good, write `collapsed` with a reason and a date into "
+    "the fleet file"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """An explicit entry of the fleet file on which a cluster may be initialised.
+
+    Args:
+        name: `initialise` or `collapsed`.
+        reason: what the operator wrote.
+        until: the last day on which it counts, in ISO form; empty for no end.
+    """
+
+    name: str
+    reason: str
+    until: str = ""
+
+    def plain(self) -> dict[str, str]:
+        """As plain JSON, for a step's arguments."""
+        return {"name": self.name, "reason": self.reason, "until": self.until}
+
+
+def founding(desired: SoraDesired, picture: Picture) -> tuple[Mapping[str, str] | None, tuple[Finding, ...]]:
+    """The entry to initialise on, or None and the findings that say why not.
+
+    Args:
+        desired: names the regular nodes, all of which must have answered, and the cluster's past.
+        picture: one without speakers.
+    """
+    entry = desired.entry
+    outcome = outcome_of(desired, picture)
+    if outcome is Outcome.INITIALISE:
+        return Word("initialise", "the fleet file says `initialise: true`").plain(), ()
+    if outcome is Outcome.COLLAPSED:
+        assert entry.collapsed is not None
+        return Word("collapsed", entry.collapsed.reason, entry.collapsed.until.isoformat()).plain(), ()
+    lost = () if outcome is Outcome.LIVING else tuple(_lost(entry, picture))
+    told = tuple(_FINDINGS[outcome](desired, picture))
+    return None, tuple(dict.fromkeys((*told, *lost)))
+
+
+def outcome_of(desired: SoraDesired, picture: Picture) -> Outcome:
+    """What the table says of a cluster as it shows itself."""
+    entry, history = desired.entry, desired.history
+    return decide(
+        answers_of(entry.regular, history, picture),
+        history.knowledge,
+        initialise=entry.initialise,
+        collapsed=_collapsed(desired, picture),
+    )
+
+
+def answers_of(regular: tuple[str, ...], history: History, picture: Picture) -> Answers:
+    """What the nodes answer together, the regular ones of the fleet file and all that are known from earlier.
+
+    Args:
+        regular: names of the regular nodes that are to be initialised.
+        history: the cluster's past.
+        picture: the nodes' answers, at every address that was asked.
+    """
+    nodes = picture.observed.nodes
+    if picture.speakers or picture.living:
+        return Answers.LIVING
+    if any(not isinstance(nodes.get(name), _ANSWERS) for name in regular):
+        return Answers.SILENT
+    if any(_remembers(name, answer) for name, answer in picture.answers_of_all()):
+        return Answers.REMEMBERED
+    if _unanswered(regular, history, picture):
+        return Answers.EARLIER_SILENT
+    if not all(picture.blank(name) for name in regular):
+        return Answers.UNCLEAR
+    return Answers.BLANK if all(isinstance(nodes[name], Absent) for name in regular) else Answers.ALONE
+
+
+def _remembers(name: str, answer: Observation[NodeView]) -> bool:
+    """Whether a node lists another node than itself."""
+    return isinstance(answer, Present | Stale) and any(row.node_name != name for row in answer.value.rows)
+
+
+def _unanswered(regular: tuple[str, ...], history: History, picture: Picture) -> list[str]:
+    """Regular nodes known from earlier that have not answered themselves that they are in no cluster."""
+    earlier = (name for name, one in history.nodes.items() if one.required and name not in regular)
+    return [name for name in earlier if not picture.blank(name)]
+
+
+def _collapsed(desired: SoraDesired, picture: Picture) -> Collapsed:
+    entry = desired.entry
+    if entry.collapsed is None:
+        return Collapsed.NONE
+    if picture.day is not None and picture.day > entry.collapsed.until:
+        return Collapsed.EXPIRED
+    if word_of(entry) in _known(desired, "collapsed") or _formed(entry, picture):
+        return Collapsed.USED
+    return Collapsed.VALID
+
+
+def _known(desired: SoraDesired, fact: str) -> set[str]:
+    """What the store remembers under one key, of any node."""
+    return {facts[fact] for facts in desired.recalled.values() if fact in facts}
+
+
+def _formed(entry: SoraCluster, picture: Picture) -> bool:
+    """Whether every regular node lists exactly the desired cluster, so that it only has to come together."""
+    answers = [picture.observed.nodes.get(name) for name in entry.regular]
+    views = [answer.value for answer in answers if isinstance(answer, Present | Stale)]
+    listed = [tuple(row.node_name for row in view.rows if not row.temporary) for view in views]
+    return len(views) == len(answers) and all(names == entry.regular for names in listed)
+
+
+def expired(until: str, picture: Picture) -> bool:
+    """Whether an entry's last day is over on the day of the answers."""
+    return bool(until) and picture.day is not None and picture.day > date.fromisoformat(until)
+
+
+def _error(code: str, target: str, message: str, remedy: str) -> Finding:
+    return Finding(Severity.ERROR, code, target, message, remedy)
+
+
+def _living(desired: SoraDesired, picture: Picture) -> Iterator[Finding]:
+    for name, address in picture.living:
+        yield _error(
+            "living-elsewhere",
+            f"{desired.entry.name}/{name}",
+            f"{name} answers at {address} and is in a cluster that holds its majority, so no other cluster "
+            "is initialised",
+            f"write {address} as the `api` of {name} if that is the right address, and add new nodes beside "
+            "the old ones: the plan then registers the new nodes and removes the old ones one by one",
+        )
+
+
+def _silent(desired: SoraDesired, picture: Picture) -> Iterator[Finding]:
+    entry = desired.entry
+    for name in entry.regular:
+        answer = picture.observed.nodes.get(name)
+        if not isinstance(answer, _ANSWERS):
+            is_other = isinstance(answer, Unidentified)
+            yield _error(
+                "node-unidentified" if is_other else "node-unreachable",
+                f"{entry.name}/{name}",
+                f"{name}: {silence(answer)}; a cluster is initialised only when every regular node has "
+                "answered",
+                "correct `api` in the fleet file" if is_other else remedy_of_silence(answer),
+            )
+
+
+def _earlier_silent(desired: SoraDesired, picture: Picture) -> Iterator[Finding]:
+    entry, history = desired.entry, desired.history
+    for name in _unanswered(entry.regular, history, picture):
+        asked = ", ".join(history.addresses(name)) or "no address known"
+        yield _error(
+            "earlier-node-silent",
+            f"{entry.name}/{name}",
+            f"revision {history.revision or 'before'} named {name} for {entry.name}, and it does not answer "
+            f"that it is in no cluster ({asked}: {silence(picture.observed.nodes.get(name))}); a cluster may "
+            "live there",
+            f"start the node or make its API reachable; {_ONLY_IF}",
+        )
+
+
+def _needs_initialise(desired: SoraDesired, picture: Picture) -> Iterator[Finding]:  # noqa: ARG001
+    entry, history = desired.entry, desired.history
+    known = "nothing is known of its past"
+    if history.unread:
+        known = f"its past is not known, because {history.unread}"
+    elif history.nodes:
+        known = f"revision {history.revision} names its nodes, and nobody is known to have applied it"
+    yield _error(
+        "initialise-needed",
+        entry.name,
+        f"{entry.name} does not exist yet as far as its nodes tell, and {known}; a cluster is initialised "
+        "only on an explicit entry",
+        f"if it never existed, write `initialise: true` into the entry of {entry.name}",
+    )
+
+
+def _needs_collapsed(desired: SoraDesired, picture: Picture) -> Iterator[Finding]:
+    entry, history = desired.entry, desired.history
+    members = [name for name, one in history.nodes.items() if one.member] or ["its nodes"]
+    more = f" and {len(members) - _SHOWN} more" if len(members) > _SHOWN else ""
+    states = "; ".join(
+        f"{name}: {_state(name, picture)}" for name in members[:_SHOWN] if name in picture.observed.nodes
+    )
+    yield _error(
+        "collapsed-needed",
+        entry.name,
+        f"{', '.join(members[:_SHOWN])}{more} were in the cluster {entry.name}, or InitCluster was sent for "
+        "them, and no node sees it now"
+        f"{f' ({states})' if states else ''}; initialising would create a second cluster if it still lives",
+        "start the nodes, or put them back into the fleet file; where a call may be under way, wait for its "
+        "end; only if the cluster is gone for good, write `collapsed` with a reason and a date into the "
+        "fleet file",
+    )
+
+
+def _state(name: str, picture: Picture) -> str:
+    if picture.blank(name):
+        return "answers that it is in no cluster"
+    return silence(picture.observed.nodes.get(name))
+
+
+def _unclear(desired: SoraDesired, picture: Picture) -> Iterator[Finding]:
+    entry = desired.entry
+    for name in entry.regular:
+        answer = picture.observed.nodes[name]
+        if isinstance(answer, Absent) or picture.blank(name):
+            continue
+        yield _error(
+            "initialised-unclear",
+            f"{entry.name}/{name}",
+            f"{name}: {silence(answer)}; that does not tell whether it was ever in a cluster",
+            f"look at the node's log; {_ONLY_IF}",
+        )
+
+
+def _expired(desired: SoraDesired, picture: Picture) -> Iterator[Finding]:  # noqa: ARG001
+    entry = desired.entry
+    assert entry.collapsed is not None
+    yield _error(
+        "collapsed-expired",
+        entry.name,
+        f"the `collapsed` entry of {entry.name} expired on {entry.collapsed.until}",
+        "if the cluster is still gone for good, write a new `until` into the fleet file",
+    )
+
+
+def _used(desired: SoraDesired, picture: Picture) -> Iterator[Finding]:  # noqa: ARG001
+    yield _error(
+        "collapsed-used",
+        desired.entry.name,
+        f"{desired.entry.name} was initialised again already: every node lists the new cluster, or an "
+        "earlier run used this `collapsed` entry; an entry counts once",
+        "start the stopped nodes or mend the network; if the cluster has collapsed again, write a new "
+        "reason or date into the fleet file",
+    )
+
+
+def _lost_majority(desired: SoraDesired, picture: Picture) -> Iterator[Finding]:
+    found = tuple(_lost(desired.entry, picture))
+    yield from found
+    if not found:
+        yield from _needs_collapsed(desired, picture)
+
+
+_FINDINGS = {
+    Outcome.LIVING: _living,
+    Outcome.UNREACHABLE: _silent,
+    Outcome.LOST: _lost_majority,
+    Outcome.EARLIER_SILENT: _earlier_silent,
+    Outcome.UNCLEAR: _unclear,
+    Outcome.NEEDS_INITIALISE: _needs_initialise,
+    Outcome.NEEDS_COLLAPSED: _needs_collapsed,
+    Outcome.EXPIRED: _expired,
+    Outcome.USED: _used,
+}
+
+
+def _lost(entry: SoraCluster, picture: Picture) -> Iterator[Finding]:
+    """The best that any node still sees of a cluster without majority."""
+    best: tuple[int, int, str] | None = None
+    for name, answer in sorted(picture.answers_of_all(), key=lambda one: one[0]):
+        if isinstance(answer, Stale) and len(answer.value.rows) > 1:
+            regular = [row for row in answer.value.rows if not row.temporary]
+            seen = (sum(row.connected for row in regular), len(regular), name)
+            best = max(best, seen) if best is not None else seen
+    if best is not None:
+        up, total, name = best
+        yield Finding(
+            Severity.ERROR,
+            "majority-lost",
+            entry.name,
+            f"no node of {entry.name} sees a majority: {name} sees {up} of {total} regular nodes, "
+            f"{quorum(total)} are needed; nothing can be changed",
+            "start the stopped nodes or mend the network; only if they are gone for good, write "
+            "`collapsed` with a reason and a date into the fleet file",
+        )

@@ -1,0 +1,154 @@
+"""The chain of membership steps: one change at a time, each from the state that the one before leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from reconciler.core.plan import Step
+from reconciler.drivers.sora import machine, preconditions
+from reconciler.drivers.sora.cluster import State, alive, margin
+from reconciler.drivers.sora.cluster_view import Places
+from reconciler.drivers.sora.membership import Membership, Roster
+from reconciler.drivers.sora.schema import SoraCluster, SoraDesired, Stopped
+from reconciler.drivers.sora.steps import (
+    Frame,
+    drain_step,
+    init_step,
+    purge_step,
+    register_step,
+    stop_step,
+)
+
+
+@dataclass(slots=True)
+class Chain:
+    """Steps in the making; the machine says what each leads to, and what must not be done.
+
+    Args:
+        desired: with the cluster's past and the words that were used.
+        apis: name -> one API address of every node of which any is known.
+        state: what the next step starts from.
+        places: name -> all its addresses.
+        steps: what was planned so far.
+    """
+
+    desired: SoraDesired
+    roster: Roster
+    apis: Mapping[str, str]
+    state: State
+    places: Mapping[str, Places] = field(default_factory=dict)
+    steps: list[Step] = field(default_factory=list)
+
+    @property
+    def entry(self) -> SoraCluster:
+        """The cluster's entry of the fleet file."""
+        return self.desired.entry
+
+    def init(self, names: Iterable[str], word: Mapping[str, str], *, clear: bool) -> None:
+        """Initialise the cluster of these regular nodes, on the first of them.
+
+        Whoever is known from earlier is asked once more right before the call, at every address.
+        """
+        wanted = tuple(sorted(names))
+        after = machine.init(self.state, self.roster.at(wanted[0]), self.roster.bits(wanted))
+        assert not isinstance(after, machine.Refusal)
+        frame = self._frame(
+            after,
+            before=Membership(),
+            extra=self.desired.history.nodes,
+            elsewhere={*wanted, *self.desired.history.nodes},
+        )
+        self._add(init_step(frame, wanted[0], self.apis[wanted[0]], word, self.desired, clear=clear), after)
+
+    def against_register(self, name: str) -> str:
+        """Why the node cannot be registered now; "" where it can."""
+        contact = self._contact(name)
+        if not contact:
+            return "no connected member is known to register it with"
+        return preconditions.against_register(self.state, self.roster.at(name), self.roster.at(contact))
+
+    def register(self, name: str, *, again: bool = False) -> None:
+        """Register the node."""
+        contact = self._contact(name)
+        after = machine.register(self.state, self.roster.at(name), self.roster.at(contact))
+        assert not isinstance(after, machine.Refusal)
+        frame = self._frame(after, extra=(name,))
+        self._add(
+            register_step(frame, name, self.apis[name], contact, self.desired.source, again=again), after
+        )
+
+    def against_purge(self, name: str) -> str:
+        """Why the node cannot be purged now; "" where it can."""
+        contact = self._contact(name)
+        if not contact:
+            return "no connected member is known to purge it on"
+        return preconditions.against_purge(self.state, self.roster.at(contact), self.roster.at(name))
+
+    def purge(self, name: str, word: Stopped | None = None) -> None:
+        """Purge the node; `word` is a person's word that it is stopped, where the plan rests on it."""
+        contact = self._contact(name)
+        after = machine.purge(self.state, self.roster.at(contact), self.roster.at(name))
+        assert not isinstance(after, machine.Refusal)
+        step = purge_step(
+            self._frame(after, elsewhere=(name,)),
+            name,
+            self.apis[contact],
+            contact,
+            known=self.places.get(name, Places()).known,
+            word=word,
+            regular=self.desired.is_regular(name),
+        )
+        self._add(step, after)
+
+    def against_stop(self, name: str) -> str:
+        """Why the node cannot be stopped now; "" where it can."""
+        return preconditions.against_stop(self.state, self.roster.at(name))
+
+    def drain(self, name: str, mode: str) -> None:
+        """Let the node take no new sessions."""
+        self._add(drain_step(self._frame(self.state), name, self.apis[name], mode), self.state)
+
+    def stop(self, name: str) -> None:
+        """Stop the node."""
+        after = machine.stop(self.state, self.roster.at(name))
+        counts = margin(after) < margin(self.state)  # one that is cut off may be back when its turn comes
+        spare = min(preconditions.SPARE, max(0, margin(after))) if counts else preconditions.SPARE
+        frame = self._frame(after, elsewhere=(name,))
+        self._add(stop_step(frame, name, self.apis.get(name, ""), spare=spare), after)
+
+    def _contact(self, name: str) -> str:
+        """A connected regular member with a known address, one that stays if there is one."""
+        able = [one for one in self.roster.spelled(alive(self.state)) if one != name and one in self.apis]
+        stays = set(self.entry.regular)
+        return min(able, key=lambda one: (one not in stays, one), default="")
+
+    def _frame(
+        self,
+        after: State,
+        *,
+        before: Membership | None = None,
+        extra: Iterable[str] = (),
+        elsewhere: Iterable[str] = (),
+    ) -> Frame:
+        now = self.roster.membership(self.state) if before is None else before
+        then = self.roster.membership(after)
+        involved = {*now.names, *then.names, *extra}
+        return Frame(
+            entry=self.entry,
+            witnesses={name: self.apis[name] for name in sorted(involved) if name in self.apis},
+            before=now,
+            after=then,
+            previous=self.steps[-1].id if self.steps else "",
+            elsewhere={name: more for name in sorted(elsewhere) if (more := self._elsewhere(name))},
+        )
+
+    def _elsewhere(self, name: str) -> tuple[str, ...]:
+        """All addresses of a node that the fleet file does not name; of another those beside its `api`."""
+        named, places = self.entry.node(name), self.places.get(name, Places())
+        own = {named.api} if named is not None else set()
+        return tuple(place for place in (*places.known, *places.guessed) if place not in own)
+
+    def _add(self, step: Step, after: State) -> None:
+        self.steps.append(step)
+        self.state = after

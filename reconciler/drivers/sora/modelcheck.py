@@ -1,0 +1,255 @@
+"""Sora on the model checker's stage: its cluster, its faults, and what must never happen to it.
+
+The cluster is `machine`; the planner, the guards and the judgement are the real ones; only the wire is
+left out. Bounds besides those of `core.rehearsal`: the management host reaches every running node, and a
+stopped node is not started while it is cut off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from reconciler.core.observation import Observation, Observed, Present, Sign, Stale, Unreachable
+from reconciler.core.plan import ClusterPlan, Step
+from reconciler.core.product_model import Stage
+from reconciler.core.step import Standing
+from reconciler.drivers.sora import machine, planner
+from reconciler.drivers.sora.choices import DEFAULTS, Choices, Permit
+from reconciler.drivers.sora.cluster import Mode, State, groups, leading, majority, registered
+from reconciler.drivers.sora.cluster_view import best_of, judged_view, picture_of, state_of
+from reconciler.drivers.sora.gathering import ROUNDS, further, names_listed
+from reconciler.drivers.sora.judge import judge
+from reconciler.drivers.sora.membership import Roster
+from reconciler.drivers.sora.schema import NodeRow, NodeView, SoraDesired
+
+DOCUMENTED = Choices(purge_cut_off=Permit.REFUSE)
+"""What Sora's documents say: a node that runs is never purged, cut off or not."""
+
+SMALLEST = 3
+"""Regular nodes that a cluster has at least where it is to survive a failure."""
+
+
+def stages(
+    desired: SoraDesired, observed: Observed[NodeView], plan: ClusterPlan
+) -> tuple[Stage[State], ...] | str:
+    """The world that the nodes' answers show, or why they show none."""
+    picture = picture_of(observed, regular=desired.entry.regular, single=desired.history.single)
+    if picture.disputed or len(picture.told) > 1:
+        return "the nodes' answers do not show one whole cluster"
+    names = sorted({*observed.nodes, *(node.name for node in desired.entry.nodes)})
+    temporary = {node.name for node in desired.entry.nodes if node.temporary}
+    roster, world = state_of(picture, names, temporary)
+    shown = {name: view.row(name) for name, view in observed.present().items()}
+    modes = {name: Mode(row.mode) for name, row in shown.items() if row and row.mode in set(Mode)}
+    pairs = zip(roster.names, world, strict=True)
+    moded = tuple(node._replace(mode=modes.get(name, node.mode)) for name, node in pairs)
+    play = SoraPlay(desired, roster, DOCUMENTED, registered(moded).bit_count())
+    return (Stage(play, (moded,), desired, plan),)
+
+
+@dataclass(slots=True)
+class SoraPlay:
+    """One cluster under one desired state; see `core.play.Play`.
+
+    Args:
+        desired: what every pass plans for.
+        roster: the names of the world's nodes, by number.
+        choices: how the cluster behaves where Sora's pages are silent.
+        members: how many regular nodes were registered in the beginning.
+        hidden: nodes whose API this host cannot ask.
+    """
+
+    desired: SoraDesired
+    roster: Roster
+    choices: Choices = DEFAULTS
+    members: int = 0
+    hidden: frozenset[str] = frozenset()
+    _places: dict[str, int] = field(init=False, default_factory=dict)
+    _answers: dict[State, dict[str, Observation[NodeView]]] = field(init=False, default_factory=dict)
+
+    def faults(self, world: State) -> Iterator[tuple[str, State]]:
+        """A running node fails, or is cut off from the others."""
+        for number, node in enumerate(world):
+            if node.up:
+                yield f"{self.roster.names[number]} fails", machine.stop(world, number)
+                if not node.side:
+                    cut = _moved(world, number, 1 + number)
+                    yield f"{self.roster.names[number]} is cut off from the others", cut
+
+    def returns(self, world: State) -> Iterator[tuple[str, State]]:
+        """A stopped node is started, or one that was cut off is reached again."""
+        for number, node in enumerate(world):
+            if node.side:
+                yield f"{self.roster.names[number]} is reached again", _moved(world, number, 0)
+            elif not node.up:
+                yield f"{self.roster.names[number]} is started", machine.start(world, number)
+
+    def plan(self, world: State) -> ClusterPlan:
+        """What a pass that begins now would plan."""
+        return planner.plan(self.desired, self.observed(world))
+
+    def standing(self, world: State, step: Step) -> Standing:
+        """How the step stands, judged from its witnesses' answers."""
+        witnesses, elsewhere = step.arguments["witnesses"], step.arguments["elsewhere"]
+        nodes = {name: self._at(world, name, place) for name, place in sorted(witnesses.items())}
+        others = {
+            name: {place: self._at(world, name, place) for place in places}
+            for name, places in sorted(elsewhere.items())
+        }
+        best = {name: best_of(answers.values()) for name, answers in others.items() if name not in nodes}
+        nodes |= {name: answer for name, answer in best.items() if answer is not None}
+        return judge(step, Observed(nodes, others)).standing
+
+    def performed(self, world: State, step: Step) -> State:
+        """What a step's call makes of the cluster; the same where the cluster refuses."""
+        node, arguments = self.roster.at(step.node), step.arguments
+        result: State | machine.Refusal
+        match step.action:
+            case "init":
+                result = machine.init(world, node, self.roster.bits(arguments["names"]), self.choices)
+            case "register":
+                contact = self.roster.at(arguments["contact"])
+                result = machine.register(world, node, contact, self.choices)
+            case "purge":
+                result = machine.purge(world, self.roster.at(arguments["contact"]), node, self.choices)
+            case "stop":
+                result = machine.stop(world, node)
+            case _:
+                result = machine.change_mode(world, node, Mode(arguments["mode"]))
+        return world if isinstance(result, machine.Refusal) else result
+
+    def halves(self, world: State, step: Step) -> Iterator[tuple[str, State]]:
+        """A registration that raises the number of registered nodes, and no more."""
+        if step.action == "register":
+            node, contact = self.roster.at(step.node), self.roster.at(step.arguments["contact"])
+            half = machine.register(world, node, contact, self.choices, half=True)
+            if not isinstance(half, machine.Refusal):
+                yield f"{step.id} is called and fails halfway", half
+
+    def against(self, world: State, step: Step) -> str:  # noqa: ARG002  (see Play)
+        """What a call does is judged by what comes of it."""
+        return ""
+
+    def left(self, world: State, plan: ClusterPlan) -> str:  # noqa: ARG002  (see Play)
+        """Fewer regular nodes than it takes for one to fail, on purpose, where there were enough.
+
+        A dead node may be purged before another takes its place: it was of no use any more.
+        """
+        count, wanted = registered(world).bit_count(), len(self.desired.entry.regular)
+        if max(count, wanted) >= min(self.members, SMALLEST):
+            return ""
+        return f"the run leaves {count} regular nodes, of which none may fail"
+
+    def broken(self, before: State, step: Step, after: State) -> str:
+        """The majority, one cluster ever, and no purge of what runs.
+
+        A cluster whose nodes are stopped or cut off is still there: they may be started again.
+        """
+        if majority(before) and not majority(after):
+            return f"{step.id} loses a majority that was there"
+        if after == before:
+            return ""
+        target = self.roster.at(step.node)
+        if step.action == "purge" and (before[target].up or before[target].temporary):
+            return f"{step.id} purges a node that runs, or a temporary one"
+        if step.action == "init" and any(group.usable for group in groups(before)):
+            return f"{step.id} initialises a second time"
+        known = any(node.log is not None for node in before)
+        if step.action == "init" and known and self.desired.entry.collapsed is None:
+            return f"{step.id} creates a second cluster: one existed, and no `collapsed` entry ends it"
+        return ""
+
+    def effective(self, world: State, step: Step) -> bool:
+        """Whether a step's effect is there, by the state itself and not by anybody's view."""
+        node, group = self.roster.at(step.node), leading(world)
+        match step.action:
+            case "init":
+                return group is not None and group.log.regular == self.roster.bits(step.arguments["names"])
+            case "register":
+                return group is not None and bool(group.nodes & group.log.listed & 1 << node)
+            case "purge":
+                return group is not None and not group.log.listed & 1 << node
+            case "stop":
+                return not world[node].up or group is None or not group.nodes & 1 << node
+            case _:
+                return world[node].mode in {step.arguments["mode"], Mode.BLOCK_NEW_CONNECTION}
+
+    def observed(self, world: State) -> Observed[NodeView]:
+        """What the driver's `observe` would see: the desired nodes, those of earlier, and whom they list."""
+        entry, history = self.desired.entry, self.desired.history
+        nodes = {node.name: self._at(world, node.name, node.api) for node in entry.nodes}
+        observed = Observed(nodes)
+        others: dict[str, dict[str, Observation[NodeView]]] = {}
+        for _ in range(ROUNDS):
+            wanted = further(entry, history, observed)
+            if {name: set(places) for name, places in wanted.items()} == {
+                n: set(o) for n, o in others.items()
+            }:
+                break
+            others = {
+                name: {place: self._at(world, name, place) for place in places}
+                for name, places in sorted(wanted.items())
+            }
+            best = {name: best_of(answers.values()) for name, answers in others.items() if name not in nodes}
+            observed = Observed({**nodes, **{name: one for name, one in best.items() if one}}, others)
+        listed = {
+            name: Unreachable("its API address is not known", Sign.UNASKED) for name in names_listed(observed)
+        }
+        return Observed(dict(sorted({**listed, **observed.nodes}.items())), others)
+
+    def _at(self, world: State, name: str, place: str) -> Observation[NodeView]:
+        """What an address answers, as an answer of the node that it is known for."""
+        number = self._book().get(place)
+        if number is None or self.roster.names[number] in self.hidden:
+            return Unreachable("name does not resolve", Sign.UNASKED)
+        own = self.roster.names[number]
+        answer = self._answered(world)[own]
+        if own == name or not isinstance(answer, Present | Stale):
+            return answer
+        return judged_view(name, answer.value)
+
+    def _book(self) -> dict[str, int]:
+        """Address -> the number of the node that answers there."""
+        if not self._places:
+            named = {node.api: node.name for node in self.desired.entry.nodes}
+            earlier = {
+                place: name for name, one in self.desired.history.nodes.items() for place in one.addresses
+            }
+            told = {_api(name): name for name in self.roster.names}
+            names = {**told, **earlier, **named}
+            self._places |= {
+                place: self.roster.at(name) for place, name in names.items() if name in self.roster.names
+            }
+        return self._places
+
+    def _answered(self, world: State) -> dict[str, Observation[NodeView]]:
+        if world not in self._answers:
+            self._answers[world] = {
+                name: self._answer(world, number, name) for number, name in enumerate(self.roster.names)
+            }
+        return self._answers[world]
+
+    def _answer(self, world: State, number: int, name: str) -> Observation[NodeView]:
+        rows = machine.view(world, number, self.choices)
+        if not world[number].up:
+            return Unreachable("connection refused")
+        if isinstance(rows, machine.Refusal):
+            return judged_view(name, NodeView((), refusal=rows.error_type))
+        view = NodeView(tuple(sorted((self._row(world, row) for row in rows), key=lambda row: row.node_name)))
+        return judged_view(name, view)
+
+    def _row(self, world: State, row: machine.Row) -> NodeRow:
+        name = self.roster.names[row.node]
+        told = {"api_url": _api(name), "mode": world[row.node].mode.value} if row.connected else {}
+        return NodeRow.model_validate(
+            {"node_name": name, "connected": row.connected, "temporary_node": row.temporary, **told}
+        )
+
+
+def _api(name: str) -> str:
+    return f"http://{name.rpartition('@')[2]}:3000/"
+
+
+def _moved(world: State, number: int, side: int) -> State:
+    return machine.partition(world, [side if one == number else node.side for one, node in enumerate(world)])

@@ -1,0 +1,266 @@
+"""What is to be done about each node, sorted by kind, and what a person should know of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from reconciler.core.observation import Present, Stale, Unauthorized, Unidentified
+from reconciler.core.plan import Finding
+from reconciler.diagnostic import Severity
+from reconciler.drivers.sora.cluster import quorum
+from reconciler.drivers.sora.cluster_view import Picture, Places, names_of, remedy_of_silence, silence
+from reconciler.drivers.sora.membership import Membership
+from reconciler.drivers.sora.schema import SoraCluster, SoraDesired, SoraNode, Stopped
+from reconciler.drivers.sora.stopped import Proof, Verdict, stopped
+from reconciler.text.one_line import one_line
+
+
+@dataclass(frozen=True, slots=True)
+class Tasks:
+    """Nodes by what is to be done about them; each tuple is sorted.
+
+    Args:
+        again: members that must register again, because they answer that they are in no cluster.
+        regular: regular nodes to register.
+        temporary: temporary nodes to register.
+        dead: regular members to purge that are stopped.
+        live: regular members to remove that run.
+        leaving: temporary members to stop.
+        missing: desired nodes that belong into the cluster and cannot be brought in now.
+        findings: about the nodes that nothing is done about.
+        words: of the dead those for which a person's word is needed, with it.
+    """
+
+    again: tuple[str, ...] = ()
+    regular: tuple[str, ...] = ()
+    temporary: tuple[str, ...] = ()
+    dead: tuple[str, ...] = ()
+    live: tuple[str, ...] = ()
+    leaving: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    words: Mapping[str, Stopped] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Piles:
+    places: Mapping[str, Places]
+    piles: dict[str, list[str]] = field(default_factory=dict)
+    words: dict[str, Stopped] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+    def put(self, pile: str, name: str) -> None:
+        self.piles.setdefault(pile, []).append(name)
+
+
+def tasks_of(
+    desired: SoraDesired, picture: Picture, membership: Membership, places: Mapping[str, Places]
+) -> Tasks:
+    """What is to be done about every node that the fleet file or the cluster names."""
+    entry, piles = desired.entry, _Piles(places)
+    for node in sorted(entry.nodes, key=lambda one: one.name):
+        if node.name in membership.names:
+            _member(entry, node, picture, membership, piles)
+        else:
+            _outsider(entry, node, picture, piles)
+    for name in membership.names:
+        if entry.node(name) is None:
+            _unwanted(desired, name, picture, membership, piles)
+    sorted_piles = {pile: tuple(sorted(names)) for pile, names in piles.piles.items()}
+    return Tasks(findings=tuple(piles.findings), words=piles.words, **sorted_piles)
+
+
+def enough(picture: Picture, membership: Membership) -> bool:
+    """Whether the regular members that gave their view are themselves a majority."""
+    return sum(name in picture.speakers for name in membership.regular) >= quorum(len(membership.regular))
+
+
+def unknown(picture: Picture, membership: Membership, *, but: str) -> tuple[str, ...]:
+    """Members of which nothing is known first-hand: shown connected, but silent to us."""
+    return tuple(
+        name
+        for name in membership.names
+        if name != but and name not in picture.speakers and not picture.away(name)
+    )
+
+
+def _member(
+    entry: SoraCluster, node: SoraNode, picture: Picture, membership: Membership, piles: _Piles
+) -> None:
+    target = f"{entry.name}/{node.name}"
+    if (node.name in membership.temporary) is not node.temporary:
+        wanted, found = ("temporary", "regular") if node.temporary else ("regular", "temporary")
+        piles.put("missing", node.name)
+        piles.findings.append(
+            Finding(
+                Severity.ERROR,
+                "kind-differs",
+                target,
+                f"{node.name} is registered as a {found} node, the fleet file says {wanted}",
+                "change cluster_temporary_node in its sora.conf while it is out of the cluster, "
+                "or correct the fleet file",
+            )
+        )
+    elif node.name in picture.errors:
+        piles.findings.append(_error(target, node.name, picture))
+    elif picture.connected(node.name):
+        if node.name not in picture.speakers:
+            piles.findings.append(_silent(target, node.name, picture))
+    elif picture.blank(node.name):
+        piles.put("again", node.name)
+    else:
+        running = picture.answers(node.name)
+        state = silence(picture.observed.nodes.get(node.name)) if running else "its API does not answer"
+        piles.findings.append(
+            Finding(
+                Severity.WARNING,
+                "node-away",
+                target,
+                f"{node.name} is registered, but the other members do not see it ({state}); it is left alone",
+                "find out why it is cut off; it comes back by itself"
+                if running
+                else "start it, and it comes back by itself; or take it out of the fleet file to purge it",
+            )
+        )
+
+
+def _outsider(entry: SoraCluster, node: SoraNode, picture: Picture, piles: _Piles) -> None:
+    answer = picture.observed.nodes.get(node.name)
+    own = answer.value.row(node.name) if isinstance(answer, Present | Stale) else None
+    if own is not None and own.temporary not in {None, node.temporary}:
+        code, words = "kind-differs", "it shows itself as another kind of node than the fleet file says"
+        remedy = "correct cluster_temporary_node in its sora.conf, or the fleet file"
+    elif picture.blank(node.name) or picture.alone(node.name):
+        piles.put("temporary" if node.temporary else "regular", node.name)
+        return
+    elif isinstance(answer, Present | Stale) and own is not None:
+        others = [name for name in names_of(answer.value) if name != node.name]
+        code, words = "in-another-cluster", f"it is connected to {', '.join(others[:5])}, of another cluster"
+        remedy = "take it out of that cluster first"
+    elif isinstance(answer, Stale) and answer.value.rows:
+        code, words = "wrong-address", f"another node answers at its address: {answer.reason}"
+        remedy = "correct `api` in the fleet file, or `node_name` in its sora.conf"
+    elif isinstance(answer, Unauthorized | Stale):
+        code, words = "node-refuses", answer.reason
+        remedy = "look at the node's log, and let this host call its API"
+    elif isinstance(answer, Unidentified):
+        code, words, remedy = "node-unidentified", answer.reason, "correct `api` in the fleet file"
+    else:
+        code, words = "node-unreachable", silence(answer)
+        remedy = remedy_of_silence(answer)
+    piles.put("missing", node.name)
+    piles.findings.append(
+        Finding(
+            Severity.ERROR,
+            code,
+            f"{entry.name}/{node.name}",
+            f"{node.name} cannot be registered: {words}",
+            remedy,
+        )
+    )
+
+
+def _unwanted(
+    desired: SoraDesired, name: str, picture: Picture, membership: Membership, piles: _Piles
+) -> None:
+    target = f"{desired.entry.name}/{name}"
+    if name in picture.errors:
+        piles.findings.append(_error(target, name, picture))
+        return
+    if name in membership.temporary:
+        if picture.connected(name):
+            piles.put("leaving", name)
+        else:
+            piles.findings.append(
+                Finding(
+                    Severity.NOTE,
+                    "temporary-away",
+                    target,
+                    f"the temporary node {name} is cut off; it is erased when it is stopped",
+                    "stop it on its host",
+                )
+            )
+        return
+    known = piles.places.get(name, Places()).known
+    proof = stopped(picture, name, known, regular=desired.is_regular(name))
+    word = _word(desired, name, picture)
+    if proof.proof in {Proof.SEEN, Proof.ANSWERS}:
+        piles.put("live", name)
+    elif not proof.enough(word=word is not None):
+        piles.findings.append(_unproven(desired, target, name, proof, picture))
+    elif not enough(picture, membership):
+        piles.findings.append(_few(target, name, picture, membership))
+    else:
+        piles.put("dead", name)
+        if word is not None and not proof.enough(word=False):
+            piles.words[name] = word
+
+
+def _word(desired: SoraDesired, name: str, picture: Picture) -> Stopped | None:
+    """The person's word that the node is stopped, if it still counts."""
+    word = desired.word(name)
+    late = word is not None and picture.day is not None and picture.day > word.until
+    return None if late else word
+
+
+def _unproven(desired: SoraDesired, target: str, name: str, proof: Verdict, picture: Picture) -> Finding:
+    said = ""
+    if any(one.node == name for one in desired.entry.stopped):
+        used = desired.word(name) is None
+        said = "; the `stopped` entry for it " + (
+            "was used already"
+            if used
+            else "has expired"
+            if _word(desired, name, picture) is None
+            else "is not enough"
+        )
+    return Finding(
+        Severity.WARNING,
+        "purge-unproven",
+        target,
+        f"{name} no longer belongs to the cluster and no member sees it, but nothing proves that it is "
+        f"stopped, so it is not purged: {proof.words}{said}",
+        "stop what answers there, or, if the node is stopped for good, add it to `stopped` in the cluster's "
+        "entry with a reason and a date",
+    )
+
+
+def _error(target: str, name: str, picture: Picture) -> Finding:
+    return Finding(
+        Severity.WARNING,
+        "member-error",
+        target,
+        f"the members show an error in place of {name}, so it counts neither as up nor as down: "
+        f"{one_line(picture.errors[name], 200)}",
+        "look at the log of the node and of its peers; while the error stays, nothing is done about the node",
+    )
+
+
+def _few(target: str, name: str, picture: Picture, membership: Membership) -> Finding:
+    total = len(membership.regular)
+    seen = sum(one in picture.speakers for one in membership.regular)
+    return Finding(
+        Severity.WARNING,
+        "purge-waits",
+        target,
+        f"{name} seems to be stopped, but only {seen} of {total} regular nodes gave their view, "
+        f"and {quorum(total)} are needed to believe it",
+        "make the APIs of the other nodes reachable for this host",
+    )
+
+
+def _silent(target: str, name: str, picture: Picture) -> Finding:
+    return Finding(
+        Severity.WARNING,
+        "api-silent",
+        target,
+        f"the members see {name} connected, but it does not tell this host itself: "
+        f"{silence(picture.observed.nodes.get(name))}",
+        "correct `api` in the fleet file, or look at the node",
+    )
+
+
+def waits(entry: SoraCluster, code: str, name: str, words: str, remedy: str) -> Finding:
+    """The finding that something cannot be done about a node yet."""
+    return Finding(Severity.WARNING, code, f"{entry.name}/{name}", f"{name} {words}", remedy)

@@ -1,0 +1,328 @@
+"""Sora as the program sees it: what the fleet file means, what the nodes say, and one call for each step."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime
+from typing import Any, Final
+
+from reconciler.core.adoption import Shown
+from reconciler.core.endpoint import Endpoint
+from reconciler.core.guard import Guard
+from reconciler.core.lint import Claim
+from reconciler.core.observation import Observed, Sign, Unauthorized, Unidentified, Unreachable
+from reconciler.core.plan import ClusterPlan, Payload, Step
+from reconciler.core.product_model import Stage
+from reconciler.core.spec import ClusterEntry
+from reconciler.core.step import Verdict
+from reconciler.diagnostic import Problem, Severity
+from reconciler.drivers.defects import caught
+from reconciler.drivers.sora import adopt, attempts, contradictions, judge, lints, modelcheck, planner
+from reconciler.drivers.sora.addresses import allowed_places, endpoints, is_allowed, unfit_addresses
+from reconciler.drivers.sora.client import READS, Client
+from reconciler.drivers.sora.cluster import State
+from reconciler.drivers.sora.cluster_view import Places, api_address, picture_of, places_of
+from reconciler.drivers.sora.gathering import MOST, ROUNDS, Reply, further, gathered, names_listed
+from reconciler.drivers.sora.guards import GUARDS
+from reconciler.drivers.sora.history import history_of, learnt
+from reconciler.drivers.sora.schema import NodeView, SoraCluster, SoraDesired
+from reconciler.errors import (
+    InputError,
+    NodeError,
+    NodeRefused,
+    NodeUnauthorized,
+    NodeUnidentified,
+    NodeUnreachable,
+    UsageError,
+)
+from reconciler.host.config import HostConfig
+from reconciler.ports.driver import Desk, Document, Done, Wire
+
+AT_ONCE: Final = 64
+"""Calls of one look that are under way together."""
+
+BETWEEN: Final = 2.0
+"""Seconds between two looks at a draining node's channels."""
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
+
+
+class SoraDriver:
+    """Sora, as `ports.driver.Driver` describes a product.
+
+    Args:
+        today: the day (UTC), which observations carry for words that expire.
+        pause: waits some seconds.
+        api_paths: addresses of APIs that may have a path; every other one is scheme, host and port.
+    """
+
+    kind = "sora"
+    entry: type[ClusterEntry] = SoraCluster
+    guards: tuple[Guard, ...] = (*GUARDS, *contradictions.GUARDS)
+    reads = READS
+    lone_file = ""
+    lint_codes = lints.CODES
+
+    def __init__(
+        self,
+        *,
+        today: Callable[[], date] = _today,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        api_paths: Iterable[str] = (),
+    ) -> None:
+        self._api_paths = frozenset(api_paths)
+        self._allowed = allowed_places(self._api_paths)
+        self._today = today
+        self._pause = pause
+
+    def on_host(self, config: HostConfig) -> SoraDriver:
+        """The driver with what a host allows."""
+        return type(self)(today=self._today, pause=self._pause, api_paths=config.sora.api_paths)
+
+    def alone(self, document: Document) -> dict[str, Any]:
+        """Never possible: nothing but a fleet file names a cluster's nodes.
+
+        Raises:
+            InputError: always.
+        """
+        words = "a Sora cluster is described in a fleet file only"
+        raise InputError([Problem(document.position(""), "", Severity.ERROR, "no-fleet", words)])
+
+    def desire(self, desk: Desk) -> SoraDesired:
+        """The desired state of one cluster.
+
+        Raises:
+            InputError: no regular node, or two nodes with one name or one API address.
+        """
+        assert isinstance(desk.entry, SoraCluster)
+        problems = (*_problems(desk, desk.entry), *unfit_addresses(desk, desk.entry, self._allowed))
+        if problems:
+            raise InputError(problems)
+        source = desk.revision.source
+        names = [node.name for node in desk.entry.nodes]
+        history = history_of(names, desk.prior, desk.recalled, source, address=api_address)
+        return SoraDesired(desk.entry, desk.recalled, history, source)
+
+    def narrow(self, desired: SoraDesired, node: str) -> SoraDesired:
+        """Never possible: who belongs to a cluster is decided for all of it.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(
+            f"{node} cannot be looked at alone: a Sora cluster is planned as a whole",
+            remedy=f"use --only {desired.entry.name}",
+        )
+
+    async def observe(self, desired: SoraDesired, wire: Wire) -> Observed[NodeView]:
+        """Ask every node of the fleet file and of earlier, then the members that they list, at all addresses.
+
+        Who was in the cluster before is asked first, because nothing that a new node answers tells whether
+        the old ones live. These are reading calls, at addresses that are known for the nodes.
+        """
+        entry, history = desired.entry, desired.history
+        waits = (entry.timeouts.read, entry.timeouts.connect)
+        apis = {node.name: node.api for node in entry.nodes}
+        replies: dict[str, Reply] = {}
+        observed: Observed[NodeView] = Observed({})
+        for _ in range(ROUNDS):
+            elsewhere = further(entry, history, observed)
+            places = {place: name for name, own in elsewhere.items() for place in own}
+            new = {} if replies else {api: name for name, api in apis.items()}
+            fresh = [(place, name) for place, name in places.items() if place not in replies]
+            new = dict(fresh[:MOST]) | new
+            if not new:
+                break
+            replies |= await self._ask(new, wire, *waits)
+            observed = gathered(apis, elsewhere, replies)
+        return gathered(apis, further(entry, history, observed), replies, names_listed(observed))
+
+    def plan(self, desired: SoraDesired, observed: Observed[NodeView]) -> ClusterPlan:
+        """The steps from observed to desired; see `planner.plan`."""
+        return planner.plan(desired, observed)
+
+    def contents(self, desired: SoraDesired) -> Mapping[str, str]:
+        """What the cluster is to become; see `attempts.contents`."""
+        return attempts.contents(desired)
+
+    def aim(self, step: Step, contents: Mapping[str, str]) -> str:
+        """What a call asks for; see `attempts.aim`."""
+        return attempts.aim(step, contents)
+
+    def readings(self, step: Step, observed: Observed[NodeView]) -> Mapping[str, str]:
+        """What the cluster shows; see `attempts.readings`."""
+        return attempts.readings(step, observed)
+
+    def stages(
+        self, desired: SoraDesired, observed: Observed[NodeView], plan: ClusterPlan
+    ) -> tuple[Stage[State], ...] | str:
+        """The cluster for the model checker; see `rehearsal.stages`."""
+        return modelcheck.stages(desired, observed, plan)
+
+    def learnt(self, desired: SoraDesired, observed: Observed[NodeView]) -> Mapping[str, Mapping[str, str]]:
+        """Who is in the cluster, with every address known; see `history.learnt`."""
+        entry, history = desired.entry, desired.history
+        picture = picture_of(observed, regular=entry.regular, single=history.single)
+        if picture.membership is None:
+            return {}
+        places = places_of(entry, observed, history)
+        members = {name: places.get(name, Places()).known for name in picture.membership.names}
+        return learnt(desired.source, members, desired.recalled)
+
+    def lint(self, desk: Desk) -> Iterator[Problem]:
+        """What is doubtful in the cluster's entry; see `lints.lint`."""
+        return lints.lint(desk)
+
+    def endpoints(self, desk: Desk) -> Mapping[str, Endpoint]:
+        """The nodes' `api`."""
+        assert isinstance(desk.entry, SoraCluster)
+        return endpoints(desk.entry)
+
+    def claims(self, desk: Desk) -> Iterator[Claim]:  # noqa: ARG002  (the contract's parameter)
+        """None beyond its nodes, which stand in the fleet file, where none may stand twice."""
+        return iter(())
+
+    async def entry_of(self, name: str, addresses: Sequence[str], wire: Wire) -> dict[str, Any]:
+        """The cluster that the nodes at some addresses are in; see `adoption.entry_of`.
+
+        Raises:
+            NodeError: nobody told enough.
+            UsageError: an address is none.
+        """
+        return await adopt.entry_of(name, addresses, wire)
+
+    def shown(self, desired: SoraDesired, observed: Observed[NodeView]) -> Shown:
+        """Who belongs to the cluster; see `adoption.shown`."""
+        return adopt.shown(desired, observed)
+
+    async def look(self, step: Step, wire: Wire) -> Observed[NodeView]:
+        """Ask the step's witnesses for their own views."""
+        arguments = step.arguments
+        waits = (arguments["timeout"], arguments["connect"])
+        apis, elsewhere = arguments["witnesses"], arguments.get("elsewhere", {})
+        places = {place: name for name, own in elsewhere.items() for place in own}
+        replies = await self._ask(places | {api: name for name, api in apis.items()}, wire, *waits)
+        return gathered(apis, elsewhere, replies)
+
+    def judge(self, step: Step, seen: Observed[NodeView]) -> Verdict:
+        """How the step stands; see `judge.judge`."""
+        return judge.judge(step, seen)
+
+    async def act(self, step: Step, wire: Wire, payloads: Mapping[str, Payload]) -> Done:  # noqa: ARG002
+        """Make the step's one call, or run its command.
+
+        Raises:
+            NodeError: the call failed; whether it had an effect is for `look` and `judge` to tell.
+        """
+        arguments = step.arguments
+        if step.action == "stop":
+            return Done(await self._stop(step, wire))
+        caller = arguments["contact"] if step.action == "purge" else step.node
+        client = Client(wire, caller, arguments["api"], arguments["timeout"], arguments["connect"])
+        if step.action == "init":
+            words, spent = await client.init(arguments["names"]), {"initialised": self._today().isoformat()}
+            if arguments["spends"]:
+                spent["collapsed"] = arguments["spends"]
+            return Done(words, spent=spent)
+        if step.action == "register":
+            return Done(await client.register(arguments["contact"]))
+        if step.action == "purge":
+            return Done(await client.purge(arguments["target"]))
+        return Done(await client.change_mode(arguments["mode"]), facts={"mode": arguments["mode"]})
+
+    async def _stop(self, step: Step, wire: Wire) -> str:
+        left = await self._drained(step, wire)
+        words = await wire.run(step.arguments["command"], step.arguments["values"], node=step.node)
+        return f"{left}{words}"
+
+    async def _drained(self, step: Step, wire: Wire) -> str:
+        """Wait until the node owns no channel, or until its time is over."""
+        arguments, loop = step.arguments, asyncio.get_running_loop()
+        if not (arguments["drain"] and arguments["own"]):
+            return ""
+        client = Client(wire, step.node, arguments["own"], arguments["timeout"], arguments["connect"])
+        end = loop.time() + arguments["drain"]
+        while True:
+            try:
+                channels = await client.channels()
+            except NodeError as error:
+                return f"its channels are not known ({error.reason}); "
+            owned = [
+                channel.channel_id
+                for channel in channels
+                if any(owner.node_name == step.node for owner in channel.owners)
+            ]
+            if not owned:
+                return "it owned no channel any more; "
+            if loop.time() >= end:
+                return f"it still owned {len(owned)} channels after {arguments['drain']:g} s; "
+            await self._pause(min(BETWEEN, arguments["drain"]))
+
+    async def _ask(
+        self,
+        places: Mapping[str, str],
+        wire: Wire,
+        timeout: float,  # noqa: ASYNC109  (handed on to each call)
+        connect: float,
+    ) -> dict[str, Reply]:
+        """What each address answers; `places` gives the node it is known for, for messages."""
+        slots, day = asyncio.Semaphore(AT_ONCE), self._today()
+
+        async def ask(place: str, name: str) -> Reply:
+            if not is_allowed(place, self._allowed):
+                return _NOT_ASKED
+            async with slots:
+                return await caught(name, _reply(Client(wire, name, place, timeout, connect), day))
+
+        answers = await asyncio.gather(*(ask(place, name) for place, name in places.items()))
+        return dict(zip(places, answers, strict=True))
+
+
+_NOT_ASKED: Final = Unreachable(
+    "its API address has a path that the host configuration does not list under sora.api_paths", Sign.UNASKED
+)
+
+
+async def _reply(client: Client, day: date) -> Reply:
+    """One address's own view, or why there is none."""
+    try:
+        return NodeView(await client.nodes(), day)
+    except NodeUnauthorized as error:
+        return Unauthorized(error.reason)
+    except NodeRefused as error:
+        return NodeView((), day, refusal=error.code or str(error.status))
+    except NodeUnidentified as error:
+        return Unidentified(error.reason)
+    except NodeUnreachable as error:
+        return Unreachable(error.reason, Sign(error.sign))
+    except NodeError as error:
+        return Unreachable(error.reason, Sign.ALIVE)
+
+
+def _problems(desk: Desk, entry: SoraCluster) -> Iterator[Problem]:
+    nodes = f"{desk.pointer}/nodes"
+    if not entry.regular:
+        yield Problem(
+            desk.fleet.position(nodes),
+            nodes,
+            Severity.ERROR,
+            "temporary-alone",
+            f"{entry.name} has only temporary nodes, which cannot form a cluster",
+            "name at least one regular node, better three",
+        )
+    for field, code in (("name", "duplicate-name"), ("api", "duplicate-api")):
+        first: dict[str, str] = {}
+        for index, node in enumerate(entry.nodes):
+            text, pointer = getattr(node, field), f"{nodes}/{index}/{field}"
+            if text in first:
+                other = desk.fleet.position(first[text])
+                words = f"two nodes have the same {field}, {text}; the first is at {other}"
+                yield Problem(desk.fleet.position(pointer), pointer, Severity.ERROR, code, words)
+            first.setdefault(text, pointer)
+
+
+DRIVER: Final = SoraDriver()
+"""The one that the registry names."""

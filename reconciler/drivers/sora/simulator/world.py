@@ -1,0 +1,151 @@
+"""A simulated Sora cluster: the state machine behind the wire format of Sora's documents; without I/O."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from types import MappingProxyType
+from typing import Any, Final, Self
+
+from reconciler.core.spec import ClusterEntry
+from reconciler.drivers.sora import machine
+from reconciler.drivers.sora.choices import DEFAULTS, Choices
+from reconciler.drivers.sora.cluster import Mode, State, formed, fresh
+from reconciler.drivers.sora.membership import Roster
+from reconciler.drivers.sora.schema import SoraCluster
+from reconciler.drivers.sora.simulator.api import Crashed, Refused, Site, called
+
+HEADERS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "access-control-allow-headers": "Origin, X-Requested-With, Content-Type, Accept, x-sora-target",
+        "access-control-allow-methods": "POST, OPTIONS",
+        "access-control-allow-origin": "*",
+        "access-control-max-age": "1000",
+        "content-type": "application/json",
+        "server": "Cowboy",
+    }
+)
+"""As in the documents' examples; length and date are the host's business."""
+
+
+class SoraWorld:
+    """The nodes of one simulated cluster, what they answer, and what can happen to them."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+
+    @classmethod
+    def from_entry(
+        cls,
+        entry: ClusterEntry,
+        converged: bool,  # noqa: FBT001  (called by name)
+        choices: Choices = DEFAULTS,
+        outside: Iterable[str] = (),
+    ) -> Self:
+        """The cluster that a fleet file describes.
+
+        Args:
+            entry: the cluster's entry.
+            converged: whether its nodes are in one healthy cluster already, in the modes the file
+                says; otherwise all run and none was ever initialised.
+            choices: what the nodes do where the documents are silent.
+            outside: nodes that run, but are not in the cluster.
+        """
+        assert isinstance(entry, SoraCluster)
+        nodes = sorted(entry.nodes, key=lambda node: node.name)
+        roster, kinds = Roster(tuple(node.name for node in nodes)), [node.temporary for node in nodes]
+        state = formed(kinds, outside=roster.bits(outside)) if converged else fresh(kinds)
+        site = Site(roster, {node.name: node.api for node in nodes}, state, choices)
+        for number, node in enumerate(nodes):
+            if converged and node.mode is not None:
+                site.take(machine.change_mode(site.state, number, Mode(node.mode)))
+        return cls(site)
+
+    @property
+    def state(self) -> State:
+        """The machine state; node i is the i-th of `names`."""
+        return self.site.state
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The nodes' names, sorted."""
+        return self.site.roster.names
+
+    def running(self, node: str) -> bool:
+        """Whether the node is up; a node that is not answers nothing."""
+        return self.state[self.site.roster.at(node)].up
+
+    def kill(self, node: str) -> None:
+        """The node stops, or crashes; its channels end."""
+        site = self.site
+        site.state = machine.stop(site.state, site.roster.at(node))
+        site.channels = {channel: owner for channel, owner in site.channels.items() if owner != node}
+
+    def start(self, node: str) -> None:
+        """The node starts, unless it runs."""
+        if not self.running(node):
+            self.site.state = machine.start(self.state, self.site.roster.at(node))
+
+    def restart(self, node: str) -> None:
+        """The node stops and starts."""
+        self.kill(node)
+        self.start(node)
+
+    def partition(self, *parts: Iterable[str]) -> None:
+        """Cut the network between these groups of nodes; who is not named stays together.
+
+        This host still reaches every node's API.
+        """
+        sides = [0] * len(self.state)
+        for side, part in enumerate(parts, start=1):
+            for name in part:
+                sides[self.site.roster.at(name)] = side
+        self.site.state = machine.partition(self.state, sides)
+
+    def isolate(self, node: str) -> None:
+        """Cut one node off from all others; this host still reaches its API."""
+        self._side(node, 1 + self.site.roster.at(node))
+
+    def rejoin(self, node: str) -> None:
+        """The node is back on the side of those that were never cut off."""
+        self._side(node, 0)
+
+    def _side(self, node: str, side: int) -> None:
+        sides = [one.side for one in self.state]
+        sides[self.site.roster.at(node)] = side
+        self.site.state = machine.partition(self.state, sides)
+
+    def heal(self) -> None:
+        """All nodes reach each other again."""
+        self.site.state = machine.heal(self.state)
+
+    def half_register(self, times: int = 1) -> None:
+        """The next registrations fail halfway: the node is listed, not connected, and answers 500."""
+        self.site.halves += times
+
+    def place(self, channel: str, node: str) -> None:
+        """A channel with sessions is on the node."""
+        self.site.channels[channel] = node
+
+    def answer(
+        self, node: str, target: str, method: str, body: bytes
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """What a running node answers, and the change it makes.
+
+        Args:
+            node: who is asked.
+            target: the header `x-sora-target`; empty where it is missing.
+            method: the HTTP verb.
+            body: the request's body; empty is normal for calls without arguments.
+        """
+        value: Any = None
+        try:
+            number = self.site.roster.at(node)
+            status, value = HTTPStatus.OK, called(self.site, number, method=method, target=target, body=body)
+        except Refused as refused:
+            status = HTTPStatus.BAD_REQUEST
+            value = dict(zip(("error_type", "error_reason"), refused.args, strict=False))
+        except Crashed:
+            return HTTPStatus.INTERNAL_SERVER_ERROR, HEADERS, b""
+        return status, HEADERS, json.dumps(value, separators=(",", ":")).encode()

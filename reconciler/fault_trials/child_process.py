@@ -1,0 +1,116 @@
+"""Runs of the reconciler in processes of their own, each a copy of one that has everything loaded.
+
+Started as `python -m reconciler.fault_trials.child_process`, it reads a line of JSON for each run from
+standard input, forks, and writes two lines: the process's number, and how the run ended, or null where it
+was killed.
+It has neither threads nor an event loop of its own, so that a copy of it is as good as new.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, Self
+
+from reconciler.core.timestamps import Clock
+from reconciler.desired.fleet import Fleet
+from reconciler.drivers.registry import DRIVERS
+from reconciler.fault_trials.clock import Ahead, leaping
+from reconciler.fault_trials.runs import Earlier, Mortal, Pen, Ran, one_run
+from reconciler.fault_trials.setup import fleet_in
+from reconciler.host.environment import child_environment
+from reconciler.store.sqlite.store import Store
+
+_KNOWN: Final[dict[str, Fleet]] = {}
+
+
+def main() -> None:
+    """Serve until standard input ends."""
+    for line in sys.stdin:
+        asked = json.loads(line)
+        folder = asked["fleet"]
+        if folder not in _KNOWN:
+            _KNOWN[folder] = fleet_in(Path(folder))
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(reading)
+            _run(asked, writing)
+        os.close(writing)
+        _say(child)
+        with os.fdopen(reading, encoding="utf-8") as told:
+            ended = told.read()
+        os.waitpid(child, 0)
+        _say(json.loads(ended) if ended else None)
+
+
+def _run(asked: dict[str, Any], writing: int) -> None:
+    """Be the reconciler once; never returns."""
+    pen = Pen({int(write): after for write, after in asked["deaths"].items()}, writes=asked["writes"])
+    once = _once(_KNOWN[asked["fleet"]], Path(asked["state"]), pen, asked["earlier"], Ahead(asked["ahead"]))
+    ran = leaping(once, patience=None)
+    os.write(writing, json.dumps({**asdict(ran), "writes": pen.writes}).encode())
+    os._exit(0)
+
+
+async def _once(fleet: Fleet, state: Path, pen: Pen, earlier: Earlier, clock: Clock) -> Ran:
+    with Store.open(state, clock=clock) as store:
+        die = partial(os.kill, os.getpid(), signal.SIGKILL)
+        return await one_run(fleet, DRIVERS, Mortal(store, pen, die), clock, earlier)
+
+
+def _say(value: Any) -> None:
+    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.flush()
+
+
+class Nursery:
+    """The program above, as a process of this one; an asynchronous context manager."""
+
+    def __init__(self) -> None:
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def __aenter__(self) -> Self:
+        pipe = asyncio.subprocess.PIPE
+        arguments = (sys.executable, "-m", "reconciler.fault_trials.child_process")
+        self._process = await asyncio.create_subprocess_exec(
+            *arguments, stdin=pipe, stdout=pipe, env=child_environment(os.environ)
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        await self._process.wait()
+
+    async def begin(self, asked: dict[str, Any]) -> int:
+        """Begin a run; gives its process's number."""
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(asked).encode() + b"\n")
+        await self._process.stdin.drain()
+        return int(await self._heard())
+
+    async def ended(self) -> dict[str, Any] | None:
+        """How the run that was begun last ended; none where it was killed."""
+        told: dict[str, Any] | None = await self._heard()
+        return told
+
+    async def _heard(self) -> Any:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        line = await self._process.stdout.readline()
+        if not line:
+            raise EOFError("the process that runs the reconciler has ended")
+        return json.loads(line)
+
+
+if __name__ == "__main__":
+    main()

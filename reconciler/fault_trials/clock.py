@@ -1,0 +1,175 @@
+"""A clock that leaps over waiting: settle and soak times of a trial cost nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import Executor
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import Any, Final, TypeVar
+
+from reconciler.ports.driver import Answer, Wire
+from reconciler.ports.records import utc_now
+
+T = TypeVar("T")
+
+SAME_PROCESS: Final = 0.003
+"""Real seconds within which loopback brings what this process sent to itself."""
+
+PACE: Final = 0.02
+"""Seconds of the trial's clock that a call takes."""
+
+_TICK: Final = timedelta(milliseconds=1)
+
+
+class _Leaping(selectors.DefaultSelector):
+    """Waits for files; where none can be expected any more, it lets the time pass at once.
+
+    Args:
+        patience: real seconds to wait for calls in flight; None: as long as their timeouts are.
+    """
+
+    def __init__(self, patience: float | None) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.calls = 0
+        self._patience = patience
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """What is ready, in an order that is the same every time, once something is or the time is over."""
+        events = super().select(0)
+        if not events and (timeout is None or timeout > 0):
+            events = super().select(None) if timeout is None else self._waited(timeout)
+        return sorted(events, key=lambda event: event[0].fd)
+
+    def _waited(self, timeout: float) -> list[tuple[selectors.SelectorKey, int]]:
+        if not self.calls:
+            self.now += timeout
+            return []
+        began = time.monotonic()
+        bound = timeout if self._patience is None else min(timeout, self._patience)
+        events = super().select(bound)
+        if not events:
+            self.now += timeout
+        elif self._patience is None:
+            self.now += min(timeout, time.monotonic() - began)
+        return events
+
+
+class LeapingLoop(asyncio.SelectorEventLoop):
+    """An event loop whose time stands still while something is done, and leaps where all only wait.
+
+    Calls of the reconciler in flight are told by `calling`. What is given to a thread is waited for, so
+    that the order of everything is the same every time.
+
+    Args:
+        patience: real seconds after which a call in flight counts as waiting for a time too; None where
+            the other end is in another process, so that only real time tells.
+    """
+
+    def __init__(self, patience: float | None = SAME_PROCESS) -> None:
+        self._leaping = _Leaping(patience)
+        super().__init__(self._leaping)
+
+    def time(self) -> float:
+        """Seconds since the beginning."""
+        return self._leaping.now
+
+    def calling(self, number: int) -> None:
+        """So many more calls are in flight, or fewer; each that ends has taken its time."""
+        self._leaping.calls += number
+        if number < 0:
+            self._leaping.now += PACE
+
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Executor | None, func: Callable[..., T], *args: Any
+    ) -> asyncio.Future[T]:
+        """Run in a thread, and wait for it."""
+        future: asyncio.Future[T] = self.create_future()
+        try:
+            future.set_result(executor.submit(func, *args).result() if executor else func(*args))
+        except Exception as error:  # noqa: BLE001  (it is handed on)
+            future.set_exception(error)
+        return future
+
+
+class Stamps:
+    """The present moment of a trial, each one later than the last, so that everything has an order."""
+
+    def __init__(self, begin: datetime | None = None) -> None:
+        self._begin = begin or datetime.now(UTC)
+        self._last = self._begin
+
+    def __call__(self) -> datetime:
+        """The moment."""
+        now = self._begin + timedelta(seconds=asyncio.get_running_loop().time())
+        self._last = max(now, self._last + _TICK)
+        return self._last
+
+
+class Ahead:
+    """The present moment, so many seconds ahead of the system's: for trials of processes in real time."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds = seconds
+
+    def __call__(self) -> datetime:
+        """The moment."""
+        return utc_now() + timedelta(seconds=self.seconds)
+
+    async def wait(self, seconds: float) -> None:
+        """Let the time pass at once."""
+        self.seconds += seconds
+
+
+class CountedWire:
+    """A wire that tells a leaping loop of its calls; implements `ports.driver.Wire`."""
+
+    def __init__(self, wire: Wire, loop: LeapingLoop) -> None:
+        self._wire = wire
+        self._loop = loop
+
+    async def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        node: str,
+        timeout: float,  # noqa: ASYNC109  (the contract's parameter)
+        connect: float = 0.0,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        content: bytes = b"",
+    ) -> Answer:
+        """One call; see `ports.driver.Wire.send`.
+
+        Raises:
+            NodeUnreachable: no answer, or not a whole one.
+        """
+        self._loop.calling(1)
+        try:
+            return await self._wire.send(
+                method, url, node=node, timeout=timeout, connect=connect, headers=headers, content=content
+            )
+        finally:
+            self._loop.calling(-1)
+
+    async def run(self, command: str, values: Mapping[str, str], *, node: str) -> str:
+        """One command; see `ports.driver.Wire.run`.
+
+        Raises:
+            NodeRefused: there is no such command, or it failed.
+        """
+        self._loop.calling(1)
+        try:
+            return await self._wire.run(command, values, node=node)
+        finally:
+            self._loop.calling(-1)
+
+
+def leaping(work: Coroutine[Any, Any, T], *, patience: float | None = SAME_PROCESS) -> T:
+    """The result of a coroutine, run under a clock that leaps."""
+    with asyncio.Runner(loop_factory=lambda: LeapingLoop(patience)) as runner:
+        return runner.run(work)

@@ -1,0 +1,194 @@
+"""Judges a trial: what the history says against what the nodes themselves saw."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from reconciler.core.outcome import State
+from reconciler.fault_trials.scenario import Invariant
+from reconciler.fault_trials.trace import Asked, Recorder
+from reconciler.ports.records import Entry, RunRecord
+from reconciler.simulation.faults import Kind
+
+_SLACK: Final = timedelta(milliseconds=1)
+"""Stamps are cut to milliseconds, so that an end may be said to be before what it followed."""
+
+_UNSENT: Final = frozenset({State.CHANGED, State.WAITING, State.SKIPPED})
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """An invariant that did not hold, and how."""
+
+    invariant: Invariant
+    words: str
+
+    def __str__(self) -> str:
+        return f"{self.words} [{self.invariant}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that a trial is judged by.
+
+    Args:
+        history: every run, oldest first.
+        end: when it ended.
+        crashes: failures of the reconciler itself.
+    """
+
+    recorder: Recorder
+    history: Sequence[RunRecord]
+    end: datetime
+    crashes: Sequence[str] = ()
+
+
+def judged(evidence: Evidence) -> list[Breach]:
+    """Every breach, in the invariants' order."""
+    found = [*_calls(evidence), *_steps(evidence), *_end(evidence)]
+    found += [
+        Breach(Invariant.NOTHING_LOST, f"the reconciler itself failed: {one}") for one in evidence.crashes
+    ]
+    order = list(Invariant)
+    return sorted(found, key=lambda breach: order.index(breach.invariant))
+
+
+def _calls(evidence: Evidence) -> Iterator[Breach]:
+    """What the nodes were asked, against the intents of the history."""
+    recorder = evidence.recorder
+    windows = list(_windows(evidence))
+    sent: defaultdict[int, int] = defaultdict(int)
+    for number, asked in enumerate(recorder.asked):
+        if not asked.call.change:
+            continue
+        if asked.broke[0]:
+            yield Breach(Invariant(asked.broke[0]), asked.broke[1])
+        if asked.repeated and not _misled(recorder, number):
+            yield Breach(
+                Invariant.ONCE, f"{asked.about} was asked for what was so already: {asked.call.asked}"
+            )
+        inside = [place for place, window in enumerate(windows) if window.holds(asked)]
+        if not inside:
+            words = f"{asked.call.asked} came to {asked.node}, and no intent in the history is behind it"
+            yield Breach(Invariant.NOTHING_LOST, words)
+        if inside:  # a step that is taken back has the intent of that after its own
+            sent[max(inside, key=lambda place: windows[place].since)] += 1
+    for place, count in sorted(sent.items()):
+        if count > 1:
+            step = windows[place].entry.step
+            yield Breach(Invariant.ONCE, f"{step.id} was sent {count} times for one intent")
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """The time in which a step was under way."""
+
+    entry: Entry
+    since: datetime
+    until: datetime
+
+    def holds(self, asked: Asked) -> bool:
+        """Whether a request falls into it."""
+        step = self.entry.step
+        same = (asked.cluster, asked.about) == (step.cluster, step.node)
+        return same and self.since <= asked.at <= self.until + _SLACK
+
+
+def _windows(evidence: Evidence) -> Iterator[_Window]:
+    for record in evidence.history:
+        for entry in record.entries:
+            if entry.intended is not None:
+                yield _Window(entry, entry.intended, entry.ended or evidence.end)
+
+
+def _misled(recorder: Recorder, number: int) -> bool:
+    """Whether the cluster's nodes showed old answers since the change took effect, up to the repetition."""
+    repeated = recorder.asked[number]
+    for asked in reversed(recorder.asked[:number]):
+        if asked.cluster == repeated.cluster:
+            if asked.call.fault == Kind.STALE:
+                return True
+            if asked.took and asked.about == repeated.about:
+                return False
+    return False
+
+
+def _steps(evidence: Evidence) -> Iterator[Breach]:
+    """What the history says of each step, against the nodes' own states.
+
+    Where the nodes did not become as desired, a step may rightly stay unknown: what shows is neither what
+    was there before it nor what it was for.
+    """
+    calm = not any(one.unlike() for one in evidence.recorder.witnesses.values())
+    for record in evidence.history:
+        if record.line.finished is None:
+            yield Breach(Invariant.NOTHING_LOST, f"run {record.line.id} has no end in the history")
+        for entry in record.entries:
+            if words := _open(entry, record, evidence.history, calm=calm):
+                yield Breach(Invariant.NOTHING_LOST, f"{entry.step.id} of run {record.line.id} {words}")
+            elif said := _untrue(evidence, entry, record.line.started):
+                yield Breach(Invariant.HISTORY_TRUE, f"{entry.step.id} of run {record.line.id}: {said}")
+
+
+def _open(entry: Entry, record: RunRecord, history: Sequence[RunRecord], *, calm: bool) -> str:
+    """What the history does not tell of a step; a step that a later run took up may stay unknown."""
+    if entry.state is None:
+        return "has no outcome in the history"
+    if entry.state is not State.UNKNOWN or not calm:
+        return ""
+    step = entry.step
+    later = history[history.index(record) + 1 :]
+    taken_up = any(
+        (one.step.cluster, one.step.node) == (step.cluster, step.node)
+        and (one.intended or one.state is State.FOUND)
+        for other in later
+        for one in other.entries
+    )
+    return "" if taken_up else "is still unknown, though all nodes are as desired"
+
+
+def _untrue(evidence: Evidence, entry: Entry, started: datetime) -> str:
+    """What the history says that was not so; empty where all of it was."""
+    recorder, step = evidence.recorder, entry.step
+    since, until = entry.intended or started, entry.ended or evidence.end
+    witness = recorder.witnesses[step.cluster]
+    shown = [witness.effective(step, state) for state in recorder.states(step.cluster, since, until + _SLACK)]
+    if entry.state in {State.DONE, State.FOUND} and not any(shown):
+        return f"the history says {entry.state}, and the nodes never had its effect"
+    if entry.state is State.FAILED and entry.intended and _hidden(recorder, entry, shown, until):
+        return "the history says failed, and the nodes had its effect, and said so"
+    if entry.state in _UNSENT and entry.intended:
+        return f"the history says {entry.state}, and an intent was written"
+    return ""
+
+
+def _hidden(recorder: Recorder, entry: Entry, shown: Sequence[bool], until: datetime) -> bool:
+    """Whether a step that is said to have failed had its effect at the end, with nothing to hide it."""
+    assert entry.intended is not None
+    if not shown[-1]:
+        return False
+    reads = [
+        asked
+        for asked in recorder.asked
+        if asked.cluster == entry.step.cluster
+        and entry.intended <= asked.at <= until
+        and not asked.call.change
+    ]
+    first = list(shown).index(True)
+    lasting = all(shown[first:])
+    return lasting and bool(reads) and not any(asked.call.fault for asked in reads)
+
+
+def _end(evidence: Evidence) -> Iterator[Breach]:
+    """How the nodes are when the faults are over."""
+    peers: Iterable[str] = sorted({asked.peer for asked in evidence.recorder.asked}) or ["127.0.0.1"]
+    for _, witness in sorted(evidence.recorder.witnesses.items()):
+        for peer in peers:
+            for node in witness.unmanageable(peer):
+                yield Breach(Invariant.MANAGEABLE, f"{node} no longer lets {peer} manage it")
+        for words in witness.unlike():
+            yield Breach(Invariant.CONVERGED, words)

@@ -1,0 +1,196 @@
+"""The reconciler under trial: the engine as it is, over real HTTP, with a journal at which it may die."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, Protocol, TypeAlias
+
+from reconciler.core.outcome import Report, State
+from reconciler.core.prior import Prior, PriorCluster
+from reconciler.core.timestamps import Clock
+from reconciler.desired.fleet import Fleet
+from reconciler.errors import GuardRefusal, ReconcilerError
+from reconciler.fault_trials.clock import CountedWire, LeapingLoop
+from reconciler.planning.plan_pass import Drivers, survey
+from reconciler.ports.driver import Wire
+from reconciler.rollout.apply_pass import Occasion, apply
+from reconciler.rollout.recovery import resume
+from reconciler.store.sqlite.store import Store
+from reconciler.transports.http import HttpWire
+
+WRITES: Final = frozenset({"begin", "refuse", "intend", "conclude", "finish", "remember"})
+"""The calls by which a run writes into its journal."""
+
+
+Earlier: TypeAlias = Mapping[str, Mapping[str, Mapping[str, Any]]]
+"""Cluster -> node -> its entry in an earlier fleet file, as plain JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How one run of the reconciler ended.
+
+    Args:
+        words: what it came to, one line.
+        died: whether it died.
+        calm: whether it found nothing to do, and nothing to say against it.
+        stops: nodes that it asks a person to stop.
+        crash: what failed in a way it never should; empty for nothing.
+    """
+
+    words: str
+    died: bool = False
+    calm: bool = False
+    stops: tuple[str, ...] = ()
+    crash: str = ""
+
+
+class Reconciler(Protocol):
+    """Whatever can run the reconciler once."""
+
+    async def run(self) -> Ran:
+        """One run: settle what an earlier one left, plan, apply."""
+
+
+@dataclass(slots=True)
+class Pen:
+    """Counts the writes of a trial's journals, tells of each, and says at which one to die.
+
+    Args:
+        deaths: number of a write -> whether to die after it rather than before.
+        written: told the number of each write before it is made.
+        intended: told of each step whose intent is about to be written.
+    """
+
+    deaths: Mapping[int, bool] = field(default_factory=dict)
+    written: Callable[[int], None] = lambda _: None
+    intended: Callable[[str], None] = lambda _: None
+    writes: int = 0
+
+
+class Mortal:
+    """A store for one process that may die at a write; then nothing more is read or written by it.
+
+    Args:
+        die: ends the process, or the task that stands for it; called once.
+    """
+
+    def __init__(self, store: Store, pen: Pen, die: Callable[[], None]) -> None:
+        self._store = store
+        self._pen = pen
+        self._die = die
+        self.dead = False
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._store, name)
+        if name in WRITES:
+            return self._counted(name, found)
+        return found
+
+    def _counted(self, name: str, write: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def counted(*args: Any, **kwargs: Any) -> Any:
+            pen = self._pen
+            pen.writes += 1
+            number = pen.writes
+            pen.written(number)
+            if name == "intend":
+                pen.intended(args[1].id)
+            await self._perhaps_die(number, after=False)
+            result = await write(*args, **kwargs)
+            await self._perhaps_die(number, after=True)
+            return result
+
+        return counted
+
+    async def _perhaps_die(self, number: int, *, after: bool) -> None:
+        if not self.dead and self._pen.deaths.get(number) is after:
+            self.dead = True
+            self._die()
+        if self.dead:
+            await asyncio.Event().wait()  # whoever is dead goes no further
+
+
+@dataclass(slots=True)
+class InProcess:
+    """Runs the reconciler as a task of this process; its death cuts all its calls and writes nothing more."""
+
+    fleet: Fleet
+    drivers: Drivers
+    folder: Path
+    clock: Clock
+    pen: Pen
+    names: Iterator[str]
+    earlier: Earlier = field(default_factory=dict)
+
+    async def run(self) -> Ran:
+        """One run; see `Reconciler.run`."""
+        died = asyncio.Event()
+        with Store.open(self.folder, clock=self.clock, name=self.names.__next__) as store:
+            journal = Mortal(store, self.pen, died.set)
+            run = asyncio.ensure_future(one_run(self.fleet, self.drivers, journal, self.clock, self.earlier))
+            death = asyncio.ensure_future(died.wait())
+            await asyncio.wait({run, death}, return_when=asyncio.FIRST_COMPLETED)
+            death.cancel()
+            if journal.dead:
+                run.cancel()
+                await asyncio.wait({run})
+                return Ran("it dies", died=True)
+            return run.result()
+
+
+def plain_prior(machines: Fleet) -> Earlier:
+    """What an earlier revision would say of the nodes as they are before a trial: their fleet file."""
+    return {
+        desk.entry.name: {
+            node.name: {"api": node.endpoint(), "temporary": bool(getattr(node, "temporary", False))}
+            for node in desk.entry.members()
+        }
+        for desk in machines.desks
+    }
+
+
+async def one_run(
+    fleet: Fleet, drivers: Drivers, journal: Any, clock: Clock, earlier: Earlier = MappingProxyType({})
+) -> Ran:
+    """What `reconcile --yes` does: settle, survey, apply.
+
+    Args:
+        fleet: the desired state.
+        drivers: kind -> product.
+        journal: a `Store`, or what stands in for one.
+        clock: stamps what the run writes.
+        earlier: what an earlier revision said, from `plain_prior`.
+    """
+    prior = {name: Prior((PriorCluster(nodes, "before"),)) for name, nodes in earlier.items()}
+    try:
+        async with HttpWire() as wire:
+            loop = asyncio.get_running_loop()
+            counted: Wire = CountedWire(wire, loop) if isinstance(loop, LeapingLoop) else wire
+            await resume(journal, drivers, counted, clock=clock)
+            recalled = replace(await journal.recall(), prior=prior)
+            seen = await survey(fleet, drivers=drivers, wire=counted, recalled=recalled)
+            report = await apply(
+                seen, drivers=drivers, wire=counted, journal=journal, occasion=Occasion(clock=clock)
+            )
+    except GuardRefusal as refusal:
+        return Ran(f"a guard refuses: {refusal.message.splitlines()[0]}")
+    except ReconcilerError as error:
+        return Ran(f"it gives up: {error.message}")
+    except Exception as error:  # noqa: BLE001  (whatever it is, a trial has found it)
+        return Ran("it fails", crash=f"{type(error).__name__}: {error}")
+    return _told(report)
+
+
+def _told(report: Report) -> Ran:
+    states = [outcome.state for outcome in report.outcomes]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in State if state in states)
+    stops = tuple(
+        outcome.step.node
+        for outcome in report.outcomes
+        if outcome.state is State.WAITING and outcome.step.action == "stop"
+    )
+    return Ran(counts or "nothing to do", calm=not states, stops=stops)

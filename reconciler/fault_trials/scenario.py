@@ -1,0 +1,237 @@
+"""Scenario files: what befalls a simulated fleet while the reconciler runs, and what has to hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from reconciler.core.fields import Flag, Number, Span, Strict, Whole
+from reconciler.diagnostic import Position, Problem, Severity
+from reconciler.documents.document import parse
+from reconciler.documents.model_errors import mismatches, problems
+from reconciler.errors import InputError
+from reconciler.ports.driver import Document
+from reconciler.simulation.faults import Kind, On
+
+SIGKILL: Final = "sigkill"
+"""The fault that is not a node's: the reconciler's own process is killed."""
+
+_KINDS: Final = {kind.name: kind.value for kind in Kind}
+What = StrEnum("What", {**_KINDS, "SIGKILL": SIGKILL})  # type: ignore[misc]
+"""What can go wrong in a scenario: everything a simulated node can have, and the reconciler's death."""
+
+
+class Invariant(StrEnum):
+    """What has to hold in every schedule."""
+
+    ONCE = "once"
+    NOTHING_LOST = "nothing-lost"
+    HISTORY_TRUE = "history-true"
+    MAJORITY = "majority"
+    INIT_ONCE = "init-once"
+    PURGE_STOPPED = "purge-stopped"
+    MANAGEABLE = "manageable"
+    CONVERGED = "converged"
+
+
+CLAIMS: Final = {
+    Invariant.ONCE: "nothing is sent twice, and nothing is asked for that is so already",
+    Invariant.NOTHING_LOST: "every change that came to a node is in the history, and every step has its end",
+    Invariant.HISTORY_TRUE: "what the history says of a step was so, by the node's own state",
+    Invariant.MAJORITY: "no cluster loses its majority by a call of the reconciler",
+    Invariant.INIT_ONCE: "no cluster is initialised a second time",
+    Invariant.PURGE_STOPPED: "no node that runs, and no temporary one, is purged",
+    Invariant.MANAGEABLE: "no node is left that this host can no longer manage",
+    Invariant.CONVERGED: "once the faults are over, the nodes become what the fleet file says",
+}
+"""Every invariant in one line, for the help and the report."""
+
+
+class At(Strict):
+    """When a fault begins; one of these."""
+
+    request: Annotated[Whole, Field(ge=1)] | None = Field(
+        default=None, description="At this request to the node, counted from 1, reads included."
+    )
+    change: Annotated[Whole, Field(ge=1)] | None = Field(
+        default=None, description="At this request to the node that changes something, counted from 1."
+    )
+    step: str | None = Field(
+        default=None,
+        description="When the intent of this step is written.",
+        examples=["edge/edge-01/upload"],
+    )
+    journal: Annotated[Whole, Field(ge=1)] | Literal["every"] | None = Field(
+        default=None,
+        description="At this write of the journal, counted from 1; for sigkill also `every`.",
+    )
+    run: Annotated[Whole, Field(ge=1)] | None = Field(
+        default=None, description="Before this run of the reconciler, counted from 1."
+    )
+    after: Span | None = Field(default=None, description="So long after the beginning.", examples=["5s"])
+
+    to: str | None = Field(
+        default=None,
+        description="With `request` or `change`: the node or cluster whose requests count; "
+        "left out, that of the fault.",
+    )
+
+    @property
+    def moment(self) -> tuple[str, Any]:
+        """The field that says when, and its value."""
+        ((name, value),) = self.model_dump(exclude_none=True, exclude={"to"}).items()
+        return name, value
+
+    @model_validator(mode="after")
+    def _one(self) -> At:
+        said = self.model_dump(exclude_none=True, exclude={"to"})
+        if len(said) != 1 or (self.to and not {"request", "change"} & said.keys()):
+            names = [name for name in type(self).model_fields if name != "to"]
+            raise ValueError(f"one of {', '.join(names)} belongs here, with `to` only for the first two")
+        return self
+
+
+class FaultEntry(Strict):
+    """One thing that goes wrong."""
+
+    fault: What = Field(description="What goes wrong.", examples=["lost", "stale", SIGKILL])
+    node: str = Field(
+        default="", description="A node, or a cluster for all of its nodes; left out, the seed draws a node."
+    )
+    at: At | None = Field(default=None, description="When it begins; left out, before the first run.")
+    argument: Number | None = Field(default=None, description="Seconds or a status, as the fault needs it.")
+    count: Annotated[Whole, Field(ge=1)] | None = Field(
+        default=1, description="For how many requests; `null` for all until the faults are over."
+    )
+    only: On | None = Field(default=None, description="Only for `reads`, or only for `changes`.")
+
+    @property
+    def kills(self) -> bool:
+        """Whether it is the reconciler's death."""
+        return self.fault.value == SIGKILL
+
+    @model_validator(mode="after")
+    def _sound(self) -> FaultEntry:
+        at = self.at or At(run=1)
+        if self.kills and (self.node or at.to or not (at.journal or at.change)):
+            raise ValueError("sigkill takes `at: {journal: …}` or `at: {change: …}`, and no node")
+        if not self.kills and at.journal == "every":
+            raise ValueError("`journal: every` is for sigkill alone")
+        return self
+
+
+DRAWN: Final = tuple(kind for kind in Kind if kind not in {Kind.STARTED, Kind.REJOINED, Kind.WORKS})
+"""What the seed draws from unless the scenario says otherwise; the others are ends of faults."""
+
+
+class Random(Strict):
+    """Faults that the seed draws."""
+
+    faults: Annotated[Whole, Field(ge=0, le=20)] = Field(default=3, description="How many at most.")
+    kinds: Annotated[tuple[Kind, ...], Field(min_length=1)] = Field(
+        default=DRAWN, description="Which ones; left out, all that fit the nodes."
+    )
+    kills: Annotated[Whole, Field(ge=0, le=5)] = Field(
+        default=1, description="How often the reconciler dies at most, at any write of its journal."
+    )
+
+
+class Before(Strict):
+    """What the nodes are when it begins."""
+
+    fleet: str = Field(
+        default="", description="Folder with the fleet file of the nodes as they are; left out, the same one."
+    )
+    converged: Flag = Field(default=False, description="Whether the nodes are as that fleet file says.")
+    fresh: tuple[str, ...] = Field(
+        default=(), description="With `converged`: nodes that know nothing all the same."
+    )
+    down: tuple[str, ...] = Field(default=(), description="Nodes that are down, and stay so.")
+
+
+class Scenario(Strict):
+    """A scenario file's top level."""
+
+    name: str = Field(min_length=1, description="What it is about, for the report.")
+    seed: Annotated[Whole, Field(ge=0)] = Field(default=1, description="What is drawn is drawn from this.")
+    fleet: str = Field(default=".", description="Folder with the fleet file, relative to this file.")
+    before: Before = Field(default=Before(), description="What the nodes are when it begins.")
+    choices: tuple[str, ...] = Field(
+        default=(), description="How nodes behave where their documents are silent.", examples=["m2.late=3"]
+    )
+    faults: tuple[FaultEntry, ...] = Field(default=(), description="What goes wrong.")
+    random: Random | None = Field(default=None, description="What goes wrong besides, drawn from the seed.")
+    reruns: Annotated[Whole, Field(ge=0, le=20)] = Field(
+        default=1, description="How often the reconciler is run again before the faults are over."
+    )
+    invariants: Annotated[tuple[Invariant, ...], Field(min_length=1)] = Field(
+        default=tuple(Invariant), description="What has to hold; left out, everything."
+    )
+
+    @property
+    def drawn(self) -> bool:
+        """Whether the seed matters."""
+        return self.random is not None or any(not entry.node and not entry.kills for entry in self.faults)
+
+    @property
+    def kills(self) -> tuple[FaultEntry, ...]:
+        """The deaths of the reconciler's process."""
+        return tuple(entry for entry in self.faults if entry.kills)
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A scenario and the file it stands in."""
+
+    scenario: Scenario
+    path: Path
+    document: Document
+
+    def folder(self, name: str) -> Path:
+        """A folder that the scenario names, relative to its file."""
+        return self.path.parent / name
+
+    def wrong(self, pointer: str, message: str, remedy: str = "") -> InputError:
+        """The error for something that is wrong at a place of the file."""
+        where = self.document.position(pointer)
+        return InputError([Problem(where, pointer, Severity.ERROR, "bad-scenario", message, remedy)])
+
+
+def read(path: Path) -> Script:
+    """The scenario in a file.
+
+    Raises:
+        InputError: it cannot be read, or with every place at which it is no scenario.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        message = f"the scenario cannot be read: {error.strerror or error}"
+        where = Position(str(path))
+        raise InputError([Problem(where, "", Severity.ERROR, "no-scenario", message)]) from error
+    document = parse(str(path), data)
+    return Script(_scenario(document, document.value), path, document)
+
+
+def _scenario(document: Document, value: Any) -> Scenario:
+    try:
+        scenario = Scenario.model_validate(value)
+    except ValidationError as error:
+        raise InputError(problems(mismatches(error, Scenario, value), document, "")) from error
+    if not scenario.kills:
+        return scenario
+    if scenario.random is not None:
+        message = "`random` draws the reconciler's deaths itself, and does not go together with sigkill"
+        where = document.position("/random")
+        raise InputError([Problem(where, "/random", Severity.ERROR, "bad-scenario", message)])
+    for index, entry in enumerate(scenario.faults):
+        if not entry.kills and entry.at and (entry.at.step or entry.at.journal):
+            pointer = f"/faults/{index}/at"
+            message = "beside sigkill, a node's fault begins with a request, a change, a run or a time"
+            where = document.position(pointer)
+            raise InputError([Problem(where, pointer, Severity.ERROR, "bad-scenario", message)])
+    return scenario

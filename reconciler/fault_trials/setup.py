@@ -1,0 +1,99 @@
+"""From a scenario file to the stage of its trials: the fleets it names, made harmless and checked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from reconciler.desired.fleet import Fleet, load
+from reconciler.drivers.registry import DRIVERS
+from reconciler.errors import UsageError
+from reconciler.fault_trials.scenario import Script
+from reconciler.fault_trials.trial import Stage
+from reconciler.simulation.options import chosen
+from reconciler.simulation.witnesses import harmless
+from reconciler.sources.folder import FolderSource
+
+
+class MadeUpVault:
+    """Values for the references of a fleet under trial; implements `ports.driver.Vault`.
+
+    No real secret belongs into a trial: its nodes are simulated, and its runs are processes of their own.
+    """
+
+    def clear(self, scheme: str, name: str) -> str:
+        """The same text for the same reference."""
+        return f"made up for {scheme} {name}"[:100]
+
+    def opened(self, name: str, data: bytes) -> bytes:  # noqa: ARG002  (the contract's parameter)
+        """The same bytes for the same file."""
+        return f"made up for {name}".encode()
+
+
+def staged(script: Script, folder: Path | None = None) -> Stage:
+    """The stage of a scenario.
+
+    Args:
+        script: the scenario.
+        folder: where the fleet file is, in the place of what the scenario says.
+
+    Raises:
+        SourceError: a folder cannot be read.
+        InputError: a fleet file, or the scenario against it, is wrong.
+    """
+    scenario, before = script.scenario, script.scenario.before
+    place = folder or script.folder(scenario.fleet)
+    fleet = fleet_in(place)
+    machines = fleet_in(script.folder(before.fleet)) if before.fleet else fleet
+    stage = Stage(
+        fleet,
+        machines,
+        converged=before.converged,
+        fresh=before.fresh,
+        down=before.down,
+        choices=_choices(script),
+        runs=1 + scenario.reruns,
+        invariants=scenario.invariants,
+        folder=place,
+    )
+    _check(script, stage)
+    return stage
+
+
+def _choices(script: Script) -> dict[str, Any]:
+    try:
+        return chosen(script.scenario.choices)
+    except UsageError as error:
+        raise script.wrong("/choices", error.message, error.remedy) from error
+
+
+def fleet_in(folder: Path) -> Fleet:
+    """The fleet in a folder, without anything that reaches beyond this machine's simulated nodes."""
+    snapshot = asyncio.run(FolderSource(folder).snapshot())
+    fleet = load(snapshot, DRIVERS, MadeUpVault())
+    return replace(fleet, feedback=None, desks=tuple(harmless(desk) for desk in fleet.desks))
+
+
+def _check(script: Script, stage: Stage) -> None:
+    """The nodes that the scenario and the fleet name are among the machines."""
+    served = stage.clusters
+    for pointer, names in (("/before/fresh", stage.fresh), ("/before/down", stage.down)):
+        for index, name in enumerate(names):
+            _known(script, f"{pointer}/{index}", name, served)
+    for desk in stage.fleet.desks:
+        for node in desk.entry.members():
+            if served.get(node.name) != desk.entry.name:
+                raise script.wrong(
+                    "/before/fleet",
+                    f"{node.name} of {desk.entry.name} is in the fleet file, and is none of the nodes before",
+                    "name it in the fleet file of `before` too, and in `fresh` if it knows nothing yet",
+                )
+
+
+def _known(script: Script, pointer: str, name: str, served: Iterable[str]) -> None:
+    if name not in set(served):
+        known = ", ".join(sorted(served))
+        raise script.wrong(pointer, f"there is no node {name!r}", f"the nodes are {known}")

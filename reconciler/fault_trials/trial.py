@@ -1,0 +1,200 @@
+"""One trial: a simulated fleet, a schedule of faults, the reconciler run again and again, a judgement."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any, Final
+
+from reconciler.core.timestamps import Clock
+from reconciler.desired.fleet import Fleet
+from reconciler.fault_trials.clock import Stamps, leaping
+from reconciler.fault_trials.fault_injector import Strikes
+from reconciler.fault_trials.judge import Breach, Evidence, judged
+from reconciler.fault_trials.runs import InProcess, Pen, Ran, Reconciler, plain_prior
+from reconciler.fault_trials.scenario import Invariant
+from reconciler.fault_trials.schedule import Cast, Schedule
+from reconciler.fault_trials.trace import Recorder
+from reconciler.planning.plan_pass import Drivers
+from reconciler.simulation.host import Simulation
+from reconciler.simulation.products import JOINED
+from reconciler.simulation.witnesses import witness
+from reconciler.store.sqlite.store import Store
+
+LEFT: Final = 8
+"""Runs that the reconciler gets to converge once the faults are over."""
+
+PATIENCE: Final = 3600.0
+"""Seconds between them: longer than any call is under way, and than any two tries are apart."""
+
+_MEMORY: Final = Path("/dev/shm")  # noqa: S108  (a folder is made in it, with a name of its own)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What a trial is played on.
+
+    Args:
+        fleet: what the nodes are to become.
+        machines: the nodes as they are before.
+        converged: whether they are as `machines` says.
+        fresh: nodes that know nothing all the same.
+        down: nodes that are down for good.
+        runs: how often the reconciler is run while faults last.
+        invariants: what has to hold.
+        folder: where the fleet file of `fleet` is.
+    """
+
+    fleet: Fleet
+    machines: Fleet
+    converged: bool = False
+    fresh: tuple[str, ...] = ()
+    down: tuple[str, ...] = ()
+    choices: Mapping[str, Any] | None = None
+    runs: int = 2
+    invariants: tuple[Invariant, ...] = tuple(Invariant)
+    folder: Path = Path()
+
+    @property
+    def clusters(self) -> dict[str, str]:
+        """Node -> its cluster."""
+        return {node.name: desk.entry.name for desk in self.machines.desks for node in desk.entry.members()}
+
+    def cast(self) -> Cast:
+        """Who can be struck."""
+        nodes = {node: cluster for node, cluster in self.clusters.items() if node not in self.down}
+        return Cast(nodes, {desk.entry.name for desk in self.machines.desks if desk.entry.kind in JOINED})
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What came of one trial.
+
+    Args:
+        breaches: of the invariants that the stage asks for; empty where it passed.
+        story: all that happened, in order.
+        changes: requests that may change something.
+        died: how often the reconciler died.
+    """
+
+    schedule: Schedule
+    breaches: tuple[Breach, ...]
+    story: tuple[str, ...]
+    runs: int
+    requests: int
+    changes: int
+    died: int
+
+
+def tried(stage: Stage, schedule: Schedule, drivers: Drivers) -> Verdict:
+    """Play one schedule, under a clock that leaps; the same arguments give the same verdict.
+
+    Raises:
+        UsageError: the nodes cannot be served.
+    """
+    return leaping(_in_process(stage, schedule, drivers))
+
+
+async def _in_process(stage: Stage, schedule: Schedule, drivers: Drivers) -> Verdict:
+    clock, pen = Stamps(), Pen({death.write: death.after for death in schedule.deaths})
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(scratch()))
+        names = (f"trial-{number:03}" for number in count(1))
+        runner = InProcess(stage.fleet, drivers, folder, clock, pen, names, plain_prior(stage.machines))
+        return await Trial(stage, schedule, clock, folder).play(runner, pen)
+
+
+def scratch() -> tempfile.TemporaryDirectory[str]:
+    """A folder for a journal, in memory where the system has such a place."""
+    place = str(_MEMORY) if _MEMORY.is_dir() else None
+    return tempfile.TemporaryDirectory(prefix="reconcile-trial-", dir=place)
+
+
+@dataclass(slots=True)
+class Trial:
+    """One trial under way.
+
+    Args:
+        clock: stamps everything.
+        folder: where the journal is.
+        pause: seconds between two runs of the reconciler while faults last.
+        changing: told when a change has come to a node, before it is performed.
+        wait: lets so many seconds of the clock pass.
+    """
+
+    stage: Stage
+    schedule: Schedule
+    clock: Clock
+    folder: Path
+    pause: float = 1.0
+    changing: Callable[[], None] = lambda: None
+    wait: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+    async def play(self, reconciler: Reconciler, pen: Pen) -> Verdict:
+        """Serve the nodes, strike, run, end the faults, run until all is calm, judge."""
+        stage, recorder = self.stage, Recorder(self.clock, self.stage.clusters)
+        simulation = Simulation(
+            stage.machines,
+            converged=stage.converged,
+            fresh=stage.fresh,
+            choices=stage.choices,
+            around=recorder.around,
+            watcher=recorder,
+        )
+        desks = {desk.entry.name: desk for desk in (*stage.machines.desks, *stage.fleet.desks)}
+        recorder.begin({name: witness(desks[name], simulation.world(name)) for name in simulation.clusters})
+        strikes = Strikes(self.schedule, simulation, recorder, stage.down)
+        strikes.changing = self.changing
+        pen.written, pen.intended = strikes.written, strikes.intended
+        async with simulation:
+            await strikes.begin()
+            ran = [await self._run(number, reconciler, strikes) for number in range(1, stage.runs + 1)]
+            await strikes.end()
+            await self._resume(recorder)
+            for number in range(stage.runs + 1, stage.runs + LEFT + 1):
+                await self.wait(PATIENCE)
+                ran.append(await self._run(number, reconciler, strikes))
+                if ran[-1].calm and not any(one.unlike() for one in recorder.witnesses.values()):
+                    break
+            return await self._verdict(recorder, ran)
+
+    async def _run(self, number: int, reconciler: Reconciler, strikes: Strikes) -> Ran:
+        await strikes.run(number)
+        await self.wait(self.pause)
+        recorder = strikes.recorder
+        recorder.note(f"run {number} of the reconciler begins")
+        ran = await reconciler.run()
+        recorder.note(f"run {number} ends: {ran.words}")
+        for node in ran.stops:
+            recorder.note(f"a person stops {node}, as the run asks")
+            await strikes.stop(node)
+        recorder.look()
+        return ran
+
+    async def _resume(self, recorder: Recorder) -> None:
+        """A person has seen to the nodes, and lets what was refused be tried again."""
+        with Store.open(self.folder, clock=self.clock) as store:
+            if await store.forget_attempts():
+                recorder.note("a person lets nodes that refused be tried again")
+
+    async def _verdict(self, recorder: Recorder, ran: Sequence[Ran]) -> Verdict:
+        with Store.open(self.folder, clock=self.clock) as store:
+            lines = await store.runs(1000)
+            history = [await store.run(line.id) for line in reversed(lines)]
+        crashes = [one.crash for one in ran if one.crash]
+        breaches = judged(Evidence(recorder, history, self.clock(), crashes))
+        story = [words for _, words in sorted(recorder.events, key=lambda event: event[0])]
+        return Verdict(
+            schedule=self.schedule,
+            breaches=tuple(one for one in breaches if one.invariant in self.stage.invariants),
+            story=tuple(story),
+            runs=len(ran),
+            requests=len(recorder.asked),
+            changes=sum(asked.call.change for asked in recorder.asked),
+            died=sum(one.died for one in ran),
+        )

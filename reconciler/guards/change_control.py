@@ -1,0 +1,147 @@
+"""Guards of time and of people: windows, freezes, suspensions, rejected revisions, approvals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from reconciler.core.change_windows import closes, frozen, opens
+from reconciler.core.guard import Case, Guard, Violation
+from reconciler.core.plan import ClusterPlan, Effect, Plan, Revision, Risk, Step
+from reconciler.core.policy import Mark
+from reconciler.text.one_line import SHORT_ID
+
+APPROVAL_NEEDED = "approval-needed"
+"""Code of the verdict that `reconcile approve` answers."""
+
+
+def outside_window(case: Case) -> Iterator[Violation]:
+    """Where there are windows, one of them has to be open."""
+    windows = case.conduct.windows
+    if not windows or case.at is None or closes(windows, case.at):
+        return
+    following = opens(windows, case.at)
+    then = f"the next one opens at {_told(following)}" if following else "none of them ever opens again"
+    yield Violation(
+        "outside-window",
+        case.plan.cluster,
+        f"{case.plan.cluster}: no change window is open, {then}",
+        "run again then, or set an override with an expiry in the fleet file",
+        hold=True,
+    )
+
+
+def in_freeze(case: Case) -> Iterator[Violation]:
+    """During a freeze nothing is changed."""
+    freeze = frozen(case.conduct.freezes, case.at) if case.at else None
+    if freeze is not None:
+        yield Violation(
+            "frozen",
+            case.plan.cluster,
+            f"{case.plan.cluster}: changes are frozen until {_told(freeze.end)}: {freeze.reason}",
+            "run again then, or set an override with an expiry in the fleet file",
+            hold=True,
+        )
+
+
+def suspended(case: Case) -> Iterator[Violation]:
+    """What is suspended, by the fleet file or by `reconcile suspend`, is not changed."""
+    if case.conduct.suspend is not None:
+        yield Violation(
+            "suspended",
+            case.plan.cluster,
+            f"{case.plan.cluster}: the fleet file suspends changes: {case.conduct.suspend.reason}",
+            "take `suspend` out of the fleet file when it is over",
+            hold=True,
+        )
+    for suspension in case.past.suspended:
+        whose = f" {suspension.cluster}" if suspension.cluster else ""
+        yield Violation(
+            "suspended",
+            case.plan.cluster,
+            f"{case.plan.cluster}: {suspension.by or 'somebody'} suspended changes "
+            f"{'of this cluster' if suspension.cluster else 'of the whole fleet'} "
+            f"at {_told(suspension.since)}: {suspension.reason}",
+            f"`reconcile resume{whose}` when it is over",
+            hold=True,
+        )
+
+
+def rejected(case: Case) -> Iterator[Violation]:
+    """A revision that failed its gates in this cluster is not tried again."""
+    why = case.past.rejected.get(case.revision.id) if case.revision else None
+    if why and case.revision:
+        yield Violation(
+            "revision-rejected",
+            case.plan.cluster,
+            f"{case.plan.cluster}: revision {case.revision.short or case.revision.id} was rejected: {why}",
+            "commit what mends it, or commit anew if the cause lay elsewhere; what a node refused is sent "
+            f"again only if it changes, or after `reconcile resume {case.plan.cluster}`",
+        )
+
+
+def unapproved(case: Case) -> Iterator[Violation]:
+    """Steps that the policy marks wait for an approval of exactly this plan."""
+    marked = marked_steps(case)
+    if not marked or case.digest in case.past.approved:
+        return
+    marks = ", ".join(dict.fromkeys(mark for _, own in marked for mark in own))
+    number = f"{len(marked)} steps need" if len(marked) > 1 else f"{marked[0][0].id} needs"
+    yield Violation(
+        APPROVAL_NEEDED,
+        case.plan.cluster,
+        f"{case.plan.cluster}: {number} an approval ({marks}); this plan's id is {case.digest[:SHORT_ID]}",
+        f"look at the plan, then `reconcile approve {case.digest}`; a plan that changes has another id",
+        hold=True,
+    )
+
+
+def marked_steps(case: Case) -> list[tuple[Step, list[Mark]]]:
+    """The steps that need an approval, each with what about it does."""
+    found = [(step, [mark for mark in case.policy.approve if _has(step, mark)]) for step in case.plan.steps]
+    return [(step, marks) for step, marks in found if marks]
+
+
+def digest_of(plan: ClusterPlan, revision: Revision, program: str) -> str:
+    """The digest that an approval is bound to: of a plan with this cluster alone.
+
+    So it is the same in a run over all clusters, over this one, and in the watch process.
+    """
+    return Plan(revision, program, (plan,)).digest
+
+
+def held(case: Case) -> Iterator[Violation]:
+    """What holds up any change now and may end by itself; asked again before each further wave."""
+    for hold in (outside_window, in_freeze, suspended):
+        yield from hold(case)
+
+
+def standing(case: Case) -> Iterator[Violation]:
+    """What would hold up a change of this cluster, whether or not there is one to make."""
+    yield from held(case)
+    yield from rejected(case)
+
+
+def holding(case: Case) -> Iterator[Violation]:
+    """What stands in the way of the plan's steps, where it has any."""
+    if not case.is_idle or case.stalled or case.waits:
+        yield from standing(case)
+
+
+GUARDS: tuple[Guard, ...] = (holding, unapproved)
+
+
+def _has(step: Step, mark: Mark) -> bool:
+    match mark:
+        case "high":
+            return step.risk is Risk.HIGH
+        case "restart":
+            return step.effect is Effect.RESTART
+        case "membership":
+            return step.effect is Effect.MEMBERSHIP
+        case "point-of-no-return":
+            return step.inverse.final
+
+
+def _told(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,85 @@
+"""Guards that hold for every product: how much of a cluster one run, or one day, may touch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from reconciler.core.guard import Case, Guard, Violation
+from reconciler.core.plan import ANEW, Risk, Step
+from reconciler.core.policy import amount_of
+from reconciler.guards import failure_domains
+
+
+def blast_radius(case: Case) -> Iterator[Violation]:
+    """One run may touch so many nodes, and fewer by steps that are risky or take a node away."""
+    cluster, total = case.plan.cluster, max(case.plan.nodes, len(case.observed.nodes))
+    touched = _nodes(case.plan.steps)
+    limit = amount_of(case.policy.max_changed, total)
+    if len(touched) > limit:
+        yield Violation(
+            "blast-radius",
+            cluster,
+            f"{cluster}: {len(touched)} of {total} nodes would be changed in one run, the limit is {limit}",
+            "use --only to go in parts, or raise policy.max_changed in the fleet file",
+        )
+    risky = _nodes(step for step in case.plan.steps if step.risk is Risk.HIGH)
+    limit = amount_of(case.policy.max_risky, total)
+    if len(risky) > limit:
+        yield Violation(
+            "blast-radius-risky",
+            cluster,
+            f"{cluster}: {len(risky)} of {total} nodes would be changed by steps of high risk, "
+            f"the limit is {limit} ({', '.join(risky[:5])}{' …' if len(risky) > 5 else ''})",  # noqa: PLR2004
+            "go in parts with --only, or set an override with an expiry in the fleet file",
+        )
+
+
+def shrinking(case: Case) -> Iterator[Violation]:
+    """A source that suddenly lets many nodes go, or all, is more often a mistake than a wish.
+
+    What counts is which nodes go, by name: others in their place make up for nothing, because the old ones
+    are left alone or removed all the same. A person's word that all of them are gone for good is enough.
+    """
+    if any(step.arguments.get(ANEW) for step in case.plan.steps):
+        return
+    before, now = case.past.nodes, case.plan.nodes
+    names = {node.name for node in case.entry.members()}
+    gone = sorted(case.past.names - names) if case.past.names else []
+    count = len(gone) if case.past.names else before - now
+    limit = amount_of(case.policy.max_shrink, before) if before else 0
+    whole = count >= before
+    if before and count and (whole or count > limit):
+        listed = f" ({', '.join(gone[:5])}{' …' if len(gone) > 5 else ''})" if gone else ""  # noqa: PLR2004
+        yield Violation(
+            "desired-shrank",
+            case.plan.cluster,
+            f"{case.plan.cluster}: {count} of the {before} nodes that stood in the fleet file before are no "
+            f"longer named{listed}; at most {limit} may go at once{', and never all' if whole else ''}",
+            "if that is meant, remove them in several commits, or set an override in the fleet file",
+        )
+
+
+def budget(case: Case) -> Iterator[Violation]:
+    """Changes of all runs within the window, together with this plan, stay within the budget."""
+    allowed = case.policy.budget
+    if allowed is None:
+        return
+    limit = amount_of(allowed.nodes, case.plan.nodes)
+    recent = {node for node, hours in case.past.changed if hours <= allowed.hours}
+    planned = set(_nodes(case.plan.steps))
+    if planned and len(recent | planned) > limit:
+        yield Violation(
+            "budget",
+            case.plan.cluster,
+            f"{case.plan.cluster}: {len(recent)} nodes were changed in the last {allowed.hours:g} hours and "
+            f"{len(planned - recent)} more would be, the budget is {limit}",
+            "wait until the window has moved on, or raise policy.budget in the fleet file",
+        )
+
+
+GUARDS: tuple[Guard, ...] = (blast_radius, shrinking, budget, *failure_domains.GUARDS)
+"""Applied to every cluster, before the guards of its product."""
+
+
+def _nodes(steps: Iterator[Step] | tuple[Step, ...]) -> list[str]:
+    return sorted({step.node for step in steps if not step.waits_for_person})

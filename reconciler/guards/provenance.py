@@ -1,0 +1,55 @@
+"""Guards of where a revision comes from: who signed it, and that it does not lead back unasked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from reconciler.core.guard import Case, Guard, Violation
+from reconciler.core.revision import Descent
+
+
+def signature_required(case: Case) -> Iterator[Violation]:
+    """Where the fleet file asks for signatures, this host has to have checked one of that kind.
+
+    The file can only ask for more: what the host itself asks for is checked before the file is read.
+    """
+    wanted = case.conduct.require_signed
+    if not wanted or not case.plan.steps or (case.revision is not None and case.revision.signed == wanted):
+        return
+    found = case.revision.signed if case.revision is not None else ""
+    checked = f"checked a signature of {found} only" if found else "has checked none"
+    yield Violation(
+        "signature-required",
+        case.plan.cluster,
+        f"{case.plan.cluster}: the fleet file asks for signatures of {wanted}, and this host {checked}",
+        f"run with --require-signed {wanted} and --allowed-signers FILE",
+    )
+
+
+def older_revision(case: Case) -> Iterator[Violation]:
+    """What was applied last is not taken back, unless a rollback names the revision."""
+    applied, revision = case.past.applied, case.revision
+    if not case.plan.steps or applied is None or revision is None:
+        return
+    names = (
+        f"revision {revision.short or revision.id}",
+        f"{applied.short or applied.id}, which was applied last",
+    )
+    if case.past.descent is Descent.OLDER:
+        words = f"{names[0]} is older than {names[1]}"
+    elif case.past.descent is Descent.DIVERGED:
+        words = (
+            f"{names[0]} does not descend from {names[1]}: the history was rewritten, or it is another branch"
+        )
+    else:
+        return
+    yield Violation(
+        "older-revision",
+        case.plan.cluster,
+        f"{case.plan.cluster}: {words}",
+        f"if that is meant, name it: `reconcile rollback {revision.short or revision.id}`; else go forward",
+    )
+
+
+GUARDS: tuple[Guard, ...] = (signature_required, older_revision)
+"""Applied to every cluster."""

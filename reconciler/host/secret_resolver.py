@@ -1,0 +1,142 @@
+"""Where secrets come from on this machine: the environment, files, and what age can decrypt."""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from pathlib import Path
+from typing import Any
+
+from reconciler.errors import SecretError
+from reconciler.host.credentials import AGE_IDENTITY, file_variable
+from reconciler.host.files import FileRefused, read_regular
+from reconciler.host.host import Host
+from reconciler.host.secrets import LARGEST, read_secret_file, read_secret_variable
+
+_SUPPLY = f"set {file_variable(AGE_IDENTITY)} to a file with an identity that it is encrypted for"
+
+
+class LocalVault:
+    """Secrets of this machine; implements `ports.driver.Vault`. Each is looked up once.
+
+    Args:
+        host: which of its variables and folders count, and the age identities that its environment names.
+        identity: a file of age identities, in the place of those.
+    """
+
+    def __init__(self, host: Host, identity: Path | None = None) -> None:
+        self._host = host
+        self._identity = identity
+        self._identities: list[Any] | None = None
+        self._known: dict[tuple[str, str], str] = {}
+
+    def clear(self, scheme: str, name: str) -> str:
+        """The text that a reference stands for; see `ports.driver.Vault`.
+
+        A file's last line ends where its text ends: one line break at its end does not count.
+
+        Raises:
+            SecretError: it is not to be had here.
+        """
+        key = (scheme, name)
+        if key not in self._known:
+            if scheme == "env":
+                self._known[key] = read_secret_variable(self._host, name)
+            elif scheme == "file":
+                self._known[key] = _text(f"file {name}", read_secret_file(self._host, name))
+            else:
+                self._known[key] = _text("what age decrypted", self.opened("the value", b64decode(name)))
+        return self._known[key]
+
+    def opened(self, name: str, data: bytes) -> bytes:
+        """The content of a file that is encrypted with age.
+
+        Raises:
+            SecretError: no identity given here opens it.
+        """
+        import pyrage  # noqa: PLC0415  (loaded only where there is something to decrypt)
+
+        identities = self._load()
+        if not identities:
+            raise SecretError(f"{name} is encrypted, and no age identity is given here", remedy=_SUPPLY)
+        try:
+            return bytes(pyrage.decrypt(data, identities))
+        except pyrage.DecryptError as error:
+            raise SecretError(f"{name} cannot be decrypted: {error}", remedy=_SUPPLY) from None
+
+    def _load(self) -> list[Any]:
+        """The identities given here, read once.
+
+        Raises:
+            SecretError: what is given is none.
+        """
+        if self._identities is None:
+            environment = self._host.environment if self._identity is None else {}
+            path = self._identity or Path(environment.get(file_variable(AGE_IDENTITY), ""))
+            self._identities = identities(AGE_IDENTITY, environment.get(AGE_IDENTITY, ""))
+            if path != Path():
+                self._identities += identities(str(path), _text(str(path), _read(path)))
+        return self._identities
+
+
+def identities(name: str, text: str) -> list[Any]:
+    """The age identities in a text: X25519 ones a line, or an SSH private key.
+
+    Raises:
+        SecretError: something in it is none.
+    """
+    from pyrage import IdentityError, ssh, x25519  # noqa: PLC0415
+
+    remedy = "write one with `reconcile secrets keygen`"
+    try:
+        if text.lstrip().startswith("-----BEGIN"):
+            return [ssh.Identity.from_buffer(text.encode())]
+        lines = [line.strip() for line in text.splitlines()]
+        return [x25519.Identity.from_str(line) for line in lines if line and not line.startswith("#")]
+    except IdentityError:
+        raise SecretError(f"{name} holds something that is no age identity", remedy=remedy) from None
+
+
+def recipients(name: str, text: str) -> list[Any]:
+    """The age recipients in a text: `age1…` or SSH public keys, one a line.
+
+    Raises:
+        SecretError: something in it is none.
+    """
+    from pyrage import RecipientError, ssh, x25519  # noqa: PLC0415
+
+    found: list[Any] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        word = line.strip()
+        if not word or word.startswith("#"):
+            continue
+        try:
+            kind = ssh.Recipient if word.startswith("ssh-") else x25519.Recipient
+            found.append(kind.from_str(word))
+        except RecipientError:
+            remedy = "a recipient begins with age1, ssh-ed25519 or ssh-rsa"
+            raise SecretError(f"{name}:{number}: this is no age recipient", remedy=remedy) from None
+    return found
+
+
+def encrypted(data: bytes, to: list[Any]) -> bytes:
+    """Data encrypted with age, for recipients of `recipients`, of which there is at least one."""
+    import pyrage  # noqa: PLC0415
+
+    return bytes(pyrage.encrypt(data, to))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return read_regular(path, limit=LARGEST)
+    except FileRefused as error:
+        raise SecretError(
+            f"the age identities {path} {error}", remedy="name a file that this user may read"
+        ) from None
+
+
+def _text(name: str, data: bytes) -> str:
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise SecretError(f"{name} is no UTF-8 text", remedy="keep what is no text in a .age file") from None
+    return text.removesuffix("\n").removesuffix("\r")

@@ -1,0 +1,241 @@
+"""A plan rehearsed: the executor, a cluster and its faults as one system for the model checker.
+
+The executor is the one of the engine, move by move: it reads, writes its intent, calls, reads again and
+records; it may be killed between any two moves, and then a new one settles what was left open by reading
+and plans anew. A call may fail halfway, or get stuck and take effect long after it was given up. What the
+cluster does, and what must never happen to it, is the product's.
+
+Bounds: so many faults in all; at most one fault or return between a reading and the end of the call that
+rests on it, which are milliseconds apart; a call that was given up takes effect, if ever, before the time is
+over for which the executor takes it to be under way. Until then it settles nothing, and a pass leaves the
+call's node out; where nodes depend on each other, none begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Generic, NamedTuple, TypeVar
+
+from reconciler.core.plan import ClusterPlan, Step
+from reconciler.core.step import Standing
+from reconciler.modelcheck.explore import Move
+from reconciler.modelcheck.state_table import Ground
+
+W = TypeVar("W", bound=Hashable)
+
+
+class Phase(IntEnum):
+    """How far the executor is with a step."""
+
+    PENDING = 0
+    INTENT = 1
+    SENT = 2
+    SUCCEEDED = 3
+    ENDED = 4
+
+
+OPEN = frozenset({Phase.INTENT, Phase.SENT})
+
+
+class Moment(NamedTuple):
+    """Everything at one moment; worlds, plans and steps by the numbers that the ground gave them.
+
+    Args:
+        plan: the plan under way; -1 between two passes.
+        phases: how far its steps are.
+        running: whether the executor lives.
+        faults: how many faults may still happen.
+        struck: whether one, or a return, has happened since the reading that a call under way rests on.
+        crashes: how often the executor may still be killed.
+        passes: how many further passes it may begin.
+        late: 1 + number of a step whose call may still take effect; 0 for none.
+    """
+
+    world: int
+    plan: int = -1
+    phases: tuple[Phase, ...] = ()
+    running: bool = True
+    faults: int = 1
+    struck: bool = False
+    crashes: int = 1
+    passes: int = 2
+    late: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal(Generic[W]):
+    """The moves of one play."""
+
+    ground: Ground[W]
+
+    def begin(self, world: W, *, faults: int = 1, crashes: int = 1, passes: int = 2) -> Moment:
+        """The moment before a pass."""
+        return Moment(self.ground.number(world), faults=faults, crashes=crashes, passes=passes)
+
+    def under(self, plan: ClusterPlan, moment: Moment) -> Moment:
+        """The moment in which the executor takes up a given plan."""
+        return moment._replace(plan=self.ground.kept(plan), phases=(Phase.PENDING,) * len(plan.steps))
+
+    def moves(self, moment: Moment) -> Iterator[Move[Moment]]:
+        """Whatever can happen next, each with the invariant that it breaks, if any."""
+        yield from self._surroundings(moment)
+        if moment.late:
+            yield from self._stuck(moment)
+        if moment.running and moment.plan >= 0:
+            yield from self._executed(moment)
+        elif moment.late:
+            yield from self._beside(moment)
+        elif not moment.running:
+            yield self._resumed(moment)
+        else:
+            yield from self._planned(moment)
+
+    def _stuck(self, moment: Moment) -> Iterator[Move[Moment]]:
+        """A call that was given up takes effect after all, or never."""
+        number, freed = moment.late - 1, moment._replace(late=0)
+        call, name = self.ground.called(moment.world, number), self.ground.steps[number].id
+        yield Move(f"the stuck call of {name} takes effect", freed._replace(world=call.world), call.broken)
+        yield Move(f"the stuck call of {name} is lost", freed)
+
+    def _surroundings(self, moment: Moment) -> Iterator[Move[Moment]]:
+        """Faults, and what comes back by itself."""
+        resting = not OPEN.isdisjoint(moment.phases)
+        if resting and moment.struck:
+            return
+        _, plan, phases, running, left, _, crashes, passes, late = moment  # twice as fast as `_replace`
+        for fault in self.ground.faults(moment.world) if left else ():
+            fewer = Moment(fault.world, plan, phases, running, left - 1, resting, crashes, passes, late)
+            yield Move(fault.story, fewer)
+        for back in self.ground.returns(moment.world):
+            same = Moment(back.world, plan, phases, running, left, resting, crashes, passes, late)
+            yield Move(back.story, same)
+
+    def _beside(self, moment: Moment) -> Iterator[Move[Moment]]:
+        """A pass, of this process or another one, while a call may be under way."""
+        index = self.ground.beside(moment.world, moment.late - 1) if moment.passes else -1
+        if index >= 0:
+            begun = moment._replace(
+                plan=index,
+                phases=(Phase.PENDING,) * len(self.ground.plans[index].steps),
+                running=True,
+                passes=moment.passes - 1,
+                struck=False,
+            )
+            name = self.ground.steps[moment.late - 1].node
+            yield Move(f"the reconciler reads all nodes and plans for all but {name}", begun)
+
+    def _planned(self, moment: Moment) -> Iterator[Move[Moment]]:
+        if not moment.passes:
+            return
+        index = self.ground.planned(moment.world)
+        steps = self.ground.plans[index].steps
+        if steps:
+            begun = moment._replace(
+                plan=index, phases=(Phase.PENDING,) * len(steps), passes=moment.passes - 1, struck=False
+            )
+            yield Move("the reconciler reads all nodes and plans", begun)
+
+    def _executed(self, moment: Moment) -> Iterator[Move[Moment]]:
+        plan, phases = self.ground.plans[moment.plan], moment.phases
+        if all(phase >= Phase.SUCCEEDED for phase in phases):
+            whole = Phase.ENDED not in phases
+            broken = self.ground.play.left(self.ground.worlds[moment.world], plan) if whole else ""
+            yield Move("the run ends", moment._replace(plan=-1, phases=()), broken)
+            return
+        if moment.crashes:
+            killed = moment._replace(running=False, crashes=moment.crashes - 1)
+            yield Move("the reconciler is killed", killed)
+        free = self._free(moment)
+        for place, after in enumerate(self.ground.before[moment.plan]):
+            step = plan.steps[place]
+            match phases[place]:
+                case Phase.PENDING if any(phases[one] is Phase.ENDED for one in after):
+                    yield Move(f"{step.id} is skipped", _at(moment, place, Phase.ENDED))
+                case Phase.PENDING if free and self._may_follow(phases[one] for one in after):
+                    yield self._looked(moment, place, step)
+                case Phase.INTENT:
+                    yield from self._sent(moment, place, step)
+                case Phase.SENT:
+                    yield self._concluded(moment, place, step)
+
+    def _free(self, moment: Moment) -> bool:
+        """Whether one more step may be under way."""
+        under_way = sum(phase in OPEN for phase in moment.phases)
+        return under_way < self.ground.plans[moment.plan].concurrency
+
+    def _may_follow(self, before: Iterable[Phase]) -> bool:
+        """Whether a step may begin, given how far those are that it comes after."""
+        return all(phase is Phase.SUCCEEDED for phase in before)
+
+    def _looked(self, moment: Moment, place: int, step: Step) -> Move[Moment]:
+        standing = self._standing(moment, place)
+        looked = moment._replace(struck=False)
+        if standing is Standing.READY and not step.waits_for_person:
+            begun = _at(looked, place, Phase.INTENT)
+            story = f"{step.id}: the nodes show that it may start; the intent is written"
+            return Move(story, begun, self._against(begun, place, step))
+        if standing is Standing.DONE:
+            found = _at(looked, place, Phase.SUCCEEDED)
+            return Move(f"{step.id} is found done", found, self._lie(moment, place))
+        return Move(f"{step.id} is not performed ({standing})", _at(looked, place, Phase.ENDED))
+
+    def _against(self, moment: Moment, place: int, step: Step) -> str:
+        """Why a step that has just begun must not have: by the plan's own word, or by the world itself."""
+        plan, phases = self.ground.plans[moment.plan], moment.phases
+        if sum(phase in OPEN for phase in phases) > plan.concurrency:
+            return f"{step.id} begins while as many others as may, {plan.concurrency}, are under way"
+        for one in self.ground.before[moment.plan][place]:
+            if phases[one] is not Phase.SUCCEEDED:
+                return f"{step.id} begins before {plan.steps[one].id}, which it comes after, is done"
+        return self.ground.play.against(self.ground.worlds[moment.world], step)
+
+    def _sent(self, moment: Moment, place: int, step: Step) -> Iterator[Move[Moment]]:
+        number, sent = self.ground.first[moment.plan] + place, _at(moment, place, Phase.SENT)
+        known = moment.phases[place] is Phase.INTENT
+        blind = "" if known else f"{step.id} is called, and the journal does not know of it"
+        call = self.ground.called(moment.world, number)
+        yield Move(call.story, sent._replace(world=call.world), blind or call.broken)
+        if not moment.faults or moment.struck:
+            return
+        hit = sent._replace(faults=moment.faults - 1, struck=True)
+        if not moment.late:
+            yield Move(f"{step.id} is called and gets stuck on its way", hit._replace(late=1 + number))
+        for half in self.ground.halves(moment.world, number):
+            yield Move(half.story, hit._replace(world=half.world), half.broken)
+
+    def _concluded(self, moment: Moment, place: int, step: Step) -> Move[Moment]:
+        done = self._recorded(moment, place)
+        ended = _at(moment._replace(struck=False), place, Phase.SUCCEEDED if done else Phase.ENDED)
+        broken = self._lie(moment, place) if done else ""
+        return Move(f"{step.id} is recorded as {'done' if done else 'not done'}", ended, broken)
+
+    def _resumed(self, moment: Moment) -> Move[Moment]:
+        """A new process settles what was open by reading; the next pass plans anew."""
+        fresh = moment._replace(running=True, plan=-1, phases=(), struck=False)
+        lies = (
+            self._lie(moment, place)
+            for place, phase in enumerate(moment.phases)
+            if phase in OPEN and self._recorded(moment, place)
+        )
+        broken = next(filter(None, lies), "")
+        return Move("the reconciler is started again and settles what was open by reading", fresh, broken)
+
+    def _recorded(self, moment: Moment, place: int) -> bool:
+        """Whether the journal calls a step done that was called: where a reading shows it, and only then."""
+        return self._standing(moment, place) is Standing.DONE
+
+    def _lie(self, moment: Moment, place: int) -> str:
+        """What is wrong about a journal that says that a step is done."""
+        step = self.ground.plans[moment.plan].steps[place]
+        if self.ground.play.effective(self.ground.worlds[moment.world], step):
+            return ""
+        return f"the journal says that {step.id} is done, and it is not"
+
+    def _standing(self, moment: Moment, place: int) -> Standing:
+        return self.ground.standing(moment.world, self.ground.first[moment.plan] + place)
+
+
+def _at(moment: Moment, place: int, phase: Phase) -> Moment:
+    return moment._replace(phases=(*moment.phases[:place], phase, *moment.phases[place + 1 :]))

@@ -1,0 +1,150 @@
+"""The worlds, plans and steps of one play by number; what follows from a world is found out once."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field, replace
+from typing import Generic, NamedTuple, TypeVar
+
+from reconciler.core.plan import ClusterPlan, Effect, Step
+from reconciler.core.product_model import Play, Weigh
+from reconciler.core.step import Standing
+
+W = TypeVar("W", bound=Hashable)
+
+
+class Way(NamedTuple):
+    """One way on from a world: what happens, the number of the world after it, and what it breaks."""
+
+    story: str
+    world: int
+    broken: str = ""
+
+
+@dataclass(slots=True)
+class Ground(Generic[W]):
+    """What one play is made of.
+
+    Args:
+        play: the product's.
+        weigh: what judges the plans of further passes.
+        worlds: by number.
+        plans: by number.
+        steps: of all plans, by number.
+        first: plan -> the number of its first step.
+        before: plan -> of each of its steps, the places of those that it comes after.
+    """
+
+    play: Play[W]
+    weigh: Weigh
+    worlds: list[W] = field(init=False, default_factory=list)
+    plans: list[ClusterPlan] = field(init=False, default_factory=list)
+    steps: list[Step] = field(init=False, default_factory=list)
+    first: list[int] = field(init=False, default_factory=list)
+    before: list[tuple[tuple[int, ...], ...]] = field(init=False, default_factory=list)
+    _numbers: dict[W, int] = field(init=False, default_factory=dict)
+    _planned: dict[int, int] = field(init=False, default_factory=dict)
+    _beside: dict[tuple[int, int], int] = field(init=False, default_factory=dict)
+    _standings: dict[tuple[int, int], Standing] = field(init=False, default_factory=dict)
+    _calls: dict[tuple[int, int], Way] = field(init=False, default_factory=dict)
+    _halves: dict[tuple[int, int], tuple[Way, ...]] = field(init=False, default_factory=dict)
+    _faults: dict[int, tuple[Way, ...]] = field(init=False, default_factory=dict)
+    _returns: dict[int, tuple[Way, ...]] = field(init=False, default_factory=dict)
+
+    def number(self, world: W) -> int:
+        """The number of a world."""
+        if world not in self._numbers:
+            self._numbers[world] = len(self.worlds)
+            self.worlds.append(world)
+        return self._numbers[world]
+
+    def kept(self, plan: ClusterPlan) -> int:
+        """The number of a plan; plans with the same steps are one."""
+        for index, known in enumerate(self.plans):
+            if known.steps == plan.steps:
+                return index
+        places = {step.id: place for place, step in enumerate(plan.steps)}
+        self.before.append(
+            tuple(tuple(places[name] for name in step.after if name in places) for step in plan.steps)
+        )
+        self.plans.append(plan)
+        self.first.append(len(self.steps))
+        self.steps += plan.steps
+        return len(self.plans) - 1
+
+    def planned(self, world: int) -> int:
+        """What a pass that begins now would apply: a plan without steps where a guard refuses."""
+        if world not in self._planned:
+            plan = self.play.plan(self.worlds[world])
+            passed = not plan.steps or self.weigh(plan, self.play.observed(self.worlds[world]))
+            self._planned[world] = self.kept(plan if passed else replace(plan, steps=()))
+        return self._planned[world]
+
+    def beside(self, world: int, step: int) -> int:
+        """What a pass would apply while the call of a step may be under way; -1 where it does nothing.
+
+        The step's node is left out, and what comes after its steps; where a step changes who is in the
+        cluster, its nodes depend on each other and all of it waits.
+        """
+        key = (world, step)
+        if key not in self._beside:
+            plan, node = self.plans[self.planned(world)], self.steps[step].node
+            kept = self._without(plan, node) if self.steps[step].effect is not Effect.MEMBERSHIP else ()
+            reduced = replace(plan, steps=kept)
+            passed = bool(kept) and self.weigh(reduced, self.play.observed(self.worlds[world]))
+            self._beside[key] = self.kept(reduced) if passed else -1
+        return self._beside[key]
+
+    def _without(self, plan: ClusterPlan, node: str) -> tuple[Step, ...]:
+        if any(step.effect is Effect.MEMBERSHIP for step in plan.steps):
+            return ()
+        gone: set[str] = set()
+        kept: list[Step] = []
+        for step in plan.steps:
+            if step.node == node or gone & set(step.after):
+                gone.add(step.id)
+            else:
+                kept.append(step)
+        return tuple(kept)
+
+    def faults(self, world: int) -> tuple[Way, ...]:
+        """What may go wrong in a world."""
+        if world not in self._faults:
+            found = self.play.faults(self.worlds[world])
+            self._faults[world] = tuple(Way(story, self.number(after)) for story, after in found)
+        return self._faults[world]
+
+    def returns(self, world: int) -> tuple[Way, ...]:
+        """What may come back in a world."""
+        if world not in self._returns:
+            found = self.play.returns(self.worlds[world])
+            self._returns[world] = tuple(Way(story, self.number(after)) for story, after in found)
+        return self._returns[world]
+
+    def standing(self, world: int, step: int) -> Standing:
+        """How a step stands, by what the nodes answer."""
+        key = (world, step)
+        if key not in self._standings:
+            self._standings[key] = self.play.standing(self.worlds[world], self.steps[step])
+        return self._standings[key]
+
+    def called(self, world: int, step: int) -> Way:
+        """What a step's call makes of a world."""
+        key = (world, step)
+        if key not in self._calls:
+            before, own = self.worlds[world], self.steps[step]
+            after = self.play.performed(before, own)
+            broken = self.play.broken(before, own, after)
+            self._calls[key] = Way(f"{own.id} is called", self.number(after), broken)
+        return self._calls[key]
+
+    def halves(self, world: int, step: int) -> tuple[Way, ...]:
+        """Ways in which a step's call may fail halfway."""
+        key = (world, step)
+        if key not in self._halves:
+            before, own = self.worlds[world], self.steps[step]
+            self._halves[key] = tuple(
+                Way(story, self.number(half), self.play.broken(before, own, half))
+                for story, half in self.play.halves(before, own)
+            )
+        return self._halves[key]

@@ -1,0 +1,83 @@
+"""How a revision stands to what was applied before: asked of its source, and of the history."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from reconciler.core.revision import COMMIT, Dated, Descent, base, descent, short
+from reconciler.ports.driver import Driver, Source, Stamps
+from reconciler.ports.records import Memory
+
+if TYPE_CHECKING:
+    from reconciler.desired.fleet import Fleet
+
+
+async def traced(
+    memory: Memory,
+    fleet: Fleet,
+    source: Source,
+    *,
+    drivers: Mapping[str, Driver[Any, Any]],
+    named: bool = False,
+) -> Memory:
+    """The same memory, in which each cluster's past says how the fleet's revision stands to it.
+
+    The source is asked for its history only where another revision was applied, or where nodes tell which
+    revision they run.
+
+    Args:
+        memory: what the store remembers.
+        fleet: the desired state at the revision.
+        source: where it was read.
+        drivers: kind -> product.
+        named: somebody asked for this very revision, so that it may be any.
+
+    Raises:
+        SourceError: the source does not give its history.
+    """
+    revision = fleet.revision.id
+    applied = {past.applied.id for past in memory.past.values() if past.applied} - {revision}
+    stamped = any(_stamped(drivers[desk.entry.kind], desk.entry) for desk in fleet.desks)
+    if not applied and not stamped:
+        return memory
+    before = await _before(source, revision)
+    known = (
+        {one: await _before(source, one) for one in sorted(applied - (before or frozenset()))}
+        if before
+        else {}
+    )
+
+    def stands(past: str) -> Descent:
+        found = descent(revision, past, before, known.get(base(past)))
+        if found is Descent.UNKNOWN and getattr(source, "dated_by_use", False):
+            return _by_use(revision, past, [id_ for id_, _ in memory.acted])
+        return found
+
+    return replace(
+        memory,
+        past={
+            cluster: past if named or past.applied is None else replace(past, descent=stands(past.applied.id))
+            for cluster, past in memory.past.items()
+        },
+        lineage=None if before is None else frozenset(map(short, before)),
+    )
+
+
+async def _before(source: Source, revision: str) -> frozenset[str] | None:
+    """Ids of a revision and of all that it descends from; None where that is not known."""
+    if not COMMIT.fullmatch(base(revision)) or not isinstance(source, Dated):
+        return None
+    return await source.ancestors(base(revision))
+
+
+def _by_use(revision: str, applied: str, acted: list[str]) -> Descent:
+    """Where nothing but this host's history dates a revision: what was applied before is older."""
+    if revision in acted and applied in acted and acted.index(revision) < acted.index(applied):
+        return Descent.OLDER
+    return Descent.UNKNOWN
+
+
+def _stamped(driver: Driver[Any, Any], entry: Any) -> bool:
+    return isinstance(driver, Stamps) and driver.stamped(entry)

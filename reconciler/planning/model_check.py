@@ -1,0 +1,120 @@
+"""The model checker over a survey: every course that a cluster's concrete plan can take, within bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from reconciler.core.guard import Case, judged, verdicts
+from reconciler.core.observation import Observed
+from reconciler.core.plan import ClusterPlan
+from reconciler.core.policy import Override, Policy
+from reconciler.core.product_model import Stage, Weigh
+from reconciler.core.waves import staged
+from reconciler.modelcheck.executor_model import Rehearsal
+from reconciler.modelcheck.explore import Explored, explore
+from reconciler.modelcheck.state_table import Ground
+from reconciler.planning.plan_pass import Drivers, Survey, weighed
+from reconciler.ports.driver import Rehearses
+
+_UNLIMITED = Policy(max_risky="100%", max_shrink="100%", max_cache_lost="100%")
+"""Limits by share say nothing about a few nodes that stand for many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What became of one cluster.
+
+    Args:
+        explored: what was seen; none where nothing could be explored.
+        reason: why nothing was, without a final stop; empty where something was.
+        words: which nodes stand for which; empty where the whole cluster was explored.
+    """
+
+    cluster: str
+    explored: Explored | None = None
+    reason: str = ""
+    words: str = ""
+
+
+def check(seen: Survey, drivers: Drivers, *, faults: int, most: int) -> tuple[Checked, ...]:
+    """Explore every cluster's plan, in the plan's order; pure.
+
+    Args:
+        seen: a survey; the plan of a refused one is not explored, for it is never applied.
+        drivers: kind -> product.
+        faults: how many nodes may fail, be cut off or be changed, and calls go wrong, in all.
+        most: bound on the states of one cluster.
+    """
+    if seen.refused:
+        words = "a guard refused the plan, so that it is never applied"
+        return tuple(Checked(case.plan.cluster, reason=words) for case in seen.cases)
+    return tuple(_checked(seen, case, drivers, faults, most) for case in seen.cases)
+
+
+def _checked(seen: Survey, case: Case, drivers: Drivers, faults: int, most: int) -> Checked:
+    cluster, driver = case.plan.cluster, drivers[case.plan.kind]
+    case = replace(case, plan=_fresh(case.plan, seen))
+    if not case.plan.steps:
+        return Checked(cluster, reason="nothing is planned")
+    if not isinstance(driver, Rehearses):
+        return Checked(cluster, reason=f"there is no model of {case.plan.kind} to explore")
+    stages = driver.stages(case.desired, case.observed, case.plan)
+    if isinstance(stages, str):
+        return Checked(cluster, reason=stages)
+    found: list[Explored] = []
+    for stage in stages:
+        rest = most - sum(one.states for one in found)
+        weigh = _few(seen, case, stage, drivers) if stage.words else _whole(seen, case, drivers)
+        found.append(_explored(stage, weigh, faults, rest))
+        if found[-1].broken or not found[-1].complete:
+            break
+    return Checked(cluster, _together(found), words=stages[0].words)
+
+
+def _fresh(plan: ClusterPlan, seen: Survey) -> ClusterPlan:
+    """The plan without the steps of a plan file that must not be performed any more."""
+    return replace(plan, steps=tuple(step for step in plan.steps if step.id not in seen.stale))
+
+
+def _explored(stage: Stage[Any], weigh: Weigh, faults: int, most: int) -> Explored:
+    rehearsal = Rehearsal(Ground(stage.play, weigh))
+    starts = [rehearsal.under(stage.plan, rehearsal.begin(world, faults=faults)) for world in stage.worlds]
+    return explore(starts, rehearsal.moves, most=most)
+
+
+def _together(found: Sequence[Explored]) -> Explored:
+    """Several explorations as one; the last is the one that ended them."""
+    return replace(
+        found[-1],
+        states=sum(one.states for one in found),
+        moves=sum(one.moves for one in found),
+        depth=max(one.depth for one in found),
+    )
+
+
+def _whole(seen: Survey, case: Case, drivers: Drivers) -> Weigh:
+    """All guards, with the fleet file's policy and overrides, on the plan of a further pass.
+
+    What only holds a plan up does not count: it ends by itself or by somebody's word.
+    """
+
+    def weigh(plan: ClusterPlan, observed: Observed[Any]) -> bool:
+        own = staged(plan, case.entry, case.conduct.rollout)
+        judged_anew = weighed(seen.fleet, [replace(case, plan=own, observed=observed)], drivers)
+        return all(violation.hold for violation in judged_anew.standing)
+
+    return weigh
+
+
+def _few(seen: Survey, case: Case, stage: Stage[Any], drivers: Drivers) -> Weigh:
+    """The product's guards alone: what is counted over all nodes cannot be counted over a few."""
+    overrides: Sequence[Override] = seen.fleet.overrides
+
+    def weigh(plan: ClusterPlan, observed: Observed[Any]) -> bool:
+        again = Case(plan, stage.desired.entry, stage.desired, observed, policy=_UNLIMITED)
+        found = verdicts(again, drivers[plan.kind].guards)
+        return not (judged(found, overrides, case.at.date()).standing if case.at else found)
+
+    return weigh

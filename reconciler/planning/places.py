@@ -1,0 +1,94 @@
+"""Where the nodes of all clusters are, names resolved once: what contradicts, and what other fleets claim."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from reconciler.core.contradictions import NamedPlace, places_of_others, places_shared, released
+from reconciler.core.endpoint import is_ip_address
+from reconciler.core.guard import Violation
+from reconciler.ports.driver import Desk, Driver, Locates, Resolves, Wire
+from reconciler.ports.records import Memory
+
+if TYPE_CHECKING:
+    from reconciler.desired.fleet import Fleet
+
+AT_ONCE = 32
+"""Names that are resolved at the same time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """What is known of the places of a fleet's nodes.
+
+    Args:
+        places: cluster -> node -> its place by every address.
+        violations: cluster -> what contradicts.
+        released: cluster -> places that the fleet names no more; under the empty name: of clusters gone.
+    """
+
+    places: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+    violations: Mapping[str, Sequence[Violation]] = field(default_factory=dict)
+    released: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def of(self, cluster: str) -> dict[str, tuple[str, ...]]:
+        """Node -> its place by every address."""
+        return dict(self.places.get(cluster, {}))
+
+    def left(self, cluster: str) -> tuple[str, ...]:
+        """Places that the cluster, or clusters that are gone, had."""
+        return (*self.released.get(cluster, ()), *self.released.get("", ()))
+
+
+async def located(
+    fleet: Fleet,
+    neighbours: Sequence[Desk],
+    drivers: Mapping[str, Driver[Any, Any]],
+    wire: Wire,
+    memory: Memory,
+) -> Places:
+    """The places of all nodes.
+
+    Args:
+        fleet: its clusters that are looked at, and the names of all.
+        neighbours: the other clusters of its file.
+        drivers: kind -> product.
+        wire: resolves names, where it can.
+        memory: what other fleets of this host have written to.
+    """
+    source, desks = fleet.revision.source, (*fleet.desks, *neighbours)
+    named = [
+        NamedPlace(desk.entry.name, node, endpoint)
+        for desk in sorted(desks, key=lambda desk: desk.entry.name)
+        if isinstance(driver := drivers[desk.entry.kind], Locates)
+        for node, endpoint in driver.endpoints(desk).items()
+    ]
+    addresses = await _resolved({place.endpoint.host for place in named}, wire)
+    places = [
+        NamedPlace(place.cluster, place.node, place.endpoint, addresses.get(place.endpoint.host, ()))
+        for place in named
+    ]
+    found = places_shared(places)
+    for cluster, violations in places_of_others(places, memory.claims, source).items():
+        found[cluster].extend(violations)
+    keys: dict[str, dict[str, tuple[str, ...]]] = {}
+    for place in places:
+        keys.setdefault(place.cluster, {})[place.node] = place.keys
+    return Places(keys, found, released(places, memory.claims, source, fleet.clusters))
+
+
+async def _resolved(hosts: Iterable[str], wire: Wire) -> dict[str, tuple[str, ...]]:
+    """The addresses of the names among some hosts, all asked once."""
+    names = sorted(host for host in hosts if not is_ip_address(host))
+    if not names or not isinstance(wire, Resolves):
+        return {}
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def resolve(name: str) -> tuple[str, ...]:
+        async with gate:
+            return await wire.resolve(name)
+
+    return dict(zip(names, await asyncio.gather(*(resolve(name) for name in names)), strict=True))

@@ -1,0 +1,284 @@
+"""Plan files in use: written from a survey, and held against a fresh one before exactly they are applied."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from reconciler import __version__
+from reconciler.core.guard import Case
+from reconciler.core.plan import ClusterPlan, Effect, Finding, Plan, Revision, Step
+from reconciler.core.plan_file import Origin, PlanFile
+from reconciler.core.prints import prints
+from reconciler.core.waves import staged
+from reconciler.diagnostic import Severity
+from reconciler.errors import WorldChanged
+from reconciler.guards import change_control
+from reconciler.planning.plan_pass import Drivers, Survey, weighed
+from reconciler.ports.driver import Files, Snapshot
+
+OUTDATED = "plan-outdated"
+"""Code of a file that does not fit the source, its signature or this program any more."""
+
+CHANGED = "changed-since"
+"""Code of what is said of a node that is no longer as it was when the plan was made."""
+
+_AGAIN = "make a plan anew with `reconcile --dry-run --out FILE`"
+_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """Which files were read from a source, and what they held; filled while a fleet is loaded."""
+
+    digests: dict[str, str] = field(default_factory=dict)
+
+    def over(self, snapshot: Snapshot) -> Snapshot:
+        """The same snapshot, of which each file that is read is noted."""
+        return replace(snapshot, files=_Noted(snapshot.files, self.digests))
+
+
+@dataclass(frozen=True, slots=True)
+class _Noted:
+    files: Files
+    digests: dict[str, str]
+
+    def names(self) -> Iterable[str]:
+        return self.files.names()
+
+    def read(self, path: str) -> bytes:
+        data = self.files.read(path)
+        self.digests[path] = hashlib.sha256(data).hexdigest()
+        return data
+
+
+def plan_file(seen: Survey, origin: Origin, files: Mapping[str, str], made: datetime) -> PlanFile:
+    """The file of a survey's plan, refused or not: guards judge again when it is applied."""
+    return PlanFile(
+        made=f"{made.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        origin=origin,
+        files=dict(sorted(files.items())),
+        observed={case.plan.cluster: prints(case.observed) for case in seen.cases},
+        plan=seen.plan.plain(),
+    ).sealed()
+
+
+def fit_program(file: PlanFile) -> None:
+    """Nothing, where this version of the program made the file.
+
+    Raises:
+        WorldChanged: another one did, which might mean something else by its steps.
+    """
+    made_by = file.loaded().program
+    if made_by != __version__:
+        raise WorldChanged(
+            f"version {made_by} of this program made the plan, this is version {__version__} [{OUTDATED}]",
+            remedy=_AGAIN,
+        )
+
+
+def fit_revision(file: PlanFile, now: Revision) -> Revision:
+    """The plan's revision, where the source still gives it with the same signature.
+
+    Where the plan was made without a look at signatures and this host has checked one, that one counts.
+
+    Raises:
+        WorldChanged: the source gives another revision, or the signer is not the plan's.
+    """
+    planned = file.loaded().revision
+    if now.id != planned.id:
+        raise WorldChanged(
+            f"the plan was made from revision {planned.short}, {now.source} gives {now.short} [{OUTDATED}]",
+            remedy=f"{_AGAIN}, or name the source that still has it: `reconcile apply FILE SOURCE`",
+        )
+    if planned.signed and (planned.signer, planned.signed) != (now.signer, now.signed):
+        found = (
+            f"its signature is {now.signer}'s here" if now.signed else "this host was not asked to check it"
+        )
+        raise WorldChanged(
+            f"the plan was made from a revision signed by {planned.signer}, and {found} [{OUTDATED}]",
+            remedy="check signatures here as where the plan was made: --require-signed, --allowed-signers",
+        )
+    return replace(planned, signer=now.signer, signed=now.signed)
+
+
+def fit_files(file: PlanFile, now: Mapping[str, str]) -> None:
+    """Nothing, where the desired state is made of the same files with the same content.
+
+    Raises:
+        WorldChanged: it is not.
+    """
+    differ = sorted(path for path in {*file.files, *now} if file.files.get(path) != now.get(path))
+    if differ:
+        more = f" and {len(differ) - _SHOWN} more" if len(differ) > _SHOWN else ""
+        raise WorldChanged(
+            f"not as when the plan was made: {', '.join(differ[:_SHOWN])}{more} [{OUTDATED}]", remedy=_AGAIN
+        )
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Prepared:
+    """A plan file held against the nodes as they are now.
+
+    Args:
+        survey: the file's plan over the fresh observations; what must not be done is in its `stale`.
+        anew: what is planned now for what has changed; without steps where nothing has.
+    """
+
+    survey: Survey
+    anew: Plan
+
+
+def prepared(file: PlanFile, fresh: Survey, drivers: Drivers) -> Prepared:
+    """The file's plan, its guards judged on the fresh observations and on the steps that are left.
+
+    A step is left out where its node shows something else than it did, or where it would not be planned
+    just so any more. Where steps change a membership, the cluster is one unit: a change anywhere in it
+    leaves all of its steps out.
+
+    Args:
+        file: read by `core.planfile.parsed`.
+        fresh: a survey of the same revision, narrowed as the file says.
+        drivers: kind -> product, for the guards.
+
+    Raises:
+        WorldChanged: a cluster, or the waves of its plan, are not those of the revision.
+    """
+    found = fresh.fleet.revision
+    plan = file.loaded()
+    plan = replace(plan, revision=replace(plan.revision, signer=found.signer, signed=found.signed))
+    now = {case.plan.cluster: case for case in fresh.cases}
+    for own in plan.clusters:
+        _fit_cluster(own, now.get(own.cluster))
+    held = [_Held(own, now[own.cluster], file.observed.get(own.cluster, {})) for own in plan.clusters]
+    cases = [one.case(plan.revision, plan.program) for one in held]
+    left = [replace(case, plan=one.left()) for one, case in zip(held, cases, strict=True)]
+    judged = weighed(fresh.fleet, left, drivers)
+    survey = replace(
+        fresh,
+        plan=plan,
+        cases=tuple(cases),
+        violations=(*judged.standing, *(one for one in fresh.violations if one.cluster not in now)),
+        overridden=(*judged.overridden, *(one for one in fresh.overridden if one[0].cluster not in now)),
+        stale={step: why for one in held for step, why in one.stale.items()},
+    )
+    return Prepared(survey, replace(fresh.plan, clusters=tuple(one.anew() for one in held)))
+
+
+def _fit_cluster(own: ClusterPlan, now: Case | None) -> None:
+    """Nothing, where the file's cluster is one of the revision, and goes on in that one's waves."""
+    if now is None or own.kind != now.plan.kind:
+        raise WorldChanged(f"the plan is for {own.cluster}, which its revision does not have [{OUTDATED}]")
+    bare = replace(own, steps=tuple(replace(step, wave=0) for step in own.steps))
+    again = staged(bare, now.entry, now.conduct.rollout)
+    if again.steps != own.steps:
+        raise WorldChanged(f"the waves of {own.cluster} are not those of its revision [{OUTDATED}]")
+
+
+def within(remaining: Plan, file: Plan) -> Plan:
+    """Of what a later look plans, that which concerns the nodes that the file's plan changes."""
+    touched = {(step.cluster, step.node) for step in file.steps()}
+    return replace(
+        remaining,
+        clusters=tuple(
+            replace(
+                own,
+                steps=tuple(step for step in own.steps if (own.cluster, step.node) in touched),
+                findings=tuple(one for one in own.findings if _target(one) in touched),
+            )
+            for own in remaining.clusters
+        ),
+    )
+
+
+class _Held:
+    """One cluster of the file beside the same cluster now."""
+
+    def __init__(self, own: ClusterPlan, now: Case, then: Mapping[str, str]) -> None:
+        self.own = own
+        self.now = now
+        fresh = prints(now.observed)
+        self.differs = {
+            node: _words(node, then.get(node, ""), fresh.get(node, ""))
+            for node in sorted({*then, *fresh})
+            if then.get(node) != fresh.get(node)
+        }
+        self.steps = {step.id: step for step in now.plan.steps}
+        self.unit = any(step.effect is Effect.MEMBERSHIP for step in (*own.steps, *now.plan.steps))
+        self.stale = self._stale()
+
+    def _stale(self) -> dict[str, str]:
+        found = {step.id: why for step in self.own.steps if (why := self._against(step))}
+        if self.unit and (self.differs or found):
+            first = next(iter(self.differs.values()), "") or next(iter(found.values()))
+            words = f"the membership of {self.own.cluster} is decided as a whole, and {first}"
+            return {step.id: self.differs.get(step.node, words) for step in self.own.steps}
+        return found
+
+    def _against(self, step: Step) -> str:
+        """Why a step must not be taken; empty where it may."""
+        if step.node in self.differs:
+            return self.differs[step.node]
+        fresh = self.steps.get(step.id)
+        return "" if fresh and _same(fresh, step) else f"{step.node} would no longer be changed just so"
+
+    def case(self, revision: Revision, program: str) -> Case:
+        """The fresh case with the file's plan, and what its steps deliver."""
+        steps = tuple(self._live(step) for step in self.own.steps)
+        digest = change_control.digest_of(self.own, revision, program) if self.now.policy.approve else ""
+        plan = replace(self.now.plan, steps=steps, findings=(*self.own.findings, *self._said()))
+        return replace(self.now, plan=plan, digest=digest)
+
+    def _live(self, step: Step) -> Step:
+        """A step as it was planned now, in the place that the file gives it; secrets are no masks then."""
+        fresh = self.steps.get(step.id)
+        return (
+            replace(fresh, after=step.after, wave=step.wave) if fresh and step.id not in self.stale else step
+        )
+
+    def _said(self) -> Iterable[Finding]:
+        """Of nodes that differ now and that the file does not change: so that nobody believes they do not."""
+        planned = {step.node for step in self.own.steps}
+        for step in self.now.plan.steps:
+            if step.node not in planned:
+                words = f"{step.node} has changed since the plan was made, and the plan leaves it alone"
+                yield Finding(Severity.WARNING, CHANGED, f"{step.cluster}/{step.node}", words)
+
+    def left(self) -> ClusterPlan:
+        """What is to be done of the file's plan."""
+        steps = tuple(self._live(step) for step in self.own.steps if step.id not in self.stale)
+        return replace(self.now.plan, steps=steps)
+
+    def anew(self) -> ClusterPlan:
+        """What is planned now for what the file's plan leaves out."""
+        nodes = {step.node for step in self.own.steps if step.id in self.stale} | self.differs.keys()
+        steps = tuple(step for step in self.now.plan.steps if self.unit or step.node in nodes)
+        return replace(self.now.plan, steps=steps if nodes else (), findings=tuple(self._said()))
+
+
+def _same(fresh: Step, step: Step) -> bool:
+    """Whether a step of the file is the one that is planned now, and comes after all that this one does."""
+    return _bare(fresh) == _bare(step) and set(fresh.after) <= set(step.after)
+
+
+def _bare(step: Step) -> dict[str, Any]:
+    return replace(step, after=(), wave=0).plain()
+
+
+def _words(node: str, then: str, now: str) -> str:
+    if not then or not now:
+        return f"{node} was not asked when the plan was made" if now else f"{node} is not known any more"
+    answers = ("present", "stale", "absent")
+    if then.startswith(answers) and not now.startswith(answers):
+        return f"{node} answered when the plan was made and does not now"
+    if now.startswith(answers) and not then.startswith(answers):
+        return f"{node} did not answer when the plan was made and does now"
+    return f"{node} has changed since the plan was made"
+
+
+def _target(finding: Finding) -> tuple[str, str]:
+    cluster, _, node = finding.target.partition("/")
+    return cluster, node

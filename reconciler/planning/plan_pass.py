@@ -1,0 +1,298 @@
+"""The reading half of the pass: desired state, observations, plan and verdicts; it cannot write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from reconciler import __version__
+from reconciler.core import contradictions
+from reconciler.core.guard import Case, Judged, Past, Violation, judged, verdicts
+from reconciler.core.observation import Observed
+from reconciler.core.plan import Finding, Plan
+from reconciler.core.policy import Override
+from reconciler.core.prior import Prior
+from reconciler.core.progress import Progress
+from reconciler.core.waves import staged
+from reconciler.desired.overrides import expired
+from reconciler.diagnostic import Problem, Severity
+from reconciler.errors import InputError, UsageError
+from reconciler.guards import change_control, provenance
+from reconciler.guards.foreign_changes import foreign
+from reconciler.guards.limits import GUARDS
+from reconciler.guards.removed_clusters import vanished
+from reconciler.host.together import together
+from reconciler.planning.places import Places, located
+from reconciler.planning.reading import ReadingWire
+from reconciler.planning.withheld import WAITING, content_of, withhold
+from reconciler.ports.driver import Desk, Driver, Stamps, Wire
+from reconciler.ports.listener import SILENT, Listener
+from reconciler.ports.records import Memory
+
+if TYPE_CHECKING:
+    from reconciler.desired.fleet import Fleet
+
+Drivers: TypeAlias = Mapping[str, Driver[Any, Any]]
+"""Kind -> product."""
+
+EVERYWHERE: Final = (*GUARDS, *change_control.GUARDS, *provenance.GUARDS, *contradictions.GUARDS)
+"""The guards of every cluster, before those of its product."""
+
+_NEAREST = 3
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Survey:
+    """All that a pass found out before it writes anything.
+
+    It has no `repr` of its own: `asyncio.run` makes one of its result, and thousands of nodes take long.
+
+    Args:
+        cases: what the guards looked at, in the plan's order.
+        violations: verdicts that stand. One that is no hold is enough for the whole plan to be refused; a
+            hold leaves its own cluster as it is.
+        overridden: verdicts that an override of the fleet file sets aside, with the override.
+        node: the one node that the survey was narrowed to; empty for whole clusters.
+        stale: step -> why it must not be performed: of a plan file, what no longer fits the nodes.
+    """
+
+    fleet: Fleet
+    plan: Plan
+    cases: tuple[Case, ...]
+    violations: tuple[Violation, ...]
+    overridden: tuple[tuple[Violation, Override], ...] = ()
+    node: str = ""
+    stale: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def refused(self) -> bool:
+        """Whether the plan as a whole must not be applied."""
+        return any(not violation.hold for violation in self.violations)
+
+    def released(self) -> Survey:
+        """The same without the clusters that something holds up for now."""
+        held = {violation.cluster for violation in self.violations if violation.hold}
+        return self._of([case for case in self.cases if case.plan.cluster not in held], held=False)
+
+    def held_up(self) -> Survey:
+        """The clusters that something holds up for now, with what does."""
+        held = {violation.cluster for violation in self.violations if violation.hold}
+        return self._of([case for case in self.cases if case.plan.cluster in held], held=True)
+
+    def _of(self, cases: Sequence[Case], *, held: bool) -> Survey:
+        plan = replace(self.plan, clusters=tuple(case.plan for case in cases))
+        violations = tuple(violation for violation in self.violations if violation.hold == held)
+        return replace(self, plan=plan, cases=tuple(cases), violations=violations)
+
+
+@dataclass(frozen=True, slots=True)
+class _Aim:
+    """One cluster to look at."""
+
+    desk: Desk
+    driver: Driver[Any, Any]
+    desired: Any
+    node: str = ""
+    content: str = ""
+
+
+async def survey(
+    fleet: Fleet,
+    *,
+    drivers: Drivers,
+    wire: Wire,
+    recalled: Memory | None = None,
+    only: str = "",
+    listener: Listener = SILENT,
+    commands: frozenset[str] | None = None,
+    neighbours: Sequence[Desk] = (),
+) -> Survey:
+    """Load, observe, plan and guard; the same fleet and the same answers give the same plan.
+
+    Args:
+        fleet: the desired state of all clusters.
+        drivers: kind -> product.
+        wire: the way to the nodes.
+        recalled: what earlier runs left, from `Store.recall`.
+        only: a cluster, a node or `cluster/node` to keep to; empty for all.
+        listener: hears of each stage.
+        commands: names of the commands of the host that applies; None where that is another one.
+        neighbours: clusters of the same fleet file that are not looked at, whose addresses must differ.
+
+    Raises:
+        InputError: with the problems of all clusters.
+        UsageError: `only` names nothing, or several nodes, or a node that cannot be planned alone.
+    """
+    memory = recalled or Memory()
+    aims = _narrowed(_desired(fleet, drivers, memory), only)
+    places = await located(fleet, neighbours, drivers, wire, memory)
+    seen = await together([_case(fleet, aim, wire, memory, listener, places=places) for aim in aims])
+    cases = [replace(case, commands=commands) for case in seen]
+    plan = Plan(fleet.revision, __version__, tuple(case.plan for case in cases))
+    listener.planned(plan)
+    sorted_out = weighed(fleet, cases, drivers)
+    node = aims[0].node if aims else ""
+    found = Survey(fleet, plan, tuple(cases), sorted_out.standing, sorted_out.overridden, node)
+    return _fleetwide(found, memory, whole=not only)
+
+
+def _fleetwide(found: Survey, memory: Memory, *, whole: bool) -> Survey:
+    """The survey with what concerns no single cluster: clusters that are gone, overrides that have ended."""
+    fleet, today = found.fleet, memory.at.date()
+    gone = judged(vanished(fleet, memory) if whole else (), fleet.overrides, today)
+    ended = expired(fleet.document, fleet.overrides, today)
+    return replace(
+        found,
+        fleet=replace(fleet, warnings=(*fleet.warnings, *ended)),
+        violations=(*found.violations, *gone.standing),
+        overridden=(*found.overridden, *gone.overridden),
+    )
+
+
+def weighed(fleet: Fleet, cases: Iterable[Case], drivers: Drivers) -> Judged:
+    """The verdicts of all guards on all cases, sorted out by the fleet file's overrides; pure."""
+    found: list[Violation] = []
+    at: list[datetime] = []
+    for case in cases:
+        found += verdicts(case, (*EVERYWHERE, *drivers[case.plan.kind].guards))
+        at += [case.at] if case.at else []
+    return judged(found, fleet.overrides, max(at).date()) if at else Judged(tuple(found))
+
+
+def _desired(fleet: Fleet, drivers: Drivers, memory: Memory) -> list[_Aim]:
+    """The desired state of every cluster, sorted by name."""
+    aims: list[_Aim] = []
+    problems: list[Problem] = []
+    for desk in sorted(fleet.desks, key=lambda desk: desk.entry.name):
+        driver = drivers[desk.entry.kind]
+        recalled = memory.recalled(fleet.revision.source, desk.entry.name)
+        known = replace(desk, recalled=recalled, prior=memory.prior.get(desk.entry.name, Prior()))
+        try:
+            desired = driver.desire(known)
+            aims.append(
+                _Aim(known, driver, desired, content=content_of(driver, desired) or fleet.revision.id)
+            )
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(sorted(problems, key=lambda problem: (problem.position, problem.pointer)))
+    return aims
+
+
+async def _case(
+    fleet: Fleet, aim: _Aim, wire: Wire, memory: Memory, listener: Listener, *, places: Places
+) -> Case:
+    entry = aim.desk.entry
+    listener.observing(entry.name, 1 if aim.node else len(entry.members()))
+    observed = await aim.driver.observe(aim.desired, ReadingWire(wire, aim.driver.reads))
+    listener.observed(entry.name, observed)
+    policy, conduct = fleet.policy(entry.name), fleet.conduct(entry.name)
+    desired, strange = _hands_off(fleet, aim, observed, memory)
+    planned = aim.driver.plan(desired, observed)
+    past, rollout = _past(memory, entry.name), conduct.rollout
+    kept = withhold(
+        planned,
+        desired,
+        observed,
+        aim.driver,
+        memory=memory,
+        source=fleet.revision.source,
+        content=aim.content,
+        in_waves=rollout is not None,
+        only=aim.node,
+    )
+    planned = replace(kept.plan, findings=(*kept.plan.findings, *strange)) if strange else kept.plan
+    progress = _continued(past.progress, aim) if rollout else None
+    plan = staged(planned, entry, rollout, progress)
+    if progress and progress.wave:
+        plan = replace(plan, findings=(*plan.findings, _open_wave(entry.name, progress)))
+    return Case(
+        plan=plan,
+        entry=entry,
+        desired=kept.desired,
+        observed=observed,
+        policy=policy,
+        past=past,
+        conduct=conduct,
+        content=aim.content,
+        attempts=kept.attempts,
+        noted=kept.noted,
+        stalled=kept.stalled,
+        kept_back=kept.kept_back,
+        progress=progress,
+        waits=any(finding.code in WAITING for finding in kept.plan.findings),
+        revision=fleet.revision,
+        at=memory.at,
+        recalled=aim.desk.recalled,
+        contradictions=tuple(places.violations.get(entry.name, ())),
+        places=places.of(entry.name),
+        released=places.left(entry.name),
+        digest=change_control.digest_of(plan, fleet.revision, __version__) if policy.approve else "",
+    )
+
+
+def _past(memory: Memory, cluster: str) -> Past:
+    """What is remembered of a cluster; git has the names of its nodes where the store has their number alone.
+
+    A commit that nobody is known to have applied says nothing of what may shrink.
+    """
+    past = memory.of(cluster)
+    applied = (one.nodes for one in memory.prior.get(cluster, Prior()).clusters if one.applied)
+    named = next(applied, None)
+    return replace(past, names=frozenset(named)) if named and past.nodes and not past.names else past
+
+
+def _continued(progress: Progress | None, aim: _Aim) -> Progress | None:
+    """The rollout to go on with: of the same content, and of the whole cluster."""
+    return progress if progress and progress.content == aim.content and not aim.node else None
+
+
+def _open_wave(cluster: str, progress: Progress) -> Finding:
+    return Finding(
+        Severity.NOTE,
+        "wave-unfinished",
+        cluster,
+        f"{cluster}: wave {progress.number} of a rollout was interrupted before its gates were judged; "
+        "the next run goes on with it",
+    )
+
+
+def _hands_off(
+    fleet: Fleet, aim: _Aim, observed: Observed[Any], memory: Memory
+) -> tuple[Any, tuple[Finding, ...]]:
+    """What is desired of the nodes that nobody else has changed, and what is said of the others."""
+    entry, driver = aim.desk.entry, aim.driver
+    if not isinstance(driver, Stamps) or not driver.stamped(entry):
+        return aim.desired, ()
+    stamps = driver.stamps(aim.desired, observed)
+    found = tuple(foreign(fleet, entry.name, stamps, memory))
+    nodes = frozenset(finding.target.partition("/")[2] for finding in found)
+    return (driver.without(aim.desired, nodes) if nodes else aim.desired), found
+
+
+def _narrowed(aims: list[_Aim], only: str) -> list[_Aim]:
+    if not only:
+        return aims
+    if chosen := [aim for aim in aims if aim.desk.entry.name == only]:
+        return chosen
+    nodes = [
+        (aim, node.name)
+        for aim in aims
+        for node in aim.desk.entry.members()
+        if only in {node.name, f"{aim.desk.entry.name}/{node.name}"}
+    ]
+    if not nodes:
+        raise _nothing_named(aims, only)
+    aim, node = nodes[0]
+    return [replace(aim, desired=aim.driver.narrow(aim.desired, node), node=node)]
+
+
+def _nothing_named(aims: list[_Aim], only: str) -> UsageError:
+    clusters = [aim.desk.entry.name for aim in aims]
+    nodes = sorted(node.name for aim in aims for node in aim.desk.entry.members())
+    near = get_close_matches(only, [*clusters, *nodes], n=_NEAREST, cutoff=0.5)
+    hint = f"the nearest names: {', '.join(near)}" if near else f"the clusters are: {', '.join(clusters)}"
+    return UsageError(f"no cluster and no node is named {only!r}", remedy=hint)

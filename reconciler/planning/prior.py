@@ -1,0 +1,175 @@
+"""What stood before a revision: the clusters of earlier fleet files, read from the source's history."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from reconciler.core.prior import EarlierFile, EarlierFiles, Prior, PriorCluster, Retraces
+from reconciler.core.revision import base as commit_of
+from reconciler.core.revision import short
+from reconciler.desired.fleet_file import NAMES
+from reconciler.documents.document import parse
+from reconciler.errors import InputError, SourceError, SourceUnreachable
+from reconciler.ports.driver import Driver, Remembers, Source
+from reconciler.ports.records import Memory
+
+if TYPE_CHECKING:
+    from reconciler.desired.fleet import Fleet
+
+MOST: Final = 2_000
+"""Nodes of one cluster in one earlier fleet file that are looked at."""
+
+_Clusters = Mapping[str, Mapping[str, Mapping[str, Any]]]
+"""Cluster -> node -> entry."""
+
+_Kinds = Mapping[str, str]
+"""Cluster -> kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What the revision is to be merged into.
+
+    Args:
+        ref: branch, tag or commit; empty for none, so that the first parent counts.
+        told: a variable of the CI system that named it, which may speak of another repository; empty where a
+            person named it.
+    """
+
+    ref: str = ""
+    told: str = ""
+
+
+NO_BASE: Final = Base()
+
+
+async def read_prior(
+    memory: Memory,
+    fleet: Fleet,
+    source: Source,
+    *,
+    drivers: Mapping[str, Driver[Any, Any]],
+    base: Base = NO_BASE,
+) -> Memory:
+    """The same memory, with what earlier revisions said of each cluster whose past counts.
+
+    Of each cluster three things are looked at: the fleet file at the revision that was applied last, if the
+    source still has it; the one at the base revision; and older ones, whose nodes are asked as well.
+
+    Args:
+        memory: what the store remembers.
+        fleet: the desired state at the revision.
+        source: where it was read.
+        drivers: kind -> product.
+        base: what the revision is to be merged into.
+
+    Raises:
+        SourceError: the base that a person named is not there, or the source is not usable.
+        SourceUnreachable: the source does not answer.
+    """
+    names = [desk.entry.name for desk in fleet.desks if isinstance(drivers[desk.entry.kind], Remembers)]
+    if not names:
+        return memory
+    applied = {
+        name: commit_of(past.applied.id)
+        for name in names
+        if (past := memory.past.get(name)) is not None and past.applied is not None
+    }
+    found, trouble = await _earlier(source, fleet.revision.id, base, sorted(set(applied.values())))
+    versions = [(file, _clusters(file)) for file in found.before]
+    at = {commit: _clusters(file) for commit, file in found.applied.items()}
+    before = _kinds(found.before[0]) if found.before else {}
+    prior = {
+        name: replace(
+            _prior(name, versions, applied.get(name, ""), at, trouble or found.unread),
+            replaced=_replaced(name, fleet, before),
+        )
+        for name in names
+    }
+    return replace(memory, prior=prior)
+
+
+def _replaced(name: str, fleet: Fleet, before: _Kinds) -> tuple[str, ...]:
+    """The clusters that went as this one came."""
+    kind = next(desk.entry.kind for desk in fleet.desks if desk.entry.name == name)
+    gone = (one for one, its in before.items() if its == kind and one not in fleet.clusters)
+    return () if name in before else tuple(sorted(gone))
+
+
+async def _earlier(
+    source: Source, revision: str, base: Base, applied: Sequence[str]
+) -> tuple[EarlierFiles, str]:
+    """What the source has of earlier revisions, and why it has nothing."""
+    if not isinstance(source, Retraces):
+        return EarlierFiles(), ""
+    try:
+        return await source.earlier(revision, NAMES, base=base.ref, applied=applied), ""
+    except SourceUnreachable:
+        raise
+    except SourceError as error:
+        if not base.told:
+            raise
+        found = await source.earlier(revision, NAMES, applied=applied)
+        return found, f"{base.told} names {base.ref}, and {error.message}"
+
+
+def _prior(
+    name: str,
+    versions: Sequence[tuple[EarlierFile, _Clusters | None]],
+    applied: str,
+    at: Mapping[str, _Clusters | None],
+    unread: str,
+) -> Prior:
+    found: list[PriorCluster] = []
+    if named := (at.get(applied) or {}).get(name):
+        found.append(PriorCluster(named, short(applied), applied=True))
+    nearest = False
+    for file, clusters in versions:
+        if clusters and (named := clusters.get(name)):
+            found.append(PriorCluster(named, short(file.commit), older=nearest))
+            nearest = True
+    if found:
+        return Prior(tuple(found))
+    wrong = next((file for file, clusters in versions if clusters is None), None)
+    if not unread and wrong is not None:
+        unread = f"{wrong.name} of the revision {short(wrong.commit)} cannot be read"
+    return Prior((), unread)
+
+
+def _clusters(file: EarlierFile) -> _Clusters | None:
+    """The clusters of an earlier fleet file, as plain data; None where it cannot be read.
+
+    It is not held against today's schema: what was right then still tells who the nodes were.
+    """
+    listed = _listed(file)
+    if listed is None:
+        return None
+    found: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for cluster in listed:
+        if isinstance(cluster, Mapping) and isinstance(name := cluster.get("name"), str):
+            nodes = cluster.get("nodes")
+            found.setdefault(name, {}).update(
+                (node["name"], node)
+                for node in (nodes if isinstance(nodes, list) else [])[:MOST]
+                if isinstance(node, Mapping) and isinstance(node.get("name"), str)
+            )
+    return found
+
+
+def _kinds(file: EarlierFile) -> _Kinds:
+    """The kind of each cluster that an earlier fleet file names; none where it cannot be read."""
+    named = [cluster for cluster in _listed(file) or () if isinstance(cluster, Mapping)]
+    return {
+        cluster["name"]: str(cluster.get("kind")) for cluster in named if isinstance(cluster.get("name"), str)
+    }
+
+
+def _listed(file: EarlierFile) -> list[Any] | None:
+    try:
+        value = parse(file.name, file.data).value
+    except InputError:
+        return None
+    listed = value.get("clusters") if isinstance(value, Mapping) else None
+    return listed if isinstance(listed, list) else None

@@ -1,0 +1,197 @@
+"""How a fleet stands: each node by its own answer, what it runs since when, and what holds up changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from reconciler.core.guard import Case, Violation, judged, verdicts
+from reconciler.core.observation import (
+    Absent,
+    Observation,
+    Present,
+    Stale,
+    Unauthorized,
+    Unidentified,
+    Unreachable,
+)
+from reconciler.core.plan import Finding, Revision, Step
+from reconciler.diagnostic import Severity
+from reconciler.guards.change_control import standing
+from reconciler.guards.removed_clusters import CODE as GONE
+from reconciler.planning.plan_pass import Survey
+from reconciler.planning.withheld import IN_FLIGHT, LATER, STALLED
+from reconciler.ports.records import Applied, RunLine
+from reconciler.store.sqlite.orders import Orders, Request
+
+RESTART = "waits-for-restart"
+"""Code of a product's finding that a node has a change which only a restart puts into effect."""
+
+
+class NodeState(StrEnum):
+    """One word for how a node stands."""
+
+    AS_DESIRED = "as desired"
+    DIFFERS = "differs"
+    STALLED = "stalled"
+    """It never shows what it was sent, and nothing is sent any more."""
+    WAITS = "waits for a retry"
+    """What it was sent does not show, or may be under way; it is tried again later."""
+    RESTART = "waits for restart"
+    PERSON = "waits for a person"
+    DOUBTFUL = "doubtful"
+    """It answered, nothing is planned for it, and there is a warning about it."""
+    STALE = "stale"
+    UNREACHABLE = "unreachable"
+    UNIDENTIFIED = "not identified"
+    UNAUTHORIZED = "unauthorised"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """One node.
+
+    Args:
+        reason: why it is not as desired; empty where it is.
+        revision: the revision that it was last seen to run; empty where none is known.
+        since: since when.
+    """
+
+    node: str
+    state: NodeState
+    reason: str = ""
+    revision: str = ""
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterStatus:
+    """One cluster.
+
+    Args:
+        findings: what a person should know of the cluster as a whole.
+        held: what holds up changes of it now, set aside by no override.
+        refused: what else a run would be refused for.
+        waiting: the plan that waits for an approval, if one does.
+    """
+
+    cluster: str
+    kind: str
+    nodes: tuple[NodeStatus, ...]
+    findings: tuple[Finding, ...] = ()
+    held: tuple[Violation, ...] = ()
+    refused: tuple[Violation, ...] = ()
+    waiting: Request | None = None
+
+    @property
+    def converged(self) -> bool:
+        """Whether every node shows what is desired, and nothing is said against it."""
+        calm = all(finding.severity is not Severity.ERROR for finding in self.findings)
+        return calm and all(node.state is NodeState.AS_DESIRED for node in self.nodes)
+
+
+@dataclass(frozen=True, slots=True)
+class FleetStatus:
+    """All clusters.
+
+    Args:
+        last: the newest run of this management host.
+        gone: clusters that the fleet file no longer names, each as the verdict about it.
+    """
+
+    revision: Revision
+    clusters: tuple[ClusterStatus, ...]
+    last: RunLine | None = None
+    gone: tuple[Violation, ...] = ()
+
+    @property
+    def converged(self) -> bool:
+        """Whether every cluster is, and none is left behind."""
+        return not self.gone and all(cluster.converged for cluster in self.clusters)
+
+
+def status(
+    seen: Survey, applied: Mapping[str, Mapping[str, Applied]], orders: Orders, last: RunLine | None
+) -> FleetStatus:
+    """How the surveyed clusters stand.
+
+    Args:
+        seen: a fresh survey.
+        applied: cluster -> node -> what it was last seen to run.
+        orders: what people ordered.
+        last: the newest run.
+    """
+    return FleetStatus(
+        seen.plan.revision,
+        tuple(_cluster(seen, case, applied.get(case.plan.cluster, {}), orders) for case in seen.cases),
+        last,
+        tuple(violation for violation in seen.violations if violation.code == GONE),
+    )
+
+
+def _cluster(seen: Survey, case: Case, applied: Mapping[str, Applied], orders: Orders) -> ClusterStatus:
+    name = case.plan.cluster
+    overrides, today = seen.fleet.overrides, (case.at.date() if case.at else None)
+    held = verdicts(case, (standing,))
+    held = judged(held, overrides, today).standing if today else held
+    names = [node.name for node in case.entry.members() if seen.node in {"", node.name}]
+    own = {f"{name}/{node}" for node in names} | set(names)
+    waiting = [one for one in orders.requests if one.cluster == name and one.digest == case.digest]
+    return ClusterStatus(
+        name,
+        case.plan.kind,
+        tuple(_node(case, node, applied.get(node)) for node in names),
+        findings=tuple(finding for finding in case.plan.findings if finding.target not in own),
+        held=held,
+        refused=tuple(
+            one for one in seen.violations if one.target.partition("/")[0] == name and one not in held
+        ),
+        waiting=waiting[0] if waiting and case.digest not in case.past.approved else None,
+    )
+
+
+def _node(case: Case, node: str, applied: Applied | None) -> NodeStatus:
+    steps = [step for step in case.plan.steps if step.node == node or node in step.arguments.get("names", ())]
+    said = [one for one in case.plan.findings if one.target in {node, f"{case.plan.cluster}/{node}"}]
+    state, reason = _state(case.observed.nodes.get(node), steps, said, case.kept_back.get(node, ""))
+    return NodeStatus(
+        node, state, reason, applied.revision if applied else "", applied.since if applied else None
+    )
+
+
+def _state(
+    answer: Observation[Any] | None, steps: list[Step], said: list[Finding], kept_back: str = ""
+) -> tuple[NodeState, str]:
+    match answer:
+        case None:
+            return NodeState.UNREACHABLE, "it was not asked"
+        case Unreachable(reason):
+            return NodeState.UNREACHABLE, reason
+        case Unidentified(reason=reason):
+            return NodeState.UNIDENTIFIED, reason
+        case Unauthorized(reason):
+            return NodeState.UNAUTHORIZED, reason
+        case Stale(reason=reason):
+            return NodeState.STALE, reason
+        case Present() | Absent():
+            return _answered(steps, said, kept_back)
+
+
+def _answered(steps: list[Step], said: list[Finding], differs: str) -> tuple[NodeState, str]:
+    if steps:
+        person = all(step.waits_for_person for step in steps)
+        return NodeState.PERSON if person else NodeState.DIFFERS, steps[0].reason
+    own = {STALLED: NodeState.STALLED, LATER: NodeState.WAITS, IN_FLIGHT: NodeState.WAITS}
+    for finding in said:
+        if finding.code in own:
+            return own[finding.code], finding.message
+    if differs:
+        return NodeState.DIFFERS, f"{differs}; nothing is sent to it while another node is waited for"
+    restart = [finding for finding in said if finding.code == RESTART]
+    doubts = [finding for finding in said if finding.severity is not Severity.NOTE]
+    if doubts:
+        return NodeState.DOUBTFUL, doubts[0].message
+    return (NodeState.RESTART, restart[0].message) if restart else (NodeState.AS_DESIRED, "")

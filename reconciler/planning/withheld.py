@@ -1,0 +1,290 @@
+"""Steps that must not be sent now: a call may be under way, a next try is not due yet, or the tries ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Final
+
+from reconciler.core import attempts
+from reconciler.core.attempts import Attempt, Turn
+from reconciler.core.canonical import encode, fingerprint
+from reconciler.core.diff import Change, Op
+from reconciler.core.observation import Observed
+from reconciler.core.plan import ClusterPlan, Finding, Step
+from reconciler.core.secret import mask
+from reconciler.diagnostic import Severity
+from reconciler.ports.driver import Driver, LeavesOut, Repeats
+from reconciler.ports.records import Memory, UnderWay
+from reconciler.text.one_line import one_line
+
+STALLED: Final = "node-stalled"
+"""Code of the finding that nothing is sent to a node any more, because it never shows what it was sent."""
+
+LATER: Final = "retry-later"
+"""Code of the finding that the next try is not due yet."""
+
+IN_FLIGHT: Final = "call-in-flight"
+"""Code of the finding that a call may still take effect."""
+
+WAITING: Final = frozenset({LATER, IN_FLIGHT})
+"""Codes of what ends by itself."""
+
+_PLACES: Final = 3
+_LONGEST: Final = 60
+_REMEDY: Final = (
+    "see why the node does not show it, and correct the node or the content; `reconcile resume {cluster}` "
+    "lets it be tried again at once"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """What a plan may send now, and what is remembered of the tries.
+
+    Args:
+        desired: in which the nodes that nothing is sent to stay as they are.
+        plan: without their steps, with a finding for each.
+        attempts: step -> the fact to write with its intent.
+        noted: node -> facts that this reading established, to be written where the pass may write.
+        stalled: nodes that nothing is sent to any more, each with the reason.
+        content: fingerprint of all that the cluster is to get, without the stamp of the revision.
+        kept_back: nodes that differ and that nothing is sent to now, each with how it differs.
+    """
+
+    desired: Any
+    plan: ClusterPlan
+    attempts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    noted: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    stalled: Mapping[str, str] = field(default_factory=dict)
+    content: str = ""
+    kept_back: Mapping[str, str] = field(default_factory=dict)
+
+
+def content_of(driver: object, desired: Any) -> str:
+    """Fingerprint of all that a cluster is to get; empty where the product does not tell."""
+    return fingerprint(dict(driver.contents(desired))) if isinstance(driver, Repeats) else ""
+
+
+def withhold(
+    plan: ClusterPlan,
+    desired: Any,
+    observed: Observed[Any],
+    driver: Driver[Any, Any],
+    *,
+    memory: Memory,
+    source: str,
+    content: str,
+    in_waves: bool,
+    only: str = "",
+) -> Withheld:
+    """What of a plan may be sent now.
+
+    Where the product can leave a node out, the plan is made anew without the nodes that nothing is sent
+    to; elsewhere their steps go, with all that comes after them, and a call under way holds up the whole
+    cluster. So it does in a rollout, as does a node that failed in this very rollout: it would otherwise
+    go on without the node that is to prove it.
+
+    Args:
+        plan: all that is to be done.
+        desired: what it was made for.
+        observed: what it was made from.
+        driver: the cluster's product.
+        memory: what earlier runs left.
+        source: where the desired state was read.
+        content: of the whole cluster, see `content_of`.
+        in_waves: whether the plan goes through in waves.
+        only: the one node that the plan is about; empty for all.
+    """
+    sorting = _Sorting(plan, desired, observed, driver, memory, source, content, in_waves, only)
+    sorting.sort()
+    given = Withheld(desired, plan, sorting.attempts, sorting.noted, sorting.stalled, content)
+    if not sorting.findings:
+        return given
+    found = tuple(sorting.findings.values())
+    if sorting.whole:
+        kept = replace(plan, steps=())
+    elif isinstance(driver, LeavesOut):
+        nodes = {step.node for step in plan.steps if step.id in sorting.blocked}
+        desired = driver.without(desired, frozenset({*nodes, *sorting.in_flight}))
+        kept = driver.plan(desired, observed)
+    else:
+        kept = replace(plan, steps=tuple(_unblocked(plan.steps, sorting.blocked)))
+    known = {finding.target for finding in found}
+    others = tuple(one for one in kept.findings if one.target not in known)
+    sent = {step.node for step in kept.steps}
+    kept_back = {step.node: step.reason for step in reversed(plan.steps) if step.node not in sent}
+    return replace(
+        given, desired=desired, plan=replace(kept, findings=(*others, *found)), kept_back=kept_back
+    )
+
+
+@dataclass(slots=True)
+class _Sorting:
+    """The steps of one plan, sorted by whether they may be sent; see `withhold` for what it is given."""
+
+    plan: ClusterPlan
+    desired: Any
+    observed: Observed[Any]
+    driver: Driver[Any, Any]
+    memory: Memory
+    source: str
+    content: str
+    in_waves: bool
+    only: str
+    attempts: dict[str, dict[str, str]] = field(default_factory=dict)
+    noted: dict[str, dict[str, str]] = field(default_factory=dict)
+    findings: dict[str, Finding] = field(default_factory=dict)
+    stalled: dict[str, str] = field(default_factory=dict)
+    blocked: set[str] = field(default_factory=set)
+    in_flight: set[str] = field(default_factory=set)
+    whole: bool = False
+
+    def sort(self) -> None:
+        """Fill all of it in."""
+        driver = self.driver
+        contents = driver.contents(self.desired) if isinstance(driver, Repeats) else {}
+        as_desired: set[str] = set()
+        if isinstance(driver, LeavesOut):
+            differing = {step.node for step in self.plan.steps}
+            as_desired = {
+                node for node in self.observed.present() if node in contents and node not in differing
+            }
+        self._wait_for_calls(as_desired)
+        facts = self.memory.facts.get(self.plan.cluster, {})
+        for node in sorted(as_desired & facts.keys()):  # what was tried once says nothing of the next drift
+            suffix = attempts.key("", self.source).removeprefix(attempts.FACT)
+            spent = {key: "" for key in facts[node] if key.startswith(attempts.FACT) and key.endswith(suffix)}
+            if spent:
+                self.noted[node] = spent
+        for step in self.plan.steps:
+            if step.id not in self.blocked and not step.waits_for_person:
+                self._take(step, contents, facts.get(step.node, {}))
+
+    def _wait_for_calls(self, as_desired: set[str]) -> None:
+        """Block the node of a call under way; where nodes depend on each other, the whole cluster."""
+        for call in self.memory.under_way:
+            is_ours = call.cluster == self.plan.cluster and self.only in {"", call.node}
+            if is_ours and call.node not in as_desired:
+                self.in_flight.add(call.node)
+                self.findings[call.node] = _in_flight(call)
+                self.blocked |= {step.id for step in self.plan.steps if step.node == call.node}
+                self.whole |= self.in_waves or not isinstance(self.driver, LeavesOut)
+
+    def _take(self, step: Step, contents: Mapping[str, str], facts: Mapping[str, str]) -> None:
+        """Sort one step by what was tried for it before."""
+        key, cluster = attempts.key(step.action, self.source), self.plan.cluster
+        before = attempts.load(facts.get(key, ""), _aim(step, self.driver, contents))
+        shown = _shown(step, self.observed, self.driver)
+        turn, attempt = attempts.judge(before, shown, self.memory.at)
+        if turn is Turn.DUE:
+            sent = attempts.count_try(attempt, self.memory.at, self.content)
+            self.attempts[step.id] = {key: sent.plain()}
+            return
+        self.blocked.add(step.id)
+        if turn is Turn.LATER:
+            self.findings[step.node] = _later(cluster, step, attempt)
+            self.whole |= self.in_waves
+            return
+        if attempt is not before:
+            self.noted.setdefault(step.node, {})[key] = attempt.plain()
+        self.stalled[step.node] = _why(attempt)
+        self.findings[step.node] = _stalled(cluster, step, attempt)
+        self.whole |= self.in_waves and attempt.rollout == self.content
+
+
+def _aim(step: Step, driver: object, contents: Mapping[str, str]) -> str:
+    if isinstance(driver, Repeats):
+        return driver.aim(step, contents)
+    return fingerprint([step.action, step.node, mask(step.arguments.get("payload"))])
+
+
+def _shown(step: Step, observed: Observed[Any], driver: object) -> Mapping[str, str]:
+    if isinstance(driver, Repeats):
+        return driver.readings(step, observed)
+    return attempts.fingerprint_places(step.changes) or {"": fingerprint(step.needs)[:16]}
+
+
+def _unblocked(steps: Sequence[Step], blocked: set[str]) -> list[Step]:
+    """The steps that come after none that is blocked; steps are in an order that respects `after`."""
+    gone = set(blocked)
+    kept: list[Step] = []
+    for step in steps:
+        if step.id in gone or gone & set(step.after):
+            gone.add(step.id)
+        else:
+            kept.append(step)
+    return kept
+
+
+def _in_flight(call: UnderWay) -> Finding:
+    return Finding(
+        Severity.ERROR,
+        IN_FLIGHT,
+        f"{call.cluster}/{call.node}",
+        f"{call.step} of run {call.run} may still be under way on {call.node}: nobody answered for it, or "
+        f"its effect was not read yet; nothing is sent before {_at(call.until)}",
+        "run again then, or as soon as the node shows the effect; `in_flight` under `timeouts` in the fleet "
+        "file says how long to wait",
+    )
+
+
+def _later(cluster: str, step: Step, attempt: Attempt) -> Finding:
+    due = attempt.due
+    assert due is not None
+    return Finding(
+        Severity.ERROR,
+        LATER,
+        f"{cluster}/{step.node}",
+        f"{step.node} does not show what it was sent: {_why(attempt)}; try {attempt.count + 1} of "
+        f"{attempts.TRIES} is made after {_at(due)}{_instead(step.changes)}",
+        f"run again then; `reconcile resume {cluster}` lets it be tried at once",
+    )
+
+
+def _stalled(cluster: str, step: Step, attempt: Attempt) -> Finding:
+    tries = "once" if attempt.count == 1 else f"{attempt.count} times"
+    end = "a definite refusal" if attempt.refused else "no effect"
+    return Finding(
+        Severity.ERROR,
+        STALLED,
+        f"{cluster}/{step.node}",
+        f"{step.node} is stalled: {step.action} was sent {tries} with {end} ({_why(attempt)}), so nothing is "
+        f"sent until what it is to get changes, or what it shows{_instead(step.changes)}",
+        _REMEDY.format(cluster=cluster),
+    )
+
+
+def _why(attempt: Attempt) -> str:
+    return attempt.reason or "the end of the last try is not known"
+
+
+def _instead(changes: Sequence[Change]) -> str:
+    """What a node shows where it differs, masked and bounded."""
+    if not changes:
+        return ""
+    told = [_place(change) for change in changes[:_PLACES]]
+    more = f", and {len(changes) - _PLACES} more places" if len(changes) > _PLACES else ""
+    return f": {'; '.join(told)}{more}"
+
+
+def _place(change: Change) -> str:
+    where = one_line(change.pointer, _LONGEST) or "/"
+    match change.op:
+        case Op.ADD:
+            return f"at {where} it shows nothing in place of {_value(change.new)}"
+        case Op.REMOVE:
+            return f"at {where} it shows {_value(change.old)}, which it was not sent"
+        case Op.REPLACE:
+            return f"at {where} it shows {_value(change.old)} in place of {_value(change.new)}"
+
+
+def _value(value: Any) -> str:
+    shown = mask(value)
+    told = f'"{shown}"' if isinstance(shown, str) else encode(shown).decode("utf-8", "replace")
+    return one_line(told, _LONGEST)
+
+
+def _at(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"

@@ -1,0 +1,209 @@
+"""The writing half of the pass: takes a survey's plan and nothing else, and journals every step of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass, field, replace
+
+from reconciler.core.contradictions import Claim
+from reconciler.core.guard import Case
+from reconciler.core.outcome import Report, State
+from reconciler.core.plan import ClusterPlan, Finding, Step
+from reconciler.core.timestamps import Clock
+from reconciler.errors import ClusterBusy, GuardRefusal
+from reconciler.feedback.sink import Courier
+from reconciler.host.interruption import unless
+from reconciler.host.together import together
+from reconciler.planning.applied import learnt, remember_members, tries_of, withdrawn
+from reconciler.planning.plan_pass import Drivers, Survey
+from reconciler.ports.driver import Wire
+from reconciler.ports.listener import SILENT, Listener
+from reconciler.ports.records import utc_now
+from reconciler.ports.store import Journal
+from reconciler.rollout.gates import Gatekeeper, Rest, resting
+from reconciler.rollout.record import Ledger, Record
+from reconciler.rollout.recovery import Settling
+from reconciler.rollout.refusal import refuse
+from reconciler.rollout.report_listener import Ears, Hearing
+from reconciler.rollout.step_executor import Bench
+from reconciler.rollout.step_scheduler import Course
+from reconciler.rollout.wave_runner import Rolling
+from reconciler.store.sqlite import orders
+
+
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """What the journal and the messages say of a run beside its steps.
+
+    Args:
+        trigger: what asked for it: `command`, `webhook`, `interval` …
+        clock: stamps the messages.
+        rest: waits while a wave soaks.
+        ears: hears what nodes report by themselves; runs of one process that go on side by side share it.
+    """
+
+    trigger: str = "command"
+    clock: Clock = utc_now
+    rest: Rest = resting
+    ears: Ears = field(default_factory=Ears)
+
+
+ORDERED = Occasion()
+"""A run that a person asked for."""
+
+
+async def apply(
+    survey: Survey,
+    *,
+    drivers: Drivers,
+    wire: Wire,
+    journal: Journal,
+    listener: Listener = SILENT,
+    stop: asyncio.Event | None = None,
+    occasion: Occasion = ORDERED,
+) -> Report:
+    """Make it so: every step of the plan that is still ready is performed once and believed when read.
+
+    Clusters go on side by side, each under its lock; a failed step holds up only what comes after it.
+    What killed runs left in these clusters is settled first. A plan without steps leaves no run in
+    the history, but remembers which nodes run its revision and delivers messages left over. Clusters that
+    something holds up for now are left as they are, which is a refused run of its own in the history.
+
+    Args:
+        survey: the plan, with the guards' verdicts on it.
+        drivers: kind -> product.
+        wire: the way to the nodes, and to the feedback sink.
+        journal: is told of each intent before the call and of each outcome after it.
+        listener: hears of each step.
+        stop: once set, no step is taken up any more; those under way are completed and written down.
+        occasion: why the run takes place.
+
+    Raises:
+        GuardRefusal: a verdict stands against the plan, or nothing is left beside what is held up; nothing
+            was done, the history says so.
+        ClusterBusy: every cluster of the plan is held by another run; nothing was done.
+        StateError: the journal cannot be written; no call was made that it does not know of.
+    """
+    await remember_members(survey, drivers, journal)
+    open_ones = survey.released()
+    if survey.refused or (survey.violations and open_ones.plan.empty):
+        await refuse(survey, journal, occasion.trigger)
+        raise GuardRefusal(survey.violations)
+    if survey.violations:
+        await refuse(survey.held_up(), journal, occasion.trigger)
+        survey = open_ones
+    async with Courier(journal, wire, survey.fleet.feedback) as courier:
+        wanted = survey.fleet.feedback is not None
+        ledger = Ledger(journal, courier, listener, occasion.clock, wanted)
+        run = _Run(survey, drivers, wire, ledger, stop or asyncio.Event(), occasion)
+        idle = all(case.is_idle for case in survey.cases)
+        report = Report("", survey.plan) if idle else await run.whole()
+        for cluster, facts in learnt(survey, report.outcomes).items():
+            await journal.remember(cluster, facts)
+        if left := sorted({place for case in survey.cases for place in case.released}):
+            await journal.claim({}, left)
+        for cluster, facts in withdrawn(survey).items():
+            if facts:
+                await journal.remember(cluster, facts, fleet=survey.plan.revision.source)
+                await journal.remember(cluster, tries_of(survey, cluster, facts))
+        return replace(report, findings=(*report.findings, *await courier.farewell(run.stop)))
+
+
+@dataclass(slots=True)
+class _Run:
+    """One run under way."""
+
+    survey: Survey
+    drivers: Drivers
+    wire: Wire
+    ledger: Ledger
+    stop: asyncio.Event
+    occasion: Occasion
+
+    async def whole(self) -> Report:
+        """Lock, settle, write the run down, perform its steps and write down how it ended."""
+        plan, journal = self.survey.plan, self.ledger.journal
+        cases = [case for case in self.survey.cases if not case.is_idle]
+        async with AsyncExitStack() as locks:
+            held, busy = await self._lock([case.plan for case in cases], locks)
+            feedback, clock = self.survey.fleet.feedback, self.occasion.clock
+            settling = Settling(journal, self.drivers, self.wire, feedback, clock)
+            await unless(self.stop, settling.settle(held.keys()))
+            cases = [case for case in cases if case.plan.cluster in held]
+            hearings = [await locks.enter_async_context(self._hearing(case)) for case in cases]
+            tries = {step: facts for case in cases for step, facts in case.attempts.items()}
+            await self._claim(cases)
+            record = await self.ledger.begin(self.occasion.trigger, plan, self.survey.stale, tries)
+            for cluster in plan.clusters:
+                if cluster.cluster in busy:
+                    await record.skip([(step, busy[cluster.cluster]) for step in cluster.steps])
+            found = await together(
+                [
+                    self._cluster(case, record, held[case.plan.cluster], hearing)
+                    for case, hearing in zip(cases, hearings, strict=True)
+                ]
+            )
+            outcomes = tuple(record.outcomes[step.id] for step in plan.steps())
+            report = Report(record.run, plan, outcomes, tuple(one for some in found for one in some))
+            await record.finish(report.exit_status, "\n".join(one.message for one in report.findings))
+        return report
+
+    async def _claim(self, cases: Iterable[Case]) -> None:
+        """Write down, before anything is sent, that this fleet writes to these nodes' places."""
+        fleet = self.survey.plan.revision.source
+        changed = [(case, {step.node for step in case.plan.steps}) for case in cases]
+        taken = {
+            place: Claim(fleet, case.plan.cluster, node)
+            for case, nodes in changed
+            for node, places in case.places.items()
+            if node in nodes
+            for place in places
+        }
+        if taken:
+            await self.ledger.journal.claim(taken, ())
+
+    async def _lock(
+        self, plans: Iterable[ClusterPlan], locks: AsyncExitStack
+    ) -> tuple[dict[str, AsyncExitStack], dict[str, str]]:
+        """The locks that could be had, each to be released by itself, and why the others could not."""
+        held: dict[str, AsyncExitStack] = {}
+        refusal: ClusterBusy | None = None
+        busy: dict[str, str] = {}
+        for plan in plans:
+            own = await locks.enter_async_context(AsyncExitStack())
+            try:
+                await own.enter_async_context(self.ledger.journal.lock(plan.cluster))
+            except ClusterBusy as error:
+                busy[plan.cluster] = error.message
+                refusal = refusal or error
+            else:
+                held[plan.cluster] = own
+        if refusal is not None and not held:
+            raise refusal
+        return held, busy
+
+    def _hearing(self, case: Case) -> AbstractAsyncContextManager[Hearing | None]:
+        return self.occasion.ears.hearing(case, self.drivers[case.plan.kind])
+
+    async def _cluster(
+        self, case: Case, record: Record, lock: AsyncExitStack, hearing: Hearing | None
+    ) -> tuple[Finding, ...]:
+        """Perform the steps of one cluster; gives what stopped its rollout, if anything did."""
+        plan, rollout = case.plan, case.conduct.rollout
+        driver, clock = self.drivers[plan.kind], self.occasion.clock
+        bench = Bench(driver, self.wire, plan.payloads, record.intend, self.stop, clock)
+
+        async def take_up(step: Step) -> State:
+            return await record.take_up(step, bench)
+
+        async with lock:
+            if case.digest in case.past.approved:
+                await self.ledger.journal.remember("", orders.used(case.digest))
+            if rollout is not None:
+                keeper = Gatekeeper(case, rollout, bench, self.occasion.rest, hearing)
+                is_whole = not self.survey.node
+                return await Rolling(keeper, record, self.survey.fleet.overrides, is_whole).run()
+            await Course(plan.steps, max(1, plan.concurrency), take_up, record.skip, self.stop).run()
+            return ()

@@ -1,0 +1,130 @@
+"""The gates after a wave: the nodes still show what they were given, and are as well as the others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from reconciler.core.guard import Case
+from reconciler.core.plan import Step
+from reconciler.core.rollout import Rollout
+from reconciler.core.step import Standing
+from reconciler.host.interruption import unless
+from reconciler.host.together import together
+from reconciler.planning.reading import ReadingWire
+from reconciler.ports.driver import Measures
+from reconciler.rollout.health import GOOD, Samples, Soaked, Weighed, Weight, weighed
+from reconciler.rollout.polling import until_done
+from reconciler.rollout.report_listener import Hearing
+from reconciler.rollout.step_executor import Bench
+
+Rest = Callable[[float, asyncio.Event], Awaitable[None]]
+"""Waits so many seconds, or until the event is set."""
+
+
+async def resting(seconds: float, stop: asyncio.Event) -> None:
+    """Wait by the real clock."""
+    if seconds > 0:
+        waiting = asyncio.ensure_future(stop.wait())
+        await asyncio.wait({waiting}, timeout=seconds)
+        waiting.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class Wave:
+    """What of a wave has its effect.
+
+    Args:
+        nodes: all nodes of it that have.
+        done: the steps that this run did.
+        earlier: the steps that an earlier run did, as far as they are known.
+        soak: seconds to wait before the gates are judged.
+    """
+
+    nodes: tuple[str, ...]
+    done: tuple[Step, ...]
+    earlier: tuple[Step, ...] = ()
+    soak: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Gatekeeper:
+    """Judges the waves of one cluster.
+
+    Args:
+        rest: waits for the soak.
+        hearing: what the nodes report by themselves; none where no gate asks.
+    """
+
+    case: Case
+    rollout: Rollout
+    bench: Bench
+    rest: Rest
+    hearing: Hearing | None = None
+
+    async def judge(self, wave: Wave, touched: frozenset[str]) -> Weighed:
+        """Soak, then see whether all gates hold; where the run is stopped meanwhile, it is not clear.
+
+        Gates only wait and read: a stop gives them up at once, wherever they are.
+
+        Args:
+            wave: what has its effect.
+            touched: nodes that this rollout has changed, or tried to, so far.
+        """
+        found = await unless(self.bench.stop, self._judge(wave, touched))
+        if found is None or self.bench.stop.is_set():
+            return Weighed(Weight.UNCLEAR, "the run was stopped before they were judged")
+        return found
+
+    async def _judge(self, wave: Wave, touched: frozenset[str]) -> Weighed:
+        unchanged = tuple(node.name for node in self.case.entry.members() if node.name not in touched)
+        asked = (*wave.nodes, *unchanged) if self.rollout.gates.metrics else ()
+        if self.hearing is not None:
+            self.hearing.performed()
+        before = await self._sampled(asked)
+        await self.rest(wave.soak, self.bench.stop)
+        if self.rollout.gates.read_back and (strayed := await self._strayed((*wave.earlier, *wave.done))):
+            return Weighed(Weight.BAD, strayed)
+        if self.hearing is not None:
+            # a feedback about what an earlier run did was sent to that run, and does not come again
+            found = await self.hearing.judge(
+                _last((*wave.earlier, *wave.done)),
+                self.bench.stop,
+                silent=frozenset(step.node for step in wave.earlier),
+            )
+            if found.weight is not Weight.GOOD:
+                return found
+        soaked = Soaked(before, await self._sampled(asked), wave.soak)
+        compared = [weighed(gate, wave.nodes, unchanged, soaked) for gate in self.rollout.gates.metrics]
+        bad = [one for one in compared if one.weight is Weight.BAD]
+        unclear = [one for one in compared if one.weight is Weight.UNCLEAR]
+        return next(iter([*bad, *unclear]), GOOD)
+
+    async def _strayed(self, done: Sequence[Step]) -> str:
+        """Which nodes no longer show what they were given, in words; empty where all do."""
+        last, bench = _last(done), self.bench
+        verdicts = await together(
+            until_done(step, bench.driver, bench.wire, seconds=step.settle, stop=bench.stop) for step in last
+        )
+        wrong = [
+            f"{step.node}: {verdict.reason or 'it does not show what it was given'}"
+            for step, verdict in zip(last, verdicts, strict=True)
+            if verdict.standing is not Standing.DONE
+        ]
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""  # noqa: PLR2004  (enough to begin with)
+        return "; ".join(wrong[:3]) + more
+
+    async def _sampled(self, nodes: Sequence[str]) -> Samples:
+        driver: object = self.bench.driver
+        if not nodes or not isinstance(driver, Measures):
+            return {}
+        return await driver.health(
+            self.case.desired, nodes, ReadingWire(self.bench.wire, self.bench.driver.reads)
+        )
+
+
+def _last(done: Sequence[Step]) -> tuple[Step, ...]:
+    """The steps that no other one comes after: what they gave is what the nodes have now."""
+    followed = {name for step in done for name in step.after}
+    return tuple(step for step in done if step.id not in followed)

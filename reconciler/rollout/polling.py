@@ -1,0 +1,78 @@
+"""Looking at the nodes until a step's effect shows, or until its time is over."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+from reconciler.core.observation import Observed
+from reconciler.core.plan import Step
+from reconciler.core.step import Standing, Verdict
+from reconciler.drivers.defects import EXPECTED, defect_of
+from reconciler.planning.reading import ReadingWire
+from reconciler.ports.driver import Driver, Wire
+
+GRACE = 20.0
+"""Seconds that a step under way still has to show its effect once the run is asked to stop."""
+
+_FIRST, _LONGEST = 0.05, 2.0
+
+
+async def standing(step: Step, driver: Driver[Any, Any], wire: Wire) -> Verdict:
+    """How a step stands, by one fresh look."""
+    return judged(step, driver, await driver.look(step, ReadingWire(wire, driver.reads)))
+
+
+def judged(step: Step, driver: Driver[Any, Any], seen: Observed[Any]) -> Verdict:
+    """How a step stands by a look; unknown where the program fails at what its node shows."""
+    try:
+        return driver.judge(step, seen)
+    except EXPECTED:
+        raise
+    except Exception as error:  # noqa: BLE001  (the step keeps its record, and the other nodes go on)
+        return Verdict(Standing.UNKNOWN, defect_of(step.node, error).reason)
+
+
+async def until_clear(step: Step, driver: Driver[Any, Any], wire: Wire) -> Verdict:
+    """How a step stands before it is performed; nodes that do not tell are asked twice more."""
+    verdict = await standing(step, driver, wire)
+    for pause in (0.3, 1.0):
+        if verdict.standing is not Standing.UNKNOWN:
+            break
+        await asyncio.sleep(pause)
+        verdict = await standing(step, driver, wire)
+    return verdict
+
+
+async def until_done(
+    step: Step,
+    driver: Driver[Any, Any],
+    wire: Wire,
+    *,
+    seconds: float,
+    stop: asyncio.Event | None = None,
+) -> Verdict:
+    """How a step stands as soon as its effect shows, or else after so many seconds; looks at least once.
+
+    Once `stop` is set, no more than `GRACE` seconds are waited.
+    """
+    now = asyncio.get_running_loop().time
+    end = now() + seconds
+    hurried = False
+    for pause in _pauses():
+        verdict = await standing(step, driver, wire)
+        if stop is not None and stop.is_set() and not hurried:
+            end, hurried = min(end, now() + GRACE), True
+        left = end - now()
+        if verdict.standing is Standing.DONE or left <= 0:
+            break
+        await asyncio.sleep(min(pause, left))
+    return verdict
+
+
+def _pauses() -> Iterator[float]:
+    pause = _FIRST
+    while True:
+        yield pause
+        pause = min(_LONGEST, pause * 2)

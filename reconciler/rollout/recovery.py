@@ -1,0 +1,152 @@
+"""Settling what killed runs left behind: by reading, never by doing it again."""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
+
+from reconciler import __version__
+from reconciler.core.outcome import Outcome, Report, State
+from reconciler.core.spec import FeedbackEntry
+from reconciler.core.step import Standing
+from reconciler.core.timestamps import Clock
+from reconciler.errors import ClusterBusy
+from reconciler.host.together import together
+from reconciler.planning.plan_pass import Drivers
+from reconciler.ports.driver import Wire
+from reconciler.ports.records import Ending, Entry, RunRecord, utc_now
+from reconciler.ports.store import Journal
+from reconciler.rollout.letters import Letters
+from reconciler.rollout.polling import until_done
+
+PATIENCE = 30.0
+"""Seconds after an intent within which its call may still be on its way."""
+
+NOTE = "the run was killed; the next one settled its steps by reading"
+"""Note of a run that could not finish itself."""
+
+
+async def resume(
+    journal: Journal,
+    drivers: Drivers,
+    wire: Wire,
+    *,
+    feedback: FeedbackEntry | None = None,
+    clock: Clock = utc_now,
+) -> tuple[Outcome, ...]:
+    """Settle every intent without outcome, and every outcome that is unknown; gives what was settled.
+
+    A cluster that another run holds right now is left to that run. Call it before a survey.
+
+    Args:
+        journal: where the intents are.
+        drivers: kind -> product.
+        wire: the way to the nodes.
+        feedback: the sink that messages about the settled steps are meant for.
+        clock: stamps the messages, and tells how long ago an intent was written.
+    """
+    settled: list[Outcome] = []
+    left = await journal.unsettled()
+    for cluster in sorted(
+        {entry.step.cluster for record in left for entry in record.entries if _open(entry)}
+    ):
+        with suppress(ClusterBusy):
+            async with journal.lock(cluster):
+                settling = Settling(journal, drivers, wire, feedback, clock)
+                settled += await settling.settle({cluster})
+    await _close(journal)
+    return tuple(settled)
+
+
+async def has_open_steps(journal: Journal, cluster: str) -> bool:
+    """Whether a step of a cluster was sent and its end is not known."""
+    if not await journal.is_open(cluster):
+        return False
+    left = await journal.unsettled()
+    return any(entry.step.cluster == cluster and _open(entry) for record in left for entry in record.entries)
+
+
+class Settling:
+    """Settles steps of clusters whose locks the caller holds."""
+
+    def __init__(
+        self, journal: Journal, drivers: Drivers, wire: Wire, feedback: FeedbackEntry | None, clock: Clock
+    ) -> None:
+        self._journal = journal
+        self._drivers = drivers
+        self._wire = wire
+        self._wanted = feedback is not None
+        self._clock = clock
+
+    async def settle(self, clusters: AbstractSet[str]) -> list[Outcome]:
+        """What became of the open steps of these clusters, written down; unknown ones may stay so."""
+        settled: list[Outcome] = []
+        for record in await self._journal.unsettled():
+            entries = [entry for entry in record.entries if entry.step.cluster in clusters and _open(entry)]
+            found = await together([self._found(entry, record) for entry in entries])
+            letters = Letters(record.line.id, record.plan.revision, wanted=self._wanted, clock=self._clock)
+            news = [
+                letters.enclose(
+                    Ending(
+                        Outcome(
+                            entry.step,
+                            state,
+                            reason,
+                            entry.seconds,
+                            entry.waiting_for_restart,
+                            sent=entry.intended is not None,
+                            killed=entry.state is None,
+                        ),
+                        answer=entry.answer,
+                        until=entry.until if state is State.UNKNOWN else None,
+                    )
+                )
+                for entry, (state, reason) in zip(entries, found, strict=True)
+                if state is not entry.state
+            ]
+            await self._journal.conclude(record.line.id, news)
+            settled += [ending.outcome for ending in news]
+        return settled
+
+    async def _found(self, entry: Entry, record: RunRecord) -> tuple[State, str]:
+        """How a step stands now. What was sent just before the kill still gets its time to show."""
+        step = entry.step
+        if entry.intended is None:
+            return State.SKIPPED, "the run was killed before this step"
+        driver = self._drivers.get(_kind(record, step.cluster))
+        if driver is None or record.plan.program != __version__:
+            return State.UNKNOWN, (
+                f"the run was killed; version {record.plan.program} of this program planned the step, "
+                "and only that version could tell whether it took effect"
+            )
+        age = max(0.0, (self._clock() - entry.intended).total_seconds())
+        left = max(0.0, min(step.settle, PATIENCE) - age)
+        verdict = await until_done(step, driver, self._wire, seconds=left)
+        why = f": {verdict.reason}" if verdict.reason else ""
+        match verdict.standing:
+            case Standing.DONE:
+                return State.DONE, f"settled by reading, its effect shows{why}"
+            case Standing.READY if not self._under_way(entry):
+                return State.FAILED, f"settled by reading, it was not done{why}"
+        return State.UNKNOWN, f"whether it took effect is not known{why}"
+
+    def _under_way(self, entry: Entry) -> bool:
+        """Whether the call may still take effect: then an old setting shows nothing."""
+        return entry.until is not None and self._clock() < entry.until
+
+
+def _open(entry: Entry) -> bool:
+    return entry.state is None or (entry.state is State.UNKNOWN and entry.intended is not None)
+
+
+def _kind(record: RunRecord, cluster: str) -> str:
+    return next((plan.kind for plan in record.plan.clusters if plan.cluster == cluster), "")
+
+
+async def _close(journal: Journal) -> None:
+    """Finish the runs that were killed and have no open step any more."""
+    for record in await journal.unsettled():
+        if record.line.finished is None and all(entry.state for entry in record.entries):
+            outcomes = [Outcome(entry.step, entry.state) for entry in record.entries if entry.state]
+            report = Report(record.line.id, record.plan, tuple(outcomes))
+            await journal.finish(record.line.id, report.exit_status, NOTE)

@@ -1,0 +1,181 @@
+"""One step: look, write down the intent, act once, and believe only what is read afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from reconciler.core.outcome import Outcome, State
+from reconciler.core.plan import Payload, Step, refuse_unknown
+from reconciler.core.secret import scrubbed, secrets
+from reconciler.core.step import Standing, Verdict
+from reconciler.core.timestamps import Clock
+from reconciler.errors import NodeError, NodeUnreachable, ReconcilerError, SecretError
+from reconciler.host.interruption import unless
+from reconciler.ports.driver import Done, Driver, Wire
+from reconciler.ports.records import Ending, utc_now
+from reconciler.rollout.polling import standing, until_clear, until_done
+
+STOPPED = "the run was asked to stop before this step"
+"""Reason of steps that a stop kept from starting."""
+
+_NOTHING = Payload(None)
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What the steps of one cluster are performed with.
+
+    Args:
+        intend: writes down the intent; it is on disk when this returns.
+        stop: once set, nothing more is sent.
+        clock: gives the moment of an intent, from which a call under way is counted.
+    """
+
+    driver: Driver[Any, Any]
+    wire: Wire
+    payloads: Mapping[str, Payload]
+    intend: Callable[[Step], Awaitable[None]]
+    stop: asyncio.Event
+    clock: Clock = utc_now
+
+
+async def perform(step: Step, bench: Bench) -> Ending:
+    """The end of one step.
+
+    Not performed: where the effect is there already (found), where the world is not as planned
+    (changed), where the nodes' answers do not tell or the run was stopped (skipped), and where a
+    person has to act (waiting). Performed: done where the effect shows; failed where the nodes show
+    that it does not, and no call can be under way any more; unknown where they do not tell, where nobody
+    answered for the call, and where this run was stopped before its time was over. What the call itself
+    answered never counts as the effect.
+
+    Raises:
+        StateError: the intent could not be written down, so nothing was sent.
+    """
+    verdict = await unless(bench.stop, until_clear(step, bench.driver, bench.wire))
+    if verdict is None:
+        return Ending(Outcome(step, State.SKIPPED, STOPPED))
+    if verdict.standing is not Standing.READY or step.waits_for_person:
+        return Ending(_unperformed(step, verdict))
+    if bench.stop.is_set():
+        return Ending(Outcome(step, State.SKIPPED, STOPPED))
+    payload = bench.payloads.get(str(step.arguments.get("payload", "")), _NOTHING)
+    try:
+        refuse_unknown(payload)
+    except SecretError as lacking:
+        return Ending(Outcome(step, State.SKIPPED, f"nothing was sent: {lacking}"))
+    now = asyncio.get_running_loop().time
+    began, intended = now(), bench.clock()
+    # The intent, with the try that it counts, is on disk before the call: a run that is killed in between has
+    # counted one try too many, but no call is ever unknown to the journal.
+    await bench.intend(step)
+    done, error = await _act(step, bench)
+    seconds = 0.0 if _is_over(error) else step.settle
+    asked = now()
+    # Whether the step is done is read from the nodes; the answer to the call only says how long to wait.
+    verdict = await until_done(step, bench.driver, bench.wire, seconds=seconds, stop=bench.stop)
+    interrupted = bench.stop.is_set() and now() - asked < seconds
+    lasts = _lasts(step, error, asked - began, interrupted=interrupted)
+    # Counted from before the intent: a later run knows that moment from the journal, and no other one.
+    until = intended + timedelta(seconds=lasts) if lasts > now() - began else None
+    state = _state(verdict, is_open=until is not None)
+    known = _clear_texts(payload)
+    outcome = Outcome(
+        step,
+        state,
+        scrubbed(_reason(state, verdict, error, done), known),
+        round(now() - began, 3),
+        done.waiting_for_restart if done else (),
+        sent=not _is_unsent(error),
+        refused=isinstance(error, NodeError) and error.is_final,
+    )
+    return Ending(
+        outcome,
+        answer=scrubbed(done.words if done else str(error), known),
+        facts=done.facts if done else {},
+        spent=done.spent if done else {},
+        until=until if state is State.UNKNOWN else None,
+    )
+
+
+async def passed_over(step: Step, bench: Bench, why: str) -> Ending:
+    """The end of a step that must not be performed: found where its effect is there already, else changed."""
+    verdict = await standing(step, bench.driver, bench.wire)
+    if verdict.standing is Standing.DONE:
+        return Ending(Outcome(step, State.FOUND, verdict.reason))
+    return Ending(Outcome(step, State.CHANGED, why))
+
+
+def _clear_texts(payload: Payload) -> set[str]:
+    """What a node may quote from what it was sent, and nobody may read."""
+    return {str(secret.value) for _, secret in secrets(payload.document)}
+
+
+async def _act(step: Step, bench: Bench) -> tuple[Done | None, ReconcilerError | None]:
+    try:
+        return await bench.driver.act(step, bench.wire, bench.payloads), None
+    except ReconcilerError as error:
+        return None, error
+
+
+def _is_unsent(error: ReconcilerError | None) -> bool:
+    """Whether a call failed before anything could reach the node."""
+    if isinstance(error, NodeUnreachable):
+        return not error.sent
+    return error is not None and not isinstance(error, NodeError)
+
+
+def _is_over(error: ReconcilerError | None) -> bool:
+    """Whether an error says that no effect is on its way, so that one look is enough."""
+    return error is not None and not (isinstance(error, NodeError) and error.is_lost)
+
+
+def _lasts(step: Step, error: ReconcilerError | None, took: float, *, interrupted: bool) -> float:
+    """Seconds after the intent for which the call may still take effect, given how it was answered.
+
+    A call that nobody answered for may be under way long after its connection was closed. One that was
+    answered has the time to settle, which is over unless this run was stopped in the midst of it.
+    """
+    if isinstance(error, NodeError) and error.is_lost:
+        return max(step.in_flight, took + step.settle)
+    return took + step.settle if interrupted and not _is_over(error) else 0.0
+
+
+def _unperformed(step: Step, verdict: Verdict) -> Outcome:
+    reason = verdict.reason
+    match verdict.standing:
+        case Standing.DONE:
+            return Outcome(step, State.FOUND, reason)
+        case Standing.CHANGED:
+            return Outcome(step, State.CHANGED, reason or "the nodes are no longer as they were when planned")
+        case Standing.UNKNOWN:
+            return Outcome(step, State.SKIPPED, f"nothing was sent: {reason or 'the nodes do not tell'}")
+        case Standing.READY:
+            return Outcome(step, State.WAITING, reason or step.needs)
+
+
+def _state(verdict: Verdict, *, is_open: bool) -> State:
+    if verdict.standing is Standing.DONE:
+        return State.DONE
+    return State.UNKNOWN if is_open or verdict.standing is Standing.UNKNOWN else State.FAILED
+
+
+def _reason(state: State, verdict: Verdict, error: ReconcilerError | None, done: Done | None) -> str:
+    """What happened, as one sentence: the read first where it succeeded, the call first where not."""
+    if state is State.DONE:
+        lost = f"the call itself failed ({_why(error)}), its effect shows" if error else ""
+        return "; ".join(part for part in (lost, verdict.reason) if part)
+    if error is not None:
+        call = _why(error)
+    else:
+        call = f"the node answered {done.words!r}" if done and done.words else "the call was made"
+    shown = "whether it took effect is not known" if state is State.UNKNOWN else "its effect does not show"
+    return f"{call}; {shown}" + (f": {verdict.reason}" if verdict.reason else "")
+
+
+def _why(error: ReconcilerError | None) -> str:
+    return error.reason if isinstance(error, NodeError) else str(error)

@@ -1,0 +1,135 @@
+"""The steps of one cluster: as many at once as allowed, none before what it comes after."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+
+from reconciler.core.outcome import SUCCESSES, State
+from reconciler.core.plan import Step
+from reconciler.rollout.step_executor import STOPPED
+
+_ENDED = {
+    State.FAILED: "failed",
+    State.UNKNOWN: "ended without telling whether it took effect",
+    State.CHANGED: "was not performed because the world has changed",
+    State.WAITING: "waits for a person",
+    State.SKIPPED: "was not performed",
+}
+
+Skipped = tuple[Step, str]
+"""A step that is not taken up, with the reason."""
+
+
+@dataclass(slots=True)
+class Course:
+    """Runs steps through two functions that perform, record and skip them.
+
+    Args:
+        steps: in an order that respects `after`.
+        at_once: how many may be under way at the same time.
+        perform: takes one step up and records how it ended.
+        skip: records steps that are not taken up.
+        stop: once set, no step is taken up any more; those under way are completed.
+        behind: ids of steps that succeeded before; nobody waits for them.
+    """
+
+    steps: tuple[Step, ...]
+    at_once: int
+    perform: Callable[[Step], Awaitable[State]]
+    skip: Callable[[Sequence[Skipped]], Awaitable[None]]
+    stop: asyncio.Event
+    behind: AbstractSet[str] = frozenset()
+    _waiting: dict[str, Step] = field(init=False, default_factory=dict)
+    _missing: dict[str, int] = field(init=False, default_factory=dict)
+    _followers: dict[str, list[Step]] = field(init=False, default_factory=dict)
+    _place: dict[str, int] = field(init=False, default_factory=dict)
+    _ready: list[int] = field(init=False, default_factory=list)
+    _running: dict[asyncio.Task[State], Step] = field(init=False, default_factory=dict)
+    _failure: BaseException | None = field(init=False, default=None)
+
+    async def run(self) -> None:
+        """Take up every step that may be, and skip the others.
+
+        Where performing or recording fails, no step is taken up any more, those under way are
+        completed, and then the failure is raised.
+        """
+        await self._drop(self._arrange())
+        try:
+            while await self._advance():
+                done, _ = await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+                for task in sorted(done, key=lambda task: self._running[task].id):
+                    await self._collect(task)
+        finally:
+            for task in self._running:
+                task.cancel()
+            await asyncio.gather(*self._running, return_exceptions=True)
+        if self._failure is not None:
+            raise self._failure
+
+    def _arrange(self) -> list[Skipped]:
+        """Fill in who waits for whom; gives the steps that wait for what is not in the plan."""
+        self._waiting = {step.id: step for step in self.steps}
+        self._place = {step.id: place for place, step in enumerate(self.steps)}
+        lost: list[Skipped] = []
+        for step in self.steps:
+            after = [name for name in step.after if name not in self.behind]
+            self._missing[step.id] = len(after)
+            for name in after:
+                self._followers.setdefault(name, []).append(step)
+            lost += [
+                (step, f"it comes after {name}, which is not in this plan")
+                for name in after
+                if name not in self._waiting
+            ][:1]
+            if not after:
+                heappush(self._ready, self._place[step.id])
+        return lost
+
+    async def _advance(self) -> bool:
+        """Start what may start, or drop what is left; whether anything is under way then."""
+        if self._failure is None:
+            if self.stop.is_set():
+                await self._drop([(step, STOPPED) for step in self._waiting.values()])
+            while self._ready and len(self._running) < self.at_once:
+                step = self.steps[heappop(self._ready)]
+                if self._waiting.pop(step.id, None):
+                    self._running[asyncio.ensure_future(self.perform(step))] = step
+            if not self._running:
+                await self._drop([(step, "it waits for itself") for step in self._waiting.values()])
+        return bool(self._running)
+
+    async def _collect(self, task: asyncio.Task[State]) -> None:
+        step = self._running.pop(task)
+        failure = task.exception()
+        if failure is not None:
+            self._failure = self._failure or failure
+        elif self._failure is None:
+            await self._ended(step, task.result())
+
+    async def _ended(self, step: Step, state: State) -> None:
+        followers = self._followers.get(step.id, [])
+        if state not in SUCCESSES:
+            why = f"it comes after {step.id}, which {_ENDED[state]}"
+            await self._drop([(follower, why) for follower in followers])
+            return
+        for follower in followers:
+            self._missing[follower.id] -= 1
+            if not self._missing[follower.id]:
+                heappush(self._ready, self._place[follower.id])
+
+    async def _drop(self, skipped: Iterable[Skipped]) -> None:
+        """Skip steps that still wait, and all that come after them."""
+        queue, fresh = deque(skipped), []
+        while queue:
+            step, why = queue.popleft()
+            if self._waiting.pop(step.id, None):
+                fresh.append((step, why))
+                then = f"it comes after {step.id}, which {_ENDED[State.SKIPPED]}"
+                queue.extend((follower, then) for follower in self._followers.get(step.id, []))
+        if fresh:
+            await self.skip(fresh)

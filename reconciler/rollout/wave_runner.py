@@ -1,0 +1,252 @@
+"""Wave after wave: each is performed, soaks, and has to pass its gates before the next one begins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from reconciler import __version__
+from reconciler.core import progress
+from reconciler.core.guard import Violation, judged, verdicts
+from reconciler.core.outcome import SUCCESSES, State
+from reconciler.core.plan import Finding, Step
+from reconciler.core.policy import Override
+from reconciler.core.progress import Progress
+from reconciler.core.timestamps import moment, stamp
+from reconciler.core.waves import parted
+from reconciler.diagnostic import Severity
+from reconciler.errors import UsageError
+from reconciler.guards.change_control import held
+from reconciler.rollout.gates import Gatekeeper, Wave
+from reconciler.rollout.health import Weighed, Weight
+from reconciler.rollout.record import Record
+from reconciler.rollout.rollback import undo
+from reconciler.rollout.step_executor import STOPPED
+from reconciler.rollout.step_scheduler import Course
+from reconciler.store.sqlite import orders
+
+_RUNS = 10
+"""Runs of an open wave that are remembered."""
+
+
+@dataclass(slots=True)
+class Rolling:
+    """The rollout of one cluster's plan, under the cluster's lock.
+
+    How far it has come is written down before a wave begins and once it has passed, so that a run that was
+    stopped or killed, or a newer revision with the same content, goes on with the same wave and its gates.
+
+    Args:
+        overrides: set aside what would hold up a further wave.
+        is_whole: whether the plan is about all of the cluster; a run of one node is no part of a rollout that
+            is open, and leaves it as it is.
+    """
+
+    keeper: Gatekeeper
+    record: Record
+    overrides: Sequence[Override]
+    is_whole: bool = True
+    _progress: Progress = field(init=False)
+    _findings: list[Finding] = field(init=False, default_factory=list)
+
+    async def run(self) -> tuple[Finding, ...]:
+        """Perform the plan's waves; gives what stopped them, if anything did."""
+        case = self.keeper.case
+        self._progress = case.progress or Progress(
+            case.content, number=0, total=len({step.node for step in case.plan.steps})
+        )
+        failed = sorted(self._progress.nodes & case.stalled.keys())
+        if failed:
+            bad = Weighed(Weight.BAD, f"{failed[0]}: {case.stalled[failed[0]]}")
+            await self._reject(self._progress.number, [], await self._earlier(), bad)
+            return tuple(self._findings)
+        waves = self._waves()
+        behind: frozenset[str] = frozenset()
+        for place, (number, steps) in enumerate(waves):
+            why = await self._held(number) if place else ""
+            earlier = await self._earlier() if number == self._progress.number else []
+            if not why:
+                await self._begin(number, steps)
+                await self._perform(steps, behind)
+                why = await self._stopped(number, steps, earlier)
+            if why:
+                await self._skip([steps for _, steps in waves[place + bool(self._is_taken(steps)) :]], why)
+                return tuple(self._findings)
+            behind |= {step.id for step in steps}
+        await self._remember("")
+        return tuple(self._findings)
+
+    def _waves(self) -> list[tuple[int, tuple[Step, ...]]]:
+        """The waves by number; the open one is the first, with whatever steps of it are left."""
+        steps = self.keeper.case.plan.steps
+        first = self._progress.number + (not self._progress.wave)
+        waves = [(max(wave[0].wave, first), wave) for wave in parted(steps)]
+        if self._progress.wave and (not waves or waves[0][0] != first):
+            waves.insert(0, (first, ()))
+        return waves
+
+    def _is_taken(self, steps: Sequence[Step]) -> bool:
+        """Whether all of these steps have their end already."""
+        return all(step.id in self.record.outcomes for step in steps)
+
+    async def _begin(self, number: int, steps: Sequence[Step]) -> None:
+        """Write down which wave is open, before anything of it is sent."""
+        before, run = self._progress, self.record.run
+        is_open = number == before.number
+        names = before.wave if is_open else ()
+        runs = (*(one for one in before.runs if one != run), run) if is_open else (run,)
+        self._progress = replace(
+            before,
+            number=number,
+            wave=tuple(dict.fromkeys((*names, *(step.id for step in steps)))),
+            runs=runs[-_RUNS:],
+            performed="" if steps else before.performed,
+        )
+        await self._remember(self._progress.plain())
+
+    async def _remember(self, text: str) -> None:
+        journal, cluster = self.record.ledger.journal, self.keeper.case.plan.cluster
+        if self.is_whole and (text or self.keeper.case.past.progress or self._progress.number):
+            await journal.remember(cluster, {"": {progress.FACT: text}})
+
+    async def _earlier(self) -> list[Step]:
+        """The steps of the open wave that an earlier run did, and that are not to be done again."""
+        if not self._progress.wave:
+            return []
+        again = {step.id for step in self.keeper.case.plan.steps}
+        found: dict[str, Step] = {}
+        for run in self._progress.runs:
+            try:
+                record = await self.record.ledger.journal.run(run)
+            except UsageError:  # the history has let it go
+                continue
+            if record.plan.program != __version__:
+                continue
+            for entry in record.entries:
+                step = entry.step
+                if step.id in self._progress.wave and step.id not in again and entry.state in SUCCESSES:
+                    found[step.id] = step
+        return list(found.values())
+
+    async def _perform(self, steps: tuple[Step, ...], behind: frozenset[str]) -> None:
+        bench, record = self.keeper.bench, self.record
+        if self.keeper.hearing is not None:
+            self.keeper.hearing.begin()
+
+        async def take_up(step: Step) -> State:
+            return await record.take_up(step, bench)
+
+        at_once = max(1, self.keeper.case.plan.concurrency)
+        await Course(steps, at_once, take_up, record.skip, bench.stop, behind).run()
+
+    async def _held(self, number: int) -> str:
+        """Why no further wave may begin now, though the first one might; empty where it may."""
+        case = self.keeper.case
+        memory = await self.record.ledger.journal.recall()
+        now = replace(case, at=memory.at, past=memory.of(case.plan.cluster))
+        standing = judged(verdicts(now, (held,)), self.overrides, memory.at.date()).standing
+        if not standing:
+            return ""
+        self._findings.append(_held(standing[0], number))
+        return f"wave {number} was not begun: {standing[0].message}"
+
+    async def _stopped(self, number: int, steps: Sequence[Step], earlier: Sequence[Step]) -> str:
+        """Why nothing may follow this wave, all consequences drawn; empty where it passed.
+
+        A step whose end is unknown fails nothing: a later run settles it by reading and goes on here.
+        """
+        outcomes = self.record.outcomes
+        failed = [outcomes[step.id] for step in steps if outcomes[step.id].state is State.FAILED]
+        done = [step for step in steps if outcomes[step.id].state in SUCCESSES]
+        unknown = [step for step in steps if outcomes[step.id].state is State.UNKNOWN]
+        if failed:
+            weighed = Weighed(Weight.BAD, f"{failed[0].step.id}: {failed[0].reason}")
+        elif unknown and not self.keeper.bench.stop.is_set():
+            return self._incomplete(number, f": it is not known yet whether {unknown[0].id} took effect")
+        else:
+            weighed = await self._weighed(number, done, earlier)
+        if self.keeper.bench.stop.is_set() and weighed.weight is not Weight.BAD:
+            return STOPPED
+        if weighed.weight is not Weight.GOOD:
+            return await self._reject(number, steps, earlier, weighed)
+        if len(done) < len(steps):
+            return self._incomplete(number)
+        nodes = sorted(self._progress.nodes)
+        passed = tuple(dict.fromkeys((*self._progress.passed, *nodes)))
+        self._progress = replace(self._progress, wave=(), passed=passed, runs=(), performed="")
+        await self._remember(self._progress.plain())
+        return ""
+
+    async def _weighed(self, number: int, done: Sequence[Step], earlier: Sequence[Step]) -> Weighed:
+        """What the gates come to for the nodes that have their effect; good where there is none.
+
+        A soak that another run began is not begun anew, unless a gate compares how metrics grow in it.
+        """
+        case, rollout, clock = self.keeper.case, self.keeper.rollout, self.keeper.bench.clock
+        again = {step.node for step in case.plan.steps}
+        changed = tuple(
+            dict.fromkeys([*sorted(self._progress.nodes - again), *(step.node for step in (*earlier, *done))])
+        )
+        if not changed:
+            return Weighed(Weight.GOOD)
+        soak = rollout.soak
+        if not self._progress.performed:
+            self._progress = replace(self._progress, performed=stamp(clock()))
+            await self._remember(self._progress.plain())
+        elif not any(gate.compare == "rate" for gate in rollout.gates.metrics):
+            soak = max(0.0, soak - (clock() - moment(self._progress.performed)).total_seconds())
+        self.record.ledger.listener.soaking(case.plan.cluster, number, soak)
+        wave = Wave(changed, tuple(done), tuple(earlier), soak)
+        return await self.keeper.judge(wave, frozenset((*self._progress.passed, *self._progress.nodes)))
+
+    async def _reject(
+        self, number: int, steps: Sequence[Step], earlier: Sequence[Step], weighed: Weighed
+    ) -> str:
+        """Remember the revision before anything is undone: a run that is killed here must not go on anew."""
+        plan, revision = self.keeper.case.plan, self.record.revision
+        bad = weighed.weight is Weight.BAD
+        why = f"wave {number} {'failed its gates' if bad else 'could not be judged'}: {weighed.reason}"
+        facts = orders.rejection(revision.id, revision.short, why)
+        over = {progress.FACT: ""} if self.is_whole else {}
+        self._progress = replace(self._progress, wave=(), runs=())
+        await self.record.ledger.journal.remember(plan.cluster, {"": {**facts[""], **over}})
+        self._findings.append(
+            Finding(
+                Severity.ERROR,
+                "gate-failed" if bad else "gate-unclear",
+                plan.cluster,
+                f"{plan.cluster}: {why}; revision {revision.short or revision.id} is rejected here",
+                "commit what mends it",
+            )
+        )
+        if bad and self.keeper.rollout.on_failure == "return":
+            wave = [outcome for step in steps if (outcome := self.record.outcomes.get(step.id))]
+            self._findings += await undo(wave, earlier, self.keeper.case, self.keeper.bench, self.record)
+        return f"nothing follows: {why}"
+
+    def _incomplete(self, number: int, because: str = "") -> str:
+        cluster = self.keeper.case.plan.cluster
+        why = f"wave {number} did not come to its end{because}"
+        self._findings.append(
+            Finding(
+                Severity.WARNING,
+                "wave-incomplete",
+                cluster,
+                f"{cluster}: {why}, so no further wave was begun",
+                "see to the steps that were not done, and run again",
+            )
+        )
+        return f"nothing follows: {why}"
+
+    async def _skip(self, waves: Sequence[Sequence[Step]], why: str) -> None:
+        await self.record.skip([(step, why) for wave in waves for step in wave])
+
+
+def _held(violation: Violation, number: int) -> Finding:
+    return Finding(
+        Severity.WARNING,
+        violation.code,
+        violation.target,
+        f"wave {number} and what comes after it were not begun: {violation.message}",
+        violation.remedy,
+    )

@@ -1,0 +1,1 @@
+"""Secrets in files: where they are referred to, found in plain text, masked and moved out; pure."""

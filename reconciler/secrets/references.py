@@ -1,0 +1,190 @@
+"""References to secrets in files: `${env:NAME}`, `${file:PATH}`, `${age:BASE64}`, whole or within a text."""
+
+from __future__ import annotations
+
+import binascii
+import re
+from base64 import b64decode
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import PurePosixPath
+from typing import Any
+
+from reconciler.core.secret import Secret
+from reconciler.diagnostic import Problem, Severity
+from reconciler.documents.document import Document as Parsed
+from reconciler.errors import SecretError
+from reconciler.ports.driver import Document, Vault
+from reconciler.text.json_pointer import pointer as pointer_of
+
+MARK = "${"
+"""What every reference begins with; a text of a file without it holds none."""
+
+ENCRYPTED = ".age"
+"""How the names of files end that are encrypted as a whole."""
+
+_TOKEN = re.compile(r"\$\$\{|\$\{(?P<scheme>env|file|age):(?P<name>[^}]*)(?P<end>\}?)")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_CIPHER = re.compile(r"\$\{age:[^}]{16,}?([^}]{8})\}")
+"""A ciphertext, of which its end is enough to know it by."""
+
+_OVERLAYS = frozenset({"overlays"})
+_CLOSED = "secrets are not looked up here"
+_FORM = (
+    "write ${env:RECONCILE_SECRET_NAME}, ${file:PATH} or ${age:BASE64}, or $${ for the characters themselves"
+)
+
+
+class _BadReference(ValueError):
+    """A reference that has not the form of one."""
+
+
+class Marker:
+    """Replaces references by secrets and gathers what is wrong with them.
+
+    Args:
+        vault: gives their values; without one they stay unknown.
+    """
+
+    def __init__(self, vault: Vault | None) -> None:
+        self.vault = vault
+        self.problems: list[Problem] = []
+        self._known: dict[str, Secret] = {}
+
+    def document(self, document: Document) -> Document:
+        """The same document with secrets in it; every value keeps its place."""
+        if not isinstance(document, Parsed) or MARK not in document.text:
+            return document
+        return replace(document, value=self.value(document.value, document, ()))
+
+    def value(self, value: Any, document: Document, path: tuple[str | int, ...]) -> Any:
+        """The same value with secrets in it; parts without any are the same objects.
+
+        Args:
+            value: plain.
+            document: where it stands.
+            path: its place in the document.
+        """
+        if isinstance(value, str):
+            return self._text(value, document, path) if MARK in value else value
+        if isinstance(value, Mapping):
+            members = {key: self.value(item, document, (*path, key)) for key, item in value.items()}
+            return members if any(members[key] is not item for key, item in value.items()) else value
+        if isinstance(value, list):
+            items = [self.value(item, document, (*path, index)) for index, item in enumerate(value)]
+            return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
+        return value
+
+    def opened(self, files: Mapping[str, bytes]) -> tuple[dict[str, bytes], dict[str, str]]:
+        """Files with those that end in `.age` decrypted, under their names without that ending.
+
+        Beside them, name -> why, those that cannot be opened here.
+        """
+        found: dict[str, bytes] = {}
+        missing: dict[str, str] = {}
+        for path, data in files.items():
+            name = path.removesuffix(ENCRYPTED)
+            if name == path:
+                found[path] = data
+            elif self.vault is None:
+                missing[name] = _CLOSED
+            else:
+                try:
+                    found[name] = self.vault.opened(path, data)
+                except SecretError as error:
+                    missing[name] = _said(error)
+        return {path: found[path] for path in sorted(found) if path not in missing}, missing
+
+    def _text(self, text: str, document: Document, path: tuple[str | int, ...]) -> str | Secret:
+        try:
+            return self._resolved(text)
+        except _BadReference as bad:
+            where = pointer_of(path)
+            self.problems.append(
+                Problem(document.position(where), where, Severity.ERROR, "bad-reference", str(bad), _FORM)
+            )
+            return text
+
+    def _resolved(self, text: str) -> str | Secret:
+        """A text, or the secret that it is as a whole because a part of it is one."""
+        clear, found, missing, last = [], False, "", 0
+        for token in _TOKEN.finditer(text):
+            clear.append(text[last : token.start()])
+            last = token.end()
+            if token["scheme"] is None:
+                clear.append(MARK)
+                continue
+            secret = self._secret(token)
+            found, missing = True, missing or secret.missing
+            clear.append(str(secret.value))
+        whole = "".join((*clear, text[last:]))
+        if not found:
+            return whole
+        reference = _CIPHER.sub(r"${age:…\1}", text)
+        return Secret(reference if missing else whole, reference, missing)
+
+    def _secret(self, token: re.Match[str]) -> Secret:
+        reference = token[0]
+        if reference not in self._known:
+            _check(token["scheme"], token["name"], closed=bool(token["end"]))
+            self._known[reference] = self._looked_up(reference, token["scheme"], token["name"])
+        return self._known[reference]
+
+    def _looked_up(self, reference: str, scheme: str, name: str) -> Secret:
+        if self.vault is None:
+            return Secret(reference, reference, _CLOSED)
+        try:
+            return Secret(self.vault.clear(scheme, name), reference)
+        except SecretError as error:
+            return Secret(reference, reference, _said(error))
+
+
+def misplaced(fleet: Document) -> list[Problem]:
+    """References in a fleet file outside its overlays, where nothing puts a value in their place."""
+    if not isinstance(fleet, Parsed) or MARK not in fleet.text:
+        return []
+    found = []
+    for path, text in _texts(fleet.value, ()):
+        token = next((token for token in _TOKEN.finditer(text) if token["scheme"]), None)
+        if token is not None and _OVERLAYS.isdisjoint(path):
+            where = pointer_of(path)
+            said = f"a reference to a secret (`${{{token['scheme']}:`) stands where none is read"
+            remedy = "secrets may stand in settings and in overlays"
+            place = fleet.position(where)
+            found.append(Problem(place, where, Severity.ERROR, "misplaced-reference", said, remedy))
+    return found
+
+
+def _texts(value: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _texts(item, (*path, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _texts(item, (*path, index))
+
+
+def _said(error: SecretError) -> str:
+    return "; ".join(filter(None, (error.message, error.remedy)))
+
+
+def _check(scheme: str, name: str, *, closed: bool) -> None:
+    if not closed:
+        raise _BadReference(f"a reference begins with ${{{scheme}: and does not end")
+    if scheme == "env" and not _VARIABLE.fullmatch(name):
+        raise _BadReference("what stands behind ${env: is no name of an environment variable")
+    if scheme == "file" and (not name or ".." in PurePosixPath(name).parts or "\0" in name):
+        raise _BadReference("what stands behind ${file: is no path, or one with `..`")
+    if scheme == "age" and not _is_base64(name):
+        raise _BadReference(
+            "what stands behind ${age: is no base64, as `reconcile secrets encrypt` writes it"
+        )
+
+
+def _is_base64(text: str) -> bool:
+    try:
+        return bool(b64decode(text, validate=True))
+    except binascii.Error:
+        return False

@@ -1,0 +1,236 @@
+"""One loop per cluster: it waits until something asks, runs one pass, and says when the next is due.
+
+A loop for each cluster, fed with the latest fleet, rather than one pass with locks: a cluster that is slow
+then holds up nobody, one that fails backs off alone, and "one pass at a time" needs no lock at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from reconciler.core.plan import Revision
+from reconciler.desired.fleet import Fleet
+from reconciler.errors import ClusterBusy, ReconcilerError, StateError
+from reconciler.ports.listener import Listener
+from reconciler.server.logs import Log
+from reconciler.server.metrics import Metrics
+from reconciler.server.pace import Pace, after, begin, renewed
+from reconciler.server.pass_result import Result, Turn
+from reconciler.server.progress_listener import Narrator
+from reconciler.server.state import Board, ClusterStatus
+from reconciler.server.supervision import contained
+from reconciler.server.triggers import Bell
+from reconciler.server.unexpected import REPORT, name_error, trace_error
+
+PATIENCE = 60.0
+"""Seconds beyond what it announced that a loop may be silent before it counts as dead."""
+
+PRECEDENCE = ("webhook", "files", "poll", "start", "again", "interval")
+"""Of several triggers the one that the history names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One pass to be run.
+
+    Args:
+        fleet: the latest one, with all clusters.
+        cluster: the one to look at.
+        trigger: what asked for the pass.
+        listener: is told what goes on.
+        named: is told the run's id, should there be one.
+        stop: once set, no further step is begun.
+    """
+
+    fleet: Fleet
+    cluster: str
+    trigger: str
+    listener: Listener
+    stop: asyncio.Event
+    named: Callable[[str], None] = lambda _run: None
+
+
+class Pass(Protocol):
+    """Runs one pass over one cluster; a dry run is another implementation, without a way to write."""
+
+    async def __call__(self, job: Job) -> Turn:
+        """Observe, plan, guard and, where this is no dry run, apply.
+
+        Raises:
+            ReconcilerError: the pass could not be run to its end.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all loops share.
+
+    Args:
+        clock: monotonic seconds.
+        wall: seconds since 1970.
+        draw: a random number from 0 to 1, for the jitter.
+        interval: seconds between passes that find nothing to do.
+    """
+
+    board: Board
+    metrics: Metrics
+    log: Log
+    clock: Callable[[], float]
+    wall: Callable[[], float]
+    draw: Callable[[], float]
+    interval: float
+
+
+class ClusterLoop:
+    """Keeps one cluster as the latest fleet says; `run` is its task."""
+
+    def __init__(self, name: str, perform: Pass, around: Surroundings) -> None:
+        self.name = name
+        self._perform = perform
+        self._around = around
+        self._bell = Bell()
+        self._fleet: Fleet | None = None
+        self._halt = asyncio.Event()
+        self._stopping = False
+        self._told = ""
+        self._defective = ""
+
+    def take(self, fleet: Fleet, trigger: str) -> None:
+        """Work towards this fleet from now on; a pass towards an older one begins no further step."""
+        newer = self._fleet is None or self._fleet.revision.id != fleet.revision.id
+        self._fleet = fleet
+        board = self._around.board
+        if self.name not in board.clusters:
+            board.clusters[self.name] = ClusterStatus(self.name, fleet.revision)
+        board.note(self.name, target=fleet.revision)
+        if newer:
+            self._halt.set()
+            self._bell.ring(trigger)
+
+    def leave(self) -> None:
+        """The fleet no longer names this cluster: begin no further step, and rest."""
+        self._fleet = None
+        self._halt.set()
+        self._around.board.clusters.pop(self.name, None)
+
+    def stop(self) -> None:
+        """Begin no further step, and end."""
+        self._stopping = True
+        self._halt.set()
+        self._bell.ring("stop")
+
+    async def run(self) -> None:
+        """The loop; it ends only once it is told to stop."""
+        around = self._around
+        pace = begin(around.clock())
+        while not self._stopping:
+            wait = max(pace.due - around.clock(), 0.0) if self._fleet else around.interval
+            self._pulse(wait)
+            reasons = await self._bell.heard(wait)
+            fleet = self._fleet
+            if self._stopping or fleet is None:
+                continue
+            if reasons:
+                pace = renewed(pace, now=around.clock())
+            pace = await self._turn(fleet, pace, _foremost(reasons or {pace.cause}))
+
+    async def _turn(self, fleet: Fleet, pace: Pace, trigger: str) -> Pace:
+        """One pass with its bookkeeping; gives the pace from here on."""
+        around, began = self._around, self._around.clock()
+        self._halt = asyncio.Event()
+        if trigger in {"interval", "again"}:
+            around.metrics.triggers.labels(trigger).inc()
+        log = around.log.bind(cluster=self.name, revision=fleet.revision.short)
+        listener = Narrator(self.name, around.board, around.metrics, log, self._pulse)
+        around.board.note(self.name, doing="observing")
+        turn = await self._performed(Job(fleet, self.name, trigger, listener, self._halt, listener.named))
+        now = around.clock()
+        pace = after(pace, settled=turn.settled, now=now, interval=around.interval, draw=around.draw())
+        around.metrics.seconds.labels(self.name).observe(now - began)
+        around.metrics.passes.labels(self.name, turn.result.value).inc()
+        self._write_down(turn, fleet.revision, pace, now)
+        self._tell(log, turn, fleet.revision, trigger)
+        return pace
+
+    async def _performed(self, job: Job) -> Turn:
+        """The pass; an unexpected error is this cluster's failed pass, and logged once."""
+        try:
+            turn: Turn = await contained(self._perform(job))
+        except ClusterBusy as error:
+            return Turn(Result.BUSY, words=error.message)
+        except StateError as error:
+            self._around.board.store = error.message
+            return Turn(Result.FAILED, words=_words(error))
+        except ReconcilerError as error:
+            return Turn(Result.INVALID, words=_words(error))
+        except Exception as error:  # noqa: BLE001  (whatever it is, the other clusters go on, and this one again)
+            return self._defect(error)
+        self._defective = ""
+        return turn
+
+    def _defect(self, error: Exception) -> Turn:
+        around, words = self._around, name_error(error)
+        around.metrics.unexpected.labels(f"cluster {self.name}").inc()
+        if words != self._defective:
+            self._defective = words
+            remedy = f"this cluster is tried again with growing pauses, the others go on; {REPORT}"
+            around.log.error(
+                "unexpected error in a pass",
+                cluster=self.name,
+                words=words,
+                remedy=remedy,
+                trace=trace_error(error),
+            )
+        return Turn(Result.DEFECT, words=f"an unexpected error: {words}; {REPORT}")
+
+    def _write_down(self, turn: Turn, revision: Revision, pace: Pace, now: float) -> None:
+        board, wall = self._around.board, self._around.wall()
+        status = board.clusters.get(self.name)
+        if status is None:
+            return
+        board.note(
+            self.name,
+            revision=revision,
+            doing="idle",
+            turn=turn,
+            ended=wall,
+            success=wall if turn.good else status.success,
+            tries=pace.failures,
+            due=wall + pace.due - now,
+        )
+
+    def _tell(self, log: Log, turn: Turn, revision: Revision, trigger: str) -> None:
+        """A line where something is other than at the end of the last pass; repetition is for metrics."""
+        same = repr((revision.id, turn.result, turn.words, turn.pending, turn.unheard))
+        if same == self._told and not turn.run:
+            return
+        self._told = same
+        quiet = turn.good or turn.result in {Result.STOPPED, Result.WAITING, Result.DRIFT}
+        for violation in turn.violations:
+            log.warning("plan refused", code=violation.code, words=violation.message, remedy=violation.remedy)
+        fields = {
+            "result": turn.result.value,
+            "trigger": trigger,
+            "run": turn.run,
+            "steps": turn.steps,
+            "pending": turn.pending,
+            "unheard": list(turn.unheard),
+            "words": "" if turn.violations else turn.words,
+        }
+        (log.info if quiet else log.warning)(
+            "pass ended", **{key: item for key, item in fields.items() if item}
+        )
+
+    def _pulse(self, within: float) -> None:
+        self._around.board.pulses[f"cluster {self.name}"] = self._around.clock() + within + PATIENCE
+
+
+def _foremost(reasons: frozenset[str] | set[str]) -> str:
+    return next((name for name in PRECEDENCE if name in reasons), min(reasons))
+
+
+def _words(error: ReconcilerError) -> str:
+    return f"{error.message}; {error.remedy}" if error.remedy else error.message

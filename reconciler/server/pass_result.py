@@ -1,0 +1,161 @@
+"""What one pass over one cluster came to, in one word with its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from reconciler.core.guard import Violation
+from reconciler.core.observation import Absent, Observed, Present
+from reconciler.core.outcome import SUCCESSES, Report, State
+from reconciler.core.plan import ClusterPlan, Finding
+from reconciler.diagnostic import Severity
+from reconciler.planning.withheld import STALLED
+
+
+class Result(StrEnum):
+    """How a pass ended."""
+
+    CONVERGED = "converged"
+    """Nothing to do: every node answered, and is as desired."""
+
+    INCOMPLETE = "incomplete"
+    """Nothing to do as far as can be seen: nodes did not answer, or do not tell enough."""
+
+    STALLED = "stalled"
+    """Nothing to send: nodes never show what they were sent, and wait for a change of it or of them."""
+
+    DRIFT = "drift"
+    """Steps are pending and, this being a dry run, nobody takes them."""
+
+    REFUSED = "refused"
+    """A guard refused the plan; nothing was done."""
+
+    APPLIED = "applied"
+    """Every step has its effect; the next pass looks once more."""
+
+    PARTIAL = "partial"
+    """Some steps have their effect, others failed or are not known."""
+
+    FAILED = "failed"
+    """No step has its effect."""
+
+    CHANGED = "changed"
+    """The nodes changed between plan and step; the next pass plans anew."""
+
+    WAITING = "waiting"
+    """What is left waits for a person."""
+
+    STOPPED = "stopped"
+    """No further steps were begun: the watch stops, or a newer revision came."""
+
+    INVALID = "invalid"
+    """The desired state does not fit together or lacks a secret; nothing was done."""
+
+    BUSY = "busy"
+    """Another run holds the cluster."""
+
+    DEFECT = "defect"
+    """The program broke down in this pass; the others go on."""
+
+
+SETTLED = frozenset({Result.CONVERGED, Result.DRIFT, Result.REFUSED, Result.STALLED})
+"""After these the interval is soon enough; after the others the next pass comes sooner, with backoff."""
+
+GOOD = frozenset({Result.CONVERGED, Result.APPLIED})
+"""These count as success where every node was heard."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The end of one pass over one cluster.
+
+    Args:
+        words: one sentence where there is more to say than the result.
+        run: id of the run in the history; empty where nothing was applied.
+        steps: how many were planned.
+        pending: how many of them do not have their effect.
+        unheard: nodes without a fresh answer, sorted.
+        waiting_for_restart: nodes that asked to be restarted for a change to count, sorted.
+    """
+
+    result: Result
+    words: str = ""
+    run: str = ""
+    steps: int = 0
+    pending: int = 0
+    unheard: tuple[str, ...] = ()
+    waiting_for_restart: tuple[str, ...] = ()
+    violations: tuple[Violation, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is gained by trying again before the interval is over."""
+        return self.result in SETTLED and not self.unheard
+
+    @property
+    def good(self) -> bool:
+        """Whether the cluster is known to be as desired."""
+        return self.result in GOOD and not self.unheard
+
+
+def unheard(observed: Observed[Any]) -> tuple[str, ...]:
+    """Names of the nodes without a fresh answer, sorted."""
+    return tuple(
+        sorted(name for name, seen in observed.nodes.items() if not isinstance(seen, Present | Absent))
+    )
+
+
+def looked(plan: ClusterPlan, observed: Observed[Any], violations: Iterable[Violation] = ()) -> Turn:
+    """The turn of a pass that stops before the first step."""
+    refused, away, steps = tuple(violations), unheard(observed), len(plan.steps)
+    wrong = [finding for finding in plan.findings if finding.severity is Severity.ERROR]
+    errors = [finding.message for finding in wrong]
+    if refused:
+        result = Result.REFUSED
+    elif steps:
+        result = Result.DRIFT
+    elif wrong and all(finding.code == STALLED for finding in wrong):
+        result = Result.STALLED
+    else:
+        result = Result.INCOMPLETE if away or errors else Result.CONVERGED
+    return Turn(
+        result,
+        words="; ".join(violation.message for violation in refused) or "; ".join(errors),
+        steps=steps,
+        pending=steps,
+        unheard=away,
+        violations=refused,
+        findings=plan.findings,
+    )
+
+
+def acted(plan: ClusterPlan, observed: Observed[Any], report: Report) -> Turn:
+    """The turn of a pass that performed its plan."""
+    states = {outcome.state for outcome in report.outcomes}
+    open_ends = [outcome for outcome in report.outcomes if outcome.state not in SUCCESSES]
+    restarts = {outcome.step.node for outcome in report.outcomes if outcome.waiting_for_restart}
+    reasons = sorted({f"{outcome.step.id}: {outcome.reason}" for outcome in open_ends if outcome.reason})
+    return Turn(
+        _ended(states, report),
+        words="; ".join(reasons),
+        run=report.run,
+        steps=len(plan.steps),
+        pending=len(open_ends),
+        unheard=unheard(observed),
+        waiting_for_restart=tuple(sorted(restarts)),
+        findings=plan.findings,
+    )
+
+
+def _ended(states: set[State], report: Report) -> Result:
+    if states <= SUCCESSES:
+        return Result.APPLIED if report.succeeded else Result.PARTIAL
+    if states & {State.FAILED, State.UNKNOWN, State.UNDONE}:
+        return Result.PARTIAL if states & (SUCCESSES | {State.UNKNOWN}) else Result.FAILED
+    if State.CHANGED in states:
+        return Result.CHANGED
+    return Result.WAITING if State.WAITING in states else Result.STOPPED

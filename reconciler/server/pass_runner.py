@@ -1,0 +1,202 @@
+"""The two ways of running one pass: looking only, and keeping; the first has nothing to write with."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+from reconciler.core.plan import Finding
+from reconciler.desired.fleet import Fleet
+from reconciler.diagnostic import Severity
+from reconciler.host.interruption import unless
+from reconciler.planning.applied import remember_members
+from reconciler.planning.plan_pass import Drivers, Survey, survey
+from reconciler.ports.driver import Wire
+from reconciler.ports.records import Memory, Opening, utc_now
+from reconciler.ports.store import Journal
+from reconciler.rollout.apply_pass import Occasion, apply
+from reconciler.rollout.recovery import Settling, has_open_steps, resume
+from reconciler.rollout.refusal import refuse
+from reconciler.rollout.report_listener import Ears
+from reconciler.server.cluster_loop import Job
+from reconciler.server.logs import Log
+from reconciler.server.pass_result import Result, Turn, acted, looked
+
+Wires = Callable[[], AbstractAsyncContextManager[Wire]]
+"""Makes a way to the nodes, which is closed at the end of its context."""
+
+Recall = Callable[[], Awaitable[Memory]]
+"""Gives what earlier runs left."""
+
+Trace = Callable[[Memory, Fleet], Awaitable[Memory]]
+"""Fills in how a fleet's revision stands to what is remembered."""
+
+
+async def _untraced(memory: Memory, fleet: Fleet) -> Memory:  # noqa: ARG001  (the form of a trace)
+    return memory
+
+
+HALTED = Turn(Result.STOPPED, words="stopped before the plan was made")
+
+
+@dataclass(frozen=True, slots=True)
+class Looking:
+    """A dry run: it observes, plans and guards, and holds no journal, hence cannot apply.
+
+    Args:
+        wires: makes the way to the nodes, one for each pass, so that no cluster waits for another's calls.
+        only: a cluster or a node to keep to; empty for all.
+        trace: fills in how the fleet's revision stands to what is remembered.
+        commands: names of the host's commands; None where another host applies.
+    """
+
+    drivers: Drivers
+    wires: Wires
+    recall: Recall
+    only: str = ""
+    trace: Trace = _untraced
+    commands: frozenset[str] | None = None
+
+    async def __call__(self, job: Job) -> Turn:
+        """The drift of one cluster."""
+        async with self.wires() as wire:
+            found = await self.survey(job, wire)
+        return _looked(found) if found else HALTED
+
+    async def survey(self, job: Job, wire: Wire) -> Survey | None:
+        """What is there and what would be done; None where the job was stopped meanwhile."""
+        return await unless(job.stop, self._survey(job, wire))
+
+    async def _survey(self, job: Job, wire: Wire) -> Survey:
+        desks = tuple(desk for desk in job.fleet.desks if desk.entry.name == job.cluster)
+        return await survey(
+            replace(job.fleet, desks=desks),
+            drivers=self.drivers,
+            wire=wire,
+            recalled=await self.trace(await self.recall(), job.fleet),
+            only=self.only,
+            listener=job.listener,
+            commands=self.commands,
+            neighbours=tuple(desk for desk in job.fleet.desks if desk.entry.name != job.cluster),
+        )
+
+
+@dataclass(slots=True)
+class Keeping:
+    """A pass that applies its plan; what a killed run left open is settled first, by reading."""
+
+    looking: Looking
+    journal: Journal
+    log: Log
+    _settled: set[str] = field(default_factory=set)
+    _swept: bool = False
+    _refused: dict[str, str] = field(default_factory=dict)
+    _posting: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _ears: Ears = field(default_factory=Ears)
+
+    async def __call__(self, job: Job) -> Turn:
+        """Make one cluster so."""
+        async with self.looking.wires() as wire:
+            await unless(job.stop, self._settle(job, wire))
+            found = await self.looking.survey(job, wire)
+            if found is None or job.stop.is_set():
+                return HALTED
+            if found.violations:
+                await self._refuse(job, found)
+                return _looked(found)
+            self._refused.pop(job.cluster, None)
+            return await self._apply(job, found, wire)
+
+    async def _settle(self, job: Job, wire: Wire) -> None:
+        """Settle this cluster's open steps; once, those of clusters that nobody names any more.
+
+        Not at the start alone: a step that a stop, a full disk or a lost answer left open in this very
+        process is settled here, too.
+        """
+        journal, drivers, feedback = self.journal, self.looking.drivers, job.fleet.feedback
+        if job.cluster in self._settled and not await has_open_steps(journal, job.cluster):
+            return
+        async with journal.lock(job.cluster):
+            settling = Settling(journal, drivers, wire, feedback, utc_now)
+            outcomes = await settling.settle({job.cluster})
+        self._settled.add(job.cluster)
+        if not self._swept and self._settled >= {desk.entry.name for desk in job.fleet.desks}:
+            self._swept = True
+            outcomes += await resume(journal, drivers, wire, feedback=feedback)
+        for outcome in outcomes:
+            self.log.info(
+                "step settled",
+                cluster=outcome.step.cluster,
+                step=outcome.step.id,
+                state=outcome.state.value,
+                words=outcome.reason,
+            )
+
+    async def _refuse(self, job: Job, found: Survey) -> None:
+        """Write a refusal into the history once, not at every interval."""
+        verdicts = "\n".join(violation.message for violation in found.violations)
+        key = f"{found.plan.revision.id}\n{verdicts}"
+        if self._refused.get(job.cluster) != key:
+            await remember_members(found, self.looking.drivers, self.journal)
+            await refuse(found, self.journal, job.trigger)
+            self._refused[job.cluster] = key
+
+    async def _apply(self, job: Job, found: Survey, wire: Wire) -> Turn:
+        idle = found.plan.empty
+        if (
+            idle and self._posting.locked()
+        ):  # somebody delivers left-over messages already: do not wait for it
+            return await self._applied(job, replace(found, fleet=replace(found.fleet, feedback=None)), wire)
+        if idle:
+            async with self._posting:
+                return await self._applied(job, found, wire)
+        return await self._applied(job, found, wire)
+
+    async def _applied(self, job: Job, found: Survey, wire: Wire) -> Turn:
+        report = await apply(
+            found,
+            drivers=self.looking.drivers,
+            wire=wire,
+            journal=cast("Journal", _Telling(self.journal, job.named)),
+            listener=job.listener,
+            stop=job.stop,
+            occasion=Occasion(job.trigger, ears=self._ears),
+        )
+        (case,) = found.cases
+        turn = acted(case.plan, case.observed, report) if report.run else _looked(found)
+        return replace(turn, findings=(*turn.findings, *report.findings))
+
+
+class _Telling:
+    """A journal that tells a run's id as soon as there is one, so that the log can name it."""
+
+    def __init__(self, journal: Journal, tell: Callable[[str], None]) -> None:
+        self._journal = journal
+        self._tell = tell
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._journal, name)
+
+    async def begin(self, opening: Opening) -> str:
+        """Write down a run, and tell its id."""
+        run = await self._journal.begin(opening)
+        self._tell(run)
+        return run
+
+
+def _looked(found: Survey) -> Turn:
+    (case,) = found.cases
+    turn = looked(case.plan, case.observed, found.violations)
+    aside = [
+        Finding(
+            Severity.NOTE,
+            violation.code,
+            violation.target,
+            f"set aside until {override.until}, {override.reason}: {violation.message}",
+        )
+        for violation, override in found.overridden
+    ]
+    return replace(turn, findings=(*turn.findings, *aside))

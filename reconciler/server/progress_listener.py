@@ -1,0 +1,89 @@
+"""Tells the board, the metrics and the log what goes on within a pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from reconciler.core.observation import Observed
+from reconciler.core.outcome import SUCCESSES, Outcome, State
+from reconciler.core.plan import Plan, Step
+from reconciler.server.logs import Log
+from reconciler.server.metrics import Metrics, answers
+from reconciler.server.state import Board
+
+LOOKING = 600.0
+"""Seconds that a look at a whole cluster may take; each node has its own, smaller bound."""
+
+STEP_EXTRA = 120.0
+"""Seconds that a step may take beyond the time it has to show its effect."""
+
+
+class Narrator:
+    """A listener of the engine for one cluster's pass.
+
+    Args:
+        alive: called with the seconds within which more is to be heard.
+    """
+
+    def __init__(
+        self, cluster: str, board: Board, metrics: Metrics, log: Log, alive: Callable[[float], None]
+    ) -> None:
+        self._cluster = cluster
+        self._board = board
+        self._metrics = metrics
+        self._log = log
+        self._alive = alive
+        self._running: dict[str, float] = {}
+
+    def named(self, run: str) -> None:
+        """The run has an id from here on."""
+        self._log = self._log.bind(run=run)
+
+    def observing(self, cluster: str, nodes: int) -> None:
+        """A look at the nodes begins."""
+        self._alive(LOOKING)
+        self._board.note(cluster, doing=f"observing {nodes} nodes")
+
+    def observed(self, cluster: str, observed: Observed[Any]) -> None:
+        """The nodes have answered, or not."""
+        self._alive(LOOKING)
+        self._board.note(cluster, doing="planning", answers=answers(observed))
+
+    def planned(self, plan: Plan) -> None:
+        """The steps are known."""
+        self._alive(LOOKING)
+        self._board.note(self._cluster, doing=f"{sum(1 for _ in plan.steps())} steps planned")
+
+    def started(self, step: Step) -> None:
+        """A step begins."""
+        self._running[step.id] = step.settle
+        self._show()
+        self._log.info("step began", step=step.id, node=step.node, reason=step.reason)
+
+    def ended(self, outcome: Outcome) -> None:
+        """A step has ended."""
+        step = outcome.step
+        self._running.pop(step.id, None)
+        self._show()
+        self._metrics.steps.labels(step.cluster, step.action, outcome.state.value).inc()
+        fields = {"step": step.id, "node": step.node, "state": outcome.state.value, "words": outcome.reason}
+        if outcome.waiting_for_restart:
+            fields["waiting_for_restart"] = ", ".join(outcome.waiting_for_restart)
+        calm = outcome.state in SUCCESSES | {State.WAITING, State.SKIPPED}
+        tell = self._log.info if calm else self._log.warning
+        tell(
+            "step ended",
+            seconds=round(outcome.seconds, 3),
+            **{key: text for key, text in fields.items() if text},
+        )
+
+    def soaking(self, cluster: str, wave: int, seconds: float) -> None:
+        """A wave is waited for; nothing else is heard meanwhile."""
+        self._alive(seconds + LOOKING)
+        self._board.note(cluster, doing=f"wave {wave} soaks for {seconds:g} s")
+        self._log.info("wave soaks", wave=wave, seconds=seconds)
+
+    def _show(self) -> None:
+        self._alive(max(self._running.values(), default=LOOKING) + STEP_EXTRA)
+        self._board.note(self._cluster, doing=", ".join(sorted(self._running)) or "planning")

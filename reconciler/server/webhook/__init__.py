@@ -1,0 +1,1 @@
+"""Webhook calls: who sent them, what they say, and what is answered."""

@@ -1,0 +1,78 @@
+"""The answer to one webhook call, decided from its headers and body alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from reconciler.host.credentials import WEBHOOK_SECRET, file_variable
+from reconciler.server.webhook.payload import Kind, UnreadableCall, read
+from reconciler.server.webhook.signature import refusal
+
+CAP = 2 * 1024 * 1024
+"""Bytes of a body beyond which nothing is read; a push that is larger costs a poll interval."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a caller is told.
+
+    Args:
+        status: of HTTP.
+        code: stable name; a label of the metrics where the call was not believed.
+        words: a sentence.
+        asks: whether the source is to be looked at.
+    """
+
+    status: HTTPStatus
+    code: str
+    words: str
+    asks: bool = False
+
+    @property
+    def rejected(self) -> bool:
+        """Whether the call was not believed or not understood."""
+        return self.status >= HTTPStatus.BAD_REQUEST
+
+
+UNWANTED = Reply(
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    "no-secret",
+    f"no webhook secret is set here, so no call is accepted; set {WEBHOOK_SECRET} or "
+    f"{file_variable(WEBHOOK_SECRET)} and start again",
+)
+TOO_LARGE = Reply(
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    "too-large",
+    f"the body is larger than {CAP} bytes; the poll will see it",
+)
+BUSY = Reply(
+    HTTPStatus.SERVICE_UNAVAILABLE, "busy", "too many webhook calls are being read; the poll will see it"
+)
+REPEATED = Reply(HTTPStatus.BAD_REQUEST, "repeated-header", "a header that may come once comes twice")
+TOO_SLOW = Reply(HTTPStatus.REQUEST_TIMEOUT, "too-slow", "the body did not arrive in time")
+
+
+def answer(headers: Mapping[str, str], body: bytes, *, secret: str, ref: str, now: float) -> Reply:
+    """Whether a call is believed, and what it asks for.
+
+    Args:
+        headers: names in lower case.
+        body: the bytes as they were received.
+        secret: shared with the forge; empty where none is set.
+        ref: the branch, tag or commit watched; empty for the default branch.
+        now: seconds since 1970.
+    """
+    if not secret:
+        return UNWANTED
+    refused = refusal(headers, body, secret, now=now)
+    if refused:
+        return Reply(HTTPStatus.UNAUTHORIZED, refused.code, refused.words)
+    try:
+        call = read(headers, body, ref=ref)
+    except UnreadableCall as error:
+        return Reply(HTTPStatus.BAD_REQUEST, "unreadable", str(error))
+    if call.kind is Kind.PUSH:
+        return Reply(HTTPStatus.ACCEPTED, call.kind.value, call.words, asks=True)
+    return Reply(HTTPStatus.OK, call.kind.value, call.words)

@@ -1,0 +1,273 @@
+"""The host of simulated nodes: opens their doors, gives them their faults, remembers what was asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
+from typing import Any, Final, Protocol, Self
+
+from reconciler.errors import UsageError
+from reconciler.ports.driver import Desk
+from reconciler.ports.simulator import Joined, Reply, Request, Served
+from reconciler.simulation.addresses import Address, on_loopback, raise_file_limit
+from reconciler.simulation.faults import AMONG_NODES, AT_ONCE, Fault, Kind, fault_of
+from reconciler.simulation.node_server import Listener
+from reconciler.simulation.products import serve
+from reconciler.simulation.simulated_node import Around, Place, among, opened, plainly, replied, started
+
+REMEMBERED: Final = 100_000
+"""How many of the last requests are remembered."""
+
+SPARE_FILES: Final = 1024
+"""Open files beyond one for each node: connections, and what the process has open anyway."""
+
+
+class Fleet(Protocol):
+    """What is served; the fleet of `reconciler.desired` is one."""
+
+    @property
+    def desks(self) -> Sequence[Desk]:
+        """The clusters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request that a node got.
+
+    Args:
+        asked: the path, or for Sora the `x-sora-target`.
+        change: whether it may change something.
+        status: of the node's answer; 0 where nothing was done or the connection was closed.
+        fault: what went wrong with it, empty for nothing.
+    """
+
+    node: str
+    asked: str
+    change: bool
+    status: int
+    fault: str = ""
+
+
+class Watcher(Protocol):
+    """Told of every request; must not block and must not raise."""
+
+    def arrived(self, node: str, request: Request, *, change: bool) -> None:
+        """A request has come, and has met no fault yet; faults given now are met by it."""
+
+    def answered(self, call: Call) -> None:
+        """It was answered, or dropped."""
+
+
+class Nobody:
+    """A watcher that looks away."""
+
+    def arrived(self, node: str, request: Request, *, change: bool) -> None:
+        """Nothing."""
+
+    def answered(self, call: Call) -> None:
+        """Nothing."""
+
+
+NOBODY: Final = Nobody()
+"""For whoever does not watch."""
+
+
+class Simulation:
+    """All nodes of a fleet, served while it is entered; an asynchronous context manager.
+
+    Args:
+        fleet: its clusters.
+        converged: whether the nodes are as the fleet says already, or fresh from the factory.
+        choices: kind -> that product's `Choices`, where its own defaults do not do.
+        fresh: nodes that know nothing yet although the others have converged: fresh from the
+            factory, or in no cluster.
+        around: sees every change before and after it, for whoever watches over the nodes.
+        watcher: is told of every request.
+
+    Raises:
+        UsageError: a cluster's kind cannot be simulated, or a node's address is not on loopback.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        *,
+        converged: bool = False,
+        choices: Mapping[str, Any] | None = None,
+        fresh: Collection[str] = (),
+        around: Around = plainly,
+        watcher: Watcher = NOBODY,
+    ) -> None:
+        self._watcher = watcher
+        self._calls: deque[Call] = deque(maxlen=REMEMBERED)
+        self._served: dict[str, Served] = {}
+        self._places: dict[str, Place] = {}
+        self._restarts: set[asyncio.Task[None]] = set()
+        for desk in fleet.desks:
+            kind = desk.entry.kind
+            choice = (choices or {}).get(kind)
+            served = serve(desk, converged=converged, choices=choice, fresh=fresh)
+            self._served[desk.entry.name] = served
+            for node, address in served.addresses.items():
+                listener = Listener(partial(self._ask, node), partial(self._perform, node))
+                self._places[node] = Place(desk.entry.name, kind, node, served, address, listener, around)
+        _check(self._places.values())
+        for name in fresh:
+            self._named(name)
+
+    async def __aenter__(self) -> Self:
+        raise_file_limit(len(self._places) + SPARE_FILES)
+        try:
+            for place in self._places.values():
+                await opened(place)
+        except UsageError:
+            await self.__aexit__(None, None, None)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._restarts:
+            task.cancel()
+        await asyncio.gather(*self._restarts, return_exceptions=True)
+        await asyncio.gather(*(place.listener.close() for place in self._places.values()))
+
+    @property
+    def nodes(self) -> Mapping[str, Address]:
+        """Node name -> where it listens."""
+        return {place.node: place.address for place in self._places.values()}
+
+    @property
+    def clusters(self) -> Iterable[str]:
+        """The clusters' names."""
+        return self._served.keys()
+
+    def world(self, cluster: str) -> Any:
+        """The product's own world of a cluster: `M2World` or `SoraWorld`."""
+        return self._served[cluster].world
+
+    def calls(self, node: str = "", *, changes: bool = False) -> tuple[Call, ...]:
+        """What was asked, in order; of one node, or of all; changes only, or reads too."""
+        return tuple(call for call in self._calls if node in {"", call.node} and (call.change or not changes))
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Every node as plain data: name, cluster, kind, address, up, faults that wait, requests so far."""
+        asked: dict[str, int] = {}
+        for call in self._calls:
+            asked[call.node] = asked.get(call.node, 0) + 1
+        return [
+            {
+                "node": place.node,
+                "cluster": place.cluster,
+                "kind": place.kind,
+                "address": str(place.address),
+                "up": place.listener.listening,
+                "faults": place.pending.texts(),
+                "requests": asked.get(place.node, 0),
+            }
+            for place in self._places.values()
+        ]
+
+    async def fault(
+        self,
+        name: str,
+        kind: str,
+        argument: float | None = None,
+        *,
+        count: int | None = None,
+        on: str | None = None,
+    ) -> None:
+        """Give a node, or every node of a cluster, a fault; `faults` says which there are.
+
+        Raises:
+            UsageError: there is no such node or fault.
+        """
+        await self.add(name, fault_of(kind, argument, count=count, on=on))
+
+    async def add(self, name: str, fault: Fault) -> None:
+        """Give a node, or every node of a cluster, a fault; one at once is over when this returns.
+
+        Raises:
+            UsageError: there is no such node.
+        """
+        if self.lay(name, fault):
+            return
+        for place in self._named(name):
+            if fault.kind is not Kind.STARTED:
+                await place.listener.close()
+                place.served.world.kill(place.node)
+            if fault.kind is Kind.RESTARTED and fault.argument:
+                task = asyncio.create_task(started(place, fault.argument))
+                self._restarts.add(task)
+                task.add_done_callback(self._restarts.discard)
+            elif fault.kind is not Kind.KILLED:
+                await started(place)
+
+    def lay(self, name: str, fault: Fault) -> bool:
+        """Do what `add` does where it needs no waiting; gives whether it did.
+
+        Raises:
+            UsageError: there is no such node.
+        """
+        if fault.kind in AT_ONCE - AMONG_NODES:
+            return False
+        for place in self._named(name):
+            if fault.kind in AMONG_NODES:
+                among(place, fault.kind)
+            else:
+                place.pending.add(fault)
+        return True
+
+    def joined(self, node: str) -> bool:
+        """Whether the node's product is one whose nodes talk to each other.
+
+        Raises:
+            UsageError: there is no such node.
+        """
+        return all(isinstance(place.served.world, Joined) for place in self._named(node))
+
+    def clear(self) -> None:
+        """Take away all faults that still wait; a killed node stays down."""
+        for place in self._places.values():
+            place.pending.clear()
+
+    def _named(self, name: str) -> list[Place]:
+        if name in self._places:
+            return [self._places[name]]
+        found = [place for place in self._places.values() if place.cluster == name]
+        if not found:
+            raise UsageError(
+                f"there is no node or cluster {name!r} in the simulated fleet",
+                remedy=f"its clusters are {', '.join(self.clusters)}",
+            )
+        return found
+
+    def _ask(self, node: str, request: Request) -> tuple[Fault | None, Reply]:
+        place = self._places[node]
+        change = place.served.changes(request)
+        self._watcher.arrived(node, request, change=change)
+        fault = place.pending.take(change=change)
+        reply = replied(place, request, fault, change=change)
+        said = str(fault.kind) if fault else ""
+        call = Call(node, place.served.asked(request), change, reply[0], said)
+        self._calls.append(call)
+        self._watcher.answered(call)
+        return fault, reply
+
+    def _perform(self, node: str, request: Request) -> Reply:
+        """What a node does once it has worked on a change long enough; it was noted when it came."""
+        return replied(self._places[node], request, None, change=True)
+
+
+def _check(places: Iterable[Place]) -> None:
+    taken: dict[Address, str] = {}
+    for place in places:
+        on_loopback(place.node, place.address)
+        other = taken.setdefault(place.address, place.node)
+        if other != place.node:
+            raise UsageError(f"{other} and {place.node} have the same address {place.address}")

@@ -1,0 +1,234 @@
+"""What lies in a folder on disk: its files, each with the mark by which a later change is noticed."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import os
+import re
+import stat
+import time
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+from reconciler.errors import SourceError, SourceUnreachable
+from reconciler.sources import content
+from reconciler.sources.content import SMALLER, Counts
+from reconciler.sources.layout import Layout
+from reconciler.sources.limits import Limits
+from reconciler.sources.text import name
+from reconciler.text.one_line import size
+
+PASSED_OVER = (
+    ".git", ".hg", ".svn", ".venv", "node_modules", "__pycache__", ".idea", ".vscode", ".DS_Store", "._*",
+    ".*.sw?", ".#*", "#*#", "*~", "4913",
+)  # fmt: skip
+"""Names that never are desired state: version control, environments, what editors and desktops leave."""
+
+SKIPPED = re.compile("|".join(fnmatch.translate(pattern) for pattern in PASSED_OVER))
+SETTLED = 2_000_000_000
+"""Nanoseconds after which a changed file shows another time stamp on any file system."""
+
+Mark: TypeAlias = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One file.
+
+    Args:
+        path: where it lies on disk.
+        mark: differs once the file has been changed or replaced.
+        bytes: its size.
+        settled: whether its last change is long enough ago for the mark to be relied upon.
+    """
+
+    path: str
+    mark: Mark
+    bytes: int
+    settled: bool = field(compare=False)
+
+
+def scan(folder: Path, *, ignored: Collection[str], kept: Collection[str] = (), limits: Limits) -> Layout:
+    """All files and links of a folder, links not followed, without `PASSED_OVER` and `ignored`.
+
+    Args:
+        folder: where to look.
+        ignored: paths from the folder that are left out; folders end with `/`.
+        kept: paths of files that are not left out, although they are ignored: those that are committed.
+        limits: all but the sizes apply.
+
+    Raises:
+        SourceError: it cannot be read, holds too many files, or is nested too deep.
+    """
+    walk = _Walk(
+        frozenset(path.rstrip("/") for path in ignored), _with_folders(kept), Counts(str(folder), limits)
+    )
+    todo = [(str(folder), "", "./" in ignored)]
+    while todo:
+        place, prefix, hidden = todo.pop()
+        try:
+            with os.scandir(place) as entries:
+                todo.extend(walk.add(entries, prefix, hidden=hidden))
+        except OSError as error:
+            raise SourceError(
+                f"{error.filename or place} cannot be read: {error.strerror}",
+                remedy="Look at its permissions, or choose another folder.",
+            ) from error
+    return Layout(str(folder), walk.files, walk.links, walk.closed, most=limits.files)
+
+
+@dataclass
+class _Walk:
+    ignored: Collection[str]
+    kept: Collection[str]
+    counts: Counts
+    files: dict[str, Found] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
+    closed: dict[str, str] = field(default_factory=dict)
+    now: int = field(default_factory=time.time_ns)
+
+    def add(
+        self, entries: Iterator[os.DirEntry[str]], prefix: str, *, hidden: bool
+    ) -> Iterator[tuple[str, str, bool]]:
+        """Sort a folder's entries; gives the folders in it, with prefix and whether they are ignored."""
+        for entry in entries:
+            path = prefix + name(os.fsencode(entry.name))
+            if SKIPPED.fullmatch(entry.name):
+                continue
+            is_ignored = hidden or path in self.ignored
+            if is_ignored and path not in self.kept:
+                self.closed[path] = "git is told to ignore it (.gitignore)"
+            elif entry.is_symlink():
+                target = name(os.fsencode(Path(entry.path).readlink()))
+                self.counts.link(path, target)
+                self.links[path] = target
+            elif entry.is_dir(follow_symlinks=False):
+                self.counts.folder(path)
+                yield entry.path, f"{path}/", is_ignored
+            else:
+                self.counts.file(path)
+                self._file(path, entry)
+
+    def _file(self, path: str, entry: os.DirEntry[str]) -> None:
+        status = entry.stat(follow_symlinks=False)
+        if not stat.S_ISREG(status.st_mode):
+            self.closed[path] = "it is not a regular file"
+            return
+        settled = max(status.st_mtime_ns, status.st_ctime_ns) < self.now - SETTLED
+        self.files[path] = Found(entry.path, mark_of(status), status.st_size, settled)
+
+
+def _with_folders(paths: Collection[str]) -> frozenset[str]:
+    """Paths and all folders on the way to them."""
+    found = set(paths)
+    for path in paths:
+        while (path := path.rpartition("/")[0]) and path not in found:
+            found.add(path)
+    return frozenset(found)
+
+
+def passed_over(path: str) -> bool:
+    """Whether a part of a path has a name that never is desired state."""
+    return any(SKIPPED.fullmatch(part) for part in path.split("/"))
+
+
+def mark_of(status: os.stat_result) -> Mark:
+    """The mark of a file in a certain state."""
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def read(found: Found) -> bytes:
+    """The bytes of a file, if they are still those that were found.
+
+    Raises:
+        SourceUnreachable: it has been changed or removed since.
+        SourceError: it cannot be read.
+    """
+    try:
+        # Without O_NONBLOCK a pipe that took the file's place since would be waited for, for ever.
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        with os.fdopen(os.open(found.path, flags), "rb") as file:
+            same = mark_of(os.fstat(file.fileno())) == found.mark
+            data = file.read(found.bytes + 1) if same else b""
+            same = same and mark_of(os.fstat(file.fileno())) == found.mark and len(data) == found.bytes
+    except FileNotFoundError:
+        same = False
+    except OSError as error:
+        raise SourceError(
+            f"{found.path} cannot be read: {error.strerror}", remedy="Look at its permissions."
+        ) from error
+    if not same:
+        raise SourceUnreachable(
+            f"{found.path} was changed while the folder was being read", remedy="Try again."
+        )
+    return data
+
+
+@dataclass
+class Digests:
+    """Content digests of a folder, remembered from one look to the next for files that lie still."""
+
+    limits: Limits
+    known: dict[str, tuple[Mark, bytes]] = field(default_factory=dict)
+
+    def of(self, layout: Layout) -> str:
+        """SHA-256 over all paths, contents and links, in hexadecimal.
+
+        A file beyond `limits.file_bytes` counts with its size only: nobody can read it.
+
+        Raises:
+            SourceError: the files are more than `limits.total_bytes`, or one cannot be read.
+            SourceUnreachable: one was changed meanwhile.
+        """
+        files: Mapping[str, Found] = layout.files
+        readable = sum(found.bytes for found in files.values() if found.bytes <= self.limits.file_bytes)
+        if readable > self.limits.total_bytes:
+            raise SourceError(
+                f"{layout.where} holds {size(readable)} in files, more than {size(self.limits.total_bytes)}",
+                remedy=SMALLER,
+            )
+        self.known = {path: (found.mark, self._of(path, found)) for path, found in sorted(files.items())}
+        whole = hashlib.sha256()
+        for path, (_, digest) in self.known.items():
+            whole.update(b"file\0%s\0%s" % (path.encode(), digest))
+        for path, target in sorted(layout.links.items()):
+            whole.update(b"link\0%s\0%s\0" % (path.encode(), target.encode()))
+        return whole.hexdigest()
+
+    def _of(self, path: str, found: Found) -> bytes:
+        mark, digest = self.known.get(path, ((), b""))
+        if found.settled and mark == found.mark:
+            return digest
+        if found.bytes > self.limits.file_bytes:
+            return hashlib.sha256(b"%d bytes" % found.bytes).digest()
+        return hashlib.sha256(read(found)).digest()
+
+
+@dataclass(frozen=True)
+class FolderFiles:
+    """The files of a folder as a scan found them; implements `ports.driver.Files`."""
+
+    layout: Layout
+    limits: Limits
+    budget: content.Budget
+
+    def names(self) -> tuple[str, ...]:
+        """Paths of all files, sorted."""
+        return self.layout.names()
+
+    def read(self, path: str) -> bytes:
+        """The bytes of one file.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            SourceUnreachable: it was changed after the scan.
+            SourceError: git ignores it, a link leads out, it is too large, or a Git LFS pointer.
+        """
+        full = self.layout.find(path)
+        found = self.layout.files[full]
+        content.within(self.limits, where=self.layout.where, path=path, count=found.bytes)
+        self.budget.spend(full, found.bytes)
+        return content.whole(read(found), where=self.layout.where, path=path)

@@ -1,0 +1,1 @@
+"""A git repository as a source: its mirror, refs, trees and history."""

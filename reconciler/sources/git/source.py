@@ -1,0 +1,192 @@
+"""A git repository as a source, over file, http(s) or ssh; its revision is the commit."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import unquote
+
+from reconciler.core.prior import EarlierFiles
+from reconciler.errors import SourceError, SourceUnreachable, Untrusted
+from reconciler.host.locks import locked
+from reconciler.ports.driver import Snapshot
+from reconciler.sources.address import Address
+from reconciler.sources.git import errors, tree
+from reconciler.sources.git.access import access
+from reconciler.sources.git.command import SECONDS, GitFailed, Repository
+from reconciler.sources.git.discovery import WorkTree, find_repository
+from reconciler.sources.git.lineage import earlier_files, unknown_base
+from reconciler.sources.git.mirror import Copy
+from reconciler.sources.git.refs import checked
+from reconciler.sources.git.tree import Damaged, Place
+from reconciler.sources.git.worktree import served_view
+from reconciler.sources.limits import LIMITS, Limits
+from reconciler.sources.proxy import variable_for
+from reconciler.sources.signatures.trust import Signer, Trust, signed
+from reconciler.sources.signatures.verify import git_signer
+
+HISTORIES = 4
+"""Commits whose ancestors are remembered."""
+
+
+class GitSource:
+    """The files of a repository at a ref; implements `ports.driver.Source`.
+
+    Args:
+        place: where the repository is.
+        ref: a branch, a tag or a commit id; empty for the default branch.
+        path: the folder in it to look at; empty for its root.
+        cache: where copies are kept, one folder for each address.
+        limits: bounds on what is read.
+        seconds: for one git command, and for waiting until another process has fetched.
+        trust: whose signature a commit, or the tag that `ref` names, has to have; None where none is asked.
+        environment: of the process, which gives the credential.
+        work: the work tree whose checked-out commit this is, for whoever waits for the next; None for none.
+    """
+
+    def __init__(
+        self,
+        place: Address,
+        *,
+        ref: str = "",
+        path: str = "",
+        cache: Path,
+        limits: Limits = LIMITS,
+        seconds: float = SECONDS,
+        trust: Trust | None = None,
+        environment: Mapping[str, str] = os.environ,
+        work: WorkTree | None = None,
+    ) -> None:
+        self.place = place
+        self.ref = checked(ref) if ref else ""
+        self.seconds = seconds
+        self.work = work
+        self._looked_at = Place(place.shown, path, limits)
+        self._folder = cache / "git" / hashlib.sha256(place.url.encode()).hexdigest()[:32]
+        self._trust = trust
+        self._environment = environment
+        self._last: tuple[str, Snapshot] | None = None
+        self._refused: dict[str, Untrusted] = {}
+        self._histories: dict[str, frozenset[str]] = {}
+        self._earlier: tuple[tuple[str, str, tuple[str, ...]], EarlierFiles] | None = None
+
+    async def snapshot(self) -> Snapshot:
+        """The files at the ref as the repository has it now.
+
+        Raises:
+            SourceError: the repository refuses, or has no such ref or folder.
+            SourceUnreachable: it does not answer.
+            Untrusted: a signature is asked for, and there is none that counts.
+            StateError: the cache cannot be used.
+        """
+        async with self._reached() as copy:
+            self._last = await self._fetched(copy)
+        return self._last[1]
+
+    async def ancestors(self, revision: str) -> frozenset[str] | None:
+        """Ids of a commit and of all that it descends from; None where the repository does not know it.
+
+        Raises:
+            SourceError: the repository refuses.
+            SourceUnreachable: it does not answer.
+            StateError: the cache cannot be used.
+        """
+        if revision not in self._histories:
+            async with self._reached() as copy:
+                found = await copy.history(revision)
+            if found is None:
+                return None
+            kept = list(self._histories.items())[-HISTORIES:]
+            self._histories = {**dict(kept), revision: found}
+        return self._histories[revision]
+
+    async def earlier(
+        self, revision: str, names: Sequence[str], *, base: str = "", applied: Sequence[str] = ()
+    ) -> EarlierFiles:
+        """The fleet file before a revision; see `core.prior.Retraces`."""
+        key = (revision, base, tuple(applied))
+        if self._earlier and self._earlier[0] == key:
+            return self._earlier[1]
+        async with self._reached() as copy:
+            await copy.history(revision)
+            target = await copy.find(base) if base else ""
+            if target is None:
+                raise unknown_base(base, self.place.shown)
+            path = self._looked_at.path
+            found = await asyncio.to_thread(
+                earlier_files, copy.open(), revision, names, path=path, base=target, applied=applied
+            )
+        self._earlier = (key, found)
+        return found
+
+    def _translated(self, failed: GitFailed) -> SourceError:
+        """The error for what git wrote, which does not tell that it was a proxy that it could not reach."""
+        error = errors.translated(failed.words, self.place)
+        if isinstance(error, SourceUnreachable) and self.place.scheme in ("http", "https"):
+            variable, _ = variable_for(self.place.url, self._environment)
+            error.remedy += f" The variable {variable} names a proxy for it." if variable else ""
+        return error
+
+    @asynccontextmanager
+    async def _reached(self) -> AsyncIterator[Copy]:
+        """The local copy, locked, and how git reaches the repository; one on this machine by a view of ours.
+
+        Raises:
+            SourceError: the repository refuses, or is one on this machine that is not used.
+            SourceUnreachable: it does not answer.
+            StateError: the cache cannot be used.
+        """
+        async with locked(self._folder.with_suffix(".lock"), seconds=self.seconds):
+            try:
+                git = await access(self.place, self._environment)
+                git = replace(git, seconds=self.seconds, pack=self._looked_at.limits.pack_bytes)
+                with ExitStack() as stack:
+                    place = self.place
+                    if place.scheme == "file":
+                        folder = Path(unquote(place.url.removeprefix("file://")))
+                        found = await asyncio.to_thread(find_repository, folder)
+                        if found is not None:
+                            served = await asyncio.to_thread(stack.enter_context, served_view(found))
+                            place = replace(place, url=served.directory)
+                    yield Copy(self._folder, place, git)
+            except GitFailed as failed:
+                raise self._translated(failed) from failed
+
+    async def _fetched(self, copy: Copy) -> tuple[str, Snapshot]:
+        """The snapshot, if need be from a new copy: a power cut may have damaged the old."""
+        try:
+            return await self._read(copy)
+        except Damaged:
+            await copy.clear()
+        except GitFailed as failed:
+            if not errors.DAMAGED.search(failed.words):
+                raise
+            await copy.clear()
+        return await self._read(copy)
+
+    async def _read(self, copy: Copy) -> tuple[str, Snapshot]:
+        commit, named = await copy.commit(self.ref)
+        if self._last and (self._last[0], self._last[1].revision.id) == (named, commit):
+            return self._last
+        signer = await self._signer(commit, named) if self._trust else None
+        found = await asyncio.to_thread(tree.snapshot, copy.open(), commit, self._looked_at)
+        return named, signed(found, signer)
+
+    async def _signer(self, commit: str, named: str) -> Signer:
+        """Who signed it; a refusal is remembered until other signers are allowed."""
+        assert self._trust is not None
+        key = f"{named} {await asyncio.to_thread(self._trust.mark)}"
+        if key in self._refused:
+            raise self._refused[key]
+        try:
+            return await git_signer(
+                Repository(str(self._folder)), commit, named, self._trust, where=self.place.shown
+            )
+        except Untrusted as refusal:
+            self._refused[key] = refusal
+            raise

@@ -1,0 +1,233 @@
+"""How a folder in a work tree of git stands to the commit that is checked out.
+
+Nothing here asks git for a status: with the configuration of the repository it runs programs. Objects are
+read through a git directory of our own, and whether files differ from the commit is found by hashing them.
+What hashing decides:
+
+- Contents count as they lie on disk. No filter is run, so that a file whose line ends were converted, or
+  that Git LFS or git-crypt put in the place of a pointer, differs: its bytes are not those of the commit.
+- A link and a file differ. Whether a file may be executed does not count: nothing here executes it.
+- The index does not count: neither what is staged nor `assume-unchanged`.
+- Files in a submodule differ, since the commit does not have them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from reconciler.errors import SourceError, StateError
+from reconciler.sources.content import SMALLER
+from reconciler.sources.folder_scan import Found, Mark, passed_over, read
+from reconciler.sources.git import tree
+from reconciler.sources.git.command import Git, GitFailed, Repository
+from reconciler.sources.git.discovery import WorkTree
+from reconciler.sources.git.refs import COMMIT_ID, FULL
+from reconciler.sources.git.tree import Committed, Damaged, Place
+from reconciler.sources.layout import Layout
+from reconciler.sources.limits import Limits
+from reconciler.sources.text import line, name
+from reconciler.text.one_line import size
+
+IGNORE_SECONDS = 60.0
+"""For git to match what lies in a folder against `.gitignore`: a pattern can take exponential time."""
+
+
+@contextmanager
+def own_view(work: WorkTree) -> Iterator[Repository]:
+    """A git directory of ours, for a while, through which the objects of a work tree are read.
+
+    So neither the configuration of the repository counts, nor its replacements, grafts, attributes,
+    alternates and hooks, nor a remote from which missing objects would be fetched.
+
+    Raises:
+        StateError: there is no room for it among the temporary files.
+    """
+    with ExitStack() as stack:
+        try:
+            made = stack.enter_context(
+                tempfile.TemporaryDirectory(prefix="reconcile-", ignore_cleanup_errors=True)
+            )
+            directory = Path(made)
+            (directory / "HEAD").write_text("ref: refs/heads/none\n")
+            (directory / "config").write_text("[core]\n\trepositoryformatversion = 0\n")
+            for part in ("objects", "refs"):
+                (directory / part).mkdir()
+        except OSError as error:
+            raise StateError(
+                f"a temporary folder cannot be made: {error.strerror}",
+                remedy="Look at TMPDIR and at the free space.",
+            ) from error
+        yield Repository(made, str(work.objects))
+
+
+@contextmanager
+def served_view(work: WorkTree) -> Iterator[Repository]:
+    """As `own_view`, with the refs, so that git can fetch from it: its server obeys configuration, too.
+
+    Raises:
+        SourceError: the refs cannot be read, or a path has a line end in it.
+    """
+    refs, head = work.refs(), work.head_ref() or work.head()
+    if "\n" in str(work.objects):
+        raise SourceError(f"{work.top}: the path has a line end in it", remedy="Rename the folder.")
+    shallow = work.common / "shallow"
+    with own_view(work) as repository:
+        directory = Path(repository.directory)
+        (directory / "HEAD").write_text(f"{'ref: ' if work.head_ref() else ''}{head}\n")
+        (directory / "packed-refs").write_text("".join(f"{id_} {name}\n" for name, id_ in refs.items()))
+        (directory / "objects/info").mkdir()
+        (directory / "objects/info/alternates").write_bytes(os.fsencode(work.objects) + b"\n")
+        if shallow.is_file():
+            shutil.copyfile(shallow, directory / "shallow", follow_symlinks=False)
+        yield repository
+
+
+async def head_of(work: WorkTree, folder: Path, limits: Limits, known: Committed | None) -> Committed | None:
+    """What the commit that is checked out has in a folder; None where it has no such folder.
+
+    Args:
+        work: the work tree.
+        folder: a real path in it.
+        limits: bounds on the commit.
+        known: what was found before, which is given again while the same commit is checked out.
+
+    Raises:
+        SourceError: the repository cannot be read, or the commit has too much there.
+    """
+    commit = await asyncio.to_thread(work.head)
+    if commit is None or (known is not None and known.commit == commit):
+        return known if commit else None
+    below = folder.relative_to(work.top).as_posix()
+    place = Place(str(work.top), "" if below == "." else below, limits)
+
+    def found() -> Committed | None:
+        with own_view(work) as repository:
+            return tree.committed(tree.seen(repository, where=place.where), commit, place)
+
+    try:
+        return await asyncio.to_thread(found)
+    except Damaged as error:
+        raise SourceError(
+            f"the git repository of {work.top} lacks objects of its commit {commit}",
+            remedy="Run `git fsck` in it. A clone without trees (--filter=tree:0) cannot be used.",
+        ) from error
+
+
+async def ignored(work: WorkTree, folder: Path, environment: Mapping[str, str]) -> frozenset[str]:
+    """Paths from a folder that git is told to ignore; folders end with `/`.
+
+    What counts is what people write for git: `.gitignore`, `.git/info/exclude` and the user's own file.
+    Also what is committed may be among them.
+
+    Args:
+        work: the work tree.
+        folder: a real path in it.
+        environment: of this process.
+
+    Raises:
+        SourceError: git cannot tell.
+    """
+    own = await _excludes_file(environment)
+    config = (("core.excludesFile", own),) if own else ()
+    excludes = work.common / "info/exclude"
+    more = (f"--exclude-from={excludes}",) if _is_plain(excludes) else ()
+    with own_view(work) as repository:
+        git = Git.local(
+            environment,
+            repository,
+            config=config,
+            variables={"GIT_WORK_TREE": str(work.top)},
+            seconds=IGNORE_SECONDS,
+        )
+        try:
+            output = await git.run(
+                *("ls-files", "--others", "--ignored", "--directory", "-z", "--exclude-standard"),
+                *(*more, "--", "."),
+                folder=str(folder),
+            )
+        except GitFailed as failed:
+            raise SourceError(
+                f"{folder}: git cannot tell which files are ignored: {line(failed.words)}",
+                remedy="Look at the files .gitignore in it.",
+            ) from failed
+    return frozenset(name(path) for path in output.split(b"\0") if path)
+
+
+async def _excludes_file(environment: Mapping[str, str]) -> str:
+    """What `core.excludesFile` of the user or of the system says; empty where nothing does."""
+    try:
+        found = await Git.remote(environment).run("config", "--path", "--get", "core.excludesFile")
+    except GitFailed:  # its way to say that the key is not set
+        return ""
+    return found.decode("utf-8", "surrogateescape").rstrip("\n")
+
+
+def _is_plain(file: Path) -> bool:
+    return file.is_file() and not file.is_symlink()
+
+
+@dataclass
+class BlobIds:
+    """Ids that git would give to files, remembered from one look to the next for files that lie still."""
+
+    limits: Limits
+    known: dict[str, tuple[Mark, str]] = field(default_factory=dict)
+
+    def changed(self, layout: Layout, head: Committed) -> list[str]:
+        """Paths that a folder has otherwise than the commit, sorted.
+
+        A file beyond `limits.file_bytes` counts as the commit's: nobody can read it.
+
+        Args:
+            layout: what lies in the folder.
+            head: what the commit has there.
+
+        Raises:
+            SourceError: the files are more than `limits.total_bytes`, or one cannot be read.
+            SourceUnreachable: one was changed meanwhile.
+        """
+        files: Mapping[str, Found] = layout.files
+        readable = {path: found for path, found in files.items() if found.bytes <= self.limits.file_bytes}
+        if (total := sum(found.bytes for found in readable.values())) > self.limits.total_bytes:
+            raise SourceError(
+                f"{layout.where} holds {size(total)} in files, more than {size(self.limits.total_bytes)}",
+                remedy=SMALLER,
+            )
+        self.known = {path: (found.mark, self._id(path, found)) for path, found in readable.items()}
+        ours = {path: id_ for path, (_, id_) in self.known.items()}
+        ours |= {path: head.files.get(path, "") for path in files.keys() - readable.keys()}
+        links = {path: _blob_id(target.encode()) for path, target in layout.links.items()}
+        return sorted(_differing(ours, head.files) | _differing(links, head.links))
+
+    def _id(self, path: str, found: Found) -> str:
+        mark, id_ = self.known.get(path, ((), ""))
+        return id_ if found.settled and mark == found.mark else _blob_id(read(found))
+
+
+def _differing(here: Mapping[str, str], there: Mapping[str, str]) -> set[str]:
+    paths = {*here, *(path for path in there if not passed_over(path))}
+    return {path for path in paths if here.get(path) != there.get(path)}
+
+
+def _blob_id(data: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0%s" % (len(data), data), usedforsecurity=False).hexdigest()
+
+
+async def history(work: WorkTree, commit: str, environment: Mapping[str, str]) -> frozenset[str] | None:
+    """Ids of a commit and of all that it descends from; None where the clone lacks it, or its beginning."""
+    if work.is_shallow or len(commit) != FULL or not COMMIT_ID.fullmatch(commit):
+        return None
+    with own_view(work) as repository:
+        try:
+            found = await Git.local(environment, repository).run("rev-list", commit, "--")
+        except GitFailed:  # its way to say that there is no such commit
+            return None
+    return frozenset(found.decode().split())

@@ -1,0 +1,71 @@
+"""What an http(s) source answered last, kept on disk with its ETag and date."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from reconciler.errors import StateError
+from reconciler.host.atomic import put
+
+KEYS = ("etag", "modified", "sha256")
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """An archive as it was downloaded, and how the server named that state of it."""
+
+    body: bytes
+    etag: str
+    modified: str
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the archive, in hexadecimal."""
+        return hashlib.sha256(self.body).hexdigest()
+
+
+def place_of(cache: Path, url: str) -> Path:
+    """The file in which the answers of one URL are kept; its name does not tell the URL."""
+    return cache / "tarball" / hashlib.sha256(url.encode()).hexdigest()[:32]
+
+
+def recall(place: Path) -> Remembered | None:
+    """What was kept; None where there is nothing, or not a whole file.
+
+    Raises:
+        StateError: the file is there and cannot be read.
+    """
+    try:
+        head, _, body = place.read_bytes().partition(b"\n")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StateError(
+            f"the cache file {place} cannot be read: {error.strerror}", remedy="Look at its permissions."
+        ) from error
+    try:
+        etag, modified, digest = (str(json.loads(head)[key]) for key in KEYS)
+    except (ValueError, KeyError, TypeError):
+        return None
+    found = Remembered(body, etag, modified)
+    return found if found.sha256 == digest else None
+
+
+def remember(place: Path, answer: Remembered) -> None:
+    """Keep an answer; a reader sees the old one or the new one, never a part.
+
+    Raises:
+        StateError: the cache cannot be written.
+    """
+    head = json.dumps({"etag": answer.etag, "modified": answer.modified, "sha256": answer.sha256})
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        put(place, head.encode() + b"\n" + answer.body)
+    except OSError as error:
+        raise StateError(
+            f"the cache folder {place.parent} cannot be written: {error.strerror}",
+            remedy="Look at its permissions and at the free space.",
+        ) from error

@@ -1,0 +1,1 @@
+"""Whose signatures count on this host, and whether a revision carries one."""

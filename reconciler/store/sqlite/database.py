@@ -1,0 +1,189 @@
+"""One SQLite file with one connection on one thread, and every error of it put into words."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+from reconciler.errors import StateError
+from reconciler.store.sqlite.locks import waiting
+from reconciler.store.sqlite.schema import APPLICATION, MIGRATIONS
+from reconciler.store.sqlite.state_file import FileIdentity, prepare_file
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+PATIENCE = 30.0
+"""Seconds to wait for another process that is writing."""
+
+_TRY = 500
+"""Milliseconds of one try to get the file while another process writes: a close waits no longer."""
+
+_LOCAL = "name a writable folder on a local disk with --state"
+_AWAY = "move it away to begin a new history, or name another folder with --state; nodes are not affected"
+_KEPT = "run again then; what was recorded is kept"
+_TROUBLES: dict[str, tuple[str, str]] = {
+    "SQLITE_NOTADB": ("it is not a database", _AWAY),
+    "SQLITE_CORRUPT": ("it is damaged", _AWAY),
+    "SQLITE_FULL": ("the disk is full", f"make room, {_KEPT}"),
+    "SQLITE_READONLY": ("it cannot be written", _LOCAL),
+    "SQLITE_CANTOPEN": ("it cannot be opened", _LOCAL),
+    "SQLITE_PERM": ("it may not be opened", _LOCAL),
+    "SQLITE_IOERR": ("the disk reports an error", f"look after it, {_KEPT}"),
+    "SQLITE_BUSY": (f"another process kept it locked for {PATIENCE:g} s", "wait for its end and run again"),
+}
+
+
+def in_words(path: Path, error: sqlite3.Error) -> StateError:
+    """What an error of SQLite means for the operator."""
+    name = getattr(error, "sqlite_errorname", "")
+    family = next((known for known in _TROUBLES if name == known or name.startswith(f"{known}_")), "")
+    what, remedy = _TROUBLES.get(family, (f"it cannot be used: {error}", _AWAY))
+    return StateError(f"the state file {path}: {what}", remedy=remedy)
+
+
+class Database:
+    """Runs functions over the connection, each in a transaction of its own, one after the other.
+
+    Args:
+        path: the file; it and its folder are made where they are missing.
+
+    Raises:
+        StateError: the file is foreign, newer, damaged, or cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
+        opening = self._thread.submit(_opened, path)
+        if opening.exception() is not None:
+            self._thread.shutdown()
+        self._connection, self._identity = opening.result()
+        self._closing = False
+
+    def check(self) -> None:
+        """Nothing, where the file under the path is still the one that is open.
+
+        Raises:
+            StateError: it was removed or replaced.
+        """
+        self._identity.check()
+
+    async def read(
+        self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """The answer of `work`, which sees one moment of the file."""
+        return await self._run("BEGIN", partial(work, self._connection, *args, **kwargs))
+
+    async def write(
+        self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """The answer of `work`, whose changes are on disk when this returns, all or none."""
+        return await self._run("BEGIN IMMEDIATE", partial(work, self._connection, *args, **kwargs))
+
+    def close(self) -> None:
+        """Finish what was asked for and close the file; who waits for another process gives up."""
+        self._closing = True
+        self._thread.submit(self._connection.close)
+        self._thread.shutdown()
+
+    async def _run(self, begin: str, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._transaction, begin, work)
+
+    def _transaction(self, begin: str, work: Callable[[], T]) -> T:
+        self._identity.check()
+        end = time.monotonic() + PATIENCE
+        try:
+            while True:
+                try:
+                    return self._tried(begin, work)
+                except _Busy as busy:
+                    if self._closing or time.monotonic() >= end:
+                        raise busy.error from None
+        except sqlite3.Error as error:
+            raise in_words(self._path, error) from error
+        except UnicodeEncodeError as error:
+            raise StateError(
+                f"the state file {self._path} cannot hold the text {ascii(error.object)[:80]}",
+                remedy="look for characters that are not Unicode in names and paths, and change them",
+            ) from error
+
+    def _tried(self, begin: str, work: Callable[[], T]) -> T:
+        begun = False
+        try:
+            with self._connection:
+                self._connection.execute(begin)
+                begun = begin != "BEGIN"  # which takes no lock yet, and may be repeated as a whole
+                return work()
+        except sqlite3.OperationalError as error:
+            if not begun and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+                raise _Busy(error) from error
+            raise
+
+
+class _Busy(Exception):
+    """Another process writes; nothing was done, and the same may be tried again."""
+
+    def __init__(self, error: sqlite3.Error) -> None:
+        super().__init__()
+        self.error = error
+
+
+def _opened(path: Path) -> tuple[sqlite3.Connection, FileIdentity]:
+    with waiting(path.with_name(f"{path.name}.lock")), ExitStack() as stack:
+        prepare_file(path)
+        try:
+            connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
+            stack.callback(connection.close)
+            _prepare(connection, path)
+        except sqlite3.Error as error:
+            raise in_words(path, error) from error
+        identity = FileIdentity(path)
+        stack.pop_all()
+    return connection, identity
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    connection.row_factory = sqlite3.Row
+    _migrate(connection, path)
+    (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    if mode != "wal":
+        raise StateError(
+            f"the state file {path}: its file system does not allow shared memory", remedy=_LOCAL
+        )
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")  # makes the files beside it, so that their identity is known
+    connection.execute(f"PRAGMA busy_timeout = {_TRY}")
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """Bring the tables to the newest version, in one transaction."""
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if application != APPLICATION and (application or version or tables):
+        raise StateError(f"the state file {path}: it belongs to another program", remedy=_AWAY)
+    if version > len(MIGRATIONS):
+        raise StateError(
+            f"the state file {path}: a newer version of this program wrote it (tables {version}, "
+            f"known here {len(MIGRATIONS)})",
+            remedy="use the newer version, or name another folder with --state",
+        )
+    if version == len(MIGRATIONS):
+        return
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        for statements in MIGRATIONS[version:]:
+            for statement in statements:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION}")
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")

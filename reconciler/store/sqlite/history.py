@@ -1,0 +1,169 @@
+"""Reading runs back: lines for the list, whole records, and what killed runs left behind."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import zlib
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+from datetime import datetime
+from difflib import get_close_matches
+from typing import Any
+
+from reconciler.core import plan as plans
+from reconciler.core.outcome import State
+from reconciler.core.timestamps import moment
+from reconciler.errors import UsageError
+from reconciler.ports.records import Entry, Message, RunLine, RunRecord
+
+UNKNOWN = """
+    SELECT mine.run, mine.id FROM step AS mine WHERE mine.state = 'unknown' AND mine.intended IS NOT NULL
+    AND NOT EXISTS (
+        SELECT 1 FROM step AS later
+        WHERE later.run > mine.run AND later.cluster = mine.cluster AND later.node = mine.node
+        AND (later.intended IS NOT NULL OR later.state = 'found')
+    )"""
+"""Run and id of every step whose end nobody knows yet."""
+
+_SHOWN = 5
+"""Ids that an error message names."""
+
+
+def lines(connection: sqlite3.Connection, limit: int) -> tuple[RunLine, ...]:
+    """The newest runs, newest first."""
+    rows = connection.execute("SELECT * FROM run ORDER BY number DESC LIMIT ?", (limit,)).fetchall()
+    return tuple(_line(connection, row) for row in rows)
+
+
+def record(connection: sqlite3.Connection, text: str) -> RunRecord:
+    """The run with this id or with the only id that begins so.
+
+    Raises:
+        UsageError: no run, or several; it names the nearest ids.
+    """
+    rows = connection.execute(
+        "SELECT * FROM run WHERE ?1 != '' AND substr(id, 1, length(?1)) = ?1 ORDER BY number DESC",
+        (text,),
+    ).fetchall()
+    exact = [row for row in rows if row["id"] == text]
+    if len(exact or rows) == 1:
+        return _record(connection, (exact or rows)[0])
+    if rows:
+        raise UsageError(
+            f"{len(rows)} runs begin with {text!r}: {_some([row['id'] for row in rows])}",
+            remedy="give more of the id",
+        )
+    raise _unknown(connection, text)
+
+
+def unsettled(connection: sqlite3.Connection) -> tuple[RunRecord, ...]:
+    """Runs that did not finish, and of those that did the steps whose end is unknown still.
+
+    Oldest first. A step is unknown no more once a later run sent something for its node, or found it as
+    desired: what shows then says nothing about this one. A run that goes on right now is among them: only
+    its clusters' locks tell.
+    """
+    left: dict[int, set[str]] = {}
+    for number, step in connection.execute(UNKNOWN):
+        left.setdefault(number, set()).add(step)
+    marks = ", ".join("?" * len(left))
+    rows = connection.execute(
+        f"SELECT * FROM run WHERE finished IS NULL OR number IN ({marks}) ORDER BY number",  # noqa: S608
+        tuple(left),
+    ).fetchall()
+    records = [(row["number"], _record(connection, row)) for row in rows]
+    return tuple(
+        record if record.line.finished is None else _only(record, left[number]) for number, record in records
+    )
+
+
+def is_open(connection: sqlite3.Connection, cluster: str) -> bool:
+    """Whether a step of a cluster was sent and has no end, or an unknown one."""
+    row = connection.execute(
+        "SELECT 1 FROM step WHERE (state IS NULL OR state = 'unknown') AND intended IS NOT NULL"
+        " AND cluster = ? LIMIT 1",
+        (cluster,),
+    ).fetchone()
+    return row is not None
+
+
+def _only(record: RunRecord, steps: AbstractSet[str]) -> RunRecord:
+    return replace(record, entries=tuple(entry for entry in record.entries if entry.step.id in steps))
+
+
+def _record(connection: sqlite3.Connection, row: sqlite3.Row) -> RunRecord:
+    plan = plans.load(json.loads(zlib.decompress(row["plan"])))
+    known = {
+        step["id"]: step for step in connection.execute("SELECT * FROM step WHERE run = ?", (row["number"],))
+    }
+    return RunRecord(
+        line=_line(connection, row),
+        plan=plan,
+        entries=tuple(_entry(step, known[step.id]) for step in plan.steps() if step.id in known),
+        messages=tuple(_messages(connection, row["number"])),
+    )
+
+
+def _entry(step: plans.Step, row: sqlite3.Row) -> Entry:
+    return Entry(
+        step=step,
+        intended=_moment(row["intended"]),
+        ended=_moment(row["ended"]),
+        state=State(row["state"]) if row["state"] else None,
+        reason=row["reason"],
+        seconds=row["seconds"],
+        answer=row["answer"],
+        waiting_for_restart=tuple(json.loads(row["restart"])),
+        until=_moment(row["until"]),
+    )
+
+
+def _messages(connection: sqlite3.Connection, run: int) -> Iterator[Message]:
+    for row in connection.execute("SELECT * FROM message WHERE run = ? ORDER BY number", (run,)):
+        yield Message(
+            id=row["id"],
+            step=row["step"],
+            created=moment(row["created"]),
+            body=bytes(row["body"]).decode(),
+            wanted=bool(row["wanted"]),
+            delivered=_moment(row["delivered"]),
+            attempts=row["attempts"],
+            error=row["error"],
+        )
+
+
+def _line(connection: sqlite3.Connection, row: sqlite3.Row) -> RunLine:
+    counts = connection.execute(
+        "SELECT coalesce(state, 'open') AS state, count(*) AS number FROM step WHERE run = ?"
+        " GROUP BY 1 ORDER BY 1",
+        (row["number"],),
+    )
+    same: dict[str, Any] = {
+        name: row[name]
+        for name in ("id", "trigger", "source", "revision", "short", "title", "program", "digest", "note")
+    }
+    return RunLine(
+        **same,
+        started=moment(row["started"]),
+        finished=_moment(row["finished"]),
+        exit_status=row["exit_status"],
+        counts={count["state"]: count["number"] for count in counts},
+    )
+
+
+def _unknown(connection: sqlite3.Connection, text: str) -> UsageError:
+    ids = [row["id"] for row in connection.execute("SELECT id FROM run ORDER BY number DESC")]
+    if not ids:
+        return UsageError(f"there is no run {text!r}: the history is empty")
+    near = get_close_matches(text, ids, n=_SHOWN, cutoff=0.5) or ids
+    return UsageError(f"there is no run {text!r}; the nearest: {_some(near)}", remedy="see reconcile history")
+
+
+def _some(ids: list[str]) -> str:
+    return ", ".join(ids[:_SHOWN]) + (" …" if len(ids) > _SHOWN else "")
+
+
+def _moment(text: str | None) -> datetime | None:
+    return moment(text) if text else None

@@ -1,0 +1,236 @@
+"""Writing runs, intents and outcomes: functions over a connection, each one transaction."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from reconciler.core import attempts
+from reconciler.core.outcome import Outcome, State
+from reconciler.core.plan import INTENT_FACTS, USES, Plan, Step
+from reconciler.core.retention import KEPT_RUNS
+from reconciler.core.timestamps import stamp
+from reconciler.errors import Fenced, StateError
+from reconciler.ports.records import Ending, Letter, Opening
+from reconciler.store.sqlite import facts, history, outbox
+
+IDLE_SHARE = 5
+"""One in so many of the runs kept may have sent nothing: refused, or waiting for a person again and again."""
+
+COUNTED = KEPT_RUNS
+"""Runs that stay, however few are to be kept, while budgets count their changes."""
+
+REFUSED = 3
+"""Exit status of a run that a guard refused (`GuardRefusal.exit_status`)."""
+
+
+def begin(
+    connection: sqlite3.Connection,
+    opening: Opening,
+    name: Callable[[], str],
+    now: datetime,
+    *,
+    keep: int = KEPT_RUNS,
+) -> str:
+    """Write down a run with all its steps still open, forget the runs beyond `keep`; gives the run's id."""
+    number, run = _insert(connection, opening, name, now)
+    connection.executemany(
+        "INSERT INTO step (run, position, id, cluster, node) VALUES (?, ?, ?, ?, ?)",
+        [
+            (number, position, step.id, step.cluster, step.node)
+            for position, step in enumerate(opening.plan.steps())
+        ],
+    )
+    _prune(connection, keep, now)
+    return run
+
+
+def refuse(
+    connection: sqlite3.Connection,
+    opening: Opening,
+    note: str,
+    name: Callable[[], str],
+    now: datetime,
+    *,
+    keep: int = KEPT_RUNS,
+) -> str:
+    """Write down a run that ended before its first step; the same refusal again only renews its time."""
+    last = connection.execute(
+        "SELECT id, number, digest, note, exit_status FROM run ORDER BY number DESC LIMIT 1"
+    ).fetchone()
+    if last and (last["digest"], last["note"], last["exit_status"]) == (opening.plan.digest, note, REFUSED):
+        connection.execute("UPDATE run SET finished = ? WHERE number = ?", (stamp(now), last["number"]))
+        return str(last["id"])
+    _, run = _insert(connection, opening, name, now)
+    finish(connection, run, REFUSED, note, now)
+    _prune(connection, keep, now)
+    return run
+
+
+def intend(
+    connection: sqlite3.Connection,
+    run: str,
+    step: Step,
+    now: datetime,
+    *,
+    epoch: int,
+    learnt: Mapping[str, str],
+) -> None:
+    """Write down that a step is about to be performed.
+
+    Args:
+        connection: in a transaction, so that nobody takes the cluster over between the look and the word.
+        run: which run performs it.
+        step: what is performed.
+        now: when.
+        epoch: the holder's, of the step's cluster; 0 where nobody holds it.
+        learnt: facts of the step's node that hold from this moment on, such as one more try.
+
+    Raises:
+        Fenced: a later holder has begun.
+        StateError: the run is not in the journal, so nothing may be performed.
+    """
+    if epoch and (latest := facts.epoch(connection, step.cluster)) != epoch:
+        raise Fenced(
+            f"cluster {step.cluster}: run {run} was taken over by a later one (epoch {latest}, its own is "
+            f"{epoch}); it writes no more [fenced]",
+            remedy="nothing is to be done for this run; see `reconcile history` for the later one",
+        )
+    facts.remember(connection, step.cluster, step.arguments.get(INTENT_FACTS, {}), now)
+    connection.execute("UPDATE run SET acted = 1 WHERE id = ?", (run,))
+    if words := step.arguments.get(USES):
+        facts.learn(connection, _fleet(connection, run), step.cluster, {step.node: words}, now)
+    until = now + timedelta(seconds=max(step.in_flight, step.settle))
+    changed = connection.execute(
+        "UPDATE step SET intended = ?, until = ?"
+        " WHERE id = ? AND run = (SELECT number FROM run WHERE run.id = ?)",
+        (stamp(now), stamp(until), step.id, run),
+    )
+    if changed.rowcount != 1:
+        raise StateError(
+            f"run {run} is no longer in the journal", remedy="run again; nothing was done without its record"
+        )
+    facts.remember(connection, step.cluster, {step.node: learnt}, now)
+
+
+def conclude(connection: sqlite3.Connection, run: str, endings: Sequence[Ending], now: datetime) -> None:
+    """Write down outcomes together with the facts they taught and the messages about them."""
+    for ending in endings:
+        outcome, step = ending.outcome, ending.outcome.step
+        connection.execute(
+            "UPDATE step SET ended = ?, state = ?, reason = ?, seconds = ?, answer = ?, restart = ?,"
+            " until = ? WHERE id = ? AND run = (SELECT number FROM run WHERE run.id = ?)",
+            (
+                stamp(now),
+                outcome.state.value,
+                outcome.reason,
+                outcome.seconds,
+                ending.answer,
+                json.dumps(outcome.waiting_for_restart),
+                stamp(ending.until) if ending.until else None,
+                step.id,
+                run,
+            ),
+        )
+        if outcome.state is State.FAILED:  # shown to have had no effect: what its intent said does not hold
+            taught = step.arguments.get(INTENT_FACTS, {})
+            facts.remember(
+                connection, step.cluster, {node: dict.fromkeys(own, "") for node, own in taught.items()}, now
+            )
+        if outcome.state is State.DONE:
+            facts.learn(connection, _fleet(connection, run), step.cluster, {step.node: ending.facts}, now)
+            facts.remember(connection, step.cluster, {step.node: ending.spent}, now)
+        _close_attempt(connection, outcome, _fleet(connection, run), now)
+        if ending.letter is not None:
+            _enqueue(connection, run, step.id, ending.letter, now)
+
+
+def _fleet(connection: sqlite3.Connection, run: str) -> str:
+    """The source that a run's desired state was read from."""
+    row = connection.execute("SELECT source FROM run WHERE id = ?", (run,)).fetchone()
+    return str(row["source"]) if row else ""
+
+
+def _close_attempt(connection: sqlite3.Connection, outcome: Outcome, fleet: str, now: datetime) -> None:
+    """Write down how the last try of a step ended; what has its effect needs no counting any more."""
+    step, key = outcome.step, attempts.key(outcome.step.action, fleet)
+    if step.id != f"{step.cluster}/{step.node}/{step.action}":
+        return  # it takes a step back, which says nothing of the tries
+    known = facts.value(connection, step.cluster, step.node, key)
+    if not known or outcome.state not in {State.DONE, State.FOUND, State.FAILED}:
+        return
+    left = attempts.note_failure(known, outcome) if outcome.state is State.FAILED else ""
+    facts.remember(connection, step.cluster, {step.node: {key: left}}, now)
+
+
+def finish(connection: sqlite3.Connection, run: str, exit_status: int, note: str, now: datetime) -> None:
+    """Write down that a run has ended."""
+    connection.execute(
+        "UPDATE run SET finished = ?, exit_status = ?, note = ? WHERE id = ?",
+        (stamp(now), exit_status, note, run),
+    )
+
+
+def _insert(
+    connection: sqlite3.Connection, opening: Opening, name: Callable[[], str], now: datetime
+) -> tuple[int, str]:
+    run = name()
+    while connection.execute("SELECT 1 FROM run WHERE id = ?", (run,)).fetchone():
+        run = name()
+    plan: Plan = opening.plan
+    revision = plan.revision
+    row = connection.execute(
+        'INSERT INTO run (id, "trigger", source, revision, short, title, program, digest, plan, started)'
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            run,
+            opening.trigger,
+            revision.source,
+            revision.id,
+            revision.short,
+            revision.title,
+            plan.program,
+            plan.digest,
+            zlib.compress(plan.encoded()),
+            stamp(now),
+        ),
+    )
+    assert row.lastrowid is not None
+    return row.lastrowid, run
+
+
+def _enqueue(connection: sqlite3.Connection, run: str, step: str, letter: Letter, now: datetime) -> None:
+    connection.execute(
+        "INSERT INTO message (id, run, step, created, body, wanted)"
+        " VALUES (?, (SELECT number FROM run WHERE run.id = ?), ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
+        (letter.id, run, step, stamp(now), letter.body, letter.wanted),
+    )
+
+
+def _prune(connection: sqlite3.Connection, keep: int, now: datetime) -> None:
+    """Keep the newest runs; an idle run goes before one that sent something.
+
+    What is still needed stays: a run that goes on, a step that nobody has settled, a message that has not
+    arrived, and changes that budgets count.
+    """
+    _forget(connection, "NOT acted", max(1, keep // IDLE_SHARE), now)
+    _forget(connection, "1", keep, now)
+
+
+def _forget(connection: sqlite3.Connection, which: str, keep: int, now: datetime) -> None:
+    """Delete what is done with of the runs that a condition names, beyond the newest `keep` of them."""
+    recent = "SELECT number FROM run ORDER BY number DESC LIMIT 1 OFFSET ?"
+    oldest = f"SELECT number FROM run WHERE {which} ORDER BY number DESC LIMIT 1 OFFSET ?"  # noqa: S608
+    connection.execute(
+        f"DELETE FROM run WHERE {which} AND finished IS NOT NULL AND number <= ({oldest})"  # noqa: S608
+        f" AND number NOT IN (SELECT run FROM ({history.UNKNOWN}))"
+        f" AND number NOT IN (SELECT run FROM message WHERE {outbox.DUE})"
+        " AND number NOT IN (SELECT run FROM step WHERE (state IS NULL OR state = 'unknown')"
+        " AND intended IS NOT NULL AND (state IS NULL OR until > ?))"
+        f" AND NOT (acted AND number > coalesce(({recent}), 0)"
+        " AND EXISTS (SELECT 1 FROM step WHERE step.run = run.number AND step.intended >= ?))",
+        (keep, outbox.REFUSALS, stamp(now), COUNTED, stamp(now - facts.WINDOW)),
+    )

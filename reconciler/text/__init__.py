@@ -1,0 +1,1 @@
+"""Text for people: one line, suggestions, sizes; pure, and below everything else."""

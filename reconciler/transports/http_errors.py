@@ -1,0 +1,158 @@
+"""Why a call to a node failed, in plain words: the one place where aiohttp's errors are translated."""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias
+
+from reconciler.core.observation import Sign
+from reconciler.text.one_line import one_line
+
+DROPPED: Final = "closed the connection without an answer"
+CUT: Final = "closed the connection in the middle of its answer"
+SILENT: Final = "no answer to the connection attempt"
+
+_ERRNOS: Final[Mapping[int, str]] = MappingProxyType(
+    {
+        errno.ECONNREFUSED: "connection refused",
+        errno.EHOSTUNREACH: "no route to it",
+        errno.ENETUNREACH: "no route to its network",
+        errno.ETIMEDOUT: SILENT,
+        errno.ECONNRESET: DROPPED,
+        errno.ECONNABORTED: DROPPED,
+        errno.EPIPE: DROPPED,
+        errno.EMFILE: "this host has no file descriptors left",
+        errno.ENFILE: "this host has no file descriptors left",
+    }
+)
+
+_PLAIN: Final = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG")
+"""What OpenSSL says where the other side does not begin with TLS."""
+
+Words: TypeAlias = "Callable[[Any, float, float], str]"
+"""(error, seconds of the whole call, seconds of the connection) -> the reason."""
+
+
+def reason(error: Exception, *, timeout: float = 0.0, connect: float = 0.0) -> str:
+    """Why a call failed, in words that fit behind a node's name.
+
+    Args:
+        error: what aiohttp raised.
+        timeout: the seconds that the whole call had.
+        connect: the seconds that the connection had; 0 where it had no bound of its own.
+    """
+    return next((words(error, timeout, connect) for kind, words in table() if isinstance(error, kind)))
+
+
+def sign(error: Exception) -> Sign:
+    """What a failed call tells of the address: whether nothing, or something, seems to run there."""
+    import aiohttp  # noqa: PLC0415  (heavy: loaded with the first failure)
+
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return Sign.SILENT
+    local = (aiohttp.ClientConnectorDNSError, aiohttp.ClientProxyConnectionError, aiohttp.InvalidURL)
+    if isinstance(error, (*local, aiohttp.ClientHttpProxyError)):
+        return Sign.UNASKED
+    if isinstance(error, aiohttp.ClientConnectorError) and not isinstance(error, aiohttp.ClientSSLError):
+        return Sign.SILENT if error.os_error.errno in _NOBODY else Sign.UNASKED
+    return Sign.ALIVE
+
+
+_NOBODY: Final = frozenset({errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT})
+"""A connection attempt ends so where nothing runs at the address."""
+
+
+def speaks_otherwise(error: Exception) -> bool:
+    """Whether something listens there that is not what was asked for: other TLS, no TLS, or no HTTP."""
+    import aiohttp  # noqa: PLC0415  (heavy: loaded with the first failure)
+
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return False
+    return isinstance(
+        error,
+        aiohttp.ClientSSLError
+        | aiohttp.ClientConnectorCertificateError
+        | aiohttp.ServerFingerprintMismatch
+        | aiohttp.ClientResponseError,
+    )
+
+
+@lru_cache(maxsize=1)
+def table() -> tuple[tuple[type[Exception], Words], ...]:
+    """Error class -> its words; a class stands before those it derives from."""
+    import aiohttp  # noqa: PLC0415  (heavy: loaded with the first failure)
+
+    return (
+        (
+            aiohttp.ConnectionTimeoutError,
+            lambda _, whole, connect: f"no connection within {connect or whole:g} s",
+        ),
+        (TimeoutError, lambda _, whole, __: f"no answer within {whole:g} s"),
+        (aiohttp.ClientConnectorDNSError, _always("name does not resolve")),
+        (aiohttp.ClientConnectorCertificateError, _distrust),
+        (aiohttp.ClientSSLError, _no_tls),
+        (aiohttp.ServerFingerprintMismatch, _always("TLS certificate not trusted: it is not the pinned one")),
+        (aiohttp.ClientProxyConnectionError, lambda error, *_: f"the proxy: {_system(error.os_error)}"),
+        (aiohttp.ClientConnectorError, lambda error, *_: _system(error.os_error)),
+        (aiohttp.ClientPayloadError, _always(CUT)),
+        (aiohttp.UploadAbortedError, _always("stopped taking the request before it was whole")),
+        (aiohttp.ServerConnectionError, _always(DROPPED)),
+        (aiohttp.ClientConnectionResetError, _always(DROPPED)),
+        (ConnectionError, lambda error, *_: _system(error) if error.errno else DROPPED),
+        (aiohttp.ClientHttpProxyError, lambda error, *_: f"the proxy answered {error.status}"),
+        (aiohttp.TooManyRedirects, _always("redirects without end")),
+        (aiohttp.RedirectClientError, _always("redirects to what is no URL")),
+        (
+            aiohttp.ClientResponseError,
+            _no_http,
+        ),
+        (aiohttp.InvalidURL, _always("its address is not a URL that can be called")),
+        (aiohttp.NonHttpUrlClientError, _always("its address is not a URL of http or https")),
+        (OSError, lambda error, *_: _system(error)),
+        (aiohttp.ClientConnectionError, _always(DROPPED)),
+        (Exception, lambda error, *_: _short(error)),
+    )
+
+
+_OPENSSL: Final = re.compile(r"\[SSL: [A-Z0-9_]+\] | \(_ssl\.c:\d+\)")
+"""What Python adds to the words of OpenSSL, for its own developers."""
+
+_QUOTED: Final = re.compile(r"\bb('[^']{0,80}'?|\"[^\"]{0,80}\"?)")
+"""The start of an answer, as aiohttp quotes it in its message."""
+
+
+def _always(words: str) -> Words:
+    return lambda *_: words
+
+
+def _distrust(error: Any, *_: float) -> str:
+    cause = error.certificate_error
+    return f"TLS certificate not trusted: {getattr(cause, 'verify_message', '') or _short(cause)}"
+
+
+def _no_tls(error: Any, *_: float) -> str:
+    text = _short(error.os_error)
+    said = _OPENSSL.sub("", text).strip() or text
+    plain = any(sign in text.upper().replace(" ", "_") for sign in _PLAIN)
+    return f"TLS failed: {said}" + (" (the port does not speak TLS: is http:// meant?)" if plain else "")
+
+
+def _no_http(error: Any, *_: float) -> str:
+    text = _short(error.message)
+    # the first bytes of a TLS alert, as aiohttp quotes them
+    tls = " (the port speaks TLS: is https:// meant?)" if "\\x15\\x03" in text else ""
+    begins = _QUOTED.search(text)
+    return f"its answer is not proper HTTP{f', beginning {begins[1]}' if begins else f' ({text})'}{tls}"
+
+
+def _system(error: OSError) -> str:
+    return _ERRNOS.get(error.errno or 0) or _short(error.strerror or error)
+
+
+def _short(error: object) -> str:
+    """An error's own words on one line, no longer than a line."""
+    return one_line(str(error), 200) or type(error).__name__
