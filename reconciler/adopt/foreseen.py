@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from reconciler.ports.driver import Files, Vault
+from reconciler.ports.driver import Files
+from reconciler.secrets.resolver import Vault
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Foreseen:
     named: Mapping[str, str]
 
     def clear(self, scheme: str, name: str) -> str:
-        """The secret of a reference, as `ports.driver.Vault` gives it."""
+        """The secret of a reference, as `secrets.resolver.Vault` gives it."""
         return self.named[name] if scheme == "env" and name in self.named else self.vault.clear(scheme, name)
 
     def opened(self, name: str, data: bytes) -> bytes:

@@ -25,8 +25,9 @@ from reconciler.host.config import PREFIX
 from reconciler.host.together import together
 from reconciler.planning.plan_pass import Drivers
 from reconciler.planning.reading import ReadingWire
-from reconciler.ports.driver import Desk, Files, Snapshot, Vault, Wire
+from reconciler.ports.driver import Desk, Files, Snapshot, Wire
 from reconciler.secrets.extract import Concealer
+from reconciler.secrets.resolver import Vault
 
 FLEET = "fleet.yaml"
 """The fleet file that is written where there is none."""

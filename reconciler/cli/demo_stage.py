@@ -120,7 +120,7 @@ class Nodes:
         """
         from reconciler.desired.fleet import load  # noqa: PLC0415  (heavy)
         from reconciler.drivers.registry import DRIVERS  # noqa: PLC0415
-        from reconciler.host.secret_resolver import LocalVault  # noqa: PLC0415
+        from reconciler.secrets.local_resolver import LocalVault  # noqa: PLC0415
         from reconciler.simulation.host import Simulation  # noqa: PLC0415
         from reconciler.sources.locate import locate  # noqa: PLC0415
 

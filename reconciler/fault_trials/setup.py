@@ -19,7 +19,7 @@ from reconciler.sources.folder import FolderSource
 
 
 class MadeUpVault:
-    """Values for the references of a fleet under trial; implements `ports.driver.Vault`.
+    """Values for the references of a fleet under trial; implements `secrets.resolver.Vault`.
 
     No real secret belongs into a trial: its nodes are simulated, and its runs are processes of their own.
     """

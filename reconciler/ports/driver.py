@@ -20,28 +20,6 @@ from reconciler.diagnostic import Position, Problem
 from reconciler.text.one_line import LONGEST_SENTENCE, first_names, one_line
 
 
-class Vault(Protocol):
-    """Where the values of secrets come from; what it cannot give is not known here."""
-
-    def clear(self, scheme: str, name: str) -> str:
-        """The text that a reference such as `${env:NAME}` stands for.
-
-        Args:
-            scheme: `env`, `file` or `age`.
-            name: what stands behind the colon.
-
-        Raises:
-            SecretError: it is not to be had here; the remedy says what would supply it.
-        """
-
-    def opened(self, name: str, data: bytes) -> bytes:
-        """The content of a file that is encrypted with age.
-
-        Raises:
-            SecretError: no identity given here opens it.
-        """
-
-
 class Document(Protocol):
     """A parsed JSON or YAML file whose every value knows its place."""
 

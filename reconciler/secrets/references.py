@@ -14,7 +14,8 @@ from reconciler.core.secret import Secret
 from reconciler.diagnostic import Problem, Severity
 from reconciler.documents.document import Document as Parsed
 from reconciler.errors import SecretError
-from reconciler.ports.driver import Document, Vault
+from reconciler.ports.driver import Document
+from reconciler.secrets.resolver import Vault
 from reconciler.text.json_pointer import pointer as pointer_of
 
 MARK = "${"

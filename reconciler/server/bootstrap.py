@@ -15,12 +15,12 @@ from reconciler.errors import InputError
 from reconciler.host import aio
 from reconciler.host.credentials import known_credentials
 from reconciler.host.host import Host
-from reconciler.host.secret_resolver import LocalVault
 from reconciler.planning.ancestry import traced
 from reconciler.planning.plan_pass import Drivers
 from reconciler.planning.prior import read_prior
 from reconciler.ports.driver import Snapshot
 from reconciler.ports.records import Memory
+from reconciler.secrets.local_resolver import LocalVault
 from reconciler.server.cluster_loops import chosen
 from reconciler.server.log_writer import LogState, LogWriter, is_stand_in
 from reconciler.server.logs import open_log

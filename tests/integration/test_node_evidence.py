@@ -15,8 +15,8 @@ from reconciler.drivers.m2.simulator import Choices, Vacant
 from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import StateError, UsageError
 from reconciler.host.host import Host as HostSettings
-from reconciler.host.secret_resolver import LocalVault
 from reconciler.ports.records import Opening
+from reconciler.secrets.local_resolver import LocalVault
 from reconciler.simulation.addresses import free_addresses
 from reconciler.simulation.host import Simulation
 from reconciler.store.sqlite.store import Store

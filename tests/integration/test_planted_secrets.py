@@ -18,7 +18,7 @@ import pytest
 
 from reconciler.cli.demo_stage import Nodes, Sink
 from reconciler.cli.main import main
-from reconciler.host.secret_resolver import encrypted
+from reconciler.secrets.local_resolver import encrypted
 from reconciler.simulation.addresses import free_addresses
 
 MARK = "PLANTED"

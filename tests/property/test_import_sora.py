@@ -14,7 +14,7 @@ from reconciler.drivers.registry import DRIVERS
 from reconciler.drivers.sora.simulator.world import SoraWorld
 from reconciler.errors import NodeError, StateError, UsageError
 from reconciler.host.host import Host
-from reconciler.host.secret_resolver import LocalVault
+from reconciler.secrets.local_resolver import LocalVault
 
 
 def import_into(files, entries, wire):

@@ -187,8 +187,8 @@ async def fleet_at(file: PlanFile, order: Order) -> Fleet:
 
     from reconciler.desired.fleet import load  # noqa: PLC0415
     from reconciler.drivers.registry import DRIVERS  # noqa: PLC0415
-    from reconciler.host.secret_resolver import LocalVault  # noqa: PLC0415
     from reconciler.planning.plan_file import OUTDATED, Notes, fit_files, fit_revision  # noqa: PLC0415
+    from reconciler.secrets.local_resolver import LocalVault  # noqa: PLC0415
     from reconciler.sources.locate import pinned  # noqa: PLC0415
 
     planned, cache = file.loaded().revision, order.state / "sources"

@@ -92,8 +92,8 @@ async def _adopted(
 ) -> Adoption:
     from reconciler.adopt.importer import adopt  # noqa: PLC0415
     from reconciler.drivers.registry import drivers_for  # noqa: PLC0415
-    from reconciler.host.secret_resolver import LocalVault  # noqa: PLC0415
     from reconciler.planning.reading import ReadingWire  # noqa: PLC0415
+    from reconciler.secrets.local_resolver import LocalVault  # noqa: PLC0415
     from reconciler.transports.http import HttpWire  # noqa: PLC0415
 
     snapshot = await _snapshot(folder) if there else None

@@ -17,13 +17,13 @@ from reconciler.desired.fleet import Fleet, load
 from reconciler.diagnostic import Severity
 from reconciler.drivers.registry import DRIVERS, drivers_for
 from reconciler.host import aio
-from reconciler.host.secret_resolver import LocalVault
 from reconciler.planning.ancestry import traced
 from reconciler.planning.plan_file import Notes
 from reconciler.planning.plan_pass import Survey, survey
 from reconciler.planning.prior import read_prior
 from reconciler.ports.driver import Source
 from reconciler.ports.records import Memory
+from reconciler.secrets.local_resolver import LocalVault
 from reconciler.sources.locate import locate
 from reconciler.transports.http import HttpWire
 

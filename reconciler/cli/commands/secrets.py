@@ -47,7 +47,7 @@ def encrypt(
     """
     from base64 import b64encode  # noqa: PLC0415  (--help stays quick)
 
-    from reconciler.host.secret_resolver import encrypted  # noqa: PLC0415
+    from reconciler.secrets.local_resolver import encrypted  # noqa: PLC0415
 
     to = _recipients(recipient, (out or file or Path("stdin")).absolute().parent)
     data = _given(file)
@@ -82,7 +82,7 @@ def edit(
     """
     from reconciler.cli.editing import edited  # noqa: PLC0415  (--help stays quick)
     from reconciler.cli.host import read_host  # noqa: PLC0415
-    from reconciler.host.secret_resolver import LocalVault, encrypted  # noqa: PLC0415
+    from reconciler.secrets.local_resolver import LocalVault, encrypted  # noqa: PLC0415
 
     if file.suffix != ".age":
         raise UsageError(f"{file} is no encrypted file", remedy="the name of one ends in .age")
@@ -127,7 +127,7 @@ def keygen(
 
 def _recipients(given: list[str] | None, folder: Path) -> list[Any]:
     """Whom to encrypt for: those given, or those of the nearest list in a folder or above it."""
-    from reconciler.host.secret_resolver import recipients  # noqa: PLC0415
+    from reconciler.secrets.local_resolver import recipients  # noqa: PLC0415
 
     if given:
         return recipients("--recipient", "\n".join(given))

@@ -171,7 +171,7 @@ async def _serve(stage: _Stage) -> int:
     from reconciler.desired.fleet import load  # noqa: PLC0415
     from reconciler.drivers.m2.simulator.reporter import Reporting  # noqa: PLC0415
     from reconciler.drivers.registry import DRIVERS  # noqa: PLC0415
-    from reconciler.host.secret_resolver import LocalVault  # noqa: PLC0415
+    from reconciler.secrets.local_resolver import LocalVault  # noqa: PLC0415
     from reconciler.simulation.control import Control  # noqa: PLC0415
     from reconciler.simulation.host import Simulation  # noqa: PLC0415
     from reconciler.sources.folder import FolderSource  # noqa: PLC0415

@@ -12,7 +12,7 @@ from reconciler.cli import editing
 from reconciler.cli.main import main
 from reconciler.host.environment import Environment
 from reconciler.host.host import Host
-from reconciler.host.secret_resolver import LocalVault
+from reconciler.secrets.local_resolver import LocalVault
 
 
 @pytest.fixture

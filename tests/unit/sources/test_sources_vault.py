@@ -10,8 +10,8 @@ from reconciler.errors import SecretError
 from reconciler.host.config import HostConfig
 from reconciler.host.environment import Environment
 from reconciler.host.host import Host
-from reconciler.host.secret_resolver import LocalVault, encrypted, recipients
 from reconciler.host.secrets import LARGEST
+from reconciler.secrets.local_resolver import LocalVault, encrypted, recipients
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ _SUPPLY = f"set {file_variable(AGE_IDENTITY)} to a file with an identity that it
 
 
 class LocalVault:
-    """Secrets of this machine; implements `ports.driver.Vault`. Each is looked up once.
+    """Secrets of this machine; implements `secrets.resolver.Vault`. Each is looked up once.
 
     Args:
         host: which of its variables and folders count, and the age identities that its environment names.
@@ -30,7 +30,7 @@ class LocalVault:
         self._known: dict[tuple[str, str], str] = {}
 
     def clear(self, scheme: str, name: str) -> str:
-        """The text that a reference stands for; see `ports.driver.Vault`.
+        """The text that a reference stands for; see `secrets.resolver.Vault`.
 
         A file's last line ends where its text ends: one line break at its end does not count.
 
