@@ -15,7 +15,7 @@ import time
 from reconciler.core.plan import Revision
 from reconciler.desired.fleet import load
 from reconciler.drivers.registry import DRIVERS
-from reconciler.ports.driver import Snapshot
+from reconciler.ports.source import Snapshot
 
 BASE_BYTES = 26_000
 GROUPS = 10

@@ -27,7 +27,7 @@ from reconciler.drivers.registry import DRIVERS
 from reconciler.fault_trials.scenario import Invariant, Random, Scenario, Script
 from reconciler.fault_trials.schedule import drawn
 from reconciler.fault_trials.trial import Stage, Verdict, tried
-from reconciler.ports.driver import Snapshot
+from reconciler.ports.source import Snapshot
 from reconciler.simulation.options import chosen
 from reconciler.simulation.witnesses import harmless
 

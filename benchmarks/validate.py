@@ -21,7 +21,7 @@ from reconciler.desired.validate import validate
 from reconciler.documents.document import parse
 from reconciler.documents.json_parser import places
 from reconciler.drivers.registry import DRIVERS
-from reconciler.ports.driver import Snapshot
+from reconciler.ports.source import Snapshot
 
 SIZE = 26_000
 ROUNDS = 3

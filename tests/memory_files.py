@@ -5,7 +5,7 @@ import json
 from reconciler.core.plan import Revision
 from reconciler.desired.fleet import load, read
 from reconciler.drivers.registry import DRIVERS
-from reconciler.ports.driver import Snapshot
+from reconciler.ports.source import Snapshot
 
 
 class MemoryFiles:

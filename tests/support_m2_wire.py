@@ -13,7 +13,8 @@ from reconciler.drivers.m2.content import Contents
 from reconciler.drivers.m2.schema import Loaded, M2Cluster
 from reconciler.drivers.m2.simulator import Choices, M2World
 from reconciler.errors import NodeUnreachable
-from reconciler.ports.driver import Answer, Desk
+from reconciler.ports.driver import Desk
+from reconciler.ports.transport import Answer
 
 BASE = {
     "meta": {"version": "A"},

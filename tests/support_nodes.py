@@ -16,7 +16,7 @@ from reconciler.desired.fleet import Fleet, load
 from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import GuardRefusal
 from reconciler.planning.plan_pass import Survey, survey
-from reconciler.ports.driver import Snapshot
+from reconciler.ports.source import Snapshot
 from reconciler.rollout.apply_pass import apply
 from reconciler.store.sqlite.store import Store
 from reconciler.transports.http import HttpWire

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from reconciler.ports.driver import Files
+from reconciler.ports.source import Files
 from reconciler.secrets.resolver import Vault
 
 
 @dataclass(frozen=True, slots=True)
 class Overlaid:
-    """Files with others laid over them; implements `ports.driver.Files`."""
+    """Files with others laid over them; implements `ports.source.Files`."""
 
     below: Files | None
     texts: Mapping[str, str]

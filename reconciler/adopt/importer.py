@@ -13,7 +13,6 @@ from reconciler.adopt.live_edits import drift
 from reconciler.adopt.new_cluster import fleet_text, founded
 from reconciler.adopt.node_list_edits import entries
 from reconciler.core import editors
-from reconciler.core.adoption import Adopts, Shown
 from reconciler.core.observation import Observed
 from reconciler.core.plan import Revision, Step
 from reconciler.core.secret import secrets
@@ -25,7 +24,9 @@ from reconciler.host.config import PREFIX
 from reconciler.host.together import together
 from reconciler.planning.plan_pass import Drivers
 from reconciler.planning.reading import ReadingWire
-from reconciler.ports.driver import Desk, Files, Snapshot, Wire
+from reconciler.ports.driver import Adopts, Desk, Shown
+from reconciler.ports.source import Files, Snapshot
+from reconciler.ports.transport import Wire
 from reconciler.secrets.extract import Concealer
 from reconciler.secrets.resolver import Vault
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 
-from reconciler.core.lint import Lints
 from reconciler.desired.lint import CODES
 from reconciler.drivers.registry import DRIVERS
 from reconciler.explanations import title
+from reconciler.ports.driver import Lints
 
 _INTRODUCTION = """# Lints
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Set as AbstractSet
 from enum import StrEnum
-from typing import Protocol, runtime_checkable
 
 from reconciler.text.one_line import SHORT_ID
 
@@ -35,21 +34,6 @@ class Descent(StrEnum):
 
 BACK = frozenset({Descent.OLDER, Descent.DIVERGED})
 """These would take back what was applied."""
-
-
-@runtime_checkable
-class Dated(Protocol):
-    """What a source also has that knows which revision came before which."""
-
-    async def ancestors(self, revision: str) -> frozenset[str] | None:
-        """Ids of a commit and of all that it descends from; None where the source does not know it whole.
-
-        Args:
-            revision: the full id.
-
-        Raises:
-            SourceError: the source is not usable, or not reachable.
-        """
 
 
 def base(revision: str) -> str:

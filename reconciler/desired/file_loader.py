@@ -15,7 +15,8 @@ from reconciler.documents.document import parse
 from reconciler.documents.lines import quoted
 from reconciler.documents.model_errors import Path
 from reconciler.errors import InputError
-from reconciler.ports.driver import Document, Files
+from reconciler.ports.driver import Document
+from reconciler.ports.source import Files
 from reconciler.secrets.references import ENCRYPTED, Marker
 from reconciler.secrets.resolver import Vault
 from reconciler.text.json_pointer import pointer as pointer_of

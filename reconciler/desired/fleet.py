@@ -23,7 +23,8 @@ from reconciler.diagnostic import Position, Problem, Severity
 from reconciler.documents.document import parse
 from reconciler.documents.model_errors import Mismatch, mismatches, problems
 from reconciler.errors import InputError
-from reconciler.ports.driver import Desk, Document, Driver, Files, Snapshot
+from reconciler.ports.driver import Desk, Document, Driver
+from reconciler.ports.source import Files, Snapshot
 from reconciler.secrets.references import misplaced
 from reconciler.secrets.resolver import Vault
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-from reconciler.core.lint import Claim, Ignore, Lints
+from reconciler.core.lint import Ignore
 from reconciler.core.spec import ClusterEntry
 from reconciler.desired.glob import fitting
 from reconciler.diagnostic import Problem, Severity
 from reconciler.documents.lines import quoted
-from reconciler.ports.driver import Desk, Document, Driver
+from reconciler.ports.driver import Claim, Desk, Document, Driver, Lints
 from reconciler.secrets import scan
 from reconciler.text.suggest import nearest
 

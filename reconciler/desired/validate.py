@@ -12,7 +12,8 @@ from reconciler.desired.merge_patch import has, item_of
 from reconciler.diagnostic import Problem, Severity
 from reconciler.documents.document import parse
 from reconciler.errors import InputError
-from reconciler.ports.driver import Desk, Driver, Examines, Snapshot
+from reconciler.ports.driver import Desk, Driver, Examines
+from reconciler.ports.source import Snapshot
 from reconciler.secrets.resolver import Vault
 from reconciler.text.json_pointer import parts
 

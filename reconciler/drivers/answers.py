@@ -7,7 +7,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from reconciler.core.endpoint import url_host
 from reconciler.core.json_reader import JsonError, JsonLimits, read_json
-from reconciler.ports.driver import Answer
+from reconciler.ports.transport import Answer
 from reconciler.text.one_line import one_line
 
 FEW: Final = 80

@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
-from reconciler.ports.driver import Answer, Wire
 from reconciler.ports.records import utc_now
+from reconciler.ports.transport import Answer, Wire
 
 T = TypeVar("T")
 
@@ -126,7 +126,7 @@ class Ahead:
 
 
 class CountedWire:
-    """A wire that tells a leaping loop of its calls; implements `ports.driver.Wire`."""
+    """A wire that tells a leaping loop of its calls; implements `ports.transport.Wire`."""
 
     def __init__(self, wire: Wire, loop: LeapingLoop) -> None:
         self._wire = wire
@@ -143,7 +143,7 @@ class CountedWire:
         headers: Mapping[str, str] = MappingProxyType({}),
         content: bytes = b"",
     ) -> Answer:
-        """One call; see `ports.driver.Wire.send`.
+        """One call; see `ports.transport.Wire.send`.
 
         Raises:
             NodeUnreachable: no answer, or not a whole one.
@@ -157,7 +157,7 @@ class CountedWire:
             self._loop.calling(-1)
 
     async def run(self, command: str, values: Mapping[str, str], *, node: str) -> str:
-        """One command; see `ports.driver.Wire.run`.
+        """One command; see `ports.transport.Wire.run`.
 
         Raises:
             NodeRefused: there is no such command, or it failed.

@@ -16,7 +16,7 @@ from reconciler.desired.fleet import Fleet
 from reconciler.errors import GuardRefusal, ReconcilerError
 from reconciler.fault_trials.clock import CountedWire, LeapingLoop
 from reconciler.planning.plan_pass import Drivers, survey
-from reconciler.ports.driver import Wire
+from reconciler.ports.transport import Wire
 from reconciler.rollout.apply_pass import Occasion, apply
 from reconciler.rollout.recovery import resume
 from reconciler.store.sqlite.store import Store

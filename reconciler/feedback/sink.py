@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 from urllib.parse import urlsplit
 
 from reconciler.core.plan import Finding
 from reconciler.core.spec import FeedbackEntry
 from reconciler.diagnostic import Severity
 from reconciler.errors import NodeUnreachable
-from reconciler.ports.driver import Wire
+from reconciler.ports.sink import Outbox, Waiting
+from reconciler.ports.transport import Wire
 
 PAUSES = (0.2, 0.8, 2.0)
 """Seconds between the tries of one message, before the sink counts as dead for this run."""
@@ -26,38 +27,6 @@ HURRIED = 1.0
 _AGAIN = frozenset({408, 425, 429})
 _OK = range(200, 300)
 _SERVER_ERROR = 500
-
-
-class Waiting(Protocol):
-    """A message that waits in the outbox."""
-
-    @property
-    def id(self) -> str:
-        """The same in every delivery of the same message."""
-
-    @property
-    def body(self) -> bytes:
-        """The JSON to send."""
-
-    @property
-    def number(self) -> int:
-        """Its place in the outbox."""
-
-
-class Outbox(Protocol):
-    """Where messages wait until the sink has taken them."""
-
-    async def due(self, *, beyond: int = 0, limit: int = 50) -> Sequence[Waiting]:
-        """Messages to deliver, oldest first, numbered beyond the one given."""
-
-    async def sent(self, letter: str) -> None:
-        """The sink took the message with this id."""
-
-    async def unsent(self, letter: str, error: str, *, refused: bool) -> None:
-        """The sink did not take it, and whether it said so itself."""
-
-    async def left(self) -> int:
-        """How many messages are still to be delivered."""
 
 
 class Courier:

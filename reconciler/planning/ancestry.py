@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from reconciler.core.revision import COMMIT, Dated, Descent, base, descent, short
-from reconciler.ports.driver import Driver, Source, Stamps
+from reconciler.core.revision import COMMIT, Descent, base, descent, short
+from reconciler.ports.driver import Driver, Stamps
 from reconciler.ports.records import Memory
+from reconciler.ports.source import Dated, Source
 
 if TYPE_CHECKING:
     from reconciler.desired.fleet import Fleet

@@ -18,7 +18,7 @@ from reconciler.diagnostic import Severity
 from reconciler.errors import WorldChanged
 from reconciler.guards import change_control
 from reconciler.planning.plan_pass import Drivers, Survey, weighed
-from reconciler.ports.driver import Files, Snapshot
+from reconciler.ports.source import Files, Snapshot
 
 OUTDATED = "plan-outdated"
 """Code of a file that does not fit the source, its signature or this program any more."""

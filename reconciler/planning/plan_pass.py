@@ -28,9 +28,10 @@ from reconciler.host.together import together
 from reconciler.planning.places import Places, located
 from reconciler.planning.reading import ReadingWire
 from reconciler.planning.withheld import WAITING, content_of, withhold
-from reconciler.ports.driver import Desk, Driver, Stamps, Wire
+from reconciler.ports.driver import Desk, Driver, Stamps
 from reconciler.ports.listener import SILENT, Listener
 from reconciler.ports.records import Memory
+from reconciler.ports.transport import Wire
 
 if TYPE_CHECKING:
     from reconciler.desired.fleet import Fleet

@@ -12,8 +12,9 @@ from reconciler.core.revision import short
 from reconciler.desired.fleet_file import NAMES
 from reconciler.documents.document import parse
 from reconciler.errors import InputError, SourceError, SourceUnreachable
-from reconciler.ports.driver import Driver, Remembers, Source
+from reconciler.ports.driver import Driver, Remembers
 from reconciler.ports.records import Memory
+from reconciler.ports.source import Source
 
 if TYPE_CHECKING:
     from reconciler.desired.fleet import Fleet

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from reconciler.errors import NotReading
-from reconciler.ports.driver import Answer, ReadingCall, Wire
+from reconciler.ports.transport import Answer, ReadingCall, Wire
 
 
 class ReadingWire:
@@ -35,7 +35,7 @@ class ReadingWire:
         headers: Mapping[str, str] = MappingProxyType({}),
         content: bytes = b"",
     ) -> Answer:
-        """One request and its whole answer; see `ports.driver.Wire.send`.
+        """One request and its whole answer; see `ports.transport.Wire.send`.
 
         Raises:
             NotReading: it is none of the reading calls; nothing was sent.
@@ -47,7 +47,7 @@ class ReadingWire:
         )
 
     async def run(self, command: str, values: Mapping[str, str], *, node: str) -> str:  # noqa: ARG002
-        """No command runs while nodes are only looked at; see `ports.driver.Wire.run`.
+        """No command runs while nodes are only looked at; see `ports.transport.Wire.run`.
 
         Raises:
             NotReading: always.

@@ -1,11 +1,10 @@
-"""What the shell supplies and what a product supplies, as Protocols: the seams of the program."""
+"""What a product supplies, and what it is given to make its desired state from."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, runtime_checkable
-from urllib.parse import urlsplit
 
 from reconciler.core.endpoint import Endpoint
 from reconciler.core.guard import Guard
@@ -17,6 +16,7 @@ from reconciler.core.reports import Report
 from reconciler.core.spec import ClusterEntry
 from reconciler.core.step import Verdict
 from reconciler.diagnostic import Position, Problem
+from reconciler.ports.transport import ReadingCall, Wire
 from reconciler.text.one_line import LONGEST_SENTENCE, first_names, one_line
 
 
@@ -33,119 +33,6 @@ class Document(Protocol):
 
     def position(self, pointer: str, *, key: bool = False) -> Position:
         """Where the value (or its key) at a JSON pointer stands, or else its nearest parent."""
-
-
-class Files(Protocol):
-    """The files of one revision."""
-
-    def names(self) -> Iterable[str]:
-        """Paths of all files, sorted, with `/` between folders."""
-
-    def read(self, path: str) -> bytes:
-        """The bytes of one file.
-
-        Raises:
-            FileNotFoundError: there is no such file in this revision.
-        """
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """The desired state's files at one revision."""
-
-    revision: Revision
-    files: Files
-
-
-class Source(Protocol):
-    """Where desired state comes from: a folder, a git repository, a tarball."""
-
-    async def snapshot(self) -> Snapshot:
-        """The files as they are now; the revision's `id` is the same while nothing changed.
-
-        Raises:
-            SourceError: the source is not usable, or not reachable.
-        """
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A whole HTTP answer, header names in lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
-class Wire(Protocol):
-    """The one way to a node: HTTP with bounds on time and size."""
-
-    async def send(
-        self,
-        method: str,
-        url: str,
-        *,
-        node: str,
-        timeout: float,  # noqa: ASYNC109  (a bound on one call, enforced by the transport)
-        connect: float = ...,
-        headers: Mapping[str, str] = ...,
-        content: bytes = ...,
-    ) -> Answer:
-        """One request and its whole answer, whatever its status.
-
-        Args:
-            method: the HTTP verb.
-            url: absolute, http or https.
-            node: the name to put in errors.
-            timeout: seconds for all of it.
-            connect: seconds for the connection alone, within `timeout`; 0 for no bound of its own.
-            headers: beyond what the transport adds.
-            content: the request's body.
-
-        Raises:
-            NodeUnreachable: no answer, or not a whole one; `NodeUnidentified` where it is not HTTP.
-        """
-
-    async def run(self, command: str, values: Mapping[str, str], *, node: str) -> str:
-        """Run a command that this host's configuration names; what comes back are its last words.
-
-        Args:
-            command: its name there.
-            values: placeholder -> text; data, never an option and never split.
-            node: the name to put in errors.
-
-        Raises:
-            NodeRefused: there is no such command, or it failed.
-            NodeUnreachable: it did not end in time; whether it had an effect is not known.
-        """
-
-
-@dataclass(frozen=True, slots=True)
-class ReadingCall:
-    """A call of a product that only reads, by the product's documents.
-
-    Args:
-        method: the HTTP verb.
-        path: of the URL, without a query; None where the product's API has one URL for all calls.
-        header: name in lower case and value of the header that tells the calls apart; empty where none does.
-    """
-
-    method: str
-    path: str | None = None
-    header: tuple[str, str] | None = None
-
-    def allows(self, method: str, url: str, headers: Mapping[str, str]) -> bool:
-        """Whether a request is exactly this call."""
-        parts = urlsplit(url)
-        if method != self.method or parts.query or parts.fragment or "@" in parts.netloc:
-            return False
-        if self.path is not None and parts.path != self.path:
-            return False
-        if self.header is None:
-            return True
-        name, value = self.header
-        told = [text for key, text in headers.items() if key.lower() == name]
-        return told == [value]
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,14 +149,6 @@ class Locates(Protocol):
 
     def endpoints(self, desk: Desk) -> Mapping[str, Endpoint]:
         """Node -> where the files say that it is reached, with a port; what is no address is left out."""
-
-
-@runtime_checkable
-class Resolves(Protocol):
-    """What a wire also has that knows what host names mean."""
-
-    async def resolve(self, host: str) -> tuple[str, ...]:
-        """The addresses of a name, sorted, the same that calls go to; none where it does not resolve."""
 
 
 @runtime_checkable
@@ -411,3 +290,70 @@ class Rehearses(Protocol):
             observed: what the nodes showed.
             plan: what was made of the two; it has steps.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A member that a cluster's settings name.
+
+    Args:
+        name: the same for the same member in whichever cluster of the kind: an address, or an
+            expression that stands for several.
+        document: where it is named.
+        pointer: its place there.
+    """
+
+    name: str
+    document: Document
+    pointer: str
+
+
+@runtime_checkable
+class Lints(Protocol):
+    """What a driver also has that knows what is doubtful, though not wrong, in a cluster."""
+
+    lint_codes: frozenset[str]
+    """The codes that `lint` uses; each has a page under `reconciler/explanations`."""
+
+    def lint(self, desk: Desk) -> Iterator[Problem]:
+        """Warnings about one cluster, each place once; total, whatever the settings hold. Pure."""
+
+    def claims(self, desk: Desk) -> Iterator[Claim]:
+        """The members that the cluster's settings name, so that one in two clusters is noticed. Pure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a cluster's nodes show.
+
+    Args:
+        documents: node -> its settings, plain; empty for products without settings files.
+        nodes: the cluster's nodes as entries of the fleet file, sorted by name; None where the nodes do not
+            tell who belongs to the cluster.
+        missing: why not everything is known, one sentence each; then nothing may be written.
+    """
+
+    documents: Mapping[str, Any] = field(default_factory=dict)
+    nodes: tuple[Mapping[str, Any], ...] | None = None
+    missing: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Adopts(Protocol):
+    """What a driver also has whose clusters can be written down as they are."""
+
+    async def entry_of(self, name: str, addresses: Sequence[str], wire: Wire) -> dict[str, Any]:
+        """The fleet file's entry of a cluster that no file names yet, as plain data.
+
+        Args:
+            name: what the cluster is to be called.
+            addresses: of its nodes, or of one that tells the others.
+            wire: the way to them.
+
+        Raises:
+            NodeError: nobody told enough.
+            UsageError: an address is none.
+        """
+
+    def shown(self, desired: Any, observed: Observed[Any]) -> Shown:
+        """What the nodes show, for the fleet file and its settings files. Pure."""

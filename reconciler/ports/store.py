@@ -8,8 +8,8 @@ from typing import Protocol
 
 from reconciler.core.contradictions import Claim
 from reconciler.core.plan import Step
-from reconciler.feedback.sink import Outbox
 from reconciler.ports.records import Ending, Memory, Opening, RunRecord
+from reconciler.ports.sink import Outbox
 
 
 class Journal(Outbox, Protocol):

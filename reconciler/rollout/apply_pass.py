@@ -18,10 +18,10 @@ from reconciler.host.interruption import unless
 from reconciler.host.together import together
 from reconciler.planning.applied import learnt, remember_members, tries_of, withdrawn
 from reconciler.planning.plan_pass import Drivers, Survey
-from reconciler.ports.driver import Wire
 from reconciler.ports.listener import SILENT, Listener
 from reconciler.ports.records import utc_now
 from reconciler.ports.store import Journal
+from reconciler.ports.transport import Wire
 from reconciler.rollout.gates import Gatekeeper, Rest, resting
 from reconciler.rollout.record import Ledger, Record
 from reconciler.rollout.recovery import Settling

@@ -11,7 +11,8 @@ from reconciler.core.plan import Step
 from reconciler.core.step import Standing, Verdict
 from reconciler.drivers.defects import EXPECTED, defect_of
 from reconciler.planning.reading import ReadingWire
-from reconciler.ports.driver import Driver, Wire
+from reconciler.ports.driver import Driver
+from reconciler.ports.transport import Wire
 
 GRACE = 20.0
 """Seconds that a step under way still has to show its effect once the run is asked to stop."""

@@ -13,9 +13,9 @@ from reconciler.core.timestamps import Clock
 from reconciler.errors import ClusterBusy
 from reconciler.host.together import together
 from reconciler.planning.plan_pass import Drivers
-from reconciler.ports.driver import Wire
 from reconciler.ports.records import Ending, Entry, RunRecord, utc_now
 from reconciler.ports.store import Journal
+from reconciler.ports.transport import Wire
 from reconciler.rollout.letters import Letters
 from reconciler.rollout.polling import until_done
 

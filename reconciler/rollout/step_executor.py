@@ -15,8 +15,9 @@ from reconciler.core.step import Standing, Verdict
 from reconciler.core.timestamps import Clock
 from reconciler.errors import NodeError, NodeUnreachable, ReconcilerError, SecretError
 from reconciler.host.interruption import unless
-from reconciler.ports.driver import Done, Driver, Wire
+from reconciler.ports.driver import Done, Driver
 from reconciler.ports.records import Ending, utc_now
+from reconciler.ports.transport import Wire
 from reconciler.rollout.polling import standing, until_clear, until_done
 
 STOPPED = "the run was asked to stop before this step"

@@ -18,8 +18,8 @@ from reconciler.host.host import Host
 from reconciler.planning.ancestry import traced
 from reconciler.planning.plan_pass import Drivers
 from reconciler.planning.prior import read_prior
-from reconciler.ports.driver import Snapshot
 from reconciler.ports.records import Memory
+from reconciler.ports.source import Snapshot
 from reconciler.secrets.local_resolver import LocalVault
 from reconciler.server.cluster_loops import chosen
 from reconciler.server.log_writer import LogState, LogWriter, is_stand_in

@@ -14,9 +14,9 @@ from reconciler.diagnostic import Severity
 from reconciler.host.interruption import unless
 from reconciler.planning.applied import remember_members
 from reconciler.planning.plan_pass import Drivers, Survey, survey
-from reconciler.ports.driver import Wire
 from reconciler.ports.records import Memory, Opening, utc_now
 from reconciler.ports.store import Journal
+from reconciler.ports.transport import Wire
 from reconciler.rollout.apply_pass import Occasion, apply
 from reconciler.rollout.recovery import Settling, has_open_steps, resume
 from reconciler.rollout.refusal import refuse

@@ -10,7 +10,7 @@ from reconciler.core.plan import Revision
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import InputError, ReconcilerError, SourceError, SourceUnreachable
 from reconciler.host.interruption import unless
-from reconciler.ports.driver import Snapshot, Source
+from reconciler.ports.source import Snapshot, Source
 from reconciler.server.cluster_loop import PATIENCE, PRECEDENCE, Surroundings
 from reconciler.server.pace import after, begin
 from reconciler.server.state import SourceState, SourceStatus

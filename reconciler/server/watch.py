@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from reconciler import __version__
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import StateError
-from reconciler.ports.driver import Snapshot, Source
+from reconciler.ports.source import Snapshot, Source
 from reconciler.server.cluster_loop import PATIENCE, Pass, Surroundings
 from reconciler.server.cluster_loops import Roster
 from reconciler.server.files import FileEvents, commits_of, files_below, follow

@@ -8,23 +8,13 @@ import resource
 import socket
 from contextlib import ExitStack
 from ipaddress import ip_address
-from typing import Final, NamedTuple
+from typing import Final
 
-from reconciler.core.endpoint import url_host
 from reconciler.errors import UsageError
+from reconciler.ports.simulator import Address
 
 BELOW_EPHEMERAL: Final = range(10_000, 32_000)
 """Ports that no operating system here gives to outgoing connections."""
-
-
-class Address(NamedTuple):
-    """A host and a port."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"{url_host(self.host)}:{self.port}"
 
 
 def without_tls(node: str, scheme: str, address: Address) -> Address:

@@ -16,7 +16,8 @@ import orjson
 from aiohttp import web
 
 from reconciler.errors import UsageError
-from reconciler.simulation.addresses import Address, not_free, on_loopback
+from reconciler.ports.simulator import Address
+from reconciler.simulation.addresses import not_free, on_loopback
 from reconciler.simulation.host import Simulation
 
 

@@ -8,7 +8,8 @@ from ipaddress import ip_address
 from typing import Any, Final
 
 from reconciler.errors import UsageError
-from reconciler.simulation.addresses import Address, on_loopback
+from reconciler.ports.simulator import Address
+from reconciler.simulation.addresses import on_loopback
 
 FIRST: Final = Address("127.0.0.1", 20_001)
 """Where the first node listens unless it is said."""

@@ -12,8 +12,8 @@ from typing import Any, Final, Protocol, Self
 
 from reconciler.errors import UsageError
 from reconciler.ports.driver import Desk
-from reconciler.ports.simulator import Joined, Reply, Request, Served
-from reconciler.simulation.addresses import Address, on_loopback, raise_file_limit
+from reconciler.ports.simulator import Address, Joined, Reply, Request, Served
+from reconciler.simulation.addresses import on_loopback, raise_file_limit
 from reconciler.simulation.faults import AMONG_NODES, AT_ONCE, Fault, Kind, fault_of
 from reconciler.simulation.node_server import Listener
 from reconciler.simulation.products import serve

@@ -10,8 +10,7 @@ from typing import Final, TypeAlias
 
 from aiohttp import web
 
-from reconciler.ports.simulator import Reply, Request
-from reconciler.simulation.addresses import Address
+from reconciler.ports.simulator import Address, Reply, Request
 from reconciler.simulation.faults import Fault, Kind
 
 Ask: TypeAlias = Callable[[Request], tuple[Fault | None, Reply]]

@@ -9,8 +9,8 @@ from functools import partial
 from typing import Final, TypeAlias
 
 from reconciler.errors import UsageError
-from reconciler.ports.simulator import Joined, Reply, Request, Served
-from reconciler.simulation.addresses import Address, not_free
+from reconciler.ports.simulator import Address, Joined, Reply, Request, Served
+from reconciler.simulation.addresses import not_free
 from reconciler.simulation.faults import Fault, Kind, Pending
 from reconciler.simulation.node_server import CLOSED, Listener
 

@@ -11,7 +11,7 @@ from reconciler.core.plan import Revision
 from reconciler.core.prior import EarlierFiles
 from reconciler.core.revision import COMMIT
 from reconciler.errors import SourceError, SourceUnreachable
-from reconciler.ports.driver import Snapshot
+from reconciler.ports.source import Snapshot
 from reconciler.sources.content import Budget
 from reconciler.sources.folder_scan import Digests, FolderFiles, scan
 from reconciler.sources.git import tree, worktree
@@ -33,7 +33,7 @@ UNCOMMITTED = "+ uncommitted changes"
 
 
 class FolderSource:
-    """The files of a folder; implements `ports.driver.Source`.
+    """The files of a folder; implements `ports.source.Source`.
 
     In a work tree of git the revision is the commit that is checked out, and with changes that are not
     committed `COMMIT+DIGEST`, the digest being that of the files; what git ignores is left out, so

@@ -209,7 +209,7 @@ class Digests:
 
 @dataclass(frozen=True)
 class FolderFiles:
-    """The files of a folder as a scan found them; implements `ports.driver.Files`."""
+    """The files of a folder as a scan found them; implements `ports.source.Files`."""
 
     layout: Layout
     limits: Limits

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from reconciler.errors import SourceError, UsageError
-from reconciler.ports.driver import Source
+from reconciler.ports.source import Source
 from reconciler.sources.address import ALIKE_SCP, Address, address, shown
 from reconciler.sources.folder import FolderSource
 from reconciler.sources.git.discovery import NAME, WorkTree, find_work_tree, is_bare

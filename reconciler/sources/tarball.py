@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from reconciler.core.plan import Revision
 from reconciler.errors import SourceError, SourceUnreachable
-from reconciler.ports.driver import Snapshot
+from reconciler.ports.source import Snapshot
 from reconciler.sources import http_cache
 from reconciler.sources.address import Address
 from reconciler.sources.credential import token
@@ -89,7 +89,7 @@ class Packing:
 
 
 class TarballFile:
-    """A tarball on disk; implements `ports.driver.Source`."""
+    """A tarball on disk; implements `ports.source.Source`."""
 
     dated_by_use = True
     """Nothing tells which of two came first, but which of them was applied before."""
@@ -164,7 +164,7 @@ def _opened(file: Path) -> BinaryIO:
 
 
 class TarballUrl:
-    """A tarball behind an http(s) URL; implements `ports.driver.Source`.
+    """A tarball behind an http(s) URL; implements `ports.source.Source`.
 
     The last answer is kept in `cache` and asked for again only if it has changed. With a pinned
     digest the kept bytes are enough: they cannot be others.

@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from reconciler.archive.inflate import is_archive
 from reconciler.core.prior import EarlierFiles, Retraces
-from reconciler.core.revision import Dated
-from reconciler.ports.driver import Snapshot, Source
+from reconciler.ports.source import Dated, Snapshot, Source
 from reconciler.sources.address import Address
 from reconciler.sources.credential import token
 from reconciler.sources.download import TOKEN, answer
@@ -21,7 +20,7 @@ OK = 200
 class UndecidedSource:
     """Becomes a tarball if the URL answers with the bytes of one, else a git repository.
 
-    Implements `ports.driver.Source`. It asks once, at the first snapshot.
+    Implements `ports.source.Source`. It asks once, at the first snapshot.
 
     Args:
         place: the URL.

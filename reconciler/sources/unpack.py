@@ -26,7 +26,7 @@ from reconciler.sources.text import shown
 
 @dataclass(frozen=True)
 class Unpacked:
-    """The files of one archive; implements `ports.driver.Files`."""
+    """The files of one archive; implements `ports.source.Files`."""
 
     where: str
     data: bytes

@@ -18,7 +18,7 @@ from reconciler.errors import NodeUnidentified, NodeUnreachable
 from reconciler.host.commands import run_command
 from reconciler.host.host import Host
 from reconciler.host.networks import OutsideNetworks, is_within
-from reconciler.ports.driver import Answer
+from reconciler.ports.transport import Answer
 from reconciler.text.one_line import size
 from reconciler.transports.http_errors import reason, sign, speaks_otherwise
 
@@ -42,7 +42,7 @@ KEPT: Final = 256
 
 
 class HttpWire:
-    """HTTP to nodes, as `ports.driver.Wire` describes it; an asynchronous context manager.
+    """HTTP to nodes, as `ports.transport.Wire` describes it; an asynchronous context manager.
 
     Redirects are answers, cookies are forgotten, TLS certificates are verified against the system's
     authorities. A read (GET, HEAD) may travel on a connection that an earlier call to the same node
@@ -124,7 +124,7 @@ class HttpWire:
         headers: Mapping[str, str] = MappingProxyType({}),
         content: bytes = b"",
     ) -> Answer:
-        """One request and its whole answer, whatever its status; see `ports.driver.Wire.send`.
+        """One request and its whole answer, whatever its status; see `ports.transport.Wire.send`.
 
         Raises:
             NodeUnreachable: no answer, or not a whole one, or one above the size limit; `NodeUnidentified`
@@ -170,7 +170,7 @@ class HttpWire:
                     await self._leave(pool)
 
     async def run(self, command: str, values: Mapping[str, str], *, node: str) -> str:
-        """Run one of the host's commands; see `ports.driver.Wire.run`.
+        """Run one of the host's commands; see `ports.transport.Wire.run`.
 
         Raises:
             NodeRefused: there is no such command, or it failed.

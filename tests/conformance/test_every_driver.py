@@ -22,7 +22,7 @@ from reconciler.desired.fleet import load
 from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import NodeError
 from reconciler.planning.plan_pass import survey
-from reconciler.ports.driver import Snapshot
+from reconciler.ports.source import Snapshot
 from reconciler.rollout.apply_pass import Occasion, apply
 from reconciler.rollout.recovery import resume
 from reconciler.simulation.addresses import free_addresses

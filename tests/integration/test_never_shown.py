@@ -11,7 +11,7 @@ from reconciler.drivers.m2 import choices as m2
 from reconciler.drivers.m2.choices import Takes
 from reconciler.drivers.registry import DRIVERS
 from reconciler.planning.plan_pass import survey
-from reconciler.ports.driver import Snapshot
+from reconciler.ports.source import Snapshot
 from reconciler.rollout.apply_pass import Occasion, apply
 from reconciler.rollout.recovery import resume
 from reconciler.simulation.addresses import free_addresses

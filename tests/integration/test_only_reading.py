@@ -9,7 +9,7 @@ from reconciler.drivers.sora.client import Client as SoraClient
 from reconciler.errors import NotReading
 from reconciler.planning.plan_pass import survey
 from reconciler.planning.reading import ReadingWire
-from reconciler.ports.driver import Answer
+from reconciler.ports.transport import Answer
 
 
 class Recording:

@@ -12,7 +12,8 @@ from reconciler.desired.fleet import load
 from reconciler.drivers.m2.metrics import parsed
 from reconciler.drivers.registry import DRIVERS
 from reconciler.planning.plan_pass import survey
-from reconciler.ports.driver import Measures, Snapshot, Undoes
+from reconciler.ports.driver import Measures, Undoes
+from reconciler.ports.source import Snapshot
 from reconciler.rollout.apply_pass import Occasion, apply
 from reconciler.simulation.addresses import free_addresses
 from reconciler.simulation.host import Simulation

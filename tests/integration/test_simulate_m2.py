@@ -18,7 +18,8 @@ import pytest
 from reconciler.core.spec import ClusterEntry, NodeEntry
 from reconciler.drivers.m2.simulator import Choices, Port, Unlisted
 from reconciler.errors import UsageError
-from reconciler.simulation.addresses import Address, free_addresses
+from reconciler.ports.simulator import Address
+from reconciler.simulation.addresses import free_addresses
 from reconciler.simulation.control import Control
 from reconciler.simulation.host import Simulation
 

@@ -19,7 +19,7 @@ from reconciler.drivers.sora.product import SoraDriver
 from reconciler.drivers.sora.schema import Collapsed, SoraCluster, SoraDesired, SoraNode, StopCommand
 from reconciler.drivers.sora.simulator.world import SoraWorld
 from reconciler.errors import NodeError, NodeRefused, NodeUnreachable
-from reconciler.ports.driver import Answer
+from reconciler.ports.transport import Answer
 
 TODAY = date(2026, 11, 21)
 REGULAR, TEMPORARY = 5, 1

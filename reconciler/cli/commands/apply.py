@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from reconciler.core.plan_file import PlanFile
     from reconciler.desired.fleet import Fleet
     from reconciler.planning.plan_pass import Survey
-    from reconciler.ports.driver import Source
+    from reconciler.ports.source import Source
 
 app = new_app()
 
@@ -148,8 +148,9 @@ async def _not_withdrawn(planned: Revision, order: Order, source: Source) -> Non
         WorldChanged: the branch was rewritten without it, or is gone.
         SourceUnreachable: the source does not answer.
     """
-    from reconciler.core.revision import Dated, base  # noqa: PLC0415
+    from reconciler.core.revision import base  # noqa: PLC0415
     from reconciler.planning.plan_file import OUTDATED  # noqa: PLC0415
+    from reconciler.ports.source import Dated  # noqa: PLC0415
     from reconciler.sources.locate import COMMIT, locate  # noqa: PLC0415
 
     if not (isinstance(source, Dated) and COMMIT.fullmatch(planned.id)):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from reconciler.adopt.importer import Adoption
     from reconciler.cli.terminal import Terminal
     from reconciler.host.host import Host
-    from reconciler.ports.driver import Snapshot
+    from reconciler.ports.source import Snapshot
 
 app = new_app()
 

@@ -21,8 +21,8 @@ from reconciler.planning.ancestry import traced
 from reconciler.planning.plan_file import Notes
 from reconciler.planning.plan_pass import Survey, survey
 from reconciler.planning.prior import read_prior
-from reconciler.ports.driver import Source
 from reconciler.ports.records import Memory
+from reconciler.ports.source import Source
 from reconciler.secrets.local_resolver import LocalVault
 from reconciler.sources.locate import locate
 from reconciler.transports.http import HttpWire

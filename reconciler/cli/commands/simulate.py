@@ -13,7 +13,7 @@ import typer
 from reconciler.cli.options import HostConfigFile, columns, new_app
 from reconciler.cli.render.clean import plural
 from reconciler.errors import UsageError
-from reconciler.simulation.addresses import Address
+from reconciler.ports.simulator import Address
 from reconciler.simulation.faults import MEANING, Fault, parse_fault
 from reconciler.simulation.fleet_generator import FIRST, MAKERS, made_up
 

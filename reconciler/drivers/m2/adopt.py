@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from reconciler.core.adoption import Shown
 from reconciler.core.endpoint import BadAddress, parse_endpoint
 from reconciler.core.observation import Absent, Observed, Present
 from reconciler.drivers.m2.schema import Desired, Loaded
 from reconciler.errors import UsageError
+from reconciler.ports.driver import Shown
 
 
 def entry_of(name: str, addresses: Sequence[str]) -> dict[str, Any]:

@@ -32,7 +32,8 @@ from reconciler.drivers.m2.metrics import parsed
 from reconciler.drivers.m2.risk import waits
 from reconciler.drivers.m2.schema import Content, Loaded
 from reconciler.errors import NodeUnidentified, NodeUnreachable
-from reconciler.ports.driver import Answer, Done, ReadingCall, Wire
+from reconciler.ports.driver import Done
+from reconciler.ports.transport import Answer, ReadingCall, Wire
 from reconciler.text.one_line import one_line
 from reconciler.transports.http_errors import DROPPED
 

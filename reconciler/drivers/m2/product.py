@@ -10,10 +10,8 @@ from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from reconciler.core.adoption import Shown
 from reconciler.core.endpoint import Endpoint
 from reconciler.core.guard import Guard
-from reconciler.core.lint import Claim
 from reconciler.core.observation import Observation, Observed, Present, Unreachable
 from reconciler.core.plan import USES, ClusterPlan, Payload, Step
 from reconciler.core.product_model import Stage
@@ -34,7 +32,8 @@ from reconciler.drivers.m2.modelcheck import stages
 from reconciler.drivers.m2.modelcheck.seats import World
 from reconciler.drivers.m2.schema import Deliver, Desired, Loaded, M2Cluster, Target
 from reconciler.drivers.m2.undo import back, part
-from reconciler.ports.driver import Desk, Document, Done, Wire
+from reconciler.ports.driver import Claim, Desk, Document, Done, Shown
+from reconciler.ports.transport import Wire
 
 AT_ONCE: Final = 128
 """Nodes that are read at the same time."""

@@ -10,7 +10,8 @@ from typing import Any, Final
 from reconciler.core.json_reader import JsonError, JsonLimits, read_json
 from reconciler.drivers.m2.findings import ALLOW
 from reconciler.errors import NodeRefused, NodeUnauthorized
-from reconciler.ports.driver import Answer, Done
+from reconciler.ports.driver import Done
+from reconciler.ports.transport import Answer
 from reconciler.text.one_line import first_names, one_line
 
 MOST: Final = 300

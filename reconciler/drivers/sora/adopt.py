@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from reconciler.core.adoption import Shown
 from reconciler.core.observation import Observed
 from reconciler.core.spec import Timeouts
 from reconciler.drivers.sora.client import Client
 from reconciler.drivers.sora.schema import API_URL, NodeRow, NodeView, SoraDesired
 from reconciler.errors import NodeError, NodeUnreachable, UsageError
-from reconciler.ports.driver import Wire
+from reconciler.ports.driver import Shown
+from reconciler.ports.transport import Wire
 
 
 async def entry_of(name: str, addresses: Sequence[str], wire: Wire) -> dict[str, Any]:

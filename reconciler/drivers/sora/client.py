@@ -20,7 +20,7 @@ from reconciler.drivers.sora.schema import (
     parse_nodes,
 )
 from reconciler.errors import NodeError, NodeRefused, NodeUnauthorized, NodeUnidentified, NodeUnreachable
-from reconciler.ports.driver import Answer, ReadingCall, Wire
+from reconciler.ports.transport import Answer, ReadingCall, Wire
 from reconciler.text.one_line import one_line
 
 INIT: Final = "Sora_20221221.InitCluster"

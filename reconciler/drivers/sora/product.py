@@ -7,10 +7,8 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from datetime import UTC, date, datetime
 from typing import Any, Final
 
-from reconciler.core.adoption import Shown
 from reconciler.core.endpoint import Endpoint
 from reconciler.core.guard import Guard
-from reconciler.core.lint import Claim
 from reconciler.core.observation import Observed, Sign, Unauthorized, Unidentified, Unreachable
 from reconciler.core.plan import ClusterPlan, Payload, Step
 from reconciler.core.product_model import Stage
@@ -37,7 +35,8 @@ from reconciler.errors import (
     UsageError,
 )
 from reconciler.host.config import HostConfig
-from reconciler.ports.driver import Desk, Document, Done, Wire
+from reconciler.ports.driver import Claim, Desk, Document, Done, Shown
+from reconciler.ports.transport import Wire
 
 AT_ONCE: Final = 64
 """Calls of one look that are under way together."""

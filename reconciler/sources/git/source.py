@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from reconciler.core.prior import EarlierFiles
 from reconciler.errors import SourceError, SourceUnreachable, Untrusted
 from reconciler.host.locks import locked
-from reconciler.ports.driver import Snapshot
+from reconciler.ports.source import Snapshot
 from reconciler.sources.address import Address
 from reconciler.sources.git import errors, tree
 from reconciler.sources.git.access import access
@@ -35,7 +35,7 @@ HISTORIES = 4
 
 
 class GitSource:
-    """The files of a repository at a ref; implements `ports.driver.Source`.
+    """The files of a repository at a ref; implements `ports.source.Source`.
 
     Args:
         place: where the repository is.

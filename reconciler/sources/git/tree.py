@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.core.plan import Revision
 from reconciler.errors import SourceError
-from reconciler.ports.driver import Snapshot
+from reconciler.ports.source import Snapshot
 from reconciler.sources import content
 from reconciler.sources.content import Counts
 from reconciler.sources.git.command import Repository
@@ -46,7 +46,7 @@ class Place:
 
 @dataclass(frozen=True)
 class CommitFiles:
-    """The files of a commit; implements `ports.driver.Files`."""
+    """The files of a commit; implements `ports.source.Files`."""
 
     repository: pygit2.Repository
     layout: Layout

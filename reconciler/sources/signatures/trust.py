@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reconciler.errors import Untrusted
-from reconciler.ports.driver import Snapshot
+from reconciler.ports.source import Snapshot
 
 UNSIGNED = "unsigned"
 UNKNOWN = "unknown-signer"

@@ -12,7 +12,7 @@ from reconciler.desired.fleet import load, read
 from reconciler.desired.lint import known
 from reconciler.drivers.registry import DRIVERS
 from reconciler.explanations import codes, page
-from reconciler.ports.driver import Snapshot
+from reconciler.ports.source import Snapshot
 
 PACKAGE = Path(__file__).parents[3] / "reconciler"
 LINTS = sorted(known(DRIVERS))

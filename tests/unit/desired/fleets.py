@@ -9,7 +9,7 @@ from reconciler.core.spec import ClusterEntry, NodeEntry
 from reconciler.desired.fleet import load, read
 from reconciler.diagnostic import Problem, Severity
 from reconciler.errors import InputError
-from reconciler.ports.driver import Snapshot
+from reconciler.ports.source import Snapshot
 
 REVISION = Revision("memory", "0123456789", "0123456")
 

@@ -12,7 +12,7 @@ from reconciler.desired.fleet import load, read
 from reconciler.diagnostic import Severity
 from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import InputError
-from reconciler.ports.driver import Snapshot
+from reconciler.ports.source import Snapshot
 
 REASON = "meant so here"
 USER = {"name": "user", "permissions": {}}

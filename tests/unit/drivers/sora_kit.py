@@ -11,7 +11,7 @@ from reconciler.drivers.sora.history import Earlier, History
 from reconciler.drivers.sora.planner import plan
 from reconciler.drivers.sora.schema import NodeRow, NodeView, SoraCluster, SoraDesired, SoraNode
 from reconciler.errors import NodeUnreachable
-from reconciler.ports.driver import Answer
+from reconciler.ports.transport import Answer
 
 TODAY = date(2026, 11, 21)
 FORBIDDEN = "401"

@@ -7,7 +7,6 @@ from itertools import pairwise
 
 import pytest
 
-from reconciler.core.lint import Lints
 from reconciler.core.plan import Revision
 from reconciler.core.secret import Secret
 from reconciler.desired.merge_patch import Grown, Origin, Rendered, merged
@@ -16,7 +15,7 @@ from reconciler.documents.document import parse
 from reconciler.drivers.m2 import lints
 from reconciler.drivers.m2.product import DRIVER
 from reconciler.drivers.m2.schema import M2Cluster
-from reconciler.ports.driver import Desk
+from reconciler.ports.driver import Desk, Lints
 
 ADMIN = {"name": "admin", "permissions": {"enableSetting": True, "enableMetric": True}}
 USER = {"name": "user", "permissions": {"enableMetric": True}}

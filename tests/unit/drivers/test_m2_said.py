@@ -3,7 +3,7 @@
 import json
 
 from reconciler.drivers.m2 import responses
-from reconciler.ports.driver import Answer
+from reconciler.ports.transport import Answer
 
 
 def test_sixty_thousand_names_that_wait_for_a_restart_are_the_first_few_and_a_count():

@@ -9,7 +9,8 @@ import pytest
 from reconciler.drivers.m2.choices import Choices, Match
 from reconciler.drivers.sora.choices import Minority
 from reconciler.errors import UsageError
-from reconciler.simulation.addresses import Address, free_addresses
+from reconciler.ports.simulator import Address
+from reconciler.simulation.addresses import free_addresses
 from reconciler.simulation.faults import MEANING, Fault, Kind, On, Pending, parse_fault
 from reconciler.simulation.fleet_generator import made_up
 from reconciler.simulation.options import chosen

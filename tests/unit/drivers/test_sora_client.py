@@ -10,7 +10,7 @@ from sora_kit import FixedWire
 from reconciler.drivers.sora.client import Client
 from reconciler.drivers.sora.simulator.world import HEADERS
 from reconciler.errors import NodeRefused, NodeUnauthorized, NodeUnidentified, NodeUnreachable
-from reconciler.ports.driver import Answer
+from reconciler.ports.transport import Answer
 
 SEED_LIST = [
     {

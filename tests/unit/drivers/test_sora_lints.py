@@ -6,14 +6,13 @@ import json
 
 import pytest
 
-from reconciler.core.lint import Lints
 from reconciler.core.plan import Revision
 from reconciler.diagnostic import Severity
 from reconciler.documents.document import parse
 from reconciler.drivers.sora import lints
 from reconciler.drivers.sora.product import DRIVER
 from reconciler.drivers.sora.schema import SoraCluster
-from reconciler.ports.driver import Desk
+from reconciler.ports.driver import Desk, Lints
 
 
 def told(regular, temporary=0, **first):

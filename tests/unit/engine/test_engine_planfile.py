@@ -19,7 +19,7 @@ from reconciler.core.waves import staged
 from reconciler.errors import GuardRefusal, ReconcilerError, WorldChanged
 from reconciler.planning.plan_file import Notes, fit_files, plan_file, prepared, within
 from reconciler.planning.plan_pass import survey
-from reconciler.ports.driver import Snapshot
+from reconciler.ports.source import Snapshot
 from reconciler.rollout.apply_pass import apply
 from reconciler.store.sqlite.store import Store
 

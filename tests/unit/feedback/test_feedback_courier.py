@@ -9,7 +9,7 @@ from reconciler.core.spec import FeedbackEntry
 from reconciler.errors import NodeUnreachable
 from reconciler.feedback import sink
 from reconciler.feedback.sink import Courier
-from reconciler.ports.driver import Answer
+from reconciler.ports.transport import Answer
 
 ENTRY = FeedbackEntry(url="http://user:password@127.0.0.1:9/feedback?token=secret", timeout=5)
 

@@ -10,9 +10,9 @@ from watch_rig import Rig
 from reconciler.core.spec import FeedbackEntry
 from reconciler.errors import ClusterBusy
 from reconciler.feedback.sink import Courier
-from reconciler.ports.driver import Answer
 from reconciler.ports.listener import SILENT
 from reconciler.ports.records import Memory
+from reconciler.ports.transport import Answer
 from reconciler.server.cluster_loop import Job
 from reconciler.server.pass_result import Result
 from reconciler.server.pass_runner import HALTED, Keeping, Looking

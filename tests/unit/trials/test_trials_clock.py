@@ -5,7 +5,7 @@ import os
 import time
 
 from reconciler.fault_trials.clock import PACE, CountedWire, LeapingLoop, Stamps, leaping
-from reconciler.ports.driver import Answer
+from reconciler.ports.transport import Answer
 
 HOUR = 3600
 

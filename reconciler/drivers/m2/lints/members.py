@@ -7,13 +7,12 @@ from ipaddress import ip_address
 from typing import Any, Final
 
 from reconciler.core.endpoint import BadAddress, parse_endpoint
-from reconciler.core.lint import Claim
 from reconciler.diagnostic import Position, Problem, Severity
 from reconciler.drivers.m2.schema import M2Cluster
 from reconciler.drivers.m2.setting.fault import Path, items, mapping
 from reconciler.drivers.m2.setting.features import NODELIST
 from reconciler.drivers.m2.setting.rules import MANAGEMENT, MEMBERS
-from reconciler.ports.driver import Desk, Document
+from reconciler.ports.driver import Claim, Desk, Document
 from reconciler.text.json_pointer import pointer
 
 CODES: Final = frozenset({"propagation-without-self"})

@@ -10,8 +10,8 @@ from reconciler.core.secret import reveal
 from reconciler.drivers.m2.machine import lookup
 from reconciler.drivers.m2.simulator import M2World
 from reconciler.ports.driver import Desk
-from reconciler.ports.simulator import Reply, Request
-from reconciler.simulation.addresses import Address, without_tls
+from reconciler.ports.simulator import Address, Reply, Request
+from reconciler.simulation.addresses import without_tls
 
 
 class M2Served:

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 from reconciler.drivers.sora.simulator.world import SoraWorld
 from reconciler.ports.driver import Desk
-from reconciler.ports.simulator import Reply, Request
-from reconciler.simulation.addresses import Address, without_tls
+from reconciler.ports.simulator import Address, Reply, Request
+from reconciler.simulation.addresses import without_tls
 
 
 class SoraServed:
