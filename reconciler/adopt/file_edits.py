@@ -13,7 +13,7 @@ from reconciler.core.canonical import encode
 from reconciler.core.overlays import OverlaidCluster, OverlaidNode
 from reconciler.desired.fleet import Fleet
 from reconciler.desired.merge_patch import Rendered, has, item_of
-from reconciler.documents.document import Document, parse
+from reconciler.documents.document import ParsedDocument, parse
 from reconciler.documents.edit import REMOVED, Edit
 from reconciler.errors import UsageError
 from reconciler.ports.driver import Desk
@@ -173,7 +173,7 @@ def _named(fleet: Fleet) -> Iterator[str]:
 
 def _origin(document: Any, path: Path) -> tuple[str, Path] | None:
     """(file, path) of a value of a rendered document, or of the place at which it would be added."""
-    if isinstance(document, Document):
+    if isinstance(document, ParsedDocument):
         return document.name, path
     if not isinstance(document, Rendered):
         return None

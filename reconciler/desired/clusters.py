@@ -11,9 +11,10 @@ from pydantic import ValidationError
 from reconciler.core.policy import Policy
 from reconciler.core.spec import ClusterEntry, NodeEntry
 from reconciler.diagnostic import Problem, Severity
+from reconciler.documents.document import Document
 from reconciler.documents.lines import quoted
 from reconciler.documents.model_errors import Mismatch, Path, mismatches, problems
-from reconciler.ports.driver import Document, Driver
+from reconciler.ports.driver import Driver
 from reconciler.text.suggest import nearest
 
 UNNAMED = "unnamed"

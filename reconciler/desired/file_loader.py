@@ -11,11 +11,10 @@ from reconciler.desired.clusters import Cluster
 from reconciler.desired.glob import fitting, is_pattern
 from reconciler.desired.layers import Layers
 from reconciler.diagnostic import Position, Problem, Severity
-from reconciler.documents.document import parse
+from reconciler.documents.document import Document, parse
 from reconciler.documents.lines import quoted
 from reconciler.documents.model_errors import Path
 from reconciler.errors import InputError
-from reconciler.ports.driver import Document
 from reconciler.ports.source import Files
 from reconciler.secrets.references import ENCRYPTED, Marker
 from reconciler.secrets.resolver import Vault

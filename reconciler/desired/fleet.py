@@ -20,10 +20,10 @@ from reconciler.desired.lint import Remark, heard, idle, remarks
 from reconciler.desired.overrides import idle as idle_overrides
 from reconciler.desired.uniqueness import repeated_clusters, repeated_nodes
 from reconciler.diagnostic import Position, Problem, Severity
-from reconciler.documents.document import parse
+from reconciler.documents.document import Document, parse
 from reconciler.documents.model_errors import Mismatch, mismatches, problems
 from reconciler.errors import InputError
-from reconciler.ports.driver import Desk, Document, Driver
+from reconciler.ports.driver import Desk, Driver
 from reconciler.ports.source import Files, Snapshot
 from reconciler.secrets.references import misplaced
 from reconciler.secrets.resolver import Vault

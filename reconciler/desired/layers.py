@@ -13,8 +13,8 @@ from reconciler.desired.glob import is_pattern
 from reconciler.desired.json_patch import BadPatch, patched
 from reconciler.desired.merge_patch import Grown, Origin, Rendered, merged
 from reconciler.diagnostic import Problem, Severity
+from reconciler.documents.document import Document
 from reconciler.documents.lines import quoted
-from reconciler.ports.driver import Document
 from reconciler.secrets.references import Marker
 from reconciler.text.json_pointer import parts
 from reconciler.text.suggest import nearest

@@ -11,8 +11,9 @@ from reconciler.core.lint import Ignore
 from reconciler.core.spec import ClusterEntry
 from reconciler.desired.glob import fitting
 from reconciler.diagnostic import Problem, Severity
+from reconciler.documents.document import Document
 from reconciler.documents.lines import quoted
-from reconciler.ports.driver import Claim, Desk, Document, Driver, Lints
+from reconciler.ports.driver import Claim, Desk, Driver, Lints
 from reconciler.secrets import scan
 from reconciler.text.suggest import nearest
 

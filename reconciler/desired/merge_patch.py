@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reconciler.diagnostic import Position
-from reconciler.ports.driver import Document
+from reconciler.documents.document import Document
 from reconciler.text.json_pointer import parts
 from reconciler.text.json_pointer import pointer as pointer_of
 

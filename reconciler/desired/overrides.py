@@ -7,9 +7,9 @@ from datetime import date
 
 from reconciler.core.policy import Override
 from reconciler.diagnostic import Problem, Severity
+from reconciler.documents.document import Document
 from reconciler.documents.lines import quoted
 from reconciler.explanations import guards
-from reconciler.ports.driver import Document
 from reconciler.text.suggest import nearest
 
 VANISHED = "cluster-vanished"

@@ -8,8 +8,8 @@ from typing import Any
 from reconciler.core.endpoint import BadAddress, parse_api, parse_endpoint
 from reconciler.desired.clusters import Cluster
 from reconciler.diagnostic import Problem, Severity
+from reconciler.documents.document import Document
 from reconciler.documents.lines import quoted
-from reconciler.ports.driver import Document
 
 
 def repeated_clusters(fleet: Document, raw: Sequence[Any]) -> Iterator[Problem]:

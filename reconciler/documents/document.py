@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Protocol
 
 from reconciler.diagnostic import Position
 from reconciler.documents import json_parser
@@ -20,9 +20,24 @@ _FEW = 30
 """Places that are looked for one by one take less time than all of them at once."""
 
 
+class Document(Protocol):
+    """A parsed JSON or YAML file whose every value knows its place."""
+
+    @property
+    def name(self) -> str:
+        """The file's path within the source."""
+
+    @property
+    def value(self) -> Any:
+        """The plain value; `Secret` where the file refers to one."""
+
+    def position(self, pointer: str, *, key: bool = False) -> Position:
+        """Where the value (or its key) at a JSON pointer stands, or else its nearest parent."""
+
+
 @dataclass(eq=False)
-class Document:
-    """What one file says; implements `ports.driver.Document`.
+class ParsedDocument:
+    """What one file says; implements `Document`.
 
     Two documents are the same only if they are one object, so that what many nodes share is
     looked at once.
@@ -60,7 +75,7 @@ class Document:
         return Lines(self.name, self.text)
 
 
-def parse(name: str, data: bytes) -> Document:
+def parse(name: str, data: bytes) -> ParsedDocument:
     """The document in a file: YAML if its name ends so, else JSON.
 
     Raises:
@@ -78,11 +93,11 @@ def parse(name: str, data: bytes) -> Document:
     return document
 
 
-def _read(name: str, text: str) -> Document:
+def _read(name: str, text: str) -> ParsedDocument:
     if PurePosixPath(name).suffix.lower() not in YAML_SUFFIXES:
-        return Document(name, json_parser.read(name, text), text)
+        return ParsedDocument(name, json_parser.read(name, text), text)
     from reconciler.documents import yaml_parser  # noqa: PLC0415  (loads libyaml, which JSON does not need)
 
     text = text.removeprefix(BYTE_ORDER_MARK)
     value, place = yaml_parser.read(name, text)
-    return Document(name, value, text, place)
+    return ParsedDocument(name, value, text, place)

@@ -13,8 +13,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from reconciler.diagnostic import Problem, Severity
+from reconciler.documents.document import Document
 from reconciler.documents.lines import quoted
-from reconciler.ports.driver import Document
 from reconciler.text.json_pointer import pointer as pointer_of
 from reconciler.text.suggest import nearest
 

@@ -11,10 +11,9 @@ from pydantic import Field, ValidationError, model_validator
 
 from reconciler.core.fields import Flag, Number, Span, Strict, Whole
 from reconciler.diagnostic import Position, Problem, Severity
-from reconciler.documents.document import parse
+from reconciler.documents.document import Document, parse
 from reconciler.documents.model_errors import mismatches, problems
 from reconciler.errors import InputError
-from reconciler.ports.driver import Document
 from reconciler.simulation.faults import Kind, On
 
 SIGKILL: Final = "sigkill"

@@ -15,24 +15,10 @@ from reconciler.core.product_model import Stage
 from reconciler.core.reports import Report
 from reconciler.core.spec import ClusterEntry
 from reconciler.core.step import Verdict
-from reconciler.diagnostic import Position, Problem
+from reconciler.diagnostic import Problem
+from reconciler.documents.document import Document
 from reconciler.ports.transport import ReadingCall, Wire
 from reconciler.text.one_line import LONGEST_SENTENCE, first_names, one_line
-
-
-class Document(Protocol):
-    """A parsed JSON or YAML file whose every value knows its place."""
-
-    @property
-    def name(self) -> str:
-        """The file's path within the source."""
-
-    @property
-    def value(self) -> Any:
-        """The plain value; `Secret` where the file refers to one."""
-
-    def position(self, pointer: str, *, key: bool = False) -> Position:
-        """Where the value (or its key) at a JSON pointer stands, or else its nearest parent."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,8 @@ from typing import Any
 
 from reconciler.core.secret import Secret
 from reconciler.diagnostic import Problem, Severity
-from reconciler.documents.document import Document as Parsed
+from reconciler.documents.document import Document, ParsedDocument
 from reconciler.errors import SecretError
-from reconciler.ports.driver import Document
 from reconciler.secrets.resolver import Vault
 from reconciler.text.json_pointer import pointer as pointer_of
 
@@ -54,7 +53,7 @@ class Marker:
 
     def document(self, document: Document) -> Document:
         """The same document with secrets in it; every value keeps its place."""
-        if not isinstance(document, Parsed) or MARK not in document.text:
+        if not isinstance(document, ParsedDocument) or MARK not in document.text:
             return document
         return replace(document, value=self.value(document.value, document, ()))
 
@@ -142,7 +141,7 @@ class Marker:
 
 def misplaced(fleet: Document) -> list[Problem]:
     """References in a fleet file outside its overlays, where nothing puts a value in their place."""
-    if not isinstance(fleet, Parsed) or MARK not in fleet.text:
+    if not isinstance(fleet, ParsedDocument) or MARK not in fleet.text:
         return []
     found = []
     for path, text in _texts(fleet.value, ()):

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from reconciler.diagnostic import Position, Problem, Severity
-from reconciler.ports.driver import Document
+from reconciler.documents.document import Document
 from reconciler.text.json_pointer import parts
 from reconciler.text.json_pointer import pointer as pointer_of
 

@@ -24,7 +24,7 @@ from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
     from reconciler.desired.fleet import Fleet
-    from reconciler.ports.driver import Document
+    from reconciler.documents.document import Document
 
 app = new_app()
 

@@ -19,6 +19,7 @@ from reconciler.core.reports import Report
 from reconciler.core.spec import ClusterEntry
 from reconciler.core.step import Verdict
 from reconciler.diagnostic import Problem
+from reconciler.documents.document import Document
 from reconciler.drivers.defects import caught
 from reconciler.drivers.m2 import adopt, attempts, desire, judge, lints, planner, reports, single_file
 from reconciler.drivers.m2.canonical import fingerprint
@@ -32,7 +33,7 @@ from reconciler.drivers.m2.modelcheck import stages
 from reconciler.drivers.m2.modelcheck.seats import World
 from reconciler.drivers.m2.schema import Deliver, Desired, Loaded, M2Cluster, Target
 from reconciler.drivers.m2.undo import back, part
-from reconciler.ports.driver import Claim, Desk, Document, Done, Shown
+from reconciler.ports.driver import Claim, Desk, Done, Shown
 from reconciler.ports.transport import Wire
 
 AT_ONCE: Final = 128

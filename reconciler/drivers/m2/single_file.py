@@ -8,11 +8,11 @@ from typing import Any
 
 from reconciler.core.endpoint import BadAddress, parse_endpoint, url_host
 from reconciler.diagnostic import Problem, Severity
+from reconciler.documents.document import Document
 from reconciler.drivers.m2.setting.check import problems_of
 from reconciler.drivers.m2.setting.fault import Path, at, items
 from reconciler.drivers.m2.setting.rules import MEMBERS
 from reconciler.errors import InputError
-from reconciler.ports.driver import Document
 from reconciler.text.json_pointer import pointer
 
 NAME = "m2"

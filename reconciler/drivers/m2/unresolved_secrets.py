@@ -10,9 +10,10 @@ from reconciler.core.canonical import encode
 from reconciler.core.plan import Finding, Payload
 from reconciler.core.secret import Secret, reveal, secrets
 from reconciler.diagnostic import Problem, Severity
+from reconciler.documents.document import Document
 from reconciler.drivers.m2.canonical import fingerprint
 from reconciler.drivers.m2.schema import Content, Deliver, M2Cluster
-from reconciler.ports.driver import Desk, Document
+from reconciler.ports.driver import Desk
 from reconciler.text.json_pointer import pointer
 
 UNKNOWN = ""

@@ -15,6 +15,7 @@ from reconciler.core.product_model import Stage
 from reconciler.core.spec import ClusterEntry
 from reconciler.core.step import Verdict
 from reconciler.diagnostic import Problem, Severity
+from reconciler.documents.document import Document
 from reconciler.drivers.defects import caught
 from reconciler.drivers.sora import adopt, attempts, contradictions, judge, lints, modelcheck, planner
 from reconciler.drivers.sora.addresses import allowed_places, endpoints, is_allowed, unfit_addresses
@@ -35,7 +36,7 @@ from reconciler.errors import (
     UsageError,
 )
 from reconciler.host.config import HostConfig
-from reconciler.ports.driver import Claim, Desk, Document, Done, Shown
+from reconciler.ports.driver import Claim, Desk, Done, Shown
 from reconciler.ports.transport import Wire
 
 AT_ONCE: Final = 64

@@ -8,11 +8,12 @@ from typing import Any, Final
 
 from reconciler.core.endpoint import BadAddress, parse_endpoint
 from reconciler.diagnostic import Position, Problem, Severity
+from reconciler.documents.document import Document
 from reconciler.drivers.m2.schema import M2Cluster
 from reconciler.drivers.m2.setting.fault import Path, items, mapping
 from reconciler.drivers.m2.setting.features import NODELIST
 from reconciler.drivers.m2.setting.rules import MANAGEMENT, MEMBERS
-from reconciler.ports.driver import Claim, Desk, Document
+from reconciler.ports.driver import Claim, Desk
 from reconciler.text.json_pointer import pointer
 
 CODES: Final = frozenset({"propagation-without-self"})

@@ -9,9 +9,9 @@ from reconciler.core.editors import delivered
 from reconciler.core.json_reader import JsonError, JsonLimits, check_size
 from reconciler.core.secret import mask
 from reconciler.diagnostic import Problem
+from reconciler.documents.document import Document
 from reconciler.drivers.m2.setting import features, rules, shape
 from reconciler.drivers.m2.setting.fault import Fault, positioned
-from reconciler.ports.driver import Document
 
 LIMITS: Final = JsonLimits(size=8 * 1024 * 1024, values=200_000)
 """Bounds on a setting, on what a node shows as on what a file has."""

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 
 from reconciler.core.secret import Secret
 from reconciler.diagnostic import Problem, Severity
-from reconciler.ports.driver import Document
+from reconciler.documents.document import Document
 from reconciler.text.json_pointer import pointer
 
 Path: TypeAlias = tuple[str | int, ...]
