@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from reconciler.core.guard import Suspension
+from reconciler.core.history import Suspension
 from reconciler.errors import UsageError
 from reconciler.host import aio
 from reconciler.store.sqlite.orders import Approval, Orders, Request

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from reconciler.core.endpoint import Endpoint, url_host
-from reconciler.core.guard import Case, Guard, Violation
+from reconciler.core.guard import Case, Guard, Violation, guard
+from reconciler.core.history import Claim
 
 TWICE = "one-address-twice"
 """Code of two nodes of a fleet at one place."""
@@ -43,15 +44,6 @@ class NamedPlace:
         hosts = dict.fromkeys((self.endpoint.host, *self.addresses))
         port, path = self.endpoint.port, self.endpoint.path
         return tuple(f"{url_host(host)}:{port}{path}" for host in hosts)
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """Who has written to a place last: a node of a cluster of a fleet."""
-
-    fleet: str
-    cluster: str
-    node: str
 
 
 def places_shared(places: Iterable[NamedPlace]) -> dict[str, list[Violation]]:
@@ -158,6 +150,7 @@ def fleet_of(source: str) -> str:
     return re.sub(r"/{2,}", "/", source.removeprefix("file://")) if "://" not in source[5:] else source
 
 
+@guard(TWICE, ELSEWHERE)
 def contradicting(case: Case) -> Iterator[Violation]:
     """What was found of the cluster's nodes and their addresses, across clusters and fleets."""
     yield from case.contradictions

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import partial
 from typing import Any
 
 from reconciler.core.change_rules import Conduct
+from reconciler.core.history import Past
 from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan, Revision
 from reconciler.core.policy import Override, Policy
 from reconciler.core.progress import Progress
-from reconciler.core.revision import Descent
 from reconciler.core.spec import ClusterEntry
 from reconciler.text.one_line import sentence
 
@@ -43,49 +44,6 @@ class Violation:
     def cluster(self) -> str:
         """The cluster that it speaks of."""
         return self.target.partition("/")[0]
-
-
-@dataclass(frozen=True, slots=True)
-class Suspension:
-    """Somebody's word, by command, that nothing is changed for a while.
-
-    Args:
-        cluster: which; empty for the whole fleet.
-    """
-
-    cluster: str
-    reason: str
-    by: str
-    since: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Past:
-    """What the store remembers of a cluster.
-
-    Args:
-        nodes: how many nodes the last applied desired state named; 0 where nothing was applied.
-        names: their names; empty where an older version of this program wrote down their number alone.
-        source: where that desired state was read; empty where it is not known.
-        changed: (node, hours ago) of every change that is still in somebody's window.
-        suspended: suspensions by command that hold for it.
-        rejected: revision -> why it failed its gates here.
-        approved: digests of plans that somebody approved.
-        applied: the revision that was applied last; none where none was.
-        descent: how the revision of this pass stands to it.
-        progress: how far a rollout of it has come that has not ended; none where none is open.
-    """
-
-    nodes: int = 0
-    changed: tuple[tuple[str, float], ...] = ()
-    suspended: tuple[Suspension, ...] = ()
-    rejected: Mapping[str, str] = field(default_factory=dict)
-    approved: frozenset[str] = frozenset()
-    applied: Revision | None = None
-    descent: Descent = Descent.UNKNOWN
-    source: str = ""
-    names: frozenset[str] = frozenset()
-    progress: Progress | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +101,26 @@ class Case:
         return not self.plan.steps and (self.waits or not has_open_wave)
 
 
-Guard = Callable[[Case], Iterable[Violation]]
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """A rule that every plan is held against; calling it gives what the plan breaks of it.
+
+    Args:
+        codes: the codes that its violations may have, by which a fleet file's overrides name it.
+        rule: gives the violations of one cluster's plan; pure.
+    """
+
+    codes: tuple[str, ...]
+    rule: Callable[[Case], Iterable[Violation]]
+
+    def __call__(self, case: Case) -> Iterable[Violation]:
+        """The violations of one cluster's plan."""
+        return self.rule(case)
+
+
+def guard(*codes: str) -> Callable[[Callable[[Case], Iterable[Violation]]], Guard]:
+    """Make a function a guard that finds violations of these codes and of no others."""
+    return partial(Guard, codes)
 
 
 def verdicts(case: Case, guards: Iterable[Guard]) -> tuple[Violation, ...]:

@@ -23,6 +23,7 @@ from reconciler.diagnostic import Position, Problem, Severity
 from reconciler.documents.document import Document, parse
 from reconciler.documents.model_errors import Mismatch, mismatches, problems
 from reconciler.errors import InputError
+from reconciler.guards import registry
 from reconciler.ports.driver import Desk, Driver
 from reconciler.ports.source import Files, Snapshot
 from reconciler.secrets.references import misplaced
@@ -161,7 +162,7 @@ def _fleet(revision: Revision, attached: Attached, drivers: Drivers) -> Reading:
     wrong += attached.wrong()
     wrong += misplaced(document)
     doubts, ignores = _remarks(clusters, desks, drivers, attached), top.lint.ignore
-    warnings = [*_targets(document, top.overrides, clusters), *heard(doubts, ignores)]
+    warnings = [*_targets(document, top.overrides, clusters, drivers), *heard(doubts, ignores)]
     warnings += idle(doubts, ignores, document, drivers) if not wrong else ()
     told = ordered([*wrong, *warnings], document.name)
     if wrong:
@@ -213,9 +214,15 @@ def _desk(cluster: Cluster, revision: Revision, attached: Attached) -> Desk:
     )
 
 
-def _targets(document: Document, overrides: Sequence[Override], clusters: Sequence[Cluster]) -> list[Problem]:
+def _targets(
+    document: Document, overrides: Sequence[Override], clusters: Sequence[Cluster], drivers: Drivers
+) -> list[Problem]:
     """Warnings of overrides that do nothing."""
-    return idle_overrides(document, overrides, sorted({cluster.entry.name for cluster in clusters}))
+    if not overrides:
+        return []  # products are imported where they are asked for something, which takes time
+    kinds = sorted({*drivers, *(cluster.entry.kind for cluster in clusters)})
+    guards = registry.codes(guard for kind in kinds for guard in drivers[kind].guards)
+    return idle_overrides(document, overrides, sorted({cluster.entry.name for cluster in clusters}), guards)
 
 
 def ordered(found: Sequence[Problem], first: str) -> tuple[Problem, ...]:

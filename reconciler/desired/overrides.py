@@ -9,22 +9,22 @@ from reconciler.core.policy import Override
 from reconciler.diagnostic import Problem, Severity
 from reconciler.documents.document import Document
 from reconciler.documents.lines import quoted
-from reconciler.explanations import guards
+from reconciler.guards.removed_clusters import CODE as VANISHED
 from reconciler.text.suggest import nearest
 
-VANISHED = "cluster-vanished"
-"""The guard whose target is a cluster that the file no longer names."""
 
-
-def idle(document: Document, overrides: Sequence[Override], clusters: Sequence[str]) -> list[Problem]:
+def idle(
+    document: Document, overrides: Sequence[Override], clusters: Sequence[str], guards: Sequence[str]
+) -> list[Problem]:
     """Warnings of overrides that name no known guard, or no cluster of the file.
 
     Args:
         document: the fleet file.
         overrides: its overrides, in its order.
         clusters: names of its clusters, sorted.
+        guards: the codes of all guards, sorted.
     """
-    return [*_unknown(document, overrides), *_elsewhere(document, overrides, clusters)]
+    return [*_unknown(document, overrides, guards), *_elsewhere(document, overrides, clusters)]
 
 
 def expired(document: Document, overrides: Sequence[Override], today: date) -> list[Problem]:
@@ -38,8 +38,7 @@ def expired(document: Document, overrides: Sequence[Override], today: date) -> l
     return found
 
 
-def _unknown(document: Document, overrides: Sequence[Override]) -> Iterator[Problem]:
-    known = guards() if overrides else ()
+def _unknown(document: Document, overrides: Sequence[Override], known: Sequence[str]) -> Iterator[Problem]:
     for index, override in enumerate(overrides):
         if override.guard not in known:
             meant = nearest(override.guard, known)

@@ -18,12 +18,6 @@ def codes() -> tuple[str, ...]:
     return tuple(sorted(name.removesuffix(_END) for name in names if name.endswith(_END)))
 
 
-@cache
-def guards() -> tuple[str, ...]:
-    """The codes whose page shows an override: those of guards, sorted."""
-    return tuple(code for code in codes() if f"{{guard: {code}," in page(code))
-
-
 def page(code: str) -> str:
     """The page of a code, Markdown.
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
-from reconciler.ports.records import utc_now
+from reconciler.host.clock import utc_now
 from reconciler.ports.transport import Answer, Wire
 
 T = TypeVar("T")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from reconciler.core.change_windows import closes, frozen, opens
-from reconciler.core.guard import Case, Guard, Violation
+from reconciler.core.guard import Case, Guard, Violation, guard
 from reconciler.core.plan import ClusterPlan, Effect, Plan, Revision, Risk, Step
 from reconciler.core.policy import Mark
 from reconciler.text.one_line import SHORT_ID
@@ -15,6 +15,7 @@ APPROVAL_NEEDED = "approval-needed"
 """Code of the verdict that `reconcile approve` answers."""
 
 
+@guard("outside-window")
 def outside_window(case: Case) -> Iterator[Violation]:
     """Where there are windows, one of them has to be open."""
     windows = case.conduct.windows
@@ -31,6 +32,7 @@ def outside_window(case: Case) -> Iterator[Violation]:
     )
 
 
+@guard("frozen")
 def in_freeze(case: Case) -> Iterator[Violation]:
     """During a freeze nothing is changed."""
     freeze = frozen(case.conduct.freezes, case.at) if case.at else None
@@ -44,6 +46,7 @@ def in_freeze(case: Case) -> Iterator[Violation]:
         )
 
 
+@guard("suspended")
 def suspended(case: Case) -> Iterator[Violation]:
     """What is suspended, by the fleet file or by `reconcile suspend`, is not changed."""
     if case.conduct.suspend is not None:
@@ -67,6 +70,7 @@ def suspended(case: Case) -> Iterator[Violation]:
         )
 
 
+@guard("revision-rejected")
 def rejected(case: Case) -> Iterator[Violation]:
     """A revision that failed its gates in this cluster is not tried again."""
     why = case.past.rejected.get(case.revision.id) if case.revision else None
@@ -80,6 +84,7 @@ def rejected(case: Case) -> Iterator[Violation]:
         )
 
 
+@guard(APPROVAL_NEEDED)
 def unapproved(case: Case) -> Iterator[Violation]:
     """Steps that the policy marks wait for an approval of exactly this plan."""
     marked = marked_steps(case)
@@ -110,18 +115,21 @@ def digest_of(plan: ClusterPlan, revision: Revision, program: str) -> str:
     return Plan(revision, program, (plan,)).digest
 
 
+@guard(*outside_window.codes, *in_freeze.codes, *suspended.codes)
 def held(case: Case) -> Iterator[Violation]:
     """What holds up any change now and may end by itself; asked again before each further wave."""
     for hold in (outside_window, in_freeze, suspended):
         yield from hold(case)
 
 
+@guard(*held.codes, *rejected.codes)
 def standing(case: Case) -> Iterator[Violation]:
     """What would hold up a change of this cluster, whether or not there is one to make."""
     yield from held(case)
     yield from rejected(case)
 
 
+@guard(*standing.codes)
 def holding(case: Case) -> Iterator[Violation]:
     """What stands in the way of the plan's steps, where it has any."""
     if not case.is_idle or case.stalled or case.waits:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from reconciler.core.guard import Case, Guard, Violation
+from reconciler.core.guard import Case, Guard, Violation, guard
 from reconciler.core.plan import Risk, Step
 from reconciler.core.policy import amount_of
 
 _NAMED = 4
 
 
+@guard("failure-domain")
 def crossing_domains(case: Case) -> Iterator[Violation]:
     """What is changed at once is in as few failure domains as the policy says.
 
@@ -38,6 +39,7 @@ def crossing_domains(case: Case) -> Iterator[Violation]:
         )
 
 
+@guard("failure-domain-share")
 def emptying_domains(case: Case) -> Iterator[Violation]:
     """Of no failure domain more is changed by steps of high risk, in one run, than the policy says."""
     domains = _domains(case)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from reconciler.core.guard import Case, Guard, Violation
+from reconciler.core.guard import Case, Guard, Violation, guard
 from reconciler.core.plan import ANEW, Risk, Step
 from reconciler.core.policy import amount_of
 from reconciler.guards import failure_domains
 
 
+@guard("blast-radius", "blast-radius-risky")
 def blast_radius(case: Case) -> Iterator[Violation]:
     """One run may touch so many nodes, and fewer by steps that are risky or take a node away."""
     cluster, total = case.plan.cluster, max(case.plan.nodes, len(case.observed.nodes))
@@ -34,6 +35,7 @@ def blast_radius(case: Case) -> Iterator[Violation]:
         )
 
 
+@guard("desired-shrank")
 def shrinking(case: Case) -> Iterator[Violation]:
     """A source that suddenly lets many nodes go, or all, is more often a mistake than a wish.
 
@@ -59,6 +61,7 @@ def shrinking(case: Case) -> Iterator[Violation]:
         )
 
 
+@guard("budget")
 def budget(case: Case) -> Iterator[Violation]:
     """Changes of all runs within the window, together with this plan, stay within the budget."""
     allowed = case.policy.budget

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from reconciler.core.guard import Case, Guard, Violation
+from reconciler.core.guard import Case, Guard, Violation, guard
 from reconciler.core.revision import Descent
 
 
+@guard("signature-required")
 def signature_required(case: Case) -> Iterator[Violation]:
     """Where the fleet file asks for signatures, this host has to have checked one of that kind.
 
@@ -26,6 +27,7 @@ def signature_required(case: Case) -> Iterator[Violation]:
     )
 
 
+@guard("older-revision")
 def older_revision(case: Case) -> Iterator[Violation]:
     """What was applied last is not taken back, unless a rollback names the revision."""
     applied, revision = case.past.applied, case.revision

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from reconciler.core.history import Memory
 from reconciler.core.revision import COMMIT, Descent, base, descent, short
 from reconciler.ports.driver import Driver, Stamps
-from reconciler.ports.records import Memory
 from reconciler.ports.source import Dated, Source
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from reconciler.core.outcome import SUCCESSES, Outcome
 from reconciler.core.plan import Effect
 from reconciler.core.revision import BACK
 from reconciler.diagnostic import Severity
-from reconciler.guards.removed_clusters import forgotten
+from reconciler.guards.removed_clusters import CODE as GONE
 from reconciler.planning.plan_pass import Drivers, Survey
 from reconciler.ports.driver import Remembers
 from reconciler.ports.store import Journal
@@ -51,7 +51,13 @@ def learnt(survey: Survey, outcomes: Iterable[Outcome]) -> dict[str, Facts]:
         )
         for case in survey.cases
     }
-    return {**known, **forgotten(survey)}
+    return {**known, **_forgotten(survey)}
+
+
+def _forgotten(survey: Survey) -> dict[str, dict[str, dict[str, str]]]:
+    """The facts to forget of clusters that went with an override: once is enough to be told."""
+    gone = [violation.target for violation, _ in survey.overridden if violation.code == GONE]
+    return {name: {"": {NODES: "", NAMES: "", SOURCE: ""}} for name in gone}
 
 
 def withdrawn(survey: Survey) -> dict[str, Facts]:

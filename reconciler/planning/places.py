@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from reconciler.core.contradictions import NamedPlace, places_of_others, places_shared, released
 from reconciler.core.endpoint import is_ip_address
 from reconciler.core.guard import Violation
+from reconciler.core.history import Memory
 from reconciler.ports.driver import Desk, Driver, Locates
-from reconciler.ports.records import Memory
 from reconciler.ports.transport import Resolves, Wire
 
 if TYPE_CHECKING:

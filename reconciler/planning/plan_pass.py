@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from reconciler import __version__
-from reconciler.core import contradictions
-from reconciler.core.guard import Case, Judged, Past, Violation, judged, verdicts
+from reconciler.core.guard import Case, Judged, Violation, judged, verdicts
+from reconciler.core.history import Memory, Past
 from reconciler.core.observation import Observed
 from reconciler.core.plan import Finding, Plan
 from reconciler.core.policy import Override
@@ -20,17 +20,17 @@ from reconciler.core.waves import staged
 from reconciler.desired.overrides import expired
 from reconciler.diagnostic import Problem, Severity
 from reconciler.errors import InputError, UsageError
-from reconciler.guards import change_control, provenance
+from reconciler.guards import change_control
 from reconciler.guards.foreign_changes import foreign
-from reconciler.guards.limits import GUARDS
+from reconciler.guards.registry import EVERYWHERE
 from reconciler.guards.removed_clusters import vanished
+from reconciler.host.clock import utc_now
 from reconciler.host.together import together
 from reconciler.planning.places import Places, located
 from reconciler.planning.reading import ReadingWire
 from reconciler.planning.withheld import WAITING, content_of, withhold
 from reconciler.ports.driver import Desk, Driver, Stamps
 from reconciler.ports.listener import SILENT, Listener
-from reconciler.ports.records import Memory
 from reconciler.ports.transport import Wire
 
 if TYPE_CHECKING:
@@ -38,9 +38,6 @@ if TYPE_CHECKING:
 
 Drivers: TypeAlias = Mapping[str, Driver[Any, Any]]
 """Kind -> product."""
-
-EVERYWHERE: Final = (*GUARDS, *change_control.GUARDS, *provenance.GUARDS, *contradictions.GUARDS)
-"""The guards of every cluster, before those of its product."""
 
 _NEAREST = 3
 
@@ -127,7 +124,7 @@ async def survey(
         InputError: with the problems of all clusters.
         UsageError: `only` names nothing, or several nodes, or a node that cannot be planned alone.
     """
-    memory = recalled or Memory()
+    memory = recalled or Memory(at=utc_now())
     aims = _narrowed(_desired(fleet, drivers, memory), only)
     places = await located(fleet, neighbours, drivers, wire, memory)
     seen = await together([_case(fleet, aim, wire, memory, listener, places=places) for aim in aims])
@@ -143,7 +140,9 @@ async def survey(
 def _fleetwide(found: Survey, memory: Memory, *, whole: bool) -> Survey:
     """The survey with what concerns no single cluster: clusters that are gone, overrides that have ended."""
     fleet, today = found.fleet, memory.at.date()
-    gone = judged(vanished(fleet, memory) if whole else (), fleet.overrides, today)
+    gone = judged(
+        vanished(memory, fleet.revision.source, fleet.clusters) if whole else (), fleet.overrides, today
+    )
     ended = expired(fleet.document, fleet.overrides, today)
     return replace(
         found,
@@ -269,7 +268,7 @@ def _hands_off(
     if not isinstance(driver, Stamps) or not driver.stamped(entry):
         return aim.desired, ()
     stamps = driver.stamps(aim.desired, observed)
-    found = tuple(foreign(fleet, entry.name, stamps, memory))
+    found = tuple(foreign(entry.name, stamps, memory, revision=fleet.revision, overrides=fleet.overrides))
     nodes = frozenset(finding.target.partition("/")[2] for finding in found)
     return (driver.without(aim.desired, nodes) if nodes else aim.desired), found
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from reconciler.core.history import Memory
 from reconciler.core.prior import EarlierFile, EarlierFiles, Prior, PriorCluster, Retraces
 from reconciler.core.revision import base as commit_of
 from reconciler.core.revision import short
@@ -13,7 +14,6 @@ from reconciler.desired.fleet_file import NAMES
 from reconciler.documents.document import parse
 from reconciler.errors import InputError, SourceError, SourceUnreachable
 from reconciler.ports.driver import Driver, Remembers
-from reconciler.ports.records import Memory
 from reconciler.ports.source import Source
 
 if TYPE_CHECKING:

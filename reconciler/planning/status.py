@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from reconciler.core.guard import Case, Violation, judged, verdicts
+from reconciler.core.history import Applied
 from reconciler.core.observation import (
     Absent,
     Observation,
@@ -24,7 +25,7 @@ from reconciler.guards.change_control import standing
 from reconciler.guards.removed_clusters import CODE as GONE
 from reconciler.planning.plan_pass import Survey
 from reconciler.planning.withheld import IN_FLIGHT, LATER, STALLED
-from reconciler.ports.records import Applied, RunLine
+from reconciler.ports.records import RunLine
 from reconciler.store.sqlite.orders import Orders, Request
 
 RESTART = "waits-for-restart"

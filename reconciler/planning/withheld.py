@@ -11,12 +11,12 @@ from reconciler.core import attempts
 from reconciler.core.attempts import Attempt, Turn
 from reconciler.core.canonical import encode, fingerprint
 from reconciler.core.diff import Change, Op
+from reconciler.core.history import Memory, UnderWay
 from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan, Finding, Step
 from reconciler.core.secret import mask
 from reconciler.diagnostic import Severity
 from reconciler.ports.driver import Driver, LeavesOut, Repeats
-from reconciler.ports.records import Memory, UnderWay
 from reconciler.text.one_line import one_line
 
 STALLED: Final = "node-stalled"

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
+from datetime import datetime
 
-from reconciler.core.contradictions import Claim
-from reconciler.core.guard import Past
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import Plan, Step
-from reconciler.core.prior import Prior
 from reconciler.text.one_line import sentence
-
-
-def utc_now() -> datetime:
-    """The present moment, the clock of everything that is not given another."""
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,75 +134,3 @@ class RunRecord:
     plan: Plan
     entries: tuple[Entry, ...]
     messages: tuple[Message, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """The revision that a node was last seen to run, and since when."""
-
-    revision: str
-    since: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class UnderWay:
-    """A call that may still take effect: nobody answered for it, or nobody has read its effect yet.
-
-    Args:
-        step: its id in the run's plan.
-        until: when it is over at the latest.
-    """
-
-    cluster: str
-    node: str
-    step: str
-    run: str
-    until: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """What is remembered of earlier runs, as it stood at one moment.
-
-    Args:
-        facts: cluster -> node -> key -> value, whatever the fleet: revisions, words that are spent.
-        learnt: fleet -> cluster -> node -> key -> value: what steps taught. A cluster's name says nothing
-            about whose it is: another fleet on this host may have one of the same name.
-        claims: place (`address:port`) -> who has written there last, of all fleets of this host.
-        past: cluster -> what guards need to know of earlier runs.
-        everywhere: what holds for every cluster: the fleet's suspension, and all approvals.
-        at: when it was recalled; expiries are judged by it.
-        acted: (id, short) of the revisions that runs here have applied, the latest last.
-        prior: cluster -> what earlier revisions said of it; filled in by `engine.prior.read_prior`.
-        lineage: short ids of the revision of this pass and of all that it descends from; None where that
-            was not asked, or is not known.
-        under_way: calls that may still take effect at `at`, sorted by cluster and node.
-    """
-
-    facts: Mapping[str, Mapping[str, Mapping[str, str]]] = field(default_factory=dict)
-    past: Mapping[str, Past] = field(default_factory=dict)
-    everywhere: Past = field(default_factory=Past)
-    at: datetime = field(default_factory=utc_now)
-    acted: tuple[tuple[str, str], ...] = ()
-    lineage: frozenset[str] | None = None
-    under_way: tuple[UnderWay, ...] = ()
-    learnt: Mapping[str, Mapping[str, Mapping[str, Mapping[str, str]]]] = field(default_factory=dict)
-    claims: Mapping[str, Claim] = field(default_factory=dict)
-    prior: Mapping[str, Prior] = field(default_factory=dict)
-
-    def recalled(self, fleet: str, cluster: str) -> dict[str, Mapping[str, str]]:
-        """Node -> key -> value: all that a driver may know of a cluster of this fleet.
-
-        Args:
-            fleet: the source that its desired state was read from.
-            cluster: its name.
-        """
-        shared, own = self.facts.get(cluster, {}), self.learnt.get(fleet, {}).get(cluster, {})
-        return {node: {**shared.get(node, {}), **own.get(node, {})} for node in sorted({*shared, *own})}
-
-    def of(self, cluster: str) -> Past:
-        """What guards need to know of one cluster, with what holds everywhere."""
-        own, all_ = self.past.get(cluster, Past()), self.everywhere
-        return replace(
-            own, suspended=(*all_.suspended, *own.suspended), approved=all_.approved | own.approved
-        )

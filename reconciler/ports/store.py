@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from reconciler.core.contradictions import Claim
+from reconciler.core.history import Claim, Memory
 from reconciler.core.plan import Step
-from reconciler.ports.records import Ending, Memory, Opening, RunRecord
+from reconciler.ports.records import Ending, Opening, RunRecord
 from reconciler.ports.sink import Outbox
 
 

@@ -7,19 +7,19 @@ from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field, replace
 
-from reconciler.core.contradictions import Claim
 from reconciler.core.guard import Case
+from reconciler.core.history import Claim
 from reconciler.core.outcome import Report, State
 from reconciler.core.plan import ClusterPlan, Finding, Step
 from reconciler.core.timestamps import Clock
 from reconciler.errors import ClusterBusy, GuardRefusal
 from reconciler.feedback.sink import Courier
+from reconciler.host.clock import utc_now
 from reconciler.host.interruption import unless
 from reconciler.host.together import together
 from reconciler.planning.applied import learnt, remember_members, tries_of, withdrawn
 from reconciler.planning.plan_pass import Drivers, Survey
 from reconciler.ports.listener import SILENT, Listener
-from reconciler.ports.records import utc_now
 from reconciler.ports.store import Journal
 from reconciler.ports.transport import Wire
 from reconciler.rollout.gates import Gatekeeper, Rest, resting

@@ -11,9 +11,10 @@ from reconciler.core.spec import FeedbackEntry
 from reconciler.core.step import Standing
 from reconciler.core.timestamps import Clock
 from reconciler.errors import ClusterBusy
+from reconciler.host.clock import utc_now
 from reconciler.host.together import together
 from reconciler.planning.plan_pass import Drivers
-from reconciler.ports.records import Ending, Entry, RunRecord, utc_now
+from reconciler.ports.records import Ending, Entry, RunRecord
 from reconciler.ports.store import Journal
 from reconciler.ports.transport import Wire
 from reconciler.rollout.letters import Letters

@@ -14,9 +14,10 @@ from reconciler.core.secret import scrubbed, secrets
 from reconciler.core.step import Standing, Verdict
 from reconciler.core.timestamps import Clock
 from reconciler.errors import NodeError, NodeUnreachable, ReconcilerError, SecretError
+from reconciler.host.clock import utc_now
 from reconciler.host.interruption import unless
 from reconciler.ports.driver import Done, Driver
-from reconciler.ports.records import Ending, utc_now
+from reconciler.ports.records import Ending
 from reconciler.ports.transport import Wire
 from reconciler.rollout.polling import standing, until_clear, until_done
 

@@ -8,17 +8,18 @@ from typing import TextIO, cast
 
 from prometheus_client import disable_created_metrics
 
+from reconciler.core.history import Memory
 from reconciler.desired.fleet import Fleet, load
 from reconciler.diagnostic import Problem
 from reconciler.drivers.registry import DRIVERS, drivers_for
 from reconciler.errors import InputError
 from reconciler.host import aio
+from reconciler.host.clock import utc_now
 from reconciler.host.credentials import known_credentials
 from reconciler.host.host import Host
 from reconciler.planning.ancestry import traced
 from reconciler.planning.plan_pass import Drivers
 from reconciler.planning.prior import read_prior
-from reconciler.ports.records import Memory
 from reconciler.ports.source import Snapshot
 from reconciler.secrets.local_resolver import LocalVault
 from reconciler.server.cluster_loops import chosen
@@ -116,7 +117,7 @@ def _recall(options: Options, store: Store | None) -> Recall:
 
     async def recall() -> Memory:
         if not (options.state / FILE).exists():
-            return Memory()
+            return Memory(at=utc_now())
         with Store.open(options.state) as opened:
             return await opened.recall()
 

@@ -8,13 +8,15 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
+from reconciler.core.history import Memory
 from reconciler.core.plan import Finding
 from reconciler.desired.fleet import Fleet
 from reconciler.diagnostic import Severity
+from reconciler.host.clock import utc_now
 from reconciler.host.interruption import unless
 from reconciler.planning.applied import remember_members
 from reconciler.planning.plan_pass import Drivers, Survey, survey
-from reconciler.ports.records import Memory, Opening, utc_now
+from reconciler.ports.records import Opening
 from reconciler.ports.store import Journal
 from reconciler.ports.transport import Wire
 from reconciler.rollout.apply_pass import Occasion, apply

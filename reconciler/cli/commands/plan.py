@@ -12,16 +12,17 @@ from reconciler.cli.order import Order
 from reconciler.cli.progress import watching
 from reconciler.cli.render.view import View
 from reconciler.cli.terminal import Terminal
+from reconciler.core.history import Memory
 from reconciler.core.plan import Plan
 from reconciler.desired.fleet import Fleet, load
 from reconciler.diagnostic import Severity
 from reconciler.drivers.registry import DRIVERS, drivers_for
 from reconciler.host import aio
+from reconciler.host.clock import utc_now
 from reconciler.planning.ancestry import traced
 from reconciler.planning.plan_file import Notes
 from reconciler.planning.plan_pass import Survey, survey
 from reconciler.planning.prior import read_prior
-from reconciler.ports.records import Memory
 from reconciler.ports.source import Source
 from reconciler.secrets.local_resolver import LocalVault
 from reconciler.sources.locate import locate
@@ -191,7 +192,7 @@ def show_plan(view: View, form: Format, terminal: Terminal) -> None:
 
 async def _recalled(folder: Path) -> Memory:
     if not (folder / _STORE).exists():
-        return Memory()
+        return Memory(at=utc_now())
     from reconciler.store.sqlite.store import Store  # noqa: PLC0415  (most dry runs have no store)
 
     with Store.open(folder) as store:

@@ -86,13 +86,14 @@ def status(
 
 async def _status(order: Order, terminal: Terminal) -> FleetStatus:
     from reconciler.cli.commands.plan import fleet_of, looked  # noqa: PLC0415
+    from reconciler.core.history import Memory  # noqa: PLC0415
+    from reconciler.host.clock import utc_now  # noqa: PLC0415
     from reconciler.planning.status import status as standing  # noqa: PLC0415
-    from reconciler.ports.records import Memory  # noqa: PLC0415
     from reconciler.store.sqlite.orders import Orders  # noqa: PLC0415
     from reconciler.store.sqlite.store import FILE, Store  # noqa: PLC0415
 
     if not (order.state / FILE).exists():
-        seen = await looked(await fleet_of(order), order, terminal, Memory())
+        seen = await looked(await fleet_of(order), order, terminal, Memory(at=utc_now()))
         return standing(seen, {}, Orders(), None)
     with Store.open(order.state) as store:
         seen = await looked(await fleet_of(order), order, terminal, await store.recall())

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from reconciler.core.guard import Case, Guard, Violation
+from reconciler.core.guard import Case, Guard, Violation, guard
 from reconciler.core.observation import Absent, Present
 from reconciler.core.policy import amount_of
 from reconciler.drivers.m2.feed_topology import Origin, origins
@@ -17,6 +17,7 @@ from reconciler.drivers.m2.uniform import splitting_cluster
 from reconciler.drivers.m2.unresolved_secrets import supposed
 
 
+@guard("lock-out-all")
 def locking_out_everybody(case: Case) -> Iterator[Violation]:
     """After the change, some address still has a role that may deliver a setting.
 
@@ -35,6 +36,7 @@ def locking_out_everybody(case: Case) -> Iterator[Violation]:
             )
 
 
+@guard("lock-out")
 def locking_out_this_host(case: Case) -> Iterator[Violation]:
     """After the change, the management hosts may still deliver a setting, however the node reads its list.
 
@@ -65,6 +67,7 @@ def locking_out_this_host(case: Case) -> Iterator[Violation]:
             )
 
 
+@guard("lock-out")
 def moving_out_of_sight(case: Case) -> Iterator[Violation]:
     """A node whose API moves to another port, perhaps at its next restart, is then looked for there."""
     for target in _changed(case):
@@ -98,6 +101,7 @@ def _translated(before: Any, after: Any) -> str:
     return f"it is not known which address it sees this host at, and {shown} would not be sure of {NEEDED}"
 
 
+@guard("feed-detached")
 def detaching_from_feed(case: Case) -> Iterator[Violation]:
     """After the change, each feed still comes from where the node hears of changes now.
 
@@ -129,6 +133,7 @@ def _detached(case: Case, target: Target, feature: str, ways: tuple[Origin, Orig
     )
 
 
+@guard("hosting-deleted")
 def deleting_hostings(case: Case) -> Iterator[Violation]:
     """No more nodes than the policy says lose the cache of a hosting in one run."""
     lost: dict[str, tuple[str, ...]] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
-from reconciler.core.guard import Case, Violation
+from reconciler.core.guard import Case, Violation, guard
 from reconciler.core.observation import Absent, Present
 from reconciler.drivers.m2.feed_topology import Ring, ring
 from reconciler.drivers.m2.schema import Content, Desired
@@ -20,6 +20,7 @@ class _Way(NamedTuple):
     new: Ring | None
 
 
+@guard("uniformity")
 def splitting_cluster(case: Case) -> Iterator[Violation]:
     """While a change runs through a cluster, and after it, all its nodes find each other.
 

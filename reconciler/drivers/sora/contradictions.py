@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from reconciler.core.endpoint import BadAddress, Endpoint, parse_api
-from reconciler.core.guard import Case, Guard, Violation
+from reconciler.core.guard import Case, Guard, Violation, guard
 from reconciler.core.observation import Present, Stale
 from reconciler.drivers.sora.addresses import endpoints
 
 SWAPPED = "addresses-swapped"
 
 
+@guard("addresses-swapped")
 def swapped_addresses(case: Case) -> Iterator[Violation]:
     """A node whose `external_api_url`, by the cluster's own list, is the `api` of another node."""
     named = endpoints(case.desired.entry)

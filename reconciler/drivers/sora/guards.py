@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from reconciler.core.guard import Case, Guard, Violation
+from reconciler.core.guard import Case, Guard, Violation, guard
 from reconciler.core.plan import Step
 from reconciler.drivers.sora import machine, preconditions
 from reconciler.drivers.sora.capacity import Capacity, after_failure, carriers_of
@@ -47,6 +47,7 @@ class Turn:
     half: State | machine.Refusal
 
 
+@guard("quorum")
 def losing_quorum(case: Case) -> Iterator[Violation]:
     """No step, whole or failed halfway, may lose a majority that was there when it started."""
     for turn in _turns(case):
@@ -64,6 +65,7 @@ def losing_quorum(case: Case) -> Iterator[Violation]:
             break
 
 
+@guard("quorum-margin")
 def sparing_nobody(case: Case) -> Iterator[Violation]:
     """While a live node is stopped, the majority survives one further failure: it may happen right then."""
     for turn in _turns(case):
@@ -80,6 +82,7 @@ def sparing_nobody(case: Case) -> Iterator[Violation]:
             )
 
 
+@guard("capacity")
 def lacking_capacity(case: Case) -> Iterator[Violation]:
     """Once a node is stopped and one more has failed, the licences of the others still allow enough.
 
@@ -116,6 +119,7 @@ def _left(state: State, roster: Roster, picture: Picture) -> Capacity:
     return after_failure(carriers_of(names, picture.limits, temporary), made_up=not away)
 
 
+@guard("membership")
 def changing_membership(case: Case) -> Iterator[Violation]:
     """One change at a time, each of one node, from the membership that the one before leaves."""
     previous: Step | None = None
@@ -146,6 +150,7 @@ def changing_membership(case: Case) -> Iterator[Violation]:
             yield Violation("membership", target, words, "change one node at a time")
 
 
+@guard("cluster-size")
 def shrinking_cluster(case: Case) -> Iterator[Violation]:
     """A majority of the members stays, by name; and three or more are not shrunk to one or two."""
     entry, picture = _seen(case)
@@ -178,6 +183,7 @@ def _leaving(entry: SoraCluster, members: tuple[str, ...]) -> Iterator[Violation
         )
 
 
+@guard("purge-alive")
 def purging_alive(case: Case) -> Iterator[Violation]:
     """Nothing is purged but what is proven to be stopped, or what an earlier step stops."""
     _, picture = _seen(case)
@@ -195,6 +201,7 @@ def purging_alive(case: Case) -> Iterator[Violation]:
             )
 
 
+@guard("double-init")
 def initialising_again(case: Case) -> Iterator[Violation]:
     """InitCluster only once, and only on positive answers or on an explicit entry that still counts."""
     inits = [step for step in case.plan.steps if step.action == "init"]
@@ -209,6 +216,7 @@ def initialising_again(case: Case) -> Iterator[Violation]:
             )
 
 
+@guard("past-unread")
 def founding_unread(case: Case) -> Iterator[Violation]:
     """An init waits where an earlier revision exists and cannot be read: its cluster may live."""
     history = case.desired.history
@@ -225,6 +233,7 @@ def founding_unread(case: Case) -> Iterator[Violation]:
             )
 
 
+@guard("cluster-renamed")
 def founding_renamed(case: Case) -> Iterator[Violation]:
     """An init waits where another cluster went in the same commit: it may be that one under a new name."""
     gone, name = case.desired.history.replaced, case.plan.cluster
@@ -242,6 +251,7 @@ def founding_renamed(case: Case) -> Iterator[Violation]:
             )
 
 
+@guard("unknown-command")
 def unknown_command(case: Case) -> Iterator[Violation]:
     """Every command that a step runs must be one of this host, before anything is done."""
     for step in case.plan.steps:

@@ -10,12 +10,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from reconciler.core import attempts, progress
-from reconciler.core.contradictions import Claim
-from reconciler.core.guard import Past
+from reconciler.core.history import Applied, Claim, Memory, Past, UnderWay
 from reconciler.core.plan import Revision
 from reconciler.core.progress import Progress
 from reconciler.core.timestamps import moment, stamp
-from reconciler.ports.records import Applied, Memory, UnderWay
 from reconciler.store.sqlite.orders import Orders, orders
 
 REVISION = "revision"
@@ -152,8 +150,13 @@ def recall(connection: sqlite3.Connection, now: datetime) -> Memory:
     sources: dict[str, str] = {}
     revisions: dict[str, Revision] = {}
     open_rollouts: dict[str, Progress | None] = {}
-    for row in connection.execute("SELECT cluster, node, key, value FROM fact"):
+    runs: dict[str, dict[str, Applied]] = defaultdict(dict)
+    for row in connection.execute(
+        "SELECT cluster, node, key, value, since FROM fact ORDER BY cluster, node, key"
+    ):
         if row["node"]:
+            if row["key"] == REVISION:
+                runs[row["cluster"]][row["node"]] = Applied(row["value"], moment(row["since"]))
             facts[row["cluster"]][row["node"]][row["key"]] = row["value"]
         elif row["key"] == NODES:
             counts[row["cluster"]] = int(row["value"])
@@ -176,9 +179,18 @@ def recall(connection: sqlite3.Connection, now: datetime) -> Memory:
                 source=sources.get(cluster, ""),
                 applied=revisions.get(cluster),
                 progress=open_rollouts.get(cluster),
+                runs=runs.get(cluster, {}),
             )
             for cluster in sorted(
-                (counts.keys() | changed.keys() | revisions.keys() | open_rollouts.keys() | named) - {""}
+                (
+                    counts.keys()
+                    | changed.keys()
+                    | revisions.keys()
+                    | open_rollouts.keys()
+                    | runs.keys()
+                    | named
+                )
+                - {""}
             )
         },
         everywhere=Past(

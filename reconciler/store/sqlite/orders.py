@@ -11,7 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime
 
-from reconciler.core.guard import Suspension
+from reconciler.core.history import Suspension
 from reconciler.core.timestamps import moment
 
 SUSPENDED = "suspended"

@@ -11,11 +11,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from reconciler.core.contradictions import Claim
+from reconciler.core.history import Applied, Claim, Memory
 from reconciler.core.plan import Step
 from reconciler.core.retention import KEPT_RUNS
 from reconciler.core.timestamps import Clock
-from reconciler.ports.records import Applied, Ending, Letter, Memory, Opening, RunLine, RunRecord, utc_now
+from reconciler.host.clock import utc_now
+from reconciler.ports.records import Ending, Letter, Opening, RunLine, RunRecord
 from reconciler.store.sqlite import facts, history, journalling, outbox
 from reconciler.store.sqlite.database import Database
 from reconciler.store.sqlite.locks import holding

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.explanations import codes, guards, page
+from reconciler.drivers.registry import DRIVERS
+from reconciler.explanations import codes, page
+from reconciler.guards import registry
 
 PACKAGE = Path(__file__).parents[3] / "reconciler"
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -16,10 +18,19 @@ FOUND = sorted(
         for code in re.findall(r'Violation\(\s*"([a-z-]+)"', path.read_text(encoding="utf-8"))
     }
 )
+KNOWN = registry.codes(guard for driver in DRIVERS.values() for guard in driver.guards)
 
 
 def test_the_search_finds_the_guards():
     assert {"quorum", "lock-out", "budget"} <= set(FOUND)
+
+
+def test_every_code_of_a_violation_is_declared_by_its_guard():
+    assert [code for code in FOUND if code not in KNOWN] == []
+
+
+def test_the_pages_that_show_an_override_are_those_of_the_declared_codes():
+    assert tuple(code for code in codes() if f"{{guard: {code}," in page(code)) == KNOWN
 
 
 @pytest.mark.parametrize("code", FOUND)
@@ -30,4 +41,4 @@ def test_a_guards_page_names_its_override(code):
 
 def test_the_table_of_guards_names_every_one():
     table = (PACKAGE.parent / "docs/guards.md").read_text(encoding="utf-8")
-    assert [code for code in guards() if f"`{code}`" not in table] == []
+    assert [code for code in KNOWN if f"`{code}`" not in table] == []

@@ -6,7 +6,8 @@ import pytest
 from support_driver import FakeDriver, Wish, World, cluster
 
 from reconciler.core.change_rules import Conduct
-from reconciler.core.guard import Case, Past
+from reconciler.core.guard import Case
+from reconciler.core.history import Past
 from reconciler.core.observation import Observed
 from reconciler.core.plan import Revision
 from reconciler.core.revision import Descent, descent, short

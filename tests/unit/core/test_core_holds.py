@@ -8,7 +8,8 @@ from support_driver import NOON, REVISION, cluster
 
 from reconciler.core.change_rules import Conduct
 from reconciler.core.change_windows import Freeze, Suspend, Window
-from reconciler.core.guard import Case, Past, Suspension, verdicts
+from reconciler.core.guard import Case, verdicts
+from reconciler.core.history import Past, Suspension
 from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan, Effect, Inverse, Plan, Risk, Step
 from reconciler.core.policy import Policy

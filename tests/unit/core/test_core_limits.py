@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 from support_driver import FakeNode, cluster
 
-from reconciler.core.guard import Case, Past, verdicts
+from reconciler.core.guard import Case, verdicts
+from reconciler.core.history import Past
 from reconciler.core.observation import Observed
 from reconciler.core.plan import ANEW, ClusterPlan, Effect, Inverse, Risk, Step
 from reconciler.core.policy import Budget, Policy

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from reconciler.core.guard import Guard
 from reconciler.core.plan import Revision
 from reconciler.core.spec import ClusterEntry, NodeEntry
 from reconciler.desired.fleet import load, read
@@ -59,7 +60,7 @@ class LampDriver:
 class BellDriver:
     kind = "bell"
     entry = Bells
-    guards = ()
+    guards = (Guard(("quorum",), lambda _: ()),)
     lone_file = ""
 
 

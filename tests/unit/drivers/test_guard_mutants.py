@@ -42,7 +42,8 @@ from support_m2_wire import REVISION, setting
 from reconciler.core import contradictions
 from reconciler.core.change_rules import Conduct
 from reconciler.core.change_windows import Window
-from reconciler.core.guard import Case, Guard, Past, Suspension, Violation, verdicts
+from reconciler.core.guard import Case, Guard, Violation, verdicts
+from reconciler.core.history import Memory, Past, Suspension
 from reconciler.core.policy import Budget, Policy
 from reconciler.core.revision import Descent
 from reconciler.drivers.m2 import guards as m2
@@ -50,10 +51,9 @@ from reconciler.drivers.sora import contradictions as sora_contradictions
 from reconciler.drivers.sora import guards as sora
 from reconciler.drivers.sora.history import History
 from reconciler.guards import change_control, failure_domains, limits, provenance
+from reconciler.guards.registry import EVERYWHERE
 from reconciler.planning import plan_pass as surveying
-from reconciler.ports.records import Memory
 
-EVERYBODY = surveying.EVERYWHERE
 PRODUCTS = {"m2": m2.GUARDS, "sora": (*sora.GUARDS, *sora_contradictions.GUARDS)}
 
 
@@ -311,7 +311,7 @@ SCENARIOS = [
 
 
 def guards_of(case: Case) -> list[Guard]:
-    return [*EVERYBODY, *PRODUCTS[case.plan.kind]]
+    return [*EVERYWHERE, *PRODUCTS[case.plan.kind]]
 
 
 def codes(case, guards):
@@ -341,11 +341,11 @@ def test_what_is_near_passes_every_guard(scenario):
 
 def test_every_guard_has_a_scenario():
     """`holding` is the sum of the guards of time, which have scenarios of their own."""
-    every = {*EVERYBODY, *(guard for guards in PRODUCTS.values() for guard in guards)} - {
+    every = {*EVERYWHERE, *(guard for guards in PRODUCTS.values() for guard in guards)} - {
         change_control.holding
     }
     shown = {getattr(scenario.module, scenario.guard) for scenario in SCENARIOS}
-    assert {one.__name__ for one in every - shown} == set()
+    assert {one.rule.__name__ for one in every - shown} == set()
 
 
 async def test_a_lost_cluster_is_refused_by_that_guard_alone(monkeypatch):

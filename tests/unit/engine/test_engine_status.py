@@ -9,14 +9,14 @@ from support_driver import NOON, REVISION, FakeDriver, FakeNode, NoWire, World, 
 from reconciler.cli.render.status import render_status, status_plain
 from reconciler.core.change_rules import Conduct
 from reconciler.core.change_windows import Suspend, Window
-from reconciler.core.guard import Past
+from reconciler.core.history import Applied, Memory, Past
 from reconciler.core.observation import Absent, Present, Stale, Unauthorized
 from reconciler.core.plan import Finding
 from reconciler.core.policy import Override, Policy
 from reconciler.diagnostic import Severity
 from reconciler.planning.plan_pass import survey
 from reconciler.planning.status import NodeState, _state, status
-from reconciler.ports.records import Applied, Memory, RunLine
+from reconciler.ports.records import RunLine
 from reconciler.store.sqlite.orders import Orders, Request
 
 SINCE = datetime(2026, 11, 20, 8, 30, tzinfo=UTC)

@@ -11,12 +11,11 @@ import pytest
 from support_driver import NOON, FakeDriver, NoWire, World, cluster, fleet
 
 from reconciler import __version__
-from reconciler.core.guard import Past
+from reconciler.core.history import Memory, Past
 from reconciler.core.policy import Override, Policy
 from reconciler.errors import InputError, UsageError
 from reconciler.planning.plan_pass import survey
 from reconciler.ports.listener import Silent
-from reconciler.ports.records import Memory
 
 WORLD = {"a1": "old", "a2": "new", "b1": "old"}
 CLUSTERS = (cluster("beta", {"b1": "new"}), cluster("alpha", {"a1": "new", "a2": "new"}))

@@ -6,12 +6,11 @@ from datetime import timedelta
 import pytest
 from support_driver import NOON, REVISION, FakeDriver, NoWire, World, cluster, fleet
 
-from reconciler.core.guard import Past
+from reconciler.core.history import Memory, Past
 from reconciler.core.plan import Revision
 from reconciler.core.policy import Override
 from reconciler.errors import GuardRefusal
 from reconciler.planning.plan_pass import survey
-from reconciler.ports.records import Memory
 from reconciler.rollout.apply_pass import apply
 from reconciler.store.sqlite.store import Store
 

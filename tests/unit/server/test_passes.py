@@ -7,11 +7,12 @@ import pytest
 from support_driver import FakeDriver, FakeNode, Killed, NoWire, World, cluster, fleet
 from watch_rig import Rig
 
+from reconciler.core.history import Memory
 from reconciler.core.spec import FeedbackEntry
 from reconciler.errors import ClusterBusy
 from reconciler.feedback.sink import Courier
+from reconciler.host.clock import utc_now
 from reconciler.ports.listener import SILENT
-from reconciler.ports.records import Memory
 from reconciler.ports.transport import Answer
 from reconciler.server.cluster_loop import Job
 from reconciler.server.pass_result import Result
@@ -42,7 +43,7 @@ class Bench:
 
     @staticmethod
     async def nothing():
-        return Memory()
+        return Memory(at=utc_now())
 
 
 def job(desired, name="edge", trigger="interval", stop=None):

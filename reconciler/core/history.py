@@ -1,0 +1,138 @@
+"""What is remembered of earlier runs, as typed values: plain data, whatever store it was kept in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from reconciler.core.plan import Revision
+from reconciler.core.prior import Prior
+from reconciler.core.progress import Progress
+from reconciler.core.revision import Descent
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The revision that a node was last seen to run, and since when."""
+
+    revision: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Suspension:
+    """Somebody's word, by command, that nothing is changed for a while.
+
+    Args:
+        cluster: which; empty for the whole fleet.
+    """
+
+    cluster: str
+    reason: str
+    by: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What the store remembers of a cluster.
+
+    Args:
+        nodes: how many nodes the last applied desired state named; 0 where nothing was applied.
+        names: their names; empty where an older version of this program wrote down their number alone.
+        source: where that desired state was read; empty where it is not known.
+        changed: (node, hours ago) of every change that is still in somebody's window.
+        suspended: suspensions by command that hold for it.
+        rejected: revision -> why it failed its gates here.
+        approved: digests of plans that somebody approved.
+        applied: the revision that was applied last; none where none was.
+        descent: how the revision of this pass stands to it.
+        progress: how far a rollout of it has come that has not ended; none where none is open.
+        runs: node -> the revision that it was last seen to run.
+    """
+
+    nodes: int = 0
+    changed: tuple[tuple[str, float], ...] = ()
+    suspended: tuple[Suspension, ...] = ()
+    rejected: Mapping[str, str] = field(default_factory=dict)
+    approved: frozenset[str] = frozenset()
+    applied: Revision | None = None
+    descent: Descent = Descent.UNKNOWN
+    source: str = ""
+    names: frozenset[str] = frozenset()
+    progress: Progress | None = None
+    runs: Mapping[str, Applied] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Who has written to a place last: a node of a cluster of a fleet."""
+
+    fleet: str
+    cluster: str
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnderWay:
+    """A call that may still take effect: nobody answered for it, or nobody has read its effect yet.
+
+    Args:
+        step: its id in the run's plan.
+        until: when it is over at the latest.
+    """
+
+    cluster: str
+    node: str
+    step: str
+    run: str
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """What is remembered of earlier runs, as it stood at one moment.
+
+    Args:
+        facts: cluster -> node -> key -> value, whatever the fleet: revisions, words that are spent.
+        learnt: fleet -> cluster -> node -> key -> value: what steps taught. A cluster's name says nothing
+            about whose it is: another fleet on this host may have one of the same name.
+        claims: place (`address:port`) -> who has written there last, of all fleets of this host.
+        past: cluster -> what guards need to know of earlier runs.
+        everywhere: what holds for every cluster: the fleet's suspension, and all approvals.
+        at: when it was recalled; expiries are judged by it.
+        acted: (id, short) of the revisions that runs here have applied, the latest last.
+        prior: cluster -> what earlier revisions said of it; filled in by `planning.prior.read_prior`.
+        lineage: short ids of the revision of this pass and of all that it descends from; None where that
+            was not asked, or is not known.
+        under_way: calls that may still take effect at `at`, sorted by cluster and node.
+    """
+
+    at: datetime
+    facts: Mapping[str, Mapping[str, Mapping[str, str]]] = field(default_factory=dict)
+    past: Mapping[str, Past] = field(default_factory=dict)
+    everywhere: Past = field(default_factory=Past)
+    acted: tuple[tuple[str, str], ...] = ()
+    lineage: frozenset[str] | None = None
+    under_way: tuple[UnderWay, ...] = ()
+    learnt: Mapping[str, Mapping[str, Mapping[str, Mapping[str, str]]]] = field(default_factory=dict)
+    claims: Mapping[str, Claim] = field(default_factory=dict)
+    prior: Mapping[str, Prior] = field(default_factory=dict)
+
+    def recalled(self, fleet: str, cluster: str) -> dict[str, Mapping[str, str]]:
+        """Node -> key -> value: all that a driver may know of a cluster of this fleet.
+
+        Args:
+            fleet: the source that its desired state was read from.
+            cluster: its name.
+        """
+        shared, own = self.facts.get(cluster, {}), self.learnt.get(fleet, {}).get(cluster, {})
+        return {node: {**shared.get(node, {}), **own.get(node, {})} for node in sorted({*shared, *own})}
+
+    def of(self, cluster: str) -> Past:
+        """What guards need to know of one cluster, with what holds everywhere."""
+        own, all_ = self.past.get(cluster, Past()), self.everywhere
+        return replace(
+            own, suspended=(*all_.suspended, *own.suspended), approved=all_.approved | own.approved
+        )

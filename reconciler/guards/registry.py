@@ -1,0 +1,31 @@
+"""All guards that hold for every product, and the codes that an override may name, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from reconciler.core import contradictions
+from reconciler.core.guard import Guard
+from reconciler.guards import change_control, foreign_changes, limits, provenance, removed_clusters
+
+EVERYWHERE: Final[tuple[Guard, ...]] = (
+    *limits.GUARDS,
+    *change_control.GUARDS,
+    *provenance.GUARDS,
+    *contradictions.GUARDS,
+)
+"""The guards of every cluster, before those of its product."""
+
+FLEETWIDE: Final = (foreign_changes.FOREIGN, removed_clusters.CODE)
+"""Codes of what is judged beside any one cluster's plan: nodes to be left alone, clusters that are gone."""
+
+
+def codes(products: Iterable[Guard]) -> tuple[str, ...]:
+    """The codes that an override may name, sorted.
+
+    Args:
+        products: the guards of the products that are known.
+    """
+    every = (*EVERYWHERE, *products)
+    return tuple(sorted({*FLEETWIDE, *(code for guard in every for code in guard.codes)}))
