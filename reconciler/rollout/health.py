@@ -57,6 +57,8 @@ class Soaked:
         then = self.before.get(node, {}).get(gate.name)
         if then is None or self.seconds <= 0:
             return None
+        # A restart sets counters to 0. Taken as a difference, that would be a negative rate, which looks
+        # healthier than any other; what was counted since the restart is the least that happened.
         return (now - then if now >= then else now) / self.seconds
 
 
@@ -70,6 +72,7 @@ def weighed(
     what = f"the {'rate' if gate.compare == 'rate' else 'value'} of {gate.name}"
     if gate.compare == "rate" and soaked.seconds <= 0:
         return Weighed(Weight.UNCLEAR, f"{what} cannot be told without a soak")
+    # Silence is no proof of health: a node that was changed and tells nothing holds the rollout up.
     if silent:
         return Weighed(Weight.UNCLEAR, f"{', '.join(sorted(silent)[:5])} did not tell {what}")
     if not others:
@@ -87,4 +90,5 @@ def weighed(
 def _bad(gate: MetricGate, value: float, usual: float) -> bool:
     if gate.worse == "higher":
         return value > max(usual * gate.factor, usual + gate.ignore)
+    # Both bounds must be passed, so that noise around a value near 0 does not fail a gate.
     return value < min(usual / gate.factor, usual - gate.ignore)

@@ -76,6 +76,7 @@ class Group(NamedTuple):
 
 def quorum(registered: int) -> int:
     """How many of `registered` regular nodes must be connected: more than half."""
+    # Of an even number, half is not enough: two halves could each take themselves for the cluster.
     return registered // 2 + 1
 
 
@@ -111,6 +112,7 @@ def groups(state: State) -> tuple[Group, ...]:
             parts.setdefault((node.side, node.log.epoch), []).append((node.log, 1 << number))
     found: list[Group] = []
     for part in parts.values():
+        # Connected members exchange logs, so the longest one is what all of them hold a moment later.
         newest = max(part)[0]
         listed = newest.listed
         inside = 0
@@ -140,6 +142,7 @@ def majority(state: State) -> bool:
 
 def registered(state: State) -> int:
     """R as a bit set: the regular nodes that the cluster lists, up or down."""
+    # Stopped nodes keep their log: with nobody running, R is what the last of them would come back with.
     group = leading(state)
     if group is not None:
         return group.log.regular
@@ -160,6 +163,7 @@ def margin(state: State) -> int:
 def settled(state: State) -> State:
     """The state once usable groups brought their nodes up to date and erased stopped temporaries."""
     for group in groups(state):
+        # A minority must not erase anyone: the nodes it misses may be the majority on the other side.
         if group.usable:
             side, log = state[members(group.nodes)[0]].side, group.log
             gone = log.temporary and bits(

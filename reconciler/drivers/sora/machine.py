@@ -71,6 +71,7 @@ def init(state: State, on: int, names: int, choices: Choices = DEFAULTS) -> Stat
     if live and choices.repeated_init is not Repeat.RESET:
         same = choices.repeated_init is Repeat.ACCEPT_SAME and all(g.log.regular == names for g in live)
         return state if same else ALREADY_INITIALISED
+    # Each InitCluster makes a cluster of its own: nodes of two epochs never merge, even with equal names.
     epoch = 1 + max((node.log.epoch for node in state if node.log is not None), default=-1)
     return settled(adopted(state, here, Log(epoch, 0, names, 0)))
 
@@ -93,6 +94,8 @@ def register(
     regular = log.regular | (0 if state[node].temporary else one)
     temporary = log.temporary | (one if state[node].temporary else 0)
     longer = Log(log.epoch, log.version + 1, regular, temporary)
+    # The members learn of the node before the node learns of them, so a call that breaks off in between
+    # raises R and leaves A: the majority must already hold for the larger R (see `preconditions`).
     if half:
         left_out = _put(state, node, state[node]._replace(log=None))
         return settled(adopted(left_out, group.nodes, longer))

@@ -22,6 +22,7 @@ def against_register(state: State, node: int, contact: int) -> str:
 
     Such a call raises R alone, so that a regular node needs A >= floor((R + 1) / 2) + 1.
     """
+    # The worst that the call can leave behind is judged, not what it should bring: an answer can be lost.
     half = machine.register(state, node, contact, half=True)
     if isinstance(half, machine.Refusal):
         return half.reason
@@ -49,6 +50,7 @@ def against_stop(state: State, node: int, *, spare: int = 0) -> str:
     after = machine.stop(state, node)
     if not majority(after):
         return f"the majority would be lost ({numbers(after)})"
+    # A cluster that has no node to spare already must not be refused a step that costs nothing more.
     if margin(after) < min(spare, margin(state)):
         return f"one further failure would then lose the majority ({numbers(after)})"
     return ""
