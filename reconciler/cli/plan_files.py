@@ -11,7 +11,7 @@ from reconciler.errors import StateError, UsageError
 from reconciler.host.atomic import put
 from reconciler.planning.plan_file import Notes, plan_file
 from reconciler.planning.plan_pass import Survey
-from reconciler.sources.address import shown
+from reconciler.text.urls import without_secrets
 
 if TYPE_CHECKING:
     from reconciler.cli.order import Order
@@ -69,5 +69,5 @@ def is_plan(place: str) -> bool:
 def _origin(order: Order) -> Origin:
     place = Path(order.source).expanduser()
     source = str(place.resolve()) if place.exists() else order.source
-    bare = shown(source)
+    bare = without_secrets(source)
     return Origin(source=bare, ref=order.ref, path=order.path, only=order.only, whole=bare == source)

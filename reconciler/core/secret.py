@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 MASK = "••••••"
-
-_SHORTEST = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +55,6 @@ def secrets(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tupl
     elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
         for index, item in enumerate(value):
             yield from secrets(item, (*path, index))
-
-
-def scrubbed(text: str, known: Iterable[str]) -> str:
-    """A text of somebody else's, such as a node's answer, with every known clear value masked.
-
-    Args:
-        text: what would be shown or written down.
-        known: clear values; those shorter than four characters are left, for they are parts of words.
-    """
-    for clear in sorted({clear for clear in known if len(clear) >= _SHORTEST}, key=lambda c: (-len(c), c)):
-        text = text.replace(clear, MASK)
-    return text
 
 
 _PLAIN = frozenset({str, int, float, bool, type(None)})

@@ -17,8 +17,8 @@ from reconciler.documents.document import Document
 from reconciler.documents.lines import quoted
 from reconciler.text.json_pointer import pointer as pointer_of
 from reconciler.text.suggest import nearest
+from reconciler.text.urls import without_userinfo
 
-_USER = re.compile(r"://[^/@\s]*@")
 _LITERAL = re.compile(r"'((?:[^'\\]|\\.)*)'")
 
 Path = tuple[str | int, ...]
@@ -208,13 +208,8 @@ def _shown(given: Any) -> str:
     if isinstance(given, list | tuple):
         return "a list" if given else "an empty list"
     if isinstance(given, str):
-        return quoted(_masked(given)) if given else "empty text"
+        return quoted(without_userinfo(given, "…@")) if given else "empty text"
     return quoted(json.dumps(given, default=str))
-
-
-def _masked(words: str) -> str:
-    """Text without what may be a password in an address."""
-    return _USER.sub("://…@", words)
 
 
 def _meant(mismatch: Mismatch) -> str:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from typing import Final
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
-from reconciler.core.endpoint import url_host
 from reconciler.core.json_reader import JsonError, JsonLimits, read_json
 from reconciler.ports.transport import Answer
 from reconciler.text.one_line import one_line
+from reconciler.text.urls import bare_url
 
 FEW: Final = 80
 """Characters of a foreign answer's body that a message quotes."""
-
-MOST_OF_URL: Final = 300
-"""Characters of a URL in a message."""
 
 _QUOTED_FROM: Final = JsonLimits(size=65_536, values=1_000)
 """Bounds on an object whose keys are quoted."""
@@ -54,17 +51,6 @@ def _told(url: str, answer: Answer) -> str:
 def port_hint(url: str) -> str:
     """What an operator is asked to check where a stranger answers."""
     return f"check that {urlsplit(url).netloc} is its API port"
-
-
-def bare_url(url: str) -> str:
-    """A URL that a node tells, without user, password, query and fragment, on one line."""
-    try:
-        parts = urlsplit(one_line(url, MOST_OF_URL))
-        host, port = parts.hostname or "", parts.port
-    except ValueError:
-        return "another address"
-    place = f"{url_host(host)}:{port}" if port else url_host(host)
-    return urlunsplit((parts.scheme, place, parts.path, "", "")) or "another address"
 
 
 def _quoted(answer: Answer) -> str:

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
-from urllib.parse import urlsplit
 
 from reconciler.core.plan import Finding
 from reconciler.core.spec import FeedbackEntry
@@ -14,6 +13,7 @@ from reconciler.diagnostic import Severity
 from reconciler.errors import NodeUnreachable
 from reconciler.ports.sink import Outbox, Waiting
 from reconciler.ports.transport import Wire
+from reconciler.text.urls import without_secrets
 
 PAUSES = (0.2, 0.8, 2.0)
 """Seconds between the tries of one message, before the sink counts as dead for this run."""
@@ -153,7 +153,7 @@ class Courier:
 
     async def _findings(self, entry: FeedbackEntry, late: str) -> tuple[Finding, ...]:
         found: list[Finding] = []
-        where = _shown(entry.url)
+        where = without_secrets(entry.url)
         if self._refused:
             said = f"the feedback sink {where} refused messages: {self._refused}"
             found.append(_finding("feedback-refused", where, said, "see its log; the history keeps them"))
@@ -166,9 +166,3 @@ class Courier:
 
 def _finding(code: str, where: str, message: str, remedy: str) -> Finding:
     return Finding(Severity.WARNING, code, where, message, remedy)
-
-
-def _shown(url: str) -> str:
-    """A URL without what may be secret in it: user, password, query and fragment."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

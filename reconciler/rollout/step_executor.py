@@ -10,7 +10,7 @@ from typing import Any
 
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import Payload, Step, refuse_unknown
-from reconciler.core.secret import scrubbed, secrets
+from reconciler.core.secret import secrets
 from reconciler.core.step import Standing, Verdict
 from reconciler.core.timestamps import Clock
 from reconciler.errors import NodeError, NodeUnreachable, ReconcilerError, SecretError
@@ -20,6 +20,7 @@ from reconciler.ports.driver import Done, Driver
 from reconciler.ports.records import Ending
 from reconciler.ports.transport import Wire
 from reconciler.rollout.polling import standing, until_clear, until_done
+from reconciler.secrets.redact import Redactor
 
 STOPPED = "the run was asked to stop before this step"
 """Reason of steps that a stop kept from starting."""
@@ -85,11 +86,11 @@ async def perform(step: Step, bench: Bench) -> Ending:
     # Counted from before the intent: a later run knows that moment from the journal, and no other one.
     until = intended + timedelta(seconds=lasts) if lasts > now() - began else None
     state = _state(verdict, is_open=until is not None)
-    known = _clear_texts(payload)
+    redactor = Redactor(_clear_texts(payload))
     outcome = Outcome(
         step,
         state,
-        scrubbed(_reason(state, verdict, error, done), known),
+        redactor.text(_reason(state, verdict, error, done)),
         round(now() - began, 3),
         done.waiting_for_restart if done else (),
         sent=not _is_unsent(error),
@@ -97,7 +98,7 @@ async def perform(step: Step, bench: Bench) -> Ending:
     )
     return Ending(
         outcome,
-        answer=scrubbed(done.words if done else str(error), known),
+        answer=redactor.text(done.words if done else str(error)),
         facts=done.facts if done else {},
         spent=done.spent if done else {},
         until=until if state is State.UNKNOWN else None,

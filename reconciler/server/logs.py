@@ -13,7 +13,8 @@ import orjson
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
-from reconciler.core.secret import MASK, mask
+from reconciler.core.secret import mask
+from reconciler.secrets.redact import Redactor
 from reconciler.server.throttle import Throttle
 
 Log = FilteringBoundLogger
@@ -37,7 +38,6 @@ DEEPEST = 10
 _CONTROLS = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
 )
-_USERINFO = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s/@]+@", re.IGNORECASE)
 
 
 class Stream(Protocol):
@@ -110,7 +110,7 @@ class Redaction:
     """
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        self._secrets = sorted({text for text in secrets if text}, key=lambda text: (-len(text), text))
+        self._redactor = Redactor(secrets, shortest=1)
 
     def __call__(self, _logger: Any, _method: str, event: Event) -> Event:
         """The event as it may be seen."""
@@ -120,9 +120,7 @@ class Redaction:
     def _clean(self, value: Any, room: _Room, depth: int) -> Any:
         """A value within the room that is left in the line."""
         if isinstance(value, str):
-            for text in self._secrets:
-                value = value.replace(text, MASK)
-            return room.take(_USERINFO.sub(r"\1", value))
+            return room.take(self._redactor.text(value))
         if not isinstance(value, Mapping | list | tuple):
             return self._clean(shown, room, depth) if (shown := mask(value)) is not value else value
         if depth >= DEEPEST:

@@ -10,11 +10,9 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from reconciler.core.endpoint import url_host
 from reconciler.errors import UsageError
 from reconciler.sources.text import line
+from reconciler.text.urls import without_secrets
 
 ALIKE_SCP = re.compile(r"(?:(?P<user>[\w.-]+)@)?(?P<host>[A-Za-z0-9][\w.-]*):(?P<path>[^:].*)")
-SECRET_PARTS = re.compile(r"(?P<scheme>\b[A-Za-z][A-Za-z0-9+.-]*://)(?P<rest>[^\s'\"<>]+)")
-ODD_PORT = re.compile(r"^[^@\[\]]*:(?!\d*$)[^@]*$")
-"""Where a port should be stands something else: a password that was cut by a `/`, `?` or `#` in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +53,7 @@ def address(text: str) -> Address:
         UsageError: it has no host, a port that is no number, or control characters.
     """
     if not unquote(text).isprintable():
-        raise UsageError(f"the URL '{shown(line(text))}' has control characters in it")
+        raise UsageError(f"the URL '{without_secrets(line(text))}' has control characters in it")
     if "://" not in text:
         return _short_form(text)
     parts, host = _split(text)
@@ -63,7 +61,9 @@ def address(text: str) -> Address:
     if scheme == "file":
         return Address(f"file://{parts.path}", f"file://{parts.path}", "file")
     if not parts.hostname:
-        raise UsageError(f"the URL '{shown(text)}' has no host", remedy="Write it as https://HOST/PATH.")
+        raise UsageError(
+            f"the URL '{without_secrets(text)}' has no host", remedy="Write it as https://HOST/PATH."
+        )
     bare = parts._replace(scheme=scheme, netloc=host, fragment="")
     user = unquote(parts.username or "")
     full = bare._replace(netloc=f"{parts.username}@{host}") if scheme == "ssh" and user else bare
@@ -84,7 +84,7 @@ def _split(text: str) -> tuple[SplitResult, str]:
         port = parts.port
     except ValueError:
         raise UsageError(
-            f"the URL '{shown(text)}' cannot be read: its host or port is wrong",
+            f"the URL '{without_secrets(text)}' cannot be read: its host or port is wrong",
             remedy="Write it as https://HOST:PORT/PATH.",
         ) from None
     host = url_host(parts.hostname or "")
@@ -94,7 +94,9 @@ def _split(text: str) -> tuple[SplitResult, str]:
 def _short_form(text: str) -> Address:
     found = ALIKE_SCP.fullmatch(text)
     if not found:
-        raise UsageError(f"'{shown(text)}' is no URL", remedy="Write https://HOST/PATH or USER@HOST:PATH.")
+        raise UsageError(
+            f"'{without_secrets(text)}' is no URL", remedy="Write https://HOST/PATH or USER@HOST:PATH."
+        )
     return Address(
         url=text,
         shown=f"{found['host']}:{found['path']}",
@@ -102,19 +104,6 @@ def _short_form(text: str) -> Address:
         host=found["host"],
         user=found["user"] or "",
     )
-
-
-def shown(text: str) -> str:
-    """A text with user, password, query and fragment taken out of every URL in it."""
-    return SECRET_PARTS.sub(_without_secrets, text)
-
-
-def _without_secrets(found: re.Match[str]) -> str:
-    rest = re.split(r"[?#]", found["rest"], maxsplit=1)[0]
-    authority, slash, path = rest.partition("/")
-    if ODD_PORT.search(authority):
-        return f"{found['scheme']}…"
-    return f"{found['scheme']}{authority.rpartition('@')[2]}{slash}{path}"
 
 
 def _loopback(host: str) -> bool:

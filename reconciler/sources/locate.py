@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from reconciler.errors import SourceError, UsageError
 from reconciler.ports.source import Source
-from reconciler.sources.address import ALIKE_SCP, Address, address, shown
+from reconciler.sources.address import ALIKE_SCP, Address, address
 from reconciler.sources.folder import FolderSource
 from reconciler.sources.git.discovery import NAME, WorkTree, find_work_tree, is_bare
 from reconciler.sources.git.source import GitSource
@@ -20,6 +20,7 @@ from reconciler.sources.signatures.trust import Trust
 from reconciler.sources.tarball import Packing, TarballFile, TarballUrl
 from reconciler.sources.undecided import UndecidedSource
 from reconciler.text.one_line import one_line
+from reconciler.text.urls import without_secrets
 
 ARCHIVE = re.compile(r"\.(tar|tgz|tar\.(gz|zst|xz|bz2)|txz|tbz2?|tzst|zip)$", re.IGNORECASE)
 SCHEMES = ("https", "http", "ssh", "git+ssh", "ssh+git", "git+https", "git+http", "file", "git+file")
@@ -169,7 +170,7 @@ def _remote(text: str, wish: _Wish) -> Source:
     if scheme not in SCHEMES:
         hint = " git:// is neither encrypted nor authenticated." if scheme == "git" else ""
         raise UsageError(
-            f"'{shown(text)}' is no address that is read here",
+            f"'{without_secrets(text)}' is no address that is read here",
             remedy=f"Use https, http, ssh or file, or a path.{hint}",
         )
     place = address(text)

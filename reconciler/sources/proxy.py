@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from reconciler.errors import SourceError
-from reconciler.sources.address import shown
 from reconciler.sources.text import line
+from reconciler.text.urls import without_secrets
 
 SUPPORTED = ("http", "https")
 PORTS = {"http": 80, "https": 443}
@@ -39,7 +39,7 @@ class Proxy:
     @property
     def shown(self) -> str:
         """Its URL without user and password."""
-        return shown(self.url)
+        return without_secrets(self.url)
 
 
 def proxy_for(url: str, environment: Mapping[str, str]) -> Proxy | None:
@@ -134,7 +134,7 @@ def _check(proxy: Proxy, host: str) -> None:
         raise SourceError(f"the variable {variable} holds no URL of a proxy", remedy=remedy)
     if parts.scheme.lower() not in SUPPORTED:
         raise SourceError(
-            f"the variable {variable} names the proxy {line(shown(url))}: proxies of the kind "
+            f"the variable {variable} names the proxy {line(without_secrets(url))}: proxies of the kind "
             f"{line(parts.scheme)} are not supported for downloads",
             remedy=remedy,
         )

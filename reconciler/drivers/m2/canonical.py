@@ -25,14 +25,14 @@ from reconciler.core.secret import Secret, reveal
 from reconciler.drivers.m2.allowlist import in_order, span_of
 from reconciler.drivers.m2.setting import models
 from reconciler.drivers.m2.setting.fault import mapping
-from reconciler.drivers.m2.setting.feeds import SECRET_KEYS
+from reconciler.secrets.patterns import sounds_secret
 from reconciler.text.numbers import whole
+from reconciler.text.urls import userinfo_of
 
 Object: TypeAlias = dict[str, Any]
 Rule: TypeAlias = Callable[[Object], None]
 
 _MAYBE_WHOLE = re.compile(rb"\.0[,}\]]|\d[eE]")
-_USER_IN_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://[^/?#]*@")
 
 
 def canonical(document: Any) -> Any:
@@ -180,7 +180,8 @@ def _server(server: Object) -> None:
 def _connection(connection: Object) -> None:
     info = connection.get("info")
     if isinstance(info, Mapping):
-        copy = {key: _hidden(value) if key in SECRET_KEYS else value for key, value in info.items()}
+        # An OCI `fingerprint` stays readable: it is the public name of a key, and tells which one is meant.
+        copy = {key: _hidden(value) if sounds_secret(key) else value for key, value in info.items()}
         _sorted_texts(copy, "brokers")
         connection["info"] = copy
 
@@ -192,7 +193,7 @@ def _features(features: Object) -> None:
             part: Mapping[str, Any] = mapping(feature, side)
             info: Mapping[str, Any] = mapping(part, "info")
             url = info.get("url")
-            if isinstance(url, str) and _USER_IN_URL.match(url):
+            if isinstance(url, str) and userinfo_of(url) is not None:
                 features[name] = {**features[name], side: {**part, "info": {**info, "url": Secret(url)}}}
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 from reconciler.core.diff import Change, diff
-from reconciler.core.secret import Secret
 from reconciler.drivers.m2.schema import Content
 from reconciler.drivers.m2.setting.fault import Path, at
+from reconciler.secrets.redact import hidden_by_key
 from reconciler.text.json_pointer import parts
 
 NAMED: Final[tuple[tuple[Path, str], ...]] = (
@@ -20,10 +19,6 @@ NAMED: Final[tuple[tuple[Path, str], ...]] = (
     (("hosting",), "name"),
 )
 """Lists whose items have a name of their own: path -> the key that holds it."""
-
-_SECRET = re.compile(
-    r"(?i)(^|_)pass$|password|passwd|passphrase|secret|token$|(private|api|access)_?key|credential"
-)
 
 
 def differences(before: Content | None, after: Content) -> tuple[Change, ...]:
@@ -78,18 +73,5 @@ def _with(value: Any, path: Path, leaf: Any) -> Any:
 
 def _shielded(change: Change) -> Change:
     name = parts(change.pointer)[-1] if change.pointer else ""
-    old, new = _hidden(name, change.old), _hidden(name, change.new)
+    old, new = hidden_by_key(name, change.old), hidden_by_key(name, change.new)
     return change if old is change.old and new is change.new else replace(change, old=old, new=new)
-
-
-def _hidden(name: str, value: Any) -> Any:
-    """The value with what sounds secret masked; the value itself where there is nothing."""
-    if isinstance(value, str | int | float) and not isinstance(value, bool):
-        return Secret(value) if value != "" and _SECRET.search(name) else value
-    if isinstance(value, Mapping):
-        inner = {key: _hidden(str(key), item) for key, item in value.items()}
-        return inner if any(inner[key] is not value[key] for key in inner) else value
-    if isinstance(value, list | tuple):
-        listed = [_hidden(name, item) for item in value]
-        return listed if any(new is not old for new, old in zip(listed, value, strict=True)) else value
-    return value

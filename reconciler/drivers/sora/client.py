@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from reconciler.core.canonical import encode
 from reconciler.core.json_reader import JsonError, JsonLimits, read_json
-from reconciler.drivers.answers import bare_url, describe_answer, describe_denial, port_hint
+from reconciler.drivers.answers import describe_answer, describe_denial, port_hint
 from reconciler.drivers.sora.schema import (
     Channel,
     NodeRow,
@@ -22,6 +22,7 @@ from reconciler.drivers.sora.schema import (
 from reconciler.errors import NodeError, NodeRefused, NodeUnauthorized, NodeUnidentified, NodeUnreachable
 from reconciler.ports.transport import Answer, ReadingCall, Wire
 from reconciler.text.one_line import one_line
+from reconciler.text.urls import bare_url
 
 INIT: Final = "Sora_20221221.InitCluster"
 REGISTER: Final = "Sora_20211215.RegisterClusterNode"

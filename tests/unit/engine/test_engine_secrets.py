@@ -8,9 +8,10 @@ from support_driver import FakeDriver, FakeNode, NoWire, Wish, World, cluster
 from reconciler.core.observation import Observed, Present
 from reconciler.core.outcome import State
 from reconciler.core.plan import Payload
-from reconciler.core.secret import MASK, Secret, scrubbed
+from reconciler.core.secret import MASK, Secret
 from reconciler.errors import NodeRefused
 from reconciler.rollout.step_executor import Bench, perform
+from reconciler.secrets.redact import Redactor
 
 
 class Quoting(FakeDriver):
@@ -56,4 +57,4 @@ async def test_a_node_that_quotes_a_secret_is_not_quoted():
 
 
 def test_scrubbing_takes_the_longest_first_and_leaves_parts_of_words():
-    assert scrubbed("abcd-efgh abcd a", ["abcd", "abcd-efgh", "a", ""]) == f"{MASK} {MASK} a"
+    assert Redactor(["abcd", "abcd-efgh", "a", ""]).text("abcd-efgh abcd a") == f"{MASK} {MASK} a"

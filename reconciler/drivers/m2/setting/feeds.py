@@ -184,14 +184,6 @@ NEEDS: Final[Mapping[str, str]] = MappingProxyType(
 )
 """Type of a feed or feedback -> the type of connection that its `connect` must name."""
 
-SECRET_KEYS: Final = frozenset({"accessKeyId", "secretAccessKey", "privateKey", "apiKey"})
-"""Keys of a connection's `info` that are never shown.
-
-An OCI `fingerprint` is left readable: it is the public name of a key, and the one way for a person to
-see which key is meant.
-"""
-
-
 JOINED: Final = ("nodelist", "feedback")
 """The one side whose `type` may join several types, as in `"setting;api;"`."""
 

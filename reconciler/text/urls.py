@@ -1,0 +1,59 @@
+"""URLs, and texts that have some in them, without what must not be shown: user, password, query, fragment."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from urllib.parse import urlsplit, urlunsplit
+
+from reconciler.text.one_line import one_line
+
+MOST_OF_URL: Final = 300
+"""Characters of a URL in a message."""
+
+_URL: Final = re.compile(r"(?P<scheme>\b[A-Za-z][A-Za-z0-9+.-]*://)(?P<rest>[^\s'\"<>]+)")
+_USERINFO: Final = re.compile(r"(?<=://)[^/\s]*@")
+_USERINFO_OF_ONE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?P<userinfo>[^/?#]*)@")
+_ODD_PORT: Final = re.compile(r"^[^@\[\]]*:(?!\d*$)[^@]*$")
+"""Where a port should be stands something else: a password that was cut by a `/`, `?` or `#` in it."""
+
+
+def userinfo_of(url: str) -> str | None:
+    """What stands before the host in a URL, as in `user:password@`; None where nothing does."""
+    found = _USERINFO_OF_ONE.match(url)
+    return found["userinfo"] if found else None
+
+
+def without_userinfo(text: str, mark: str = "") -> str:
+    """A text in which every URL has lost its user and password, and is whole otherwise.
+
+    Args:
+        text: any.
+        mark: what stands in their place.
+    """
+    return _USERINFO.sub(mark, text)
+
+
+def without_secrets(text: str) -> str:
+    """A text in which every URL has lost its user, password, query and fragment."""
+    return _URL.sub(_without_secrets, text)
+
+
+def bare_url(url: str) -> str:
+    """A URL that a node tells, absolute or not, without its secret parts, bounded and on one line."""
+    try:
+        parts = urlsplit(one_line(url, MOST_OF_URL))
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return "another address"
+    host = f"[{host}]" if ":" in host else host
+    place = f"{host}:{port}" if port else host
+    return urlunsplit((parts.scheme, place, parts.path, "", "")) or "another address"
+
+
+def _without_secrets(found: re.Match[str]) -> str:
+    rest = re.split(r"[?#]", found["rest"], maxsplit=1)[0]
+    authority, slash, path = rest.partition("/")
+    if _ODD_PORT.search(authority):
+        return f"{found['scheme']}…"
+    return f"{found['scheme']}{authority.rpartition('@')[2]}{slash}{path}"
