@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 import signal
-import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from types import FrameType
 
 from reconciler.errors import UsageError
 from reconciler.host.environment import TERMINAL, child_environment
+from reconciler.host.process import ProgramMissing, run_at_terminal
 
 _SCREEN = ("DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY")
 """Variables that lead an editor with windows to the person's screen."""
@@ -42,11 +42,13 @@ def edited(data: bytes, name: str, environment: Mapping[str, str]) -> bytes:
             stream.write(data)
         try:
             own = child_environment(environment, *TERMINAL, *_SCREEN)
-            ended = subprocess.run([*command, str(path)], check=False, env=own)  # noqa: S603  (the person's own)
-            if ended.returncode:
-                why = f"the editor ended with status {ended.returncode}: nothing was changed"
+            status = run_at_terminal([*command, str(path)], environment=own)
+            if status:
+                why = f"the editor ended with status {status}: nothing was changed"
                 raise UsageError(why, remedy="run it again, and leave the editor in the ordinary way")
             return path.read_bytes()
+        except ProgramMissing as error:
+            raise UsageError(f"{command[0]}: {error}", remedy="correct EDITOR") from None
         except OSError as error:
             raise UsageError(f"{command[0]}: {error.strerror}", remedy="correct EDITOR") from None
 

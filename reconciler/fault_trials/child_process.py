@@ -8,7 +8,6 @@ It has neither threads nor an event loop of its own, so that a copy of it is as 
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import signal
@@ -25,6 +24,7 @@ from reconciler.fault_trials.clock import Ahead, leaping
 from reconciler.fault_trials.runs import Earlier, Mortal, Pen, Ran, one_run
 from reconciler.fault_trials.setup import fleet_in
 from reconciler.host.environment import child_environment
+from reconciler.host.process import TERMINAL, Process, blocking, kill_group, start
 from reconciler.store.sqlite.store import Store
 
 _KNOWN: Final[dict[str, Fleet]] = {}
@@ -74,28 +74,30 @@ class Nursery:
     """The program above, as a process of this one; an asynchronous context manager."""
 
     def __init__(self) -> None:
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Process | None = None
 
     async def __aenter__(self) -> Self:
-        pipe = asyncio.subprocess.PIPE
         arguments = (sys.executable, "-m", "reconciler.fault_trials.child_process")
-        self._process = await asyncio.create_subprocess_exec(
-            *arguments, stdin=pipe, stdout=pipe, env=child_environment(os.environ)
+        self._process = await blocking(
+            partial(start, arguments, environment=child_environment(os.environ), stderr=TERMINAL)
         )
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        assert self._process is not None
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        await self._process.wait()
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        process = self._running
+        if kind is not None:
+            kill_group(process)  # it may be in the middle of a run
+        for pipe in (process.stdin, process.stdout):
+            assert pipe is not None
+            pipe.close()
+        await blocking(process.wait, process)
 
     async def begin(self, asked: dict[str, Any]) -> int:
         """Begin a run; gives its process's number."""
-        assert self._process is not None
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(asked).encode() + b"\n")
-        await self._process.stdin.drain()
+        stdin = self._running.stdin
+        assert stdin is not None
+        stdin.write(json.dumps(asked).encode() + b"\n")
+        stdin.flush()
         return int(await self._heard())
 
     async def ended(self) -> dict[str, Any] | None:
@@ -104,12 +106,17 @@ class Nursery:
         return told
 
     async def _heard(self) -> Any:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        line = await self._process.stdout.readline()
+        stdout = self._running.stdout
+        assert stdout is not None
+        line = await blocking(stdout.readline, self._running)
         if not line:
             raise EOFError("the process that runs the reconciler has ended")
         return json.loads(line)
+
+    @property
+    def _running(self) -> Process:
+        assert self._process is not None
+        return self._process
 
 
 if __name__ == "__main__":

@@ -6,9 +6,13 @@
         seconds=60,
     )
 
-The program gets a session of its own and is killed as a group, with all that it started, when its time
-is over, its output is too large, or the caller is cancelled. It inherits no file descriptor. The caller
-turns the errors below into its own words.
+`start` is the one place that starts a process; the rest are ways to wait for it: `run_process` for
+asynchronous callers, `run` for blocking ones, `run_at_terminal` for a program that a person uses. Blocking
+work that runs several programs goes into `blocking`, so that whoever waits for it can give it up.
+
+A program gets a session of its own and is killed as a group, with all that it started, when its time is
+over, its output is too large, or the caller is cancelled. It inherits no file descriptor. The caller turns
+the errors below into its own words.
 """
 
 from __future__ import annotations
@@ -16,12 +20,21 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
+import selectors
 import shutil
 import signal
-from collections.abc import Coroutine, Mapping, Sequence
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import partial
+from typing import IO, Final, TypeVar
+
+T = TypeVar("T")
+Process = subprocess.Popen[bytes]
 
 MIB: Final = 1024 * 1024
 OUTPUT_LIMIT: Final = 256 * MIB
@@ -32,6 +45,13 @@ ERROR_KEPT: Final = 64 * 1024
 
 GRACE: Final = 2.0
 """Seconds that a pipe may stay open once the program itself has ended: something that it started holds it."""
+
+PIPE: Final = subprocess.PIPE
+TERMINAL: Final = None
+"""For `start`: the program has this process's own standard streams."""
+
+_TICK: Final = 0.05
+_PIECE: Final = 64 * 1024
 
 
 class ProcessError(Exception):
@@ -50,6 +70,10 @@ class OutputTooLarge(ProcessError):
     """It wrote more than it may and was killed: whether it had an effect is not known."""
 
 
+class WorkCancelled(ProcessError):
+    """Nobody waits for this work any more: its programs were killed, and no further one is started."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ended:
     """How a program ended.
@@ -65,6 +89,91 @@ class Ended:
     error: bytes
 
 
+class _Work:
+    """The processes of one piece of blocking work, so that another thread can end them."""
+
+    def __init__(self, processes: Sequence[Process]) -> None:
+        self.is_cancelled = False
+        self._running = set(processes)
+        self._lock = threading.Lock()
+
+    def add(self, process: Process) -> None:
+        with self._lock:
+            self._running.add(process)
+            late = self.is_cancelled
+        if late:  # cancelled while it was being started
+            kill_group(process)
+
+    def discard(self, process: Process) -> None:
+        with self._lock:
+            self._running.discard(process)
+
+    def cancel(self) -> None:
+        with self._lock:
+            self.is_cancelled = True
+            for process in self._running:
+                kill_group(process)
+
+
+_WORK: ContextVar[_Work | None] = ContextVar("work", default=None)
+
+
+def check_cancelled() -> None:
+    """Give up where nobody waits for this work any more: a killed program looks like a damaged repository.
+
+    Raises:
+        WorkCancelled: nobody does.
+    """
+    work = _WORK.get()
+    if work is not None and work.is_cancelled:
+        raise WorkCancelled("nobody waits for it any more")
+
+
+async def blocking(work: Callable[[], T], *processes: Process) -> T:
+    """What blocking work gives; it has a thread of its own, so that it waits for no other such work.
+
+    Cancelled, every program that the work has running is killed with all that it started, the next one is
+    not started, and the work has ended when this returns, unless the system itself holds it up.
+
+    Args:
+        work: may call `run` and `start`.
+        processes: further ones that are killed: those that the work reads from.
+    """
+    scope = _Work(processes)
+    context = copy_context()
+    context.run(_WORK.set, scope)
+    future = _in_own_thread(partial(context.run, work))
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        scope.cancel()
+        await asyncio.wait({future}, timeout=GRACE)
+        raise
+
+
+def _in_own_thread(work: Callable[[], T]) -> asyncio.Future[T]:
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+    future.add_done_callback(_look_at)
+
+    def main() -> None:
+        try:
+            done = partial(future.set_result, work())
+        except BaseException as error:  # noqa: BLE001  (it belongs to whoever waits)
+            done = partial(future.set_exception, error)
+        with suppress(RuntimeError):  # the loop is closed: nobody waits
+            loop.call_soon_threadsafe(done)
+
+    threading.Thread(target=main, name="blocking", daemon=True).start()
+    return future
+
+
+def _look_at(future: asyncio.Future[T]) -> None:
+    """So that the event loop does not complain of the error of work that was given up."""
+    if not future.cancelled():
+        future.exception()
+
+
 async def run_process(
     command: Sequence[str],
     *,
@@ -77,7 +186,36 @@ async def run_process(
     largest_file: int = 0,
     memory: int = 0,
 ) -> Ended:
-    """Run a program to its end.
+    """Run a program to its end; see `run`."""
+    return await blocking(
+        partial(
+            run,
+            command,
+            environment=environment,
+            seconds=seconds,
+            folder=folder,
+            data=data,
+            limit=limit,
+            tail=tail,
+            largest_file=largest_file,
+            memory=memory,
+        )
+    )
+
+
+def run(
+    command: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    seconds: float,
+    folder: str | None = None,
+    data: bytes | None = None,
+    limit: int = OUTPUT_LIMIT,
+    tail: bool = False,
+    largest_file: int = 0,
+    memory: int = 0,
+) -> Ended:
+    """Run a program to its end, and block meanwhile.
 
     Args:
         command: the program and its arguments; a program without `/` is looked for on the PATH given.
@@ -95,41 +233,107 @@ async def run_process(
         ProgramMissing: it cannot be started.
         ProcessTimeout: it did not end in time.
         OutputTooLarge: it wrote more than `limit` bytes.
+        WorkCancelled: it is part of `blocking` work that was given up.
     """
-    loop, pipe = asyncio.get_running_loop(), asyncio.subprocess.PIPE
+    check_cancelled()
+    process = start(
+        command,
+        environment=environment,
+        folder=folder,
+        stdin=subprocess.DEVNULL if data is None else PIPE,
+        stderr=subprocess.STDOUT if tail else PIPE,
+        largest_file=largest_file,
+        memory=memory,
+    )
+    collector = _Collector(process, limit, tail=tail)
     try:
-        transport, collector = await _started(
-            loop.subprocess_exec(
-                lambda: _Collector(limit, tail=tail),
-                _program(command[0], environment),
-                *command[1:],
-                stdin=asyncio.subprocess.DEVNULL if data is None else pipe,
-                stdout=pipe,
-                stderr=asyncio.subprocess.STDOUT if tail else pipe,
-                cwd=folder,
-                env=dict(environment),
-                start_new_session=True,
-            )
+        collector.gather(data, seconds)
+    except ProcessError:
+        check_cancelled()  # it did not fail: it was killed
+        raise
+    finally:
+        if not collector.is_closed:
+            kill_group(process)
+        _close(process)
+        if (work := _WORK.get()) is not None:
+            work.discard(process)
+    check_cancelled()
+    return Ended(process.returncode or 0, bytes(collector.out), bytes(collector.error))
+
+
+def run_at_terminal(command: Sequence[str], *, environment: Mapping[str, str]) -> int:
+    """The exit status of a program that a person uses at this terminal, such as an editor.
+
+    It stays in this process's session: in one of its own it would be cut off from the terminal.
+
+    Raises:
+        ProgramMissing: it cannot be started.
+    """
+    process = start(
+        command, environment=environment, stdin=TERMINAL, stdout=TERMINAL, stderr=TERMINAL, session=False
+    )
+    try:
+        return process.wait()
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+
+
+def start(
+    command: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    folder: str | None = None,
+    stdin: int | IO[bytes] | None = PIPE,
+    stdout: int | None = PIPE,
+    stderr: int | None = PIPE,
+    session: bool = True,
+    largest_file: int = 0,
+    memory: int = 0,
+) -> Process:
+    """Start a program, which the caller ends.
+
+    Args:
+        command: as for `run`.
+        environment: as for `run`.
+        folder: as for `run`.
+        stdin: PIPE, TERMINAL, or a file.
+        stdout: PIPE or TERMINAL.
+        stderr: PIPE, TERMINAL, or that of `subprocess` for the same as standard output.
+        session: a session, and so a group, of its own, as `kill_group` needs it.
+        largest_file: as for `run`.
+        memory: as for `run`.
+
+    Raises:
+        ProgramMissing: it cannot be started.
+    """
+    try:
+        process = subprocess.Popen(  # noqa: S603  (no shell; who calls chooses the program)
+            [_program(command[0], environment), *command[1:]],
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            cwd=folder,
+            env=dict(environment),
+            start_new_session=session,
         )
     except (OSError, ValueError) as error:  # ValueError: a NUL in an argument
         raise ProgramMissing(getattr(error, "strerror", None) or str(error)) from error
-    _bound(transport.get_pid(), {resource.RLIMIT_FSIZE: largest_file, resource.RLIMIT_AS: memory})
-    try:
-        async with asyncio.timeout(seconds):
-            if data is not None:
-                _feed(transport, data)
-            await collector.ended.wait()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(collector.closed.wait(), GRACE)
-    except TimeoutError:
-        raise ProcessTimeout(f"did not end within {seconds:g} s and was killed") from None
-    finally:
-        if not (collector.ended.is_set() and collector.closed.is_set()):
-            _kill_group(transport.get_pid())
-        await _closed(transport, collector)
-    if collector.overflow:
-        raise OutputTooLarge(f"wrote more than {limit:,} bytes and was killed")
-    return Ended(transport.get_returncode() or 0, bytes(collector.out), bytes(collector.error))
+    _bound(process.pid, {resource.RLIMIT_FSIZE: largest_file, resource.RLIMIT_AS: memory})
+    if session and (work := _WORK.get()) is not None:
+        work.add(process)
+    return process
+
+
+def kill_group(process: Process) -> None:
+    """Kill a program that has a session of its own, with all that it started.
+
+    It leads its session, so that its number is also that of its group. Its helpers have to go with it:
+    one that stays holds the pipes open, and whoever reads them waits for it.
+    """
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _bound(pid: int, limits: Mapping[int, int]) -> None:
@@ -139,35 +343,6 @@ def _bound(pid: int, limits: Mapping[int, int]) -> None:
             for kind, most in limits.items():
                 if most:
                     resource.prlimit(pid, kind, (most, most))
-
-
-async def _started(
-    starting: Coroutine[Any, Any, tuple[asyncio.SubprocessTransport, _Collector]],
-) -> tuple[asyncio.SubprocessTransport, _Collector]:
-    """The started program; where the caller is cancelled meanwhile, it is killed with all that it started.
-
-    Cancelled itself, asyncio kills the program alone, and may then wait for ever for its pipes, which
-    what it started holds open.
-    """
-    task = asyncio.ensure_future(starting)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait({task})
-        if not task.cancelled() and task.exception() is None:
-            transport, collector = task.result()
-            _kill_group(transport.get_pid())
-            await _closed(transport, collector)
-        raise
-
-
-async def _closed(transport: asyncio.SubprocessTransport, collector: _Collector) -> None:
-    """Close the pipes once the program has ended: closing first may take its exit status from asyncio."""
-    try:
-        with suppress(TimeoutError):  # a process in an uninterruptible call does not even end when killed
-            await asyncio.wait_for(collector.ended.wait(), GRACE)
-    finally:
-        transport.close()
 
 
 def _program(name: str, environment: Mapping[str, str]) -> str:
@@ -180,55 +355,85 @@ def _program(name: str, environment: Mapping[str, str]) -> str:
     return found
 
 
-def _feed(transport: asyncio.SubprocessTransport, data: bytes) -> None:
-    pipe = transport.get_pipe_transport(0)
-    assert isinstance(pipe, asyncio.WriteTransport)
-    pipe.write(data)
-    pipe.close()
+def _close(process: Process) -> None:
+    """Close the pipes of a program that has ended or was killed."""
+    with suppress(subprocess.TimeoutExpired):  # in an uninterruptible call it does not even end when killed
+        process.wait(GRACE)
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            with suppress(BrokenPipeError):
+                pipe.close()
 
 
-def _kill_group(pid: int) -> None:
-    """The program leads a session of its own, so that its number is also that of its group."""
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
+class _Collector:
+    """Gathers what a program writes, within bounds, until it has ended."""
 
-
-class _Collector(asyncio.SubprocessProtocol):
-    """Gathers what a program writes, within bounds, and tells when it has ended."""
-
-    def __init__(self, limit: int, *, tail: bool) -> None:
-        self.ended = asyncio.Event()
-        self.closed = asyncio.Event()
+    def __init__(self, process: Process, limit: int, *, tail: bool) -> None:
         self.out = bytearray()
         self.error = bytearray()
-        self.overflow = False
+        self.is_closed = False
+        self._process = process
         self._limit = limit
         self._tail = tail
-        self._open = {1} if tail else {1, 2}
-        self._pid = 0
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.SubprocessTransport)
-        self._pid = transport.get_pid()
+    def gather(self, data: bytes | None, seconds: float) -> None:
+        """Feed it, read it, wait for it; see `run`."""
+        end = time.monotonic() + seconds
+        held: float | None = None  # since when the program has ended and a pipe is open all the same
+        with selectors.DefaultSelector() as selector:
+            self._register(selector, data)
+            while selector.get_map():
+                now = time.monotonic()
+                if held is None and self._process.poll() is not None:
+                    held = now
+                if held is not None and now - held >= GRACE:
+                    return
+                if held is None and now >= end:
+                    raise _late(seconds)
+                for key, _ in selector.select(min(_TICK, end - now) if held is None else _TICK):
+                    pipe, kept = key.data
+                    if not self._move(selector, pipe, kept):
+                        selector.unregister(pipe)
+                        pipe.close()
+        try:
+            self._process.wait(max(0.0, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            raise _late(seconds) from None
+        self.is_closed = True
 
-    def pipe_data_received(self, fd: int, data: bytes | str) -> None:
-        assert isinstance(data, bytes)
-        if fd == 1 and not self._tail:
-            if len(self.out) + len(data) > self._limit:
-                self.overflow = True
-                if not self.ended.is_set():
-                    _kill_group(self._pid)
-            elif not self.overflow:
-                self.out += data
-            return
-        kept, limit = (self.out, self._limit) if fd == 1 else (self.error, ERROR_KEPT)
-        kept += data
-        del kept[:-limit]
+    def _register(self, selector: selectors.BaseSelector, data: bytes | None) -> None:
+        for pipe, kept in ((self._process.stdout, self.out), (self._process.stderr, self.error)):
+            if pipe is not None:
+                selector.register(pipe, selectors.EVENT_READ, (pipe, kept))
+        if data is not None and (pipe := self._process.stdin) is not None:
+            os.set_blocking(pipe.fileno(), False)
+            selector.register(pipe, selectors.EVENT_WRITE, (pipe, memoryview(data)))
 
-    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:  # noqa: ARG002
-        self._open.discard(fd)
-        if not self._open:
-            self.closed.set()
+    def _move(self, selector: selectors.BaseSelector, pipe: IO[bytes], kept: bytearray | memoryview) -> bool:
+        """One step of one pipe; whether there is more to come."""
+        if isinstance(kept, memoryview):
+            rest = self._write(pipe.fileno(), kept)
+            selector.modify(pipe, selectors.EVENT_WRITE, (pipe, rest))
+            return bool(rest)
+        piece = os.read(pipe.fileno(), _PIECE)
+        kept += piece
+        if kept is self.error:
+            del kept[:-ERROR_KEPT]
+        elif self._tail:
+            del kept[: -self._limit]
+        elif len(kept) > self._limit:
+            raise OutputTooLarge(f"wrote more than {self._limit:,} bytes and was killed")
+        return bool(piece)
 
-    def process_exited(self) -> None:
-        self.ended.set()
+    @staticmethod
+    def _write(descriptor: int, data: memoryview) -> memoryview:
+        try:
+            return data[os.write(descriptor, data[:_PIECE]) :]
+        except BlockingIOError:
+            return data
+        except BrokenPipeError:  # it does not read it
+            return memoryview(b"")
+
+
+def _late(seconds: float) -> ProcessTimeout:
+    return ProcessTimeout(f"did not end within {seconds:g} s and was killed")

@@ -1,14 +1,26 @@
 """Running another program: its environment, its bounds, and that nothing of it is left."""
 
+import ast
 import asyncio
 import os
+import re
 import time
 from pathlib import Path
 
 import pytest
 
+import reconciler
 from reconciler.host.environment import Environment, child_environment
-from reconciler.host.process import OutputTooLarge, ProcessTimeout, ProgramMissing, run_process
+from reconciler.host.process import (
+    OutputTooLarge,
+    ProcessTimeout,
+    ProgramMissing,
+    blocking,
+    kill_group,
+    run,
+    run_process,
+    start,
+)
 
 PLAIN = {"PATH": os.environ["PATH"]}
 
@@ -90,6 +102,56 @@ async def test_who_stops_waiting_leaves_nothing_behind(tmp_path):
     with pytest.raises(asyncio.CancelledError):
         await running
     assert await gone(int((tmp_path / "pid").read_text()))
+
+
+async def test_blocking_work_that_is_given_up_starts_no_further_program(tmp_path):
+    def work():
+        try:
+            script = f"echo $$ > {tmp_path}/pid.new; mv {tmp_path}/pid.new {tmp_path}/pid; sleep 60 & wait"
+            run(["sh", "-c", script], environment=PLAIN, seconds=20)
+        finally:
+            run(["touch", str(tmp_path / "further")], environment=PLAIN, seconds=20)
+
+    running = asyncio.ensure_future(blocking(work))
+    while not (tmp_path / "pid").exists():
+        await asyncio.sleep(0.01)
+    began = time.monotonic()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert time.monotonic() - began < 1
+    assert await gone(int((tmp_path / "pid").read_text()))
+    assert not (tmp_path / "further").exists()
+
+
+async def test_reading_from_a_program_started_before_can_be_given_up():
+    process = start(["sh", "-c", "sleep 60 & wait"], environment=PLAIN)
+    reading = asyncio.ensure_future(blocking(process.stdout.read, process))
+    await asyncio.sleep(0)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    assert await gone(process.pid)
+    kill_group(process)  # again: nothing is left to kill
+    process.wait()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        pipe.close()
+
+
+def test_no_other_module_starts_a_program():
+    starters = {"subprocess", "pty", "multiprocessing"}
+    calls = {"create_subprocess_exec", "create_subprocess_shell", "subprocess_exec", "system", "popen"}
+    package, found = Path(reconciler.__file__).parent, []
+    for file in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_bytes())):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else names
+            called = isinstance(node, ast.Attribute) and (
+                node.attr in calls or re.fullmatch("(posix_spawn|spawn[lv]|exec[lv])[ep]*", node.attr)
+            )
+            if starters & {name.partition(".")[0] for name in names} or called:
+                found.append(file.relative_to(package).as_posix())
+    assert set(found) == {"host/process.py"}
 
 
 async def test_what_is_left_in_the_background_does_not_hold_up_its_caller(monkeypatch):
