@@ -33,8 +33,8 @@ from reconciler.core.spec import ClusterEntry, FeedbackEntry, NodeEntry
 from reconciler.core.step import Standing, Verdict
 from reconciler.desired.fleet import Fleet
 from reconciler.diagnostic import Position, Problem, Severity
-from reconciler.errors import InputError, NodeRefused, NodeUnreachable, UsageError
-from reconciler.ports.driver import Desk, Done
+from reconciler.errors import InputError, NodeRefused, NodeUnreachable
+from reconciler.ports.driver import Capabilities, Desk, Done, Driver
 
 REVISION = Revision("/repo", "c0ffee" + "0" * 34, "c0ffee0", "Set everything")
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -58,17 +58,15 @@ class FakeCluster(ClusterEntry):
 
     kind: str = "fake"
     nodes: tuple[FakeNode, ...] = ()
-    whole: bool = False
     settle: float = Field(default=0.2)
     in_flight: float = Field(default=0.0)
 
 
 @dataclass(frozen=True)
 class Wish:
-    """The desired state: the entry, and the one node not to keep hands off."""
+    """The desired state: the entry, and the nodes to keep hands off."""
 
     entry: FakeCluster
-    only: str = ""
     but: frozenset[str] = frozenset()
 
 
@@ -109,20 +107,17 @@ class World:
         return Present(value) if value else Absent("empty")
 
 
-class FakeDriver:
-    """Implements `reconciler.ports.driver.Driver` over a `World`."""
+class FakeDriver(Driver[Wish, str]):
+    """A driver over a `World`."""
 
     kind = "fake"
+    title = "fake"
     entry = FakeCluster
-    reads = ()
-    lone_file = ""
+    capabilities = Capabilities(single_node=True)
 
     def __init__(self, world: World) -> None:
         self.world = world
         self.guards = (_forbidden,)
-
-    def alone(self, document: Any) -> dict[str, Any]:
-        raise InputError([])
 
     def desire(self, desk: Desk) -> Wish:
         assert isinstance(desk.entry, FakeCluster)
@@ -140,11 +135,6 @@ class FakeDriver:
         if problems:
             raise InputError(problems)
         return Wish(desk.entry)
-
-    def narrow(self, desired: Wish, node: str) -> Wish:
-        if desired.entry.whole:
-            raise UsageError(f"{desired.entry.name} is decided as a whole")
-        return replace(desired, only=node)
 
     def without(self, desired: Wish, nodes: frozenset[str]) -> Wish:
         return replace(desired, but=desired.but | nodes)
@@ -170,7 +160,7 @@ class FakeDriver:
         unchanged = 0
         for node in entry.nodes:
             answer = observed.nodes[node.name]
-            if desired.only not in {"", node.name} or node.name in desired.but:
+            if node.name in desired.but:
                 continue
             if isinstance(answer, Unreachable):
                 findings.append(

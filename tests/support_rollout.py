@@ -8,11 +8,14 @@ from reconciler.core.canonical import fingerprint
 from reconciler.core.observation import Present
 from reconciler.core.plan import Payload
 from reconciler.planning.plan_pass import survey
+from reconciler.ports.driver import Capabilities
 from reconciler.rollout.apply_pass import Occasion, apply
 
 
 class Returning(FakeDriver):
     """A product that can take a step back, and tells `errors_total` of each node that has one."""
+
+    capabilities = Capabilities(single_node=True, metrics=True)
 
     def __init__(self, world):
         super().__init__(world)

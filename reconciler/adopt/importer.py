@@ -24,7 +24,7 @@ from reconciler.host.config import PREFIX
 from reconciler.host.together import together
 from reconciler.planning.plan_pass import Drivers
 from reconciler.planning.reading import ReadingWire
-from reconciler.ports.driver import Adopts, Desk, Shown
+from reconciler.ports.driver import Desk, Shown
 from reconciler.ports.source import Files, Snapshot
 from reconciler.ports.transport import Wire
 from reconciler.secrets.extract import Concealer
@@ -123,7 +123,7 @@ async def adopt(
 
 async def _seen(desk: Desk, drivers: Drivers, wire: Wire, *, new: bool) -> _Live:
     driver = drivers[desk.entry.kind]
-    if not isinstance(driver, Adopts):
+    if not driver.capabilities.imports:
         raise UsageError(f"clusters of the kind {desk.entry.kind} cannot be imported")
     desired = driver.desire(desk)
     observed = await driver.observe(desired, ReadingWire(wire, driver.reads))

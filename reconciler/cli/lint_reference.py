@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from reconciler.desired.lint import CODES
 from reconciler.drivers.registry import DRIVERS
 from reconciler.explanations import title
-from reconciler.ports.driver import Lints
 
 _INTRODUCTION = """# Lints
 
@@ -34,7 +33,7 @@ def lint_reference() -> str:
     parts = [_INTRODUCTION, *_section("Any fleet", CODES)]
     for kind in sorted(DRIVERS):
         driver = DRIVERS[kind]
-        if isinstance(driver, Lints):
+        if driver.lint_codes:
             parts += _section(f"Clusters of kind `{kind}`", driver.lint_codes)
     return "\n\n".join(parts) + "\n"
 

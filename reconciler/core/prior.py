@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,25 +64,3 @@ class EarlierFiles:
     before: tuple[EarlierFile, ...] = ()
     applied: Mapping[str, EarlierFile] = field(default_factory=dict)
     unread: str = ""
-
-
-@runtime_checkable
-class Retraces(Protocol):
-    """What a source also has that can give the fleet file of earlier revisions."""
-
-    async def earlier(
-        self, revision: str, names: Sequence[str], *, base: str = "", applied: Sequence[str] = ()
-    ) -> EarlierFiles:
-        """The fleet file before a revision.
-
-        Args:
-            revision: the id that the source gave it; with uncommitted changes, its commit came before.
-            names: what a fleet file may be called.
-            base: branch, tag or commit into which the revision is to be merged; what stood before is then
-                their merge base. Empty for the revision's first parent.
-            applied: ids of commits to look at besides.
-
-        Raises:
-            SourceError: `base` names nothing here, or the source is not usable.
-            SourceUnreachable: the source does not answer.
-        """

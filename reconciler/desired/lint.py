@@ -13,7 +13,7 @@ from reconciler.desired.glob import fitting
 from reconciler.diagnostic import Problem, Severity
 from reconciler.documents.document import Document
 from reconciler.documents.lines import quoted
-from reconciler.ports.driver import Claim, Desk, Driver, Lints
+from reconciler.ports.driver import Claim, Desk, Driver
 from reconciler.secrets import scan
 from reconciler.text.suggest import nearest
 
@@ -54,12 +54,11 @@ def remarks(desks: Sequence[Desk], drivers: Mapping[str, Driver[Any, Any]], file
     found: list[Remark] = []
     for desk in desks:
         driver, name = drivers[desk.entry.kind], frozenset({desk.entry.name})
-        if isinstance(driver, Lints):
-            found += (Remark(problem, name) for problem in driver.lint(desk))
+        found += (Remark(problem, name) for problem in driver.lint(desk))
     for kind in sorted({desk.entry.kind for desk in desks}):
         driver = drivers[kind]
         alike = [desk for desk in desks if desk.entry.kind == kind]
-        if isinstance(driver, Lints) and len(alike) > 1:
+        if len(alike) > 1:
             found += _shared([(desk, driver.claims(desk)) for desk in alike])
     return [*found, *_clear(desks, files)]
 
@@ -81,15 +80,14 @@ def idle(
     drivers: Mapping[str, Driver[Any, Any]],
 ) -> Iterator[Problem]:
     """Warnings about entries that silence nothing."""
-    codes = known(drivers)
     for index, ignore in enumerate(ignores):
         if not any(remark.silenced(ignore) for remark in found):
-            yield _idle(fleet, index, ignore, codes)
+            yield _idle(fleet, index, ignore, known(drivers))  # only now does every product have to be loaded
 
 
 def known(drivers: Mapping[str, Driver[Any, Any]]) -> frozenset[str]:
     """The codes of all lints."""
-    own = (driver.lint_codes for driver in drivers.values() if isinstance(driver, Lints))
+    own = (driver.lint_codes for driver in drivers.values())
     return CODES.union(*own)
 
 
@@ -107,7 +105,7 @@ def _idle(fleet: Document, index: int, ignore: Ignore, codes: frozenset[str]) ->
     return Problem(fleet.position(place), place, Severity.WARNING, "unused-ignore", said, remedy)
 
 
-def _shared(claimed: Sequence[tuple[Desk, Iterator[Claim]]]) -> Iterator[Remark]:
+def _shared(claimed: Sequence[tuple[Desk, Iterable[Claim]]]) -> Iterator[Remark]:
     """Members of two clusters of one kind; those that two clusters share are one remark."""
     first: dict[str, tuple[str, Claim]] = {}
     for desk, claims in claimed:

@@ -12,7 +12,7 @@ from reconciler.desired.merge_patch import has, item_of
 from reconciler.diagnostic import Problem, Severity
 from reconciler.documents.document import parse
 from reconciler.errors import InputError
-from reconciler.ports.driver import Desk, Driver, Examines
+from reconciler.ports.driver import Desk, Driver
 from reconciler.ports.source import Snapshot
 from reconciler.secrets.resolver import Vault
 from reconciler.text.json_pointer import parts
@@ -72,7 +72,7 @@ def _examined(desk: Desk, driver: Driver[Any, Any], *, whole: bool) -> Iterator[
     Of one with parts left out, what it says of the files that are named, and of single values of the
     entry: whatever it misses may be what was left out.
     """
-    for problem in _said(desk, driver):
+    for problem in driver.examine(desk):
         if whole or problem.position.file != desk.fleet.name or _single(desk, problem.pointer):
             yield problem
 
@@ -97,16 +97,6 @@ def _at(value: Any, pointer: str) -> Any:
 
 def _place(problem: Problem) -> tuple[str, str]:
     return problem.position.file, problem.pointer
-
-
-def _said(desk: Desk, driver: Driver[Any, Any]) -> Iterator[Problem]:
-    if isinstance(driver, Examines):
-        yield from driver.examine(desk)
-        return
-    try:
-        driver.desire(desk)
-    except InputError as error:
-        yield from error.problems
 
 
 def _unnamed(reading: Reading, snapshot: Snapshot, drivers: Mapping[str, Driver[Any, Any]]) -> list[Problem]:

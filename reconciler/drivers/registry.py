@@ -37,8 +37,7 @@ class _OnHost(Mapping[str, Driver[Any, Any]]):
 
     def __getitem__(self, kind: str) -> Driver[Any, Any]:
         if kind not in self._made:
-            driver: Any = self._drivers[kind]
-            self._made[kind] = driver.on_host(self._config) if hasattr(driver, "on_host") else driver
+            self._made[kind] = self._drivers[kind].on_host(self._config)
         return self._made[kind]
 
     def __iter__(self) -> Iterator[str]:

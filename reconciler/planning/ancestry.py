@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.core.history import Memory
 from reconciler.core.revision import COMMIT, Descent, base, descent, short
-from reconciler.ports.driver import Driver, Stamps
-from reconciler.ports.source import Dated, Source
+from reconciler.ports.driver import Driver
+from reconciler.ports.source import Source
 
 if TYPE_CHECKING:
     from reconciler.desired.fleet import Fleet
@@ -40,7 +40,7 @@ async def traced(
     """
     revision = fleet.revision.id
     applied = {past.applied.id for past in memory.past.values() if past.applied} - {revision}
-    stamped = any(_stamped(drivers[desk.entry.kind], desk.entry) for desk in fleet.desks)
+    stamped = any(drivers[desk.entry.kind].stamped(desk.entry) for desk in fleet.desks)
     if not applied and not stamped:
         return memory
     before = await _before(source, revision)
@@ -52,7 +52,7 @@ async def traced(
 
     def stands(past: str) -> Descent:
         found = descent(revision, past, before, known.get(base(past)))
-        if found is Descent.UNKNOWN and getattr(source, "dated_by_use", False):
+        if found is Descent.UNKNOWN and source.dated_by_use:
             return _by_use(revision, past, [id_ for id_, _ in memory.acted])
         return found
 
@@ -68,7 +68,7 @@ async def traced(
 
 async def _before(source: Source, revision: str) -> frozenset[str] | None:
     """Ids of a revision and of all that it descends from; None where that is not known."""
-    if not COMMIT.fullmatch(base(revision)) or not isinstance(source, Dated):
+    if not COMMIT.fullmatch(base(revision)) or not source.has_history:
         return None
     return await source.ancestors(base(revision))
 
@@ -78,7 +78,3 @@ def _by_use(revision: str, applied: str, acted: list[str]) -> Descent:
     if revision in acted and applied in acted and acted.index(revision) < acted.index(applied):
         return Descent.OLDER
     return Descent.UNKNOWN
-
-
-def _stamped(driver: Driver[Any, Any], entry: Any) -> bool:
-    return isinstance(driver, Stamps) and driver.stamped(entry)

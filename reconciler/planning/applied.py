@@ -14,7 +14,6 @@ from reconciler.core.revision import BACK
 from reconciler.diagnostic import Severity
 from reconciler.guards.removed_clusters import CODE as GONE
 from reconciler.planning.plan_pass import Drivers, Survey
-from reconciler.ports.driver import Remembers
 from reconciler.ports.store import Journal
 from reconciler.store.sqlite.facts import APPLIED, NAMES, NODES, REVISION, SOURCE
 from reconciler.store.sqlite.orders import ASKED
@@ -29,8 +28,7 @@ async def remember_members(survey: Survey, drivers: Drivers, journal: Journal) -
     It comes before the first step: a run that is killed must not leave the store without who was there.
     """
     for case in survey.cases:
-        driver = drivers[case.plan.kind]
-        if isinstance(driver, Remembers) and (facts := driver.learnt(case.desired, case.observed)):
+        if facts := drivers[case.plan.kind].learnt(case.desired, case.observed):
             await journal.remember(case.plan.cluster, facts)
 
 

@@ -16,7 +16,6 @@ from reconciler.modelcheck.executor_model import Rehearsal
 from reconciler.modelcheck.explore import Explored, explore
 from reconciler.modelcheck.state_table import Ground
 from reconciler.planning.plan_pass import Drivers, Survey, weighed
-from reconciler.ports.driver import Rehearses
 
 _UNLIMITED = Policy(max_risky="100%", max_shrink="100%", max_cache_lost="100%")
 """Limits by share say nothing about a few nodes that stand for many."""
@@ -58,8 +57,6 @@ def _checked(seen: Survey, case: Case, drivers: Drivers, faults: int, most: int)
     case = replace(case, plan=_fresh(case.plan, seen))
     if not case.plan.steps:
         return Checked(cluster, reason="nothing is planned")
-    if not isinstance(driver, Rehearses):
-        return Checked(cluster, reason=f"there is no model of {case.plan.kind} to explore")
     stages = driver.stages(case.desired, case.observed, case.plan)
     if isinstance(stages, str):
         return Checked(cluster, reason=stages)

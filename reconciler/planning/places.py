@@ -11,7 +11,7 @@ from reconciler.core.contradictions import NamedPlace, places_of_others, places_
 from reconciler.core.endpoint import is_ip_address
 from reconciler.core.guard import Violation
 from reconciler.core.history import Memory
-from reconciler.ports.driver import Desk, Driver, Locates
+from reconciler.ports.driver import Desk, Driver
 from reconciler.ports.transport import Resolves, Wire
 
 if TYPE_CHECKING:
@@ -64,8 +64,7 @@ async def located(
     named = [
         NamedPlace(desk.entry.name, node, endpoint)
         for desk in sorted(desks, key=lambda desk: desk.entry.name)
-        if isinstance(driver := drivers[desk.entry.kind], Locates)
-        for node, endpoint in driver.endpoints(desk).items()
+        for node, endpoint in drivers[desk.entry.kind].endpoints(desk).items()
     ]
     addresses = await _resolved({place.endpoint.host for place in named}, wire)
     places = [

@@ -29,7 +29,7 @@ from reconciler.host.together import together
 from reconciler.planning.places import Places, located
 from reconciler.planning.reading import ReadingWire
 from reconciler.planning.withheld import WAITING, content_of, withhold
-from reconciler.ports.driver import Desk, Driver, Stamps
+from reconciler.ports.driver import Desk, Driver
 from reconciler.ports.listener import SILENT, Listener
 from reconciler.ports.transport import Wire
 
@@ -265,7 +265,7 @@ def _hands_off(
 ) -> tuple[Any, tuple[Finding, ...]]:
     """What is desired of the nodes that nobody else has changed, and what is said of the others."""
     entry, driver = aim.desk.entry, aim.driver
-    if not isinstance(driver, Stamps) or not driver.stamped(entry):
+    if not driver.stamped(entry):
         return aim.desired, ()
     stamps = driver.stamps(aim.desired, observed)
     found = tuple(foreign(entry.name, stamps, memory, revision=fleet.revision, overrides=fleet.overrides))
@@ -287,7 +287,13 @@ def _narrowed(aims: list[_Aim], only: str) -> list[_Aim]:
     if not nodes:
         raise _nothing_named(aims, only)
     aim, node = nodes[0]
-    return [replace(aim, desired=aim.driver.narrow(aim.desired, node), node=node)]
+    if not aim.driver.capabilities.single_node:
+        raise UsageError(
+            f"{node} cannot be looked at alone: a {aim.driver.title} cluster is planned as a whole",
+            remedy=f"use --only {aim.desk.entry.name}",
+        )
+    others = frozenset(other.name for other in aim.desk.entry.members()) - {node}
+    return [replace(aim, desired=aim.driver.without(aim.desired, others), node=node)]
 
 
 def _nothing_named(aims: list[_Aim], only: str) -> UsageError:

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.core.history import Memory
-from reconciler.core.prior import EarlierFile, EarlierFiles, Prior, PriorCluster, Retraces
+from reconciler.core.prior import EarlierFile, EarlierFiles, Prior, PriorCluster
 from reconciler.core.revision import base as commit_of
 from reconciler.core.revision import short
 from reconciler.desired.fleet_file import NAMES
 from reconciler.documents.document import parse
 from reconciler.errors import InputError, SourceError, SourceUnreachable
-from reconciler.ports.driver import Driver, Remembers
+from reconciler.ports.driver import Driver
 from reconciler.ports.source import Source
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ async def read_prior(
         SourceError: the base that a person named is not there, or the source is not usable.
         SourceUnreachable: the source does not answer.
     """
-    names = [desk.entry.name for desk in fleet.desks if isinstance(drivers[desk.entry.kind], Remembers)]
+    names = [desk.entry.name for desk in fleet.desks if drivers[desk.entry.kind].capabilities.history]
     if not names:
         return memory
     applied = {
@@ -103,7 +103,7 @@ async def _earlier(
     source: Source, revision: str, base: Base, applied: Sequence[str]
 ) -> tuple[EarlierFiles, str]:
     """What the source has of earlier revisions, and why it has nothing."""
-    if not isinstance(source, Retraces):
+    if not source.has_history:
         return EarlierFiles(), ""
     try:
         return await source.earlier(revision, NAMES, base=base.ref, applied=applied), ""

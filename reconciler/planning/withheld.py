@@ -16,7 +16,7 @@ from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan, Finding, Step
 from reconciler.core.secret import mask
 from reconciler.diagnostic import Severity
-from reconciler.ports.driver import Driver, LeavesOut, Repeats
+from reconciler.ports.driver import Driver
 from reconciler.text.one_line import one_line
 
 STALLED: Final = "node-stalled"
@@ -62,9 +62,10 @@ class Withheld:
     kept_back: Mapping[str, str] = field(default_factory=dict)
 
 
-def content_of(driver: object, desired: Any) -> str:
+def content_of(driver: Driver[Any, Any], desired: Any) -> str:
     """Fingerprint of all that a cluster is to get; empty where the product does not tell."""
-    return fingerprint(dict(driver.contents(desired))) if isinstance(driver, Repeats) else ""
+    contents = driver.contents(desired)
+    return fingerprint(dict(contents)) if contents else ""
 
 
 def withhold(
@@ -105,7 +106,7 @@ def withhold(
     found = tuple(sorting.findings.values())
     if sorting.whole:
         kept = replace(plan, steps=())
-    elif isinstance(driver, LeavesOut):
+    elif driver.capabilities.single_node:
         nodes = {step.node for step in plan.steps if step.id in sorting.blocked}
         desired = driver.without(desired, frozenset({*nodes, *sorting.in_flight}))
         kept = driver.plan(desired, observed)
@@ -144,9 +145,9 @@ class _Sorting:
     def sort(self) -> None:
         """Fill all of it in."""
         driver = self.driver
-        contents = driver.contents(self.desired) if isinstance(driver, Repeats) else {}
+        contents = driver.contents(self.desired)
         as_desired: set[str] = set()
-        if isinstance(driver, LeavesOut):
+        if driver.capabilities.single_node:
             differing = {step.node for step in self.plan.steps}
             as_desired = {
                 node for node in self.observed.present() if node in contents and node not in differing
@@ -170,13 +171,13 @@ class _Sorting:
                 self.in_flight.add(call.node)
                 self.findings[call.node] = _in_flight(call)
                 self.blocked |= {step.id for step in self.plan.steps if step.node == call.node}
-                self.whole |= self.in_waves or not isinstance(self.driver, LeavesOut)
+                self.whole |= self.in_waves or not self.driver.capabilities.single_node
 
     def _take(self, step: Step, contents: Mapping[str, str], facts: Mapping[str, str]) -> None:
         """Sort one step by what was tried for it before."""
         key, cluster = attempts.key(step.action, self.source), self.plan.cluster
-        before = attempts.load(facts.get(key, ""), _aim(step, self.driver, contents))
-        shown = _shown(step, self.observed, self.driver)
+        before = attempts.load(facts.get(key, ""), self.driver.aim(step, contents))
+        shown = self.driver.readings(step, self.observed)
         turn, attempt = attempts.judge(before, shown, self.memory.at)
         if turn is Turn.DUE:
             sent = attempts.count_try(attempt, self.memory.at, self.content)
@@ -192,18 +193,6 @@ class _Sorting:
         self.stalled[step.node] = _why(attempt)
         self.findings[step.node] = _stalled(cluster, step, attempt)
         self.whole |= self.in_waves and attempt.rollout == self.content
-
-
-def _aim(step: Step, driver: object, contents: Mapping[str, str]) -> str:
-    if isinstance(driver, Repeats):
-        return driver.aim(step, contents)
-    return fingerprint([step.action, step.node, mask(step.arguments.get("payload"))])
-
-
-def _shown(step: Step, observed: Observed[Any], driver: object) -> Mapping[str, str]:
-    if isinstance(driver, Repeats):
-        return driver.readings(step, observed)
-    return attempts.fingerprint_places(step.changes) or {"": fingerprint(step.needs)[:16]}
 
 
 def _unblocked(steps: Sequence[Step], blocked: set[str]) -> list[Step]:

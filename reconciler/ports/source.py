@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from reconciler.core.plan import Revision
+from reconciler.core.prior import EarlierFiles
 
 
 class Files(Protocol):
@@ -31,9 +33,10 @@ class Snapshot:
     files: Files
 
 
-class Source(Protocol):
+class Source(ABC):
     """Where desired state comes from: a folder, a git repository, a tarball."""
 
+    @abstractmethod
     async def snapshot(self) -> Snapshot:
         """The files as they are now; the revision's `id` is the same while nothing changed.
 
@@ -41,10 +44,15 @@ class Source(Protocol):
             SourceError: the source is not usable, or not reachable.
         """
 
+    @property
+    def has_history(self) -> bool:
+        """Whether it may know which revision came before which: what `ancestors` and `earlier` tell."""
+        return False
 
-@runtime_checkable
-class Dated(Protocol):
-    """What a source also has that knows which revision came before which."""
+    @property
+    def dated_by_use(self) -> bool:
+        """Whether nothing tells which of two revisions came first, but which of them was applied before."""
+        return False
 
     async def ancestors(self, revision: str) -> frozenset[str] | None:
         """Ids of a commit and of all that it descends from; None where the source does not know it whole.
@@ -55,3 +63,22 @@ class Dated(Protocol):
         Raises:
             SourceError: the source is not usable, or not reachable.
         """
+        return None
+
+    async def earlier(
+        self, revision: str, names: Sequence[str], *, base: str = "", applied: Sequence[str] = ()
+    ) -> EarlierFiles:
+        """The fleet file before a revision.
+
+        Args:
+            revision: the id that the source gave it; with uncommitted changes, its commit came before.
+            names: what a fleet file may be called.
+            base: branch, tag or commit into which the revision is to be merged; what stood before is then
+                their merge base. Empty for the revision's first parent.
+            applied: ids of commits to look at besides.
+
+        Raises:
+            SourceError: `base` names nothing here, or the source is not usable.
+            SourceUnreachable: the source does not answer.
+        """
+        return EarlierFiles()

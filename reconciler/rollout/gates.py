@@ -13,7 +13,6 @@ from reconciler.core.step import Standing
 from reconciler.host.interruption import unless
 from reconciler.host.together import together
 from reconciler.planning.reading import ReadingWire
-from reconciler.ports.driver import Measures
 from reconciler.rollout.health import GOOD, Samples, Soaked, Weighed, Weight, weighed
 from reconciler.rollout.polling import until_done
 from reconciler.rollout.report_listener import Hearing
@@ -116,12 +115,10 @@ class Gatekeeper:
         return "; ".join(wrong[:3]) + more
 
     async def _sampled(self, nodes: Sequence[str]) -> Samples:
-        driver: object = self.bench.driver
-        if not nodes or not isinstance(driver, Measures):
+        driver = self.bench.driver
+        if not nodes or not driver.capabilities.metrics:
             return {}
-        return await driver.health(
-            self.case.desired, nodes, ReadingWire(self.bench.wire, self.bench.driver.reads)
-        )
+        return await driver.health(self.case.desired, nodes, ReadingWire(self.bench.wire, driver.reads))
 
 
 def _last(done: Sequence[Step]) -> tuple[Step, ...]:

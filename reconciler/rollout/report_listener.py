@@ -14,7 +14,7 @@ from reconciler.core.reports import Kind
 from reconciler.core.rollout import ReportGate
 from reconciler.drivers.defects import EXPECTED, defect_of
 from reconciler.feedback.receiver import Receiver
-from reconciler.ports.driver import Reports
+from reconciler.ports.driver import Driver
 from reconciler.rollout.health import Weighed, Weight
 from reconciler.rollout.report_gate import Heard, weighed
 
@@ -81,14 +81,14 @@ class Ears:
     _doors: dict[str, _Door] = field(default_factory=dict)
 
     @asynccontextmanager
-    async def hearing(self, case: Case, driver: object) -> AsyncIterator[Hearing | None]:
+    async def hearing(self, case: Case, driver: Driver[Any, Any]) -> AsyncIterator[Hearing | None]:
         """What the case's nodes report while this is entered; none where its rollout does not ask.
 
         Raises:
             StateError: its address cannot be listened on.
         """
         gate = case.conduct.rollout.gates.reports if case.conduct.rollout else None
-        if gate is None or not isinstance(driver, Reports):
+        if gate is None or not driver.capabilities.reports:
             yield None if gate is None else Hearing(gate, product=False)
             return
         hearing = Hearing(gate)

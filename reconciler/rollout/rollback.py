@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from reconciler.core.outcome import SUCCESSES, Outcome, Report, State
 from reconciler.core.plan import Finding, Payload, Plan, Revision, Step
 from reconciler.core.step import Standing
 from reconciler.diagnostic import Severity
-from reconciler.ports.driver import Driver, Undoes, UndoesPart
+from reconciler.ports.driver import Driver, Undo
 from reconciler.ports.records import Ending
 from reconciler.rollout.polling import judged
 from reconciler.rollout.record import Record
@@ -56,15 +56,11 @@ class _Back:
         self.payloads |= carried
         return True
 
-    def _found(self, step: Step, shown: Observed[Any] | None) -> tuple[Step, Mapping[str, Payload]] | None:
-        driver, case = self.driver, self.case
+    def _found(self, step: Step, shown: Observed[Any] | None) -> Undo | None:
+        observed, payloads = self.case.observed, self.case.plan.payloads
         if shown is None:
-            if isinstance(driver, Undoes):
-                return driver.undo(step, case.observed, case.plan.payloads)
-            return None
-        if isinstance(driver, UndoesPart):
-            return driver.undo_part(step, case.observed, case.plan.payloads, shown)
-        return None
+            return self.driver.undo(step, observed, payloads)
+        return self.driver.undo_part(step, observed, payloads, shown)
 
 
 async def undo(

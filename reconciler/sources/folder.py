@@ -11,7 +11,7 @@ from reconciler.core.plan import Revision
 from reconciler.core.prior import EarlierFiles
 from reconciler.core.revision import COMMIT
 from reconciler.errors import SourceError, SourceUnreachable
-from reconciler.ports.source import Snapshot
+from reconciler.ports.source import Snapshot, Source
 from reconciler.sources.content import Budget
 from reconciler.sources.folder_scan import Digests, FolderFiles, scan
 from reconciler.sources.git import tree, worktree
@@ -32,8 +32,8 @@ NAMED = 3
 UNCOMMITTED = "+ uncommitted changes"
 
 
-class FolderSource:
-    """The files of a folder; implements `ports.source.Source`.
+class FolderSource(Source):
+    """The files of a folder.
 
     In a work tree of git the revision is the commit that is checked out, and with changes that are not
     committed `COMMIT+DIGEST`, the digest being that of the files; what git ignores is left out, so
@@ -47,6 +47,8 @@ class FolderSource:
         trust: whose signature the commit has to have, whose files have to be exactly these; None where
             none is asked.
     """
+
+    has_history = True
 
     def __init__(self, folder: Path, *, limits: Limits = LIMITS, trust: Trust | None = None) -> None:
         self.folder = folder.resolve()
@@ -94,7 +96,7 @@ class FolderSource:
     async def earlier(
         self, revision: str, names: Sequence[str], *, base: str = "", applied: Sequence[str] = ()
     ) -> EarlierFiles:
-        """The fleet file before a revision; see `core.prior.Retraces`."""
+        """The fleet file before a revision; see `ports.source.Source`."""
         work = await asyncio.to_thread(find_work_tree, self.folder)
         if work is None or not COMMIT.fullmatch(revision.partition("+")[0]):
             return no_history(str(self.folder), base)

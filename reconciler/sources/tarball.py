@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from reconciler.core.plan import Revision
 from reconciler.errors import SourceError, SourceUnreachable
-from reconciler.ports.source import Snapshot
+from reconciler.ports.source import Snapshot, Source
 from reconciler.sources import http_cache
 from reconciler.sources.address import Address
 from reconciler.sources.credential import token
@@ -88,11 +88,10 @@ class Packing:
         return Snapshot(Revision(source, digest, digest[:SHORT_ID], line(title)), files)
 
 
-class TarballFile:
-    """A tarball on disk; implements `ports.source.Source`."""
+class TarballFile(Source):
+    """A tarball on disk."""
 
     dated_by_use = True
-    """Nothing tells which of two came first, but which of them was applied before."""
 
     def __init__(self, file: Path, packing: Packing) -> None:
         self.file = file
@@ -163,15 +162,14 @@ def _opened(file: Path) -> BinaryIO:
     return opened
 
 
-class TarballUrl:
-    """A tarball behind an http(s) URL; implements `ports.source.Source`.
+class TarballUrl(Source):
+    """A tarball behind an http(s) URL.
 
     The last answer is kept in `cache` and asked for again only if it has changed. With a pinned
     digest the kept bytes are enough: they cannot be others.
     """
 
     dated_by_use = True
-    """As of `TarballFile`."""
 
     def __init__(
         self,

@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 
 from reconciler.archive.inflate import is_archive
-from reconciler.core.prior import EarlierFiles, Retraces
-from reconciler.ports.source import Dated, Snapshot, Source
+from reconciler.core.prior import EarlierFiles
+from reconciler.ports.source import Snapshot, Source
 from reconciler.sources.address import Address
 from reconciler.sources.credential import token
 from reconciler.sources.download import TOKEN, answer
@@ -17,10 +17,10 @@ START = 512
 OK = 200
 
 
-class UndecidedSource:
+class UndecidedSource(Source):
     """Becomes a tarball if the URL answers with the bytes of one, else a git repository.
 
-    Implements `ports.source.Source`. It asks once, at the first snapshot.
+    It asks once, at the first snapshot.
 
     Args:
         place: the URL.
@@ -28,6 +28,8 @@ class UndecidedSource:
         git: makes the source if it is not.
         environment: of the process, which gives the token.
     """
+
+    has_history = True
 
     def __init__(
         self,
@@ -58,22 +60,21 @@ class UndecidedSource:
         Raises:
             SourceError: it is neither, or refuses.
         """
-        source = await self._found()
-        return await source.ancestors(revision) if isinstance(source, Dated) else None
+        return await (await self._found()).ancestors(revision)
 
     async def earlier(
         self, revision: str, names: Sequence[str], *, base: str = "", applied: Sequence[str] = ()
     ) -> EarlierFiles:
-        """The fleet file before a revision; see `core.prior.Retraces`."""
+        """The fleet file before a revision; see `ports.source.Source`."""
         source = await self._found()
-        if isinstance(source, Retraces):
+        if source.has_history:
             return await source.earlier(revision, names, base=base, applied=applied)
         return no_history(self.place.shown, base)
 
     @property
     def dated_by_use(self) -> bool:
         """Whether it turned out to be a tarball."""
-        return bool(getattr(self._decided, "dated_by_use", False))
+        return self._decided is not None and self._decided.dated_by_use
 
     async def _found(self) -> Source:
         if self._decided is None:

@@ -5,7 +5,7 @@ A new product adds a `Life` here: a fleet, two desired states of it, and how a s
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from reconciler.desired.fleet import load
 from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import NodeError
 from reconciler.planning.plan_pass import survey
+from reconciler.ports.driver import Capabilities, Driver
 from reconciler.ports.source import Snapshot
 from reconciler.rollout.apply_pass import Occasion, apply
 from reconciler.rollout.recovery import resume
@@ -117,6 +118,31 @@ LIVES = {"m2": m2, "sora": sora}
 
 def test_every_driver_has_a_life():
     assert set(LIVES) == set(DRIVERS)
+
+
+HOOKS = {
+    "single_node": {"without"},
+    "metrics": {"health"},
+    "reports": {"reported"},
+    "imports": {"entry_of", "shown"},
+    "model_check": {"stages"},
+    "history": {"learnt"},
+}
+"""Capability -> the hooks that a product with it has of its own, and one without it has not."""
+
+
+def test_every_capability_is_held_against_its_hooks():
+    assert HOOKS.keys() == {field.name for field in fields(Capabilities)}
+
+
+@pytest.mark.parametrize("kind", sorted(DRIVERS))
+def test_capabilities_say_which_hooks_a_driver_has(kind):
+    driver = DRIVERS[kind]
+    for capability, hooks in HOOKS.items():
+        own = {name for name in hooks if getattr(type(driver), name) is not getattr(Driver, name)}
+        assert own == (hooks if getattr(driver.capabilities, capability) else set()), capability
+    if type(driver).stamped is not Driver.stamped:
+        assert driver.capabilities.single_node, "nodes that somebody else changed are left as they are"
 
 
 class Stage:

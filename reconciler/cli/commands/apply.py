@@ -150,10 +150,9 @@ async def _not_withdrawn(planned: Revision, order: Order, source: Source) -> Non
     """
     from reconciler.core.revision import base  # noqa: PLC0415
     from reconciler.planning.plan_file import OUTDATED  # noqa: PLC0415
-    from reconciler.ports.source import Dated  # noqa: PLC0415
     from reconciler.sources.locate import COMMIT, locate  # noqa: PLC0415
 
-    if not (isinstance(source, Dated) and COMMIT.fullmatch(planned.id)):
+    if not (source.has_history and COMMIT.fullmatch(planned.id)):
         return
     try:
         branch = locate(

@@ -33,14 +33,14 @@ from reconciler.drivers.m2.modelcheck import stages
 from reconciler.drivers.m2.modelcheck.seats import World
 from reconciler.drivers.m2.schema import Deliver, Desired, Loaded, M2Cluster, Target
 from reconciler.drivers.m2.undo import back, part
-from reconciler.ports.driver import Claim, Desk, Done, Shown
+from reconciler.ports.driver import Capabilities, Claim, Desk, Done, Driver, Shown
 from reconciler.ports.transport import Wire
 
 AT_ONCE: Final = 128
 """Nodes that are read at the same time."""
 
 
-class M2Driver:
+class M2Driver(Driver[Desired, Loaded]):
     """M2, as `ports.driver.Driver` describes a product.
 
     Where the product's pages are silent, this is assumed:
@@ -56,6 +56,8 @@ class M2Driver:
     """
 
     kind = "m2"
+    title = "M2"
+    capabilities = Capabilities(single_node=True, metrics=True, reports=True, imports=True, model_check=True)
     entry: type[ClusterEntry] = M2Cluster
     guards: tuple[Guard, ...] = GUARDS
     reads = READS
@@ -81,10 +83,6 @@ class M2Driver:
     def examine(self, desk: Desk) -> Iterator[Problem]:
         """What is wrong or doubtful in the cluster; see `desire.examine`."""
         return desire.examine(desk)
-
-    def narrow(self, desired: Desired, node: str) -> Desired:
-        """The same, in which every node but this one stays as it is."""
-        return replace(desired, targets=tuple(one for one in desired.targets if one.node == node))
 
     async def observe(self, desired: Desired, wire: Wire) -> Observed[Loaded]:
         """Ask every node for its setting and for what waits for a restart."""

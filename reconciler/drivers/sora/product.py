@@ -15,7 +15,6 @@ from reconciler.core.product_model import Stage
 from reconciler.core.spec import ClusterEntry
 from reconciler.core.step import Verdict
 from reconciler.diagnostic import Problem, Severity
-from reconciler.documents.document import Document
 from reconciler.drivers.defects import caught
 from reconciler.drivers.sora import adopt, attempts, contradictions, judge, lints, modelcheck, planner
 from reconciler.drivers.sora.addresses import allowed_places, endpoints, is_allowed, unfit_addresses
@@ -33,10 +32,9 @@ from reconciler.errors import (
     NodeUnauthorized,
     NodeUnidentified,
     NodeUnreachable,
-    UsageError,
 )
 from reconciler.host.config import HostConfig
-from reconciler.ports.driver import Claim, Desk, Done, Shown
+from reconciler.ports.driver import Capabilities, Desk, Done, Driver, Shown
 from reconciler.ports.transport import Wire
 
 AT_ONCE: Final = 64
@@ -50,7 +48,7 @@ def _today() -> date:
     return datetime.now(UTC).date()
 
 
-class SoraDriver:
+class SoraDriver(Driver[SoraDesired, NodeView]):
     """Sora, as `ports.driver.Driver` describes a product.
 
     Args:
@@ -60,10 +58,11 @@ class SoraDriver:
     """
 
     kind = "sora"
+    title = "Sora"
+    capabilities = Capabilities(imports=True, model_check=True, history=True)
     entry: type[ClusterEntry] = SoraCluster
     guards: tuple[Guard, ...] = (*GUARDS, *contradictions.GUARDS)
     reads = READS
-    lone_file = ""
     lint_codes = lints.CODES
 
     def __init__(
@@ -82,15 +81,6 @@ class SoraDriver:
         """The driver with what a host allows."""
         return type(self)(today=self._today, pause=self._pause, api_paths=config.sora.api_paths)
 
-    def alone(self, document: Document) -> dict[str, Any]:
-        """Never possible: nothing but a fleet file names a cluster's nodes.
-
-        Raises:
-            InputError: always.
-        """
-        words = "a Sora cluster is described in a fleet file only"
-        raise InputError([Problem(document.position(""), "", Severity.ERROR, "no-fleet", words)])
-
     def desire(self, desk: Desk) -> SoraDesired:
         """The desired state of one cluster.
 
@@ -105,17 +95,6 @@ class SoraDriver:
         names = [node.name for node in desk.entry.nodes]
         history = history_of(names, desk.prior, desk.recalled, source, address=api_address)
         return SoraDesired(desk.entry, desk.recalled, history, source)
-
-    def narrow(self, desired: SoraDesired, node: str) -> SoraDesired:
-        """Never possible: who belongs to a cluster is decided for all of it.
-
-        Raises:
-            UsageError: always.
-        """
-        raise UsageError(
-            f"{node} cannot be looked at alone: a Sora cluster is planned as a whole",
-            remedy=f"use --only {desired.entry.name}",
-        )
 
     async def observe(self, desired: SoraDesired, wire: Wire) -> Observed[NodeView]:
         """Ask every node of the fleet file and of earlier, then the members that they list, at all addresses.
@@ -180,10 +159,6 @@ class SoraDriver:
         """The nodes' `api`."""
         assert isinstance(desk.entry, SoraCluster)
         return endpoints(desk.entry)
-
-    def claims(self, desk: Desk) -> Iterator[Claim]:  # noqa: ARG002  (the contract's parameter)
-        """None beyond its nodes, which stand in the fleet file, where none may stand twice."""
-        return iter(())
 
     async def entry_of(self, name: str, addresses: Sequence[str], wire: Wire) -> dict[str, Any]:
         """The cluster that the nodes at some addresses are in; see `adoption.entry_of`.

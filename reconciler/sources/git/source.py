@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from reconciler.core.prior import EarlierFiles
 from reconciler.errors import SourceError, SourceUnreachable, Untrusted
 from reconciler.host.locks import locked
-from reconciler.ports.source import Snapshot
+from reconciler.ports.source import Snapshot, Source
 from reconciler.sources.address import Address
 from reconciler.sources.git import errors, tree
 from reconciler.sources.git.access import access
@@ -34,8 +34,8 @@ HISTORIES = 4
 """Commits whose ancestors are remembered."""
 
 
-class GitSource:
-    """The files of a repository at a ref; implements `ports.source.Source`.
+class GitSource(Source):
+    """The files of a repository at a ref.
 
     Args:
         place: where the repository is.
@@ -48,6 +48,8 @@ class GitSource:
         environment: of the process, which gives the credential.
         work: the work tree whose checked-out commit this is, for whoever waits for the next; None for none.
     """
+
+    has_history = True
 
     def __init__(
         self,
@@ -108,7 +110,7 @@ class GitSource:
     async def earlier(
         self, revision: str, names: Sequence[str], *, base: str = "", applied: Sequence[str] = ()
     ) -> EarlierFiles:
-        """The fleet file before a revision; see `core.prior.Retraces`."""
+        """The fleet file before a revision; see `ports.source.Source`."""
         key = (revision, base, tuple(applied))
         if self._earlier and self._earlier[0] == key:
             return self._earlier[1]

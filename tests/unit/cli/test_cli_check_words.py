@@ -4,6 +4,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
+from support_driver import FakeDriver, World
 
 from reconciler.cli.render.check import render_json, render_text
 from reconciler.core.guard import Case, Violation
@@ -59,7 +60,7 @@ def test_a_refused_plan_is_not_explored():
 
 
 def test_a_product_without_a_model_is_said():
-    (one,) = check(survey(), {"sora": object()}, faults=1, most=100)
+    (one,) = check(survey(), {"sora": FakeDriver(World())}, faults=1, most=100)
     assert "no model of sora" in one.reason
 
 

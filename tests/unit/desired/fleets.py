@@ -10,6 +10,7 @@ from reconciler.core.spec import ClusterEntry, NodeEntry
 from reconciler.desired.fleet import load, read
 from reconciler.diagnostic import Problem, Severity
 from reconciler.errors import InputError
+from reconciler.ports.driver import Driver
 from reconciler.ports.source import Snapshot
 
 REVISION = Revision("memory", "0123456789", "0123456")
@@ -43,10 +44,32 @@ class Bells(ClusterEntry):
     nodes: tuple[Bell, ...] = ()
 
 
-class LampDriver:
+class FileDriver(Driver):
+    """A product of which only the files are looked at."""
+
+    def desire(self, desk):
+        raise NotImplementedError
+
+    async def observe(self, desired, wire):
+        raise NotImplementedError
+
+    def plan(self, desired, observed):
+        raise NotImplementedError
+
+    async def look(self, step, wire):
+        raise NotImplementedError
+
+    def judge(self, step, seen):
+        raise NotImplementedError
+
+    async def act(self, step, wire, payloads):
+        raise NotImplementedError
+
+
+class LampDriver(FileDriver):
     kind = "lamp"
+    title = "Lamp"
     entry = Lamps
-    guards = ()
     lone_file = "lamp.json"
 
     def alone(self, document):
@@ -57,11 +80,11 @@ class LampDriver:
         return {"name": "lamps", "setting": document.name, "nodes": nodes}
 
 
-class BellDriver:
+class BellDriver(FileDriver):
     kind = "bell"
+    title = "Bell"
     entry = Bells
     guards = (Guard(("quorum",), lambda _: ()),)
-    lone_file = ""
 
 
 DRIVERS = {"lamp": LampDriver(), "bell": BellDriver()}

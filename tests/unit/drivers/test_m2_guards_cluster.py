@@ -20,7 +20,7 @@ def found(wanted, shown, *, only="", policy=None, rollout=None, **entry):
     """Code -> verdict of a change from `shown` (node -> setting, a reason, or None) to one setting."""
     where = desk(wanted, nodes=tuple(shown), **entry)
     desired = DRIVER.desire(where)
-    desired = DRIVER.narrow(desired, only) if only else desired
+    desired = DRIVER.without(desired, frozenset(shown) - {only}) if only else desired
     answers = {
         node: Absent("404")
         if one is None

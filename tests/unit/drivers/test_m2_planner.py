@@ -283,7 +283,7 @@ def test_memory_speaks_for_files_that_a_node_does_not_show(delivered, found):
 
 def test_narrowed_to_one_node_the_cluster_keeps_its_size():
     desired = DRIVER.desire(desk(setting(meta__version="B"), nodes=("edge-01", "edge-02", "edge-03")))
-    narrowed = DRIVER.narrow(desired, "edge-02")
+    narrowed = DRIVER.without(desired, frozenset({"edge-01", "edge-03"}))
     cluster = plan(narrowed, Observed({"edge-02": Present(loaded())}))
     assert [each.node for each in cluster.steps] == ["edge-02"]
     assert (cluster.nodes, codes(cluster)) == (3, [])

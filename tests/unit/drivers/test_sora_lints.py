@@ -12,7 +12,7 @@ from reconciler.documents.document import parse
 from reconciler.drivers.sora import lints
 from reconciler.drivers.sora.product import DRIVER
 from reconciler.drivers.sora.schema import SoraCluster
-from reconciler.ports.driver import Desk, Lints
+from reconciler.ports.driver import Desk
 
 
 def told(regular, temporary=0, **first):
@@ -36,7 +36,6 @@ def told(regular, temporary=0, **first):
 
 
 def test_the_driver_has_them_as_the_contract_says():
-    assert isinstance(DRIVER, Lints)
     assert DRIVER.lint_codes == lints.CODES
 
 

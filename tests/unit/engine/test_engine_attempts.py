@@ -9,6 +9,7 @@ from support_rollout import states
 from reconciler.core.plan import Revision
 from reconciler.planning.plan_pass import survey
 from reconciler.planning.status import NodeState, status
+from reconciler.ports.driver import Capabilities
 from reconciler.rollout.apply_pass import Occasion, apply
 from reconciler.rollout.recovery import resume
 from reconciler.store.sqlite.orders import Orders
@@ -222,7 +223,7 @@ async def test_a_step_that_a_dry_run_sees_under_way_is_named(bench):
 class Joined(FakeDriver):
     """A product whose nodes hang together: none can be left out."""
 
-    without = None
+    capabilities = Capabilities()
 
 
 async def test_where_nodes_hang_together_the_whole_cluster_waits_for_a_call(tmp_path):

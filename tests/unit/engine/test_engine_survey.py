@@ -15,6 +15,7 @@ from reconciler.core.history import Memory, Past
 from reconciler.core.policy import Override, Policy
 from reconciler.errors import InputError, UsageError
 from reconciler.planning.plan_pass import survey
+from reconciler.ports.driver import Capabilities
 from reconciler.ports.listener import Silent
 
 WORLD = {"a1": "old", "a2": "new", "b1": "old"}
@@ -144,8 +145,11 @@ async def test_only_with_a_name_that_is_not_there_names_the_nearest():
 
 
 async def test_only_a_node_of_a_cluster_decided_as_a_whole_is_refused():
-    with pytest.raises(UsageError, match="decided as a whole"):
-        await look(cluster("alpha", {"a1": "new"}, whole=True), only="a1")
+    driver = FakeDriver(World(dict(WORLD)))
+    driver.capabilities = Capabilities()
+    with pytest.raises(UsageError, match="a1 cannot be looked at alone: a fake cluster is planned") as caught:
+        await survey(fleet(*CLUSTERS), drivers={"fake": driver}, wire=NoWire(), only="a1")
+    assert caught.value.remedy == "use --only alpha"
 
 
 async def test_files_of_other_clusters_are_checked_even_with_only():

@@ -10,6 +10,7 @@ from watch_rig import FOREVER, Rig, fleet, until
 
 from reconciler.diagnostic import Position, Problem, Severity
 from reconciler.errors import InputError, SourceError, SourceUnreachable
+from reconciler.ports.source import Source
 from reconciler.server import source_loop
 from reconciler.server.source_loop import Intake, Reading
 from reconciler.server.state import SourceState
@@ -21,7 +22,7 @@ WRONG = InputError(
 )
 
 
-class Fake:
+class Fake(Source):
     """A source that gives, or raises, one thing after the other; the last one for ever."""
 
     def __init__(self, *ends):
@@ -187,7 +188,7 @@ async def test_a_source_that_is_away_at_the_start_is_asked_again():
     assert site.published == [("a", "poll")]
 
 
-class Hung:
+class Hung(Source):
     """A source that was asked and never answers; it notes that it was given up."""
 
     def __init__(self):
