@@ -1,9 +1,12 @@
-"""Where something stands in a file, and what is wrong with it there."""
+"""What is wrong, or worth knowing, and where: the one type for it, from the parser to the terminal."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
+
+from reconciler.text.one_line import sentence
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -18,6 +21,10 @@ class Position:
         return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
 
 
+NOWHERE: Final = Position("")
+"""The position of what stands in no file, or of which only the pointer is known yet."""
+
+
 class Severity(StrEnum):
     """How much a problem weighs: an error stops the pass, the others are shown."""
 
@@ -27,24 +34,48 @@ class Severity(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing wrong at one place of the desired state.
+class Diagnostic:
+    """One thing that a person should know: wrong in a file, refused by a guard, found at a node.
 
     Args:
-        position: where the value or, for a missing one, its parent stands.
-        pointer: JSON pointer within the file.
-        code: stable name of the rule, such as `duplicate-key` or `unknown-role`.
+        code: stable name of the rule, such as `duplicate-key`, which `reconcile explain` knows and an
+            override names.
         message: what is wrong, one sentence without a final stop.
-        remedy: what would be right; may be empty.
+        remedy: what to do, or what would be right; may be empty.
+        position: where in a file the value or, for a missing one, its parent stands.
+        pointer: JSON pointer within the file.
+        target: the cluster, or `cluster/node`, that it speaks of; empty for one of a file alone.
+        hold: of a guard: it says when, not whether. It ends by itself or by somebody's word, and holds up
+            its own cluster alone.
+        related: further positions that the message speaks of, such as where a name was defined first.
     """
 
-    position: Position
-    pointer: str
     severity: Severity
     code: str
     message: str
     remedy: str = ""
+    position: Position = field(default=NOWHERE, kw_only=True)
+    pointer: str = field(default="", kw_only=True)
+    target: str = field(default="", kw_only=True)
+    hold: bool = field(default=False, kw_only=True)
+    related: tuple[Position, ...] = field(default=(), kw_only=True)
+
+    def __post_init__(self) -> None:
+        # What speaks of a node may quote it: bounded here, before the journal or a message sees it.
+        if self.target:
+            object.__setattr__(self, "message", sentence(self.message))
+
+    @property
+    def cluster(self) -> str:
+        """The cluster that it speaks of; empty where it speaks of none."""
+        return self.target.partition("/")[0]
+
+    @property
+    def located(self) -> str:
+        """The message, behind its position where it has one."""
+        return f"{self.position}: {self.message}" if self.position.file else self.message
 
     def __str__(self) -> str:
         hint = f"; {self.remedy}" if self.remedy else ""
-        return f"{self.position}: {self.severity}: {self.message}{hint} [{self.code}]"
+        where = self.position if self.position.file else self.target
+        return f"{where}: {self.severity}: {self.message}{hint} [{self.code}]"

@@ -25,12 +25,9 @@ Command-line code turns them into a message and an exit status at one place, `re
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-if TYPE_CHECKING:
-    from reconciler.core.guard import Violation
-    from reconciler.diagnostic import Problem
-
+from reconciler.diagnostic import Diagnostic
 
 _SERVER_ERROR = 500
 _TRY_LATER = frozenset({408, 425, 429})
@@ -61,7 +58,7 @@ class ReconcilerError(Exception):
 class InputError(ReconcilerError):
     """Files of the desired state are wrong; `problems` lists every one with its position."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[Diagnostic]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
@@ -198,7 +195,7 @@ class GuardRefusal(ReconcilerError):
 
     exit_status = 3
 
-    def __init__(self, violations: Sequence[Violation]) -> None:
+    def __init__(self, violations: Sequence[Diagnostic]) -> None:
         self.violations = tuple(violations)
         super().__init__("\n".join(violation.message for violation in self.violations))
 

@@ -25,14 +25,14 @@ from pydantic import Field
 
 from reconciler.core.canonical import fingerprint
 from reconciler.core.change_rules import Conduct
-from reconciler.core.guard import Case, Violation
+from reconciler.core.guard import Case
 from reconciler.core.observation import Absent, Observed, Present, Unreachable
-from reconciler.core.plan import ClusterPlan, Effect, Finding, Inverse, Payload, Revision, Risk, Step
+from reconciler.core.plan import ClusterPlan, Effect, Inverse, Payload, Revision, Risk, Step
 from reconciler.core.policy import Override, Policy
 from reconciler.core.spec import ClusterEntry, FeedbackEntry, NodeEntry
 from reconciler.core.step import Standing, Verdict
 from reconciler.desired.fleet import Fleet
-from reconciler.diagnostic import Position, Problem, Severity
+from reconciler.diagnostic import Diagnostic, Position, Severity
 from reconciler.errors import InputError, NodeRefused, NodeUnreachable
 from reconciler.ports.driver import Capabilities, Desk, Done, Driver
 
@@ -122,12 +122,12 @@ class FakeDriver(Driver[Wish, str]):
     def desire(self, desk: Desk) -> Wish:
         assert isinstance(desk.entry, FakeCluster)
         problems = [
-            Problem(
-                desk.fleet.position(f"{desk.pointer}/nodes/{index}"),
-                f"{desk.pointer}/nodes/{index}",
+            Diagnostic(
                 Severity.ERROR,
                 "bad-value",
                 f"{node.name} cannot hold 'bad'",
+                position=desk.fleet.position(f"{desk.pointer}/nodes/{index}"),
+                pointer=f"{desk.pointer}/nodes/{index}",
             )
             for index, node in enumerate(desk.entry.nodes)
             if node.value == "bad"
@@ -155,7 +155,7 @@ class FakeDriver(Driver[Wish, str]):
     def plan(self, desired: Wish, observed: Observed[str]) -> ClusterPlan:
         entry = desired.entry
         steps: list[Step] = []
-        findings: list[Finding] = []
+        findings: list[Diagnostic] = []
         payloads: dict[str, Payload] = {}
         unchanged = 0
         for node in entry.nodes:
@@ -164,7 +164,9 @@ class FakeDriver(Driver[Wish, str]):
                 continue
             if isinstance(answer, Unreachable):
                 findings.append(
-                    Finding(Severity.WARNING, "unreachable", f"{entry.name}/{node.name}", answer.reason)
+                    Diagnostic(
+                        Severity.WARNING, "unreachable", answer.reason, target=f"{entry.name}/{node.name}"
+                    )
                 )
                 continue
             seen = answer.value if isinstance(answer, Present) else ""
@@ -272,7 +274,13 @@ def _step(entry: FakeCluster, node: FakeNode, seen: str, digest: str) -> Step:
 def _forbidden(case: Case):
     for step in case.plan.steps:
         if step.arguments["want"] == "forbidden":
-            yield Violation("forbidden", f"{case.plan.cluster}/{step.node}", f"{step.node} may not", "do not")
+            yield Diagnostic(
+                Severity.ERROR,
+                "forbidden",
+                f"{step.node} may not",
+                "do not",
+                target=f"{case.plan.cluster}/{step.node}",
+            )
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from reconciler.core.endpoint import Endpoint, url_host
-from reconciler.core.guard import Case, Guard, Violation, guard
+from reconciler.core.guard import Case, Guard, guard
 from reconciler.core.history import Claim
+from reconciler.diagnostic import Diagnostic, Severity
 
 TWICE = "one-address-twice"
 """Code of two nodes of a fleet at one place."""
@@ -46,9 +47,9 @@ class NamedPlace:
         return tuple(f"{url_host(host)}:{port}{path}" for host in hosts)
 
 
-def places_shared(places: Iterable[NamedPlace]) -> dict[str, list[Violation]]:
+def places_shared(places: Iterable[NamedPlace]) -> dict[str, list[Diagnostic]]:
     """Cluster -> a verdict for each two nodes of the fleet that are at one place."""
-    found: dict[str, list[Violation]] = defaultdict(list)
+    found: dict[str, list[Diagnostic]] = defaultdict(list)
     first: dict[str, NamedPlace] = {}
     told: set[tuple[str, str]] = set()
     for place in places:
@@ -63,22 +64,23 @@ def places_shared(places: Iterable[NamedPlace]) -> dict[str, list[Violation]]:
     return found
 
 
-def _twice(cluster: str, first: NamedPlace, second: NamedPlace, key: str) -> Violation:
+def _twice(cluster: str, first: NamedPlace, second: NamedPlace, key: str) -> Diagnostic:
     where = f"{first.node} at {first.endpoint}"
     if first.cluster != second.cluster:
         where = f"{first.node} of {first.cluster} at {first.endpoint}"
-    return Violation(
+    return Diagnostic(
+        Severity.ERROR,
         TWICE,
-        f"{cluster}/{(second if second.cluster == cluster else first).node}",
         f"{where} and {second.node} at {second.endpoint} are one place, {key}: what is sent to the one "
         "replaces what was sent to the other",
         "give each node its own address in the fleet file, or keep one of the two",
+        target=f"{cluster}/{(second if second.cluster == cluster else first).node}",
     )
 
 
 def places_of_others(
     places: Iterable[NamedPlace], claims: Mapping[str, Claim], fleet: str
-) -> dict[str, list[Violation]]:
+) -> dict[str, list[Diagnostic]]:
     """Cluster -> a verdict for each node at a place to which another fleet of this host has written.
 
     Args:
@@ -86,20 +88,21 @@ def places_of_others(
         claims: place -> who has written there.
         fleet: the source of this fleet.
     """
-    found: dict[str, list[Violation]] = defaultdict(list)
+    found: dict[str, list[Diagnostic]] = defaultdict(list)
     for place in places:
         taken = [(key, claims[key]) for key in place.keys if key in claims]
         others = [(key, claim) for key, claim in taken if fleet_of(claim.fleet) != fleet_of(fleet)]
         if others:
             key, claim = others[0]
             found[place.cluster].append(
-                Violation(
+                Diagnostic(
+                    Severity.ERROR,
                     ELSEWHERE,
-                    f"{place.cluster}/{place.node}",
                     f"{place.node} at {key} belongs to two fleets: {claim.fleet} has written to it as "
                     f"{claim.node} of {claim.cluster}, and {fleet} names it as {place.node} of "
                     f"{place.cluster}",
                     _remedy(claim.fleet, place.cluster),
+                    target=f"{place.cluster}/{place.node}",
                     hold=True,
                 )
             )
@@ -151,7 +154,7 @@ def fleet_of(source: str) -> str:
 
 
 @guard(TWICE, ELSEWHERE)
-def contradicting(case: Case) -> Iterator[Violation]:
+def contradicting(case: Case) -> Iterator[Diagnostic]:
     """What was found of the cluster's nodes and their addresses, across clusters and fleets."""
     yield from case.contradictions
 

@@ -15,35 +15,7 @@ from reconciler.core.plan import ClusterPlan, Revision
 from reconciler.core.policy import Override, Policy
 from reconciler.core.progress import Progress
 from reconciler.core.spec import ClusterEntry
-from reconciler.text.one_line import sentence
-
-
-@dataclass(frozen=True, slots=True)
-class Violation:
-    """Why a plan is refused.
-
-    Args:
-        code: stable name, which `reconcile explain` knows and an override names.
-        target: cluster, or cluster/node.
-        message: target, number, limit and reason in one sentence.
-        remedy: what a person can do.
-        hold: it says when, not whether: it ends by itself or by somebody's word, and holds up its own
-            cluster alone.
-    """
-
-    code: str
-    target: str
-    message: str
-    remedy: str
-    hold: bool = False
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "message", sentence(self.message))
-
-    @property
-    def cluster(self) -> str:
-        """The cluster that it speaks of."""
-        return self.target.partition("/")[0]
+from reconciler.diagnostic import Diagnostic
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +55,7 @@ class Case:
     digest: str = ""
     recalled: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     commands: frozenset[str] | None = None
-    contradictions: tuple[Violation, ...] = ()
+    contradictions: tuple[Diagnostic, ...] = ()
     places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     released: tuple[str, ...] = ()
     content: str = ""
@@ -111,19 +83,19 @@ class Guard:
     """
 
     codes: tuple[str, ...]
-    rule: Callable[[Case], Iterable[Violation]]
+    rule: Callable[[Case], Iterable[Diagnostic]]
 
-    def __call__(self, case: Case) -> Iterable[Violation]:
+    def __call__(self, case: Case) -> Iterable[Diagnostic]:
         """The violations of one cluster's plan."""
         return self.rule(case)
 
 
-def guard(*codes: str) -> Callable[[Callable[[Case], Iterable[Violation]]], Guard]:
+def guard(*codes: str) -> Callable[[Callable[[Case], Iterable[Diagnostic]]], Guard]:
     """Make a function a guard that finds violations of these codes and of no others."""
     return partial(Guard, codes)
 
 
-def verdicts(case: Case, guards: Iterable[Guard]) -> tuple[Violation, ...]:
+def verdicts(case: Case, guards: Iterable[Guard]) -> tuple[Diagnostic, ...]:
     """The violations of all guards, sorted by code and target; none means the plan may be applied."""
     found = [violation for guard in guards for violation in guard(case)]
     return tuple(sorted(found, key=lambda violation: (violation.code, violation.target, violation.message)))
@@ -133,14 +105,14 @@ def verdicts(case: Case, guards: Iterable[Guard]) -> tuple[Violation, ...]:
 class Judged:
     """Violations that stand, and those an override sets aside, each with the override that does."""
 
-    standing: tuple[Violation, ...]
-    overridden: tuple[tuple[Violation, Override], ...] = ()
+    standing: tuple[Diagnostic, ...]
+    overridden: tuple[tuple[Diagnostic, Override], ...] = ()
 
 
-def judged(violations: Iterable[Violation], overrides: Sequence[Override], today: date) -> Judged:
+def judged(violations: Iterable[Diagnostic], overrides: Sequence[Override], today: date) -> Judged:
     """Violations sorted out by the overrides that hold today; an expired override changes nothing."""
-    standing: list[Violation] = []
-    overridden: list[tuple[Violation, Override]] = []
+    standing: list[Diagnostic] = []
+    overridden: list[tuple[Diagnostic, Override]] = []
     for violation in violations:
         holding = [
             override

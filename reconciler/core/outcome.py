@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from reconciler.core.plan import Finding, Plan, Step
-from reconciler.diagnostic import Severity
+from reconciler.core.plan import Plan, Step
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.text.one_line import first_names, sentence
 
 
@@ -83,7 +83,7 @@ class Report:
     run: str
     plan: Plan
     outcomes: tuple[Outcome, ...] = field(default=())
-    findings: tuple[Finding, ...] = field(default=())
+    findings: tuple[Diagnostic, ...] = field(default=())
 
     @property
     def succeeded(self) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from reconciler.core.canonical import encode, fingerprint
 from reconciler.core.diff import Change, Op, bounded_changes
 from reconciler.core.secret import mask
-from reconciler.diagnostic import Severity
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import SecretError
 from reconciler.text.one_line import sentence
 
@@ -139,20 +139,6 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """Something a person should know that is no step: what is unknown, what was left alone and why."""
-
-    severity: Severity
-    code: str
-    target: str
-    message: str
-    remedy: str = ""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "message", sentence(self.message))
-
-
-@dataclass(frozen=True, slots=True)
 class Payload:
     """What an upload carries; it stays out of every rendering, which name its digest.
 
@@ -193,7 +179,7 @@ class ClusterPlan:
     nodes: int
     unchanged: int
     steps: tuple[Step, ...] = ()
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[Diagnostic, ...] = ()
     concurrency: int = 1
     payloads: Mapping[str, Payload] = field(default_factory=dict, compare=False)
 
@@ -240,7 +226,7 @@ class Plan:
         for cluster in self.clusters:
             yield from cluster.steps
 
-    def findings(self) -> Iterator[Finding]:
+    def findings(self) -> Iterator[Diagnostic]:
         """All findings of all clusters."""
         for cluster in self.clusters:
             yield from cluster.findings
@@ -259,7 +245,7 @@ class Plan:
                 {
                     **_fields(cluster, without=("payloads", "steps", "findings")),
                     "steps": [step.plain() for step in cluster.steps],
-                    "findings": [_fields(finding) for finding in cluster.findings],
+                    "findings": [plain_finding(finding) for finding in cluster.findings],
                 }
                 for cluster in self.clusters
             ],
@@ -289,9 +275,28 @@ def _load_cluster(value: Mapping[str, Any]) -> ClusterPlan:
     return ClusterPlan(
         **rest,
         steps=tuple(_load_step(step) for step in value["steps"]),
-        findings=tuple(
-            Finding(**{**finding, "severity": Severity(finding["severity"])}) for finding in value["findings"]
-        ),
+        findings=tuple(_load_finding(finding) for finding in value["findings"]),
+    )
+
+
+def plain_finding(finding: Diagnostic) -> dict[str, Any]:
+    """A finding as plans have always held it: the digest is over these keys, so a position is in the text."""
+    return {
+        "severity": finding.severity,
+        "code": finding.code,
+        "target": finding.target,
+        "message": sentence(finding.located),
+        "remedy": finding.remedy,
+    }
+
+
+def _load_finding(value: Mapping[str, Any]) -> Diagnostic:
+    return Diagnostic(
+        Severity(value["severity"]),
+        value["code"],
+        value["message"],
+        value.get("remedy", ""),
+        target=value["target"],
     )
 
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from reconciler.core.policy import Policy
 from reconciler.core.spec import ClusterEntry, NodeEntry
-from reconciler.diagnostic import Problem, Severity
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document
 from reconciler.documents.lines import quoted
 from reconciler.documents.model_errors import Mismatch, Path, mismatches, problems
@@ -61,7 +61,7 @@ class Clusters:
         self.fleet = fleet
         self.drivers = drivers
         self.defaults = defaults
-        self.problems: list[Problem] = []
+        self.problems: list[Diagnostic] = []
 
     def read(self, raw: Any, pointer: str) -> Cluster | None:
         """One cluster, as far as its file can be understood; nothing where it cannot."""
@@ -120,7 +120,9 @@ class Clusters:
 
     def _tell(self, pointer: str, code: str, message: str, remedy: str) -> None:
         where = self.fleet.position(pointer)
-        self.problems.append(Problem(where, pointer, Severity.ERROR, code, message, remedy))
+        self.problems.append(
+            Diagnostic(Severity.ERROR, code, message, remedy, position=where, pointer=pointer)
+        )
 
 
 def _salvaged(

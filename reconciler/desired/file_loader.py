@@ -10,7 +10,7 @@ from typing import Any
 from reconciler.desired.clusters import Cluster
 from reconciler.desired.glob import fitting, is_pattern
 from reconciler.desired.layers import Layers
-from reconciler.diagnostic import Position, Problem, Severity
+from reconciler.diagnostic import Diagnostic, Position, Severity
 from reconciler.documents.document import Document, parse
 from reconciler.documents.lines import quoted
 from reconciler.documents.model_errors import Path
@@ -46,7 +46,7 @@ class Attached:
         self.files = files
         self.names = names
         self.known = frozenset(names)
-        self.problems: list[Problem] = []
+        self.problems: list[Diagnostic] = []
         self._documents: dict[str, Document | None] = {}
         self._contents: dict[str, bytes | None] = {}
         self._told: set[tuple[str, str]] = set()
@@ -71,7 +71,7 @@ class Attached:
         read = {document.name: document for document in self._documents.values() if document is not None}
         return list({self.fleet.name: self.fleet, **read}.values())
 
-    def wrong(self) -> list[Problem]:
+    def wrong(self) -> list[Diagnostic]:
         """Everything wrong in the files and in where they are named."""
         return [*self.problems, *self.marker.problems, *self.layers.problems]
 
@@ -173,13 +173,15 @@ class Attached:
             return
         self._told.add((pointer, path))
         where = self.fleet.position(pointer)
-        self.problems.append(Problem(where, pointer, Severity.ERROR, code, message, remedy))
+        self.problems.append(
+            Diagnostic(Severity.ERROR, code, message, remedy, position=where, pointer=pointer)
+        )
 
 
-def vanished(path: str) -> Problem:
+def vanished(path: str) -> Diagnostic:
     """A file that went away between listing and reading."""
     message = "the file went away while it was being read"
-    return Problem(Position(path), "", Severity.ERROR, "file-vanished", message, "try again")
+    return Diagnostic(Severity.ERROR, "file-vanished", message, "try again", position=Position(path))
 
 
 def _outside(path: str) -> tuple[str, str, str] | tuple[()]:

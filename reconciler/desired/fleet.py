@@ -19,7 +19,7 @@ from reconciler.desired.lint import Files as Written
 from reconciler.desired.lint import Remark, heard, idle, remarks
 from reconciler.desired.overrides import idle as idle_overrides
 from reconciler.desired.uniqueness import repeated_clusters, repeated_nodes
-from reconciler.diagnostic import Position, Problem, Severity
+from reconciler.diagnostic import Diagnostic, Position, Severity
 from reconciler.documents.document import Document, parse
 from reconciler.documents.model_errors import Mismatch, mismatches, problems
 from reconciler.errors import InputError
@@ -49,7 +49,7 @@ class Fleet:
     document: Document
     desks: tuple[Desk, ...]
     feedback: FeedbackEntry | None = None
-    warnings: tuple[Problem, ...] = ()
+    warnings: tuple[Diagnostic, ...] = ()
     overrides: tuple[Override, ...] = ()
     policies: Mapping[str, Policy] = field(default_factory=dict)
     conducts: Mapping[str, Conduct] = field(default_factory=dict)
@@ -78,7 +78,7 @@ class Reading:
     """
 
     fleet: Fleet | None
-    problems: tuple[Problem, ...]
+    problems: tuple[Diagnostic, ...]
     desks: tuple[Desk, ...] = ()
     partial: frozenset[str] = frozenset()
 
@@ -177,7 +177,7 @@ def _partial(clusters: Sequence[Cluster]) -> frozenset[str]:
     return frozenset(cluster.pointer for cluster in clusters if not cluster.whole)
 
 
-def _top(document: Document) -> tuple[FleetFile, list[Problem]]:
+def _top(document: Document) -> tuple[FleetFile, list[Diagnostic]]:
     """The top level, as far as it is right, and what is wrong with it."""
     try:
         top = FleetFile.model_validate(document.value)
@@ -199,11 +199,11 @@ def _salvaged(document: Document, found: Sequence[Mismatch]) -> FleetFile:
         return FleetFile(clusters=[])
 
 
-def _no_clusters(document: Document) -> Problem:
+def _no_clusters(document: Document) -> Diagnostic:
     message = "the list of clusters is empty, so that no node would be looked at or after"
     remedy = "name at least one cluster, with `name`, `kind` and `nodes`"
     where = document.position("/clusters")
-    return Problem(where, "/clusters", Severity.ERROR, "no-clusters", message, remedy)
+    return Diagnostic(Severity.ERROR, "no-clusters", message, remedy, position=where, pointer="/clusters")
 
 
 def _desk(cluster: Cluster, revision: Revision, attached: Attached) -> Desk:
@@ -216,7 +216,7 @@ def _desk(cluster: Cluster, revision: Revision, attached: Attached) -> Desk:
 
 def _targets(
     document: Document, overrides: Sequence[Override], clusters: Sequence[Cluster], drivers: Drivers
-) -> list[Problem]:
+) -> list[Diagnostic]:
     """Warnings of overrides that do nothing."""
     if not overrides:
         return []  # products are imported where they are asked for something, which takes time
@@ -225,10 +225,10 @@ def _targets(
     return idle_overrides(document, overrides, sorted({cluster.entry.name for cluster in clusters}), guards)
 
 
-def ordered(found: Sequence[Problem], first: str) -> tuple[Problem, ...]:
+def ordered(found: Sequence[Diagnostic], first: str) -> tuple[Diagnostic, ...]:
     """Problems in the order of the files, the fleet file first, and of the places in them."""
 
-    def rank(each: Problem) -> tuple[bool, Position, str, str]:
+    def rank(each: Diagnostic) -> tuple[bool, Position, str, str]:
         return each.position.file != first, each.position, each.pointer, each.code
 
     return tuple(sorted(found, key=rank))

@@ -13,7 +13,7 @@ from reconciler.core.lint import Lint
 from reconciler.core.policy import Override, Policy
 from reconciler.core.rollout import Rollout
 from reconciler.core.spec import Address, FeedbackEntry, Strict
-from reconciler.diagnostic import Position, Problem, Severity
+from reconciler.diagnostic import Diagnostic, Position, Severity
 from reconciler.errors import InputError
 from reconciler.ports.driver import Driver
 
@@ -74,7 +74,7 @@ def find(names: Sequence[str], drivers: Mapping[str, Driver[Any, Any]]) -> tuple
     return found[0]
 
 
-def _nothing(names: Sequence[str], lone: list[str]) -> Problem:
+def _nothing(names: Sequence[str], lone: list[str]) -> Diagnostic:
     wanted = ", ".join((*NAMES[1:], *lone))
     message = f"there is no {NAMES[0]} here, nor any of {wanted}"
     deeper = sorted(name for name in names if name.rpartition("/")[2] in (*NAMES, *lone))
@@ -83,10 +83,10 @@ def _nothing(names: Sequence[str], lone: list[str]) -> Problem:
         remedy = f"there is a `{deeper[0]}`: take it with `--path {folder}`"
     else:
         remedy = f"write a {NAMES[0]} with `clusters:`, each with `name`, `kind` and `nodes`"
-    return Problem(Position(NAMES[0]), "", Severity.ERROR, "no-fleet-file", message, remedy)
+    return Diagnostic(Severity.ERROR, "no-fleet-file", message, remedy, position=Position(NAMES[0]))
 
 
-def _ambiguous(found: list[tuple[str, str]]) -> Problem:
+def _ambiguous(found: list[tuple[str, str]]) -> Diagnostic:
     names = [name for name, _ in found]
     if found[0][1]:
         kinds = " and ".join(kind for _, kind in found)
@@ -94,4 +94,4 @@ def _ambiguous(found: list[tuple[str, str]]) -> Problem:
         remedy = f"write a {NAMES[0]} that says which"
     else:
         message, remedy = f"there is more than one fleet file: {', '.join(names)}", "keep one of them"
-    return Problem(Position(names[0]), "", Severity.ERROR, "several-fleet-files", message, remedy)
+    return Diagnostic(Severity.ERROR, "several-fleet-files", message, remedy, position=Position(names[0]))

@@ -12,7 +12,7 @@ from reconciler.desired.clusters import Cluster
 from reconciler.desired.glob import is_pattern
 from reconciler.desired.json_patch import BadPatch, patched
 from reconciler.desired.merge_patch import Grown, Origin, Rendered, merged
-from reconciler.diagnostic import Problem, Severity
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document
 from reconciler.documents.lines import quoted
 from reconciler.secrets.references import Marker
@@ -39,7 +39,7 @@ class Layers:
         self.fleet = fleet
         self.opened = opened
         self.marker = marker
-        self.problems: list[Problem] = []
+        self.problems: list[Diagnostic] = []
         self._told: set[tuple[str, str]] = set()
         self._made: dict[_Key, Document | None] = {}
         self._groups: dict[str, list[tuple[Group, frozenset[str]]]] = {}
@@ -147,7 +147,9 @@ class Layers:
             return
         self._told.add((document.name, pointer))
         where = document.position(pointer)
-        self.problems.append(Problem(where, pointer, Severity.ERROR, code, message, remedy))
+        self.problems.append(
+            Diagnostic(Severity.ERROR, code, message, remedy, position=where, pointer=pointer)
+        )
 
 
 def _overlaid(raw: Mapping[str, Any]) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from reconciler.core.lint import Ignore
 from reconciler.core.spec import ClusterEntry
 from reconciler.desired.glob import fitting
-from reconciler.diagnostic import Problem, Severity
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document
 from reconciler.documents.lines import quoted
 from reconciler.ports.driver import Claim, Desk, Driver
@@ -25,7 +25,7 @@ CODES: Final = frozenset({scan.CODE, "shared-member"})
 class Remark:
     """A lint's warning and the clusters that it is about."""
 
-    problem: Problem
+    problem: Diagnostic
     clusters: frozenset[str]
 
     def silenced(self, ignore: Ignore) -> bool:
@@ -63,9 +63,9 @@ def remarks(desks: Sequence[Desk], drivers: Mapping[str, Driver[Any, Any]], file
     return [*found, *_clear(desks, files)]
 
 
-def heard(found: Iterable[Remark], ignores: Sequence[Ignore]) -> list[Problem]:
+def heard(found: Iterable[Remark], ignores: Sequence[Ignore]) -> list[Diagnostic]:
     """The warnings that are not silenced, each once however many clusters it is about."""
-    told: dict[tuple[Any, ...], Problem] = {}
+    told: dict[tuple[Any, ...], Diagnostic] = {}
     for remark in found:
         if not any(remark.silenced(ignore) for ignore in ignores):
             problem = remark.problem
@@ -78,7 +78,7 @@ def idle(
     ignores: Sequence[Ignore],
     fleet: Document,
     drivers: Mapping[str, Driver[Any, Any]],
-) -> Iterator[Problem]:
+) -> Iterator[Diagnostic]:
     """Warnings about entries that silence nothing."""
     for index, ignore in enumerate(ignores):
         if not any(remark.silenced(ignore) for remark in found):
@@ -91,18 +91,22 @@ def known(drivers: Mapping[str, Driver[Any, Any]]) -> frozenset[str]:
     return CODES.union(*own)
 
 
-def _idle(fleet: Document, index: int, ignore: Ignore, codes: frozenset[str]) -> Problem:
+def _idle(fleet: Document, index: int, ignore: Ignore, codes: frozenset[str]) -> Diagnostic:
     place = f"/lint/ignore/{index}"
     if ignore.code not in codes:
         meant = nearest(ignore.code, codes)
         said = f"there is no lint {quoted(ignore.code)}, so nothing is silenced"
         remedy = f"did you mean `{meant}`?" if meant else f"the lints are {', '.join(sorted(codes))}"
         where = fleet.position(f"{place}/code")
-        return Problem(where, f"{place}/code", Severity.WARNING, "unknown-lint", said, remedy)
+        return Diagnostic(
+            Severity.WARNING, "unknown-lint", said, remedy, position=where, pointer=f"{place}/code"
+        )
     there = f" for {quoted(ignore.target)}" if ignore.target else ""
     said = f"{quoted(ignore.code)} has nothing to say{there}, so nothing is silenced"
     remedy = "remove it" if not ignore.target else "remove it, or name a cluster or a file that it is about"
-    return Problem(fleet.position(place), place, Severity.WARNING, "unused-ignore", said, remedy)
+    return Diagnostic(
+        Severity.WARNING, "unused-ignore", said, remedy, position=fleet.position(place), pointer=place
+    )
 
 
 def _shared(claimed: Sequence[tuple[Desk, Iterable[Claim]]]) -> Iterator[Remark]:
@@ -119,7 +123,7 @@ def _shared(claimed: Sequence[tuple[Desk, Iterable[Claim]]]) -> Iterator[Remark]
             yield Remark(_in_two(name, other, pairs), frozenset({name, other}))
 
 
-def _in_two(name: str, other: str, pairs: Sequence[tuple[Claim, Claim]]) -> Problem:
+def _in_two(name: str, other: str, pairs: Sequence[tuple[Claim, Claim]]) -> Diagnostic:
     claim, earlier = pairs[0]
     where, there = claim.document.position(claim.pointer), earlier.document.position(earlier.pointer)
     who = (
@@ -130,7 +134,7 @@ def _in_two(name: str, other: str, pairs: Sequence[tuple[Claim, Claim]]) -> Prob
     same = "by the same line" if where == there else f"there at {there}"
     said = f"{who} of two clusters, {quoted(name)} and {quoted(other)} ({same})"
     remedy = "give each cluster members of its own, or make them one cluster"
-    return Problem(where, claim.pointer, Severity.WARNING, "shared-member", said, remedy)
+    return Diagnostic(Severity.WARNING, "shared-member", said, remedy, position=where, pointer=claim.pointer)
 
 
 def _clear(desks: Sequence[Desk], files: Files) -> Iterator[Remark]:

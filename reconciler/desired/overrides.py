@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 
 from reconciler.core.policy import Override
-from reconciler.diagnostic import Problem, Severity
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document
 from reconciler.documents.lines import quoted
 from reconciler.guards.removed_clusters import CODE as VANISHED
@@ -15,7 +15,7 @@ from reconciler.text.suggest import nearest
 
 def idle(
     document: Document, overrides: Sequence[Override], clusters: Sequence[str], guards: Sequence[str]
-) -> list[Problem]:
+) -> list[Diagnostic]:
     """Warnings of overrides that name no known guard, or no cluster of the file.
 
     Args:
@@ -27,7 +27,7 @@ def idle(
     return [*_unknown(document, overrides, guards), *_elsewhere(document, overrides, clusters)]
 
 
-def expired(document: Document, overrides: Sequence[Override], today: date) -> list[Problem]:
+def expired(document: Document, overrides: Sequence[Override], today: date) -> list[Diagnostic]:
     """Warnings of overrides that hold no more."""
     found = []
     for index, override in enumerate(overrides):
@@ -38,7 +38,7 @@ def expired(document: Document, overrides: Sequence[Override], today: date) -> l
     return found
 
 
-def _unknown(document: Document, overrides: Sequence[Override], known: Sequence[str]) -> Iterator[Problem]:
+def _unknown(document: Document, overrides: Sequence[Override], known: Sequence[str]) -> Iterator[Diagnostic]:
     for index, override in enumerate(overrides):
         if override.guard not in known:
             meant = nearest(override.guard, known)
@@ -49,7 +49,7 @@ def _unknown(document: Document, overrides: Sequence[Override], known: Sequence[
 
 def _elsewhere(
     document: Document, overrides: Sequence[Override], clusters: Sequence[str]
-) -> Iterator[Problem]:
+) -> Iterator[Diagnostic]:
     for index, override in enumerate(overrides):
         name = override.target.partition("/")[0]
         if not name or name in clusters or override.guard == VANISHED:
@@ -60,5 +60,7 @@ def _elsewhere(
         yield _warning(document, f"/overrides/{index}/target", "unknown-target", message, remedy)
 
 
-def _warning(document: Document, pointer: str, code: str, message: str, remedy: str) -> Problem:
-    return Problem(document.position(pointer), pointer, Severity.WARNING, code, message, remedy)
+def _warning(document: Document, pointer: str, code: str, message: str, remedy: str) -> Diagnostic:
+    return Diagnostic(
+        Severity.WARNING, code, message, remedy, position=document.position(pointer), pointer=pointer
+    )

@@ -7,12 +7,12 @@ from typing import Any
 
 from reconciler.core.endpoint import BadAddress, parse_api, parse_endpoint
 from reconciler.desired.clusters import Cluster
-from reconciler.diagnostic import Problem, Severity
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document
 from reconciler.documents.lines import quoted
 
 
-def repeated_clusters(fleet: Document, raw: Sequence[Any]) -> Iterator[Problem]:
+def repeated_clusters(fleet: Document, raw: Sequence[Any]) -> Iterator[Diagnostic]:
     """Clusters that have the name of an earlier one, whatever else is right or wrong with them."""
     first: dict[str, str] = {}
     for index, cluster in enumerate(raw):
@@ -27,7 +27,7 @@ def repeated_clusters(fleet: Document, raw: Sequence[Any]) -> Iterator[Problem]:
             first[name] = place
 
 
-def repeated_nodes(fleet: Document, clusters: Iterable[Cluster]) -> Iterator[Problem]:
+def repeated_nodes(fleet: Document, clusters: Iterable[Cluster]) -> Iterator[Diagnostic]:
     """Nodes that have the name or the address of an earlier one, in the same cluster or another."""
     names: dict[str, tuple[str, Cluster]] = {}
     addresses: dict[tuple[Any, ...], tuple[str, Cluster]] = {}
@@ -45,14 +45,16 @@ def repeated_nodes(fleet: Document, clusters: Iterable[Cluster]) -> Iterator[Pro
                 yield _twice(fleet, place, what, earlier, "give each its own address, or keep one of them")
 
 
-def _twice(fleet: Document, place: str, what: str, earlier: tuple[str, Cluster], remedy: str) -> Problem:
+def _twice(fleet: Document, place: str, what: str, earlier: tuple[str, Cluster], remedy: str) -> Diagnostic:
     first, cluster = earlier
     message = f"{what}, first in the cluster {quoted(cluster.entry.name)} at {_at(fleet, first)}"
     return _problem(fleet, place, "duplicate-node", message, remedy)
 
 
-def _problem(fleet: Document, pointer: str, code: str, message: str, remedy: str) -> Problem:
-    return Problem(fleet.position(pointer), pointer, Severity.ERROR, code, message, remedy)
+def _problem(fleet: Document, pointer: str, code: str, message: str, remedy: str) -> Diagnostic:
+    return Diagnostic(
+        Severity.ERROR, code, message, remedy, position=fleet.position(pointer), pointer=pointer
+    )
 
 
 def _at(fleet: Document, pointer: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from reconciler.desired.fleet import Drivers, Reading, ordered, read
 from reconciler.desired.fleet_file import NAMES
 from reconciler.desired.merge_patch import has, item_of
-from reconciler.diagnostic import Problem, Severity
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import parse
 from reconciler.errors import InputError
 from reconciler.ports.driver import Desk, Driver
@@ -28,7 +28,7 @@ class Validity:
         nodes: how many nodes they have together.
     """
 
-    problems: tuple[Problem, ...]
+    problems: tuple[Diagnostic, ...]
     clusters: int = 0
     nodes: int = 0
 
@@ -66,7 +66,7 @@ def validate(snapshot: Snapshot, drivers: Drivers, vault: Vault | None = None) -
     return Validity(ordered(list(dict.fromkeys(found)), first), len(reading.desks), nodes)
 
 
-def _examined(desk: Desk, driver: Driver[Any, Any], *, whole: bool) -> Iterator[Problem]:
+def _examined(desk: Desk, driver: Driver[Any, Any], *, whole: bool) -> Iterator[Diagnostic]:
     """What the product says of a cluster.
 
     Of one with parts left out, what it says of the files that are named, and of single values of the
@@ -95,16 +95,18 @@ def _at(value: Any, pointer: str) -> Any:
     return value
 
 
-def _place(problem: Problem) -> tuple[str, str]:
+def _place(problem: Diagnostic) -> tuple[str, str]:
     return problem.position.file, problem.pointer
 
 
-def _unnamed(reading: Reading, snapshot: Snapshot, drivers: Mapping[str, Driver[Any, Any]]) -> list[Problem]:
+def _unnamed(
+    reading: Reading, snapshot: Snapshot, drivers: Mapping[str, Driver[Any, Any]]
+) -> list[Diagnostic]:
     """Settings files that are not even of their form, where no fleet file that can be read names any."""
     if not any(problem.position.file in NAMES and problem.position.line for problem in reading.problems):
         return []
     lone = {driver.lone_file for driver in drivers.values()} - {""}
-    found: list[Problem] = []
+    found: list[Diagnostic] = []
     for name in snapshot.files.names():
         if name.rpartition("/")[2] in lone:
             try:

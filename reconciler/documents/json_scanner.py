@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.diagnostic import Problem
+from reconciler.diagnostic import Diagnostic
 from reconciler.documents.json_repair import mend
 from reconciler.documents.json_stack import Stack, State
 from reconciler.documents.json_tokens import Token
@@ -23,7 +23,7 @@ class Scanned:
 
     value: Any
     place: Place
-    problems: tuple[Problem, ...]
+    problems: tuple[Diagnostic, ...]
 
 
 def scan(name: str, text: str) -> Scanned:

@@ -6,7 +6,7 @@ import re
 from bisect import bisect_right
 from dataclasses import dataclass, field
 
-from reconciler.diagnostic import Position, Problem, Severity
+from reconciler.diagnostic import Diagnostic, Position, Severity
 
 BYTE_ORDER_MARK = "\ufeff"
 _MOST_BAD_BYTES = 20
@@ -55,7 +55,7 @@ class Text:
     """
 
     content: str
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[Diagnostic] = field(default_factory=list)
     hopeless: bool = False
     """Whether looking at the rest would only report nonsense."""
 
@@ -78,12 +78,12 @@ def decoded(name: str, data: bytes) -> Text:
     return Text(_BAD_BYTES.sub(lambda run: " " * len(run[0]), rough), problems)
 
 
-def _bad_byte(name: str, rough: str, run: re.Match[str], message: str = "") -> Problem:
+def _bad_byte(name: str, rough: str, run: re.Match[str], message: str = "") -> Diagnostic:
     offset = len(rough[: run.start()].encode(errors="surrogateescape"))
     byte = ord(run[0][0]) - 0xDC00
     message = message or f"byte 0x{byte:02x} is no UTF-8 text"
     return _not_utf8(Lines(name, rough).at(run.start()), f"{message} (byte {offset + 1} of the file)")
 
 
-def _not_utf8(position: Position, message: str) -> Problem:
-    return Problem(position, "", Severity.ERROR, "not-utf8", message, "save the file as UTF-8")
+def _not_utf8(position: Position, message: str) -> Diagnostic:
+    return Diagnostic(Severity.ERROR, "not-utf8", message, "save the file as UTF-8", position=position)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from reconciler.diagnostic import Problem, Severity
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document
 from reconciler.documents.lines import quoted
 from reconciler.text.json_pointer import pointer as pointer_of
@@ -65,7 +65,7 @@ def mismatches(error: ValidationError, model: type[BaseModel], value: Any) -> li
     return list(found.values())
 
 
-def problems(found: Sequence[Mismatch], document: Document, pointer: str) -> list[Problem]:
+def problems(found: Sequence[Mismatch], document: Document, pointer: str) -> list[Diagnostic]:
     """What is wrong as problems of the document, without keys that are missing because they are misspelt.
 
     Args:
@@ -77,10 +77,17 @@ def problems(found: Sequence[Mismatch], document: Document, pointer: str) -> lis
     return [_problem(each, document, pointer) for each in found if (each.path, each.missing) not in meant]
 
 
-def _problem(mismatch: Mismatch, document: Document, pointer: str) -> Problem:
+def _problem(mismatch: Mismatch, document: Document, pointer: str) -> Diagnostic:
     at = pointer + pointer_of(mismatch.path)
     code, message, remedy = _said(mismatch)
-    return Problem(document.position(at, key=mismatch.unknown), at, Severity.ERROR, code, message, remedy)
+    return Diagnostic(
+        Severity.ERROR,
+        code,
+        message,
+        remedy,
+        position=document.position(at, key=mismatch.unknown),
+        pointer=at,
+    )
 
 
 def _is_echo(details: ErrorDetails) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property
 
-from reconciler.diagnostic import Problem, Severity
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.lines import Lines
 
 MOST = 100
@@ -27,7 +27,7 @@ class Complaints:
         self.name = name
         self.text = text
         self.pointer = pointer
-        self.problems: list[Problem] = []
+        self.problems: list[Diagnostic] = []
 
     @cached_property
     def lines(self) -> Lines:
@@ -49,4 +49,6 @@ class Complaints:
         position, pointer = self.lines.at(offset), self.pointer()
         if pointer.count("/") > _DEEP:
             pointer = ""  # nobody reads it, and the position tells
-        self.problems.append(Problem(position, pointer, Severity.ERROR, code, message, remedy))
+        self.problems.append(
+            Diagnostic(Severity.ERROR, code, message, remedy, position=position, pointer=pointer)
+        )

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from reconciler.core.fields import Flag, Number, Span, Strict, Whole
-from reconciler.diagnostic import Position, Problem, Severity
+from reconciler.diagnostic import Diagnostic, Position, Severity
 from reconciler.documents.document import Document, parse
 from reconciler.documents.model_errors import mismatches, problems
 from reconciler.errors import InputError
@@ -197,7 +197,9 @@ class Script:
     def wrong(self, pointer: str, message: str, remedy: str = "") -> InputError:
         """The error for something that is wrong at a place of the file."""
         where = self.document.position(pointer)
-        return InputError([Problem(where, pointer, Severity.ERROR, "bad-scenario", message, remedy)])
+        return InputError(
+            [Diagnostic(Severity.ERROR, "bad-scenario", message, remedy, position=where, pointer=pointer)]
+        )
 
 
 def read(path: Path) -> Script:
@@ -211,7 +213,7 @@ def read(path: Path) -> Script:
     except OSError as error:
         message = f"the scenario cannot be read: {error.strerror or error}"
         where = Position(str(path))
-        raise InputError([Problem(where, "", Severity.ERROR, "no-scenario", message)]) from error
+        raise InputError([Diagnostic(Severity.ERROR, "no-scenario", message, position=where)]) from error
     document = parse(str(path), data)
     return Script(_scenario(document, document.value), path, document)
 
@@ -226,11 +228,15 @@ def _scenario(document: Document, value: Any) -> Scenario:
     if scenario.random is not None:
         message = "`random` draws the reconciler's deaths itself, and does not go together with sigkill"
         where = document.position("/random")
-        raise InputError([Problem(where, "/random", Severity.ERROR, "bad-scenario", message)])
+        raise InputError(
+            [Diagnostic(Severity.ERROR, "bad-scenario", message, position=where, pointer="/random")]
+        )
     for index, entry in enumerate(scenario.faults):
         if not entry.kills and entry.at and (entry.at.step or entry.at.journal):
             pointer = f"/faults/{index}/at"
             message = "beside sigkill, a node's fault begins with a request, a change, a run or a time"
             where = document.position(pointer)
-            raise InputError([Problem(where, pointer, Severity.ERROR, "bad-scenario", message)])
+            raise InputError(
+                [Diagnostic(Severity.ERROR, "bad-scenario", message, position=where, pointer=pointer)]
+            )
     return scenario

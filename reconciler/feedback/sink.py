@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from reconciler.core.plan import Finding
 from reconciler.core.spec import FeedbackEntry
-from reconciler.diagnostic import Severity
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import NodeUnreachable
 from reconciler.ports.sink import Outbox, Waiting
 from reconciler.ports.transport import Wire
@@ -80,7 +79,7 @@ class Courier:
         """There may be something new in the outbox."""
         self._bell.set()
 
-    async def farewell(self, stop: asyncio.Event | None = None) -> tuple[Finding, ...]:
+    async def farewell(self, stop: asyncio.Event | None = None) -> tuple[Diagnostic, ...]:
         """Deliver what is left, within `FAREWELL` seconds; says what was not delivered and why.
 
         Args:
@@ -151,8 +150,8 @@ class Courier:
             return 0, error.reason
         return answer.status, f"it answered {answer.status}"
 
-    async def _findings(self, entry: FeedbackEntry, late: str) -> tuple[Finding, ...]:
-        found: list[Finding] = []
+    async def _findings(self, entry: FeedbackEntry, late: str) -> tuple[Diagnostic, ...]:
+        found: list[Diagnostic] = []
         where = without_secrets(entry.url)
         if self._refused:
             said = f"the feedback sink {where} refused messages: {self._refused}"
@@ -164,5 +163,5 @@ class Courier:
         return tuple(found)
 
 
-def _finding(code: str, where: str, message: str, remedy: str) -> Finding:
-    return Finding(Severity.WARNING, code, where, message, remedy)
+def _finding(code: str, where: str, message: str, remedy: str) -> Diagnostic:
+    return Diagnostic(Severity.WARNING, code, message, remedy, target=where)

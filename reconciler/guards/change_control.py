@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from reconciler.core.change_windows import closes, frozen, opens
-from reconciler.core.guard import Case, Guard, Violation, guard
+from reconciler.core.guard import Case, Guard, guard
 from reconciler.core.plan import ClusterPlan, Effect, Plan, Revision, Risk, Step
 from reconciler.core.policy import Mark
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.text.one_line import SHORT_ID
 
 APPROVAL_NEEDED = "approval-needed"
@@ -16,87 +17,93 @@ APPROVAL_NEEDED = "approval-needed"
 
 
 @guard("outside-window")
-def outside_window(case: Case) -> Iterator[Violation]:
+def outside_window(case: Case) -> Iterator[Diagnostic]:
     """Where there are windows, one of them has to be open."""
     windows = case.conduct.windows
     if not windows or case.at is None or closes(windows, case.at):
         return
     following = opens(windows, case.at)
     then = f"the next one opens at {_told(following)}" if following else "none of them ever opens again"
-    yield Violation(
+    yield Diagnostic(
+        Severity.ERROR,
         "outside-window",
-        case.plan.cluster,
         f"{case.plan.cluster}: no change window is open, {then}",
         "run again then, or set an override with an expiry in the fleet file",
+        target=case.plan.cluster,
         hold=True,
     )
 
 
 @guard("frozen")
-def in_freeze(case: Case) -> Iterator[Violation]:
+def in_freeze(case: Case) -> Iterator[Diagnostic]:
     """During a freeze nothing is changed."""
     freeze = frozen(case.conduct.freezes, case.at) if case.at else None
     if freeze is not None:
-        yield Violation(
+        yield Diagnostic(
+            Severity.ERROR,
             "frozen",
-            case.plan.cluster,
             f"{case.plan.cluster}: changes are frozen until {_told(freeze.end)}: {freeze.reason}",
             "run again then, or set an override with an expiry in the fleet file",
+            target=case.plan.cluster,
             hold=True,
         )
 
 
 @guard("suspended")
-def suspended(case: Case) -> Iterator[Violation]:
+def suspended(case: Case) -> Iterator[Diagnostic]:
     """What is suspended, by the fleet file or by `reconcile suspend`, is not changed."""
     if case.conduct.suspend is not None:
-        yield Violation(
+        yield Diagnostic(
+            Severity.ERROR,
             "suspended",
-            case.plan.cluster,
             f"{case.plan.cluster}: the fleet file suspends changes: {case.conduct.suspend.reason}",
             "take `suspend` out of the fleet file when it is over",
+            target=case.plan.cluster,
             hold=True,
         )
     for suspension in case.past.suspended:
         whose = f" {suspension.cluster}" if suspension.cluster else ""
-        yield Violation(
+        yield Diagnostic(
+            Severity.ERROR,
             "suspended",
-            case.plan.cluster,
             f"{case.plan.cluster}: {suspension.by or 'somebody'} suspended changes "
             f"{'of this cluster' if suspension.cluster else 'of the whole fleet'} "
             f"at {_told(suspension.since)}: {suspension.reason}",
             f"`reconcile resume{whose}` when it is over",
+            target=case.plan.cluster,
             hold=True,
         )
 
 
 @guard("revision-rejected")
-def rejected(case: Case) -> Iterator[Violation]:
+def rejected(case: Case) -> Iterator[Diagnostic]:
     """A revision that failed its gates in this cluster is not tried again."""
     why = case.past.rejected.get(case.revision.id) if case.revision else None
     if why and case.revision:
-        yield Violation(
+        yield Diagnostic(
+            Severity.ERROR,
             "revision-rejected",
-            case.plan.cluster,
             f"{case.plan.cluster}: revision {case.revision.short or case.revision.id} was rejected: {why}",
             "commit what mends it, or commit anew if the cause lay elsewhere; what a node refused is sent "
             f"again only if it changes, or after `reconcile resume {case.plan.cluster}`",
+            target=case.plan.cluster,
         )
 
 
 @guard(APPROVAL_NEEDED)
-def unapproved(case: Case) -> Iterator[Violation]:
+def unapproved(case: Case) -> Iterator[Diagnostic]:
     """Steps that the policy marks wait for an approval of exactly this plan."""
     marked = marked_steps(case)
     if not marked or case.digest in case.past.approved:
         return
     marks = ", ".join(dict.fromkeys(mark for _, own in marked for mark in own))
     number = f"{len(marked)} steps need" if len(marked) > 1 else f"{marked[0][0].id} needs"
-    yield Violation(
+    yield Diagnostic(
+        Severity.ERROR,
         APPROVAL_NEEDED,
-        case.plan.cluster,
         f"{case.plan.cluster}: {number} an approval ({marks}); this plan's id is {case.digest[:SHORT_ID]}",
         f"look at the plan, then `reconcile approve {case.digest}`; a plan that changes has another id",
+        target=case.plan.cluster,
         hold=True,
     )
 
@@ -116,21 +123,21 @@ def digest_of(plan: ClusterPlan, revision: Revision, program: str) -> str:
 
 
 @guard(*outside_window.codes, *in_freeze.codes, *suspended.codes)
-def held(case: Case) -> Iterator[Violation]:
+def held(case: Case) -> Iterator[Diagnostic]:
     """What holds up any change now and may end by itself; asked again before each further wave."""
     for hold in (outside_window, in_freeze, suspended):
         yield from hold(case)
 
 
 @guard(*held.codes, *rejected.codes)
-def standing(case: Case) -> Iterator[Violation]:
+def standing(case: Case) -> Iterator[Diagnostic]:
     """What would hold up a change of this cluster, whether or not there is one to make."""
     yield from held(case)
     yield from rejected(case)
 
 
 @guard(*standing.codes)
-def holding(case: Case) -> Iterator[Violation]:
+def holding(case: Case) -> Iterator[Diagnostic]:
     """What stands in the way of the plan's steps, where it has any."""
     if not case.is_idle or case.stalled or case.waits:
         yield from standing(case)

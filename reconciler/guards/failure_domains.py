@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from reconciler.core.guard import Case, Guard, Violation, guard
+from reconciler.core.guard import Case, Guard, guard
 from reconciler.core.plan import Risk, Step
 from reconciler.core.policy import amount_of
+from reconciler.diagnostic import Diagnostic, Severity
 
 _NAMED = 4
 
 
 @guard("failure-domain")
-def crossing_domains(case: Case) -> Iterator[Violation]:
+def crossing_domains(case: Case) -> Iterator[Diagnostic]:
     """What is changed at once is in as few failure domains as the policy says.
 
     At once are the steps of one wave, but for those of which one comes after another. Without a word in
@@ -30,17 +31,18 @@ def crossing_domains(case: Case) -> Iterator[Violation]:
             continue
         told.add(touched)
         wave, risky = together[0].wave, "" if said is not None else " by steps of high risk"
-        yield Violation(
+        yield Diagnostic(
+            Severity.ERROR,
             "failure-domain",
-            case.plan.cluster,
             f"{case.plan.cluster}: {f'wave {wave}' if wave else 'the run'} would change nodes of "
             f"{len(touched)} failure domains at once{risky} ({_list(touched)}), the limit is {limit}",
             "roll out with `by: domain`, go in parts with --only, or raise policy.max_domains",
+            target=case.plan.cluster,
         )
 
 
 @guard("failure-domain-share")
-def emptying_domains(case: Case) -> Iterator[Violation]:
+def emptying_domains(case: Case) -> Iterator[Diagnostic]:
     """Of no failure domain more is changed by steps of high risk, in one run, than the policy says."""
     domains = _domains(case)
     risky = {step.node for step in case.plan.steps if step.risk is Risk.HIGH}
@@ -48,12 +50,13 @@ def emptying_domains(case: Case) -> Iterator[Violation]:
         nodes = [node for node, own in domains.items() if own == domain]
         touched, limit = sorted(risky & set(nodes)), amount_of(case.policy.max_of_domain, len(nodes))
         if len(touched) > limit:
-            yield Violation(
+            yield Diagnostic(
+                Severity.ERROR,
                 "failure-domain-share",
-                case.plan.cluster,
                 f"{case.plan.cluster}: {len(touched)} of {len(nodes)} nodes of {domain} would be changed by "
                 f"steps of high risk ({_list(touched)}), the limit is {limit}",
                 "go in parts with --only, or raise policy.max_of_domain in the fleet file",
+                target=case.plan.cluster,
             )
 
 

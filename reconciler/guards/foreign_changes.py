@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from reconciler.core.history import Memory
-from reconciler.core.plan import Finding, Revision
+from reconciler.core.plan import Revision
 from reconciler.core.policy import Override
 from reconciler.core.revision import STAMP, base, short
-from reconciler.diagnostic import Severity
+from reconciler.diagnostic import Diagnostic, Severity
 
 FOREIGN = "foreign-change"
 """Code of the finding, and the guard that an override names."""
@@ -25,7 +25,7 @@ def foreign(
     *,
     revision: Revision,
     overrides: Sequence[Override],
-) -> Iterator[Finding]:
+) -> Iterator[Diagnostic]:
     """A finding for each node to be left alone; none where the revision's history is not known.
 
     Args:
@@ -46,14 +46,14 @@ def foreign(
         target = f"{cluster}/{node}"
         if not STAMP.fullmatch(stamp) or _set_aside(overrides, target, memory):
             continue
-        yield Finding(
+        yield Diagnostic(
             Severity.ERROR,
             FOREIGN,
-            target,
             f"{node} runs revision {stamp}, which this host did not apply and which does not come before "
             f"{revision.short}: another reconciler wrote it, so it is left alone",
             "look who did; then apply a revision that has it, or set an override with an expiry in the "
             "fleet file",
+            target=target,
         )
 
 

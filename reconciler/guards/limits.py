@@ -4,39 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from reconciler.core.guard import Case, Guard, Violation, guard
+from reconciler.core.guard import Case, Guard, guard
 from reconciler.core.plan import ANEW, Risk, Step
 from reconciler.core.policy import amount_of
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.guards import failure_domains
 
 
 @guard("blast-radius", "blast-radius-risky")
-def blast_radius(case: Case) -> Iterator[Violation]:
+def blast_radius(case: Case) -> Iterator[Diagnostic]:
     """One run may touch so many nodes, and fewer by steps that are risky or take a node away."""
     cluster, total = case.plan.cluster, max(case.plan.nodes, len(case.observed.nodes))
     touched = _nodes(case.plan.steps)
     limit = amount_of(case.policy.max_changed, total)
     if len(touched) > limit:
-        yield Violation(
+        yield Diagnostic(
+            Severity.ERROR,
             "blast-radius",
-            cluster,
             f"{cluster}: {len(touched)} of {total} nodes would be changed in one run, the limit is {limit}",
             "use --only to go in parts, or raise policy.max_changed in the fleet file",
+            target=cluster,
         )
     risky = _nodes(step for step in case.plan.steps if step.risk is Risk.HIGH)
     limit = amount_of(case.policy.max_risky, total)
     if len(risky) > limit:
-        yield Violation(
+        yield Diagnostic(
+            Severity.ERROR,
             "blast-radius-risky",
-            cluster,
             f"{cluster}: {len(risky)} of {total} nodes would be changed by steps of high risk, "
             f"the limit is {limit} ({', '.join(risky[:5])}{' …' if len(risky) > 5 else ''})",  # noqa: PLR2004
             "go in parts with --only, or set an override with an expiry in the fleet file",
+            target=cluster,
         )
 
 
 @guard("desired-shrank")
-def shrinking(case: Case) -> Iterator[Violation]:
+def shrinking(case: Case) -> Iterator[Diagnostic]:
     """A source that suddenly lets many nodes go, or all, is more often a mistake than a wish.
 
     What counts is which nodes go, by name: others in their place make up for nothing, because the old ones
@@ -52,17 +55,18 @@ def shrinking(case: Case) -> Iterator[Violation]:
     whole = count >= before
     if before and count and (whole or count > limit):
         listed = f" ({', '.join(gone[:5])}{' …' if len(gone) > 5 else ''})" if gone else ""  # noqa: PLR2004
-        yield Violation(
+        yield Diagnostic(
+            Severity.ERROR,
             "desired-shrank",
-            case.plan.cluster,
             f"{case.plan.cluster}: {count} of the {before} nodes that stood in the fleet file before are no "
             f"longer named{listed}; at most {limit} may go at once{', and never all' if whole else ''}",
             "if that is meant, remove them in several commits, or set an override in the fleet file",
+            target=case.plan.cluster,
         )
 
 
 @guard("budget")
-def budget(case: Case) -> Iterator[Violation]:
+def budget(case: Case) -> Iterator[Diagnostic]:
     """Changes of all runs within the window, together with this plan, stay within the budget."""
     allowed = case.policy.budget
     if allowed is None:
@@ -71,12 +75,13 @@ def budget(case: Case) -> Iterator[Violation]:
     recent = {node for node, hours in case.past.changed if hours <= allowed.hours}
     planned = set(_nodes(case.plan.steps))
     if planned and len(recent | planned) > limit:
-        yield Violation(
+        yield Diagnostic(
+            Severity.ERROR,
             "budget",
-            case.plan.cluster,
             f"{case.plan.cluster}: {len(recent)} nodes were changed in the last {allowed.hours:g} hours and "
             f"{len(planned - recent)} more would be, the budget is {limit}",
             "wait until the window has moved on, or raise policy.budget in the fleet file",
+            target=case.plan.cluster,
         )
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from reconciler.core.guard import Case, Guard, Violation, guard
+from reconciler.core.guard import Case, Guard, guard
 from reconciler.core.revision import Descent
+from reconciler.diagnostic import Diagnostic, Severity
 
 
 @guard("signature-required")
-def signature_required(case: Case) -> Iterator[Violation]:
+def signature_required(case: Case) -> Iterator[Diagnostic]:
     """Where the fleet file asks for signatures, this host has to have checked one of that kind.
 
     The file can only ask for more: what the host itself asks for is checked before the file is read.
@@ -19,16 +20,17 @@ def signature_required(case: Case) -> Iterator[Violation]:
         return
     found = case.revision.signed if case.revision is not None else ""
     checked = f"checked a signature of {found} only" if found else "has checked none"
-    yield Violation(
+    yield Diagnostic(
+        Severity.ERROR,
         "signature-required",
-        case.plan.cluster,
         f"{case.plan.cluster}: the fleet file asks for signatures of {wanted}, and this host {checked}",
         f"run with --require-signed {wanted} and --allowed-signers FILE",
+        target=case.plan.cluster,
     )
 
 
 @guard("older-revision")
-def older_revision(case: Case) -> Iterator[Violation]:
+def older_revision(case: Case) -> Iterator[Diagnostic]:
     """What was applied last is not taken back, unless a rollback names the revision."""
     applied, revision = case.past.applied, case.revision
     if not case.plan.steps or applied is None or revision is None:
@@ -45,11 +47,12 @@ def older_revision(case: Case) -> Iterator[Violation]:
         )
     else:
         return
-    yield Violation(
+    yield Diagnostic(
+        Severity.ERROR,
         "older-revision",
-        case.plan.cluster,
         f"{case.plan.cluster}: {words}",
         f"if that is meant, name it: `reconcile rollback {revision.short or revision.id}`; else go forward",
+        target=case.plan.cluster,
     )
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.core.contradictions import NamedPlace, places_of_others, places_shared, released
 from reconciler.core.endpoint import is_ip_address
-from reconciler.core.guard import Violation
 from reconciler.core.history import Memory
+from reconciler.diagnostic import Diagnostic
 from reconciler.ports.driver import Desk, Driver
 from reconciler.ports.transport import Resolves, Wire
 
@@ -32,7 +32,7 @@ class Places:
     """
 
     places: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
-    violations: Mapping[str, Sequence[Violation]] = field(default_factory=dict)
+    violations: Mapping[str, Sequence[Diagnostic]] = field(default_factory=dict)
     released: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def of(self, cluster: str) -> dict[str, tuple[str, ...]]:

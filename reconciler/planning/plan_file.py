@@ -10,11 +10,11 @@ from typing import Any
 
 from reconciler import __version__
 from reconciler.core.guard import Case
-from reconciler.core.plan import ClusterPlan, Effect, Finding, Plan, Revision, Step
+from reconciler.core.plan import ClusterPlan, Effect, Plan, Revision, Step
 from reconciler.core.plan_file import Origin, PlanFile
 from reconciler.core.prints import prints
 from reconciler.core.waves import staged
-from reconciler.diagnostic import Severity
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import WorldChanged
 from reconciler.guards import change_control
 from reconciler.planning.plan_pass import Drivers, Survey, weighed
@@ -239,13 +239,13 @@ class _Held:
             replace(fresh, after=step.after, wave=step.wave) if fresh and step.id not in self.stale else step
         )
 
-    def _said(self) -> Iterable[Finding]:
+    def _said(self) -> Iterable[Diagnostic]:
         """Of nodes that differ now and that the file does not change: so that nobody believes they do not."""
         planned = {step.node for step in self.own.steps}
         for step in self.now.plan.steps:
             if step.node not in planned:
                 words = f"{step.node} has changed since the plan was made, and the plan leaves it alone"
-                yield Finding(Severity.WARNING, CHANGED, f"{step.cluster}/{step.node}", words)
+                yield Diagnostic(Severity.WARNING, CHANGED, words, target=f"{step.cluster}/{step.node}")
 
     def left(self) -> ClusterPlan:
         """What is to be done of the file's plan."""
@@ -279,6 +279,6 @@ def _words(node: str, then: str, now: str) -> str:
     return f"{node} has changed since the plan was made"
 
 
-def _target(finding: Finding) -> tuple[str, str]:
+def _target(finding: Diagnostic) -> tuple[str, str]:
     cluster, _, node = finding.target.partition("/")
     return cluster, node

@@ -9,16 +9,16 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from reconciler import __version__
-from reconciler.core.guard import Case, Judged, Violation, judged, verdicts
+from reconciler.core.guard import Case, Judged, judged, verdicts
 from reconciler.core.history import Memory, Past
 from reconciler.core.observation import Observed
-from reconciler.core.plan import Finding, Plan
+from reconciler.core.plan import Plan
 from reconciler.core.policy import Override
 from reconciler.core.prior import Prior
 from reconciler.core.progress import Progress
 from reconciler.core.waves import staged
 from reconciler.desired.overrides import expired
-from reconciler.diagnostic import Problem, Severity
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import InputError, UsageError
 from reconciler.guards import change_control
 from reconciler.guards.foreign_changes import foreign
@@ -60,8 +60,8 @@ class Survey:
     fleet: Fleet
     plan: Plan
     cases: tuple[Case, ...]
-    violations: tuple[Violation, ...]
-    overridden: tuple[tuple[Violation, Override], ...] = ()
+    violations: tuple[Diagnostic, ...]
+    overridden: tuple[tuple[Diagnostic, Override], ...] = ()
     node: str = ""
     stale: Mapping[str, str] = field(default_factory=dict)
 
@@ -154,7 +154,7 @@ def _fleetwide(found: Survey, memory: Memory, *, whole: bool) -> Survey:
 
 def weighed(fleet: Fleet, cases: Iterable[Case], drivers: Drivers) -> Judged:
     """The verdicts of all guards on all cases, sorted out by the fleet file's overrides; pure."""
-    found: list[Violation] = []
+    found: list[Diagnostic] = []
     at: list[datetime] = []
     for case in cases:
         found += verdicts(case, (*EVERYWHERE, *drivers[case.plan.kind].guards))
@@ -165,7 +165,7 @@ def weighed(fleet: Fleet, cases: Iterable[Case], drivers: Drivers) -> Judged:
 def _desired(fleet: Fleet, drivers: Drivers, memory: Memory) -> list[_Aim]:
     """The desired state of every cluster, sorted by name."""
     aims: list[_Aim] = []
-    problems: list[Problem] = []
+    problems: list[Diagnostic] = []
     for desk in sorted(fleet.desks, key=lambda desk: desk.entry.name):
         driver = drivers[desk.entry.kind]
         recalled = memory.recalled(fleet.revision.source, desk.entry.name)
@@ -250,19 +250,19 @@ def _continued(progress: Progress | None, aim: _Aim) -> Progress | None:
     return progress if progress and progress.content == aim.content and not aim.node else None
 
 
-def _open_wave(cluster: str, progress: Progress) -> Finding:
-    return Finding(
+def _open_wave(cluster: str, progress: Progress) -> Diagnostic:
+    return Diagnostic(
         Severity.NOTE,
         "wave-unfinished",
-        cluster,
         f"{cluster}: wave {progress.number} of a rollout was interrupted before its gates were judged; "
         "the next run goes on with it",
+        target=cluster,
     )
 
 
 def _hands_off(
     fleet: Fleet, aim: _Aim, observed: Observed[Any], memory: Memory
-) -> tuple[Any, tuple[Finding, ...]]:
+) -> tuple[Any, tuple[Diagnostic, ...]]:
     """What is desired of the nodes that nobody else has changed, and what is said of the others."""
     entry, driver = aim.desk.entry, aim.driver
     if not driver.stamped(entry):

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from reconciler.core.guard import Case, Violation, judged, verdicts
+from reconciler.core.guard import Case, judged, verdicts
 from reconciler.core.history import Applied
 from reconciler.core.observation import (
     Absent,
@@ -19,8 +19,8 @@ from reconciler.core.observation import (
     Unidentified,
     Unreachable,
 )
-from reconciler.core.plan import Finding, Revision, Step
-from reconciler.diagnostic import Severity
+from reconciler.core.plan import Revision, Step
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.guards.change_control import standing
 from reconciler.guards.removed_clusters import CODE as GONE
 from reconciler.planning.plan_pass import Survey
@@ -82,9 +82,9 @@ class ClusterStatus:
     cluster: str
     kind: str
     nodes: tuple[NodeStatus, ...]
-    findings: tuple[Finding, ...] = ()
-    held: tuple[Violation, ...] = ()
-    refused: tuple[Violation, ...] = ()
+    findings: tuple[Diagnostic, ...] = ()
+    held: tuple[Diagnostic, ...] = ()
+    refused: tuple[Diagnostic, ...] = ()
     waiting: Request | None = None
 
     @property
@@ -106,7 +106,7 @@ class FleetStatus:
     revision: Revision
     clusters: tuple[ClusterStatus, ...]
     last: RunLine | None = None
-    gone: tuple[Violation, ...] = ()
+    gone: tuple[Diagnostic, ...] = ()
 
     @property
     def converged(self) -> bool:
@@ -164,7 +164,7 @@ def _node(case: Case, node: str, applied: Applied | None) -> NodeStatus:
 
 
 def _state(
-    answer: Observation[Any] | None, steps: list[Step], said: list[Finding], kept_back: str = ""
+    answer: Observation[Any] | None, steps: list[Step], said: list[Diagnostic], kept_back: str = ""
 ) -> tuple[NodeState, str]:
     match answer:
         case None:
@@ -181,14 +181,14 @@ def _state(
             return _answered(steps, said, kept_back)
 
 
-def _answered(steps: list[Step], said: list[Finding], differs: str) -> tuple[NodeState, str]:
+def _answered(steps: list[Step], said: list[Diagnostic], differs: str) -> tuple[NodeState, str]:
     if steps:
         person = all(step.waits_for_person for step in steps)
         return NodeState.PERSON if person else NodeState.DIFFERS, steps[0].reason
     own = {STALLED: NodeState.STALLED, LATER: NodeState.WAITS, IN_FLIGHT: NodeState.WAITS}
     for finding in said:
         if finding.code in own:
-            return own[finding.code], finding.message
+            return own[finding.code], finding.located
     if differs:
         return NodeState.DIFFERS, f"{differs}; nothing is sent to it while another node is waited for"
     restart = [finding for finding in said if finding.code == RESTART]

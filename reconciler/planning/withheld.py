@@ -13,9 +13,9 @@ from reconciler.core.canonical import encode, fingerprint
 from reconciler.core.diff import Change, Op
 from reconciler.core.history import Memory, UnderWay
 from reconciler.core.observation import Observed
-from reconciler.core.plan import ClusterPlan, Finding, Step
+from reconciler.core.plan import ClusterPlan, Step
 from reconciler.core.secret import mask
-from reconciler.diagnostic import Severity
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.ports.driver import Driver
 from reconciler.text.one_line import one_line
 
@@ -136,7 +136,7 @@ class _Sorting:
     only: str
     attempts: dict[str, dict[str, str]] = field(default_factory=dict)
     noted: dict[str, dict[str, str]] = field(default_factory=dict)
-    findings: dict[str, Finding] = field(default_factory=dict)
+    findings: dict[str, Diagnostic] = field(default_factory=dict)
     stalled: dict[str, str] = field(default_factory=dict)
     blocked: set[str] = field(default_factory=set)
     in_flight: set[str] = field(default_factory=set)
@@ -207,41 +207,41 @@ def _unblocked(steps: Sequence[Step], blocked: set[str]) -> list[Step]:
     return kept
 
 
-def _in_flight(call: UnderWay) -> Finding:
-    return Finding(
+def _in_flight(call: UnderWay) -> Diagnostic:
+    return Diagnostic(
         Severity.ERROR,
         IN_FLIGHT,
-        f"{call.cluster}/{call.node}",
         f"{call.step} of run {call.run} may still be under way on {call.node}: nobody answered for it, or "
         f"its effect was not read yet; nothing is sent before {_at(call.until)}",
         "run again then, or as soon as the node shows the effect; `in_flight` under `timeouts` in the fleet "
         "file says how long to wait",
+        target=f"{call.cluster}/{call.node}",
     )
 
 
-def _later(cluster: str, step: Step, attempt: Attempt) -> Finding:
+def _later(cluster: str, step: Step, attempt: Attempt) -> Diagnostic:
     due = attempt.due
     assert due is not None
-    return Finding(
+    return Diagnostic(
         Severity.ERROR,
         LATER,
-        f"{cluster}/{step.node}",
         f"{step.node} does not show what it was sent: {_why(attempt)}; try {attempt.count + 1} of "
         f"{attempts.TRIES} is made after {_at(due)}{_instead(step.changes)}",
         f"run again then; `reconcile resume {cluster}` lets it be tried at once",
+        target=f"{cluster}/{step.node}",
     )
 
 
-def _stalled(cluster: str, step: Step, attempt: Attempt) -> Finding:
+def _stalled(cluster: str, step: Step, attempt: Attempt) -> Diagnostic:
     tries = "once" if attempt.count == 1 else f"{attempt.count} times"
     end = "a definite refusal" if attempt.refused else "no effect"
-    return Finding(
+    return Diagnostic(
         Severity.ERROR,
         STALLED,
-        f"{cluster}/{step.node}",
         f"{step.node} is stalled: {step.action} was sent {tries} with {end} ({_why(attempt)}), so nothing is "
         f"sent until what it is to get changes, or what it shows{_instead(step.changes)}",
         _REMEDY.format(cluster=cluster),
+        target=f"{cluster}/{step.node}",
     )
 
 

@@ -19,7 +19,7 @@ from reconciler.core.reports import Report
 from reconciler.core.secret import mask
 from reconciler.core.spec import ClusterEntry
 from reconciler.core.step import Verdict
-from reconciler.diagnostic import Problem, Severity
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document
 from reconciler.errors import InputError
 from reconciler.host.config import HostConfig
@@ -210,9 +210,9 @@ class Driver(ABC, Generic[D, S]):
             InputError: the file does not name its nodes, or the product has no such file.
         """
         words = f"a {self.title} cluster is described in a fleet file only"
-        raise InputError([Problem(document.position(""), "", Severity.ERROR, "no-fleet", words)])
+        raise InputError([Diagnostic(Severity.ERROR, "no-fleet", words, position=document.position(""))])
 
-    def examine(self, desk: Desk) -> Iterator[Problem]:
+    def examine(self, desk: Desk) -> Iterator[Diagnostic]:
         """Every error and warning that `desire` would meet; total, whatever the files hold.
 
         Args:
@@ -223,7 +223,7 @@ class Driver(ABC, Generic[D, S]):
         except InputError as error:
             yield from error.problems
 
-    def lint(self, desk: Desk) -> Iterable[Problem]:
+    def lint(self, desk: Desk) -> Iterable[Diagnostic]:
         """Warnings about one cluster, each place once; total, whatever the settings hold."""
         return ()
 

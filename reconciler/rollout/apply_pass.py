@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from reconciler.core.guard import Case
 from reconciler.core.history import Claim
 from reconciler.core.outcome import Report, State
-from reconciler.core.plan import ClusterPlan, Finding, Step
+from reconciler.core.plan import ClusterPlan, Step
 from reconciler.core.timestamps import Clock
+from reconciler.diagnostic import Diagnostic
 from reconciler.errors import ClusterBusy, GuardRefusal
 from reconciler.feedback.sink import Courier
 from reconciler.host.clock import utc_now
@@ -147,7 +148,7 @@ class _Run:
             )
             outcomes = tuple(record.outcomes[step.id] for step in plan.steps())
             report = Report(record.run, plan, outcomes, tuple(one for some in found for one in some))
-            await record.finish(report.exit_status, "\n".join(one.message for one in report.findings))
+            await record.finish(report.exit_status, "\n".join(one.located for one in report.findings))
         return report
 
     async def _claim(self, cases: Iterable[Case]) -> None:
@@ -189,7 +190,7 @@ class _Run:
 
     async def _cluster(
         self, case: Case, record: Record, lock: AsyncExitStack, hearing: Hearing | None
-    ) -> tuple[Finding, ...]:
+    ) -> tuple[Diagnostic, ...]:
         """Perform the steps of one cluster; gives what stopped its rollout, if anything did."""
         plan, rollout = case.plan, case.conduct.rollout
         driver, clock = self.drivers[plan.kind], self.occasion.clock

@@ -11,9 +11,9 @@ from reconciler import __version__
 from reconciler.core.guard import Case
 from reconciler.core.observation import Observed
 from reconciler.core.outcome import SUCCESSES, Outcome, Report, State
-from reconciler.core.plan import Finding, Payload, Plan, Revision, Step
+from reconciler.core.plan import Payload, Plan, Revision, Step
 from reconciler.core.step import Standing
-from reconciler.diagnostic import Severity
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.ports.driver import Driver, Undo
 from reconciler.ports.records import Ending
 from reconciler.rollout.polling import judged
@@ -36,7 +36,7 @@ class _Back:
     driver: Driver[Any, Any]
     steps: list[Step] = field(default_factory=list)
     payloads: dict[str, Payload] = field(default_factory=dict)
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[Diagnostic] = field(default_factory=list)
 
     def take(self, step: Step, wave: Sequence[Step], shown: Observed[Any] | None = None) -> bool:
         """Add the way back from a step; whether there is one.
@@ -65,7 +65,7 @@ class _Back:
 
 async def undo(
     wave: Sequence[Outcome], earlier: Sequence[Step], case: Case, bench: Bench, record: Record
-) -> tuple[Finding, ...]:
+) -> tuple[Diagnostic, ...]:
     """Undo what a wave did, last step first, whatever else is asked to stop meanwhile.
 
     What a step's node had before is taken from the survey's observations, in memory; it is written
@@ -156,22 +156,22 @@ def _taken_back(step: Step, own: Record, record: Record) -> Ending:
     return Ending(Outcome(before.step, State.UNDONE, reason, before.seconds))
 
 
-def _uncertain(step: Step) -> Finding:
-    return Finding(
+def _uncertain(step: Step) -> Diagnostic:
+    return Diagnostic(
         Severity.ERROR,
         UNCERTAIN,
-        f"{step.cluster}/{step.node}",
         f"{step.id} was sent and its effect does not show; it may still take effect on {step.node}, and "
         "was not taken back",
         "look at the node again in a few minutes; a later run reads it, too",
+        target=f"{step.cluster}/{step.node}",
     )
 
 
-def _kept(step: Step, why: str) -> Finding:
-    return Finding(
+def _kept(step: Step, why: str) -> Diagnostic:
+    return Diagnostic(
         Severity.ERROR,
         "not-undone",
-        f"{step.cluster}/{step.node}",
         f"{step.id} stays as it is: {why}",
         "look at the node, then revert the commit, or undo it by hand",
+        target=f"{step.cluster}/{step.node}",
     )

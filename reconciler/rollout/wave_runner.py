@@ -7,14 +7,14 @@ from dataclasses import dataclass, field, replace
 
 from reconciler import __version__
 from reconciler.core import progress
-from reconciler.core.guard import Violation, judged, verdicts
+from reconciler.core.guard import judged, verdicts
 from reconciler.core.outcome import SUCCESSES, State
-from reconciler.core.plan import Finding, Step
+from reconciler.core.plan import Step
 from reconciler.core.policy import Override
 from reconciler.core.progress import Progress
 from reconciler.core.timestamps import moment, stamp
 from reconciler.core.waves import parted
-from reconciler.diagnostic import Severity
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import UsageError
 from reconciler.guards.change_control import held
 from reconciler.rollout.gates import Gatekeeper, Wave
@@ -47,9 +47,9 @@ class Rolling:
     overrides: Sequence[Override]
     is_whole: bool = True
     _progress: Progress = field(init=False)
-    _findings: list[Finding] = field(init=False, default_factory=list)
+    _findings: list[Diagnostic] = field(init=False, default_factory=list)
 
-    async def run(self) -> tuple[Finding, ...]:
+    async def run(self) -> tuple[Diagnostic, ...]:
         """Perform the plan's waves; gives what stopped them, if anything did."""
         case = self.keeper.case
         self._progress = case.progress or Progress(
@@ -211,12 +211,12 @@ class Rolling:
         self._progress = replace(self._progress, wave=(), runs=())
         await self.record.ledger.journal.remember(plan.cluster, {"": {**facts[""], **over}})
         self._findings.append(
-            Finding(
+            Diagnostic(
                 Severity.ERROR,
                 "gate-failed" if bad else "gate-unclear",
-                plan.cluster,
                 f"{plan.cluster}: {why}; revision {revision.short or revision.id} is rejected here",
                 "commit what mends it",
+                target=plan.cluster,
             )
         )
         if bad and self.keeper.rollout.on_failure == "return":
@@ -228,12 +228,12 @@ class Rolling:
         cluster = self.keeper.case.plan.cluster
         why = f"wave {number} did not come to its end{because}"
         self._findings.append(
-            Finding(
+            Diagnostic(
                 Severity.WARNING,
                 "wave-incomplete",
-                cluster,
                 f"{cluster}: {why}, so no further wave was begun",
                 "see to the steps that were not done, and run again",
+                target=cluster,
             )
         )
         return f"nothing follows: {why}"
@@ -242,11 +242,11 @@ class Rolling:
         await self.record.skip([(step, why) for wave in waves for step in wave])
 
 
-def _held(violation: Violation, number: int) -> Finding:
-    return Finding(
+def _held(violation: Diagnostic, number: int) -> Diagnostic:
+    return Diagnostic(
         Severity.WARNING,
         violation.code,
-        violation.target,
         f"wave {number} and what comes after it were not begun: {violation.message}",
         violation.remedy,
+        target=violation.target,
     )

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from reconciler.core.secret import Secret
-from reconciler.diagnostic import Problem, Severity
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document, ParsedDocument
 from reconciler.errors import SecretError
 from reconciler.secrets.resolver import Vault
@@ -48,7 +48,7 @@ class Marker:
 
     def __init__(self, vault: Vault | None) -> None:
         self.vault = vault
-        self.problems: list[Problem] = []
+        self.problems: list[Diagnostic] = []
         self._known: dict[str, Secret] = {}
 
     def document(self, document: Document) -> Document:
@@ -101,7 +101,14 @@ class Marker:
         except _BadReference as bad:
             where = pointer_of(path)
             self.problems.append(
-                Problem(document.position(where), where, Severity.ERROR, "bad-reference", str(bad), _FORM)
+                Diagnostic(
+                    Severity.ERROR,
+                    "bad-reference",
+                    str(bad),
+                    _FORM,
+                    position=document.position(where),
+                    pointer=where,
+                )
             )
             return text
 
@@ -139,7 +146,7 @@ class Marker:
             return Secret(reference, reference, _said(error))
 
 
-def misplaced(fleet: Document) -> list[Problem]:
+def misplaced(fleet: Document) -> list[Diagnostic]:
     """References in a fleet file outside its overlays, where nothing puts a value in their place."""
     if not isinstance(fleet, ParsedDocument) or MARK not in fleet.text:
         return []
@@ -151,7 +158,9 @@ def misplaced(fleet: Document) -> list[Problem]:
             said = f"a reference to a secret (`${{{token['scheme']}:`) stands where none is read"
             remedy = "secrets may stand in settings and in overlays"
             place = fleet.position(where)
-            found.append(Problem(place, where, Severity.ERROR, "misplaced-reference", said, remedy))
+            found.append(
+                Diagnostic(Severity.ERROR, "misplaced-reference", said, remedy, position=place, pointer=where)
+            )
     return found
 
 

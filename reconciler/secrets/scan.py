@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from reconciler.diagnostic import Position, Problem, Severity
+from reconciler.diagnostic import Diagnostic, Position, Severity
 from reconciler.documents.document import Document
 from reconciler.secrets.patterns import Prospect, has_private_key, prospect, secret_in, tells
 from reconciler.text.json_pointer import parts
@@ -20,7 +20,7 @@ REMEDY: Final = (
 """What helps: it stays in the history of git, so it is to be changed, too."""
 
 
-def in_document(document: Document) -> Iterator[Problem]:
+def in_document(document: Document) -> Iterator[Diagnostic]:
     """Warnings about the values of one file as it was written; what is a reference is none of them."""
     text: str = getattr(document, "text", "")
     worth = prospect(text) if text else Prospect()
@@ -29,10 +29,12 @@ def in_document(document: Document) -> Iterator[Problem]:
     for path, what in _walk(document.value, shaped=worth.shapes):
         place = pointer_of(path)
         said = f"{what} stands here in clear"
-        yield Problem(document.position(place), place, Severity.WARNING, CODE, said, REMEDY)
+        yield Diagnostic(
+            Severity.WARNING, CODE, said, REMEDY, position=document.position(place), pointer=place
+        )
 
 
-def in_resource(path: str, data: bytes) -> Iterator[Problem]:
+def in_resource(path: str, data: bytes) -> Iterator[Diagnostic]:
     """Warnings about a file that is delivered with the settings: a private key that is not encrypted."""
     if b"PRIVATE KEY" not in data:
         return
@@ -43,7 +45,7 @@ def in_resource(path: str, data: bytes) -> Iterator[Problem]:
         column = found.start() - text.rfind("\n", 0, found.start())
         remedy = f"encrypt it by `reconcile secrets encrypt --out {path}.age {path}`, and make a new one"
         said = "a private key stands here in clear"
-        yield Problem(Position(path, line, column), "", Severity.WARNING, CODE, said, remedy)
+        yield Diagnostic(Severity.WARNING, CODE, said, remedy, position=Position(path, line, column))
 
 
 def in_value(value: Any) -> Iterator[str]:

@@ -10,7 +10,7 @@ from prometheus_client import disable_created_metrics
 
 from reconciler.core.history import Memory
 from reconciler.desired.fleet import Fleet, load
-from reconciler.diagnostic import Problem
+from reconciler.diagnostic import Diagnostic
 from reconciler.drivers.registry import DRIVERS, drivers_for
 from reconciler.errors import InputError
 from reconciler.host import aio
@@ -99,7 +99,7 @@ def read_fleet(snapshot: Snapshot, drivers: Drivers, host: Host, *, only: str = 
     """
     fleet = load(snapshot, drivers, LocalVault(host))
     chosen(fleet, only)
-    problems: list[Problem] = []
+    problems: list[Diagnostic] = []
     for desk in fleet.desks:
         try:
             drivers[desk.entry.kind].desire(desk)

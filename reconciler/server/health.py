@@ -106,7 +106,7 @@ def _detail(turn: Turn | None) -> dict[str, Any]:
                 "severity": item.severity.value,
                 "code": item.code,
                 "target": item.target,
-                "message": item.message,
+                "message": item.located,
             }
             for item in turn.findings[:FINDINGS]
         ],

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from reconciler.core.guard import Violation
 from reconciler.core.observation import Absent, Observed, Present
 from reconciler.core.outcome import SUCCESSES, Report, State
-from reconciler.core.plan import ClusterPlan, Finding
-from reconciler.diagnostic import Severity
+from reconciler.core.plan import ClusterPlan
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.planning.withheld import STALLED
 
 
@@ -88,8 +87,8 @@ class Turn:
     pending: int = 0
     unheard: tuple[str, ...] = ()
     waiting_for_restart: tuple[str, ...] = ()
-    violations: tuple[Violation, ...] = ()
-    findings: tuple[Finding, ...] = ()
+    violations: tuple[Diagnostic, ...] = ()
+    findings: tuple[Diagnostic, ...] = ()
 
     @property
     def settled(self) -> bool:
@@ -109,11 +108,11 @@ def unheard(observed: Observed[Any]) -> tuple[str, ...]:
     )
 
 
-def looked(plan: ClusterPlan, observed: Observed[Any], violations: Iterable[Violation] = ()) -> Turn:
+def looked(plan: ClusterPlan, observed: Observed[Any], violations: Iterable[Diagnostic] = ()) -> Turn:
     """The turn of a pass that stops before the first step."""
     refused, away, steps = tuple(violations), unheard(observed), len(plan.steps)
     wrong = [finding for finding in plan.findings if finding.severity is Severity.ERROR]
-    errors = [finding.message for finding in wrong]
+    errors = [finding.located for finding in wrong]
     if refused:
         result = Result.REFUSED
     elif steps:

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from reconciler.core.history import Memory
-from reconciler.core.plan import Finding
 from reconciler.desired.fleet import Fleet
-from reconciler.diagnostic import Severity
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.host.clock import utc_now
 from reconciler.host.interruption import unless
 from reconciler.planning.applied import remember_members
@@ -193,11 +192,11 @@ def _looked(found: Survey) -> Turn:
     (case,) = found.cases
     turn = looked(case.plan, case.observed, found.violations)
     aside = [
-        Finding(
+        Diagnostic(
             Severity.NOTE,
             violation.code,
-            violation.target,
             f"set aside until {override.until}, {override.reason}: {violation.message}",
+            target=violation.target,
         )
         for violation, override in found.overridden
     ]

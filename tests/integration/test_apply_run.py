@@ -8,8 +8,8 @@ import pytest
 from support_driver import NOON, REVISION, FakeDriver, FakeNode, NoWire, World, cluster, fleet
 
 from reconciler.core.outcome import State
-from reconciler.core.plan import Finding, Revision
-from reconciler.diagnostic import Severity
+from reconciler.core.plan import Revision
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import ClusterBusy, GuardRefusal, StateError
 from reconciler.planning.plan_pass import survey
 from reconciler.ports.listener import Silent
@@ -302,7 +302,7 @@ class TestApplied:
     async def test_a_node_with_a_warning_is_not_called_converged(self, bench):
         class Doubtful(FakeDriver):
             def plan(self, desired, observed):
-                finding = Finding(Severity.WARNING, "waits", "edge/a", "it waits for a restart")
+                finding = Diagnostic(Severity.WARNING, "waits", "it waits for a restart", target="edge/a")
                 return replace(super().plan(desired, observed), findings=(finding,))
 
         bench.world.values = {"a": "1", "b": "1"}

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from reconciler.core.guard import Violation
 from reconciler.core.plan import Revision
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.host.credentials import WEBHOOK_SECRET, file_variable
 from reconciler.server.metrics import TRIGGERS, Metrics
 from reconciler.server.pass_result import SETTLED, Result, Turn
@@ -28,7 +28,9 @@ def names(cell):
 
 def served():
     """Name -> labels of every metric, with one sample in each."""
-    turn = Turn(Result.REFUSED, violations=(Violation("quorum", "live", "no", "wait"),))
+    turn = Turn(
+        Result.REFUSED, violations=(Diagnostic(Severity.ERROR, "quorum", "no", "wait", target="live"),)
+    )
     board = Board(
         source=SourceStatus(SourceState.GOOD, REVISION),
         clusters={"live": ClusterStatus("live", REVISION, REVISION, turn=turn, answers={"present": 3})},

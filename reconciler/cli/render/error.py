@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from reconciler.cli.render.clean import clean, plural
-from reconciler.diagnostic import Problem, Severity
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import GuardRefusal, InputError, ReconcilerError
 
 
@@ -32,7 +32,7 @@ def _problems(error: InputError) -> Iterator[str]:
         yield _total(error.problems)
 
 
-def _total(problems: tuple[Problem, ...]) -> str:
+def _total(problems: tuple[Diagnostic, ...]) -> str:
     errors = sum(problem.severity is Severity.ERROR for problem in problems)
     files = len({problem.position.file for problem in problems})
     return f"{plural(errors, 'error')} in {plural(files, 'file')}; nothing was done."

@@ -6,10 +6,9 @@ import json
 from typing import Any
 
 from reconciler.cli.render.view import View
-from reconciler.core.guard import Violation
 from reconciler.core.outcome import Outcome, Report
-from reconciler.core.plan import Finding, Plan
-from reconciler.diagnostic import Problem
+from reconciler.core.plan import Plan, plain_finding
+from reconciler.diagnostic import Diagnostic
 
 
 def render_plan(view: View) -> str:
@@ -44,7 +43,7 @@ def plan_plain(view: View) -> dict[str, Any]:
     }
 
 
-def problem_plain(problem: Problem) -> dict[str, Any]:
+def problem_plain(problem: Diagnostic) -> dict[str, Any]:
     """A problem of a file, flat; lines and columns count from 1, 0 means the file as a whole."""
     return {
         "file": problem.position.file,
@@ -65,7 +64,7 @@ def report_plain(report: Report, *, status: int) -> dict[str, Any]:
         "succeeded": report.succeeded,
         "exit_status": status,
         "outcomes": [_outcome(outcome) for outcome in report.outcomes],
-        "findings": [_finding(finding) for finding in report.findings],
+        "findings": [plain_finding(finding) for finding in report.findings],
     }
 
 
@@ -74,12 +73,14 @@ def written(value: object) -> str:
     return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=True) + "\n"
 
 
-def _violation(item: Violation) -> dict[str, Any]:
-    return {name: getattr(item, name) for name in item.__dataclass_fields__}
-
-
-def _finding(finding: Finding) -> dict[str, Any]:
-    return {name: getattr(finding, name) for name in finding.__dataclass_fields__}
+def _violation(item: Diagnostic) -> dict[str, Any]:
+    return {
+        "code": item.code,
+        "target": item.target,
+        "message": item.message,
+        "remedy": item.remedy,
+        "hold": item.hold,
+    }
 
 
 def _outcome(outcome: Outcome) -> dict[str, Any]:

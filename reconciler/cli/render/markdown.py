@@ -14,8 +14,8 @@ from reconciler.cli.render.group import Group, gathered
 from reconciler.cli.render.notes import missed, notes, restarts
 from reconciler.cli.render.view import View
 from reconciler.core.outcome import Report
-from reconciler.core.plan import ClusterPlan, Finding, Plan
-from reconciler.diagnostic import Problem, Severity
+from reconciler.core.plan import ClusterPlan, Plan
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.text.one_line import SHORT_ID
 
 MARKER = "<!-- reconcile: plan -->"
@@ -83,7 +83,7 @@ def _violations(view: View) -> Iterator[Piece]:
         yield Piece("\n")
 
 
-def _warnings(warnings: Sequence[Problem]) -> Iterator[Piece]:
+def _warnings(warnings: Sequence[Diagnostic]) -> Iterator[Piece]:
     shown, rest = words.few(warnings)
     for problem in shown:
         remedy = f" → {escaped(problem.remedy)}" if problem.remedy else ""
@@ -139,11 +139,11 @@ def _findings(plan: Plan) -> Iterator[Piece]:
         yield Piece("\n")
 
 
-def _notes(findings: Sequence[Finding], where: str = "") -> Iterator[Piece]:
+def _notes(findings: Sequence[Diagnostic], where: str = "") -> Iterator[Piece]:
     for note in notes(findings):
-        remedy = f" → {escaped(note.remedy)}" if note.remedy else ""
-        text = f"- **{note.severity}** {where}{escaped(note.text)}"
-        yield Piece(f"{text}{remedy} ({code(note.code)})\n", Rank.LINE)
+        remedy = f" → {escaped(note.finding.remedy)}" if note.finding.remedy else ""
+        text = f"- **{note.finding.severity}** {where}{escaped(note.text)}"
+        yield Piece(f"{text}{remedy} ({code(note.finding.code)})\n", Rank.LINE)
 
 
 def _steps(plan: Plan) -> Iterator[Piece]:

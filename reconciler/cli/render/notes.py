@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reconciler.cli.render.clean import clean
 from reconciler.cli.render.group import about, alike, names
 from reconciler.core.outcome import SUCCESSES, Outcome, Report, State
-from reconciler.core.plan import Finding
-from reconciler.diagnostic import Severity
+from reconciler.diagnostic import NOWHERE, Diagnostic, Severity
 
 _WEIGHTS = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """One finding about one target or several; `who` is empty where the message names its target."""
+    """One finding about one target or several; `who` is empty where the message names its target.
 
-    severity: Severity
+    Args:
+        finding: the first of those that say the same; its message and remedy fit to show.
+    """
+
+    finding: Diagnostic
     who: str
-    message: str
-    remedy: str
-    code: str
 
     @property
     def text(self) -> str:
         """Who and what, as one sentence."""
-        return f"{self.who}: {self.message}" if self.who else self.message
+        return f"{self.who}: {self.finding.message}" if self.who else self.finding.message
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,23 +50,28 @@ class Restart:
     fields: str
 
 
-def notes(findings: Iterable[Finding]) -> list[Note]:
+def notes(findings: Iterable[Diagnostic]) -> list[Note]:
     """Findings gathered by what they say, errors first."""
 
-    def said(finding: Finding) -> tuple[str, ...]:
+    def said(finding: Diagnostic) -> tuple[str, ...]:
         node = _last(finding.target)
-        return finding.severity, finding.code, about(finding.message, node), about(finding.remedy, node)
+        return finding.severity, finding.code, about(finding.located, node), about(finding.remedy, node)
 
     result = []
     for group in alike(findings, said):
         first = group[0]
-        message, remedy = (
-            _said(text, _last(first.target), len(group)) for text in (first.message, first.remedy)
+        node = _last(first.target)
+        named = len(group) == 1 and about(first.located, node) != clean(first.located)
+        shown = replace(
+            first,
+            code=clean(first.code),
+            message=_said(first.located, node, len(group)),
+            remedy=_said(first.remedy, node, len(group)),
+            position=NOWHERE,
+            target="",
         )
-        named = len(group) == 1 and about(first.message, _last(first.target)) != clean(first.message)
-        who = "" if named else names([_last(finding.target) for finding in group])
-        result.append(Note(first.severity, who, message, remedy, clean(first.code)))
-    return sorted(result, key=lambda note: _WEIGHTS[note.severity])
+        result.append(Note(shown, "" if named else names([_last(finding.target) for finding in group])))
+    return sorted(result, key=lambda note: _WEIGHTS[note.finding.severity])
 
 
 def missed(report: Report) -> list[Missed]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from reconciler.cli.render.clean import clean, plural
 from reconciler.cli.render.json import written
 from reconciler.desired.validate import Validity
-from reconciler.diagnostic import Problem, Severity
+from reconciler.diagnostic import Diagnostic, Severity
 
 _COMMANDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "notice"}
 
@@ -22,7 +22,7 @@ def render_text(found: Validity) -> str:
     return "\n".join(lines) + "\n"
 
 
-def render_json(problems: Sequence[Problem]) -> str:
+def render_json(problems: Sequence[Diagnostic]) -> str:
     """A list of objects; lines and columns count from 1, 0 means the file as a whole."""
     return written([_plain(problem) for problem in problems])
 
@@ -51,12 +51,12 @@ def summary(found: Validity) -> str:
     return f"{plural(errors, 'error')}{doubts} in {plural(files, 'file')}."
 
 
-def whole(problem: Problem) -> str:
+def whole(problem: Diagnostic) -> str:
     """What is wrong, and what would be right, in one line without a final stop."""
     return "; ".join(filter(None, (clean(problem.message), clean(problem.remedy))))
 
 
-def _lines(problem: Problem) -> Iterator[str]:
+def _lines(problem: Diagnostic) -> Iterator[str]:
     place = clean(str(problem.position))
     yield f"{place}: {problem.severity}: {clean(problem.message)} [{problem.code}]"
     if problem.pointer:
@@ -65,7 +65,7 @@ def _lines(problem: Problem) -> Iterator[str]:
         yield f"  → {clean(problem.remedy)}"
 
 
-def _plain(problem: Problem) -> dict[str, str | int]:
+def _plain(problem: Diagnostic) -> dict[str, str | int]:
     return {
         "file": problem.position.file,
         "line": problem.position.line,
@@ -77,7 +77,7 @@ def _plain(problem: Problem) -> dict[str, str | int]:
     }
 
 
-def _command(problem: Problem, prefix: str) -> str:
+def _command(problem: Diagnostic, prefix: str) -> str:
     """`::error file=…,line=…,col=…,title=…::…`, escaped as GitHub's runner reads it."""
     position = problem.position
     properties = {"file": _property(prefix + position.file)}

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from reconciler import __version__
 from reconciler.cli.render.json import written
 from reconciler.cli.render.problems import whole
-from reconciler.diagnostic import Problem, Severity
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.explanations import codes, page, title
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -17,7 +17,7 @@ SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "note"}
 
 
-def render_sarif(problems: Sequence[Problem], prefix: str = "") -> str:
+def render_sarif(problems: Sequence[Diagnostic], prefix: str = "") -> str:
     """One run whose rules are the codes that were met, with their explanations as help.
 
     Args:
@@ -49,7 +49,7 @@ def _rule(code: str, level: str) -> dict[str, Any]:
     return rule
 
 
-def _result(problem: Problem, order: Mapping[str, int], prefix: str) -> dict[str, Any]:
+def _result(problem: Diagnostic, order: Mapping[str, int], prefix: str) -> dict[str, Any]:
     physical: dict[str, Any] = {"artifactLocation": {"uri": _uri(prefix + problem.position.file)}}
     if problem.position.line:
         physical["region"] = {"startLine": problem.position.line, "startColumn": problem.position.column}

@@ -14,9 +14,9 @@ from reconciler.cli.render.history import result
 from reconciler.cli.render.json import written
 from reconciler.cli.render.notes import notes
 from reconciler.cli.render.text import PLAIN, Layout
-from reconciler.core.guard import Violation
-from reconciler.core.plan import Revision
+from reconciler.core.plan import Revision, plain_finding
 from reconciler.core.timestamps import stamp
+from reconciler.diagnostic import Diagnostic
 from reconciler.planning.status import ClusterStatus, FleetStatus, NodeState, NodeStatus
 from reconciler.text.one_line import SHORT_ID
 
@@ -70,7 +70,9 @@ def _cluster(cluster: ClusterStatus, revision: Revision, layout: Layout) -> Iter
     for violation in (*cluster.held, *cluster.refused):
         yield from _held(violation, layout)
     for note in notes(cluster.findings):
-        yield from layout.wrapped(f"{note.severity}: {note.text} [{note.code}]", 2, Tone.CHANGE)
+        yield from layout.wrapped(
+            f"{note.finding.severity}: {note.text} [{note.finding.code}]", 2, Tone.CHANGE
+        )
 
 
 def _groups(nodes: tuple[NodeStatus, ...]) -> list[tuple[NodeStatus, ...]]:
@@ -93,7 +95,7 @@ def _runs(node: NodeStatus, revision: Revision) -> str:
     return f"{clean(name)} since {_when(node.since)}" if node.since else clean(name)
 
 
-def _held(violation: Violation, layout: Layout) -> Iterator[str]:
+def _held(violation: Diagnostic, layout: Layout) -> Iterator[str]:
     yield from layout.wrapped(f"held: {clean(violation.message)} [{violation.code}]", 2, Tone.CHANGE)
     if violation.remedy:
         yield from layout.wrapped(f"→ {clean(violation.remedy)}", 4)
@@ -138,16 +140,14 @@ def _plain(cluster: ClusterStatus) -> dict[str, Any]:
             }
             for node in cluster.nodes
         ],
-        "findings": [
-            {name: getattr(one, name) for name in one.__dataclass_fields__} for one in cluster.findings
-        ],
+        "findings": [plain_finding(one) for one in cluster.findings],
         "held": [_violation(one) for one in cluster.held],
         "refused": [_violation(one) for one in cluster.refused],
         "waiting_for_approval": cluster.waiting.digest if cluster.waiting else None,
     }
 
 
-def _violation(one: Violation) -> dict[str, str]:
+def _violation(one: Diagnostic) -> dict[str, str]:
     return {"code": one.code, "target": one.target, "message": one.message, "remedy": one.remedy}
 
 

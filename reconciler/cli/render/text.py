@@ -13,11 +13,10 @@ from reconciler.cli.render.colour import Palette, Tone
 from reconciler.cli.render.group import Group, gathered
 from reconciler.cli.render.notes import missed, notes, restarts
 from reconciler.cli.render.view import View
-from reconciler.core.guard import Violation
 from reconciler.core.outcome import SUCCESSES, Outcome, Report, State
-from reconciler.core.plan import ClusterPlan, Finding, Plan, Step
+from reconciler.core.plan import ClusterPlan, Plan, Step
 from reconciler.core.policy import Override
-from reconciler.diagnostic import Problem, Severity
+from reconciler.diagnostic import Diagnostic, Severity
 
 _CHANGES = 20
 _MARKS = {ADD: Tone.ADD, REMOVE: Tone.DANGER, REPLACE: Tone.CHANGE}
@@ -140,15 +139,15 @@ def _group(group: Group, widths: tuple[int, int], layout: Layout) -> Iterator[st
         yield from layout.wrapped(f"{line.mark} {line.text}", indent, tone, hang=4)
 
 
-def _findings(findings: Iterable[Finding], layout: Layout, indent: int) -> Iterator[str]:
+def _findings(findings: Iterable[Diagnostic], layout: Layout, indent: int) -> Iterator[str]:
     for note in notes(findings):
-        text = f"{note.severity}: {note.text} [{note.code}]"
-        yield from layout.wrapped(text, indent, _SEVERITIES[note.severity])
-        if note.remedy:
-            yield from layout.wrapped(f"→ {note.remedy}", indent + 2)
+        text = f"{note.finding.severity}: {note.text} [{note.finding.code}]"
+        yield from layout.wrapped(text, indent, _SEVERITIES[note.finding.severity])
+        if note.finding.remedy:
+            yield from layout.wrapped(f"→ {note.finding.remedy}", indent + 2)
 
 
-def _warnings(warnings: Sequence[Problem], layout: Layout) -> Iterator[str]:
+def _warnings(warnings: Sequence[Diagnostic], layout: Layout) -> Iterator[str]:
     shown, rest = words.few(warnings)
     for problem in shown:
         where, message = clean(str(problem.position)), clean(problem.message)
@@ -159,14 +158,14 @@ def _warnings(warnings: Sequence[Problem], layout: Layout) -> Iterator[str]:
     yield from layout.wrapped(rest, 0, Tone.CHANGE)
 
 
-def _violation(violation: Violation, layout: Layout) -> Iterator[str]:
+def _violation(violation: Diagnostic, layout: Layout) -> Iterator[str]:
     head, tone = ("waits", Tone.CHANGE) if violation.hold else ("refused", Tone.DANGER)
     yield from layout.wrapped(f"{head}: {clean(violation.message)} [{clean(violation.code)}]", 0, tone)
     if violation.remedy:
         yield from layout.wrapped(f"→ {clean(violation.remedy)}", 2)
 
 
-def _overridden(violation: Violation, override: Override, layout: Layout) -> Iterator[str]:
+def _overridden(violation: Diagnostic, override: Override, layout: Layout) -> Iterator[str]:
     text = f"overridden: {clean(violation.message)} [{clean(violation.code)}]"
     yield from layout.wrapped(text, 0, Tone.CHANGE)
     yield from layout.wrapped(f"until {override.until}: {clean(override.reason)}", 2)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reconciler.core.guard import Violation
-from reconciler.core.plan import Finding, Plan
+from reconciler.core.plan import Plan
 from reconciler.core.policy import Override
-from reconciler.diagnostic import Problem
+from reconciler.diagnostic import Diagnostic
 from reconciler.planning.model_check import Checked
 
 
@@ -25,10 +24,10 @@ class View:
     """
 
     plan: Plan
-    violations: tuple[Violation, ...] = ()
-    overridden: tuple[tuple[Violation, Override], ...] = ()
-    warnings: tuple[Problem, ...] = ()
-    findings: tuple[Finding, ...] = ()
+    violations: tuple[Diagnostic, ...] = ()
+    overridden: tuple[tuple[Diagnostic, Override], ...] = ()
+    warnings: tuple[Diagnostic, ...] = ()
+    findings: tuple[Diagnostic, ...] = ()
     checked: tuple[Checked, ...] = ()
     faults: int = 1
 

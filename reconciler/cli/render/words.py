@@ -6,10 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from reconciler.cli.render.clean import clean, plural
-from reconciler.core.guard import Violation
 from reconciler.core.outcome import SUCCESSES, Report, State
-from reconciler.core.plan import ClusterPlan, Effect, Finding, Plan, Revision, Risk, Step
-from reconciler.diagnostic import Problem, Severity
+from reconciler.core.plan import ClusterPlan, Effect, Plan, Revision, Risk, Step
+from reconciler.diagnostic import Diagnostic, Severity
 
 EFFECTS = {
     Effect.NONE: "nothing on the node changes",
@@ -32,7 +31,7 @@ STATES = {
 _FEW = 4
 
 
-def few(warnings: Sequence[Problem]) -> tuple[Sequence[Problem], str]:
+def few(warnings: Sequence[Diagnostic]) -> tuple[Sequence[Diagnostic], str]:
     """The warnings to show with a plan, and one sentence for the others; empty where there are none."""
     if len(warnings) <= _FEW:
         return warnings, ""
@@ -98,7 +97,7 @@ def pending(plan: Plan) -> str:
     return text
 
 
-def summary(plan: Plan, violations: Sequence[Violation] = ()) -> str:
+def summary(plan: Plan, violations: Sequence[Diagnostic] = ()) -> str:
     """The one sentence that a plan comes to."""
     trouble = _trouble(plan)
     reasons = sum(not violation.hold for violation in violations)
@@ -109,7 +108,7 @@ def summary(plan: Plan, violations: Sequence[Violation] = ()) -> str:
     return f"No changes: {'; '.join(filter(None, (_as_desired(plan), trouble)))}."
 
 
-def _waiting(violations: Sequence[Violation]) -> str:
+def _waiting(violations: Sequence[Diagnostic]) -> str:
     """How many clusters something holds up; empty where nothing does."""
     held = len({violation.cluster for violation in violations if violation.hold})
     return f"{plural(held, 'cluster is', 'clusters are')} held up for now" if held else ""
@@ -160,7 +159,7 @@ def _as_desired(plan: Plan) -> str:
     return f"{plural(nodes, 'node is', 'nodes are')} as desired"
 
 
-def trouble(plan: Plan | None) -> tuple[Finding, ...]:
+def trouble(plan: Plan | None) -> tuple[Diagnostic, ...]:
     """The errors and warnings of a plan that `result` counts, to be shown with it; none without a plan."""
     findings = plan.findings() if plan is not None else ()
     return tuple(finding for finding in findings if finding.severity is not Severity.NOTE)

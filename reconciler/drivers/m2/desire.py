@@ -9,9 +9,9 @@ from typing import Any
 
 from reconciler.core.endpoint import BadAddress, Endpoint, check_single_machine, parse_endpoint
 from reconciler.core.fields import whole
-from reconciler.core.plan import Finding, Payload
+from reconciler.core.plan import Payload
 from reconciler.core.secret import Secret
-from reconciler.diagnostic import Problem, Severity
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.m2 import unresolved_secrets
 from reconciler.drivers.m2.canonical import fingerprint
 from reconciler.drivers.m2.content import Contents
@@ -55,7 +55,7 @@ def desire(desk: Desk) -> Desired:
     named = {key: digest(content.document, files) for key, content in made.items()}
     targets = tuple(_target(node, desk, made, named) for node in entry.nodes)
     notes = (
-        *(_note(entry.name, problem) for problem in problems),
+        *(replace(problem, target=entry.name) for problem in problems),
         *unresolved_secrets.findings(entry.name, iter(payloads.values())),
     )
     return Desired(
@@ -69,7 +69,7 @@ def desire(desk: Desk) -> Desired:
     )
 
 
-def examine(desk: Desk) -> Iterator[Problem]:
+def examine(desk: Desk) -> Iterator[Diagnostic]:
     """Everything wrong or doubtful in a cluster's settings, addresses and resources."""
     entry = desk.entry
     assert isinstance(entry, M2Cluster)
@@ -81,7 +81,7 @@ def examine(desk: Desk) -> Iterator[Problem]:
     yield from unresolved_secrets.undelivered(desk, iter(documents.values()))
 
 
-def _unaddressed(desk: Desk, entry: M2Cluster) -> Iterator[Problem]:
+def _unaddressed(desk: Desk, entry: M2Cluster) -> Iterator[Diagnostic]:
     """Nodes without a settings file, addresses that are none, and two nodes at one address."""
     first: dict[Any, str] = {}  # host and port -> node
     for index, node in enumerate(entry.nodes):
@@ -120,7 +120,7 @@ def endpoints(desk: Desk) -> dict[str, Endpoint]:
     return found
 
 
-def _unpacked(desk: Desk, entry: M2Cluster) -> Iterator[Problem]:
+def _unpacked(desk: Desk, entry: M2Cluster) -> Iterator[Diagnostic]:
     """Resources that cannot travel with the setting, or do not."""
     path = f"{desk.pointer}/resources"
     if SETTING in desk.resources:
@@ -128,8 +128,13 @@ def _unpacked(desk: Desk, entry: M2Cluster) -> Iterator[Problem]:
         yield _problem(desk, path, "bad-resource", said, "leave it out of `resources`")
     if desk.resources and entry.deliver is not Deliver.UPLOAD:
         said = f"resources are delivered by upload only, and this cluster says `deliver: {entry.deliver}`"
-        yield Problem(
-            desk.fleet.position(path), path, Severity.WARNING, "unused-resources", said, "remove them here"
+        yield Diagnostic(
+            Severity.WARNING,
+            "unused-resources",
+            said,
+            "remove them here",
+            position=desk.fleet.position(path),
+            pointer=path,
         )
 
 
@@ -139,8 +144,8 @@ def _port(document: Any) -> int:
     return port if isinstance(port, int) and not isinstance(port, bool) else API_PORT
 
 
-def _problem(desk: Desk, path: str, code: str, message: str, remedy: str) -> Problem:
-    return Problem(desk.fleet.position(path), path, Severity.ERROR, code, message, remedy)
+def _problem(desk: Desk, path: str, code: str, message: str, remedy: str) -> Diagnostic:
+    return Diagnostic(Severity.ERROR, code, message, remedy, position=desk.fleet.position(path), pointer=path)
 
 
 def _target(node: M2Node, desk: Desk, made: Mapping[int, Content], named: Mapping[int, str]) -> Target:
@@ -171,9 +176,3 @@ def _stamped(document: Any, desk: Desk) -> Any:
     if entry.version is None or entry.deliver is not Deliver.UPLOAD or isinstance(document, Secret):
         return document
     return {**document, "meta": {**mapping(document, "meta"), "version": desk.revision.short}}
-
-
-def _note(cluster: str, problem: Problem) -> Finding:
-    return Finding(
-        problem.severity, problem.code, cluster, f"{problem.position}: {problem.message}", problem.remedy
-    )

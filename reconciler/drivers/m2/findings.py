@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from reconciler.core.defect import REPORT
 from reconciler.core.observation import Stale, Unauthorized, Unidentified, Unreachable
-from reconciler.core.plan import Finding
-from reconciler.diagnostic import Severity
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.m2.judge import carries
 from reconciler.drivers.m2.machine import RESTART_ONLY, lookup
 from reconciler.drivers.m2.management_access import READ_MORE, callers, said_of_access, same_access
@@ -31,7 +30,7 @@ _MOST_NAMED = 3
 
 def unread(
     desired: Desired, target: Target, answer: Unreachable | Unidentified | Unauthorized | Stale[Loaded]
-) -> Finding:
+) -> Diagnostic:
     """A node that did not show its setting: nothing is planned for it."""
     if isinstance(answer, Unidentified):
         return _unidentified(desired, target, answer)
@@ -39,16 +38,16 @@ def unread(
     remedy = ALLOW if barred else "start the node, or correct its address in the fleet file"
     if isinstance(answer, Unreachable) and answer.defect:
         remedy = REPORT
-    return Finding(
+    return Diagnostic(
         Severity.ERROR,
         "node-unauthorized" if barred else "node-unreachable",
-        f"{desired.entry.name}/{target.node}",
         f"{target.node} was not read: {answer.reason}; nothing is planned for it",
         remedy,
+        target=f"{desired.entry.name}/{target.node}",
     )
 
 
-def _unidentified(desired: Desired, target: Target, answer: Unidentified) -> Finding:
+def _unidentified(desired: Desired, target: Target, answer: Unidentified) -> Diagnostic:
     """Something answered that is not shown to be the node: nothing is sent there."""
     remedy = "correct the node's address in the fleet file"
     used = ""
@@ -62,30 +61,30 @@ def _unidentified(desired: Desired, target: Target, answer: Unidentified) -> Fin
             "; where it is a new node that has no setting yet, give this host's role enableMetric on it, or "
             "write `first_delivery: true` beside it in the fleet file"
         )
-    return Finding(
+    return Diagnostic(
         Severity.ERROR,
         "node-unidentified",
-        f"{desired.entry.name}/{target.node}",
         f"{target.node} was not identified: {answer.reason}; nothing is sent to it{used}",
         remedy,
+        target=f"{desired.entry.name}/{target.node}",
     )
 
 
-def used_words(desired: Desired) -> Iterator[Finding]:
+def used_words(desired: Desired) -> Iterator[Diagnostic]:
     """Nodes whose `first_delivery` was used and still stands in the fleet file; it has no effect any more."""
     given = {node.name for node in desired.entry.nodes if node.first_delivery}
     nodes = [one.node for one in desired.targets if one.node in given and not one.trusted]
     if nodes:
-        yield Finding(
+        yield Diagnostic(
             Severity.NOTE,
             "first-delivery-used",
-            desired.entry.name,
             f"`first_delivery` was used for {_who(nodes)} and has no effect any more",
             "remove the line from the fleet file",
+            target=desired.entry.name,
         )
 
 
-def left_open(desired: Desired, target: Target, loaded: Loaded, *, may_wait: bool) -> Iterator[Finding]:
+def left_open(desired: Desired, target: Target, loaded: Loaded, *, may_wait: bool) -> Iterator[Diagnostic]:
     """What a node's own answers leave open: what waits for a restart, and what they do not tell.
 
     Args:
@@ -98,16 +97,16 @@ def left_open(desired: Desired, target: Target, loaded: Loaded, *, may_wait: boo
     here = loaded.shows(target.content.fingerprint)
     if loaded.waiting:
         said = f"{target.node} waits for a restart to put {', '.join(loaded.waiting)} into effect"
-        yield Finding(Severity.NOTE, "waits-for-restart", place, said, "restart it when it suits")
+        yield Diagnostic(Severity.NOTE, "waits-for-restart", said, "restart it when it suits", target=place)
     if loaded.waiting is None and may_wait:
         said = f"{target.node} does not tell what waits for a restart, and its setting has fields that may"
         remedy = "give this host's role enableGet to have that read too"
-        yield Finding(Severity.NOTE, "waiting-unknown", place, said, remedy)
+        yield Diagnostic(Severity.NOTE, "waiting-unknown", said, remedy, target=place)
     if here and carries(loaded.held, desired.resources) is None:
         yield from _files(desired, target, place, loaded.unread)
 
 
-def reading_less(desired: Desired, target: Target, loaded: Loaded) -> Iterator[Finding]:
+def reading_less(desired: Desired, target: Target, loaded: Loaded) -> Iterator[Diagnostic]:
     """The change takes from a management host what it reads of a node beside the setting itself.
 
     The setting itself is read with the permission that delivers it, which a guard looks after.
@@ -119,46 +118,46 @@ def reading_less(desired: Desired, target: Target, loaded: Loaded) -> Iterator[F
     shut_out = hosts.losing(after, NEEDED)
     lost = [host for host in hosts.losing(after, READ_MORE) if host not in shut_out]
     if lost:
-        yield Finding(
+        yield Diagnostic(
             Severity.WARNING,
             "read-back-lost",
-            f"{desired.entry.name}/{target.node}",
             f"after the change {', '.join(lost)} would not be sure of {READ_MORE} on {target.node}: whether "
             "all of a change is in effect, or waits for a restart, could not be read any more",
             f"keep {READ_MORE} in the role of this host",
+            target=f"{desired.entry.name}/{target.node}",
         )
 
 
-def _files(desired: Desired, target: Target, place: str, unread: str) -> Iterator[Finding]:
+def _files(desired: Desired, target: Target, place: str, unread: str) -> Iterator[Diagnostic]:
     """The setting is there, and whether its files are cannot be read: memory says what it can."""
     if unread:
         said = f"the package of {target.node} cannot be read: {unread}"
         remedy = f"open the answer of /setting/download on {target.node} yourself, and look at its log"
-        yield Finding(Severity.WARNING, "package-unreadable", place, said, remedy)
+        yield Diagnostic(Severity.WARNING, "package-unreadable", said, remedy, target=place)
     remembered = target.recalled.get(FILES_FACT, "")
     if remembered == desired.files or UNKNOWN in desired.resources.values():
         return
     if remembered:
         said = f"the files that go with the setting changed, and {target.node} does not show which it has"
-        yield Finding(Severity.WARNING, "resources-unseen", place, said, DELIVER_AGAIN)
+        yield Diagnostic(Severity.WARNING, "resources-unseen", said, DELIVER_AGAIN, target=place)
         return
     said = f"{target.node} does not show its package: whether it has this revision's files is not known"
-    yield Finding(Severity.NOTE, "resources-unseen", place, said, DELIVER_AGAIN)
+    yield Diagnostic(Severity.NOTE, "resources-unseen", said, DELIVER_AGAIN, target=place)
 
 
-def same_version(desired: Desired, targets: Sequence[Target]) -> Iterator[Finding]:
+def same_version(desired: Desired, targets: Sequence[Target]) -> Iterator[Diagnostic]:
     """Settings that change while the version they tell does not; one finding for each version."""
     by_version: dict[str, list[str]] = {}
     for target in targets:
         by_version.setdefault(target.content.version, []).append(target.node)
     for version, nodes in sorted(by_version.items()):
         stays = f"stays {version}" if version else "is missing"
-        yield Finding(
+        yield Diagnostic(
             Severity.WARNING,
             "same-version",
-            desired.entry.name,
             f"the setting of {_who(nodes)} changes, but its meta.version {stays}",
             "change meta.version, or let the fleet file say `version: commit`",
+            target=desired.entry.name,
         )
 
 

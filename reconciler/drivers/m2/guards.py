@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from reconciler.core.guard import Case, Guard, Violation, guard
+from reconciler.core.guard import Case, Guard, guard
 from reconciler.core.observation import Absent, Present
 from reconciler.core.policy import amount_of
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.m2.feed_topology import Origin, origins
 from reconciler.drivers.m2.management_access import anybody, callers, losing_unknown, said_of_access
 from reconciler.drivers.m2.risk import NEEDED, able, hostings_lost, moved
@@ -18,7 +19,7 @@ from reconciler.drivers.m2.unresolved_secrets import supposed
 
 
 @guard("lock-out-all")
-def locking_out_everybody(case: Case) -> Iterator[Violation]:
+def locking_out_everybody(case: Case) -> Iterator[Diagnostic]:
     """After the change, some address still has a role that may deliver a setting.
 
     On a node that has shown nothing yet, that has to be so however it reads the order of its list.
@@ -27,17 +28,18 @@ def locking_out_everybody(case: Case) -> Iterator[Violation]:
         new = isinstance(case.observed.nodes.get(target.node), Absent)
         after = said_of_access(target.content)
         if not (anybody(after) if new else able(after)):
-            yield Violation(
+            yield Diagnostic(
+                Severity.ERROR,
                 "lock-out-all",
-                f"{case.plan.cluster}/{target.node}",
                 f"{target.node}: no entry of the new allowList is sure to give a role with {NEEDED}, "
                 "so nobody could deliver another setting",
                 f"give some address a role with {NEEDED}, before any other entry that holds it",
+                target=f"{case.plan.cluster}/{target.node}",
             )
 
 
 @guard("lock-out")
-def locking_out_this_host(case: Case) -> Iterator[Violation]:
+def locking_out_this_host(case: Case) -> Iterator[Diagnostic]:
     """After the change, the management hosts may still deliver a setting, however the node reads its list.
 
     They are those that the fleet file names, or else this host. Where none of them could have read the
@@ -58,17 +60,18 @@ def locking_out_this_host(case: Case) -> Iterator[Violation]:
         else:
             why = _translated(hosts.before, after)
         if why:
-            yield Violation(
+            yield Diagnostic(
+                Severity.ERROR,
                 "lock-out",
-                f"{case.plan.cluster}/{target.node}",
                 f"{target.node}: {why}",
                 "keep an entry for this host in the allowList, before any other that holds its address, "
                 f"with a role that has {NEEDED}",
+                target=f"{case.plan.cluster}/{target.node}",
             )
 
 
 @guard("lock-out")
-def moving_out_of_sight(case: Case) -> Iterator[Violation]:
+def moving_out_of_sight(case: Case) -> Iterator[Diagnostic]:
     """A node whose API moves to another port, perhaps at its next restart, is then looked for there."""
     for target in _changed(case):
         answer = case.observed.nodes.get(target.node)
@@ -78,12 +81,13 @@ def moving_out_of_sight(case: Case) -> Iterator[Violation]:
             else ""
         )
         if there and there not in target.bases:
-            yield Violation(
+            yield Diagnostic(
+                Severity.ERROR,
                 "lock-out",
-                f"{case.plan.cluster}/{target.node}",
                 f"{target.node}: its API moves to {there}, perhaps at its next restart, "
                 f"and the fleet file looks for it at {target.bases[0]} alone",
                 "leave the port out of its address in the fleet file, so that the one of its setting counts",
+                target=f"{case.plan.cluster}/{target.node}",
             )
 
 
@@ -102,7 +106,7 @@ def _translated(before: Any, after: Any) -> str:
 
 
 @guard("feed-detached")
-def detaching_from_feed(case: Case) -> Iterator[Violation]:
+def detaching_from_feed(case: Case) -> Iterator[Diagnostic]:
     """After the change, each feed still comes from where the node hears of changes now.
 
     A feed that is polled may move to an address that the fleet file names under `management`.
@@ -119,22 +123,23 @@ def detaching_from_feed(case: Case) -> Iterator[Violation]:
                 yield _detached(case, target, feature, (old, new))
 
 
-def _detached(case: Case, target: Target, feature: str, ways: tuple[Origin, Origin | None]) -> Violation:
+def _detached(case: Case, target: Target, feature: str, ways: tuple[Origin, Origin | None]) -> Diagnostic:
     desired: Desired = case.desired
     old, new = ways
     then = f"would hear from {new.words} instead" if new else "would hear from nobody"
     pulled = desired.entry.deliver is Deliver.CHECKOUT and feature == "setting"
     more = ", and not be told any more to check its repository out" if pulled else ""
-    return Violation(
+    return Diagnostic(
+        Severity.ERROR,
         "feed-detached",
-        f"{case.plan.cluster}/{target.node}",
         f"{target.node}: its {feature} feed comes from {old.words}; after the change it {then}{more}",
         "keep the feed where it is, name the new server's address under `management`, or set an override",
+        target=f"{case.plan.cluster}/{target.node}",
     )
 
 
 @guard("hosting-deleted")
-def deleting_hostings(case: Case) -> Iterator[Violation]:
+def deleting_hostings(case: Case) -> Iterator[Diagnostic]:
     """No more nodes than the policy says lose the cache of a hosting in one run."""
     lost: dict[str, tuple[str, ...]] = {}
     for target in _changed(case):
@@ -146,12 +151,13 @@ def deleting_hostings(case: Case) -> Iterator[Violation]:
     if len(lost) > limit:
         names = sorted({name for gone in lost.values() for name in gone})
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""  # noqa: PLR2004  (enough to see what)
-        yield Violation(
+        yield Diagnostic(
+            Severity.ERROR,
             "hosting-deleted",
-            case.plan.cluster,
             f"{case.plan.cluster}: {len(lost)} of {case.plan.nodes} nodes would lose the cache of "
             f"{', '.join(names[:3])}{more} for good, the limit is {limit}",
             "go in parts with --only so that caches fill again, or raise policy.max_cache_lost",
+            target=case.plan.cluster,
         )
 
 

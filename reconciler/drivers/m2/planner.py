@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 
 from reconciler.core.diff import Change
 from reconciler.core.observation import Absent, Observed, Present, Unreachable
-from reconciler.core.plan import USES, ClusterPlan, Finding, Risk, Step
+from reconciler.core.plan import USES, ClusterPlan, Risk, Step
 from reconciler.core.secret import mask
+from reconciler.diagnostic import Diagnostic
 from reconciler.drivers.defects import EXPECTED, defect_of
 from reconciler.drivers.m2 import findings
 from reconciler.drivers.m2.changes import differences
@@ -66,7 +67,7 @@ class _Course:
     """
 
     step: Step | None = None
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[Diagnostic, ...] = ()
     as_desired: bool = False
     same_version: Target | None = None
 
@@ -77,7 +78,7 @@ def _course(desired: Desired, given: Target, observed: Observed[Loaded], *, may_
     if not isinstance(answer, Present | Absent):
         return _Course(findings=(findings.unread(desired, target, answer),))
     loaded = answer.value if isinstance(answer, Present) else None
-    found: tuple[Finding, ...] = ()
+    found: tuple[Diagnostic, ...] = ()
     if loaded is not None:
         if desired.payloads[target.payload].missing:
             target = replace(target, content=supposed(target.content, loaded.content))

@@ -18,7 +18,7 @@ from reconciler.core.product_model import Stage
 from reconciler.core.reports import Report
 from reconciler.core.spec import ClusterEntry
 from reconciler.core.step import Verdict
-from reconciler.diagnostic import Problem
+from reconciler.diagnostic import Diagnostic
 from reconciler.documents.document import Document
 from reconciler.drivers.defects import caught
 from reconciler.drivers.m2 import adopt, attempts, desire, judge, lints, planner, reports, single_file
@@ -80,7 +80,7 @@ class M2Driver(Driver[Desired, Loaded]):
         """
         return desire.desire(desk)
 
-    def examine(self, desk: Desk) -> Iterator[Problem]:
+    def examine(self, desk: Desk) -> Iterator[Diagnostic]:
         """What is wrong or doubtful in the cluster; see `desire.examine`."""
         return desire.examine(desk)
 
@@ -102,7 +102,7 @@ class M2Driver(Driver[Desired, Loaded]):
         """One step for each node that differs; see `planner.plan`."""
         return planner.plan(desired, observed)
 
-    def lint(self, desk: Desk) -> Iterator[Problem]:
+    def lint(self, desk: Desk) -> Iterator[Diagnostic]:
         """What is doubtful in the cluster's settings; see `lints.lint`."""
         return lints.lint(desk)
 

@@ -12,8 +12,9 @@ from pydantic import Field
 
 from reconciler.core.fields import Flag
 from reconciler.core.overlays import OverlaidCluster, OverlaidNode
-from reconciler.core.plan import Finding, Payload, Revision
+from reconciler.core.plan import Payload, Revision
 from reconciler.core.spec import Address, NodeEntry
+from reconciler.diagnostic import Diagnostic
 from reconciler.drivers.m2.setting.patterns import ENDPOINT
 from reconciler.text.one_line import LONGEST_NAME, one_line
 
@@ -184,4 +185,4 @@ class Desired:
     resources: Mapping[str, str]
     payloads: Mapping[str, Payload]
     files: str = ""
-    notes: tuple[Finding, ...] = ()
+    notes: tuple[Diagnostic, ...] = ()

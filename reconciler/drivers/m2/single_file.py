@@ -7,7 +7,7 @@ from ipaddress import IPv6Address
 from typing import Any
 
 from reconciler.core.endpoint import BadAddress, parse_endpoint, url_host
-from reconciler.diagnostic import Problem, Severity
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document
 from reconciler.drivers.m2.setting.check import problems_of
 from reconciler.drivers.m2.setting.fault import Path, at, items
@@ -38,7 +38,7 @@ def alone(document: Document) -> dict[str, Any]:
     return {"name": NAME, "kind": "m2", "setting": document.name, "nodes": nodes}
 
 
-def _unusable(document: Document) -> Iterator[Problem]:
+def _unusable(document: Document) -> Iterator[Diagnostic]:
     """What keeps the members from naming nodes."""
     members = list(_members(document.value))
     if not members:
@@ -53,9 +53,11 @@ def _unusable(document: Document) -> Iterator[Problem]:
             yield _problem(document, path, f'"{text}" is no address, so it names no node')
 
 
-def _problem(document: Document, path: Path, message: str) -> Problem:
+def _problem(document: Document, path: Path, message: str) -> Diagnostic:
     place = pointer(path)
-    return Problem(document.position(place), place, Severity.ERROR, "no-nodes", message, REMEDY)
+    return Diagnostic(
+        Severity.ERROR, "no-nodes", message, REMEDY, position=document.position(place), pointer=place
+    )
 
 
 def _members(document: Any) -> Iterator[tuple[Path, str]]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
-from reconciler.core.guard import Case, Violation, guard
+from reconciler.core.guard import Case, guard
 from reconciler.core.observation import Absent, Present
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.m2.feed_topology import Ring, ring
 from reconciler.drivers.m2.schema import Content, Desired
 
@@ -21,7 +22,7 @@ class _Way(NamedTuple):
 
 
 @guard("uniformity")
-def splitting_cluster(case: Case) -> Iterator[Violation]:
+def splitting_cluster(case: Case) -> Iterator[Diagnostic]:
     """While a change runs through a cluster, and after it, all its nodes find each other.
 
     A change is made at once, and parts the cluster for no longer than its calls take, where it has no
@@ -42,7 +43,7 @@ def splitting_cluster(case: Case) -> Iterator[Violation]:
             yield _split(case, old.against(new), len(moving), sorted(left))
 
 
-def _split(case: Case, what: str, moving: int, left: list[str]) -> Violation:
+def _split(case: Case, what: str, moving: int, left: list[str]) -> Diagnostic:
     cluster, count = case.plan.cluster, len(case.plan.steps)
     if left:
         more = f" and {len(left) - _NAMED} more" if len(left) > _NAMED else ""
@@ -51,11 +52,12 @@ def _split(case: Case, what: str, moving: int, left: list[str]) -> Violation:
     else:
         meanwhile = " one after the other; meanwhile the cluster would be in two parts"
         remedy = f"change all at once: without waves, and with a concurrency of at least {count}"
-    return Violation(
+    return Diagnostic(
+        Severity.ERROR,
         "uniformity",
-        cluster,
         f"{cluster}: {what} would change on {moving} node{'s' if moving > 1 else ''}{meanwhile}",
         f"{remedy}; add members in one commit, and remove others in a later one",
+        target=cluster,
     )
 
 

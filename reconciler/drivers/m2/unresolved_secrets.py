@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from reconciler.core.canonical import encode
-from reconciler.core.plan import Finding, Payload
+from reconciler.core.plan import Payload
 from reconciler.core.secret import Secret, reveal, secrets
-from reconciler.diagnostic import Problem, Severity
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document
 from reconciler.drivers.m2.canonical import fingerprint
 from reconciler.drivers.m2.schema import Content, Deliver, M2Cluster
@@ -37,7 +37,7 @@ def missing(document: Any, files: Mapping[str, str]) -> dict[str, str]:
     return {**found, **files}
 
 
-def findings(cluster: str, payloads: Iterator[Payload]) -> Iterator[Finding]:
+def findings(cluster: str, payloads: Iterator[Payload]) -> Iterator[Diagnostic]:
     """What is not compared, for each reason once."""
     places: dict[str, dict[str, None]] = {}
     for payload in payloads:
@@ -48,10 +48,10 @@ def findings(cluster: str, payloads: Iterator[Payload]) -> Iterator[Finding]:
         more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
         said = f"{shown}{more}: not compared, because the secret is not known here: {why}"
         remedy = "supply it where changes are applied; without it nothing is sent to these nodes"
-        yield Finding(Severity.WARNING, "secret-unavailable", cluster, said, remedy)
+        yield Diagnostic(Severity.WARNING, "secret-unavailable", said, remedy, target=cluster)
 
 
-def undelivered(desk: Desk, documents: Iterator[Document]) -> Iterator[Problem]:
+def undelivered(desk: Desk, documents: Iterator[Document]) -> Iterator[Diagnostic]:
     """References to secrets in files that the nodes pull themselves: they would take them literally."""
     entry = desk.entry
     assert isinstance(entry, M2Cluster)
@@ -63,7 +63,9 @@ def undelivered(desk: Desk, documents: Iterator[Document]) -> Iterator[Problem]:
             said = "the nodes check this file out themselves, and would take the reference for the value"
             remedy = "say `deliver: upload`, by which secrets are put in on the way"
             where = document.position(place)
-            yield Problem(where, place, Severity.ERROR, "secret-not-delivered", said, remedy)
+            yield Diagnostic(
+                Severity.ERROR, "secret-not-delivered", said, remedy, position=where, pointer=place
+            )
 
 
 def supposed(wanted: Content, shown: Content) -> Content:

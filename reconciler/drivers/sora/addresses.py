@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TypeAlias
 
 from reconciler.core.endpoint import BadAddress, Endpoint, check_single_machine, parse_api
-from reconciler.diagnostic import Problem, Severity
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.sora.schema import SoraCluster
 from reconciler.ports.driver import Desk
 
@@ -47,7 +47,7 @@ def is_allowed(api: str, allowed: Allowed) -> bool:
     return not place.path or (place.scheme, *place.place) in allowed
 
 
-def unfit_addresses(desk: Desk, entry: SoraCluster, allowed: Allowed) -> Iterator[Problem]:
+def unfit_addresses(desk: Desk, entry: SoraCluster, allowed: Allowed) -> Iterator[Diagnostic]:
     """Addresses that are none, and those with a path that this host does not list."""
     for index, node in enumerate(entry.nodes):
         pointer = f"{desk.pointer}/nodes/{index}/api"
@@ -56,11 +56,13 @@ def unfit_addresses(desk: Desk, entry: SoraCluster, allowed: Allowed) -> Iterato
             check_single_machine(parse_api(node.api))
         except BadAddress as error:
             words = f'"{node.api}" {error.message}'
-            yield Problem(where, pointer, Severity.ERROR, "bad-address", words, error.remedy)
+            yield Diagnostic(
+                Severity.ERROR, "bad-address", words, error.remedy, position=where, pointer=pointer
+            )
             continue
         if not is_allowed(node.api, allowed):
             words = f"{node.api} has a path, and this host's configuration does not list that address"
             remedy = (
                 "write scheme, host and port only, or list the address under `sora.api_paths` of the host"
             )
-            yield Problem(where, pointer, Severity.ERROR, "api-path", words, remedy)
+            yield Diagnostic(Severity.ERROR, "api-path", words, remedy, position=where, pointer=pointer)

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from reconciler.core.fields import Whole
 from reconciler.core.json_schema import Schema, Title, schema_of
-from reconciler.diagnostic import Position, Problem, Severity
+from reconciler.diagnostic import Diagnostic, Position, Severity
 from reconciler.errors import InputError
 from reconciler.text.json_pointer import parts
 
@@ -142,7 +142,7 @@ def parse(name: str, data: bytes) -> ConfFile:
     lines = tuple(text.splitlines())
     value: dict[str, Scalar] = {}
     places: dict[str, tuple[int, int]] = {}
-    problems: list[Problem] = []
+    problems: list[Diagnostic] = []
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
@@ -182,7 +182,7 @@ def checked(conf: ConfFile) -> SoraConf:
         raise InputError(list(_translated(conf, error))) from error
 
 
-def _translated(conf: ConfFile, error: ValidationError) -> Iterator[Problem]:
+def _translated(conf: ConfFile, error: ValidationError) -> Iterator[Diagnostic]:
     for item in error.errors():
         key = str(item["loc"][0]) if item["loc"] else ""
         message = item["msg"].removeprefix("Value error, ")
@@ -205,5 +205,5 @@ def printed(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _problem(position: Position, pointer: str, code: str, message: str, remedy: str) -> Problem:
-    return Problem(position, pointer, Severity.ERROR, code, message, remedy)
+def _problem(position: Position, pointer: str, code: str, message: str, remedy: str) -> Diagnostic:
+    return Diagnostic(Severity.ERROR, code, message, remedy, position=position, pointer=pointer)

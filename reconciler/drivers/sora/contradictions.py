@@ -10,15 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from reconciler.core.endpoint import BadAddress, Endpoint, parse_api
-from reconciler.core.guard import Case, Guard, Violation, guard
+from reconciler.core.guard import Case, Guard, guard
 from reconciler.core.observation import Present, Stale
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.sora.addresses import endpoints
 
 SWAPPED = "addresses-swapped"
 
 
 @guard("addresses-swapped")
-def swapped_addresses(case: Case) -> Iterator[Violation]:
+def swapped_addresses(case: Case) -> Iterator[Diagnostic]:
     """A node whose `external_api_url`, by the cluster's own list, is the `api` of another node."""
     named = endpoints(case.desired.entry)
     told = _told(case)
@@ -27,12 +28,13 @@ def swapped_addresses(case: Case) -> Iterator[Violation]:
             continue
         other = _owner(name, url, named, {node: place for node, (place, _) in told.items()})
         if other:
-            yield Violation(
+            yield Diagnostic(
+                Severity.ERROR,
                 SWAPPED,
-                f"{case.plan.cluster}/{name}",
                 f"the fleet file says that the API of {other} is at {named[other]} and that of {name} at "
                 f"{named[name]}, but {teller} lists {url} as the external_api_url of {name}",
                 "correct `api` of both in the fleet file, or external_api_url in the node's sora.conf",
+                target=f"{case.plan.cluster}/{name}",
             )
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from reconciler.core.guard import Case, Guard, Violation, guard
+from reconciler.core.guard import Case, Guard, guard
 from reconciler.core.plan import Step
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.sora import machine, preconditions
 from reconciler.drivers.sora.capacity import Capacity, after_failure, carriers_of
 from reconciler.drivers.sora.cluster import (
@@ -48,42 +49,44 @@ class Turn:
 
 
 @guard("quorum")
-def losing_quorum(case: Case) -> Iterator[Violation]:
+def losing_quorum(case: Case) -> Iterator[Diagnostic]:
     """No step, whole or failed halfway, may lose a majority that was there when it started."""
     for turn in _turns(case):
         for outcome in (turn.result, turn.half):
             if isinstance(outcome, machine.Refusal) or not majority(turn.state) or majority(outcome):
                 continue
             total, up = registered(outcome).bit_count(), alive(outcome).bit_count()
-            yield Violation(
+            yield Diagnostic(
+                Severity.ERROR,
                 "quorum",
-                f"{case.plan.cluster}/{turn.step.node}",
                 f"{turn.step.id} would lose the majority: {up} of {total} regular nodes would be connected, "
                 f"at least {quorum(total)} are needed, now it is {preconditions.numbers(turn.state)}",
                 "bring the nodes that are away back first, or add regular nodes, then plan again",
+                target=f"{case.plan.cluster}/{turn.step.node}",
             )
             break
 
 
 @guard("quorum-margin")
-def sparing_nobody(case: Case) -> Iterator[Violation]:
+def sparing_nobody(case: Case) -> Iterator[Diagnostic]:
     """While a live node is stopped, the majority survives one further failure: it may happen right then."""
     for turn in _turns(case):
         if turn.step.action != "stop" or isinstance(turn.result, machine.Refusal):
             continue
         left = margin(turn.result)
         if majority(turn.result) and left < preconditions.SPARE and left < margin(turn.state):
-            yield Violation(
+            yield Diagnostic(
+                Severity.ERROR,
                 "quorum-margin",
-                f"{case.plan.cluster}/{turn.step.node}",
                 f"{turn.step.id} would leave no node to spare: one further failure before it is purged "
                 f"would lose the majority ({preconditions.numbers(turn.result)})",
                 "add two regular nodes first, or set an override for quorum-margin in the fleet file",
+                target=f"{case.plan.cluster}/{turn.step.node}",
             )
 
 
 @guard("capacity")
-def lacking_capacity(case: Case) -> Iterator[Violation]:
+def lacking_capacity(case: Case) -> Iterator[Diagnostic]:
     """Once a node is stopped and one more has failed, the licences of the others still allow enough.
 
     Enough is what the fleet file says under `connections`; where it says nothing, nothing is known of it.
@@ -99,12 +102,13 @@ def lacking_capacity(case: Case) -> Iterator[Violation]:
         left = _left(turn.result, turn.roster, picture)
         if left.connections < entry.connections:
             untold = f"; {', '.join(left.untold)} does not tell its licence" if left.untold else ""
-            yield Violation(
+            yield Diagnostic(
+                Severity.ERROR,
                 "capacity",
-                f"{case.plan.cluster}/{turn.step.node}",
                 f"{turn.step.id}: once it is stopped and {left.without or 'nobody else'} has failed too, the "
                 f"licences allow {left.connections} connections, {entry.connections} are needed{untold}",
                 "add nodes or raise their licences first, then plan again",
+                target=f"{case.plan.cluster}/{turn.step.node}",
             )
 
 
@@ -120,7 +124,7 @@ def _left(state: State, roster: Roster, picture: Picture) -> Capacity:
 
 
 @guard("membership")
-def changing_membership(case: Case) -> Iterator[Violation]:
+def changing_membership(case: Case) -> Iterator[Diagnostic]:
     """One change at a time, each of one node, from the membership that the one before leaves."""
     previous: Step | None = None
     by_id = {step.id: step for step in case.plan.steps}
@@ -128,11 +132,11 @@ def changing_membership(case: Case) -> Iterator[Violation]:
         step, target = turn.step, f"{case.plan.cluster}/{turn.step.node}"
         if previous is not None and previous.id not in _before(step, by_id):
             words = f"{step.id} does not wait for {previous.id}; the membership changes one step at a time"
-            yield Violation("membership", target, words, "plan again")
+            yield Diagnostic(Severity.ERROR, "membership", words, "plan again", target=target)
         previous = step
         if isinstance(turn.result, machine.Refusal):
             words = f"{step.id} would be refused: {turn.result.reason} ({preconditions.numbers(turn.state)})"
-            yield Violation("membership", target, words, "plan again")
+            yield Diagnostic(Severity.ERROR, "membership", words, "plan again", target=target)
             continue
         now, then = turn.roster.membership(turn.state), turn.roster.membership(turn.result)
         told = Membership.load(step.arguments["before"]), Membership.load(step.arguments["after"])
@@ -140,18 +144,18 @@ def changing_membership(case: Case) -> Iterator[Violation]:
             words = (
                 f"{step.id} expects {told[0]} to become {told[1]}, but it would find {now} and leave {then}"
             )
-            yield Violation("membership", target, words, "plan again")
+            yield Diagnostic(Severity.ERROR, "membership", words, "plan again", target=target)
         everyone = len({*now.regular, *then.regular})
         if now.regular and quorum(len(now.regular)) + quorum(len(then.regular)) <= everyone:
             words = (
                 f"{step.id} goes from {len(now.regular)} to {len(then.regular)} regular nodes, "
                 "and a majority of the one need not share a node with a majority of the other"
             )
-            yield Violation("membership", target, words, "change one node at a time")
+            yield Diagnostic(Severity.ERROR, "membership", words, "change one node at a time", target=target)
 
 
 @guard("cluster-size")
-def shrinking_cluster(case: Case) -> Iterator[Violation]:
+def shrinking_cluster(case: Case) -> Iterator[Diagnostic]:
     """A majority of the members stays, by name; and three or more are not shrunk to one or two."""
     entry, picture = _seen(case)
     members = picture.membership.regular if picture.membership is not None else ()
@@ -166,25 +170,26 @@ def shrinking_cluster(case: Case) -> Iterator[Violation]:
     else:
         words += ": with two, the failure of either stops the cluster"
         remedy = "keep at least three regular nodes"
-    yield Violation("cluster-size", entry.name, words, remedy)
+    yield Diagnostic(Severity.ERROR, "cluster-size", words, remedy, target=entry.name)
 
 
-def _leaving(entry: SoraCluster, members: tuple[str, ...]) -> Iterator[Violation]:
+def _leaving(entry: SoraCluster, members: tuple[str, ...]) -> Iterator[Diagnostic]:
     """Members that leave count by name: new nodes in their place are no majority that was there before."""
     leaving = sorted({*members} - {*entry.regular})
     if leaving and len(members) - len(leaving) < quorum(len(members)):
-        yield Violation(
+        yield Diagnostic(
+            Severity.ERROR,
             "cluster-size",
-            entry.name,
             f"{entry.name}: {len(leaving)} of its {len(members)} regular nodes are to leave "
             f"({', '.join(leaving)}), and those that stay are no majority of it, which takes "
             f"{quorum(len(members))}",
             "replace fewer nodes in one commit, so that a majority of the members stays",
+            target=entry.name,
         )
 
 
 @guard("purge-alive")
-def purging_alive(case: Case) -> Iterator[Violation]:
+def purging_alive(case: Case) -> Iterator[Diagnostic]:
     """Nothing is purged but what is proven to be stopped, or what an earlier step stops."""
     _, picture = _seen(case)
     by_id = {step.id: step for step in case.plan.steps}
@@ -193,77 +198,82 @@ def purging_alive(case: Case) -> Iterator[Violation]:
             continue
         earlier = (by_id[name] for name in _before(step, by_id))
         if not any(one.action == "stop" and one.node == step.node for one in earlier):
-            yield Violation(
+            yield Diagnostic(
+                Severity.ERROR,
                 "purge-alive",
-                f"{case.plan.cluster}/{step.node}",
                 f"{step.id}: nothing proves that {step.node} is stopped, and no earlier step stops it",
                 "stop the node first, then plan again",
+                target=f"{case.plan.cluster}/{step.node}",
             )
 
 
 @guard("double-init")
-def initialising_again(case: Case) -> Iterator[Violation]:
+def initialising_again(case: Case) -> Iterator[Diagnostic]:
     """InitCluster only once, and only on positive answers or on an explicit entry that still counts."""
     inits = [step for step in case.plan.steps if step.action == "init"]
     for step in inits:
         why = "another step does it too" if len(inits) > 1 else _against_init(case, step)
         if why:
-            yield Violation(
+            yield Diagnostic(
+                Severity.ERROR,
                 "double-init",
-                case.plan.cluster,
                 f"{step.id} must not be done: {why}",
                 "look at ListClusterNodes on each node; a live cluster is never initialised again",
+                target=case.plan.cluster,
             )
 
 
 @guard("past-unread")
-def founding_unread(case: Case) -> Iterator[Violation]:
+def founding_unread(case: Case) -> Iterator[Diagnostic]:
     """An init waits where an earlier revision exists and cannot be read: its cluster may live."""
     history = case.desired.history
     for step in case.plan.steps:
         if step.action == "init" and history.knowledge is Knowledge.UNREAD:
-            yield Violation(
+            yield Diagnostic(
+                Severity.ERROR,
                 "past-unread",
-                case.plan.cluster,
                 f"{step.id} waits: which nodes {case.plan.cluster} had before is not known, because "
                 f"{history.unread}",
                 "fetch the history (`git fetch --unshallow`), or name the revision before with --base; "
                 "or set an override for past-unread in the fleet file",
+                target=case.plan.cluster,
                 hold=True,
             )
 
 
 @guard("cluster-renamed")
-def founding_renamed(case: Case) -> Iterator[Violation]:
+def founding_renamed(case: Case) -> Iterator[Diagnostic]:
     """An init waits where another cluster went in the same commit: it may be that one under a new name."""
     gone, name = case.desired.history.replaced, case.plan.cluster
     for step in case.plan.steps:
         if step.action == "init" and gone:
-            yield Violation(
+            yield Diagnostic(
+                Severity.ERROR,
                 "cluster-renamed",
-                name,
                 f"{step.id} waits: the revision before names {', '.join(gone)}, and no {name}; if {name} is "
                 "the same cluster under a new name, initialising would found a second one",
                 f"if it is the same, give it its old name again; if {gone[0]} is to go and {name} is another "
                 f"one, remove {gone[0]} in a commit before the one that adds {name}, or set an override for "
                 "cluster-renamed in the fleet file",
+                target=name,
                 hold=True,
             )
 
 
 @guard("unknown-command")
-def unknown_command(case: Case) -> Iterator[Violation]:
+def unknown_command(case: Case) -> Iterator[Diagnostic]:
     """Every command that a step runs must be one of this host, before anything is done."""
     for step in case.plan.steps:
         name = step.arguments.get("command", "")
         if not name or case.commands is None or name in case.commands:
             continue
-        yield Violation(
+        yield Diagnostic(
+            Severity.ERROR,
             "unknown-command",
-            f"{case.plan.cluster}/{step.node}",
             f"{step.id} runs the command {name}, and this host has "
             f"{'the commands ' + ', '.join(sorted(case.commands)) if case.commands else 'no commands'}",
             f"write {name} under `commands` of the host configuration, or correct `stop` in the fleet file",
+            target=f"{case.plan.cluster}/{step.node}",
         )
 
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from reconciler.core.observation import Absent, Observation, Present, Stale, Unidentified
-from reconciler.core.plan import Finding
-from reconciler.diagnostic import Severity
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.sora.cluster import quorum
 from reconciler.drivers.sora.cluster_view import Picture, remedy_of_silence, silence
 from reconciler.drivers.sora.decision import Answers, Collapsed, Outcome, decide
@@ -43,7 +42,9 @@ class Word:
         return {"name": self.name, "reason": self.reason, "until": self.until}
 
 
-def founding(desired: SoraDesired, picture: Picture) -> tuple[Mapping[str, str] | None, tuple[Finding, ...]]:
+def founding(
+    desired: SoraDesired, picture: Picture
+) -> tuple[Mapping[str, str] | None, tuple[Diagnostic, ...]]:
     """The entry to initialise on, or None and the findings that say why not.
 
     Args:
@@ -135,11 +136,11 @@ def expired(until: str, picture: Picture) -> bool:
     return bool(until) and picture.day is not None and picture.day > date.fromisoformat(until)
 
 
-def _error(code: str, target: str, message: str, remedy: str) -> Finding:
-    return Finding(Severity.ERROR, code, target, message, remedy)
+def _error(code: str, target: str, message: str, remedy: str) -> Diagnostic:
+    return Diagnostic(Severity.ERROR, code, message, remedy, target=target)
 
 
-def _living(desired: SoraDesired, picture: Picture) -> Iterator[Finding]:
+def _living(desired: SoraDesired, picture: Picture) -> Iterator[Diagnostic]:
     for name, address in picture.living:
         yield _error(
             "living-elsewhere",
@@ -151,7 +152,7 @@ def _living(desired: SoraDesired, picture: Picture) -> Iterator[Finding]:
         )
 
 
-def _silent(desired: SoraDesired, picture: Picture) -> Iterator[Finding]:
+def _silent(desired: SoraDesired, picture: Picture) -> Iterator[Diagnostic]:
     entry = desired.entry
     for name in entry.regular:
         answer = picture.observed.nodes.get(name)
@@ -166,7 +167,7 @@ def _silent(desired: SoraDesired, picture: Picture) -> Iterator[Finding]:
             )
 
 
-def _earlier_silent(desired: SoraDesired, picture: Picture) -> Iterator[Finding]:
+def _earlier_silent(desired: SoraDesired, picture: Picture) -> Iterator[Diagnostic]:
     entry, history = desired.entry, desired.history
     for name in _unanswered(entry.regular, history, picture):
         asked = ", ".join(history.addresses(name)) or "no address known"
@@ -180,7 +181,7 @@ def _earlier_silent(desired: SoraDesired, picture: Picture) -> Iterator[Finding]
         )
 
 
-def _needs_initialise(desired: SoraDesired, picture: Picture) -> Iterator[Finding]:  # noqa: ARG001
+def _needs_initialise(desired: SoraDesired, picture: Picture) -> Iterator[Diagnostic]:  # noqa: ARG001
     entry, history = desired.entry, desired.history
     known = "nothing is known of its past"
     if history.unread:
@@ -196,7 +197,7 @@ def _needs_initialise(desired: SoraDesired, picture: Picture) -> Iterator[Findin
     )
 
 
-def _needs_collapsed(desired: SoraDesired, picture: Picture) -> Iterator[Finding]:
+def _needs_collapsed(desired: SoraDesired, picture: Picture) -> Iterator[Diagnostic]:
     entry, history = desired.entry, desired.history
     members = [name for name, one in history.nodes.items() if one.member] or ["its nodes"]
     more = f" and {len(members) - _SHOWN} more" if len(members) > _SHOWN else ""
@@ -221,7 +222,7 @@ def _state(name: str, picture: Picture) -> str:
     return silence(picture.observed.nodes.get(name))
 
 
-def _unclear(desired: SoraDesired, picture: Picture) -> Iterator[Finding]:
+def _unclear(desired: SoraDesired, picture: Picture) -> Iterator[Diagnostic]:
     entry = desired.entry
     for name in entry.regular:
         answer = picture.observed.nodes[name]
@@ -235,7 +236,7 @@ def _unclear(desired: SoraDesired, picture: Picture) -> Iterator[Finding]:
         )
 
 
-def _expired(desired: SoraDesired, picture: Picture) -> Iterator[Finding]:  # noqa: ARG001
+def _expired(desired: SoraDesired, picture: Picture) -> Iterator[Diagnostic]:  # noqa: ARG001
     entry = desired.entry
     assert entry.collapsed is not None
     yield _error(
@@ -246,7 +247,7 @@ def _expired(desired: SoraDesired, picture: Picture) -> Iterator[Finding]:  # no
     )
 
 
-def _used(desired: SoraDesired, picture: Picture) -> Iterator[Finding]:  # noqa: ARG001
+def _used(desired: SoraDesired, picture: Picture) -> Iterator[Diagnostic]:  # noqa: ARG001
     yield _error(
         "collapsed-used",
         desired.entry.name,
@@ -257,7 +258,7 @@ def _used(desired: SoraDesired, picture: Picture) -> Iterator[Finding]:  # noqa:
     )
 
 
-def _lost_majority(desired: SoraDesired, picture: Picture) -> Iterator[Finding]:
+def _lost_majority(desired: SoraDesired, picture: Picture) -> Iterator[Diagnostic]:
     found = tuple(_lost(desired.entry, picture))
     yield from found
     if not found:
@@ -277,7 +278,7 @@ _FINDINGS = {
 }
 
 
-def _lost(entry: SoraCluster, picture: Picture) -> Iterator[Finding]:
+def _lost(entry: SoraCluster, picture: Picture) -> Iterator[Diagnostic]:
     """The best that any node still sees of a cluster without majority."""
     best: tuple[int, int, str] | None = None
     for name, answer in sorted(picture.answers_of_all(), key=lambda one: one[0]):
@@ -287,12 +288,12 @@ def _lost(entry: SoraCluster, picture: Picture) -> Iterator[Finding]:
             best = max(best, seen) if best is not None else seen
     if best is not None:
         up, total, name = best
-        yield Finding(
+        yield Diagnostic(
             Severity.ERROR,
             "majority-lost",
-            entry.name,
             f"no node of {entry.name} sees a majority: {name} sees {up} of {total} regular nodes, "
             f"{quorum(total)} are needed; nothing can be changed",
             "start the stopped nodes or mend the network; only if they are gone for good, write "
             "`collapsed` with a reason and a date into the fleet file",
+            target=entry.name,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from reconciler.diagnostic import Problem, Severity
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.sora.schema import SoraCluster
 from reconciler.ports.driver import Desk
 
@@ -15,7 +15,7 @@ SMALLEST: Final = 3
 """Regular nodes of the smallest cluster that survives the loss of one."""
 
 
-def lint(desk: Desk) -> Iterator[Problem]:
+def lint(desk: Desk) -> Iterator[Diagnostic]:
     """Warnings about one cluster: its size, and names by which its nodes cannot reach each other."""
     assert isinstance(desk.entry, SoraCluster)
     yield from _size(desk, len(desk.entry.regular))
@@ -27,7 +27,7 @@ def lint(desk: Desk) -> Iterator[Problem]:
             yield _warning(desk, f"nodes/{index}/name", "node-name-without-dot", said, remedy)
 
 
-def _size(desk: Desk, count: int) -> Iterator[Problem]:
+def _size(desk: Desk, count: int) -> Iterator[Diagnostic]:
     if not count:  # an error of its own
         return
     lost = count - (count // 2 + 1)
@@ -43,6 +43,8 @@ def _size(desk: Desk, count: int) -> Iterator[Problem]:
         yield _warning(desk, "nodes", "even-cluster", said, remedy)
 
 
-def _warning(desk: Desk, place: str, code: str, message: str, remedy: str) -> Problem:
+def _warning(desk: Desk, place: str, code: str, message: str, remedy: str) -> Diagnostic:
     pointer = f"{desk.pointer}/{place}"
-    return Problem(desk.fleet.position(pointer), pointer, Severity.WARNING, code, message, remedy)
+    return Diagnostic(
+        Severity.WARNING, code, message, remedy, position=desk.fleet.position(pointer), pointer=pointer
+    )

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from reconciler.core.observation import Present, Stale
-from reconciler.core.plan import Finding, Step
-from reconciler.diagnostic import Severity
+from reconciler.core.plan import Step
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.sora.cluster_view import Picture
 from reconciler.drivers.sora.membership import Membership
 from reconciler.drivers.sora.schema import SoraDesired, SoraNode
@@ -22,13 +22,13 @@ class Modes:
     """What is to be done about the nodes' modes."""
 
     steps: tuple[Step, ...]
-    findings: tuple[Finding, ...]
+    findings: tuple[Diagnostic, ...]
 
 
 def modes(desired: SoraDesired, picture: Picture) -> Modes:
     """Steps for the nodes whose mode differs from the fleet file, findings for those left alone."""
     steps: list[Step] = []
-    findings: list[Finding] = []
+    findings: list[Diagnostic] = []
     for node in sorted(desired.entry.nodes, key=lambda one: one.name):
         observed = mode_of(picture, node.name)
         if not observed or observed == (node.mode or "normal"):
@@ -59,22 +59,22 @@ def _ours(desired: SoraDesired, node: SoraNode, mode: str) -> bool:
     return desired.recalled.get(node.name, {}).get("mode") == mode
 
 
-def _left(desired: SoraDesired, node: SoraNode, observed: str) -> Iterator[Finding]:
+def _left(desired: SoraDesired, node: SoraNode, observed: str) -> Iterator[Diagnostic]:
     ours = ", which an earlier run set" if _ours(desired, node, observed) else ""
-    yield Finding(
+    yield Diagnostic(
         Severity.NOTE,
         "mode-left-alone",
-        f"{desired.entry.name}/{node.name}",
         f"{node.name} is in {observed}{ours}; the fleet file says nothing of it",
         "write `mode: normal` beside the node if it should serve",
+        target=f"{desired.entry.name}/{node.name}",
     )
 
 
-def _by_itself(desired: SoraDesired, node: SoraNode) -> Finding:
-    return Finding(
+def _by_itself(desired: SoraDesired, node: SoraNode) -> Diagnostic:
+    return Diagnostic(
         Severity.WARNING,
         "node-blocked-itself",
-        f"{desired.entry.name}/{node.name}",
         f"{node.name} is in {CLOSED} and no run set it: a node does that itself when it cannot write a file",
         "look at its log and disk, then set the mode by hand; it is not set back blindly",
+        target=f"{desired.entry.name}/{node.name}",
     )

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from reconciler.core.observation import Present, Stale, Unauthorized, Unidentified
-from reconciler.core.plan import Finding
-from reconciler.diagnostic import Severity
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.sora.cluster import quorum
 from reconciler.drivers.sora.cluster_view import Picture, Places, names_of, remedy_of_silence, silence
 from reconciler.drivers.sora.membership import Membership
@@ -39,7 +38,7 @@ class Tasks:
     live: tuple[str, ...] = ()
     leaving: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[Diagnostic, ...] = ()
     words: Mapping[str, Stopped] = field(default_factory=dict)
 
 
@@ -48,7 +47,7 @@ class _Piles:
     places: Mapping[str, Places]
     piles: dict[str, list[str]] = field(default_factory=dict)
     words: dict[str, Stopped] = field(default_factory=dict)
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[Diagnostic] = field(default_factory=list)
 
     def put(self, pile: str, name: str) -> None:
         self.piles.setdefault(pile, []).append(name)
@@ -93,13 +92,13 @@ def _member(
         wanted, found = ("temporary", "regular") if node.temporary else ("regular", "temporary")
         piles.put("missing", node.name)
         piles.findings.append(
-            Finding(
+            Diagnostic(
                 Severity.ERROR,
                 "kind-differs",
-                target,
                 f"{node.name} is registered as a {found} node, the fleet file says {wanted}",
                 "change cluster_temporary_node in its sora.conf while it is out of the cluster, "
                 "or correct the fleet file",
+                target=target,
             )
         )
     elif node.name in picture.errors:
@@ -113,14 +112,14 @@ def _member(
         running = picture.answers(node.name)
         state = silence(picture.observed.nodes.get(node.name)) if running else "its API does not answer"
         piles.findings.append(
-            Finding(
+            Diagnostic(
                 Severity.WARNING,
                 "node-away",
-                target,
                 f"{node.name} is registered, but the other members do not see it ({state}); it is left alone",
                 "find out why it is cut off; it comes back by itself"
                 if running
                 else "start it, and it comes back by itself; or take it out of the fleet file to purge it",
+                target=target,
             )
         )
 
@@ -151,12 +150,12 @@ def _outsider(entry: SoraCluster, node: SoraNode, picture: Picture, piles: _Pile
         remedy = remedy_of_silence(answer)
     piles.put("missing", node.name)
     piles.findings.append(
-        Finding(
+        Diagnostic(
             Severity.ERROR,
             code,
-            f"{entry.name}/{node.name}",
             f"{node.name} cannot be registered: {words}",
             remedy,
+            target=f"{entry.name}/{node.name}",
         )
     )
 
@@ -173,12 +172,12 @@ def _unwanted(
             piles.put("leaving", name)
         else:
             piles.findings.append(
-                Finding(
+                Diagnostic(
                     Severity.NOTE,
                     "temporary-away",
-                    target,
                     f"the temporary node {name} is cut off; it is erased when it is stopped",
                     "stop it on its host",
+                    target=target,
                 )
             )
         return
@@ -204,7 +203,7 @@ def _word(desired: SoraDesired, name: str, picture: Picture) -> Stopped | None:
     return None if late else word
 
 
-def _unproven(desired: SoraDesired, target: str, name: str, proof: Verdict, picture: Picture) -> Finding:
+def _unproven(desired: SoraDesired, target: str, name: str, proof: Verdict, picture: Picture) -> Diagnostic:
     said = ""
     if any(one.node == name for one in desired.entry.stopped):
         used = desired.word(name) is None
@@ -215,52 +214,52 @@ def _unproven(desired: SoraDesired, target: str, name: str, proof: Verdict, pict
             if _word(desired, name, picture) is None
             else "is not enough"
         )
-    return Finding(
+    return Diagnostic(
         Severity.WARNING,
         "purge-unproven",
-        target,
         f"{name} no longer belongs to the cluster and no member sees it, but nothing proves that it is "
         f"stopped, so it is not purged: {proof.words}{said}",
         "stop what answers there, or, if the node is stopped for good, add it to `stopped` in the cluster's "
         "entry with a reason and a date",
+        target=target,
     )
 
 
-def _error(target: str, name: str, picture: Picture) -> Finding:
-    return Finding(
+def _error(target: str, name: str, picture: Picture) -> Diagnostic:
+    return Diagnostic(
         Severity.WARNING,
         "member-error",
-        target,
         f"the members show an error in place of {name}, so it counts neither as up nor as down: "
         f"{one_line(picture.errors[name], 200)}",
         "look at the log of the node and of its peers; while the error stays, nothing is done about the node",
+        target=target,
     )
 
 
-def _few(target: str, name: str, picture: Picture, membership: Membership) -> Finding:
+def _few(target: str, name: str, picture: Picture, membership: Membership) -> Diagnostic:
     total = len(membership.regular)
     seen = sum(one in picture.speakers for one in membership.regular)
-    return Finding(
+    return Diagnostic(
         Severity.WARNING,
         "purge-waits",
-        target,
         f"{name} seems to be stopped, but only {seen} of {total} regular nodes gave their view, "
         f"and {quorum(total)} are needed to believe it",
         "make the APIs of the other nodes reachable for this host",
+        target=target,
     )
 
 
-def _silent(target: str, name: str, picture: Picture) -> Finding:
-    return Finding(
+def _silent(target: str, name: str, picture: Picture) -> Diagnostic:
+    return Diagnostic(
         Severity.WARNING,
         "api-silent",
-        target,
         f"the members see {name} connected, but it does not tell this host itself: "
         f"{silence(picture.observed.nodes.get(name))}",
         "correct `api` in the fleet file, or look at the node",
+        target=target,
     )
 
 
-def waits(entry: SoraCluster, code: str, name: str, words: str, remedy: str) -> Finding:
+def waits(entry: SoraCluster, code: str, name: str, words: str, remedy: str) -> Diagnostic:
     """The finding that something cannot be done about a node yet."""
-    return Finding(Severity.WARNING, code, f"{entry.name}/{name}", f"{name} {words}", remedy)
+    return Diagnostic(Severity.WARNING, code, f"{name} {words}", remedy, target=f"{entry.name}/{name}")

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from reconciler.core.observation import Absent, Observed
-from reconciler.core.plan import ClusterPlan, Finding
-from reconciler.diagnostic import Severity
+from reconciler.core.plan import ClusterPlan
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.sora.cluster import fresh
 from reconciler.drivers.sora.cluster_view import Picture, addresses, picture_of, places_of, state_of
 from reconciler.drivers.sora.init_cluster import founding
@@ -43,7 +43,7 @@ def plan(desired: SoraDesired, observed: Observed[NodeView]) -> ClusterPlan:
     )
 
 
-def _chain(desired: SoraDesired, picture: Picture) -> tuple[Chain, tuple[Finding, ...]]:
+def _chain(desired: SoraDesired, picture: Picture) -> tuple[Chain, tuple[Diagnostic, ...]]:
     entry = desired.entry
     apis = addresses(entry, picture.observed, desired.history)
     places = places_of(entry, picture.observed, desired.history)
@@ -70,7 +70,7 @@ def _chain(desired: SoraDesired, picture: Picture) -> tuple[Chain, tuple[Finding
     return chain, tuple(findings)
 
 
-def _walk(chain: Chain, tasks: Tasks, picture: Picture, membership: Membership) -> Iterator[Finding]:
+def _walk(chain: Chain, tasks: Tasks, picture: Picture, membership: Membership) -> Iterator[Diagnostic]:
     for name in tasks.again:
         why = chain.against_register(name)
         if why:
@@ -110,7 +110,7 @@ def _exchange(
 
 def _leave(
     chain: Chain, tasks: Tasks, picture: Picture, membership: Membership, *, blocked: tuple[str, ...]
-) -> Iterator[Finding]:
+) -> Iterator[Diagnostic]:
     for name in (*tasks.live, *tasks.leaving):
         silent = unknown(picture, membership, but=name)
         why = ""
@@ -140,38 +140,44 @@ def _leave(
 _MORE = "bring the nodes that are away back first; the next run goes on from there"
 
 
-def _register_waits(entry: SoraCluster, name: str, why: str) -> Finding:
+def _register_waits(entry: SoraCluster, name: str, why: str) -> Diagnostic:
     return waits(entry, "register-waits", name, f"is not registered yet: {why}", _MORE)
 
 
-def _disagreement(entry: SoraCluster, picture: Picture) -> Iterator[Finding]:
+def _disagreement(entry: SoraCluster, picture: Picture) -> Iterator[Diagnostic]:
     remedy = "wait a moment and look again; if it stays so, compare ListClusterNodes on each node"
     if len(picture.told) > 1:
         said = "; ".join(f"{', '.join(who)} say: {membership}" for membership, who in picture.told)
         words = f"the views of the nodes of {entry.name} disagree, so no member is changed: {said}"
-        yield Finding(Severity.ERROR, "views-disagree", entry.name, words, remedy)
+        yield Diagnostic(Severity.ERROR, "views-disagree", words, remedy, target=entry.name)
     for name in picture.disputed:
         rows = ((who, view.row(name)) for who, view in picture.speakers.items())
         seen = [who for who, row in rows if row is not None and row.connected]
         all_of_them = ", ".join(picture.speakers)
         words = f"only {', '.join(seen)} of {all_of_them} see {name} connected, so no member is changed"
-        yield Finding(Severity.ERROR, "views-disagree", f"{entry.name}/{name}", words, remedy)
+        yield Diagnostic(Severity.ERROR, "views-disagree", words, remedy, target=f"{entry.name}/{name}")
 
 
-def _words_left(entry: SoraCluster) -> Iterator[Finding]:
+def _words_left(entry: SoraCluster) -> Iterator[Diagnostic]:
     if entry.collapsed is not None:
         words = f"{entry.name} holds its majority; its `collapsed` entry is not needed"
-        yield Finding(
-            Severity.NOTE, "collapsed-unneeded", entry.name, words, "remove `collapsed` from the fleet file"
+        yield Diagnostic(
+            Severity.NOTE,
+            "collapsed-unneeded",
+            words,
+            "remove `collapsed` from the fleet file",
+            target=entry.name,
         )
 
 
-def _single(entry: SoraCluster, picture: Picture) -> Iterator[Finding]:
+def _single(entry: SoraCluster, picture: Picture) -> Iterator[Diagnostic]:
     for name, view in picture.speakers.items():
         if len(view.rows) == 1:
             words = f"{name} lists nobody but itself: a cluster of one looks like none at all"
             remedy = "if it serves nothing, initialise it by hand; better, have three regular nodes"
-            yield Finding(Severity.NOTE, "initialised-unclear", f"{entry.name}/{name}", words, remedy)
+            yield Diagnostic(
+                Severity.NOTE, "initialised-unclear", words, remedy, target=f"{entry.name}/{name}"
+            )
 
 
 def _unchanged(entry: SoraCluster, picture: Picture) -> int:

@@ -14,7 +14,7 @@ from reconciler.core.plan import ClusterPlan, Payload, Step
 from reconciler.core.product_model import Stage
 from reconciler.core.spec import ClusterEntry
 from reconciler.core.step import Verdict
-from reconciler.diagnostic import Problem, Severity
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.defects import caught
 from reconciler.drivers.sora import adopt, attempts, contradictions, judge, lints, modelcheck, planner
 from reconciler.drivers.sora.addresses import allowed_places, endpoints, is_allowed, unfit_addresses
@@ -151,7 +151,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         members = {name: places.get(name, Places()).known for name in picture.membership.names}
         return learnt(desired.source, members, desired.recalled)
 
-    def lint(self, desk: Desk) -> Iterator[Problem]:
+    def lint(self, desk: Desk) -> Iterator[Diagnostic]:
         """What is doubtful in the cluster's entry; see `lints.lint`."""
         return lints.lint(desk)
 
@@ -277,16 +277,16 @@ async def _reply(client: Client, day: date) -> Reply:
         return Unreachable(error.reason, Sign.ALIVE)
 
 
-def _problems(desk: Desk, entry: SoraCluster) -> Iterator[Problem]:
+def _problems(desk: Desk, entry: SoraCluster) -> Iterator[Diagnostic]:
     nodes = f"{desk.pointer}/nodes"
     if not entry.regular:
-        yield Problem(
-            desk.fleet.position(nodes),
-            nodes,
+        yield Diagnostic(
             Severity.ERROR,
             "temporary-alone",
             f"{entry.name} has only temporary nodes, which cannot form a cluster",
             "name at least one regular node, better three",
+            position=desk.fleet.position(nodes),
+            pointer=nodes,
         )
     for field, code in (("name", "duplicate-name"), ("api", "duplicate-api")):
         first: dict[str, str] = {}
@@ -295,7 +295,9 @@ def _problems(desk: Desk, entry: SoraCluster) -> Iterator[Problem]:
             if text in first:
                 other = desk.fleet.position(first[text])
                 words = f"two nodes have the same {field}, {text}; the first is at {other}"
-                yield Problem(desk.fleet.position(pointer), pointer, Severity.ERROR, code, words)
+                yield Diagnostic(
+                    Severity.ERROR, code, words, position=desk.fleet.position(pointer), pointer=pointer
+                )
             first.setdefault(text, pointer)
 
 

@@ -5,12 +5,11 @@ from datetime import date
 
 from reconciler.cli.render.view import View
 from reconciler.core.diff import Change, Op, diff
-from reconciler.core.guard import Violation
 from reconciler.core.outcome import Outcome, Report, State
-from reconciler.core.plan import ClusterPlan, Effect, Finding, Inverse, Plan, Revision, Risk, Step
+from reconciler.core.plan import ClusterPlan, Effect, Inverse, Plan, Revision, Risk, Step
 from reconciler.core.policy import Override
 from reconciler.core.secret import Secret
-from reconciler.diagnostic import Position, Problem, Severity
+from reconciler.diagnostic import Diagnostic, Position, Severity
 
 REVISION = Revision(
     source="https://git.example.com/fleet.git",
@@ -80,20 +79,22 @@ EDGE = ClusterPlan(
         *(upload(number) for number in range(21, 41)),
     ),
     findings=(
-        Finding(Severity.NOTE, "left-alone", "edge-seoul/edge-43", "edge-43 is in no allow list of ours"),
-        Finding(
+        Diagnostic(
+            Severity.NOTE, "left-alone", "edge-43 is in no allow list of ours", target="edge-seoul/edge-43"
+        ),
+        Diagnostic(
             Severity.ERROR,
             "unreachable",
-            "edge-seoul/edge-41",
             "no answer from 10.0.0.41:10040 within 3 s",
             "look whether edge-41 runs",
+            target="edge-seoul/edge-41",
         ),
-        Finding(
+        Diagnostic(
             Severity.ERROR,
             "unreachable",
-            "edge-seoul/edge-42",
             "no answer from 10.0.0.41:10040 within 3 s",
             "look whether edge-42 runs",
+            target="edge-seoul/edge-42",
         ),
     ),
     concurrency=5,
@@ -148,24 +149,29 @@ EMPTY = Plan(
     REVISION, "0.1.0", (ClusterPlan("edge-seoul", "m2", 1000, 1000), ClusterPlan("live", "sora", 3, 3))
 )
 
-WARNING = Problem(
-    Position("edge/setting.json", 2, 3),
-    "/meta/version",
+WARNING = Diagnostic(
     Severity.WARNING,
     "version-unchanged",
     "the setting changed and meta.version did not",
     "raise it, or write version: commit in fleet.yaml",
+    position=Position("edge/setting.json", 2, 3),
+    pointer="/meta/version",
 )
-REFUSAL = Violation(
+REFUSAL = Diagnostic(
+    Severity.ERROR,
     "quorum",
-    "live",
     "live: after purging node-03@10.0.1.3 only 1 of 3 regular nodes would be connected, a majority is 2",
     "bring node-02@10.0.1.2 back first",
+    target="live",
 )
 OVERRIDE = Override(guard="blast-radius", until=date(2026, 12, 1), reason="the new office opens on Monday")
 OVERRIDDEN = (
-    Violation(
-        "blast-radius", "edge-seoul", "edge-seoul: 40 of 43 nodes would be changed, the limit is 21", ""
+    Diagnostic(
+        Severity.ERROR,
+        "blast-radius",
+        "edge-seoul: 40 of 43 nodes would be changed, the limit is 21",
+        "",
+        target="edge-seoul",
     ),
     OVERRIDE,
 )
@@ -199,12 +205,12 @@ HOSTILE = View(
                         ),
                     ),
                 ),
-                findings=(Finding(Severity.ERROR, "e", f"edge/{EVIL}", EVIL, EVIL),),
+                findings=(Diagnostic(Severity.ERROR, "e", EVIL, EVIL, target=f"edge/{EVIL}"),),
             ),
         ),
     ),
-    violations=(Violation("v", EVIL, EVIL, EVIL),),
-    warnings=(Problem(Position(EVIL, 1, 1), "", Severity.WARNING, "w", EVIL, EVIL),),
+    violations=(Diagnostic(Severity.ERROR, "v", EVIL, EVIL, target=EVIL),),
+    warnings=(Diagnostic(Severity.WARNING, "w", EVIL, EVIL, position=Position(EVIL, 1, 1)),),
 )
 
 
@@ -230,11 +236,11 @@ def partial() -> Report:
     states = (State.FAILED, State.FAILED, State.FAILED, *[State.DONE] * 37, *tail)
     made = report(*states)
     first = replace(made.outcomes[5], waiting_for_restart=("/env/network/http",))
-    undelivered = Finding(
+    undelivered = Diagnostic(
         Severity.WARNING,
         "feedback-undelivered",
-        "feedback",
         "3 messages were not taken by http://127.0.0.1:9000/feedback: no answer within 5 s",
         "they are kept, and the next run delivers them",
+        target="feedback",
     )
     return replace(made, outcomes=(*made.outcomes[:5], first, *made.outcomes[6:]), findings=(undelivered,))

@@ -7,8 +7,9 @@ import pytest
 from support_driver import FakeDriver, World
 
 from reconciler.cli.render.check import render_json, render_text
-from reconciler.core.guard import Case, Violation
+from reconciler.core.guard import Case
 from reconciler.core.plan import Plan, Revision
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.sora import planner
 from reconciler.drivers.sora.cluster import formed
 from reconciler.drivers.sora.membership import Roster
@@ -54,7 +55,9 @@ def test_a_plan_without_a_spare_node_is_broken_by_one_failure_and_by_none_else()
 
 
 def test_a_refused_plan_is_not_explored():
-    (one,) = check(survey(Violation("c", "live", "m", "r")), DRIVERS, faults=1, most=100)
+    (one,) = check(
+        survey(Diagnostic(Severity.ERROR, "c", "m", "r", target="live")), DRIVERS, faults=1, most=100
+    )
     assert one.explored is None
     assert "refused" in render_text([one], 1)
 

@@ -10,12 +10,20 @@ from reconciler.explanations import codes, page
 from reconciler.guards import registry
 
 PACKAGE = Path(__file__).parents[3] / "reconciler"
-FILES = sorted(PACKAGE.rglob("*.py"))
+FILES = sorted(
+    [
+        *PACKAGE.glob("guards/*.py"),
+        *PACKAGE.glob("drivers/*/guards.py"),
+        *PACKAGE.glob("drivers/*/uniform.py"),
+    ]
+)
 FOUND = sorted(
     {
         code
         for path in FILES
-        for code in re.findall(r'Violation\(\s*"([a-z-]+)"', path.read_text(encoding="utf-8"))
+        for code in re.findall(
+            r'Diagnostic\(\s*Severity\.ERROR,\s*"([a-z-]+)"', path.read_text(encoding="utf-8")
+        )
     }
 )
 KNOWN = registry.codes(guard for driver in DRIVERS.values() for guard in driver.guards)

@@ -10,8 +10,7 @@ import typer
 from reconciler import __version__
 from reconciler.cli import command_table
 from reconciler.cli.main import main
-from reconciler.core.guard import Violation
-from reconciler.diagnostic import Position, Problem, Severity
+from reconciler.diagnostic import Diagnostic, Position, Severity
 from reconciler.errors import GuardRefusal, InputError, NodeRefused, StateError, WorldChanged
 
 
@@ -111,7 +110,9 @@ def test_an_option_that_would_do_nothing_is_refused(capsys):
         (WorldChanged("edge-01 is not as planned"), 4, "error: edge-01 is not as planned\n"),
         (NodeRefused("edge-01", "said\x1b[2J no", status=400), 1, "error: edge-01: said\\x1b[2J no\n"),
         (
-            GuardRefusal([Violation("quorum", "live", "live: one too few", "bring one back")]),
+            GuardRefusal(
+                [Diagnostic(Severity.ERROR, "quorum", "live: one too few", "bring one back", target="live")]
+            ),
             3,
             "refused: live: one too few [quorum]\n  → bring one back\n",
         ),
@@ -125,8 +126,8 @@ def test_an_error_is_words_and_its_own_status(command, capsys, error, status, to
 
 def test_every_problem_of_the_files_is_listed_with_its_place(command, capsys):
     problems = [
-        Problem(Position("a.yaml", 3, 7), "/x", Severity.ERROR, "bad", "wrong", "right"),
-        Problem(Position("b.json"), "", Severity.WARNING, "odd", "doubtful"),
+        Diagnostic(Severity.ERROR, "bad", "wrong", "right", position=Position("a.yaml", 3, 7), pointer="/x"),
+        Diagnostic(Severity.WARNING, "odd", "doubtful", position=Position("b.json")),
     ]
     command(raising(InputError(problems)))
     assert main(["probe"]) == 1

@@ -18,9 +18,9 @@ from reconciler.cli.render.group import about, gathered, names
 from reconciler.cli.render.view import View
 from reconciler.core.diff import Change, Op, diff
 from reconciler.core.outcome import State
-from reconciler.core.plan import ClusterPlan, Finding, Plan
+from reconciler.core.plan import ClusterPlan, Plan
 from reconciler.core.secret import Secret
-from reconciler.diagnostic import Severity
+from reconciler.diagnostic import Diagnostic, Severity
 
 RENDERED = [text.render_plan, markdown.render_plan, as_json.render_plan]
 PRINTABLE = re.compile(r"[^\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]*")
@@ -211,7 +211,7 @@ def test_a_run_that_succeeded_but_left_something_different_does_not_look_verifie
 
 
 def test_nodes_that_are_not_as_desired_are_not_said_to_be():
-    away = Finding(Severity.WARNING, "node-away", "live/node-03", "node-03 is away")
+    away = Diagnostic(Severity.WARNING, "node-away", "node-03 is away", target="live/node-03")
     plan = Plan(REVISION, "1", (ClusterPlan("live", "sora", 3, 2, findings=(away,)),))
     assert words.summary(plan) == "No changes: 2 of 3 nodes are as desired; 1 warning to look at."
     told = words.result(report(plan=PLAN), plan)

@@ -4,20 +4,9 @@ from dataclasses import replace
 
 from reconciler.core.diff import Change, Op
 from reconciler.core.outcome import Outcome, Report, State
-from reconciler.core.plan import (
-    ClusterPlan,
-    Effect,
-    Finding,
-    Inverse,
-    Payload,
-    Plan,
-    Revision,
-    Risk,
-    Step,
-    load,
-)
+from reconciler.core.plan import ClusterPlan, Effect, Inverse, Payload, Plan, Revision, Risk, Step, load
 from reconciler.core.secret import MASK, Secret
-from reconciler.diagnostic import Severity
+from reconciler.diagnostic import Diagnostic, Severity
 
 STEP = Step(
     id="edge/edge-01/upload",
@@ -43,7 +32,9 @@ PLAN = Plan(
             nodes=3,
             unchanged=2,
             steps=(STEP,),
-            findings=(Finding(Severity.WARNING, "same-version", "edge", "the version did not change"),),
+            findings=(
+                Diagnostic(Severity.WARNING, "same-version", "the version did not change", target="edge"),
+            ),
             payloads={"abc": Payload({"key": Secret("hunter2")})},
         ),
     ),

@@ -8,7 +8,7 @@ from reconciler.core.guard import Guard
 from reconciler.core.plan import Revision
 from reconciler.core.spec import ClusterEntry, NodeEntry
 from reconciler.desired.fleet import load, read
-from reconciler.diagnostic import Problem, Severity
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import InputError
 from reconciler.ports.driver import Driver
 from reconciler.ports.source import Snapshot
@@ -75,7 +75,9 @@ class LampDriver(FileDriver):
     def alone(self, document):
         if "lamps" not in document.value:
             where = document.position("")
-            raise InputError([Problem(where, "", Severity.ERROR, "no-lamps", "no lamps", "name them")])
+            raise InputError(
+                [Diagnostic(Severity.ERROR, "no-lamps", "no lamps", "name them", position=where)]
+            )
         nodes = [{"name": f"l{n}", "address": lamp} for n, lamp in enumerate(document.value["lamps"])]
         return {"name": "lamps", "setting": document.name, "nodes": nodes}
 

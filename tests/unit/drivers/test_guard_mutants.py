@@ -42,10 +42,11 @@ from support_m2_wire import REVISION, setting
 from reconciler.core import contradictions
 from reconciler.core.change_rules import Conduct
 from reconciler.core.change_windows import Window
-from reconciler.core.guard import Case, Guard, Violation, verdicts
+from reconciler.core.guard import Case, Guard, verdicts
 from reconciler.core.history import Memory, Past, Suspension
 from reconciler.core.policy import Budget, Policy
 from reconciler.core.revision import Descent
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.m2 import guards as m2
 from reconciler.drivers.sora import contradictions as sora_contradictions
 from reconciler.drivers.sora import guards as sora
@@ -276,7 +277,12 @@ SCENARIOS = [
         "one-address-twice",
         contradictions,
         "contradicting",
-        lambda: replace(edge(), contradictions=(Violation("one-address-twice", "edge/n1", "twice", "once"),)),
+        lambda: replace(
+            edge(),
+            contradictions=(
+                Diagnostic(Severity.ERROR, "one-address-twice", "twice", "once", target="edge/n1"),
+            ),
+        ),
         edge,
     ),
     Scenario(

@@ -9,7 +9,7 @@ import pytest
 from support_m2_wire import BASE, REVISION, WorldWire, content, desk, loaded, setting, world
 
 from reconciler.core.observation import Absent, Observed, Present, Unauthorized, Unreachable
-from reconciler.core.plan import Plan, load
+from reconciler.core.plan import Plan, load, plain_finding
 from reconciler.core.step import Standing
 from reconciler.documents.document import parse
 from reconciler.drivers.m2 import machine
@@ -381,7 +381,9 @@ def test_warnings_of_the_files_go_with_the_plan():
     desired = DRIVER.desire(desk(members, deliver="local", resources=FILES))
     cluster = DRIVER.plan(desired, Observed({"edge-01": Present(loaded(members))}))
     assert [finding.code for finding in cluster.findings] == ["named-member", "unused-resources"]
-    assert "setting.json:" in cluster.findings[0].message
+    first = cluster.findings[0]
+    assert (first.position.file, first.target) == ("setting.json", "edge")
+    assert plain_finding(first)["message"].startswith(f"setting.json:{first.position.line}:")
     assert cluster.steps == ()
 
 

@@ -11,9 +11,8 @@ from reconciler.core.change_rules import Conduct
 from reconciler.core.change_windows import Suspend, Window
 from reconciler.core.history import Applied, Memory, Past
 from reconciler.core.observation import Absent, Present, Stale, Unauthorized
-from reconciler.core.plan import Finding
 from reconciler.core.policy import Override, Policy
-from reconciler.diagnostic import Severity
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.planning.plan_pass import survey
 from reconciler.planning.status import NodeState, _state, status
 from reconciler.ports.records import RunLine
@@ -52,7 +51,7 @@ async def test_each_node_has_its_word_its_revision_and_since_when():
 
 
 def finding(severity, code):
-    return Finding(severity, code, "edge/a", f"it says {code}")
+    return Diagnostic(severity, code, f"it says {code}", target="edge/a")
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,18 @@ from contextlib import asynccontextmanager
 import pytest
 from watch_rig import CONVERGED, FOREVER, Rig, Script, fleet, until
 
-from reconciler.core.guard import Violation
 from reconciler.core.plan import Effect, Inverse, Risk, Step
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import ClusterBusy, InputError, StateError
 from reconciler.server.cluster_loop import PATIENCE, ClusterLoop
 from reconciler.server.pass_result import Result, Turn
 
 FAILED = Turn(Result.FAILED, words="edge/a/upload: 500")
-REFUSED = Turn(Result.REFUSED, pending=1, violations=(Violation("quorum", "edge", "would lose it", "wait"),))
+REFUSED = Turn(
+    Result.REFUSED,
+    pending=1,
+    violations=(Diagnostic(Severity.ERROR, "quorum", "would lose it", "wait", target="edge"),),
+)
 
 
 @asynccontextmanager

@@ -3,8 +3,8 @@
 import json
 from dataclasses import replace
 
-from reconciler.core.guard import Violation
 from reconciler.core.plan import Revision
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.server.health import live, ready
 from reconciler.server.pass_result import Result, Turn
 from reconciler.server.state import Board, ClusterStatus, SourceState, SourceStatus
@@ -60,7 +60,10 @@ def test_each_reason_alone_makes_it_unready():
 
 def test_a_bad_commit_or_a_refusal_is_shown_but_does_not_shut_the_webhook_out():
     refused = Turn(
-        Result.REFUSED, steps=1, pending=1, violations=(Violation("quorum", "live", "no", "wait"),)
+        Result.REFUSED,
+        steps=1,
+        pending=1,
+        violations=(Diagnostic(Severity.ERROR, "quorum", "no", "wait", target="live"),),
     )
     board = replace(
         good_board(),

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from watch_rig import FOREVER, Rig, fleet, until
 
-from reconciler.diagnostic import Position, Problem, Severity
+from reconciler.diagnostic import Diagnostic, Position, Severity
 from reconciler.errors import InputError, SourceError, SourceUnreachable
 from reconciler.ports.source import Source
 from reconciler.server import source_loop
@@ -18,7 +18,15 @@ from reconciler.server.state import SourceState
 AWAY = SourceUnreachable("the repository does not answer", remedy="try again")
 GONE = SourceError("there is no branch 'main'")
 WRONG = InputError(
-    [Problem(Position("fleet.yaml", 3, 1), "/x", Severity.ERROR, "unknown-key", "unknown key 'x'")]
+    [
+        Diagnostic(
+            Severity.ERROR,
+            "unknown-key",
+            "unknown key 'x'",
+            position=Position("fleet.yaml", 3, 1),
+            pointer="/x",
+        )
+    ]
 )
 
 
@@ -236,7 +244,7 @@ async def test_stopping_does_not_wait_for_the_poll():
 @pytest.mark.parametrize(("count", "last"), [(20, "doubt 20"), (21, "21 warnings in all: `rec")])
 async def test_many_warnings_of_one_revision_are_counted(count, last):
     doubts = tuple(
-        Problem(Position("a.json", line, 1), "", Severity.WARNING, "lint", f"doubt {line}")
+        Diagnostic(Severity.WARNING, "lint", f"doubt {line}", position=Position("a.json", line, 1))
         for line in range(1, count + 1)
     )
     site = Site("a")

@@ -4,11 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.core.guard import Violation
 from reconciler.core.observation import Absent, Observed, Present, Stale, Unauthorized, Unreachable
 from reconciler.core.outcome import Outcome, Report, State
-from reconciler.core.plan import ClusterPlan, Effect, Finding, Inverse, Plan, Revision, Risk, Step
-from reconciler.diagnostic import Severity
+from reconciler.core.plan import ClusterPlan, Effect, Inverse, Plan, Revision, Risk, Step
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.server.pass_result import Result, acted, looked
 
 ALL = Observed({"a": Present(1), "b": Absent("404")})
@@ -53,7 +52,7 @@ def test_pending_steps_of_a_look_are_drift():
 
 
 def test_nodes_that_nothing_is_sent_to_any_more_wait_for_the_interval_and_are_not_good():
-    stalled = Finding(Severity.ERROR, "node-stalled", "edge/a", "a is stalled", "see why")
+    stalled = Diagnostic(Severity.ERROR, "node-stalled", "a is stalled", "see why", target="edge/a")
     turn = looked(replace(plan(), findings=(stalled,)), ALL)
     assert (turn.result, turn.settled, turn.good, turn.words) == (Result.STALLED, True, False, "a is stalled")
     later = replace(stalled, code="retry-later")
@@ -62,7 +61,11 @@ def test_nodes_that_nothing_is_sent_to_any_more_wait_for_the_interval_and_are_no
 
 
 def test_a_refusal_says_why_and_waits_for_the_interval():
-    turn = looked(plan("a"), ALL, [Violation("quorum", "live", "would lose the majority", "wait")])
+    turn = looked(
+        plan("a"),
+        ALL,
+        [Diagnostic(Severity.ERROR, "quorum", "would lose the majority", "wait", target="live")],
+    )
     assert (turn.result, turn.settled, turn.words) == (Result.REFUSED, True, "would lose the majority")
     assert turn.pending == 1
 
@@ -77,8 +80,8 @@ def test_a_node_that_was_not_heard_leaves_the_cluster_unsettled(answer):
 
 
 def test_what_cannot_be_judged_is_not_called_converged():
-    split = Finding(Severity.ERROR, "split", "live", "the views disagree")
-    minor = Finding(Severity.WARNING, "restart", "edge/a", "a field waits for a restart")
+    split = Diagnostic(Severity.ERROR, "split", "the views disagree", target="live")
+    minor = Diagnostic(Severity.WARNING, "restart", "a field waits for a restart", target="edge/a")
     assert looked(replace(plan(), findings=(minor,)), ALL).result is Result.CONVERGED
     turn = looked(replace(plan(), findings=(minor, split)), ALL)
     assert (turn.result, turn.words, turn.good, turn.settled) == (

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, Final, TypeAlias
 
-from reconciler.diagnostic import Position, Problem
+from reconciler.diagnostic import Diagnostic, Position
 from reconciler.drivers.m2.lints import access, groups, members, server, spelling
-from reconciler.drivers.m2.setting.fault import Fault, mapping, positioned
+from reconciler.drivers.m2.setting.fault import mapping, positioned
 from reconciler.drivers.m2.setting.rules import MANAGEMENT
 from reconciler.ports.driver import Desk
 
@@ -16,9 +16,9 @@ CODES: Final = access.CODES | groups.CODES | server.CODES | members.CODES | spel
 
 claims = members.claims
 
-Rule = Callable[[Mapping[str, Any]], Iterator[Fault]]
+Rule = Callable[[Mapping[str, Any]], Iterator[Diagnostic]]
 
-_Known: TypeAlias = dict[tuple[int | str, ...], list[Fault]]
+_Known: TypeAlias = dict[tuple[int | str, ...], list[Diagnostic]]
 """What was looked at, by the identity of its parts -> what was found."""
 
 _RULES: Final[tuple[tuple[Rule, tuple[str, ...]], ...]] = (
@@ -30,7 +30,7 @@ _RULES: Final[tuple[tuple[Rule, tuple[str, ...]], ...]] = (
 """Each with the keys of `env.management` that it looks at."""
 
 
-def lint(desk: Desk) -> Iterator[Problem]:
+def lint(desk: Desk) -> Iterator[Diagnostic]:
     """Warnings about a cluster's settings, each place once however many nodes get it.
 
     Settings that come from one base share what no overlay changes, and that is looked at once.
@@ -47,7 +47,7 @@ def lint(desk: Desk) -> Iterator[Problem]:
     yield from members.left_out(desk)
 
 
-def _sections(document: Any, known: _Known) -> list[Fault]:
+def _sections(document: Any, known: _Known) -> list[Diagnostic]:
     """Keys that are not known outside `env.management`."""
     found = list(spelling.top(mapping(document)))
     for key, value in mapping(document).items():
@@ -58,8 +58,8 @@ def _sections(document: Any, known: _Known) -> list[Fault]:
     return found
 
 
-def _faults(management: Mapping[str, Any], known: _Known) -> list[Fault]:
-    found: list[Fault] = []
+def _faults(management: Mapping[str, Any], known: _Known) -> list[Diagnostic]:
+    found: list[Diagnostic] = []
     for number, (rule, keys) in enumerate(_RULES):
         same = (number, *(id(management.get(key)) for key in keys))
         if same not in known:

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any, Final, TypeAlias
 
-from reconciler.diagnostic import Severity
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.m2.access import FACTORY_ROLES, granted_by
 from reconciler.drivers.m2.address import Span
 from reconciler.drivers.m2.allowlist import span_of
-from reconciler.drivers.m2.setting.fault import Fault, Path, items, mapping, named
+from reconciler.drivers.m2.setting.fault import Path, items, mapping, named
 from reconciler.drivers.m2.setting.rules import MANAGEMENT
+from reconciler.text.json_pointer import pointer
 
 DANGEROUS: Final = ("enableSetting", "enablePurge", "enableInstall", "enableRestart")
 """The permissions that change a node or empty its cache; whoever has the first can give itself the rest."""
@@ -76,7 +77,7 @@ class Entry:
         return f'entry {self.index + 1} ({self.span}, role "{self.role}")'
 
 
-def faults(management: Plain) -> Iterator[Fault]:
+def faults(management: Plain) -> Iterator[Diagnostic]:
     """All lints of this kind in an `env.management`."""
     entries = _entries(management)
     yield from _unused(management)
@@ -103,7 +104,7 @@ def _default(management: Plain) -> str:
     return role if isinstance(role, str) else ""
 
 
-def _unused(management: Plain) -> Iterator[Fault]:
+def _unused(management: Plain) -> Iterator[Diagnostic]:
     """Roles of a file with an allowList that neither an entry nor `defaultRole` names."""
     entries = items(management, "api", "allowList")
     if not entries:
@@ -117,7 +118,7 @@ def _unused(management: Plain) -> Iterator[Fault]:
             yield _warning((*_ROLES, index, "name"), "unused-role", said, "use it in an entry, or remove it")
 
 
-def _overlaps(entries: Sequence[Entry]) -> Iterator[Fault]:
+def _overlaps(entries: Sequence[Entry]) -> Iterator[Diagnostic]:
     """Entries that share addresses with an earlier one; of several earlier ones the first that matters."""
     earlier: dict[int, list[int]] = {}
     for one, other in _pairs(entries):
@@ -156,7 +157,7 @@ def _exception(narrow: Entry, wide: Entry) -> bool:
     return narrow.role != wide.role and narrow.span.within(wide.span) and wide.granted <= narrow.granted
 
 
-def _shadowed(entry: Entry, cover: Entry) -> Fault:
+def _shadowed(entry: Entry, cover: Entry) -> Diagnostic:
     path = (*_LIST, entry.index, "addr")
     if entry.granted <= cover.granted:
         said = f"every address of {entry.said} is in the earlier {cover.said}, which gives at least as much"
@@ -169,7 +170,7 @@ def _shadowed(entry: Entry, cover: Entry) -> Fault:
     return _warning(path, "shadowed-entry", said, f"put it before entry {cover.index + 1}")
 
 
-def _overlapping(entry: Entry, other: Entry) -> Fault:
+def _overlapping(entry: Entry, other: Entry) -> Diagnostic:
     path = (*_LIST, entry.index, "addr")
     shared = min(entry.span.high, other.span.high) - max(entry.span.low, other.span.low) + 1
     said = f"{entry.said} and the earlier {other.said} share {shared:,} address{'' if shared == 1 else 'es'}"
@@ -183,7 +184,7 @@ def _overlapping(entry: Entry, other: Entry) -> Fault:
     return _warning(path, "overlapping-entries", said, remedy)
 
 
-def _wide(entry: Entry) -> Iterator[Fault]:
+def _wide(entry: Entry) -> Iterator[Diagnostic]:
     danger = [name for name in DANGEROUS if name in entry.granted]
     if danger and (many := _many([entry.span])):
         said = f'the role "{entry.role}" opens {_joined(danger)} to {many}'
@@ -191,7 +192,7 @@ def _wide(entry: Entry) -> Iterator[Fault]:
         yield _warning((*_LIST, entry.index, "addr"), "wide-entry", said, remedy)
 
 
-def _stopping(management: Plain, entries: Sequence[Entry]) -> Iterator[Fault]:
+def _stopping(management: Plain, entries: Sequence[Entry]) -> Iterator[Diagnostic]:
     """Roles with `enableInstall` or `enableRestart` that many addresses have, in one entry or in several."""
     listed = bool(items(management, "api", "allowList"))
     by_role: dict[str, list[Span]] = {}
@@ -243,5 +244,5 @@ def _joined(names: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
-def _warning(path: Path, code: str, message: str, remedy: str) -> Fault:
-    return Fault(path, code, message, remedy, Severity.WARNING)
+def _warning(path: Path, code: str, message: str, remedy: str) -> Diagnostic:
+    return Diagnostic(Severity.WARNING, code, message, remedy, pointer=pointer(path))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
-from reconciler.diagnostic import Severity
-from reconciler.drivers.m2.setting.fault import Fault, Path, items, mapping
+from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.drivers.m2.setting.fault import Path, items, mapping
 from reconciler.drivers.m2.setting.rules import MANAGEMENT, MEMBERS
+from reconciler.text.json_pointer import pointer
 
 ALL: Final = "all"
 """The word that stands for every function."""
@@ -22,7 +23,7 @@ _WHOLE: Final = frozenset({"", "http:", "https:"})
 _MOST_NAMED: Final = 6
 
 
-def faults(management: Mapping[str, Any]) -> Iterator[Fault]:
+def faults(management: Mapping[str, Any]) -> Iterator[Diagnostic]:
     """All lints of this kind in an `env.management`; also where the cluster is not switched on."""
     members = items(management, "cluster", "discover", "members")
     groups = [(index, _functions(item)) for index, item in members if isinstance(item, Mapping)]
@@ -38,7 +39,7 @@ def _functions(group: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(name for _, name in items(group, "functions") if isinstance(name, str))
 
 
-def _hidden(groups: Groups) -> Iterator[Fault]:
+def _hidden(groups: Groups) -> Iterator[Diagnostic]:
     """Groups that no request reaches, because each that they could serve goes to an earlier one."""
     first: dict[str, int] = {}
     plain = -1
@@ -61,7 +62,7 @@ def _hidden(groups: Groups) -> Iterator[Fault]:
             first.setdefault(name, index)
 
 
-def _unserved(groups: Groups) -> Iterator[Fault]:
+def _unserved(groups: Groups) -> Iterator[Diagnostic]:
     """Requests that no group is for."""
     served = {name for _, functions in groups for name in functions}
     missing, remedies = [], []
@@ -76,7 +77,7 @@ def _unserved(groups: Groups) -> Iterator[Fault]:
         yield _warning(MEMBERS, "unserved-request", said, f"add {' and '.join(remedies)}")
 
 
-def _case(members: Sequence[tuple[int, Any]]) -> Iterator[Fault]:
+def _case(members: Sequence[tuple[int, Any]]) -> Iterator[Diagnostic]:
     """Names of functions that are one name but for their case; each later spelling once."""
     spelt: dict[str, str] = {ALL: ALL}
     told: set[str] = set()
@@ -100,7 +101,7 @@ def _modes(management: Mapping[str, Any], members: Sequence[tuple[int, Any]]) ->
     return {mode for part in parts if isinstance(mode := part.get("mode"), str)}
 
 
-def _hash(balance: Mapping[str, Any]) -> Iterator[Fault]:
+def _hash(balance: Mapping[str, Any]) -> Iterator[Diagnostic]:
     """The mode `hash` where nothing is left to make a hash of; without a script it is of the URL."""
     script = balance.get("luaPath")
     if isinstance(script, str):
@@ -121,5 +122,5 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def _warning(path: Path, code: str, message: str, remedy: str) -> Fault:
-    return Fault(path, code, message, remedy, Severity.WARNING)
+def _warning(path: Path, code: str, message: str, remedy: str) -> Diagnostic:
+    return Diagnostic(Severity.WARNING, code, message, remedy, pointer=pointer(path))

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from typing import Any, Final
 
 from reconciler.core.endpoint import BadAddress, parse_endpoint
-from reconciler.diagnostic import Position, Problem, Severity
+from reconciler.diagnostic import Diagnostic, Position, Severity
 from reconciler.documents.document import Document
 from reconciler.drivers.m2.schema import M2Cluster
 from reconciler.drivers.m2.setting.fault import Path, items, mapping
@@ -23,7 +23,7 @@ _PORT: Final = 9900
 _MOST_NAMED: Final = 3
 
 
-def left_out(desk: Desk) -> Iterator[Problem]:
+def left_out(desk: Desk) -> Iterator[Diagnostic]:
     """Nodes that are not in the propagation list of their own setting, gathered by the list's place.
 
     A node whose address is a name, or one of this host's own, may be in the list under another address.
@@ -44,7 +44,14 @@ def left_out(desk: Desk) -> Iterator[Problem]:
         if len(nodes) > 1:
             said = f"{shown}{more} propagate purges by a list in which they do not stand themselves"
         remedy = "list every node of the group, the own one too: it is left out when it passes a purge on"
-        yield Problem(position, pointer(NODELIST), Severity.WARNING, "propagation-without-self", said, remedy)
+        yield Diagnostic(
+            Severity.WARNING,
+            "propagation-without-self",
+            said,
+            remedy,
+            position=position,
+            pointer=pointer(NODELIST),
+        )
 
 
 def _propagated(document: Document, known: dict[int, frozenset[str]]) -> frozenset[str] | None:

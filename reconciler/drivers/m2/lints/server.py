@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
 
-from reconciler.diagnostic import Severity
-from reconciler.drivers.m2.setting.fault import Fault, mapping
+from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.drivers.m2.setting.fault import mapping
 from reconciler.drivers.m2.setting.features import BACKUP, CRON_FIELDS, SERVER
+from reconciler.text.json_pointer import pointer
 
 CODES: Final = frozenset({"backup-without-hostname", "poll-outruns-timeout"})
 
@@ -26,7 +27,7 @@ _FOREVER: Final = 1e9
 """Seconds beyond which a timeout is none; a file may hold numbers that no float can."""
 
 
-def faults(management: Mapping[str, Any]) -> Iterator[Fault]:
+def faults(management: Mapping[str, Any]) -> Iterator[Diagnostic]:
     """All lints of this kind in an `env.management`, of what is enabled."""
     yield from _backup(mapping(management, "server", "events", "onSettingLoad", "backup"))
     for feature, side in _SIDES:
@@ -35,17 +36,17 @@ def faults(management: Mapping[str, Any]) -> Iterator[Fault]:
             yield from _poll(feature, side, mapping(part, side))
 
 
-def _backup(backup: Mapping[str, Any]) -> Iterator[Fault]:
+def _backup(backup: Mapping[str, Any]) -> Iterator[Diagnostic]:
     hostname = backup.get("hostname")
     if backup.get("enable") is not True or (hostname is not None and str(hostname).strip()):
         return
     said = "the backup is enabled without a `hostname`, so every node that gets this setting uploads it"
     path = (*BACKUP, "hostname" if "hostname" in backup else "enable")
     remedy = "name the one node that is to do it"
-    yield Fault(path, "backup-without-hostname", said, remedy, Severity.WARNING)
+    yield Diagnostic(Severity.WARNING, "backup-without-hostname", said, remedy, pointer=pointer(path))
 
 
-def _poll(feature: str, side: str, part: Mapping[str, Any]) -> Iterator[Fault]:
+def _poll(feature: str, side: str, part: Mapping[str, Any]) -> Iterator[Diagnostic]:
     """Requests at intervals that begin anew before the last one has to be over."""
     info: Mapping[str, Any] = mapping(part, "info")
     schedule, timeout = info.get("schedule"), info.get("timeout")
@@ -58,7 +59,7 @@ def _poll(feature: str, side: str, part: Mapping[str, Any]) -> Iterator[Fault]:
         said = f"it polls every {gap:g} s but waits {timeout:g} s for an answer, so that requests pile up"
         path = (*SERVER, "features", feature, side, "info", "schedule")
         remedy = f"poll at least {timeout:g} s apart, or wait for less than {gap:g} s"
-        yield Fault(path, "poll-outruns-timeout", said, remedy, Severity.WARNING)
+        yield Diagnostic(Severity.WARNING, "poll-outruns-timeout", said, remedy, pointer=pointer(path))
 
 
 @lru_cache(maxsize=1024)

@@ -7,12 +7,13 @@ from difflib import get_close_matches
 from functools import cache
 from typing import Any, Final, TypeAlias, get_args
 
-from reconciler.diagnostic import Severity
-from reconciler.drivers.m2.setting.fault import Fault, Path, mapping
+from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.drivers.m2.setting.fault import Path, mapping
 from reconciler.drivers.m2.setting.feeds import CONNECTIONS, FEEDS
 from reconciler.drivers.m2.setting.models import Discover, Group, Management, SettingFile
 from reconciler.drivers.m2.setting.part import Part
 from reconciler.drivers.m2.setting.rules import MANAGEMENT
+from reconciler.text.json_pointer import pointer
 
 CODES: Final = frozenset({"unfamiliar-key"})
 
@@ -25,7 +26,7 @@ _SOME: Final = 0.6
 """The same where all keys are known."""
 
 
-def faults(management: Mapping[str, Any], key: str) -> Iterator[Fault]:
+def faults(management: Mapping[str, Any], key: str) -> Iterator[Diagnostic]:
     """Keys that are not known at any depth below one key of `env.management`, all of whose keys are."""
     inner = _fields(Management)[key]
     if inner is not None:
@@ -34,12 +35,12 @@ def faults(management: Mapping[str, Any], key: str) -> Iterator[Fault]:
         yield from _infos(mapping(management, key))
 
 
-def top(document: Mapping[str, Any]) -> Iterator[Fault]:
+def top(document: Mapping[str, Any]) -> Iterator[Diagnostic]:
     """Keys at the top of a document that are nearly a known one."""
     yield from _strange(document, _fields(SettingFile), (), whole=False)
 
 
-def section(value: Any, key: str) -> Iterator[Fault]:
+def section(value: Any, key: str) -> Iterator[Diagnostic]:
     """Keys of one top-level section, beside and above those that `faults` looks at.
 
     The product is larger there: those alone count that are nearly a known one.
@@ -51,7 +52,7 @@ def section(value: Any, key: str) -> Iterator[Fault]:
         yield from _below(value, inner, (key,), whole=False)
 
 
-def _below(value: Any, model: type[Part], path: Path, *, whole: bool = True) -> Iterator[Fault]:
+def _below(value: Any, model: type[Part], path: Path, *, whole: bool = True) -> Iterator[Diagnostic]:
     if isinstance(value, list):
         for index, item in enumerate(value):
             yield from _below(item, model, (*path, index), whole=whole)
@@ -59,7 +60,7 @@ def _below(value: Any, model: type[Part], path: Path, *, whole: bool = True) -> 
         yield from _within(value, _fields(model), path, whole=whole)
 
 
-def _within(value: Mapping[str, Any], fields: Fields, path: Path, *, whole: bool) -> Iterator[Fault]:
+def _within(value: Mapping[str, Any], fields: Fields, path: Path, *, whole: bool) -> Iterator[Diagnostic]:
     yield from _strange(value, fields, path, whole=whole)
     for key, item in value.items():
         inner = fields.get(key)
@@ -67,7 +68,7 @@ def _within(value: Mapping[str, Any], fields: Fields, path: Path, *, whole: bool
             yield from _below(item, inner, (*path, key), whole=whole)
 
 
-def _strange(value: Mapping[str, Any], known: Fields, path: Path, *, whole: bool) -> Iterator[Fault]:
+def _strange(value: Mapping[str, Any], known: Fields, path: Path, *, whole: bool) -> Iterator[Diagnostic]:
     """Keys of one object that are not known; where they are not all known, those that are nearly."""
     for key in value:
         if key in known:
@@ -77,10 +78,10 @@ def _strange(value: Mapping[str, Any], known: Fields, path: Path, *, whole: bool
         if near or whole:
             remedy = f'did you mean "{near[0]}"?' if near else f"the keys here are {', '.join(known)}"
             said = f"`{key}` is not a known key, and goes to the nodes as it stands"
-            yield Fault((*path, key), "unfamiliar-key", said, remedy, Severity.WARNING)
+            yield Diagnostic(Severity.WARNING, "unfamiliar-key", said, remedy, pointer=pointer((*path, key)))
 
 
-def _infos(server: Mapping[str, Any]) -> Iterator[Fault]:
+def _infos(server: Mapping[str, Any]) -> Iterator[Diagnostic]:
     """Keys in the `info` of connections, by their type, and of feeds and feedbacks, of whichever type."""
     path = (*MANAGEMENT, "server")
     connections = server.get("connection")

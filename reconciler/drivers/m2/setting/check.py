@@ -8,16 +8,16 @@ from reconciler.core.canonical import encode
 from reconciler.core.editors import delivered
 from reconciler.core.json_reader import JsonError, JsonLimits, check_size
 from reconciler.core.secret import mask
-from reconciler.diagnostic import Problem
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document
 from reconciler.drivers.m2.setting import features, rules, shape
-from reconciler.drivers.m2.setting.fault import Fault, positioned
+from reconciler.drivers.m2.setting.fault import positioned
 
 LIMITS: Final = JsonLimits(size=8 * 1024 * 1024, values=200_000)
 """Bounds on a setting, on what a node shows as on what a file has."""
 
 
-def problems_of(document: Document) -> list[Problem]:
+def problems_of(document: Document) -> list[Diagnostic]:
     """All problems of one file, errors and warnings, in the order of their positions.
 
     Secrets count as text; what would be wrong with their values cannot be known here.
@@ -28,13 +28,13 @@ def problems_of(document: Document) -> list[Problem]:
     return positioned(document, [*shape.faults(value), *rules.faults(value), *features.faults(value)])
 
 
-def _unreadable(value: Any) -> Fault | None:
+def _unreadable(value: Any) -> Diagnostic | None:
     """What is wrong with a setting that could be sent, and never be read back from a node."""
     try:
         check_size(encode(delivered(value)), LIMITS)
     except JsonError as error:
-        return Fault(
-            (),
+        return Diagnostic(
+            Severity.ERROR,
             "setting-too-large",
             f"the setting cannot be read back from a node: {error}",
             "leave out what the node does not need, or spread `hosting` over several clusters",

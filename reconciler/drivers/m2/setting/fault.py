@@ -1,16 +1,16 @@
-"""Something wrong in a `setting.json`, before it has a position, and the words that faults share."""
+"""What is wrong in a `setting.json` gets its position; and what the rules about settings share."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any, Final, TypeAlias
 
 from reconciler.core.secret import Secret
-from reconciler.diagnostic import Problem, Severity
+from reconciler.diagnostic import Diagnostic
 from reconciler.documents.document import Document
-from reconciler.text.json_pointer import pointer
+from reconciler.text.json_pointer import parts
 
 Path: TypeAlias = tuple[str | int, ...]
 """Keys and indices from the top of a document to a value."""
@@ -20,35 +20,22 @@ WRONG_TYPE: Final = "wrong-type"
 """Code of a value of another type than belongs there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """A problem that knows its path but not yet its line; see `core.problem.Problem`."""
-
-    path: Path
-    code: str
-    message: str
-    remedy: str = ""
-    severity: Severity = Severity.ERROR
-
-
-def positioned(document: Document, faults: Iterable[Fault]) -> list[Problem]:
+def positioned(document: Document, faults: Iterable[Diagnostic]) -> list[Diagnostic]:
     """Faults as problems, each once, in the order of their positions.
 
     A fault at a secret is dropped: its value is not known here. But it is text, so that it is wrong where
     no text may stand.
 
     Args:
-        document: the file that the paths go into.
-        faults: in any order.
+        document: the file that the pointers go into.
+        faults: with a pointer alone, in any order.
     """
     problems = {}
     for fault in faults:
-        if fault.code != WRONG_TYPE and isinstance(at(document.value, fault.path), Secret):
+        if fault.code != WRONG_TYPE and isinstance(at(document.value, parts(fault.pointer)), Secret):
             continue
-        place = pointer(fault.path)
-        problems[place, fault.code, fault.message] = Problem(
-            document.position(place), place, fault.severity, fault.code, fault.message, fault.remedy
-        )
+        place = document.position(fault.pointer)
+        problems[fault.pointer, fault.code, fault.message] = replace(fault, position=place)
     return sorted(problems.values(), key=lambda problem: (problem.position, problem.pointer, problem.code))
 
 
@@ -57,8 +44,8 @@ def at(value: Any, path: Iterable[str | int]) -> Any:
     for part in path:
         if isinstance(value, Mapping):
             value = value.get(part)
-        elif isinstance(value, Sequence) and not isinstance(value, str) and isinstance(part, int):
-            value = value[part] if part < len(value) else None
+        elif isinstance(value, Sequence) and not isinstance(value, str) and str(part).isdecimal():
+            value = value[int(part)] if int(part) < len(value) else None
         else:
             return None
     return value

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from reconciler.core.cron import fault_of
-from reconciler.diagnostic import Severity
-from reconciler.drivers.m2.setting.fault import Fault, Path, at, items, mapping, named, nearest
+from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.drivers.m2.setting.fault import Path, at, items, mapping, named, nearest
 from reconciler.drivers.m2.setting.feeds import CONNECTIONS, FEEDS, NEEDS, types_of
 from reconciler.drivers.m2.setting.models import MOST_PROPAGATED
 from reconciler.drivers.m2.setting.rules import MANAGEMENT, repeated
 from reconciler.drivers.m2.setting.shape import misfits
+from reconciler.text.json_pointer import pointer
 
 SERVER: Final[Path] = (*MANAGEMENT, "server")
 BACKUP: Final[Path] = (*SERVER, "events", "onSettingLoad", "backup")
@@ -21,7 +23,7 @@ CRON_FIELDS: Final = 6
 _ONLY_FEEDBACK: Final = frozenset({"heartbeat"})
 
 
-def faults(document: Any) -> Iterator[Fault]:
+def faults(document: Any) -> Iterator[Diagnostic]:
     """Every breach of these rules in a whole document.
 
     What is wrong in a feature that is not enabled is a warning: the node does not look at it.
@@ -34,18 +36,24 @@ def faults(document: Any) -> Iterator[Fault]:
     yield from _propagation(document)
 
 
-def _connections(document: Any) -> Iterator[Fault]:
+def _connections(document: Any) -> Iterator[Diagnostic]:
     for index, item in items(document, *SERVER, "connection"):
         kind = mapping(item).get("type")
         path = (*SERVER, "connection", index)
         if isinstance(kind, str) and kind not in CONNECTIONS:
             said = f'there is no connection type "{kind}"'
-            yield Fault((*path, "type"), "unknown-value", said, nearest(kind, CONNECTIONS, "types"))
+            yield Diagnostic(
+                Severity.ERROR,
+                "unknown-value",
+                said,
+                nearest(kind, CONNECTIONS, "types"),
+                pointer=pointer((*path, "type")),
+            )
         elif isinstance(kind, str):
             yield from misfits(CONNECTIONS[kind], mapping(item, "info"), (*path, "info"))
 
 
-def _side(document: Any, feature: str, side: str) -> Iterator[Fault]:
+def _side(document: Any, feature: str, side: str) -> Iterator[Diagnostic]:
     """One feed or feedback of one feature."""
     path = (*SERVER, "features", feature, side)
     enabled = at(document, (*SERVER, "features", feature, "enable")) is True
@@ -55,22 +63,28 @@ def _side(document: Any, feature: str, side: str) -> Iterator[Fault]:
         return
     if not kind and enabled and side == ("feedback" if feature in _ONLY_FEEDBACK else "feed"):
         said = f'the feature "{feature}" is enabled but its {side} has no type, so nothing happens'
-        yield Fault((*path, "type"), "idle-feature", said, severity=Severity.WARNING)
+        yield Diagnostic(Severity.WARNING, "idle-feature", said, pointer=pointer((*path, "type")))
     known = FEEDS[feature, side]
     info: Mapping[str, Any] = mapping(document, *path, "info")
     for one in types_of(kind, (feature, side)):
         if one not in known:
             said = f'the {side} of "{feature}" has no type "{one}"'
-            yield Fault((*path, "type"), "unknown-value", said, nearest(one, known, "types"), severity)
+            yield Diagnostic(
+                severity,
+                "unknown-value",
+                said,
+                nearest(one, known, "types"),
+                pointer=pointer((*path, "type")),
+            )
             continue
         for fault in misfits(known[one], info, (*path, "info")):
-            yield Fault(fault.path, fault.code, fault.message, fault.remedy, severity)
+            yield replace(fault, severity=severity)
         if one in NEEDS:
             yield from _connect(document, (*path, "info", "connect"), NEEDS[one], severity)
         yield from _schedule((*path, "info", "schedule"), info.get("schedule"), severity)
 
 
-def _connect(document: Any, path: Path, wanted: str, severity: Severity) -> Iterator[Fault]:
+def _connect(document: Any, path: Path, wanted: str, severity: Severity) -> Iterator[Diagnostic]:
     """`connect` names a connection, and one of the type that can do it."""
     name = at(document, path)
     if not isinstance(name, str):
@@ -78,40 +92,42 @@ def _connect(document: Any, path: Path, wanted: str, severity: Severity) -> Iter
     types = {known: item.get("type") for _, known, item in named(document, *SERVER, "connection")}
     if name not in types:
         said = f'there is no connection "{name}"'
-        yield Fault(path, "unknown-connection", said, nearest(name, types, "connections"), severity)
+        yield Diagnostic(
+            severity, "unknown-connection", said, nearest(name, types, "connections"), pointer=pointer(path)
+        )
     elif types[name] != wanted:
         fitting = sorted(known for known, kind in types.items() if kind == wanted)
         said = f'the connection "{name}" is of type {types[name]}, and {wanted} is needed here'
         remedy = (
             f"connections of that type: {', '.join(fitting)}" if fitting else f"define one of type {wanted}"
         )
-        yield Fault(path, "wrong-connection-type", said, remedy, severity)
+        yield Diagnostic(severity, "wrong-connection-type", said, remedy, pointer=pointer(path))
 
 
-def _schedule(path: Path, text: Any, severity: Severity) -> Iterator[Fault]:
+def _schedule(path: Path, text: Any, severity: Severity) -> Iterator[Diagnostic]:
     if not isinstance(text, str):
         return
     count = len(text.split())
     if count != CRON_FIELDS:
         said = f'"{text}" has {count} fields, and M2 reads six, seconds first'
         remedy = f"write 0 {text}" if count == CRON_FIELDS - 1 else "such as */15 * * * * *"
-        yield Fault(path, "bad-schedule", said, remedy, severity)
+        yield Diagnostic(severity, "bad-schedule", said, remedy, pointer=pointer(path))
         return
     wrong = fault_of(text)
     if wrong:
         said = f'"{text}" is not a schedule: {wrong}'
-        yield Fault(path, "bad-schedule", said, "such as */15 * * * * *", severity)
+        yield Diagnostic(severity, "bad-schedule", said, "such as */15 * * * * *", pointer=pointer(path))
 
 
-def _backup(document: Any) -> Iterator[Fault]:
+def _backup(document: Any) -> Iterator[Diagnostic]:
     enabled = mapping(document, *BACKUP).get("enable") is True
     severity = Severity.ERROR if enabled else Severity.WARNING
     if enabled or mapping(document, *BACKUP).get("connect"):
         yield from _connect(document, (*BACKUP, "connect"), "httpAwsSig4", severity)
 
 
-def _propagation(document: Any) -> Iterator[Fault]:
+def _propagation(document: Any) -> Iterator[Diagnostic]:
     count = len(items(document, *NODELIST))
     if count > MOST_PROPAGATED:
         said = f"`nodelist` names {count} nodes, and a purge is passed on to at most {MOST_PROPAGATED}"
-        yield Fault(NODELIST, "too-many-nodes", said)
+        yield Diagnostic(Severity.ERROR, "too-many-nodes", said, pointer=pointer(NODELIST))

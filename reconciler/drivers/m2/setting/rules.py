@@ -7,13 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from reconciler.core.endpoint import BadAddress, is_ip_address, parse_endpoint
-from reconciler.diagnostic import Severity
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.m2.access import FACTORY_ROLES
 from reconciler.drivers.m2.address import span
-from reconciler.drivers.m2.setting.fault import Fault, Path, at, items, mapping, named, nearest
+from reconciler.drivers.m2.setting.fault import Path, at, items, mapping, named, nearest
 from reconciler.drivers.m2.setting.models import Group
 from reconciler.drivers.m2.setting.patterns import CLOUD
 from reconciler.drivers.m2.setting.shape import kind_of, misfits
+from reconciler.text.json_pointer import pointer
 
 MANAGEMENT: Final[Path] = ("env", "management")
 MEMBERS: Final[Path] = (*MANAGEMENT, "cluster", "discover", "members")
@@ -23,7 +24,7 @@ _MOST_GUESSES: Final = 12
 """Problems of one kind up to which all known names are searched for the one that is meant."""
 
 
-def faults(document: Any) -> Iterator[Fault]:
+def faults(document: Any) -> Iterator[Diagnostic]:
     """Every breach of these rules in a whole document, whatever else is wrong with it."""
     yield from _version(document)
     yield from _roles(document)
@@ -33,13 +34,19 @@ def faults(document: Any) -> Iterator[Fault]:
     yield from _stats(document)
 
 
-def repeated(document: Any, path: Path, what: str) -> Iterator[Fault]:
+def repeated(document: Any, path: Path, what: str) -> Iterator[Diagnostic]:
     """Items of a list whose name an earlier item has."""
     first: dict[str, int] = {}
     for index, name, _ in named(document, *path):
         if name in first:
             said = f'the {what} "{name}" is defined twice, first as item {first[name] + 1} of the list'
-            yield Fault((*path, index, "name"), "duplicate-name", said, "names must be unique")
+            yield Diagnostic(
+                Severity.ERROR,
+                "duplicate-name",
+                said,
+                "names must be unique",
+                pointer=pointer((*path, index, "name")),
+            )
         first.setdefault(name, index)
 
 
@@ -50,14 +57,14 @@ def known_roles(document: Any) -> set[str]:
     return {name for _, name, _ in named(document, *MANAGEMENT, "roles")}
 
 
-def _version(document: Any) -> Iterator[Fault]:
+def _version(document: Any) -> Iterator[Diagnostic]:
     version = mapping(document, "meta").get("version")
     if isinstance(version, bool | list | Mapping):
         said = f"`version` should be text or a number but is {kind_of(version)}"
-        yield Fault(("meta", "version"), "wrong-type", said)
+        yield Diagnostic(Severity.ERROR, "wrong-type", said, pointer=pointer(("meta", "version")))
 
 
-def _roles(document: Any) -> Iterator[Fault]:
+def _roles(document: Any) -> Iterator[Diagnostic]:
     known = known_roles(document)
     api = mapping(document, *MANAGEMENT, "api")
     default = api.get("defaultRole", "admin")
@@ -80,11 +87,17 @@ def _unknown(entries: Sequence[tuple[int, Any]], known: set[str]) -> Iterator[tu
             yield index, role
 
 
-def _unknown_role(path: Path, role: str, known: Iterable[str]) -> Fault:
-    return Fault(path, "unknown-role", f'the role "{role}" is not defined', nearest(role, known, "roles"))
+def _unknown_role(path: Path, role: str, known: Iterable[str]) -> Diagnostic:
+    return Diagnostic(
+        Severity.ERROR,
+        "unknown-role",
+        f'the role "{role}" is not defined',
+        nearest(role, known, "roles"),
+        pointer=pointer(path),
+    )
 
 
-def _allow_list(document: Any) -> Iterator[Fault]:
+def _allow_list(document: Any) -> Iterator[Diagnostic]:
     for index, entry in items(document, *MANAGEMENT, "api", "allowList"):
         addr = mapping(entry).get("addr")
         if not isinstance(addr, str):
@@ -93,19 +106,31 @@ def _allow_list(document: Any) -> Iterator[Fault]:
         try:
             found = span(addr)
         except BadAddress as error:
-            yield Fault(path, "bad-address", f'"{addr}" {error.message}', error.remedy)
+            yield Diagnostic(
+                Severity.ERROR,
+                "bad-address",
+                f'"{addr}" {error.message}',
+                error.remedy,
+                pointer=pointer(path),
+            )
         else:
             if found.version != 4:  # noqa: PLR2004  (the IP version)
                 said = f'"{addr}" is IPv6, which M2\'s pages do not show in an allowList'
-                yield Fault(path, "undocumented-address", said, severity=Severity.WARNING)
+                yield Diagnostic(Severity.WARNING, "undocumented-address", said, pointer=pointer(path))
 
 
-def _members(document: Any) -> Iterator[Fault]:
+def _members(document: Any) -> Iterator[Diagnostic]:
     members = items(document, *MEMBERS)
     kinds = {isinstance(item, Mapping) for _, item in members if isinstance(item, str | Mapping)}
     if len(kinds) > 1:
         said = "`members` mixes addresses and groups"
-        yield Fault(MEMBERS, "mixed-members", said, "put every address into the `nodes` of a group")
+        yield Diagnostic(
+            Severity.ERROR,
+            "mixed-members",
+            said,
+            "put every address into the `nodes` of a group",
+            pointer=pointer(MEMBERS),
+        )
     for index, item in members:
         path = (*MEMBERS, index)
         if isinstance(item, str):
@@ -117,34 +142,46 @@ def _members(document: Any) -> Iterator[Fault]:
                     yield from _member((*path, "nodes", place), node)
         else:
             said = f"a member should be an address or a group but is {kind_of(item)}"
-            yield Fault(path, "wrong-type", said)
+            yield Diagnostic(Severity.ERROR, "wrong-type", said, pointer=pointer(path))
 
 
-def _member(path: Path, text: str) -> Iterator[Fault]:
+def _member(path: Path, text: str) -> Iterator[Diagnostic]:
     """A member is an IP address, perhaps with a port, or a cloud expression behind a `#`."""
     if text.startswith("#"):
         if not _CLOUD.fullmatch(text):
             form = (
                 "#aws:vm:tag=K, #oci:vm:tag=K, #aws:vip:tag=K or #oci:vip:tag=K, perhaps with #:8080 behind"
             )
-            yield Fault(path, "bad-member", f'"{text}" is not a cloud expression', f"one of {form}")
+            yield Diagnostic(
+                Severity.ERROR,
+                "bad-member",
+                f'"{text}" is not a cloud expression',
+                f"one of {form}",
+                pointer=pointer(path),
+            )
         return
     if re.match(r"(aws|oci):(vm|vip):", text):
-        yield Fault(path, "bad-member", f'"{text}" lacks its mark', f"write #{text}")
+        yield Diagnostic(
+            Severity.ERROR, "bad-member", f'"{text}" lacks its mark', f"write #{text}", pointer=pointer(path)
+        )
         return
     try:
         host = parse_endpoint(text).host
     except BadAddress as error:
-        yield Fault(path, "bad-member", f'"{text}" {error.message}', error.remedy)
+        yield Diagnostic(
+            Severity.ERROR, "bad-member", f'"{text}" {error.message}', error.remedy, pointer=pointer(path)
+        )
         return
     if "://" in text:
-        yield Fault(path, "bad-member", f'"{text}" is a URL', f"write {host}")
+        yield Diagnostic(
+            Severity.ERROR, "bad-member", f'"{text}" is a URL', f"write {host}", pointer=pointer(path)
+        )
     elif not is_ip_address(host):
         said = f'"{text}" is a name, and M2\'s pages show addresses only'
-        yield Fault(path, "named-member", said, severity=Severity.WARNING)
+        yield Diagnostic(Severity.WARNING, "named-member", said, pointer=pointer(path))
 
 
-def _stats(document: Any) -> Iterator[Fault]:
+def _stats(document: Any) -> Iterator[Diagnostic]:
     path = (*MANAGEMENT, "cluster", "stats", "listen")
     listen = at(document, path)
     if not isinstance(listen, str):
@@ -152,7 +189,19 @@ def _stats(document: Any) -> Iterator[Fault]:
     try:
         place = parse_endpoint(listen.replace("*", "0.0.0.0", 1) if listen.startswith("*:") else listen)  # noqa: S104
     except BadAddress as error:
-        yield Fault(path, "bad-address", f'"{listen}" {error.message}', "write address:port")
+        yield Diagnostic(
+            Severity.ERROR,
+            "bad-address",
+            f'"{listen}" {error.message}',
+            "write address:port",
+            pointer=pointer(path),
+        )
     else:
         if place.port is None or "://" in listen:
-            yield Fault(path, "bad-address", f'"{listen}" has no port', "write address:port")
+            yield Diagnostic(
+                Severity.ERROR,
+                "bad-address",
+                f'"{listen}" has no port',
+                "write address:port",
+                pointer=pointer(path),
+            )

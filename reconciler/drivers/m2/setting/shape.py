@@ -10,8 +10,10 @@ from typing import Any, Final
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from reconciler.drivers.m2.setting.fault import WRONG_TYPE, Fault, Path
+from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.drivers.m2.setting.fault import WRONG_TYPE, Path
 from reconciler.drivers.m2.setting.models import SettingFile
+from reconciler.text.json_pointer import pointer
 
 _EXPECTED: Final = {
     "bool_type": "true or false",
@@ -38,12 +40,12 @@ _FOUND: Final = (
 _QUOTED: Final = re.compile('"([^"]*)"')
 
 
-def faults(document: Any) -> list[Fault]:
+def faults(document: Any) -> list[Diagnostic]:
     """What the models say of a whole document."""
     return list(misfits(SettingFile, document, ()))
 
 
-def misfits(model: type[BaseModel], value: Any, base: Path) -> Iterator[Fault]:
+def misfits(model: type[BaseModel], value: Any, base: Path) -> Iterator[Diagnostic]:
     """What a model says of a value that stands at `base`."""
     try:
         model.model_validate(value)
@@ -52,27 +54,38 @@ def misfits(model: type[BaseModel], value: Any, base: Path) -> Iterator[Fault]:
             yield _fault(detail, value, base)
 
 
-def _fault(detail: ErrorDetails, value: Any, base: Path) -> Fault:
+def _fault(detail: ErrorDetails, value: Any, base: Path) -> Diagnostic:
     path = _path(detail["loc"], value)
     name = path[-1] if path else base[-1] if base else "the file"
     label = f"item {name + 1}" if isinstance(name, int) else f"`{name}`"
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "missing":
-        return Fault((*base, *path), "missing-key", f"{label} is missing")
+        return Diagnostic(
+            Severity.ERROR, "missing-key", f"{label} is missing", pointer=pointer((*base, *path))
+        )
     if kind in _EXPECTED:
         found = detail["input"]
         said = f"{label} should be {_EXPECTED[kind]} but is {kind_of(found)}"
-        return Fault((*base, *path), WRONG_TYPE, said, _unquoted(kind, found))
+        return Diagnostic(
+            Severity.ERROR, WRONG_TYPE, said, _unquoted(kind, found), pointer=pointer((*base, *path))
+        )
     if kind == "literal_error":
-        return Fault((*base, *path), "unknown-value", *_literal(label, context["expected"], detail["input"]))
+        return Diagnostic(
+            Severity.ERROR,
+            "unknown-value",
+            *_literal(label, context["expected"], detail["input"]),
+            pointer=pointer((*base, *path)),
+        )
     bounds = {"greater_than_equal": "ge", "less_than_equal": "le"}
     if kind in bounds:
         side = "at least" if kind == "greater_than_equal" else "at most"
         said = f"{label} should be {side} {context[bounds[kind]]} but is {detail['input']}"
-        return Fault((*base, *path), "out-of-range", said)
+        return Diagnostic(Severity.ERROR, "out-of-range", said, pointer=pointer((*base, *path)))
     if kind == "string_too_short":
-        return Fault((*base, *path), "empty-text", f"{label} is empty")
-    return Fault((*base, *path), "wrong-value", f"{label}: {detail['msg']}")
+        return Diagnostic(Severity.ERROR, "empty-text", f"{label} is empty", pointer=pointer((*base, *path)))
+    return Diagnostic(
+        Severity.ERROR, "wrong-value", f"{label}: {detail['msg']}", pointer=pointer((*base, *path))
+    )
 
 
 def _literal(label: str, expected: str, found: Any) -> tuple[str, str]:
