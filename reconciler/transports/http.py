@@ -15,11 +15,11 @@ from reconciler import __version__
 from reconciler.core.endpoint import without_mapping
 from reconciler.core.observation import Sign
 from reconciler.errors import NodeUnidentified, NodeUnreachable
-from reconciler.host.commands import run_command
 from reconciler.host.host import Host
 from reconciler.host.networks import OutsideNetworks, is_within
 from reconciler.ports.transport import Answer
 from reconciler.text.one_line import size
+from reconciler.transports.command import run_command
 from reconciler.transports.http_errors import reason, sign, speaks_otherwise
 
 if TYPE_CHECKING:

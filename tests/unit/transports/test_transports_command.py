@@ -7,10 +7,10 @@ import sys
 import pytest
 
 from reconciler.errors import NodeRefused, NodeUnreachable
-from reconciler.host.commands import BadCommand, fill_arguments, run_command
 from reconciler.host.config import HostConfig
 from reconciler.host.environment import Environment
 from reconciler.host.host import Host
+from reconciler.transports.command import BadCommand, fill_arguments, run_command
 
 NODE = {"node": "node-01@h.example", "host": "h.example"}
 TELL = "import json, os, sys; print(json.dumps([sys.argv[1:], dict(os.environ)]))"
