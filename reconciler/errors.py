@@ -8,7 +8,8 @@
     │   └── Untrusted           a person looks at a signature: nothing was used
     ├── NodeError             one call to one node failed
     │   ├── NodeUnreachable     a retry may help: no answer, or not a whole one
-    │   │   └── NodeUnidentified  a person corrects the address: something else answered
+    │   │   ├── NodeUnidentified  a person corrects the address: something else answered
+    │   │   └── MissingTransport  a person uses a program that has the way to nodes which a product needs
     │   ├── NodeUnauthorized    a person mends the permission
     │   └── NodeRefused         the node understood and said no
     ├── NotReading            a fault of this program: a call that is not reading was kept back
@@ -113,6 +114,7 @@ class NodeUnreachable(NodeError):
             `core.observation.Sign` has them. Only the transport knows that nothing took the connection.
         sent: whether the request may have reached the node; False where no connection came about.
         status: HTTP status of an answer that is not the product's; 0 where none came.
+        closed: whether the connection was closed before any part of an answer came.
     """
 
     def __init__(
@@ -124,11 +126,13 @@ class NodeUnreachable(NodeError):
         sign: str = "unasked",
         sent: bool = True,
         status: int = 0,
+        closed: bool = False,
     ) -> None:
         super().__init__(node, reason, remedy=remedy)
         self.sign = sign
         self.sent = sent
         self.status = status
+        self.closed = closed
 
     @property
     def is_lost(self) -> bool:
@@ -143,6 +147,23 @@ class NodeUnreachable(NodeError):
 
 class NodeUnidentified(NodeUnreachable):
     """What answered is not the product, or is not shown to be; whether a call had an effect is not known."""
+
+
+class MissingTransport(NodeUnreachable):
+    """A product needs a way to its nodes that this program does not have; nothing was sent.
+
+    Args:
+        subject: the node or the cluster that cannot be reached.
+        way: one of `ports.transport.Way`.
+    """
+
+    def __init__(self, subject: str, way: str) -> None:
+        super().__init__(
+            subject,
+            f"this program has no transport {way!r} to reach it",
+            remedy=f"leave it out, or use a version of this program with the transport {way!r}",
+            sent=False,
+        )
 
 
 class NotReading(ReconcilerError):

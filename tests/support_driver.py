@@ -35,6 +35,7 @@ from reconciler.desired.fleet import Fleet
 from reconciler.diagnostic import Diagnostic, Position, Severity
 from reconciler.errors import InputError, NodeRefused, NodeUnreachable
 from reconciler.ports.driver import Capabilities, Desk, Done, Driver
+from reconciler.ports.transport import Transports
 
 REVISION = Revision("/repo", "c0ffee" + "0" * 34, "c0ffee0", "Set everything")
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -148,7 +149,7 @@ class FakeDriver(Driver[Wish, str]):
     def readings(self, step: Step, observed: Observed[str]) -> dict[str, str]:
         return {"": str(step.arguments["before"])}
 
-    async def observe(self, desired: Wish, wire: Any) -> Observed[str]:
+    async def observe(self, desired: Wish, transports: Any) -> Observed[str]:
         await asyncio.sleep(0)
         return Observed({node.name: self.world.answer(node.name) for node in desired.entry.nodes})
 
@@ -190,7 +191,7 @@ class FakeDriver(Driver[Wish, str]):
             payloads=payloads,
         )
 
-    async def look(self, step: Step, wire: Any) -> Observed[str]:
+    async def look(self, step: Step, transports: Any) -> Observed[str]:
         await asyncio.sleep(0)
         self.world.looks.append(step.node)
         return Observed({step.node: self.world.answer(step.node)})
@@ -206,7 +207,7 @@ class FakeDriver(Driver[Wish, str]):
             return Verdict(Standing.READY, f"{step.node} still holds {value or 'nothing'}")
         return Verdict(Standing.CHANGED, f"{step.node} holds {value}")
 
-    async def act(self, step: Step, wire: Any, payloads: Mapping[str, Payload]) -> Done:
+    async def act(self, step: Step, transports: Any, payloads: Mapping[str, Payload]) -> Done:
         world, node = self.world, step.node
         world.under_way += 1
         world.peak = max(world.peak, world.under_way)
@@ -317,11 +318,5 @@ def fleet(
     return Fleet(revision, paper, desks, feedback, overrides=overrides, policies=policies, conducts=conducts)
 
 
-class NoWire:
-    """A way to nowhere: nothing of the fake product travels."""
-
-    async def send(self, method: str, url: str, **_: Any) -> Any:
-        raise NodeUnreachable("nobody", f"{method} {url} was not expected")
-
-    async def run(self, command: str, values: Any, *, node: str) -> str:
-        raise NodeUnreachable(node, f"the command {command} was not expected")
+NOWHERE = Transports()
+"""No way to any node: nothing of the fake product travels."""

@@ -14,7 +14,7 @@ from reconciler.drivers.m2.schema import Loaded, M2Cluster
 from reconciler.drivers.m2.simulator import Choices, M2World
 from reconciler.errors import NodeUnreachable
 from reconciler.ports.driver import Desk
-from reconciler.ports.transport import Answer
+from reconciler.ports.transport import Answer, Http
 
 BASE = {
     "meta": {"version": "A"},
@@ -84,7 +84,7 @@ def world(document=None, *, nodes=("edge-01",), choices=None, resources=None, de
     )
 
 
-class WorldWire:
+class WorldWire(Http):
     """A wire whose nodes are simulated: `NAME.example.com` is the node NAME.
 
     `before` and `after` are called with (method, path) around each request; they may raise.
@@ -113,7 +113,7 @@ class WorldWire:
         )
         self.after(method, place.path)
         if not status:
-            raise NodeUnreachable(node, "closed the connection without an answer")
+            raise NodeUnreachable(node, "closed the connection without an answer", closed=True)
         return Answer(status, {key.lower(): text for key, text in said.items()}, body)
 
     def writes(self):

@@ -19,7 +19,7 @@ from reconciler.planning.plan_pass import Survey, survey
 from reconciler.ports.source import Snapshot
 from reconciler.rollout.apply_pass import apply
 from reconciler.store.sqlite.store import Store
-from reconciler.transports.http import HttpWire
+from reconciler.transports.bundle import open_transports
 
 
 def setting(version: str = "1", **more: Any) -> dict[str, Any]:
@@ -60,7 +60,7 @@ class Host:
     """One management host: a store, and runs over fleets."""
 
     folder: Path
-    wires: Callable[[], Any] = HttpWire
+    ways: Callable[[], Any] = open_transports
     _number: int = field(default=0, init=False)
 
     def fleet(self, source: str, *clusters: Mapping[str, Any], **files: Any) -> Fleet:
@@ -74,16 +74,18 @@ class Host:
     async def look(self, fleet: Fleet, **more: Any) -> Survey:
         """What a pass finds out."""
         with Store.open(self.folder) as store:
-            async with self.wires() as wire:
-                return await survey(fleet, drivers=DRIVERS, wire=wire, recalled=await store.recall(), **more)
+            async with self.ways() as transports:
+                return await survey(
+                    fleet, drivers=DRIVERS, transports=transports, recalled=await store.recall(), **more
+                )
 
     async def run(self, fleet: Fleet) -> dict[str, str]:
         """Node -> how its step ended; empty where a guard refused."""
         seen = await self.look(fleet)
         with Store.open(self.folder) as store:
-            async with self.wires() as wire:
+            async with self.ways() as transports:
                 try:
-                    report = await apply(seen, drivers=DRIVERS, wire=wire, journal=store)
+                    report = await apply(seen, drivers=DRIVERS, transports=transports, journal=store)
                 except GuardRefusal:
                     return {}
         return {outcome.step.node: outcome.state.value for outcome in report.outcomes}

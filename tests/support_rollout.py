@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from support_driver import FakeDriver, NoWire, World, fleet
+from support_driver import NOWHERE, FakeDriver, World, fleet
 
 from reconciler.core.canonical import fingerprint
 from reconciler.core.observation import Present
@@ -31,7 +31,7 @@ class Returning(FakeDriver):
         back = replace(step, arguments={**step.arguments, **arguments}, reason="its wave failed")
         return back, {digest: Payload(seen.value)}
 
-    async def health(self, desired, nodes, wire):
+    async def health(self, desired, nodes, transports):
         return {node: {"errors_total": self.errors[node]} for node in nodes if node in self.errors}
 
 
@@ -61,13 +61,13 @@ class Bench:
     async def survey(self, *clusters, **more):
         found = fleet(*clusters, **more)
         recalled = await self.store.recall()
-        return await survey(found, drivers={"fake": self.driver}, wire=NoWire(), recalled=recalled)
+        return await survey(found, drivers={"fake": self.driver}, transports=NOWHERE, recalled=recalled)
 
     async def apply(self, seen, **more):
         occasion = Occasion(rest=self.soak)
         drivers = {"fake": self.driver}
         return await apply(
-            seen, drivers=drivers, wire=NoWire(), journal=self.store, occasion=occasion, **more
+            seen, drivers=drivers, transports=NOWHERE, journal=self.store, occasion=occasion, **more
         )
 
     async def run(self, *clusters, **more):

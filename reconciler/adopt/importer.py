@@ -23,10 +23,10 @@ from reconciler.errors import InputError, StateError, UsageError
 from reconciler.host.config import PREFIX
 from reconciler.host.together import together
 from reconciler.planning.plan_pass import Drivers
-from reconciler.planning.reading import ReadingWire
+from reconciler.planning.reading import only_reading
 from reconciler.ports.driver import Desk, Shown
 from reconciler.ports.source import Files, Snapshot
-from reconciler.ports.transport import Wire
+from reconciler.ports.transport import Transports
 from reconciler.secrets.extract import Concealer
 from reconciler.secrets.resolver import Vault
 
@@ -70,7 +70,7 @@ async def adopt(
     new: Sequence[Mapping[str, Any]],
     *,
     drivers: Drivers,
-    wire: Wire,
+    transports: Transports,
     vault: Vault,
     only: str = "",
     prefix: str = PREFIX,
@@ -81,7 +81,7 @@ async def adopt(
         snapshot: the files that are there; none where nothing is.
         new: entries of clusters that no file names yet, from `Adopts.entry_of`.
         drivers: kind -> product.
-        wire: the way to the nodes; nothing is changed there.
+        transports: the ways to the nodes; nothing is changed there.
         vault: gives the secrets that the files refer to already.
         only: the one cluster to look at; empty for all.
         prefix: how the names of the variables begin that secrets are written as.
@@ -100,7 +100,7 @@ async def adopt(
     if not desks:
         known = ", ".join(desk.entry.name for desk in fleet.desks)
         raise UsageError(f"no cluster is named {only!r}", remedy=f"the clusters are {known}")
-    live = await together([_seen(desk, drivers, wire, new=desk.entry.name in names) for desk in desks])
+    live = await together([_seen(desk, drivers, transports, new=desk.entry.name in names) for desk in desks])
     _complete(live)
     trouble: InputError | UsageError | StateError | None = None
     for shared in (True, False):
@@ -121,12 +121,12 @@ async def adopt(
     raise trouble
 
 
-async def _seen(desk: Desk, drivers: Drivers, wire: Wire, *, new: bool) -> _Live:
+async def _seen(desk: Desk, drivers: Drivers, transports: Transports, *, new: bool) -> _Live:
     driver = drivers[desk.entry.kind]
     if not driver.capabilities.imports:
         raise UsageError(f"clusters of the kind {desk.entry.kind} cannot be imported")
     desired = driver.desire(desk)
-    observed = await driver.observe(desired, ReadingWire(wire, driver.reads))
+    observed = await driver.observe(desired, only_reading(transports, driver.reads))
     steps = driver.plan(desired, observed).steps
     return _Live(desk, desired, observed, driver.shown(desired, observed), steps, new)
 

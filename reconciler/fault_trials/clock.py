@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import selectors
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 from reconciler.host.clock import utc_now
-from reconciler.ports.transport import Answer, Wire
+from reconciler.ports.transport import Answer, Commands, Http, Transports
 
 T = TypeVar("T")
 
@@ -84,6 +85,15 @@ class LeapingLoop(asyncio.SelectorEventLoop):
         if number < 0:
             self._leaping.now += PACE
 
+    @contextmanager
+    def in_flight(self) -> Iterator[None]:
+        """A call of the reconciler is in flight for as long as the block lasts."""
+        self.calling(1)
+        try:
+            yield
+        finally:
+            self.calling(-1)
+
     def run_in_executor(  # type: ignore[override]
         self, executor: Executor | None, func: Callable[..., T], *args: Any
     ) -> asyncio.Future[T]:
@@ -125,11 +135,16 @@ class Ahead:
         self.seconds += seconds
 
 
-class CountedWire:
-    """A wire that tells a leaping loop of its calls; implements `ports.transport.Wire`."""
+def counted(transports: Transports, loop: LeapingLoop) -> Transports:
+    """The same ways, all of whose calls a leaping loop is told of: it leaps only where none is in flight."""
+    return transports.wrapped(
+        http=lambda http: _CountedHttp(http, loop), commands=lambda commands: _CountedCommands(commands, loop)
+    )
 
-    def __init__(self, wire: Wire, loop: LeapingLoop) -> None:
-        self._wire = wire
+
+class _CountedHttp(Http):
+    def __init__(self, http: Http, loop: LeapingLoop) -> None:
+        self._http = http
         self._loop = loop
 
     async def send(
@@ -143,30 +158,31 @@ class CountedWire:
         headers: Mapping[str, str] = MappingProxyType({}),
         content: bytes = b"",
     ) -> Answer:
-        """One call; see `ports.transport.Wire.send`.
-
-        Raises:
-            NodeUnreachable: no answer, or not a whole one.
-        """
-        self._loop.calling(1)
-        try:
-            return await self._wire.send(
+        """One call; see `ports.transport.Http.send`."""
+        with self._loop.in_flight():
+            return await self._http.send(
                 method, url, node=node, timeout=timeout, connect=connect, headers=headers, content=content
             )
-        finally:
-            self._loop.calling(-1)
+
+    async def resolve(self, host: str) -> tuple[str, ...]:
+        """The addresses of a name; see `ports.transport.Http.resolve`."""
+        with self._loop.in_flight():
+            return await self._http.resolve(host)
+
+    def local_address(self, url: str) -> str:
+        """The address of this host that faces a URL."""
+        return self._http.local_address(url)
+
+
+class _CountedCommands(Commands):
+    def __init__(self, commands: Commands, loop: LeapingLoop) -> None:
+        self._commands = commands
+        self._loop = loop
 
     async def run(self, command: str, values: Mapping[str, str], *, node: str) -> str:
-        """One command; see `ports.transport.Wire.run`.
-
-        Raises:
-            NodeRefused: there is no such command, or it failed.
-        """
-        self._loop.calling(1)
-        try:
-            return await self._wire.run(command, values, node=node)
-        finally:
-            self._loop.calling(-1)
+        """One command; see `ports.transport.Commands.run`."""
+        with self._loop.in_flight():
+            return await self._commands.run(command, values, node=node)
 
 
 def leaping(work: Coroutine[Any, Any, T], *, patience: float | None = SAME_PROCESS) -> T:

@@ -14,13 +14,12 @@ from reconciler.core.prior import Prior, PriorCluster
 from reconciler.core.timestamps import Clock
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import GuardRefusal, ReconcilerError
-from reconciler.fault_trials.clock import CountedWire, LeapingLoop
+from reconciler.fault_trials.clock import LeapingLoop, counted
 from reconciler.planning.plan_pass import Drivers, survey
-from reconciler.ports.transport import Wire
 from reconciler.rollout.apply_pass import Occasion, apply
 from reconciler.rollout.recovery import resume
 from reconciler.store.sqlite.store import Store
-from reconciler.transports.http import HttpWire
+from reconciler.transports.bundle import open_transports
 
 WRITES: Final = frozenset({"begin", "refuse", "intend", "conclude", "finish", "remember"})
 """The calls by which a run writes into its journal."""
@@ -167,14 +166,14 @@ async def one_run(
     """
     prior = {name: Prior((PriorCluster(nodes, "before"),)) for name, nodes in earlier.items()}
     try:
-        async with HttpWire() as wire:
+        async with open_transports() as transports:
             loop = asyncio.get_running_loop()
-            counted: Wire = CountedWire(wire, loop) if isinstance(loop, LeapingLoop) else wire
-            await resume(journal, drivers, counted, clock=clock)
+            ways = counted(transports, loop) if isinstance(loop, LeapingLoop) else transports
+            await resume(journal, drivers, ways, clock=clock)
             recalled = replace(await journal.recall(), prior=prior)
-            seen = await survey(fleet, drivers=drivers, wire=counted, recalled=recalled)
+            seen = await survey(fleet, drivers=drivers, transports=ways, recalled=recalled)
             report = await apply(
-                seen, drivers=drivers, wire=counted, journal=journal, occasion=Occasion(clock=clock)
+                seen, drivers=drivers, transports=ways, journal=journal, occasion=Occasion(clock=clock)
             )
     except GuardRefusal as refusal:
         return Ran(f"a guard refuses: {refusal.message.splitlines()[0]}")

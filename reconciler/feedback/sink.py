@@ -11,7 +11,7 @@ from reconciler.core.spec import FeedbackEntry
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import NodeUnreachable
 from reconciler.ports.sink import Outbox, Waiting
-from reconciler.ports.transport import Wire
+from reconciler.ports.transport import Http
 from reconciler.text.urls import without_secrets
 
 PAUSES = (0.2, 0.8, 2.0)
@@ -38,7 +38,7 @@ class Courier:
 
     Args:
         outbox: where the messages wait.
-        wire: how they travel.
+        http: how they travel.
         entry: the sink; without one the courier does nothing.
         pauses: seconds between the tries of one message, `PAUSES` by default.
     """
@@ -46,13 +46,13 @@ class Courier:
     def __init__(
         self,
         outbox: Outbox,
-        wire: Wire,
+        http: Http,
         entry: FeedbackEntry | None,
         *,
         pauses: Sequence[float] | None = None,
     ) -> None:
         self._outbox = outbox
-        self._wire = wire
+        self._http = http
         self._entry = entry
         self._pauses = tuple(PAUSES if pauses is None else pauses)
         self._bell = asyncio.Event()
@@ -138,7 +138,7 @@ class Courier:
     async def _post(self, letter: Waiting, entry: FeedbackEntry) -> tuple[int, str]:
         """The answer's status and what is wrong with it; status 0 where no answer came."""
         try:
-            answer = await self._wire.send(
+            answer = await self._http.send(
                 "POST",
                 entry.url,
                 node="feedback",

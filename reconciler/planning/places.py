@@ -12,7 +12,7 @@ from reconciler.core.endpoint import is_ip_address
 from reconciler.core.history import Memory
 from reconciler.diagnostic import Diagnostic
 from reconciler.ports.driver import Desk, Driver
-from reconciler.ports.transport import Resolves, Wire
+from reconciler.ports.transport import Http
 
 if TYPE_CHECKING:
     from reconciler.desired.fleet import Fleet
@@ -48,7 +48,7 @@ async def located(
     fleet: Fleet,
     neighbours: Sequence[Desk],
     drivers: Mapping[str, Driver[Any, Any]],
-    wire: Wire,
+    http: Http,
     memory: Memory,
 ) -> Places:
     """The places of all nodes.
@@ -57,7 +57,7 @@ async def located(
         fleet: its clusters that are looked at, and the names of all.
         neighbours: the other clusters of its file.
         drivers: kind -> product.
-        wire: resolves names, where it can.
+        http: resolves names, where it can.
         memory: what other fleets of this host have written to.
     """
     source, desks = fleet.revision.source, (*fleet.desks, *neighbours)
@@ -66,7 +66,7 @@ async def located(
         for desk in sorted(desks, key=lambda desk: desk.entry.name)
         for node, endpoint in drivers[desk.entry.kind].endpoints(desk).items()
     ]
-    addresses = await _resolved({place.endpoint.host for place in named}, wire)
+    addresses = await _resolved({place.endpoint.host for place in named}, http)
     places = [
         NamedPlace(place.cluster, place.node, place.endpoint, addresses.get(place.endpoint.host, ()))
         for place in named
@@ -80,15 +80,13 @@ async def located(
     return Places(keys, found, released(places, memory.claims, source, fleet.clusters))
 
 
-async def _resolved(hosts: Iterable[str], wire: Wire) -> dict[str, tuple[str, ...]]:
+async def _resolved(hosts: Iterable[str], http: Http) -> dict[str, tuple[str, ...]]:
     """The addresses of the names among some hosts, all asked once."""
     names = sorted(host for host in hosts if not is_ip_address(host))
-    if not names or not isinstance(wire, Resolves):
-        return {}
     gate = asyncio.Semaphore(AT_ONCE)
 
     async def resolve(name: str) -> tuple[str, ...]:
         async with gate:
-            return await wire.resolve(name)
+            return await http.resolve(name)
 
     return dict(zip(names, await asyncio.gather(*(resolve(name) for name in names)), strict=True))

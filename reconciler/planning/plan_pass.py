@@ -27,11 +27,11 @@ from reconciler.guards.removed_clusters import vanished
 from reconciler.host.clock import utc_now
 from reconciler.host.together import together
 from reconciler.planning.places import Places, located
-from reconciler.planning.reading import ReadingWire
+from reconciler.planning.reading import only_reading
 from reconciler.planning.withheld import WAITING, content_of, withhold
 from reconciler.ports.driver import Desk, Driver
 from reconciler.ports.listener import SILENT, Listener
-from reconciler.ports.transport import Wire
+from reconciler.ports.transport import Transports
 
 if TYPE_CHECKING:
     from reconciler.desired.fleet import Fleet
@@ -101,7 +101,7 @@ async def survey(
     fleet: Fleet,
     *,
     drivers: Drivers,
-    wire: Wire,
+    transports: Transports,
     recalled: Memory | None = None,
     only: str = "",
     listener: Listener = SILENT,
@@ -113,7 +113,7 @@ async def survey(
     Args:
         fleet: the desired state of all clusters.
         drivers: kind -> product.
-        wire: the way to the nodes.
+        transports: the ways to the nodes.
         recalled: what earlier runs left, from `Store.recall`.
         only: a cluster, a node or `cluster/node` to keep to; empty for all.
         listener: hears of each stage.
@@ -126,8 +126,8 @@ async def survey(
     """
     memory = recalled or Memory(at=utc_now())
     aims = _narrowed(_desired(fleet, drivers, memory), only)
-    places = await located(fleet, neighbours, drivers, wire, memory)
-    seen = await together([_case(fleet, aim, wire, memory, listener, places=places) for aim in aims])
+    places = await located(fleet, neighbours, drivers, transports.http, memory)
+    seen = await together([_case(fleet, aim, transports, memory, listener, places=places) for aim in aims])
     cases = [replace(case, commands=commands) for case in seen]
     plan = Plan(fleet.revision, __version__, tuple(case.plan for case in cases))
     listener.planned(plan)
@@ -183,11 +183,11 @@ def _desired(fleet: Fleet, drivers: Drivers, memory: Memory) -> list[_Aim]:
 
 
 async def _case(
-    fleet: Fleet, aim: _Aim, wire: Wire, memory: Memory, listener: Listener, *, places: Places
+    fleet: Fleet, aim: _Aim, transports: Transports, memory: Memory, listener: Listener, *, places: Places
 ) -> Case:
     entry = aim.desk.entry
     listener.observing(entry.name, 1 if aim.node else len(entry.members()))
-    observed = await aim.driver.observe(aim.desired, ReadingWire(wire, aim.driver.reads))
+    observed = await aim.driver.observe(aim.desired, only_reading(transports, aim.driver.reads))
     listener.observed(entry.name, observed)
     policy, conduct = fleet.policy(entry.name), fleet.conduct(entry.name)
     desired, strange = _hands_off(fleet, aim, observed, memory)

@@ -23,7 +23,7 @@ from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document
 from reconciler.errors import InputError
 from reconciler.host.config import HostConfig
-from reconciler.ports.transport import ReadingCall, Wire
+from reconciler.ports.transport import ReadingCall, Transports
 from reconciler.text.one_line import LONGEST_SENTENCE, first_names, one_line
 
 
@@ -174,7 +174,7 @@ class Driver(ABC, Generic[D, S]):
         """
 
     @abstractmethod
-    async def observe(self, desired: D, wire: Wire) -> Observed[S]:
+    async def observe(self, desired: D, transports: Transports) -> Observed[S]:
         """Ask every node, concurrently and bounded; a failure is an observation, never an exception."""
 
     @abstractmethod
@@ -182,7 +182,7 @@ class Driver(ABC, Generic[D, S]):
         """The steps from observed to desired; the same arguments give the same plan."""
 
     @abstractmethod
-    async def look(self, step: Step, wire: Wire) -> Observed[S]:
+    async def look(self, step: Step, transports: Transports) -> Observed[S]:
         """Ask the nodes that tell how this step stands, using nothing but its arguments."""
 
     @abstractmethod
@@ -190,7 +190,7 @@ class Driver(ABC, Generic[D, S]):
         """How the step stands, given what `look` saw."""
 
     @abstractmethod
-    async def act(self, step: Step, wire: Wire, payloads: Mapping[str, Payload]) -> Done:
+    async def act(self, step: Step, transports: Transports, payloads: Mapping[str, Payload]) -> Done:
         """Perform the step, once.
 
         Raises:
@@ -310,13 +310,15 @@ class Driver(ABC, Generic[D, S]):
         """
         return None
 
-    async def health(self, desired: D, nodes: Sequence[str], wire: Wire) -> Mapping[str, Mapping[str, float]]:
+    async def health(
+        self, desired: D, nodes: Sequence[str], transports: Transports
+    ) -> Mapping[str, Mapping[str, float]]:
         """Node -> metric -> value, summed over labels; a node that does not tell is left out.
 
         Args:
             desired: the cluster's desired state.
             nodes: which nodes to ask, by name; others are not asked.
-            wire: the way to them.
+            transports: the ways to them.
         """
         return {}
 
@@ -331,13 +333,13 @@ class Driver(ABC, Generic[D, S]):
 
     # What live nodes show, written down.
 
-    async def entry_of(self, name: str, addresses: Sequence[str], wire: Wire) -> dict[str, Any]:
+    async def entry_of(self, name: str, addresses: Sequence[str], transports: Transports) -> dict[str, Any]:
         """The fleet file's entry of a cluster that no file names yet, as plain data.
 
         Args:
             name: what the cluster is to be called.
             addresses: of its nodes, or of one that tells the others.
-            wire: the way to them.
+            transports: the ways to them.
 
         Raises:
             NodeError: nobody told enough.

@@ -1,11 +1,30 @@
-"""The ways to a node: what carries a call there and its answer back."""
+"""The ways to a node, one protocol each, and the one bundle of them that a product is given.
+
+A product names the ways that it needs; everything that travels between this host and a node goes through
+the bundle, so that whoever wraps it (reading only, counting, a trial) has wrapped all of it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
 from urllib.parse import urlsplit
+
+from reconciler.errors import MissingTransport
+
+
+class Way(StrEnum):
+    """A way to a node."""
+
+    HTTP = "http"
+    """Requests to an address, each with its answer."""
+
+    COMMAND = "command"
+    """Commands that the host's configuration names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,9 +36,13 @@ class Answer:
     body: bytes
 
 
-class Wire(Protocol):
-    """The one way to a node: HTTP with bounds on time and size."""
+class Http(ABC):
+    """HTTP with bounds on time and size."""
 
+    is_there: bool = True
+    """Whether this host has the way."""
+
+    @abstractmethod
     async def send(
         self,
         method: str,
@@ -27,9 +50,9 @@ class Wire(Protocol):
         *,
         node: str,
         timeout: float,  # noqa: ASYNC109  (a bound on one call, enforced by the transport)
-        connect: float = ...,
-        headers: Mapping[str, str] = ...,
-        content: bytes = ...,
+        connect: float = 0.0,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        content: bytes = b"",
     ) -> Answer:
         """One request and its whole answer, whatever its status.
 
@@ -46,6 +69,22 @@ class Wire(Protocol):
             NodeUnreachable: no answer, or not a whole one; `NodeUnidentified` where it is not HTTP.
         """
 
+    async def resolve(self, host: str) -> tuple[str, ...]:
+        """The addresses of a name, sorted, the same that calls go to; none where it does not resolve."""
+        return ()
+
+    def local_address(self, url: str) -> str:
+        """The address of this host that faces a URL; empty where that is not known. Nothing is sent."""
+        return ""
+
+
+class Commands(ABC):
+    """Commands on this host: the product gives a name and data, the host says what is run."""
+
+    is_there: bool = True
+    """Whether this host has the way."""
+
+    @abstractmethod
     async def run(self, command: str, values: Mapping[str, str], *, node: str) -> str:
         """Run a command that this host's configuration names; what comes back are its last words.
 
@@ -60,12 +99,56 @@ class Wire(Protocol):
         """
 
 
-@runtime_checkable
-class Resolves(Protocol):
-    """What a wire also has that knows what host names mean."""
+class _NoHttp(Http):
+    is_there = False
 
-    async def resolve(self, host: str) -> tuple[str, ...]:
-        """The addresses of a name, sorted, the same that calls go to; none where it does not resolve."""
+    async def send(self, method: str, url: str, *, node: str, **_: object) -> Answer:
+        """Never possible."""
+        raise MissingTransport(node, Way.HTTP)
+
+
+class _NoCommands(Commands):
+    is_there = False
+
+    async def run(self, command: str, values: Mapping[str, str], *, node: str) -> str:
+        """Never possible."""
+        raise MissingTransport(node, Way.COMMAND)
+
+
+_NO_HTTP: Final = _NoHttp()
+_NO_COMMANDS: Final = _NoCommands()
+
+
+@dataclass(frozen=True, slots=True)
+class Transports:
+    """The ways that this host has to nodes; one that it lacks raises `MissingTransport` when used."""
+
+    http: Http = _NO_HTTP
+    commands: Commands = _NO_COMMANDS
+
+    def refuse_missing(self, needed: Iterable[Way], subject: str) -> None:
+        """Nothing, where every way that is needed is there.
+
+        Args:
+            needed: by a product.
+            subject: the cluster of that product, for the message.
+
+        Raises:
+            MissingTransport: this host lacks one.
+        """
+        there = {Way.HTTP: self.http.is_there, Way.COMMAND: self.commands.is_there}
+        for way in sorted(needed):
+            if not there[way]:
+                raise MissingTransport(subject, way)
+
+    def wrapped(
+        self, *, http: Callable[[Http], Http], commands: Callable[[Commands], Commands]
+    ) -> Transports:
+        """Every way that is there, wrapped; each must be named, so that none can be forgotten."""
+        return Transports(
+            http=http(self.http) if self.http.is_there else self.http,
+            commands=commands(self.commands) if self.commands.is_there else self.commands,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from reconciler.planning.applied import learnt, remember_members, tries_of, with
 from reconciler.planning.plan_pass import Drivers, Survey
 from reconciler.ports.listener import SILENT, Listener
 from reconciler.ports.store import Journal
-from reconciler.ports.transport import Wire
+from reconciler.ports.transport import Transports
 from reconciler.rollout.gates import Gatekeeper, Rest, resting
 from reconciler.rollout.record import Ledger, Record
 from reconciler.rollout.recovery import Settling
@@ -59,7 +59,7 @@ async def apply(
     survey: Survey,
     *,
     drivers: Drivers,
-    wire: Wire,
+    transports: Transports,
     journal: Journal,
     listener: Listener = SILENT,
     stop: asyncio.Event | None = None,
@@ -75,7 +75,7 @@ async def apply(
     Args:
         survey: the plan, with the guards' verdicts on it.
         drivers: kind -> product.
-        wire: the way to the nodes, and to the feedback sink.
+        transports: the ways to the nodes, and to the feedback sink.
         journal: is told of each intent before the call and of each outcome after it.
         listener: hears of each step.
         stop: once set, no step is taken up any more; those under way are completed and written down.
@@ -95,10 +95,10 @@ async def apply(
     if survey.violations:
         await refuse(survey.held_up(), journal, occasion.trigger)
         survey = open_ones
-    async with Courier(journal, wire, survey.fleet.feedback) as courier:
+    async with Courier(journal, transports.http, survey.fleet.feedback) as courier:
         wanted = survey.fleet.feedback is not None
         ledger = Ledger(journal, courier, listener, occasion.clock, wanted)
-        run = _Run(survey, drivers, wire, ledger, stop or asyncio.Event(), occasion)
+        run = _Run(survey, drivers, transports, ledger, stop or asyncio.Event(), occasion)
         idle = all(case.is_idle for case in survey.cases)
         report = Report("", survey.plan) if idle else await run.whole()
         for cluster, facts in learnt(survey, report.outcomes).items():
@@ -118,7 +118,7 @@ class _Run:
 
     survey: Survey
     drivers: Drivers
-    wire: Wire
+    transports: Transports
     ledger: Ledger
     stop: asyncio.Event
     occasion: Occasion
@@ -130,7 +130,7 @@ class _Run:
         async with AsyncExitStack() as locks:
             held, busy = await self._lock([case.plan for case in cases], locks)
             feedback, clock = self.survey.fleet.feedback, self.occasion.clock
-            settling = Settling(journal, self.drivers, self.wire, feedback, clock)
+            settling = Settling(journal, self.drivers, self.transports, feedback, clock)
             await unless(self.stop, settling.settle(held.keys()))
             cases = [case for case in cases if case.plan.cluster in held]
             hearings = [await locks.enter_async_context(self._hearing(case)) for case in cases]
@@ -194,7 +194,7 @@ class _Run:
         """Perform the steps of one cluster; gives what stopped its rollout, if anything did."""
         plan, rollout = case.plan, case.conduct.rollout
         driver, clock = self.drivers[plan.kind], self.occasion.clock
-        bench = Bench(driver, self.wire, plan.payloads, record.intend, self.stop, clock)
+        bench = Bench(driver, self.transports, plan.payloads, record.intend, self.stop, clock)
 
         async def take_up(step: Step) -> State:
             return await record.take_up(step, bench)

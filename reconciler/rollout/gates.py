@@ -12,7 +12,7 @@ from reconciler.core.rollout import Rollout
 from reconciler.core.step import Standing
 from reconciler.host.interruption import unless
 from reconciler.host.together import together
-from reconciler.planning.reading import ReadingWire
+from reconciler.planning.reading import only_reading
 from reconciler.rollout.health import GOOD, Samples, Soaked, Weighed, Weight, weighed
 from reconciler.rollout.polling import until_done
 from reconciler.rollout.report_listener import Hearing
@@ -104,7 +104,8 @@ class Gatekeeper:
         """Which nodes no longer show what they were given, in words; empty where all do."""
         last, bench = _last(done), self.bench
         verdicts = await together(
-            until_done(step, bench.driver, bench.wire, seconds=step.settle, stop=bench.stop) for step in last
+            until_done(step, bench.driver, bench.transports, seconds=step.settle, stop=bench.stop)
+            for step in last
         )
         wrong = [
             f"{step.node}: {verdict.reason or 'it does not show what it was given'}"
@@ -118,7 +119,9 @@ class Gatekeeper:
         driver = self.bench.driver
         if not nodes or not driver.capabilities.metrics:
             return {}
-        return await driver.health(self.case.desired, nodes, ReadingWire(self.bench.wire, driver.reads))
+        return await driver.health(
+            self.case.desired, nodes, only_reading(self.bench.transports, driver.reads)
+        )
 
 
 def _last(done: Sequence[Step]) -> tuple[Step, ...]:

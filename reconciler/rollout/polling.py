@@ -10,9 +10,9 @@ from reconciler.core.observation import Observed
 from reconciler.core.plan import Step
 from reconciler.core.step import Standing, Verdict
 from reconciler.drivers.defects import EXPECTED, defect_of
-from reconciler.planning.reading import ReadingWire
+from reconciler.planning.reading import only_reading
 from reconciler.ports.driver import Driver
-from reconciler.ports.transport import Wire
+from reconciler.ports.transport import Transports
 
 GRACE = 20.0
 """Seconds that a step under way still has to show its effect once the run is asked to stop."""
@@ -20,9 +20,9 @@ GRACE = 20.0
 _FIRST, _LONGEST = 0.05, 2.0
 
 
-async def standing(step: Step, driver: Driver[Any, Any], wire: Wire) -> Verdict:
+async def standing(step: Step, driver: Driver[Any, Any], transports: Transports) -> Verdict:
     """How a step stands, by one fresh look."""
-    return judged(step, driver, await driver.look(step, ReadingWire(wire, driver.reads)))
+    return judged(step, driver, await driver.look(step, only_reading(transports, driver.reads)))
 
 
 def judged(step: Step, driver: Driver[Any, Any], seen: Observed[Any]) -> Verdict:
@@ -35,21 +35,21 @@ def judged(step: Step, driver: Driver[Any, Any], seen: Observed[Any]) -> Verdict
         return Verdict(Standing.UNKNOWN, defect_of(step.node, error).reason)
 
 
-async def until_clear(step: Step, driver: Driver[Any, Any], wire: Wire) -> Verdict:
+async def until_clear(step: Step, driver: Driver[Any, Any], transports: Transports) -> Verdict:
     """How a step stands before it is performed; nodes that do not tell are asked twice more."""
-    verdict = await standing(step, driver, wire)
+    verdict = await standing(step, driver, transports)
     for pause in (0.3, 1.0):
         if verdict.standing is not Standing.UNKNOWN:
             break
         await asyncio.sleep(pause)
-        verdict = await standing(step, driver, wire)
+        verdict = await standing(step, driver, transports)
     return verdict
 
 
 async def until_done(
     step: Step,
     driver: Driver[Any, Any],
-    wire: Wire,
+    transports: Transports,
     *,
     seconds: float,
     stop: asyncio.Event | None = None,
@@ -62,7 +62,7 @@ async def until_done(
     end = now() + seconds
     hurried = False
     for pause in _pauses():
-        verdict = await standing(step, driver, wire)
+        verdict = await standing(step, driver, transports)
         if stop is not None and stop.is_set() and not hurried:
             end, hurried = min(end, now() + GRACE), True
         left = end - now()

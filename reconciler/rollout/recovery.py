@@ -16,7 +16,7 @@ from reconciler.host.together import together
 from reconciler.planning.plan_pass import Drivers
 from reconciler.ports.records import Ending, Entry, RunRecord
 from reconciler.ports.store import Journal
-from reconciler.ports.transport import Wire
+from reconciler.ports.transport import Transports
 from reconciler.rollout.letters import Letters
 from reconciler.rollout.polling import until_done
 
@@ -30,7 +30,7 @@ NOTE = "the run was killed; the next one settled its steps by reading"
 async def resume(
     journal: Journal,
     drivers: Drivers,
-    wire: Wire,
+    transports: Transports,
     *,
     feedback: FeedbackEntry | None = None,
     clock: Clock = utc_now,
@@ -42,7 +42,7 @@ async def resume(
     Args:
         journal: where the intents are.
         drivers: kind -> product.
-        wire: the way to the nodes.
+        transports: the ways to the nodes.
         feedback: the sink that messages about the settled steps are meant for.
         clock: stamps the messages, and tells how long ago an intent was written.
     """
@@ -53,7 +53,7 @@ async def resume(
     ):
         with suppress(ClusterBusy):
             async with journal.lock(cluster):
-                settling = Settling(journal, drivers, wire, feedback, clock)
+                settling = Settling(journal, drivers, transports, feedback, clock)
                 settled += await settling.settle({cluster})
     await _close(journal)
     return tuple(settled)
@@ -71,11 +71,16 @@ class Settling:
     """Settles steps of clusters whose locks the caller holds."""
 
     def __init__(
-        self, journal: Journal, drivers: Drivers, wire: Wire, feedback: FeedbackEntry | None, clock: Clock
+        self,
+        journal: Journal,
+        drivers: Drivers,
+        transports: Transports,
+        feedback: FeedbackEntry | None,
+        clock: Clock,
     ) -> None:
         self._journal = journal
         self._drivers = drivers
-        self._wire = wire
+        self._transports = transports
         self._wanted = feedback is not None
         self._clock = clock
 
@@ -122,7 +127,7 @@ class Settling:
             )
         age = max(0.0, (self._clock() - entry.intended).total_seconds())
         left = max(0.0, min(step.settle, PATIENCE) - age)
-        verdict = await until_done(step, driver, self._wire, seconds=left)
+        verdict = await until_done(step, driver, self._transports, seconds=left)
         why = f": {verdict.reason}" if verdict.reason else ""
         match verdict.standing:
             case Standing.DONE:

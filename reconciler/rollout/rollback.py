@@ -14,6 +14,7 @@ from reconciler.core.outcome import SUCCESSES, Outcome, Report, State
 from reconciler.core.plan import Payload, Plan, Revision, Step
 from reconciler.core.step import Standing
 from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.planning.reading import only_reading
 from reconciler.ports.driver import Driver, Undo
 from reconciler.ports.records import Ending
 from reconciler.rollout.polling import judged
@@ -115,7 +116,7 @@ async def _plan_back(outcome: Outcome, steps: Sequence[Step], back: _Back, bench
         if not back.take(step, steps):
             back.findings.append(_kept(step, none))
         return
-    seen = await bench.driver.look(step, bench.wire)
+    seen = await bench.driver.look(step, only_reading(bench.transports, bench.driver.reads))
     verdict = judged(step, bench.driver, seen)
     match verdict.standing:
         case Standing.DONE:

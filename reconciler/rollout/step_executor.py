@@ -18,7 +18,7 @@ from reconciler.host.clock import utc_now
 from reconciler.host.interruption import unless
 from reconciler.ports.driver import Done, Driver
 from reconciler.ports.records import Ending
-from reconciler.ports.transport import Wire
+from reconciler.ports.transport import Transports
 from reconciler.rollout.polling import standing, until_clear, until_done
 from reconciler.secrets.redact import Redactor
 
@@ -39,7 +39,7 @@ class Bench:
     """
 
     driver: Driver[Any, Any]
-    wire: Wire
+    transports: Transports
     payloads: Mapping[str, Payload]
     intend: Callable[[Step], Awaitable[None]]
     stop: asyncio.Event
@@ -59,7 +59,7 @@ async def perform(step: Step, bench: Bench) -> Ending:
     Raises:
         StateError: the intent could not be written down, so nothing was sent.
     """
-    verdict = await unless(bench.stop, until_clear(step, bench.driver, bench.wire))
+    verdict = await unless(bench.stop, until_clear(step, bench.driver, bench.transports))
     if verdict is None:
         return Ending(Outcome(step, State.SKIPPED, STOPPED))
     if verdict.standing is not Standing.READY or step.waits_for_person:
@@ -80,7 +80,7 @@ async def perform(step: Step, bench: Bench) -> Ending:
     seconds = 0.0 if _is_over(error) else step.settle
     asked = now()
     # Whether the step is done is read from the nodes; the answer to the call only says how long to wait.
-    verdict = await until_done(step, bench.driver, bench.wire, seconds=seconds, stop=bench.stop)
+    verdict = await until_done(step, bench.driver, bench.transports, seconds=seconds, stop=bench.stop)
     interrupted = bench.stop.is_set() and now() - asked < seconds
     lasts = _lasts(step, error, asked - began, interrupted=interrupted)
     # Counted from before the intent: a later run knows that moment from the journal, and no other one.
@@ -107,7 +107,7 @@ async def perform(step: Step, bench: Bench) -> Ending:
 
 async def passed_over(step: Step, bench: Bench, why: str) -> Ending:
     """The end of a step that must not be performed: found where its effect is there already, else changed."""
-    verdict = await standing(step, bench.driver, bench.wire)
+    verdict = await standing(step, bench.driver, bench.transports)
     if verdict.standing is Standing.DONE:
         return Ending(Outcome(step, State.FOUND, verdict.reason))
     return Ending(Outcome(step, State.CHANGED, why))
@@ -120,7 +120,7 @@ def _clear_texts(payload: Payload) -> set[str]:
 
 async def _act(step: Step, bench: Bench) -> tuple[Done | None, ReconcilerError | None]:
     try:
-        return await bench.driver.act(step, bench.wire, bench.payloads), None
+        return await bench.driver.act(step, bench.transports, bench.payloads), None
     except ReconcilerError as error:
         return None, error
 

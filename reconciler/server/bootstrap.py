@@ -1,4 +1,4 @@
-"""From options to a running watch: the real source, store, drivers and wire."""
+"""From options to a running watch: the real source, store, drivers and transports."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from reconciler.server.pass_runner import Keeping, Looking, Recall
 from reconciler.server.watch import Equipment, Watch
 from reconciler.sources.locate import locate
 from reconciler.store.sqlite.store import FILE, Store
-from reconciler.transports.http import HttpWire
+from reconciler.transports.bundle import open_transports
 
 CACHE = "sources"
 """Folder below the state directory where copies of sources are kept."""
@@ -73,9 +73,15 @@ def watch(options: Options, stream: TextIO) -> int:
             memory = await traced(memory, fleet, source, drivers=drivers)
             return await read_prior(memory, fleet, source, drivers=drivers)
 
-        wires = partial(HttpWire, options.host)
         commands = options.host.commands(applying=store is not None)
-        looking = Looking(drivers, wires, _recall(options, store), options.only, trace, commands)
+        looking = Looking(
+            drivers,
+            partial(open_transports, options.host),
+            _recall(options, store),
+            options.only,
+            trace,
+            commands,
+        )
         perform = looking if store is None else Keeping(looking, store, log)
 
         def read(snapshot: Snapshot) -> Fleet:

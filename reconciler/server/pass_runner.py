@@ -17,7 +17,7 @@ from reconciler.planning.applied import remember_members
 from reconciler.planning.plan_pass import Drivers, Survey, survey
 from reconciler.ports.records import Opening
 from reconciler.ports.store import Journal
-from reconciler.ports.transport import Wire
+from reconciler.ports.transport import Transports
 from reconciler.rollout.apply_pass import Occasion, apply
 from reconciler.rollout.recovery import Settling, has_open_steps, resume
 from reconciler.rollout.refusal import refuse
@@ -26,8 +26,8 @@ from reconciler.server.cluster_loop import Job
 from reconciler.server.logs import Log
 from reconciler.server.pass_result import Result, Turn, acted, looked
 
-Wires = Callable[[], AbstractAsyncContextManager[Wire]]
-"""Makes a way to the nodes, which is closed at the end of its context."""
+OpenTransports = Callable[[], AbstractAsyncContextManager[Transports]]
+"""Opens the ways to the nodes, which are closed at the end of the context."""
 
 Recall = Callable[[], Awaitable[Memory]]
 """Gives what earlier runs left."""
@@ -48,14 +48,15 @@ class Looking:
     """A dry run: it observes, plans and guards, and holds no journal, hence cannot apply.
 
     Args:
-        wires: makes the way to the nodes, one for each pass, so that no cluster waits for another's calls.
+        open_transports: opens the ways to the nodes, anew for each pass, so that no cluster waits for
+            another's calls.
         only: a cluster or a node to keep to; empty for all.
         trace: fills in how the fleet's revision stands to what is remembered.
         commands: names of the host's commands; None where another host applies.
     """
 
     drivers: Drivers
-    wires: Wires
+    open_transports: OpenTransports
     recall: Recall
     only: str = ""
     trace: Trace = _untraced
@@ -63,20 +64,20 @@ class Looking:
 
     async def __call__(self, job: Job) -> Turn:
         """The drift of one cluster."""
-        async with self.wires() as wire:
-            found = await self.survey(job, wire)
+        async with self.open_transports() as transports:
+            found = await self.survey(job, transports)
         return _looked(found) if found else HALTED
 
-    async def survey(self, job: Job, wire: Wire) -> Survey | None:
+    async def survey(self, job: Job, transports: Transports) -> Survey | None:
         """What is there and what would be done; None where the job was stopped meanwhile."""
-        return await unless(job.stop, self._survey(job, wire))
+        return await unless(job.stop, self._survey(job, transports))
 
-    async def _survey(self, job: Job, wire: Wire) -> Survey:
+    async def _survey(self, job: Job, transports: Transports) -> Survey:
         desks = tuple(desk for desk in job.fleet.desks if desk.entry.name == job.cluster)
         return await survey(
             replace(job.fleet, desks=desks),
             drivers=self.drivers,
-            wire=wire,
+            transports=transports,
             recalled=await self.trace(await self.recall(), job.fleet),
             only=self.only,
             listener=job.listener,
@@ -100,18 +101,18 @@ class Keeping:
 
     async def __call__(self, job: Job) -> Turn:
         """Make one cluster so."""
-        async with self.looking.wires() as wire:
-            await unless(job.stop, self._settle(job, wire))
-            found = await self.looking.survey(job, wire)
+        async with self.looking.open_transports() as transports:
+            await unless(job.stop, self._settle(job, transports))
+            found = await self.looking.survey(job, transports)
             if found is None or job.stop.is_set():
                 return HALTED
             if found.violations:
                 await self._refuse(job, found)
                 return _looked(found)
             self._refused.pop(job.cluster, None)
-            return await self._apply(job, found, wire)
+            return await self._apply(job, found, transports)
 
-    async def _settle(self, job: Job, wire: Wire) -> None:
+    async def _settle(self, job: Job, transports: Transports) -> None:
         """Settle this cluster's open steps; once, those of clusters that nobody names any more.
 
         Not at the start alone: a step that a stop, a full disk or a lost answer left open in this very
@@ -121,12 +122,12 @@ class Keeping:
         if job.cluster in self._settled and not await has_open_steps(journal, job.cluster):
             return
         async with journal.lock(job.cluster):
-            settling = Settling(journal, drivers, wire, feedback, utc_now)
+            settling = Settling(journal, drivers, transports, feedback, utc_now)
             outcomes = await settling.settle({job.cluster})
         self._settled.add(job.cluster)
         if not self._swept and self._settled >= {desk.entry.name for desk in job.fleet.desks}:
             self._swept = True
-            outcomes += await resume(journal, drivers, wire, feedback=feedback)
+            outcomes += await resume(journal, drivers, transports, feedback=feedback)
         for outcome in outcomes:
             self.log.info(
                 "step settled",
@@ -145,22 +146,24 @@ class Keeping:
             await refuse(found, self.journal, job.trigger)
             self._refused[job.cluster] = key
 
-    async def _apply(self, job: Job, found: Survey, wire: Wire) -> Turn:
+    async def _apply(self, job: Job, found: Survey, transports: Transports) -> Turn:
         idle = found.plan.empty
         if (
             idle and self._posting.locked()
         ):  # somebody delivers left-over messages already: do not wait for it
-            return await self._applied(job, replace(found, fleet=replace(found.fleet, feedback=None)), wire)
+            return await self._applied(
+                job, replace(found, fleet=replace(found.fleet, feedback=None)), transports
+            )
         if idle:
             async with self._posting:
-                return await self._applied(job, found, wire)
-        return await self._applied(job, found, wire)
+                return await self._applied(job, found, transports)
+        return await self._applied(job, found, transports)
 
-    async def _applied(self, job: Job, found: Survey, wire: Wire) -> Turn:
+    async def _applied(self, job: Job, found: Survey, transports: Transports) -> Turn:
         report = await apply(
             found,
             drivers=self.looking.drivers,
-            wire=wire,
+            transports=transports,
             journal=cast("Journal", _Telling(self.journal, job.named)),
             listener=job.listener,
             stop=job.stop,

@@ -10,6 +10,7 @@ from reconciler.errors import NodeRefused, NodeUnreachable
 from reconciler.host.environment import child_environment
 from reconciler.host.host import Host
 from reconciler.host.process import ProcessTimeout, ProgramMissing, run_process
+from reconciler.ports.transport import Commands
 
 KEPT: Final = 300
 """Characters of a command's output that are kept: the last ones."""
@@ -62,41 +63,47 @@ def fill_arguments(run: Sequence[str], values: Mapping[str, str]) -> tuple[str, 
     return filled
 
 
-async def run_command(host: Host, name: str, values: Mapping[str, str], *, node: str) -> str:
-    """Run one of the host's commands to its end; what comes back are its last words.
+class CommandTransport(Commands):
+    """The commands of one host, run to their end.
 
     Args:
-        host: whose command it is.
-        name: its name in the host configuration.
-        values: placeholder -> text.
-        node: the node it is for, for errors.
-
-    Raises:
-        NodeRefused: the host has no such command, it cannot be started, or it ended with another status
-            than 0.
-        NodeUnreachable: it did not end in time; whether it had an effect is not known.
+        host: whose commands they are.
     """
-    command = host.config.commands.get(name)
-    if command is None:
-        raise _refused(node, f"this host has no command {name!r}", remedy=f"write it into {_file(host)}")
-    try:
-        arguments = fill_arguments(command.run, values)
-        environment = child_environment(host.environment, *command.variables)
-        ended = await run_process(
-            arguments, environment=environment, seconds=command.timeout, limit=_TAIL, tail=True
-        )
-    except (BadCommand, ProgramMissing) as error:
-        why = f"the command {name} cannot be run: {error}"
-        raise _refused(node, why, remedy=f"correct it in {_file(host)}, or in the fleet file") from error
-    except ProcessTimeout as error:
-        raise NodeUnreachable(node, f"the command {name} {error}") from error
-    words = _last_words(ended.out)
-    said = f": {words}" if words else ""
-    if ended.status:
-        raise _refused(
-            node, f"the command {name} ended with status {ended.status}{said}", status=ended.status
-        )
-    return f"the command {name} ended with status 0{said}"
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    async def run(self, command: str, values: Mapping[str, str], *, node: str) -> str:
+        """Run one of the host's commands; see `ports.transport.Commands.run`.
+
+        Raises:
+            NodeRefused: the host has no such command, it cannot be started, or it ended with another status
+                than 0.
+            NodeUnreachable: it did not end in time; whether it had an effect is not known.
+        """
+        host, known = self._host, self._host.config.commands.get(command)
+        if known is None:
+            raise _refused(
+                node, f"this host has no command {command!r}", remedy=f"write it into {_file(host)}"
+            )
+        try:
+            arguments = fill_arguments(known.run, values)
+            environment = child_environment(host.environment, *known.variables)
+            ended = await run_process(
+                arguments, environment=environment, seconds=known.timeout, limit=_TAIL, tail=True
+            )
+        except (BadCommand, ProgramMissing) as error:
+            why = f"the command {command} cannot be run: {error}"
+            raise _refused(node, why, remedy=f"correct it in {_file(host)}, or in the fleet file") from error
+        except ProcessTimeout as error:
+            raise NodeUnreachable(node, f"the command {command} {error}") from error
+        words = _last_words(ended.out)
+        said = f": {words}" if words else ""
+        if ended.status:
+            raise _refused(
+                node, f"the command {command} ended with status {ended.status}{said}", status=ended.status
+            )
+        return f"the command {command} ended with status 0{said}"
 
 
 def _refused(node: str, why: str, *, status: int = 0, remedy: str = "") -> NodeRefused:

@@ -1,4 +1,4 @@
-"""The one way to a node: HTTP over aiohttp, bounded in time, size and number, its errors in plain words."""
+"""HTTP to nodes over aiohttp, bounded in time, size and number, its errors in plain words."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from ipaddress import ip_address
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Final, Self
+from urllib.parse import urlsplit
 
 from reconciler import __version__
 from reconciler.core.endpoint import without_mapping
@@ -17,10 +18,9 @@ from reconciler.core.observation import Sign
 from reconciler.errors import NodeUnidentified, NodeUnreachable
 from reconciler.host.host import Host
 from reconciler.host.networks import OutsideNetworks, is_within
-from reconciler.ports.transport import Answer
+from reconciler.ports.transport import Answer, Http
 from reconciler.text.one_line import size
-from reconciler.transports.command import run_command
-from reconciler.transports.http_errors import reason, sign, speaks_otherwise
+from reconciler.transports.http_errors import DROPPED, reason, sign, speaks_otherwise
 
 if TYPE_CHECKING:
     import aiohttp
@@ -41,8 +41,12 @@ KEPT: Final = 256
 """Calls after which a pool of kept connections is left behind, so that idle ones stay few."""
 
 
-class HttpWire:
-    """HTTP to nodes, as `ports.transport.Wire` describes it; an asynchronous context manager.
+_ANY_PORT: Final = 9
+"""A port for a datagram socket through which nothing is sent; which one does not change the route."""
+
+
+class HttpTransport(Http):
+    """HTTP to nodes, as `ports.transport.Http` describes it; an asynchronous context manager.
 
     Redirects are answers, cookies are forgotten, TLS certificates are verified against the system's
     authorities. A read (GET, HEAD) may travel on a connection that an earlier call to the same node
@@ -55,7 +59,7 @@ class HttpWire:
     Proxies of the environment do not count: they would hide which address is reached.
 
     Args:
-        host: in whose networks nodes must be, and which commands there are.
+        host: in whose networks nodes must be.
         concurrency: calls in flight at once; others wait, and their time only starts with them.
         body_limit: bytes of one answer.
         tls: trust other than the system's.
@@ -78,6 +82,7 @@ class HttpWire:
         self._writes: aiohttp.ClientSession | None = None
         self._old: set[_Pool] = set()
         self._resolver: Names | None = None
+        self._facing: dict[str, str] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -95,6 +100,13 @@ class HttpWire:
             return ()
         addresses = (ip_address(one["host"].partition("%")[0]) for one in found)
         return tuple(sorted({str(without_mapping(one)) for one in addresses}))
+
+    def local_address(self, url: str) -> str:
+        """The address of this host that faces a URL; empty where the system does not tell."""
+        host = urlsplit(url).hostname or ""
+        if host not in self._facing:
+            self._facing[host] = _address_facing(host)
+        return self._facing[host]
 
     def _names(self) -> Names:
         from reconciler.transports.resolver import Names  # noqa: PLC0415  (heavy: loaded with the first call)
@@ -124,7 +136,7 @@ class HttpWire:
         headers: Mapping[str, str] = MappingProxyType({}),
         content: bytes = b"",
     ) -> Answer:
-        """One request and its whole answer, whatever its status; see `ports.transport.Wire.send`.
+        """One request and its whole answer, whatever its status; see `ports.transport.Http.send`.
 
         Raises:
             NodeUnreachable: no answer, or not a whole one, or one above the size limit; `NodeUnidentified`
@@ -164,19 +176,10 @@ class HttpWire:
                 sent = not isinstance(error, unconnected)
                 words = reason(error, timeout=timeout, connect=connect)
                 failure = NodeUnidentified if speaks_otherwise(error) else NodeUnreachable
-                raise failure(node, words, sign=sign(error), sent=sent) from error
+                raise failure(node, words, sign=sign(error), sent=sent, closed=words == DROPPED) from error
             finally:
                 if pool:
                     await self._leave(pool)
-
-    async def run(self, command: str, values: Mapping[str, str], *, node: str) -> str:
-        """Run one of the host's commands; see `ports.transport.Wire.run`.
-
-        Raises:
-            NodeRefused: there is no such command, or it failed.
-            NodeUnreachable: it did not end in time.
-        """
-        return await run_command(self._host, command, values, node=node)
 
     def _new_socket(self, info: aiohttp.AddrInfoType) -> socket.socket:
         """A socket for exactly the address that is connected to next.
@@ -254,6 +257,22 @@ class HttpWire:
             headers={"User-Agent": f"reconciler/{__version__}", "Accept-Encoding": "identity"},
             middlewares=(_once,) if fresh else (),
         )
+
+
+def _address_facing(host: str) -> str:
+    """The source address that the system would choose: connecting a datagram socket sends nothing.
+
+    Only for an address: what a name means is for the resolver of the calls to say.
+    """
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(
+            host, _ANY_PORT, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
+        )[0]
+        with socket.socket(family, kind) as probe:
+            probe.connect(address)
+            return str(probe.getsockname()[0])
+    except OSError:
+        return ""
 
 
 class _Pool:

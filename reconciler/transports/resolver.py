@@ -1,4 +1,4 @@
-"""Host names resolved once for all calls of a wire: what was compared is what is called."""
+"""Host names resolved once for all calls of a pass: what was compared is what is called."""
 
 from __future__ import annotations
 
@@ -34,4 +34,4 @@ class Names(AbstractResolver):
         return [{**one, "port": port} for one in self._known[key]]
 
     async def close(self) -> None:
-        """Nothing: the names are shared by all connections of the wire."""
+        """Nothing: the names are shared by all connections of the transport."""

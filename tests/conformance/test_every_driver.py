@@ -29,7 +29,7 @@ from reconciler.rollout.recovery import resume
 from reconciler.simulation.addresses import free_addresses
 from reconciler.simulation.host import Simulation
 from reconciler.store.sqlite.store import Store
-from reconciler.transports.http import HttpWire
+from reconciler.transports.bundle import open_transports
 
 FAULTS = {
     "lost answers": ("lost", {"count": 1}),
@@ -162,17 +162,19 @@ class Stage:
         return datetime.now(UTC) + self.ahead
 
     async def look(self, files: dict[str, Any]):
-        async with HttpWire() as wire:
+        async with open_transports() as transports:
             return await survey(
-                self.fleet(files), drivers=DRIVERS, wire=wire, recalled=await self.store.recall()
+                self.fleet(files), drivers=DRIVERS, transports=transports, recalled=await self.store.recall()
             )
 
     async def run(self, files: dict[str, Any]):
-        async with HttpWire() as wire:
-            await resume(self.store, DRIVERS, wire, clock=self.clock)
+        async with open_transports() as transports:
+            await resume(self.store, DRIVERS, transports, clock=self.clock)
             seen = await self.look(files)
             occasion = Occasion(clock=self.clock)
-            return await apply(seen, drivers=DRIVERS, wire=wire, journal=self.store, occasion=occasion)
+            return await apply(
+                seen, drivers=DRIVERS, transports=transports, journal=self.store, occasion=occasion
+            )
 
     def nodes(self, files: dict[str, Any]) -> list[str]:
         return [node.name for desk in self.fleet(files).desks for node in desk.entry.members()]
@@ -251,10 +253,10 @@ async def test_a_step_read_back_from_a_stored_plan_is_judged_alike(stage):
     plan = (await stage.look(stage.life.first)).plan
     stored = load_plan(json.loads(plan.encoded()))
     first = next(stored.steps())
-    async with HttpWire() as wire:
-        assert driver.judge(first, await driver.look(first, wire)).standing is Standing.READY
+    async with open_transports() as transports:
+        assert driver.judge(first, await driver.look(first, transports)).standing is Standing.READY
         await stage.run(stage.life.first)
-        assert driver.judge(first, await driver.look(first, wire)).standing is Standing.DONE
+        assert driver.judge(first, await driver.look(first, transports)).standing is Standing.DONE
 
 
 @pytest.mark.parametrize("fault", ["killed", "silent", "cut", "half", "error", "garbage"])
@@ -275,9 +277,9 @@ async def test_a_refusal_is_a_node_error_with_the_nodes_name(stage):
     step = next(seen.plan.steps())
     driver = DRIVERS[seen.cases[0].entry.kind]
     await stage.simulation.fault(step.node, "refuse", count=1)
-    async with HttpWire() as wire:
+    async with open_transports() as transports:
         with pytest.raises(NodeError, match=step.node.replace(".", r"\.")):
-            await driver.act(step, wire, seen.plan.clusters[0].payloads)
+            await driver.act(step, transports, seen.plan.clusters[0].payloads)
 
 
 async def test_every_step_says_why_what_and_how_it_is_undone(stage):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import support_driver
-from support_driver import FakeDriver, FakeNode, Killed, NoWire, World, cluster, fleet
+from support_driver import NOWHERE, FakeDriver, FakeNode, Killed, World, cluster, fleet
 from support_journal import Breaking
 
 from reconciler.core.outcome import State
@@ -33,14 +33,14 @@ def die():
 
 async def one_pass(world, store, journal=None):
     drivers = {"fake": FakeDriver(world)}
-    seen = await survey(fleet(EDGE), drivers=drivers, wire=NoWire(), recalled=await store.recall())
-    return await apply(seen, drivers=drivers, wire=NoWire(), journal=journal or store)
+    seen = await survey(fleet(EDGE), drivers=drivers, transports=NOWHERE, recalled=await store.recall())
+    return await apply(seen, drivers=drivers, transports=NOWHERE, journal=journal or store)
 
 
 async def take_up(world, folder):
     """What the next run does: settle, survey, apply."""
     with Store.open(folder) as store:
-        settled = await resume(store, {"fake": FakeDriver(world)}, NoWire())
+        settled = await resume(store, {"fake": FakeDriver(world)}, NOWHERE)
         report = await one_pass(world, store)
         assert await store.unsettled() == ()
         records = [await store.run(line.id) for line in await store.runs()]
@@ -104,11 +104,11 @@ async def test_a_step_killed_in_flight_gets_its_time_to_show(tmp_path):
     edge = cluster("edge", {"a": "1"}, settle=20)
     drivers = {"fake": FakeDriver(world)}
     with Store.open(tmp_path) as store:
-        seen = await survey(fleet(edge), drivers=drivers, wire=NoWire())
+        seen = await survey(fleet(edge), drivers=drivers, transports=NOWHERE)
         with pytest.raises(Killed):
-            await apply(seen, drivers=drivers, wire=NoWire(), journal=store)
+            await apply(seen, drivers=drivers, transports=NOWHERE, journal=store)
         world.late["a"] = (3, "1")
-        (outcome,) = await asyncio.wait_for(resume(store, drivers, NoWire()), 10)
+        (outcome,) = await asyncio.wait_for(resume(store, drivers, NOWHERE), 10)
     assert outcome.state is State.DONE
 
 
@@ -120,7 +120,7 @@ async def test_what_cannot_be_read_stays_unknown_until_it_can(tmp_path):
         with pytest.raises(Killed):
             await one_pass(world, store)
         world.silent.add("a")
-        settled = await resume(store, drivers, NoWire())
+        settled = await resume(store, drivers, NOWHERE)
         assert {outcome.step.node: outcome.state for outcome in settled} == {
             "a": State.UNKNOWN,
             "b": State.SKIPPED,
@@ -128,11 +128,11 @@ async def test_what_cannot_be_read_stays_unknown_until_it_can(tmp_path):
         }
         (line,) = await store.runs()
         assert line.exit_status == 5
-        assert await resume(store, drivers, NoWire()) == ()
+        assert await resume(store, drivers, NOWHERE) == ()
         world.silent.clear()
-        (outcome,) = await resume(store, drivers, NoWire())
+        (outcome,) = await resume(store, drivers, NOWHERE)
         assert outcome.state is State.DONE
-        assert await resume(store, drivers, NoWire()) == ()
+        assert await resume(store, drivers, NOWHERE) == ()
         assert (await store.run(line.id)).entries[0].state is State.DONE
 
 
@@ -148,7 +148,7 @@ async def test_an_end_that_apply_could_not_tell_is_settled_by_the_next_run(tmp_p
         ]
         before = (await store.run(report.run)).entries[0]
         world.silent.clear()
-        (outcome,) = await resume(store, {"fake": FakeDriver(world)}, NoWire())
+        (outcome,) = await resume(store, {"fake": FakeDriver(world)}, NOWHERE)
         assert outcome.state is State.DONE
         after = (await store.run(report.run)).entries[0]
         assert (after.seconds, after.answer) == (before.seconds, before.answer)
@@ -174,7 +174,7 @@ async def test_a_live_run_is_not_taken_for_a_killed_one(tmp_path):
     with Store.open(tmp_path) as store, Store.open(tmp_path) as other:
         running = asyncio.create_task(one_pass(world, store))
         await asyncio.wait_for(world.entered.wait(), 5)
-        assert await resume(other, drivers, NoWire()) == ()
+        assert await resume(other, drivers, NOWHERE) == ()
         world.gate.set()
         report = await running
         assert report.succeeded
@@ -190,7 +190,7 @@ async def test_another_version_s_steps_are_not_judged(tmp_path, monkeypatch):
             await one_pass(world, store)
         monkeypatch.setattr(resuming, "__version__", "99.0")
         looks = len(world.looks)
-        settled = await resume(store, {"fake": FakeDriver(world)}, NoWire())
+        settled = await resume(store, {"fake": FakeDriver(world)}, NOWHERE)
     assert len(world.looks) == looks
     assert settled[0].state is State.UNKNOWN
     assert "of this program planned the step" in settled[0].reason
@@ -202,14 +202,14 @@ async def test_a_product_that_is_gone_leaves_its_steps_unknown(tmp_path):
     with Store.open(tmp_path) as store:
         with pytest.raises(Killed):
             await one_pass(world, store)
-        settled = await resume(store, {}, NoWire())
+        settled = await resume(store, {}, NOWHERE)
     assert settled[0].state is State.UNKNOWN
 
 
 PROGRAM = """
 import asyncio, pathlib, sys
 sys.path.insert(0, sys.argv[1])
-from support_driver import FakeDriver, FakeNode, NoWire, World, cluster, fleet
+from support_driver import FakeDriver, FakeNode, NOWHERE, World, cluster, fleet
 from support_journal import Breaking, kill
 from reconciler.rollout.apply_pass import apply
 from reconciler.planning.plan_pass import survey
@@ -233,12 +233,12 @@ async def main():
         "c": FakeNode(name="c", value="1", after=("b",)),
     }
     drivers = {"fake": FakeDriver(OnDisk())}
-    seen = await survey(fleet(cluster("edge", nodes, settle=0.05)), drivers=drivers, wire=NoWire())
+    seen = await survey(fleet(cluster("edge", nodes, settle=0.05)), drivers=drivers, transports=NOWHERE)
     with Store.open(folder / "state") as store:
         where, _, at = point.partition(" ")
         number = int(at) if at.isdigit() else 0
         journal = Breaking(store, number, after=where == "after", die=kill)
-        await apply(seen, drivers=drivers, wire=NoWire(), journal=journal)
+        await apply(seen, drivers=drivers, transports=NOWHERE, journal=journal)
 
 folder, point = pathlib.Path(sys.argv[2]), sys.argv[3]
 asyncio.run(main())

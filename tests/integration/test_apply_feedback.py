@@ -5,7 +5,7 @@ import json
 from contextlib import asynccontextmanager
 
 import pytest
-from support_driver import NOON, REVISION, FakeDriver, FakeNode, Killed, NoWire, World, cluster, fleet
+from support_driver import NOON, NOWHERE, REVISION, FakeDriver, FakeNode, Killed, World, cluster, fleet
 
 from reconciler.core.spec import FeedbackEntry
 from reconciler.feedback import sink
@@ -13,7 +13,7 @@ from reconciler.planning.plan_pass import survey
 from reconciler.rollout.apply_pass import Occasion, apply
 from reconciler.rollout.recovery import resume
 from reconciler.store.sqlite.store import Store
-from reconciler.transports.http import HttpWire
+from reconciler.transports.bundle import open_transports
 
 
 class Sink:
@@ -65,14 +65,14 @@ def _hasty(monkeypatch):
 
 async def run(store, world, entry, *nodes, revision=REVISION):
     drivers = {"fake": FakeDriver(world)}
-    async with HttpWire() as wire:
+    async with open_transports() as transports:
         seen = await survey(
             fleet(cluster("edge", {node.name: node for node in nodes}), feedback=entry, revision=revision),
             drivers=drivers,
-            wire=wire,
+            transports=transports,
         )
         return await apply(
-            seen, drivers=drivers, wire=wire, journal=store, occasion=Occasion(clock=lambda: NOON)
+            seen, drivers=drivers, transports=transports, journal=store, occasion=Occasion(clock=lambda: NOON)
         )
 
 
@@ -171,7 +171,7 @@ async def test_a_step_settled_after_a_kill_is_told_too(store):
     entry = FeedbackEntry(url="http://127.0.0.1:9/feedback")
     with pytest.raises(Killed):
         await run(store, world, None, node("a"))
-    await resume(store, {"fake": FakeDriver(world)}, NoWire(), feedback=entry, clock=lambda: NOON)
+    await resume(store, {"fake": FakeDriver(world)}, NOWHERE, feedback=entry, clock=lambda: NOON)
     (letter,) = await store.due()
     assert json.loads(letter.body)["parameters"][0]["result"]["status"] == "ok"
     async with Sink().serving() as sink:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from support_driver import NOON, REVISION, FakeDriver, FakeNode, NoWire, World, cluster, fleet
+from support_driver import NOON, NOWHERE, REVISION, FakeDriver, FakeNode, World, cluster, fleet
 
 from reconciler.core.outcome import State
 from reconciler.core.plan import Revision
@@ -39,11 +39,11 @@ class Bench:
     async def survey(self, *clusters, only="", **more):
         recalled = await self.store.recall()
         return await survey(
-            fleet(*clusters, **more), drivers=self.drivers, wire=NoWire(), recalled=recalled, only=only
+            fleet(*clusters, **more), drivers=self.drivers, transports=NOWHERE, recalled=recalled, only=only
         )
 
     async def apply(self, seen, **more):
-        return await apply(seen, drivers=self.drivers, wire=NoWire(), journal=self.store, **more)
+        return await apply(seen, drivers=self.drivers, transports=NOWHERE, journal=self.store, **more)
 
     async def run(self, *clusters, **more):
         return await self.apply(await self.survey(*clusters, **more))

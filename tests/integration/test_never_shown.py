@@ -17,7 +17,7 @@ from reconciler.rollout.recovery import resume
 from reconciler.simulation.addresses import free_addresses
 from reconciler.simulation.host import Simulation
 from reconciler.store.sqlite.store import Store
-from reconciler.transports.http import HttpWire
+from reconciler.transports.bundle import open_transports
 
 PERMISSIONS = {"enableSetting": True, "enableGet": True}
 
@@ -65,16 +65,20 @@ class Site:
         return load(Snapshot(Revision("memory", revision * 40, revision * 7), Files(files)), DRIVERS)
 
     async def look(self, origin="198.51.100.2", revision="2"):
-        async with HttpWire() as wire:
-            await resume(self.store, DRIVERS, wire, clock=self.clock)
+        async with open_transports() as transports:
+            await resume(self.store, DRIVERS, transports, clock=self.clock)
             recalled = await self.store.recall()
-            return await survey(self.fleet(origin, revision), drivers=DRIVERS, wire=wire, recalled=recalled)
+            return await survey(
+                self.fleet(origin, revision), drivers=DRIVERS, transports=transports, recalled=recalled
+            )
 
     async def run(self, origin="198.51.100.2", revision="2"):
         seen = await self.look(origin, revision)
-        async with HttpWire() as wire:
+        async with open_transports() as transports:
             occasion = Occasion(clock=self.clock)
-            return await apply(seen, drivers=DRIVERS, wire=wire, journal=self.store, occasion=occasion)
+            return await apply(
+                seen, drivers=DRIVERS, transports=transports, journal=self.store, occasion=occasion
+            )
 
     async def watch(self, hours=24, **more):
         """Passes every half hour of a day."""

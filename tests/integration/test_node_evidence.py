@@ -20,7 +20,7 @@ from reconciler.secrets.local_resolver import LocalVault
 from reconciler.simulation.addresses import free_addresses
 from reconciler.simulation.host import Simulation
 from reconciler.store.sqlite.store import Store
-from reconciler.transports.http import HttpWire
+from reconciler.transports.bundle import open_transports
 
 ENVELOPE = {"version": "1.1.0", "method": "setting", "status": "Fail", "result": "no"}
 PAGE = "<!doctype html><title>nginx</title>"
@@ -75,10 +75,12 @@ async def test_another_server_in_the_place_of_a_sora_node_is_sent_no_change(host
 
 @pytest.mark.parametrize("kind", STRANGERS)
 async def test_what_another_server_shows_is_not_imported(kind):
-    async with stranger(**STRANGERS[kind]) as other, HttpWire() as wire:
-        entry = await DRIVERS["m2"].entry_of("edge", [other.address], wire)
+    async with stranger(**STRANGERS[kind]) as other, open_transports() as transports:
+        entry = await DRIVERS["m2"].entry_of("edge", [other.address], transports)
         with pytest.raises((UsageError, StateError), match="cannot be imported"):
-            await adopt(None, [entry], drivers=DRIVERS, wire=wire, vault=LocalVault(HostSettings()))
+            await adopt(
+                None, [entry], drivers=DRIVERS, transports=transports, vault=LocalVault(HostSettings())
+            )
     assert not other.sent
 
 

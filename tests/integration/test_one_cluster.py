@@ -29,7 +29,7 @@ from reconciler.simulation.host import Simulation
 from reconciler.sources.folder import FolderSource
 from reconciler.sources.locate import locate
 from reconciler.store.sqlite.store import Store
-from reconciler.transports.http import HttpWire
+from reconciler.transports.bundle import open_transports
 
 OLD, NEW = (1, 2, 3), (4, 5, 6)
 INIT, REGISTER, PURGE = "InitCluster", "RegisterClusterNode", "PurgeClusterNode"
@@ -89,22 +89,22 @@ class Site:
         """What a pass on a host finds."""
         source = source or FolderSource(self.repository.folder)
         fleet = load(await source.snapshot(), DRIVERS)
-        async with HttpWire() as wire:
+        async with open_transports() as transports:
             with self.store(host) as store:
                 memory = await traced(await store.recall(), fleet, source, drivers=DRIVERS)
                 memory = await read_prior(memory, fleet, source, drivers=DRIVERS, base=base)
-                return await survey(fleet, drivers=DRIVERS, wire=wire, recalled=memory)
+                return await survey(fleet, drivers=DRIVERS, transports=transports, recalled=memory)
 
     async def run(self, host="here", **more):
         """A pass on a host that applies; gives the steps, as `verb number: state`, or what refused."""
-        async with HttpWire() as wire:
+        async with open_transports() as transports:
             with self.store(host) as store:
-                await resume(store, DRIVERS, wire, clock=self.clock)
+                await resume(store, DRIVERS, transports, clock=self.clock)
         seen = await self.look(host, **more)
-        async with HttpWire() as wire:
+        async with open_transports() as transports:
             with self.store(host) as store:
                 try:
-                    report = await apply(seen, drivers=DRIVERS, wire=wire, journal=store)
+                    report = await apply(seen, drivers=DRIVERS, transports=transports, journal=store)
                 except GuardRefusal as refusal:
                     return sorted({one.code for one in refusal.violations})
         steps = [(one.step.action, one.step.node[1], one.state) for one in report.outcomes]
@@ -369,8 +369,8 @@ class TestFounding:
             run = await store.begin(Opening("command", seen.plan))
             await store.intend(run, step)
             if sent:
-                async with HttpWire() as wire:
-                    await DRIVERS["sora"].act(step, wire, {})
+                async with open_transports() as transports:
+                    await DRIVERS["sora"].act(step, transports, {})
         if sent:
             blank.commit(*NEW)
             await blank.stop(*OLD)

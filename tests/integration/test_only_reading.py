@@ -8,11 +8,11 @@ from reconciler.drivers.registry import DRIVERS
 from reconciler.drivers.sora.client import Client as SoraClient
 from reconciler.errors import NotReading
 from reconciler.planning.plan_pass import survey
-from reconciler.planning.reading import ReadingWire
-from reconciler.ports.transport import Answer
+from reconciler.planning.reading import only_reading
+from reconciler.ports.transport import Answer, Http, Transports
 
 
-class Recording:
+class Recording(Http):
     """A wire that keeps what reaches it, and answers that nothing is there."""
 
     def __init__(self):
@@ -48,16 +48,16 @@ READ = "Sora_20211215.ListClusterNodes"
 )
 async def test_a_call_that_is_not_documented_as_reading_is_not_sent(kind, method, url, headers, content):
     below = Recording()
-    wire = ReadingWire(below, DRIVERS[kind].reads)
+    transports = only_reading(Transports(below), DRIVERS[kind].reads)
     with pytest.raises(NotReading, match="nothing was sent"):
-        await wire.send(method, url, node="n", timeout=1, headers=headers, content=content)
+        await transports.http.send(method, url, node="n", timeout=1, headers=headers, content=content)
     assert not below.sent
 
 
 async def test_every_change_that_the_clients_know_is_kept_back():
     below = Recording()
-    m2 = M2Client(ReadingWire(below, DRIVERS["m2"].reads), "n", ("http://n:1",), 1, 1)
-    sora = SoraClient(ReadingWire(below, DRIVERS["sora"].reads), "n", "http://n:1/", 1, 1)
+    m2 = M2Client(only_reading(Transports(below), DRIVERS["m2"].reads).http, "n", ("http://n:1",), 1, 1)
+    sora = SoraClient(only_reading(Transports(below), DRIVERS["sora"].reads).http, "n", "http://n:1/", 1, 1)
     for change in (
         m2.deploy_local(),
         m2.checkout("GET"),
@@ -79,7 +79,7 @@ async def test_a_look_asks_nothing_but_the_documented_reading_calls(tmp_path):
         m2_cluster("edge", {"edge-01": "10.0.0.1"}),
         sora_cluster("it", {"n1@10.0.0.1": "http://10.0.0.1:3000/"}),
     )
-    await survey(fleet, drivers=DRIVERS, wire=below)
+    await survey(fleet, drivers=DRIVERS, transports=Transports(below))
     assert below.sent
     for method, url, headers, content in below.sent:
         calls = [call for driver in DRIVERS.values() for call in driver.reads]

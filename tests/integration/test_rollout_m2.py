@@ -18,7 +18,7 @@ from reconciler.rollout.apply_pass import Occasion, apply
 from reconciler.simulation.addresses import free_addresses
 from reconciler.simulation.host import Simulation
 from reconciler.store.sqlite.store import Store
-from reconciler.transports.http import HttpWire
+from reconciler.transports.bundle import open_transports
 
 SECRET = "s3cr3t-of-the-old-setting"
 
@@ -78,18 +78,22 @@ class Stage:
 
     async def run(self, fleet):
         with Store.open(self.folder) as store:
-            async with HttpWire() as wire:
-                seen = await survey(fleet, drivers=DRIVERS, wire=wire, recalled=await store.recall())
+            async with open_transports() as transports:
+                seen = await survey(
+                    fleet, drivers=DRIVERS, transports=transports, recalled=await store.recall()
+                )
                 assert not seen.violations
                 occasion = Occasion(rest=self.rest)
-                return await apply(seen, drivers=DRIVERS, wire=wire, journal=store, occasion=occasion)
+                return await apply(
+                    seen, drivers=DRIVERS, transports=transports, journal=store, occasion=occasion
+                )
 
     async def shown(self):
         found = []
-        async with HttpWire() as wire:
+        async with open_transports() as transports:
             for node in self.nodes:
                 url = f"http://{node['address']}/setting/setting.json"
-                answer = await wire.send("GET", url, node=node["name"], timeout=5)
+                answer = await transports.http.send("GET", url, node=node["name"], timeout=5)
                 found.append(json.loads(answer.body))
         return found
 

@@ -16,7 +16,7 @@ from reconciler.rollout.apply_pass import Occasion, apply
 from reconciler.simulation.addresses import free_addresses
 from reconciler.simulation.host import Simulation
 from reconciler.store.sqlite.store import Store
-from reconciler.transports.http import HttpWire
+from reconciler.transports.bundle import open_transports
 
 PERMISSIONS = {"enableSetting": True, "enableGet": True}
 
@@ -65,10 +65,12 @@ class Stage:
 
     async def run(self, fleet, **more):
         with Store.open(self.folder) as store:
-            async with HttpWire() as wire:
-                seen = await survey(fleet, drivers=DRIVERS, wire=wire, recalled=await store.recall())
+            async with open_transports() as transports:
+                seen = await survey(
+                    fleet, drivers=DRIVERS, transports=transports, recalled=await store.recall()
+                )
                 return await apply(
-                    seen, drivers=DRIVERS, wire=wire, journal=store, occasion=Occasion(), **more
+                    seen, drivers=DRIVERS, transports=transports, journal=store, occasion=Occasion(), **more
                 )
 
 

@@ -13,7 +13,7 @@ from watch_process import Stage
 
 from reconciler.errors import SourceError, SourceUnreachable
 from reconciler.sources.locate import locate
-from reconciler.transports.http import HttpWire
+from reconciler.transports.bundle import open_transports
 
 
 @pytest.fixture(autouse=True)
@@ -165,6 +165,6 @@ async def test_nodes_are_never_reached_through_a_proxy(monkeypatch, stack):
     node, proxy = Answering("node", stack), Answering("proxy", stack)
     for variable in ("ALL_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.setenv(variable, proxy.url)
-    async with HttpWire() as wire:
-        await wire.send("GET", f"{node.url}/setting", node="edge-01", timeout=10)
+    async with open_transports() as transports:
+        await transports.http.send("GET", f"{node.url}/setting", node="edge-01", timeout=10)
     assert (node.asked, proxy.asked) == (["/setting"], [])

@@ -165,11 +165,11 @@ def test_random_schedules_hold(scene):
 class SendsAgain(M2Driver):
     """A defect: no answer is taken for no effect."""
 
-    async def act(self, step, wire, payloads):
+    async def act(self, step, transports, payloads):
         try:
-            return await super().act(step, wire, payloads)
+            return await super().act(step, transports, payloads)
         except NodeUnreachable:
-            return await super().act(step, wire, payloads)
+            return await super().act(step, transports, payloads)
 
 
 class BelievesTheAnswer(M2Driver):
@@ -177,9 +177,9 @@ class BelievesTheAnswer(M2Driver):
 
     sent = False
 
-    async def act(self, step, wire, payloads):
+    async def act(self, step, transports, payloads):
         self.sent = True
-        return await super().act(step, wire, payloads)
+        return await super().act(step, transports, payloads)
 
     def judge(self, step, seen):
         verdict = super().judge(step, seen)
@@ -231,9 +231,9 @@ def test_a_second_initialisation_is_found(scene):
     class Init(SoraDriver):
         """A defect: a node that is to be registered is initialised."""
 
-        async def act(self, step, wire, payloads):
+        async def act(self, step, transports, payloads):
             arguments = {**step.arguments, "names": [step.node], "spends": ""}
-            return await super().act(replace(step, action="init", arguments=arguments), wire, payloads)
+            return await super().act(replace(step, action="init", arguments=arguments), transports, payloads)
 
     before = f"{{converged: true, fresh: [{SORA[3]}]}}"
     script = scene(f"name: x\nfleet: fleet\nbefore: {before}\n", sora=4)

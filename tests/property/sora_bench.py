@@ -19,7 +19,7 @@ from reconciler.drivers.sora.product import SoraDriver
 from reconciler.drivers.sora.schema import Collapsed, SoraCluster, SoraDesired, SoraNode, StopCommand
 from reconciler.drivers.sora.simulator.world import SoraWorld
 from reconciler.errors import NodeError, NodeRefused, NodeUnreachable
-from reconciler.ports.transport import Answer
+from reconciler.ports.transport import Answer, Commands, Http, Transports
 
 TODAY = date(2026, 11, 21)
 REGULAR, TEMPORARY = 5, 1
@@ -176,7 +176,7 @@ troubles = st.builds(
 
 
 @dataclass
-class MemoryWire:
+class MemoryWire(Http, Commands):
     """The wire to a simulated world; every change that has its effect is told to `seen`."""
 
     world: SoraWorld
@@ -227,7 +227,7 @@ class Bench:
         return SoraDesired(self.entry, self.recalled)
 
     async def survey(self):
-        observed = await self.driver.observe(self.desired, self.wire)
+        observed = await self.driver.observe(self.desired, Transports(self.wire))
         plan = self.driver.plan(self.desired, observed)
         assert plan == self.driver.plan(self.desired, observed), "the same arguments give the same plan"
         case = Case(plan, self.entry, self.desired, observed)
@@ -246,7 +246,7 @@ class Bench:
         verdict = await self._verdict(step)
         if verdict.standing is Standing.READY and not step.waits_for_person:
             try:
-                done = await self.driver.act(step, self.wire, {})
+                done = await self.driver.act(step, Transports(self.wire, self.wire), {})
             except NodeRefused as error:
                 self.refused.append(error.code)
             except NodeError:
@@ -258,7 +258,7 @@ class Bench:
         return verdict.standing is Standing.DONE
 
     async def _verdict(self, step):
-        return self.driver.judge(step, await self.driver.look(step, self.wire))
+        return self.driver.judge(step, await self.driver.look(step, Transports(self.wire)))
 
     def _still_usable(self, step, before, *, faulted):
         """The invariant: no step of ours ends with a majority lost, unless a node failed meanwhile."""

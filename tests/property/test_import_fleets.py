@@ -12,6 +12,7 @@ from reconciler.adopt.importer import adopt
 from reconciler.desired.fleet import load
 from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import SecretError
+from reconciler.ports.transport import Transports
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(0, 2) | st.sampled_from([1.5, "x", "${env:NOT_ONE}", "$${"]),
@@ -72,21 +73,21 @@ def addresses(documents):
 async def planned(files, wire, vault):
     (desk,) = load(snapshot_of(files), DRIVERS, vault).desks
     desired = DRIVERS["m2"].desire(desk)
-    return DRIVERS["m2"].plan(desired, await DRIVERS["m2"].observe(desired, wire)).steps
+    return DRIVERS["m2"].plan(desired, await DRIVERS["m2"].observe(desired, Transports(wire))).steps
 
 
 async def imported(documents, drifted):
     wire = wire_of(documents)
-    entry = await DRIVERS["m2"].entry_of("edge", addresses(documents), wire)
-    first = await adopt(None, [entry], drivers=DRIVERS, wire=wire, vault=Known({}))
+    entry = await DRIVERS["m2"].entry_of("edge", addresses(documents), Transports(wire))
+    first = await adopt(None, [entry], drivers=DRIVERS, transports=Transports(wire), vault=Known({}))
     files, vault = dict(first.after), Known(dict(first.secrets))
     assert not any(secret in text for secret in first.secrets.values() for text in files.values())
     assert await planned(files, wire, vault) == ()
-    again = await adopt(snapshot_of(files), [], drivers=DRIVERS, wire=wire, vault=vault)
+    again = await adopt(snapshot_of(files), [], drivers=DRIVERS, transports=Transports(wire), vault=vault)
     assert again.after == {}
 
     wire = wire_of(drifted[: len(documents)] + documents[len(drifted) :])
-    second = await adopt(snapshot_of(files), [], drivers=DRIVERS, wire=wire, vault=vault)
+    second = await adopt(snapshot_of(files), [], drivers=DRIVERS, transports=Transports(wire), vault=vault)
     files |= second.after
     vault = Known({**first.secrets, **second.secrets})
     assert await planned(files, wire, vault) == ()

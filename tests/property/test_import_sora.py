@@ -14,24 +14,29 @@ from reconciler.drivers.registry import DRIVERS
 from reconciler.drivers.sora.simulator.world import SoraWorld
 from reconciler.errors import NodeError, StateError, UsageError
 from reconciler.host.host import Host
+from reconciler.ports.transport import Transports
 from reconciler.secrets.local_resolver import LocalVault
 
 
 def import_into(files, entries, wire):
     snapshot = snapshot_of(files) if files else None
-    found = asyncio.run(adopt(snapshot, entries, drivers=DRIVERS, wire=wire, vault=LocalVault(Host())))
+    found = asyncio.run(
+        adopt(snapshot, entries, drivers=DRIVERS, transports=Transports(wire), vault=LocalVault(Host()))
+    )
     return files | dict(found.after)
 
 
 def begun(world, wire, name):
-    entry = asyncio.run(DRIVERS["sora"].entry_of("live", [world.site.apis[name]], wire))
+    entry = asyncio.run(DRIVERS["sora"].entry_of("live", [world.site.apis[name]], Transports(wire)))
     return import_into({}, [entry], wire)
 
 
 def steps(files, wire):
     (desk,) = load(snapshot_of(files), DRIVERS, LocalVault(Host())).desks
     desired = DRIVERS["sora"].desire(desk)
-    return DRIVERS["sora"].plan(desired, asyncio.run(DRIVERS["sora"].observe(desired, wire))).steps
+    return (
+        DRIVERS["sora"].plan(desired, asyncio.run(DRIVERS["sora"].observe(desired, Transports(wire)))).steps
+    )
 
 
 def written(entry):

@@ -20,6 +20,7 @@ from reconciler.desired.fleet import load
 from reconciler.documents.document import parse
 from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import InputError
+from reconciler.ports.transport import Transports
 from reconciler.text.numbers import LONGEST
 
 M2 = DRIVERS["m2"]
@@ -59,7 +60,7 @@ def files_of(setting, suffix="json", **cluster):
 async def observed_plan(files, wire):
     (desk,) = load(snapshot_of(files), DRIVERS, None).desks
     desired = M2.desire(desk)
-    return M2.plan(desired, await M2.observe(desired, wire))
+    return M2.plan(desired, await M2.observe(desired, Transports(wire)))
 
 
 async def applied_and_planned_again(files):
@@ -68,7 +69,7 @@ async def applied_and_planned_again(files):
     first = await observed_plan(files, wire)
     written = json.loads(Plan(load(snapshot_of(files), DRIVERS, None).revision, "0", (first,)).encoded())
     (step,) = load_plan(written).clusters[0].steps
-    await M2.act(step, wire, first.payloads)
+    await M2.act(step, Transports(wire), first.payloads)
     return step, await observed_plan(files, wire)
 
 
@@ -101,13 +102,17 @@ def test_import_writes_the_number_that_a_node_shows(number):
     assert status == 200
 
     async def imported():
-        entry = await M2.entry_of("edge", ["edge-01.example.com"], wire)
-        first = await adopt(None, [entry], drivers=DRIVERS, wire=wire, vault=None)
+        entry = await M2.entry_of("edge", ["edge-01.example.com"], Transports(wire))
+        first = await adopt(None, [entry], drivers=DRIVERS, transports=Transports(wire), vault=None)
         files = dict(first.after)
         assert (await observed_plan(files, wire)).steps == ()
-        assert (await adopt(snapshot_of(files), [], drivers=DRIVERS, wire=wire, vault=None)).after == {}
+        assert (
+            await adopt(snapshot_of(files), [], drivers=DRIVERS, transports=Transports(wire), vault=None)
+        ).after == {}
         drifted = files_of(json.dumps(BASE))
-        second = await adopt(snapshot_of(drifted), [], drivers=DRIVERS, wire=wire, vault=None)
+        second = await adopt(
+            snapshot_of(drifted), [], drivers=DRIVERS, transports=Transports(wire), vault=None
+        )
         assert (await observed_plan(drifted | second.after, wire)).steps == ()
 
     asyncio.run(imported())

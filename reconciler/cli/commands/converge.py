@@ -32,7 +32,7 @@ from reconciler.planning.plan_pass import Survey
 from reconciler.rollout.apply_pass import Occasion, apply
 from reconciler.rollout.recovery import resume
 from reconciler.store.sqlite.store import Store
-from reconciler.transports.http import HttpWire
+from reconciler.transports.bundle import open_transports
 
 IN_PART = 5
 
@@ -99,8 +99,8 @@ async def _surveyed(order: Order, terminal: Terminal, store: Store) -> Survey:
 
 async def resumed(fleet: Fleet, order: Order, terminal: Terminal, store: Store) -> Survey:
     """Settle what a killed run left, then look."""
-    async with HttpWire(order.host) as wire:
-        settled = await resume(store, DRIVERS, wire, feedback=fleet.feedback)
+    async with open_transports(order.host) as transports:
+        settled = await resume(store, DRIVERS, transports, feedback=fleet.feedback)
     if settled:
         number = plural(len(settled), "step")
         terminal.remark(f"An earlier run had not ended; {number} settled by reading the nodes:\n")
@@ -117,12 +117,12 @@ async def apply_survey(order: Order, terminal: Terminal, seen: Survey, store: St
         GuardRefusal: a verdict stands against it; the history has it.
     """
     steps = len(list(seen.plan.steps()))
-    async with HttpWire(order.host) as wire:
+    async with open_transports(order.host) as transports:
         with watching(terminal, steps) as listener, stopping(lambda: terminal.remark(_STOPPING)) as stop:
             return await apply(
                 seen,
                 drivers=drivers_for(order.host.config, DRIVERS),
-                wire=wire,
+                transports=transports,
                 journal=store,
                 listener=listener,
                 stop=stop,

@@ -92,9 +92,9 @@ async def _adopted(
 ) -> Adoption:
     from reconciler.adopt.importer import adopt  # noqa: PLC0415
     from reconciler.drivers.registry import drivers_for  # noqa: PLC0415
-    from reconciler.planning.reading import ReadingWire  # noqa: PLC0415
+    from reconciler.planning.reading import only_reading  # noqa: PLC0415
     from reconciler.secrets.local_resolver import LocalVault  # noqa: PLC0415
-    from reconciler.transports.http import HttpWire  # noqa: PLC0415
+    from reconciler.transports.bundle import open_transports  # noqa: PLC0415
 
     snapshot = await _snapshot(folder) if there else None
     if snapshot is None and not new:
@@ -103,20 +103,20 @@ async def _adopted(
             remedy="name what to read, for example --m2 edge=192.0.2.11,192.0.2.12",
         )
     drivers = drivers_for(host.config)
-    async with HttpWire(host) as wire:
+    async with open_transports(host) as transports:
         entries: list[Mapping[str, Any]] = []
         for kind, text in new:
             name, _, addresses = text.partition("=")
             if not name or not _several(addresses):
                 raise UsageError(f"--{kind} {text!r} is not NAME=ADDRESS,…")
             driver: Any = drivers[kind]
-            reading = ReadingWire(wire, driver.reads)
+            reading = only_reading(transports, driver.reads)
             entries.append(await driver.entry_of(name, _several(addresses), reading))
         return await adopt(
             snapshot,
             entries,
             drivers=drivers,
-            wire=wire,
+            transports=transports,
             vault=LocalVault(host),
             only=only,
             prefix=host.config.secrets.variables,

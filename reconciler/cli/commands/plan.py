@@ -26,7 +26,7 @@ from reconciler.planning.prior import read_prior
 from reconciler.ports.source import Source
 from reconciler.secrets.local_resolver import LocalVault
 from reconciler.sources.locate import locate
-from reconciler.transports.http import HttpWire
+from reconciler.transports.bundle import open_transports
 
 T = TypeVar("T")
 
@@ -142,12 +142,12 @@ async def looked(
     source, drivers = source_of(order), drivers_for(order.host.config, DRIVERS)
     memory = await traced(memory, fleet, source, drivers=drivers, named=named)
     memory = await read_prior(memory, fleet, source, drivers=drivers, base=order.base)
-    async with HttpWire(order.host) as wire:
+    async with open_transports(order.host) as transports:
         with watching(terminal) as listener:
             return await survey(
                 fleet,
                 drivers=drivers,
-                wire=wire,
+                transports=transports,
                 recalled=memory,
                 only=order.only,
                 listener=listener,

@@ -1,4 +1,4 @@
-"""M2's management API over the wire: what a node shows, and one call for each way of delivery.
+"""M2's management API over HTTP: what a node shows, and one call for each way of delivery.
 
 What the product's pages leave open is read cautiously. `/setting/setting.json` may show the setting that
 was asked for, or the one in effect; `/get/setting/running` and `/get/setting/artifact` tell them apart.
@@ -33,9 +33,8 @@ from reconciler.drivers.m2.risk import waits
 from reconciler.drivers.m2.schema import Content, Loaded
 from reconciler.errors import NodeUnidentified, NodeUnreachable
 from reconciler.ports.driver import Done
-from reconciler.ports.transport import Answer, ReadingCall, Wire
+from reconciler.ports.transport import Answer, Http, ReadingCall
 from reconciler.text.one_line import one_line
-from reconciler.transports.http_errors import DROPPED
 
 PRODUCT: Final = "M2's management API"
 
@@ -69,14 +68,14 @@ class Client:
         connect: seconds for its connection.
     """
 
-    wire: Wire
+    http: Http
     node: str
     bases: tuple[str, ...]
     timeout: float
     connect: float
 
     async def read(
-        self, contents: Contents, *, expected: str, resources: bool, caller: str = "", trusted: bool = False
+        self, contents: Contents, *, expected: str, resources: bool, trusted: bool = False
     ) -> Observation[Loaded]:
         """What the node shows; a failure is an observation.
 
@@ -84,10 +83,10 @@ class Client:
             contents: remembers what other nodes showed.
             expected: fingerprint of the setting it should have; where it has it, less is asked.
             resources: whether to ask for the files in its package too.
-            caller: the address this host calls from.
             trusted: whether somebody has said that the first address is a node's which has no setting yet.
         """
         found: list[Observation[Loaded]] = []
+        caller = self.http.local_address(self.bases[0])
         for base in self.bases:
             shown = await self._shown(base, contents)
             if isinstance(shown, Absent):
@@ -114,7 +113,7 @@ class Client:
         except NodeUnidentified as error:
             return Unidentified(f"{url}: {error.reason}; {port_hint(url)}")
         except NodeUnreachable as error:
-            return Unreachable(_likely(error.reason))
+            return Unreachable(_likely(error))
         if answer.status in BARRED:
             return Unauthorized(_denied(url, answer))
         if answer.status == HTTPStatus.NOT_FOUND:
@@ -223,7 +222,7 @@ class Client:
         return await self._change(method, "/setting/deploy/checkout", {}, b"")
 
     async def _get(self, base: str, path: str) -> Answer:
-        return await self.wire.send(
+        return await self.http.send(
             "GET", base + path, node=self.node, timeout=self.timeout, connect=self.connect
         )
 
@@ -235,7 +234,7 @@ class Client:
             NodeUnauthorized: 401 or 403.
             NodeRefused: anything but 200 and `OK`.
         """
-        answer = await self.wire.send(
+        answer = await self.http.send(
             method,
             self.bases[0] + path,
             node=self.node,
@@ -263,11 +262,11 @@ def _denied(url: str, answer: Answer) -> str:
     return describe_denial(url, answer, denied)
 
 
-def _likely(reason: str) -> str:
+def _likely(error: NodeUnreachable) -> str:
     """Why there was no answer, with what is likely behind a connection that is closed at once."""
-    if reason != DROPPED:
-        return reason
+    if not error.closed:
+        return error.reason
     return (
-        f"{reason}, as a node may do to an address that its allowList does not name, or a port that speaks "
-        "TLS to a request without it"
+        f"{error.reason}, as a node may do to an address that its allowList does not name, or a port that "
+        "speaks TLS to a request without it"
     )

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from reconciler.core.endpoint import Endpoint
 from reconciler.core.guard import Guard
@@ -25,7 +22,7 @@ from reconciler.drivers.m2 import adopt, attempts, desire, judge, lints, planner
 from reconciler.drivers.m2.canonical import fingerprint
 from reconciler.drivers.m2.client import READS, Client
 from reconciler.drivers.m2.content import MOST_SHOWN, Contents
-from reconciler.drivers.m2.desire import API_PORT, BASE_FACT
+from reconciler.drivers.m2.desire import BASE_FACT
 from reconciler.drivers.m2.findings import FILES_FACT
 from reconciler.drivers.m2.guards import GUARDS
 from reconciler.drivers.m2.judge import RETURNING
@@ -34,7 +31,7 @@ from reconciler.drivers.m2.modelcheck.seats import World
 from reconciler.drivers.m2.schema import Deliver, Desired, Loaded, M2Cluster, Target
 from reconciler.drivers.m2.undo import back, part
 from reconciler.ports.driver import Capabilities, Claim, Desk, Done, Driver, Shown
-from reconciler.ports.transport import Wire
+from reconciler.ports.transport import Transports
 
 AT_ONCE: Final = 128
 """Nodes that are read at the same time."""
@@ -84,14 +81,14 @@ class M2Driver(Driver[Desired, Loaded]):
         """What is wrong or doubtful in the cluster; see `desire.examine`."""
         return desire.examine(desk)
 
-    async def observe(self, desired: Desired, wire: Wire) -> Observed[Loaded]:
+    async def observe(self, desired: Desired, transports: Transports) -> Observed[Loaded]:
         """Ask every node for its setting and for what waits for a restart."""
         contents, gate = Contents(MOST_SHOWN), asyncio.Semaphore(AT_ONCE)
         timeouts = desired.entry.timeouts
 
         async def read(target: Target) -> tuple[str, Observation[Loaded]]:
             async with gate:
-                client = Client(wire, target.node, target.bases, timeouts.read, timeouts.connect)
+                client = Client(transports.http, target.node, target.bases, timeouts.read, timeouts.connect)
                 expected = target.content.fingerprint
                 wanted = bool(desired.resources)
                 return target.node, await _read(client, contents, expected, wanted, target.trusted)
@@ -114,7 +111,7 @@ class M2Driver(Driver[Desired, Loaded]):
         """The members that the settings name."""
         return lints.claims(desk)
 
-    async def entry_of(self, name: str, addresses: Sequence[str], wire: Wire) -> dict[str, Any]:  # noqa: ARG002
+    async def entry_of(self, name: str, addresses: Sequence[str], transports: Transports) -> dict[str, Any]:  # noqa: ARG002
         """A cluster of the nodes at some addresses; see `adoption.entry_of`.
 
         Raises:
@@ -126,9 +123,9 @@ class M2Driver(Driver[Desired, Loaded]):
         """The settings that the nodes have loaded; see `adoption.shown`."""
         return adopt.shown(desired, observed)
 
-    async def look(self, step: Step, wire: Wire) -> Observed[Loaded]:
+    async def look(self, step: Step, transports: Transports) -> Observed[Loaded]:
         """Ask the step's node."""
-        client, arguments = _client(step, wire), step.arguments
+        client, arguments = _client(step, transports), step.arguments
         expected = "" if arguments.get(RETURNING) else arguments["after"]  # then all is asked
         wanted, trusted = bool(arguments["resources"]), bool(arguments.get(USES))
         answer = await _read(client, Contents(), expected, wanted, trusted)
@@ -138,13 +135,13 @@ class M2Driver(Driver[Desired, Loaded]):
         """How the delivery stands; see `judge.judge`."""
         return judge.judge(step, seen.nodes[step.node])
 
-    async def act(self, step: Step, wire: Wire, payloads: Mapping[str, Payload]) -> Done:
+    async def act(self, step: Step, transports: Transports, payloads: Mapping[str, Payload]) -> Done:
         """Deliver, once.
 
         Raises:
             NodeError: the call failed; whether it had an effect is for `look` and `judge` to tell.
         """
-        client, arguments = _client(step, wire), step.arguments
+        client, arguments = _client(step, transports), step.arguments
         match step.action:
             case "upload":
                 done = await client.upload(payloads[arguments["payload"]], arguments["part"])
@@ -209,14 +206,14 @@ class M2Driver(Driver[Desired, Loaded]):
         return replace(desired, targets=tuple(one for one in desired.targets if one.node not in nodes))
 
     async def health(
-        self, desired: Desired, nodes: Sequence[str], wire: Wire
+        self, desired: Desired, nodes: Sequence[str], transports: Transports
     ) -> Mapping[str, Mapping[str, float]]:
         """What the nodes' `/metrics` say; it needs their permission enableMetric."""
         gate, timeouts, asked = asyncio.Semaphore(AT_ONCE), desired.entry.timeouts, frozenset(nodes)
 
         async def read(target: Target) -> tuple[str, Mapping[str, float] | None]:
             async with gate:
-                client = Client(wire, target.node, target.bases, timeouts.read, timeouts.connect)
+                client = Client(transports.http, target.node, target.bases, timeouts.read, timeouts.connect)
                 told = await caught(target.node, client.metrics())
                 return target.node, None if isinstance(told, Unreachable) else told
 
@@ -229,9 +226,11 @@ class M2Driver(Driver[Desired, Loaded]):
         return reports.reported(desired, message)
 
 
-def _client(step: Step, wire: Wire) -> Client:
+def _client(step: Step, transports: Transports) -> Client:
     arguments = step.arguments
-    return Client(wire, step.node, tuple(arguments["bases"]), arguments["timeout"], arguments["connect"])
+    return Client(
+        transports.http, step.node, tuple(arguments["bases"]), arguments["timeout"], arguments["connect"]
+    )
 
 
 async def _read(
@@ -241,27 +240,8 @@ async def _read(
     resources: bool,  # noqa: FBT001
     trusted: bool,  # noqa: FBT001
 ) -> Observation[Loaded]:
-    async def read() -> Observation[Loaded]:
-        caller = _caller(urlsplit(client.bases[0]).hostname)
-        return await client.read(
-            contents, expected=expected, resources=resources, caller=caller, trusted=trusted
-        )
-
-    return await caught(client.node, read())
-
-
-@lru_cache(maxsize=16_384)
-def _caller(host: str | None) -> str:
-    """The address of this host that faces a node; empty where the system does not tell. Nothing is sent."""
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(
-            host, API_PORT, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
-        )[0]
-        with socket.socket(family, kind) as probe:
-            probe.connect(address)
-            return str(probe.getsockname()[0])
-    except OSError:
-        return ""
+    reading = client.read(contents, expected=expected, resources=resources, trusted=trusted)
+    return await caught(client.node, reading)
 
 
 DRIVER = M2Driver()

@@ -11,10 +11,10 @@ from reconciler.drivers.sora.client import Client
 from reconciler.drivers.sora.schema import API_URL, NodeRow, NodeView, SoraDesired
 from reconciler.errors import NodeError, NodeUnreachable, UsageError
 from reconciler.ports.driver import Shown
-from reconciler.ports.transport import Wire
+from reconciler.ports.transport import Transports
 
 
-async def entry_of(name: str, addresses: Sequence[str], wire: Wire) -> dict[str, Any]:
+async def entry_of(name: str, addresses: Sequence[str], transports: Transports) -> dict[str, Any]:
     """The cluster that the first of some nodes to answer is in.
 
     Raises:
@@ -28,7 +28,7 @@ async def entry_of(name: str, addresses: Sequence[str], wire: Wire) -> dict[str,
                 f"--sora {name}: {address!r} is no address of an API",
                 remedy="for example http://192.0.2.5:3000/",
             )
-    rows = await _listed(name, addresses, wire)
+    rows = await _listed(name, addresses, transports)
     silent = [row.node_name for row in rows if row.api is None]
     if silent:
         raise NodeUnreachable(
@@ -45,12 +45,12 @@ async def entry_of(name: str, addresses: Sequence[str], wire: Wire) -> dict[str,
     return {"name": name, "kind": "sora", "nodes": [_entry(row) for row in rows]}
 
 
-async def _listed(name: str, addresses: Sequence[str], wire: Wire) -> tuple[NodeRow, ...]:
+async def _listed(name: str, addresses: Sequence[str], transports: Transports) -> tuple[NodeRow, ...]:
     waits = Timeouts()
     trouble: NodeError | None = None
     for address in addresses:
         try:
-            rows = await Client(wire, name, address, waits.read, waits.connect).nodes()
+            rows = await Client(transports.http, name, address, waits.read, waits.connect).nodes()
         except NodeError as error:
             trouble = trouble or error
             continue

@@ -1,4 +1,4 @@
-"""Sora's API over the wire: `POST /` with `x-sora-target`, its answers typed, its errors translated."""
+"""Sora's API over HTTP: `POST /` with `x-sora-target`, its answers typed, its errors translated."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from reconciler.drivers.sora.schema import (
     parse_nodes,
 )
 from reconciler.errors import NodeError, NodeRefused, NodeUnauthorized, NodeUnidentified, NodeUnreachable
-from reconciler.ports.transport import Answer, ReadingCall, Wire
+from reconciler.ports.transport import Answer, Http, ReadingCall
 from reconciler.text.one_line import one_line
 from reconciler.text.urls import bare_url
 
@@ -59,7 +59,7 @@ class Client:
         connect: seconds for its connection; 0 for no bound of its own.
     """
 
-    wire: Wire
+    http: Http
     node: str
     api: str
     timeout: float
@@ -128,7 +128,7 @@ class Client:
         if arguments is not None:
             headers["content-type"] = "application/json"
         try:
-            answer = await self.wire.send(
+            answer = await self.http.send(
                 "POST",
                 self.api,
                 node=self.node,

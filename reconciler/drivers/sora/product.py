@@ -35,7 +35,7 @@ from reconciler.errors import (
 )
 from reconciler.host.config import HostConfig
 from reconciler.ports.driver import Capabilities, Desk, Done, Driver, Shown
-from reconciler.ports.transport import Wire
+from reconciler.ports.transport import Transports
 
 AT_ONCE: Final = 64
 """Calls of one look that are under way together."""
@@ -96,7 +96,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         history = history_of(names, desk.prior, desk.recalled, source, address=api_address)
         return SoraDesired(desk.entry, desk.recalled, history, source)
 
-    async def observe(self, desired: SoraDesired, wire: Wire) -> Observed[NodeView]:
+    async def observe(self, desired: SoraDesired, transports: Transports) -> Observed[NodeView]:
         """Ask every node of the fleet file and of earlier, then the members that they list, at all addresses.
 
         Who was in the cluster before is asked first, because nothing that a new node answers tells whether
@@ -115,7 +115,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
             new = dict(fresh[:MOST]) | new
             if not new:
                 break
-            replies |= await self._ask(new, wire, *waits)
+            replies |= await self._ask(new, transports, *waits)
             observed = gathered(apis, elsewhere, replies)
         return gathered(apis, further(entry, history, observed), replies, names_listed(observed))
 
@@ -160,33 +160,33 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         assert isinstance(desk.entry, SoraCluster)
         return endpoints(desk.entry)
 
-    async def entry_of(self, name: str, addresses: Sequence[str], wire: Wire) -> dict[str, Any]:
+    async def entry_of(self, name: str, addresses: Sequence[str], transports: Transports) -> dict[str, Any]:
         """The cluster that the nodes at some addresses are in; see `adoption.entry_of`.
 
         Raises:
             NodeError: nobody told enough.
             UsageError: an address is none.
         """
-        return await adopt.entry_of(name, addresses, wire)
+        return await adopt.entry_of(name, addresses, transports)
 
     def shown(self, desired: SoraDesired, observed: Observed[NodeView]) -> Shown:
         """Who belongs to the cluster; see `adoption.shown`."""
         return adopt.shown(desired, observed)
 
-    async def look(self, step: Step, wire: Wire) -> Observed[NodeView]:
+    async def look(self, step: Step, transports: Transports) -> Observed[NodeView]:
         """Ask the step's witnesses for their own views."""
         arguments = step.arguments
         waits = (arguments["timeout"], arguments["connect"])
         apis, elsewhere = arguments["witnesses"], arguments.get("elsewhere", {})
         places = {place: name for name, own in elsewhere.items() for place in own}
-        replies = await self._ask(places | {api: name for name, api in apis.items()}, wire, *waits)
+        replies = await self._ask(places | {api: name for name, api in apis.items()}, transports, *waits)
         return gathered(apis, elsewhere, replies)
 
     def judge(self, step: Step, seen: Observed[NodeView]) -> Verdict:
         """How the step stands; see `judge.judge`."""
         return judge.judge(step, seen)
 
-    async def act(self, step: Step, wire: Wire, payloads: Mapping[str, Payload]) -> Done:  # noqa: ARG002
+    async def act(self, step: Step, transports: Transports, payloads: Mapping[str, Payload]) -> Done:  # noqa: ARG002
         """Make the step's one call, or run its command.
 
         Raises:
@@ -194,9 +194,9 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         """
         arguments = step.arguments
         if step.action == "stop":
-            return Done(await self._stop(step, wire))
+            return Done(await self._stop(step, transports))
         caller = arguments["contact"] if step.action == "purge" else step.node
-        client = Client(wire, caller, arguments["api"], arguments["timeout"], arguments["connect"])
+        client = Client(transports.http, caller, arguments["api"], arguments["timeout"], arguments["connect"])
         if step.action == "init":
             words, spent = await client.init(arguments["names"]), {"initialised": self._today().isoformat()}
             if arguments["spends"]:
@@ -208,17 +208,21 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
             return Done(await client.purge(arguments["target"]))
         return Done(await client.change_mode(arguments["mode"]), facts={"mode": arguments["mode"]})
 
-    async def _stop(self, step: Step, wire: Wire) -> str:
-        left = await self._drained(step, wire)
-        words = await wire.run(step.arguments["command"], step.arguments["values"], node=step.node)
+    async def _stop(self, step: Step, transports: Transports) -> str:
+        left = await self._drained(step, transports)
+        words = await transports.commands.run(
+            step.arguments["command"], step.arguments["values"], node=step.node
+        )
         return f"{left}{words}"
 
-    async def _drained(self, step: Step, wire: Wire) -> str:
+    async def _drained(self, step: Step, transports: Transports) -> str:
         """Wait until the node owns no channel, or until its time is over."""
         arguments, loop = step.arguments, asyncio.get_running_loop()
         if not (arguments["drain"] and arguments["own"]):
             return ""
-        client = Client(wire, step.node, arguments["own"], arguments["timeout"], arguments["connect"])
+        client = Client(
+            transports.http, step.node, arguments["own"], arguments["timeout"], arguments["connect"]
+        )
         end = loop.time() + arguments["drain"]
         while True:
             try:
@@ -239,7 +243,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
     async def _ask(
         self,
         places: Mapping[str, str],
-        wire: Wire,
+        transports: Transports,
         timeout: float,  # noqa: ASYNC109  (handed on to each call)
         connect: float,
     ) -> dict[str, Reply]:
@@ -250,7 +254,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
             if not is_allowed(place, self._allowed):
                 return _NOT_ASKED
             async with slots:
-                return await caught(name, _reply(Client(wire, name, place, timeout, connect), day))
+                return await caught(name, _reply(Client(transports.http, name, place, timeout, connect), day))
 
         answers = await asyncio.gather(*(ask(place, name) for place, name in places.items()))
         return dict(zip(places, answers, strict=True))

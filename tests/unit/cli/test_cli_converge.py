@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import support_driver as support
-from support_driver import FakeDriver, World, cluster
+from support_driver import NOWHERE, FakeDriver, World, cluster
 
 from reconciler.cli.commands import converge as flow
 from reconciler.cli.commands import plan
@@ -18,14 +18,6 @@ from reconciler.cli.terminal import Terminal
 from reconciler.diagnostic import Severity
 from reconciler.errors import UsageError
 from reconciler.store.sqlite.store import FILE
-
-
-class NoWire(support.NoWire):
-    async def __aenter__(self):
-        return self
-
-    async def __aexit__(self, *_):
-        return None
 
 
 class Strict(FakeDriver):
@@ -50,7 +42,7 @@ class Stage:
         self.terminal = Terminal(out=self.out, aside=self.aside)
         for module in (flow, plan):
             monkeypatch.setattr(module, "DRIVERS", {"fake": Strict(self.world)})
-            monkeypatch.setattr(module, "HttpWire", lambda _: NoWire())
+            monkeypatch.setattr(module, "open_transports", lambda _: contextlib.nullcontext(NOWHERE))
             monkeypatch.setattr(module, "fleet_of", self._fleet)
 
     async def _fleet(self, order, notes=None):

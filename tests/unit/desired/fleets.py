@@ -50,19 +50,19 @@ class FileDriver(Driver):
     def desire(self, desk):
         raise NotImplementedError
 
-    async def observe(self, desired, wire):
+    async def observe(self, desired, transports):
         raise NotImplementedError
 
     def plan(self, desired, observed):
         raise NotImplementedError
 
-    async def look(self, step, wire):
+    async def look(self, step, transports):
         raise NotImplementedError
 
     def judge(self, step, seen):
         raise NotImplementedError
 
-    async def act(self, step, wire, payloads):
+    async def act(self, step, transports, payloads):
         raise NotImplementedError
 
 

@@ -11,7 +11,7 @@ from reconciler.drivers.sora.history import Earlier, History
 from reconciler.drivers.sora.planner import plan
 from reconciler.drivers.sora.schema import NodeRow, NodeView, SoraCluster, SoraDesired, SoraNode
 from reconciler.errors import NodeUnreachable
-from reconciler.ports.transport import Answer
+from reconciler.ports.transport import Answer, Http
 
 TODAY = date(2026, 11, 21)
 FORBIDDEN = "401"
@@ -123,7 +123,7 @@ def codes(result: ClusterPlan) -> list[str]:
     return [f"{one.code} {short(one.target.partition('/')[2])}".strip() for one in result.findings]
 
 
-class WorldWire:
+class WorldWire(Http):
     """A wire in memory to a simulated world; `calls` keeps what was asked: (letter, call)."""
 
     def __init__(self, world):
@@ -139,7 +139,7 @@ class WorldWire:
         return Answer(*self.world.answer(name, target, method, content))
 
 
-class FixedWire:
+class FixedWire(Http):
     """A wire that gives one answer, or raises, and keeps what it was sent."""
 
     def __init__(self, status=200, body=b"", headers=None, error=None):

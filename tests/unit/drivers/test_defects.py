@@ -22,6 +22,7 @@ from reconciler.drivers.sora.schema import SoraDesired
 from reconciler.drivers.sora.simulator.world import SoraWorld
 from reconciler.errors import NotReading
 from reconciler.ports.driver import Desk
+from reconciler.ports.transport import Transports
 from reconciler.rollout.polling import standing
 
 NODES = ("edge-01", "edge-02", "edge-03")
@@ -48,7 +49,7 @@ class M2Site:
         self.desired = DRIVER.desire(self.desk)
 
     async def observe(self):
-        return await DRIVER.observe(self.desired, self.wire)
+        return await DRIVER.observe(self.desired, Transports(self.wire))
 
     async def plan(self):
         return DRIVER.plan(self.desired, await self.observe())
@@ -91,16 +92,16 @@ async def test_metrics_that_bring_out_a_defect_are_left_out(monkeypatch):
 
     assert sound is not told
     monkeypatch.setattr(m2_client.Client, "metrics", told)
-    assert set(await DRIVER.health(site.desired, NODES, site.wire)) == {"edge-01", "edge-03"}
+    assert set(await DRIVER.health(site.desired, NODES, Transports(site.wire))) == {"edge-01", "edge-03"}
 
 
 @pytest.mark.parametrize(("owner", "name"), [(m2_client.Client, "_with_setting"), (type(DRIVER), "judge")])
 async def test_a_step_whose_node_brings_out_a_defect_is_unknown(monkeypatch, owner, name):
     site = M2Site()
     step = (await site.plan()).steps[0]
-    assert (await standing(step, DRIVER, site.wire)).standing is Standing.READY
+    assert (await standing(step, DRIVER, Transports(site.wire))).standing is Standing.READY
     break_for(monkeypatch, owner, name, lambda *_: True, KeyError)
-    verdict = await standing(step, DRIVER, site.wire)
+    verdict = await standing(step, DRIVER, Transports(site.wire))
     assert verdict.standing is Standing.UNKNOWN
     assert "a defect of the program: KeyError" in verdict.reason
 
@@ -134,7 +135,7 @@ class SoraSite:
         self.driver = SoraDriver(today=lambda: TODAY)
 
     async def observe(self):
-        return await self.driver.observe(self.desired, self.wire)
+        return await self.driver.observe(self.desired, Transports(self.wire))
 
     async def plan(self):
         return self.driver.plan(self.desired, await self.observe())
@@ -184,7 +185,7 @@ async def test_a_defect_never_counts_as_silence(monkeypatch):
     break_for(monkeypatch, sora_client.Client, "nodes", lambda client: client.node == full("d"), KeyError)
     plan = await site.plan()
     assert verbs(plan) == ["stop d", "purge d"]
-    verdict = await standing(plan.steps[-1], site.driver, site.wire)
+    verdict = await standing(plan.steps[-1], site.driver, Transports(site.wire))
     assert verdict.standing is Standing.CHANGED
 
 

@@ -35,7 +35,7 @@ from guard_cases import (
     unread,
 )
 from sora_kit import agreeing
-from support_driver import NOON, FakeDriver, NoWire, World, cluster, fleet
+from support_driver import NOON, NOWHERE, FakeDriver, World, cluster, fleet
 from support_driver import REVISION as FAKE_REVISION
 from support_m2_wire import REVISION, setting
 
@@ -360,7 +360,7 @@ async def test_a_lost_cluster_is_refused_by_that_guard_alone(monkeypatch):
     async def told():
         drivers = {"fake": FakeDriver(World({"a": "old"}))}
         found = await surveying.survey(
-            fleet(cluster("here", {"a": "new"})), drivers=drivers, wire=NoWire(), recalled=memory
+            fleet(cluster("here", {"a": "new"})), drivers=drivers, transports=NOWHERE, recalled=memory
         )
         return [one.code for one in found.violations]
 

@@ -16,7 +16,7 @@ from reconciler.drivers.m2.client import Client
 from reconciler.drivers.m2.content import Contents
 from reconciler.drivers.m2.package import digests, held, tgz
 from reconciler.errors import NodeRefused, NodeUnauthorized, NodeUnreachable
-from reconciler.transports.http import HttpWire
+from reconciler.transports.http import HttpTransport
 
 SETTING = "/setting/setting.json"
 METRICS_PATH = "/metrics"
@@ -62,7 +62,7 @@ async def node(paths, *, timeout=5.0, elsewhere=()):
     await site.start()
     base = f"http://127.0.0.1:{runner.addresses[0][1]}"
     try:
-        async with HttpWire() as wire:
+        async with HttpTransport() as wire:
             yield Client(wire, "edge-01", (*elsewhere, base), timeout, 1.0), asked
     finally:
         await runner.cleanup()
@@ -285,7 +285,7 @@ async def test_a_node_is_looked_for_at_each_of_its_places():
 
 
 async def test_where_nothing_answers_the_first_place_says_why():
-    async with HttpWire() as wire:
+    async with HttpTransport() as wire:
         client = Client(wire, "edge-01", ("http://127.0.0.1:9", "nonsense"), 2.0, 1.0)
         found = await client.read(Contents(), expected="", resources=False)
     assert found == Unreachable("connection refused")
@@ -317,7 +317,7 @@ async def test_an_upload_with_files_is_one_part_of_a_form():
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
-    async with HttpWire() as wire:
+    async with HttpTransport() as wire:
         base = f"http://127.0.0.1:{runner.addresses[0][1]}"
         await Client(wire, "edge-01", (base,), 5.0, 1.0).upload(Payload(BASE, resources), 'their"s')
     await runner.cleanup()

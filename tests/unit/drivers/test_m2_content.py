@@ -10,6 +10,7 @@ from reconciler.core.observation import Present, Sign, Unreachable
 from reconciler.drivers.m2 import product as m2_driver
 from reconciler.drivers.m2.content import Contents, TooMuchShown
 from reconciler.drivers.m2.product import DRIVER
+from reconciler.ports.transport import Transports
 
 NODES = ("edge-01", "edge-02", "edge-03")
 
@@ -52,7 +53,7 @@ async def test_a_node_that_shows_more_than_there_is_room_for_is_unread_and_no_ot
     monkeypatch.setattr(m2_driver, "MOST_SHOWN", 50_000)
     wire = Showing({"edge-01": 10, "edge-02": 100_000, "edge-03": 10})
     desired = DRIVER.desire(desk(nodes=NODES))
-    seen = (await DRIVER.observe(desired, wire)).nodes
+    seen = (await DRIVER.observe(desired, Transports(wire))).nodes
     assert {node for node, answer in seen.items() if isinstance(answer, Present)} == {"edge-01", "edge-03"}
     assert isinstance(seen["edge-02"], Unreachable)
     assert seen["edge-02"].sign is Sign.ALIVE
@@ -72,7 +73,7 @@ async def test_a_large_setting_is_read_outside_the_event_loop_one_at_a_time(monk
 
     desired = DRIVER.desire(desk(BASE, nodes=NODES))
     monkeypatch.setattr(Contents, "of", read)
-    seen = await DRIVER.observe(desired, Showing(dict.fromkeys(NODES, 300_000)))
+    seen = await DRIVER.observe(desired, Transports(Showing(dict.fromkeys(NODES, 300_000))))
     assert all(isinstance(answer, Present) for answer in seen.nodes.values())
     large = [thread for thread in threads if thread is not threading.main_thread()]
     assert len(large) == 3

@@ -18,6 +18,7 @@ from reconciler.drivers.m2.schema import M2Cluster
 from reconciler.drivers.m2.simulator import Backup, Choices, Port, Shown, Unlisted
 from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import InputError, NodeRefused, NodeUnauthorized, NodeUnreachable
+from reconciler.ports.transport import Transports
 
 MEMORY = "env.properties.memoryUsage"
 FILES = {"certs/a.pem": b"A"}
@@ -28,11 +29,11 @@ CHANGED = setting(
 
 async def plan(where, wire):
     desired = DRIVER.desire(where)
-    return DRIVER.plan(desired, await DRIVER.observe(desired, wire))
+    return DRIVER.plan(desired, await DRIVER.observe(desired, Transports(wire)))
 
 
 async def standing(step, wire):
-    return DRIVER.judge(step, await DRIVER.look(step, wire)).standing
+    return DRIVER.judge(step, await DRIVER.look(step, Transports(wire))).standing
 
 
 def reloaded(cluster):
@@ -47,7 +48,7 @@ async def converge(where, wire):
     answers = []
     for step in reloaded(cluster):
         assert await standing(step, wire) is Standing.READY
-        answers.append(await DRIVER.act(step, wire, cluster.payloads))
+        answers.append(await DRIVER.act(step, Transports(wire), cluster.payloads))
         for _ in range(10):
             if await standing(step, wire) is Standing.DONE:
                 break
@@ -146,8 +147,8 @@ async def test_another_setting_on_the_nodes_disk_is_not_what_was_wanted():
     wire = WorldWire(nodes)
     cluster = await plan(desk(CHANGED, deliver="local"), wire)
     (step,) = cluster.steps
-    await DRIVER.act(step, wire, cluster.payloads)
-    verdict = DRIVER.judge(step, await DRIVER.look(step, wire))
+    await DRIVER.act(step, Transports(wire), cluster.payloads)
+    verdict = DRIVER.judge(step, await DRIVER.look(step, Transports(wire)))
     assert verdict.standing is Standing.CHANGED
     assert "version X" in verdict.reason
 
@@ -157,7 +158,7 @@ async def test_a_node_that_has_nothing_to_take_says_so(deliver, status):
     wire = WorldWire(world(choices=Choices(factory=False), converged=False))
     cluster = await plan(desk(CHANGED, deliver=deliver), wire)
     with pytest.raises(NodeRefused) as caught:
-        await DRIVER.act(cluster.steps[0], wire, cluster.payloads)
+        await DRIVER.act(cluster.steps[0], Transports(wire), cluster.payloads)
     assert (caught.value.status, caught.value.code) == (status, "E0001")
 
 
@@ -172,7 +173,7 @@ async def test_a_lost_answer_is_settled_by_looking():
 
     wire.after = lost
     with pytest.raises(NodeUnreachable):
-        await DRIVER.act(step, wire, cluster.payloads)
+        await DRIVER.act(step, Transports(wire), cluster.payloads)
     assert await standing(step, wire) is Standing.DONE
 
 
@@ -187,7 +188,7 @@ async def test_a_lost_request_leaves_the_step_ready():
 
     wire.before = lost
     with pytest.raises(NodeUnreachable):
-        await DRIVER.act(step, wire, cluster.payloads)
+        await DRIVER.act(step, Transports(wire), cluster.payloads)
     assert await standing(step, wire) is Standing.READY
 
 
@@ -197,7 +198,7 @@ async def test_a_node_that_somebody_else_changed_is_left_alone():
         (step,) = (await plan(desk(CHANGED), wire)).steps
         assert await standing(step, wire) is Standing.READY
         (theirs,) = (await plan(desk(between), wire)).steps
-        await DRIVER.act(theirs, wire, DRIVER.desire(desk(between)).payloads)
+        await DRIVER.act(theirs, Transports(wire), DRIVER.desire(desk(between)).payloads)
         assert await standing(step, wire) is Standing.CHANGED
 
 
@@ -216,14 +217,14 @@ async def test_a_node_that_does_not_tell_leaves_the_step_unknown(answer):
 
 async def test_permissions_decide_what_can_be_seen_and_done():
     wire = WorldWire(world(), peer="192.168.3.7")
-    observed = await DRIVER.observe(DRIVER.desire(desk()), wire)
+    observed = await DRIVER.observe(DRIVER.desire(desk()), Transports(wire))
     assert isinstance(observed.nodes["edge-01"], Unauthorized)
     closed = WorldWire(world(choices=Choices(unlisted=Unlisted.CLOSED)), peer="10.9.9.9")
-    observed = await DRIVER.observe(DRIVER.desire(desk()), closed)
+    observed = await DRIVER.observe(DRIVER.desire(desk()), Transports(closed))
     assert isinstance(observed.nodes["edge-01"], Unreachable)
     (step,) = (await plan(desk(CHANGED), WorldWire(world()))).steps
     with pytest.raises(NodeUnauthorized):
-        await DRIVER.act(step, wire, DRIVER.desire(desk(CHANGED)).payloads)
+        await DRIVER.act(step, Transports(wire), DRIVER.desire(desk(CHANGED)).payloads)
 
 
 async def test_one_silent_node_does_not_hide_the_others():
@@ -250,7 +251,7 @@ async def test_a_node_whose_api_moves_is_found_at_its_new_port():
     wire.before = only_at(10040)
     cluster = await plan(where, wire)
     (step,) = reloaded(cluster)
-    await DRIVER.act(step, wire, cluster.payloads)
+    await DRIVER.act(step, Transports(wire), cluster.payloads)
     assert await standing(step, wire) is Standing.DONE
     wire.before = only_at(10041)
     assert await standing(step, wire) is Standing.DONE

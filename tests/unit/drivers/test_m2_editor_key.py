@@ -12,6 +12,7 @@ from reconciler.core.editors import delivered
 from reconciler.drivers.m2.package import setting_bytes
 from reconciler.drivers.m2.product import DRIVER
 from reconciler.drivers.m2.setting.check import problems_of
+from reconciler.ports.transport import Transports
 
 WITH = {"$schema": "../schemas/setting.schema.json", **BASE}
 
@@ -36,7 +37,7 @@ def test_it_changes_neither_meaning_nor_payload():
 async def test_a_node_that_shows_it_or_not_is_as_desired(wanted, shown):
     desired = DRIVER.desire(desk(wanted))
     wire = WorldWire(world(shown))
-    plan = DRIVER.plan(desired, await DRIVER.observe(desired, wire))
+    plan = DRIVER.plan(desired, await DRIVER.observe(desired, Transports(wire)))
     assert (plan.unchanged, plan.steps) == (1, ())
 
 

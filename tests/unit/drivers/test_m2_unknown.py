@@ -11,6 +11,7 @@ from reconciler.drivers.m2.content import Contents
 from reconciler.drivers.m2.product import DRIVER
 from reconciler.drivers.m2.schema import Loaded
 from reconciler.errors import InputError, SecretError
+from reconciler.ports.transport import Transports
 
 CLOUD = {"type": "awssdk3", "info": {"accessKeyId": "AK", "secretAccessKey": "${env:KEY}"}}
 
@@ -72,7 +73,7 @@ async def test_such_a_setting_is_never_sent():
     desired = _desired(_setting(note="${env:NOTE}"))
     plan = _plan(desired, _shown())
     with pytest.raises(SecretError, match="secretAccessKey is not known here"):
-        await DRIVER.act(plan.steps[0], None, plan.payloads)
+        await DRIVER.act(plan.steps[0], Transports(), plan.payloads)
 
 
 def test_a_file_that_cannot_be_opened_need_only_be_there():

@@ -9,6 +9,7 @@ from reconciler.drivers.sora.guards import GUARDS
 from reconciler.drivers.sora.product import SoraDriver
 from reconciler.drivers.sora.schema import SoraDesired
 from reconciler.drivers.sora.simulator.world import SoraWorld
+from reconciler.ports.transport import Transports
 
 STOP = {"stop": {"command": "stop"}, "drain": 0}
 
@@ -90,7 +91,7 @@ async def test_licences_are_taken_from_the_nodes_own_answers(needed, refused):
     wire = WorldWire(SoraWorld.from_entry(entry("a b c d e"), converged=True))
     driver = SoraDriver(today=lambda: TODAY)
     desired = SoraDesired(wanted)
-    observed = await driver.observe(desired, wire)
+    observed = await driver.observe(desired, Transports(wire))
     plan = driver.plan(desired, observed)
     found = verdicts(Case(plan, wanted, desired, observed), driver.guards)
     assert [one.code for one in found] == (["capacity"] if refused else [])

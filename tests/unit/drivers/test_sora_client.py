@@ -10,7 +10,7 @@ from sora_kit import FixedWire
 from reconciler.drivers.sora.client import Client
 from reconciler.drivers.sora.simulator.world import HEADERS
 from reconciler.errors import NodeRefused, NodeUnauthorized, NodeUnidentified, NodeUnreachable
-from reconciler.ports.transport import Answer
+from reconciler.ports.transport import Answer, Http
 
 SEED_LIST = [
     {
@@ -115,7 +115,7 @@ async def test_what_is_no_list_of_nodes_is_no_answer(body):
         await client(FixedWire(body=body)).nodes()
 
 
-class Told:
+class Told(Http):
     """A wire whose answers depend on the call; what it does not know it answers with the last one."""
 
     def __init__(self, **answers):

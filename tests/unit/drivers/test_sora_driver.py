@@ -18,6 +18,7 @@ from reconciler.drivers.sora.schema import NodeView, SoraCluster, SoraDesired
 from reconciler.drivers.sora.simulator.world import HEADERS, SoraWorld
 from reconciler.errors import InputError, NodeRefused, NodeUnidentified, NodeUnreachable
 from reconciler.ports.driver import Desk, Driver
+from reconciler.ports.transport import Commands, Transports
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Paper:
         return Position(f"fleet.yaml{pointer}")
 
 
-class Host:
+class Host(Commands):
     """The driver, with commands that stop simulated nodes, and pauses that take no time."""
 
     def __init__(self, words, *, present="", converged=True, outside="", **more):
@@ -41,7 +42,6 @@ class Host:
             entry(everyone), converged, outside=[full(o) for o in outside.split()]
         )
         self.wire = WorldWire(self.world)
-        self.wire.run = self.run
         self.commands: list[tuple[str, str, dict[str, str]]] = []
         self.pauses: list[float] = []
         self.driver = SoraDriver(today=lambda: TODAY, pause=self.pause)
@@ -55,13 +55,13 @@ class Host:
         self.pauses.append(seconds)
 
     async def observe(self):
-        return await self.driver.observe(SoraDesired(self.entry), self.wire)
+        return await self.driver.observe(SoraDesired(self.entry), Transports(self.wire, self))
 
     async def plan(self):
         return self.driver.plan(SoraDesired(self.entry), await self.observe())
 
     async def verdict(self, step):
-        return self.driver.judge(step, await self.driver.look(step, self.wire))
+        return self.driver.judge(step, await self.driver.look(step, Transports(self.wire, self)))
 
     async def carry_out(self):
         """Every step of a plan, each ready before it and done after it; gives what they answered."""
@@ -70,7 +70,7 @@ class Host:
         for step in plan.steps:
             before = await self.verdict(step)
             assert before.standing is Standing.READY, before
-            answers.append(await self.driver.act(step, self.wire, {}))
+            answers.append(await self.driver.act(step, Transports(self.wire, self), {}))
             after = await self.verdict(step)
             assert after.standing is Standing.DONE, after
         return plan, answers
@@ -118,7 +118,7 @@ class TestPasses:
         host.world.half_register()
         step = (await host.plan()).steps[0]
         with pytest.raises(NodeRefused, match="500"):
-            await host.driver.act(step, host.wire, {})
+            await host.driver.act(step, Transports(host.wire, host), {})
         verdict = await host.verdict(step)
         assert verdict.standing is Standing.CHANGED
         assert "by half" in verdict.reason
@@ -172,7 +172,7 @@ class TestObserve:
         ],
     )
     async def test_no_failure_is_an_exception(self, wire, expected):
-        observed = await DRIVER.observe(SoraDesired(entry("a b")), wire)
+        observed = await DRIVER.observe(SoraDesired(entry("a b")), Transports(wire))
         assert {type(answer) for answer in observed.nodes.values()} == {expected}
 
     async def test_reads_change_nothing(self):
@@ -305,7 +305,8 @@ class TestDesire:
 
 async def test_the_day_comes_from_the_clock_of_this_host():
     observed = await DRIVER.observe(
-        SoraDesired(entry("a")), FixedWire(body=b'[{"node_name": "a@a.example.com", "connected": true}]')
+        SoraDesired(entry("a")),
+        Transports(FixedWire(body=b'[{"node_name": "a@a.example.com", "connected": true}]')),
     )
     answer = observed.nodes[full("a")]
     assert isinstance(answer, Present)

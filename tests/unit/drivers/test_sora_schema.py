@@ -13,6 +13,7 @@ from reconciler.drivers.sora import schema as schema_module
 from reconciler.drivers.sora.cluster_view import addresses
 from reconciler.drivers.sora.product import SoraDriver
 from reconciler.drivers.sora.schema import SoraCluster, SoraDesired, SoraNode
+from reconciler.ports.transport import Transports
 
 NODE = {"name": "node-01@192.0.2.5", "api": "http://192.0.2.5:3000/"}
 
@@ -180,7 +181,7 @@ def rows(**odd):
 )
 async def test_a_row_of_texts_that_cannot_be_makes_that_node_unreadable_and_no_other(odd):
     wire = FixedWire(body=rows(**odd))
-    observed = await SoraDriver(today=lambda: TODAY).observe(SoraDesired(entry("a")), wire)
+    observed = await SoraDriver(today=lambda: TODAY).observe(SoraDesired(entry("a")), Transports(wire))
     answer = observed.nodes[full("a")]
     assert isinstance(answer, Unidentified)
     assert "its list of nodes is not readable" in answer.reason

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from support_driver import REVISION, FakeDriver, NoWire, World, cluster, fleet
+from support_driver import NOWHERE, REVISION, FakeDriver, World, cluster, fleet
 from support_rollout import states
 
 from reconciler.core.plan import Revision
@@ -33,11 +33,11 @@ class Bench:
         self.store = Store.open(self.folder, clock=lambda: self.now)
 
     async def survey(self, wanted, revision=REVISION):
-        await resume(self.store, {"fake": self.driver}, NoWire(), clock=lambda: self.now)
+        await resume(self.store, {"fake": self.driver}, NOWHERE, clock=lambda: self.now)
         return await survey(
             fleet(wanted, revision=revision),
             drivers={"fake": self.driver},
-            wire=NoWire(),
+            transports=NOWHERE,
             recalled=await self.store.recall(),
         )
 
@@ -45,7 +45,7 @@ class Bench:
         seen = await self.survey(wanted, revision)
         occasion = Occasion(clock=lambda: self.now)
         drivers = {"fake": self.driver}
-        return await apply(seen, drivers=drivers, wire=NoWire(), journal=self.store, occasion=occasion)
+        return await apply(seen, drivers=drivers, transports=NOWHERE, journal=self.store, occasion=occasion)
 
     async def codes(self, wanted, revision=REVISION):
         return [one.code for one in (await self.survey(wanted, revision)).plan.findings()]
@@ -212,7 +212,7 @@ async def test_a_step_that_a_dry_run_sees_under_way_is_named(bench):
     seen = await survey(
         fleet(wanted),
         drivers={"fake": bench.driver},
-        wire=NoWire(),
+        transports=NOWHERE,
         recalled=await bench.store.recall(),
     )
     (finding,) = seen.plan.findings()

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from support_driver import FakeDriver, FakeNode, NoWire, Wish, World, cluster
+from support_driver import NOWHERE, FakeDriver, FakeNode, Wish, World, cluster
 
 from reconciler.core.observation import Observed, Present
 from reconciler.core.outcome import State
@@ -86,7 +86,7 @@ async def test_work_that_fails_while_it_is_given_up_is_passed_over():
 class Silent(FakeDriver):
     """A product whose nodes accept a question and never answer."""
 
-    async def look(self, step, wire):
+    async def look(self, step, transports):
         self.world.entered.set()
         await asyncio.Event().wait()
 
@@ -100,7 +100,7 @@ async def test_a_step_whose_node_is_still_being_asked_is_given_up_and_nothing_is
     async def intend(step):
         intents.append(step.id)
 
-    bench = Bench(driver, NoWire(), plan.payloads, intend, stop)
+    bench = Bench(driver, NOWHERE, plan.payloads, intend, stop)
     performing = asyncio.create_task(perform(plan.steps[0], bench))
     async with asyncio.timeout(10):
         await world.entered.wait()

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from support_driver import FakeDriver, FakeNode, Killed, NoWire, Wish, World, cluster
+from support_driver import NOWHERE, FakeDriver, FakeNode, Killed, Wish, World, cluster
 
 from reconciler.core.observation import Observed, Present
 from reconciler.core.outcome import State
@@ -25,7 +25,7 @@ class Table:
         (self.step,) = plan.steps
         self.intents = []
         self.stop = asyncio.Event()
-        self.bench = Bench(self.driver, NoWire(), plan.payloads, self.intend, self.stop)
+        self.bench = Bench(self.driver, NOWHERE, plan.payloads, self.intend, self.stop)
 
     async def intend(self, step):
         assert self.world.read("n") == "old", "the intent comes before the call"
@@ -78,9 +78,9 @@ async def test_one_lost_look_before_a_step_does_not_stop_it(monkeypatch):
     monkeypatch.setattr(polling.asyncio, "sleep", _quick(polling.asyncio.sleep))
     looks = iter([True, False])
 
-    async def judged(step, wire):
+    async def judged(step, transports):
         table.world.silent = {"n"} if next(looks, False) else set()
-        return await FakeDriver.look(table.driver, step, wire)
+        return await FakeDriver.look(table.driver, step, transports)
 
     table.driver.look = judged
     assert (await table.outcome()).state is State.DONE
@@ -129,7 +129,7 @@ async def test_a_refusal_is_believed_after_one_look():
 async def test_only_the_node_s_own_word_ends_the_waiting(status, code, believed):
     table = Table(settle=0.05)
 
-    async def refuse(step, wire, payloads):
+    async def refuse(step, transports, payloads):
         raise NodeRefused("n", "no", status=status, code=code)
 
     table.driver.act = refuse
@@ -153,7 +153,7 @@ async def test_a_node_that_cannot_be_read_any_more_is_unknown():
 async def test_a_missing_secret_fails_the_step_at_once_and_not_the_run():
     table = Table(settle=600)
 
-    async def lacking(step, wire, payloads):
+    async def lacking(step, transports, payloads):
         raise SecretError("${env:KEY} is not set")
 
     table.driver.act = lacking

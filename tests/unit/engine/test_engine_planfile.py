@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support_driver import FakeDriver, FakeNode, NoWire, Wish, World, cluster, fleet
+from support_driver import NOWHERE, FakeDriver, FakeNode, Wish, World, cluster, fleet
 from support_rollout import states
 
 from reconciler.core.observation import Observed
@@ -36,7 +36,9 @@ class Bench:
 
     async def look(self):
         recalled = await self.store.recall()
-        return await survey(fleet(*self.clusters), drivers=self.drivers, wire=NoWire(), recalled=recalled)
+        return await survey(
+            fleet(*self.clusters), drivers=self.drivers, transports=NOWHERE, recalled=recalled
+        )
 
     async def file(self):
         made = plan_file(await self.look(), Origin(source="/repo"), {}, MADE)
@@ -44,7 +46,7 @@ class Bench:
 
     async def apply(self, file):
         ready = prepared(file, await self.look(), self.drivers)
-        report = await apply(ready.survey, drivers=self.drivers, wire=NoWire(), journal=self.store)
+        report = await apply(ready.survey, drivers=self.drivers, transports=NOWHERE, journal=self.store)
         return ready, report
 
 

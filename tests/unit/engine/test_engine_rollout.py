@@ -5,7 +5,7 @@ import contextlib
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from support_driver import REVISION, FakeDriver, FakeNode, NoWire, World, cluster
+from support_driver import NOWHERE, REVISION, FakeDriver, FakeNode, World, cluster
 from support_journal import Breaking
 from support_rollout import Bench, Returning, states
 
@@ -396,7 +396,7 @@ async def test_killed_at_any_write_nothing_is_done_twice_and_no_later_wave_slips
     bench.soak.meanwhile = lambda: bench.driver.errors.update(b=1.0)
     bench.driver.errors["b"] = 1.0
     assert bench.world.values["c"] == bench.world.values["d"] == "old"
-    await resume(kept, {"fake": bench.driver}, NoWire())
+    await resume(kept, {"fake": bench.driver}, NOWHERE)
     assert await kept.unsettled() == ()
     rejected = bool((await kept.orders()).rejections)
     again = await bench.survey(wanted)

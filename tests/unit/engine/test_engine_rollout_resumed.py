@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from support_driver import REVISION, NoWire, cluster, fleet
+from support_driver import NOWHERE, REVISION, cluster, fleet
 from support_rollout import Returning, Soak, states
 from test_engine_attempts import Bench as Clocked
 
@@ -37,7 +37,7 @@ class Bench(Clocked):
         occasion = Occasion(clock=lambda: self.now, rest=self.soak)
         drivers = {"fake": self.driver}
         return await apply(
-            seen, drivers=drivers, wire=NoWire(), journal=self.store, occasion=occasion, **more
+            seen, drivers=drivers, transports=NOWHERE, journal=self.store, occasion=occasion, **more
         )
 
     async def rejected(self):
@@ -304,10 +304,10 @@ async def test_a_run_of_one_node_leaves_an_open_rollout_as_it_is(bench):
     before = (await bench.store.recall()).of("edge").progress
     recalled = await bench.store.recall()
     drivers = {"fake": bench.driver}
-    only = await survey(fleet(edge(soak=0)), drivers=drivers, wire=NoWire(), recalled=recalled, only="d")
+    only = await survey(fleet(edge(soak=0)), drivers=drivers, transports=NOWHERE, recalled=recalled, only="d")
     bench.soak.meanwhile = lambda: None
     occasion = Occasion(clock=lambda: bench.now, rest=bench.soak)
-    await apply(only, drivers=drivers, wire=NoWire(), journal=bench.store, occasion=occasion)
+    await apply(only, drivers=drivers, transports=NOWHERE, journal=bench.store, occasion=occasion)
     assert bench.world.values["d"] == "new"
     assert (await bench.store.recall()).of("edge").progress == before
 

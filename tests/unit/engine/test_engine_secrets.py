@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import replace
 
-from support_driver import FakeDriver, FakeNode, NoWire, Wish, World, cluster
+from support_driver import NOWHERE, FakeDriver, FakeNode, Wish, World, cluster
 
 from reconciler.core.observation import Observed, Present
 from reconciler.core.outcome import State
@@ -17,7 +17,7 @@ from reconciler.secrets.redact import Redactor
 class Quoting(FakeDriver):
     """A product whose node quotes what it was sent."""
 
-    async def act(self, step, wire, payloads):
+    async def act(self, step, transports, payloads):
         clear = payloads["p"].document["key"].value
         raise NodeRefused(step.node, f"it does not like {clear}", status=400, code="E1")
 
@@ -35,7 +35,7 @@ def _prepared(payload):
     async def intend(step):
         intents.append(step.id)
 
-    return world, step, Bench(driver, NoWire(), {"p": payload}, intend, asyncio.Event()), intents
+    return world, step, Bench(driver, NOWHERE, {"p": payload}, intend, asyncio.Event()), intents
 
 
 async def test_what_lacks_a_secret_is_neither_intended_nor_sent():

@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime
 
 import pytest
-from support_driver import NOON, REVISION, FakeDriver, FakeNode, NoWire, World, cluster, fleet
+from support_driver import NOON, NOWHERE, REVISION, FakeDriver, FakeNode, World, cluster, fleet
 
 from reconciler.cli.render.status import render_status, status_plain
 from reconciler.core.change_rules import Conduct
@@ -24,7 +24,7 @@ SINCE = datetime(2026, 11, 20, 8, 30, tzinfo=UTC)
 async def look(*clusters, world=None, applied=None, orders=None, memory=None, last=None, **more):
     drivers = {"fake": FakeDriver(world or World())}
     found = fleet(*clusters, **more)
-    seen = await survey(found, drivers=drivers, wire=NoWire(), recalled=memory or Memory(at=NOON))
+    seen = await survey(found, drivers=drivers, transports=NOWHERE, recalled=memory or Memory(at=NOON))
     return status(seen, applied or {}, orders or Orders(), last)
 
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from support_driver import NOON, FakeDriver, NoWire, World, cluster, fleet
+from support_driver import NOON, NOWHERE, FakeDriver, World, cluster, fleet
 
 from reconciler import __version__
 from reconciler.core.history import Memory, Past
@@ -40,7 +40,7 @@ class Ears(Silent):
 
 async def look(*clusters, world=None, **more):
     driver = FakeDriver(world or World(dict(WORLD)))
-    return await survey(fleet(*(clusters or CLUSTERS)), drivers={"fake": driver}, wire=NoWire(), **more)
+    return await survey(fleet(*(clusters or CLUSTERS)), drivers={"fake": driver}, transports=NOWHERE, **more)
 
 
 async def test_the_plan_names_every_cluster_sorted_and_the_program():
@@ -76,7 +76,7 @@ async def test_guards_of_every_product_see_the_past():
 async def test_a_policy_of_the_fleet_file_reaches_the_guards():
     policies = {"alpha": Policy(max_changed="0")}
     driver = FakeDriver(World(dict(WORLD)))
-    seen = await survey(fleet(*CLUSTERS, policies=policies), drivers={"fake": driver}, wire=NoWire())
+    seen = await survey(fleet(*CLUSTERS, policies=policies), drivers={"fake": driver}, transports=NOWHERE)
     assert [(violation.code, violation.target) for violation in seen.violations] == [
         ("blast-radius", "alpha")
     ]
@@ -90,7 +90,7 @@ async def test_an_override_sets_a_verdict_aside_until_it_expires(days, stands):
     seen = await survey(
         fleet(cluster("alpha", {"a1": "forbidden"}), overrides=(override,)),
         drivers={"fake": driver},
-        wire=NoWire(),
+        transports=NOWHERE,
         recalled=Memory(at=NOON),
     )
     assert bool(seen.violations) is stands
@@ -106,7 +106,7 @@ async def test_drivers_are_given_what_was_remembered():
     told = {}
     memory = Memory(facts={"alpha": {"a1": {"mode": "block"}}}, at=NOON)
     await survey(
-        fleet(*CLUSTERS), drivers={"fake": Curious(World(dict(WORLD)))}, wire=NoWire(), recalled=memory
+        fleet(*CLUSTERS), drivers={"fake": Curious(World(dict(WORLD)))}, transports=NOWHERE, recalled=memory
     )
     assert told == {"alpha": {"a1": {"mode": "block"}}, "beta": {}}
 
@@ -148,7 +148,7 @@ async def test_only_a_node_of_a_cluster_decided_as_a_whole_is_refused():
     driver = FakeDriver(World(dict(WORLD)))
     driver.capabilities = Capabilities()
     with pytest.raises(UsageError, match="a1 cannot be looked at alone: a fake cluster is planned") as caught:
-        await survey(fleet(*CLUSTERS), drivers={"fake": driver}, wire=NoWire(), only="a1")
+        await survey(fleet(*CLUSTERS), drivers={"fake": driver}, transports=NOWHERE, only="a1")
     assert caught.value.remedy == "use --only alpha"
 
 
@@ -175,12 +175,12 @@ async def test_a_node_that_does_not_answer_does_not_stop_the_others():
 PROGRAM = """
 import asyncio, sys
 sys.path.insert(0, sys.argv[1])
-from support_driver import FakeDriver, NoWire, World, cluster, fleet
+from support_driver import FakeDriver, NOWHERE, World, cluster, fleet
 from reconciler.planning.plan_pass import survey
 names = [f"n{number:02}" for number in range(40)]
 clusters = [cluster(name, {f"{name}-{node}": "new" for node in names}) for name in ("c", "a", "b")]
 world = World({f"{entry.name}-{node}": "old" for entry in clusters for node in names})
-seen = asyncio.run(survey(fleet(*clusters), drivers={"fake": FakeDriver(world)}, wire=NoWire()))
+seen = asyncio.run(survey(fleet(*clusters), drivers={"fake": FakeDriver(world)}, transports=NOWHERE))
 print(seen.plan.digest, len(seen.plan.encoded()))
 """
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from support_driver import NOON, REVISION, FakeDriver, NoWire, World, cluster, fleet
+from support_driver import NOON, NOWHERE, REVISION, FakeDriver, World, cluster, fleet
 
 from reconciler.core.history import Memory, Past
 from reconciler.core.plan import Revision
@@ -34,14 +34,14 @@ async def look(store, *clusters, **more):
     drivers = {"fake": driver}
     recalled = await store.recall()
     seen = await survey(
-        fleet(*clusters, **more), drivers=drivers, wire=NoWire(), recalled=recalled, only=only
+        fleet(*clusters, **more), drivers=drivers, transports=NOWHERE, recalled=recalled, only=only
     )
     return seen, drivers
 
 
 async def make(store, *clusters, **more):
     seen, drivers = await look(store, *clusters, **more)
-    return await apply(seen, drivers=drivers, wire=NoWire(), journal=store)
+    return await apply(seen, drivers=drivers, transports=NOWHERE, journal=store)
 
 
 def codes(seen):
@@ -86,7 +86,7 @@ async def test_a_pass_of_watch_over_one_cluster_knows_the_others_of_its_file(sto
     whole = fleet(ALPHA, BETA)
     part = replace(whole, desks=whole.desks[:1])
     drivers = {"fake": FakeDriver(World({"a1": "old"}))}
-    seen = await survey(part, drivers=drivers, wire=NoWire(), recalled=await store.recall())
+    seen = await survey(part, drivers=drivers, transports=NOWHERE, recalled=await store.recall())
     assert codes(seen) == []
 
 
@@ -97,11 +97,11 @@ async def test_such_a_pass_refuses_and_lets_go_as_well(store):
 
     async def look_at_alpha(**more):
         part = replace(whole, desks=whole.desks[:1], **more)
-        return await survey(part, drivers=drivers, wire=NoWire(), recalled=await store.recall())
+        return await survey(part, drivers=drivers, transports=NOWHERE, recalled=await store.recall())
 
     assert codes(await look_at_alpha()) == [("cluster-vanished", "gamma")]
     seen = await look_at_alpha(overrides=(override(target="gamma"),))
-    await apply(seen, drivers=drivers, wire=NoWire(), journal=store)
+    await apply(seen, drivers=drivers, transports=NOWHERE, journal=store)
     assert codes(await look_at_alpha()) == []
 
 
@@ -109,7 +109,7 @@ async def test_a_cluster_known_without_its_source_is_left_alone():
     """A store that an earlier version of the program wrote does not tell sources."""
     memory = Memory(past={"beta": Past(nodes=3)}, at=NOON)
     drivers = {"fake": FakeDriver(World({"a1": "old"}))}
-    seen = await survey(fleet(ALPHA), drivers=drivers, wire=NoWire(), recalled=memory)
+    seen = await survey(fleet(ALPHA), drivers=drivers, transports=NOWHERE, recalled=memory)
     assert REVISION.source == "/repo"
     assert codes(seen) == []
 

@@ -9,7 +9,7 @@ from reconciler.core.spec import FeedbackEntry
 from reconciler.errors import NodeUnreachable
 from reconciler.feedback import sink
 from reconciler.feedback.sink import Courier
-from reconciler.ports.transport import Answer
+from reconciler.ports.transport import Answer, Http
 
 ENTRY = FeedbackEntry(url="http://user:password@127.0.0.1:9/feedback?token=secret", timeout=5)
 
@@ -51,7 +51,7 @@ class Box:
         return len(self.letters) - len(self.delivered)
 
 
-class Line:
+class Line(Http):
     """A wire to a sink that answers from a list; the last answer stays."""
 
     def __init__(self, *answers):

@@ -4,7 +4,7 @@ import asyncio
 from contextlib import asynccontextmanager, suppress
 
 import pytest
-from support_driver import FakeDriver, FakeNode, Killed, NoWire, World, cluster, fleet
+from support_driver import NOWHERE, FakeDriver, FakeNode, Killed, World, cluster, fleet
 from watch_rig import Rig
 
 from reconciler.core.history import Memory
@@ -13,7 +13,7 @@ from reconciler.errors import ClusterBusy
 from reconciler.feedback.sink import Courier
 from reconciler.host.clock import utc_now
 from reconciler.ports.listener import SILENT
-from reconciler.ports.transport import Answer
+from reconciler.ports.transport import Answer, Http, Transports
 from reconciler.server.cluster_loop import Job
 from reconciler.server.pass_result import Result
 from reconciler.server.pass_runner import HALTED, Keeping, Looking
@@ -29,17 +29,17 @@ def store(tmp_path):
 class Bench:
     """One world with a looking and a keeping pass over it."""
 
-    def __init__(self, store=None, wire=None, **world):
+    def __init__(self, store=None, http=None, **world):
         self.world, self.rig = World(**world), Rig()
         self.drivers = {"fake": FakeDriver(self.world)}
-        self.wire = wire or NoWire()
+        self.transports = Transports(http) if http else NOWHERE
         self.looking = Looking(self.drivers, self.way, store.recall if store else self.nothing)
         self.store = store
         self.keeping = Keeping(self.looking, store, self.rig.around.log)
 
     @asynccontextmanager
     async def way(self):
-        yield self.wire
+        yield self.transports
 
     @staticmethod
     async def nothing():
@@ -148,7 +148,7 @@ async def test_stopped_in_the_middle_the_step_under_way_is_finished_and_no_other
 class Endless(FakeDriver):
     """A product whose nodes take for ever to answer."""
 
-    async def observe(self, desired, wire):
+    async def observe(self, desired, transports):
         await asyncio.Event().wait()
 
 
@@ -168,7 +168,7 @@ async def test_stopped_while_looking_it_does_not_wait_for_slow_nodes(store):
 class EndlessLook(FakeDriver):
     """A product whose nodes never tell how a step stands."""
 
-    async def look(self, step, wire):
+    async def look(self, step, transports):
         self.world.entered.set()
         await asyncio.Event().wait()
 
@@ -225,7 +225,7 @@ async def test_a_person_who_has_not_acted_is_waited_for(store):
     assert (await bench.keeping(job(waits))).result is Result.CONVERGED
 
 
-class Sink:
+class Sink(Http):
     """A way that only leads to the feedback sink: away at first, and slow once it is back."""
 
     def __init__(self):
@@ -244,7 +244,7 @@ async def test_left_over_messages_are_delivered_by_one_idle_pass_and_no_other_wa
 ):
     monkeypatch.setitem(Courier.__init__.__kwdefaults__, "pauses", ())
     sink = Sink()
-    bench = Bench(store, wire=sink, values={"a": "old", "x": "new"})
+    bench = Bench(store, http=sink, values={"a": "old", "x": "new"})
     desired = fleet(
         cluster("edge", {"a": "new"}),
         cluster("lab", {"x": "new"}),

@@ -10,7 +10,7 @@ from reconciler.errors import NodeRefused, NodeUnreachable
 from reconciler.host.config import HostConfig
 from reconciler.host.environment import Environment
 from reconciler.host.host import Host
-from reconciler.transports.command import BadCommand, fill_arguments, run_command
+from reconciler.transports.command import BadCommand, CommandTransport, fill_arguments
 
 NODE = {"node": "node-01@h.example", "host": "h.example"}
 TELL = "import json, os, sys; print(json.dumps([sys.argv[1:], dict(os.environ)]))"
@@ -22,7 +22,7 @@ def host(*run, environment=None, **more):
 
 
 def run(*command, values=NODE, **more):
-    return run_command(host(*command, **more), "stop-sora", values, node="n")
+    return CommandTransport(host(*command, **more)).run("stop-sora", values, node="n")
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ async def test_its_last_words_are_kept():
 
 async def test_what_the_host_does_not_have_is_refused():
     with pytest.raises(NodeRefused, match="no command 'other'") as caught:
-        await run_command(host("true"), "other", NODE, node="n")
+        await CommandTransport(host("true")).run("other", NODE, node="n")
     assert "`commands` of the host configuration" in caught.value.remedy
 
 

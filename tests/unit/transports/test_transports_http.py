@@ -17,7 +17,7 @@ from reconciler.host.config import HostConfig
 from reconciler.host.host import Host
 from reconciler.transports import http as wire_module
 from reconciler.transports import http_errors
-from reconciler.transports.http import KEPT, MIB, HttpWire
+from reconciler.transports.http import KEPT, MIB, HttpTransport
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 
@@ -108,7 +108,7 @@ async def failure(wire, url, *, timeout=5.0, method="GET", **more):
 
 async def test_an_answer_is_whole_whatever_its_status():
     told = b"HTTP/1.1 404 Nothing\r\nX-One: 1\r\nX-One: 2\r\nContent-Length: 5\r\n\r\nthere"
-    async with serving(told) as (server, url), HttpWire() as wire:
+    async with serving(told) as (server, url), HttpTransport() as wire:
         answer = await wire.send("GET", f"{url}/a?b=c", node="n", timeout=5)
     assert (answer.status, answer.body, answer.headers["x-one"]) == (404, b"there", "1")
     assert server.requests[0].startswith(b"GET /a?b=c HTTP/1.1\r\n")
@@ -116,7 +116,7 @@ async def test_an_answer_is_whole_whatever_its_status():
 
 
 async def test_a_request_carries_its_body_with_its_length():
-    async with serving(OK) as (server, url), HttpWire() as wire:
+    async with serving(OK) as (server, url), HttpTransport() as wire:
         headers = {"content-type": "application/json"}
         await wire.send("POST", url, node="n", timeout=5, headers=headers, content=b'{"a":1}')
     assert server.requests[0].endswith(b'\r\n\r\n{"a":1}')
@@ -125,7 +125,7 @@ async def test_a_request_carries_its_body_with_its_length():
 
 async def test_a_redirect_is_an_answer():
     told = b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n"
-    async with serving(told, OK) as (server, url), HttpWire() as wire:
+    async with serving(told, OK) as (server, url), HttpTransport() as wire:
         answer = await wire.send("GET", url, node="n", timeout=5)
     assert (answer.status, answer.headers["location"]) == (302, "/elsewhere")
     assert len(server.requests) == 1
@@ -133,7 +133,7 @@ async def test_a_redirect_is_an_answer():
 
 async def test_cookies_are_forgotten():
     told = b"HTTP/1.1 200 OK\r\nSet-Cookie: a=b\r\nContent-Length: 0\r\n\r\n"
-    async with serving(told) as (server, url), HttpWire() as wire:
+    async with serving(told) as (server, url), HttpTransport() as wire:
         await wire.send("GET", url, node="n", timeout=5)
         await wire.send("GET", url, node="n", timeout=5)
     assert b"cookie" not in server.requests[1].lower()
@@ -142,12 +142,12 @@ async def test_cookies_are_forgotten():
 async def test_proxies_of_the_environment_do_not_count(monkeypatch):
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
-    async with serving(OK) as (_, url), HttpWire() as wire:
+    async with serving(OK) as (_, url), HttpTransport() as wire:
         assert (await wire.send("GET", url, node="n", timeout=5)).status == 200
 
 
 def allowing(*networks):
-    return HttpWire(Host(HostConfig(networks=networks)))
+    return HttpTransport(Host(HostConfig(networks=networks)))
 
 
 @pytest.mark.parametrize("networks", [("127.0.0.0/8",), ("192.0.2.0/24", "127.0.0.1"), ("127.0.0.1", "::1")])
@@ -222,17 +222,17 @@ async def test_of_several_addresses_only_those_in_the_networks_are_tried(monkeyp
     ],
 )
 async def test_half_a_body_is_an_error(answer):
-    async with serving(answer, keep=False) as (_, url), HttpWire() as wire:
+    async with serving(answer, keep=False) as (_, url), HttpTransport() as wire:
         assert await failure(wire, url) == http_errors.CUT
 
 
 async def test_no_answer_is_told_apart_from_half_of_one():
-    async with serving(None) as (_, url), HttpWire() as wire:
+    async with serving(None) as (_, url), HttpTransport() as wire:
         assert await failure(wire, url) == http_errors.DROPPED
 
 
 async def test_silence_ends_with_its_time():
-    async with serving(30.0) as (_, url), HttpWire() as wire:
+    async with serving(30.0) as (_, url), HttpTransport() as wire:
         assert await failure(wire, url, timeout=0.1) == "no answer within 0.1 s"
 
 
@@ -244,33 +244,33 @@ async def test_a_slow_body_counts_against_the_same_time():
             writer.write(b".")
             await asyncio.sleep(0.02)
 
-    async with listening(drip) as url, HttpWire() as wire:
+    async with listening(drip) as url, HttpTransport() as wire:
         assert await failure(wire, url, timeout=0.3) == "no answer within 0.3 s"
 
 
 async def test_a_closed_port_refuses():
     async with serving(OK) as (_, url):
         pass
-    async with HttpWire() as wire:
+    async with HttpTransport() as wire:
         assert await failure(wire, url) == "connection refused"
 
 
 async def test_what_is_no_http_is_told():
-    async with serving(b"220 mail.example.com ESMTP\r\n\r\n") as (_, url), HttpWire() as wire:
+    async with serving(b"220 mail.example.com ESMTP\r\n\r\n") as (_, url), HttpTransport() as wire:
         assert "not proper HTTP" in await failure(wire, url)
 
 
 async def test_an_answer_above_the_limit_is_not_taken():
     big = b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n" + b"." * 5000
-    async with serving(big) as (_, url), HttpWire(body_limit=4999) as wire:
+    async with serving(big) as (_, url), HttpTransport(body_limit=4999) as wire:
         assert await failure(wire, url) == "its answer is larger than 4.88 KB"
-    async with serving(big) as (_, url), HttpWire(body_limit=5000) as wire:
+    async with serving(big) as (_, url), HttpTransport(body_limit=5000) as wire:
         assert len((await wire.send("GET", url, node="n", timeout=5)).body) == 5000
 
 
 @pytest.mark.parametrize("url", ["nonsense", "ftp://127.0.0.1/", "http://", "http://[::1"])
 async def test_a_bad_url_is_told_and_not_raised_otherwise(url):
-    async with HttpWire() as wire:
+    async with HttpTransport() as wire:
         assert "URL" in await failure(wire, url)
 
 
@@ -280,7 +280,7 @@ async def test_a_name_that_does_not_resolve_is_told(monkeypatch):
 
     monkeypatch.setattr(aiohttp.ThreadedResolver, "resolve", nowhere)
     monkeypatch.setattr(aiohttp.DefaultResolver, "resolve", nowhere)
-    async with HttpWire() as wire:
+    async with HttpTransport() as wire:
         assert await failure(wire, "http://edge-01.invalid/") == "name does not resolve"
 
 
@@ -296,7 +296,11 @@ async def test_an_untrusted_certificate_is_told_and_a_trusted_one_taken(tmp_path
     server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server_side.load_cert_chain(certificate, key)
     trusting = ssl.create_default_context(cafile=str(certificate))
-    async with serving(OK, tls=server_side) as (_, url), HttpWire() as wire, HttpWire(tls=trusting) as friend:
+    async with (
+        serving(OK, tls=server_side) as (_, url),
+        HttpTransport() as wire,
+        HttpTransport(tls=trusting) as friend,
+    ):
         said = await failure(wire, url)
         assert said.startswith("TLS certificate not trusted: ")
         assert (await friend.send("GET", url, node="n", timeout=5)).body == b"hi"
@@ -309,13 +313,13 @@ async def test_a_server_without_tls_is_told():
         await writer.drain()
         writer.close()
 
-    async with listening(plain) as url, HttpWire() as wire:
+    async with listening(plain) as url, HttpTransport() as wire:
         said = await failure(wire, url.replace("http:", "https:"))
     assert said.startswith("TLS failed: ")
 
 
 async def test_reads_share_a_connection_and_writes_have_their_own():
-    async with serving(OK) as (server, url), HttpWire() as wire:
+    async with serving(OK) as (server, url), HttpTransport() as wire:
         for _ in range(3):
             await wire.send("GET", url, node="n", timeout=5)
         assert server.connections == 1
@@ -327,13 +331,13 @@ async def test_reads_share_a_connection_and_writes_have_their_own():
 
 @pytest.mark.parametrize(("method", "headers"), [("POST", {}), ("PUT", {}), ("GET", {"connection": "close"})])
 async def test_a_write_is_never_repeated(method, headers):
-    async with serving(None) as (server, url), HttpWire() as wire:
+    async with serving(None) as (server, url), HttpTransport() as wire:
         assert await failure(wire, url, method=method, headers=headers) == http_errors.DROPPED
     assert len(server.requests) == 1
 
 
 async def test_a_connection_that_died_idle_does_not_fail_a_read():
-    async with serving(OK, None, OK) as (server, url), HttpWire() as wire:
+    async with serving(OK, None, OK) as (server, url), HttpTransport() as wire:
         await wire.send("GET", url, node="n", timeout=5)
         assert (await wire.send("GET", url, node="n", timeout=5)).status == 200
     assert server.connections == 2
@@ -353,7 +357,7 @@ async def test_no_more_calls_than_allowed_are_in_flight_and_waiting_costs_no_tim
         await writer.drain()
         writer.close()
 
-    async with listening(hold) as url, HttpWire(concurrency=2) as wire:
+    async with listening(hold) as url, HttpTransport(concurrency=2) as wire:
         calls = (wire.send("POST", url, node="n", timeout=0.4) for _ in range(8))
         answers = await asyncio.gather(*calls)
     assert {answer.status for answer in answers} == {200}
@@ -364,7 +368,7 @@ async def test_no_more_calls_than_allowed_are_in_flight_and_waiting_costs_no_tim
 async def test_kept_connections_stay_few_however_many_nodes_there_are(at_once):
     server = Server(OK)
     hosts = [f"127.0.{number // 200}.{number % 200 + 1}" for number in range(KEPT + 60)]
-    async with listening(server.serve, hosts=hosts) as urls, HttpWire(concurrency=at_once) as wire:
+    async with listening(server.serve, hosts=hosts) as urls, HttpTransport(concurrency=at_once) as wire:
         await asyncio.gather(*(wire.send("GET", url, node="n", timeout=5) for url in urls))
         assert server.connections == len(hosts)
         assert server.most <= KEPT + 2 * at_once
@@ -372,7 +376,7 @@ async def test_kept_connections_stay_few_however_many_nodes_there_are(at_once):
 
 async def test_a_closed_wire_leaves_no_connection_open():
     async with serving(OK) as (server, url):
-        async with HttpWire() as wire:
+        async with HttpTransport() as wire:
             await wire.send("GET", url, node="n", timeout=5)
             await wire.send("POST", url, node="n", timeout=5)
         for _ in range(100):
@@ -438,7 +442,7 @@ async def test_large_answers_wait_for_room_within_their_own_time(monkeypatch):
             writer.write(bytes(1_000))
         await writer.drain()
 
-    async with listening(serve) as url, HttpWire() as wire:
+    async with listening(serve) as url, HttpTransport() as wire:
         holder = asyncio.ensure_future(wire.send("GET", f"{url}/large", node="a", timeout=30))
         await begun.wait()
         while not wire._large.locked():
@@ -452,11 +456,11 @@ async def test_large_answers_wait_for_room_within_their_own_time(monkeypatch):
 async def test_a_packed_answer_counts_by_what_it_unpacks_to():
     bomb = gzip.compress(bytes(20_000_000))
     head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(bomb)}\r\n\r\n".encode()
-    async with serving(head + bomb) as (_, url), HttpWire(body_limit=MIB) as wire:
+    async with serving(head + bomb) as (_, url), HttpTransport(body_limit=MIB) as wire:
         assert await failure(wire, url) == "its answer is larger than 1 MB"
 
 
 @pytest.mark.parametrize("line", [b"a: b\r\n", b"a: " + b"x" * 500 + b"\r\n"])
 async def test_headers_without_end_are_refused(line):
-    async with serving(b"HTTP/1.1 200 OK\r\n" + line * 20_000) as (_, url), HttpWire() as wire:
+    async with serving(b"HTTP/1.1 200 OK\r\n" + line * 20_000) as (_, url), HttpTransport() as wire:
         assert "not proper HTTP" in await failure(wire, url)

@@ -4,8 +4,8 @@ import asyncio
 import os
 import time
 
-from reconciler.fault_trials.clock import PACE, CountedWire, LeapingLoop, Stamps, leaping
-from reconciler.ports.transport import Answer
+from reconciler.fault_trials.clock import PACE, LeapingLoop, Stamps, counted, leaping
+from reconciler.ports.transport import Answer, Http, Transports
 
 HOUR = 3600
 
@@ -48,7 +48,7 @@ def test_what_a_thread_raises_is_raised():
     assert "invalid literal" in leaping(work())
 
 
-class Echo:
+class Echo(Http):
     """A wire whose answers come through a pipe of this process."""
 
     async def send(self, method, url, **_):
@@ -64,7 +64,7 @@ class Echo:
         return Answer(200, {}, b"")
 
 
-class Silent:
+class Silent(Http):
     """A wire that never answers."""
 
     async def send(self, method, url, *, timeout, **_):
@@ -73,9 +73,9 @@ class Silent:
 
 async def call(wire):
     loop = asyncio.get_running_loop()
-    counted = CountedWire(wire, loop)
+    ways = counted(Transports(wire), loop)
     try:
-        answer = await counted.send("GET", "http://x/", node="x", timeout=30)
+        answer = await ways.http.send("GET", "http://x/", node="x", timeout=30)
     except TimeoutError:
         return "timed out", loop.time()
     return answer.status, loop.time()
