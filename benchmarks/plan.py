@@ -36,7 +36,7 @@ def measure(count: int) -> dict[str, float]:
     from reconciler.drivers.m2.content import Contents  # noqa: PLC0415
     from reconciler.drivers.m2.product import DRIVER  # noqa: PLC0415
     from reconciler.drivers.m2.schema import Loaded, M2Cluster  # noqa: PLC0415
-    from reconciler.ports.driver import Desk  # noqa: PLC0415
+    from reconciler.ports.desk import Desk  # noqa: PLC0415
 
     nodes = [
         {"name": f"edge-{index}", "address": f"10.0.{index >> 8}.{index & 255}"} for index in range(count)

@@ -23,7 +23,7 @@ from reconciler.drivers.sora.cluster import State, formed, fresh
 from reconciler.modelcheck.executor_model import Rehearsal
 from reconciler.modelcheck.explore import Explored, explore
 from reconciler.modelcheck.state_table import Ground
-from reconciler.ports.driver import Desk
+from reconciler.ports.desk import Desk
 
 MOST = 300_000
 """States after which a scene is given up; none needs them."""

@@ -34,7 +34,8 @@ from reconciler.core.step import Standing, Verdict
 from reconciler.desired.fleet import Fleet
 from reconciler.diagnostic import Diagnostic, Position, Severity
 from reconciler.errors import InputError, NodeRefused, NodeUnreachable
-from reconciler.ports.driver import Capabilities, Desk, Done, Driver
+from reconciler.ports.desk import Desk
+from reconciler.ports.driver import Capabilities, Done, Driver
 from reconciler.ports.transport import Transports
 
 REVISION = Revision("/repo", "c0ffee" + "0" * 34, "c0ffee0", "Set everything")

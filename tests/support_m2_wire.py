@@ -13,7 +13,7 @@ from reconciler.drivers.m2.content import Contents
 from reconciler.drivers.m2.schema import Loaded, M2Cluster
 from reconciler.drivers.m2.simulator import Choices, M2World
 from reconciler.errors import NodeUnreachable
-from reconciler.ports.driver import Desk
+from reconciler.ports.desk import Desk
 from reconciler.ports.transport import Answer, Http
 
 BASE = {

@@ -16,7 +16,7 @@ from reconciler.desired.merge_patch import Rendered, has, item_of
 from reconciler.documents.document import ParsedDocument, parse
 from reconciler.documents.edit import REMOVED, Edit
 from reconciler.errors import UsageError
-from reconciler.ports.driver import Desk
+from reconciler.ports.desk import Desk
 from reconciler.ports.source import Files
 from reconciler.secrets.extract import Concealer
 from reconciler.text.json_pointer import parts, pointer

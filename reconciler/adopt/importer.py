@@ -24,7 +24,8 @@ from reconciler.host.config import PREFIX
 from reconciler.host.together import together
 from reconciler.planning.plan_pass import Drivers
 from reconciler.planning.reading import only_reading
-from reconciler.ports.driver import Desk, Shown
+from reconciler.ports.desk import Desk
+from reconciler.ports.driver import Shown
 from reconciler.ports.source import Files, Snapshot
 from reconciler.ports.transport import Transports
 from reconciler.secrets.extract import Concealer

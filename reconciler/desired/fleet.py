@@ -24,7 +24,8 @@ from reconciler.documents.document import Document, parse
 from reconciler.documents.model_errors import Mismatch, mismatches, problems
 from reconciler.errors import InputError
 from reconciler.guards import registry
-from reconciler.ports.driver import Desk, Driver
+from reconciler.ports.desk import Desk
+from reconciler.ports.driver import Driver
 from reconciler.ports.source import Files, Snapshot
 from reconciler.secrets.references import misplaced
 from reconciler.secrets.resolver import Vault

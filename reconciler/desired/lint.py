@@ -13,7 +13,8 @@ from reconciler.desired.glob import fitting
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document
 from reconciler.documents.lines import quoted
-from reconciler.ports.driver import Claim, Desk, Driver
+from reconciler.ports.desk import Desk
+from reconciler.ports.driver import Claim, Driver
 from reconciler.secrets import scan
 from reconciler.text.suggest import nearest
 

@@ -12,7 +12,8 @@ from reconciler.desired.merge_patch import has, item_of
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import parse
 from reconciler.errors import InputError
-from reconciler.ports.driver import Desk, Driver
+from reconciler.ports.desk import Desk
+from reconciler.ports.driver import Driver
 from reconciler.ports.source import Snapshot
 from reconciler.secrets.resolver import Vault
 from reconciler.text.json_pointer import parts

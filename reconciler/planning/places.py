@@ -11,7 +11,8 @@ from reconciler.core.contradictions import NamedPlace, places_of_others, places_
 from reconciler.core.endpoint import is_ip_address
 from reconciler.core.history import Memory
 from reconciler.diagnostic import Diagnostic
-from reconciler.ports.driver import Desk, Driver
+from reconciler.ports.desk import Desk
+from reconciler.ports.driver import Driver
 from reconciler.ports.transport import Http
 
 if TYPE_CHECKING:

@@ -29,7 +29,8 @@ from reconciler.host.together import together
 from reconciler.planning.places import Places, located
 from reconciler.planning.reading import only_reading
 from reconciler.planning.withheld import WAITING, content_of, withhold
-from reconciler.ports.driver import Desk, Driver
+from reconciler.ports.desk import Desk
+from reconciler.ports.driver import Driver
 from reconciler.ports.listener import SILENT, Listener
 from reconciler.ports.transport import Transports
 

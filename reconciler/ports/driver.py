@@ -1,4 +1,4 @@
-"""What a product supplies, and what it is given to make its desired state from."""
+"""What a product supplies: the abstract base of drivers, with its hooks and what they give."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from reconciler.core.canonical import fingerprint
 from reconciler.core.endpoint import Endpoint
 from reconciler.core.guard import Guard
 from reconciler.core.observation import Observed
-from reconciler.core.plan import ClusterPlan, Payload, Revision, Step
-from reconciler.core.prior import Prior
+from reconciler.core.plan import ClusterPlan, Payload, Step
 from reconciler.core.product_model import Stage
 from reconciler.core.reports import Report
 from reconciler.core.secret import mask
@@ -23,35 +22,9 @@ from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document
 from reconciler.errors import InputError
 from reconciler.host.config import HostConfig
+from reconciler.ports.desk import Desk
 from reconciler.ports.transport import ReadingCall, Transports
 from reconciler.text.one_line import LONGEST_SENTENCE, first_names, one_line
-
-
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """What a product is given to make its desired state from: pure data.
-
-    Args:
-        entry: the cluster's entry of the fleet file, of the product's own model.
-        where: the entry's place in the fleet file; values inside it by `fleet.position`.
-        documents: node name -> its settings file, rendered for that node; nodes that get the same
-            share one object. Empty for products without such files.
-        resources: path -> bytes of the files to pack beside the settings.
-        recalled: node name -> what the store remembers of it from runs of this fleet, such as `mode` set by
-            us, and which words of the fleet file are spent.
-        missing: path -> why, of files to pack that are encrypted and cannot be opened here.
-        prior: the same cluster in earlier revisions.
-    """
-
-    entry: ClusterEntry
-    fleet: Document
-    pointer: str
-    revision: Revision
-    documents: Mapping[str, Document] = field(default_factory=dict)
-    resources: Mapping[str, bytes] = field(default_factory=dict)
-    recalled: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    missing: Mapping[str, str] = field(default_factory=dict)
-    prior: Prior = field(default_factory=Prior)
 
 
 @dataclass(frozen=True, slots=True)

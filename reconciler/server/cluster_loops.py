@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import UsageError
-from reconciler.ports.driver import Desk
+from reconciler.ports.desk import Desk
 from reconciler.server.cluster_loop import ClusterLoop, Pass, Surroundings
 from reconciler.server.supervision import Loop
 

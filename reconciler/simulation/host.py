@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
 from reconciler.errors import UsageError
-from reconciler.ports.driver import Desk
+from reconciler.ports.desk import Desk
 from reconciler.ports.simulator import Address, Joined, Reply, Request, Served
 from reconciler.simulation.addresses import on_loopback, raise_file_limit
 from reconciler.simulation.faults import AMONG_NODES, AT_ONCE, Fault, Kind, fault_of

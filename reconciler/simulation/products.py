@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any, Final
 
 from reconciler.errors import UsageError
-from reconciler.ports.driver import Desk
+from reconciler.ports.desk import Desk
 from reconciler.ports.simulator import Served
 
 PRODUCTS: Final[Mapping[str, tuple[str, str]]] = {

@@ -11,7 +11,7 @@ from reconciler.drivers.m2 import lints
 from reconciler.drivers.m2.access import access
 from reconciler.drivers.m2.choices import Choices, Match
 from reconciler.drivers.m2.schema import M2Cluster
-from reconciler.ports.driver import Desk
+from reconciler.ports.desk import Desk
 
 ENTRY = M2Cluster.model_validate({"name": "e", "kind": "m2", "nodes": [{"name": "n", "address": "10.0.0.1"}]})
 PERMISSIONS = ("enableMetric", "enableGraph", "enablePurge")

@@ -21,7 +21,7 @@ from reconciler.drivers.m2.schema import Content, Deliver, Desired, M2Cluster, M
 from reconciler.drivers.m2.setting.check import problems_of
 from reconciler.drivers.m2.setting.fault import at, mapping
 from reconciler.errors import InputError
-from reconciler.ports.driver import Desk
+from reconciler.ports.desk import Desk
 
 BASE_FACT = "base"
 """The fact that remembers where a node answered last: a URL."""

@@ -30,7 +30,8 @@ from reconciler.drivers.m2.modelcheck import stages
 from reconciler.drivers.m2.modelcheck.seats import World
 from reconciler.drivers.m2.schema import Deliver, Desired, Loaded, M2Cluster, Target
 from reconciler.drivers.m2.undo import back, part
-from reconciler.ports.driver import Capabilities, Claim, Desk, Done, Driver, Shown
+from reconciler.ports.desk import Desk
+from reconciler.ports.driver import Capabilities, Claim, Done, Driver, Shown
 from reconciler.ports.transport import Transports
 
 AT_ONCE: Final = 128

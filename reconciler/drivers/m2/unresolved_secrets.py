@@ -13,7 +13,7 @@ from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document
 from reconciler.drivers.m2.canonical import fingerprint
 from reconciler.drivers.m2.schema import Content, Deliver, M2Cluster
-from reconciler.ports.driver import Desk
+from reconciler.ports.desk import Desk
 from reconciler.text.json_pointer import pointer
 
 UNKNOWN = ""

@@ -13,7 +13,7 @@ from typing import TypeAlias
 from reconciler.core.endpoint import BadAddress, Endpoint, check_single_machine, parse_api
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.sora.schema import SoraCluster
-from reconciler.ports.driver import Desk
+from reconciler.ports.desk import Desk
 
 Allowed: TypeAlias = frozenset[tuple[str, str, int | None, str]]
 """Scheme, host, port and path of the addresses that may have one."""

@@ -7,7 +7,7 @@ from typing import Final
 
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.sora.schema import SoraCluster
-from reconciler.ports.driver import Desk
+from reconciler.ports.desk import Desk
 
 CODES: Final = frozenset({"small-cluster", "even-cluster", "node-name-without-dot"})
 

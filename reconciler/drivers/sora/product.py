@@ -34,7 +34,8 @@ from reconciler.errors import (
     NodeUnreachable,
 )
 from reconciler.host.config import HostConfig
-from reconciler.ports.driver import Capabilities, Desk, Done, Driver, Shown
+from reconciler.ports.desk import Desk
+from reconciler.ports.driver import Capabilities, Done, Driver, Shown
 from reconciler.ports.transport import Transports
 
 AT_ONCE: Final = 64

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 from reconciler.core.plan import Step
 from reconciler.errors import UsageError
-from reconciler.ports.driver import Desk
+from reconciler.ports.desk import Desk
 from reconciler.ports.simulator import Request
 
 

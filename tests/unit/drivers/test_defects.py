@@ -21,7 +21,7 @@ from reconciler.drivers.sora.product import SoraDriver
 from reconciler.drivers.sora.schema import SoraDesired
 from reconciler.drivers.sora.simulator.world import SoraWorld
 from reconciler.errors import NotReading
-from reconciler.ports.driver import Desk
+from reconciler.ports.desk import Desk
 from reconciler.ports.transport import Transports
 from reconciler.rollout.polling import standing
 

@@ -15,7 +15,7 @@ from reconciler.documents.document import parse
 from reconciler.drivers.m2 import lints
 from reconciler.drivers.m2.product import DRIVER
 from reconciler.drivers.m2.schema import M2Cluster
-from reconciler.ports.driver import Desk
+from reconciler.ports.desk import Desk
 
 ADMIN = {"name": "admin", "permissions": {"enableSetting": True, "enableMetric": True}}
 USER = {"name": "user", "permissions": {"enableMetric": True}}

@@ -17,7 +17,8 @@ from reconciler.drivers.sora.product import DRIVER, SoraDriver
 from reconciler.drivers.sora.schema import NodeView, SoraCluster, SoraDesired
 from reconciler.drivers.sora.simulator.world import HEADERS, SoraWorld
 from reconciler.errors import InputError, NodeRefused, NodeUnidentified, NodeUnreachable
-from reconciler.ports.driver import Desk, Driver
+from reconciler.ports.desk import Desk
+from reconciler.ports.driver import Driver
 from reconciler.ports.transport import Commands, Transports
 
 

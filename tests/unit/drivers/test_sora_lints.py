@@ -12,7 +12,7 @@ from reconciler.documents.document import parse
 from reconciler.drivers.sora import lints
 from reconciler.drivers.sora.product import DRIVER
 from reconciler.drivers.sora.schema import SoraCluster
-from reconciler.ports.driver import Desk
+from reconciler.ports.desk import Desk
 
 
 def told(regular, temporary=0, **first):

@@ -10,7 +10,7 @@ from reconciler.diagnostic import Diagnostic, Position
 from reconciler.drivers.m2.lints import access, groups, members, server, spelling
 from reconciler.drivers.m2.setting.fault import mapping, positioned
 from reconciler.drivers.m2.setting.rules import MANAGEMENT
-from reconciler.ports.driver import Desk
+from reconciler.ports.desk import Desk
 
 CODES: Final = access.CODES | groups.CODES | server.CODES | members.CODES | spelling.CODES
 

@@ -13,7 +13,8 @@ from reconciler.drivers.m2.schema import M2Cluster
 from reconciler.drivers.m2.setting.fault import Path, items, mapping
 from reconciler.drivers.m2.setting.features import NODELIST
 from reconciler.drivers.m2.setting.rules import MANAGEMENT, MEMBERS
-from reconciler.ports.driver import Claim, Desk
+from reconciler.ports.desk import Desk
+from reconciler.ports.driver import Claim
 from reconciler.text.json_pointer import pointer
 
 CODES: Final = frozenset({"propagation-without-self"})

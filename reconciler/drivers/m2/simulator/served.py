@@ -9,7 +9,7 @@ from reconciler.core.endpoint import parse_endpoint
 from reconciler.core.secret import reveal
 from reconciler.drivers.m2.machine import lookup
 from reconciler.drivers.m2.simulator import M2World
-from reconciler.ports.driver import Desk
+from reconciler.ports.desk import Desk
 from reconciler.ports.simulator import Address, Reply, Request
 from reconciler.simulation.addresses import without_tls
 

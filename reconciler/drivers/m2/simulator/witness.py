@@ -12,7 +12,7 @@ from reconciler.drivers.m2.judge import carries
 from reconciler.drivers.m2.package import digests
 from reconciler.drivers.m2.simulator import M2World
 from reconciler.drivers.m2.simulator.served import stamped
-from reconciler.ports.driver import Desk
+from reconciler.ports.desk import Desk
 from reconciler.ports.simulator import Request
 
 Nodes = Mapping[str, machine.Node]

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from reconciler.drivers.sora.simulator.world import SoraWorld
-from reconciler.ports.driver import Desk
+from reconciler.ports.desk import Desk
 from reconciler.ports.simulator import Address, Reply, Request
 from reconciler.simulation.addresses import without_tls
 

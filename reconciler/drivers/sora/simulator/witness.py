@@ -10,7 +10,7 @@ from typing import Any, Final
 from reconciler.core.plan import Step
 from reconciler.drivers.sora.cluster import Mode, State, groups, leading, majority
 from reconciler.drivers.sora.simulator.world import SoraWorld
-from reconciler.ports.driver import Desk
+from reconciler.ports.desk import Desk
 from reconciler.ports.simulator import Request
 from reconciler.simulation.witnesses import INIT_ONCE, MAJORITY, PURGE_STOPPED
 
