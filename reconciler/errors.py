@@ -160,8 +160,8 @@ class MissingTransport(NodeUnreachable):
     def __init__(self, subject: str, way: str) -> None:
         super().__init__(
             subject,
-            f"this program has no transport {way!r} to reach it",
-            remedy=f"leave it out, or use a version of this program with the transport {way!r}",
+            f"this program has no transport '{way}' to reach it",
+            remedy=f"leave it out, or use a version of this program with the transport '{way}'",
             sent=False,
         )
 

@@ -124,9 +124,12 @@ async def survey(
     Raises:
         InputError: with the problems of all clusters.
         UsageError: `only` names nothing, or several nodes, or a node that cannot be planned alone.
+        MissingTransport: this program lacks a way to the nodes of a cluster; nothing was asked.
     """
     memory = recalled or Memory(at=utc_now())
     aims = _narrowed(_desired(fleet, drivers, memory), only)
+    for aim in aims:
+        transports.refuse_missing(aim.driver.capabilities.transports, aim.desk.entry.name)
     places = await located(fleet, neighbours, drivers, transports.http, memory)
     seen = await together([_case(fleet, aim, transports, memory, listener, places=places) for aim in aims])
     cases = [replace(case, commands=commands) for case in seen]

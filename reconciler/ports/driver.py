@@ -23,7 +23,7 @@ from reconciler.documents.document import Document
 from reconciler.errors import InputError
 from reconciler.host.config import HostConfig
 from reconciler.ports.desk import Desk
-from reconciler.ports.transport import ReadingCall, Transports
+from reconciler.ports.transport import ReadingCall, Transports, Way
 from reconciler.text.one_line import LONGEST_SENTENCE, first_names, one_line
 
 
@@ -94,6 +94,8 @@ class Capabilities:
         model_check: the model checker can explore its plans (`stages`).
         history: plans rest on who was in the cluster before, so that earlier fleet files are read
             (`learnt`).
+        transports: the ways to nodes that `observe`, `look`, `act` and the other methods use; a cluster
+            whose product needs one that this program lacks is refused before anything starts.
     """
 
     single_node: bool = False
@@ -102,6 +104,7 @@ class Capabilities:
     imports: bool = False
     model_check: bool = False
     history: bool = False
+    transports: frozenset[Way] = frozenset()
 
 
 D = TypeVar("D")

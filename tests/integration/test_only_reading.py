@@ -7,9 +7,11 @@ from reconciler.drivers.m2.client import Client as M2Client
 from reconciler.drivers.registry import DRIVERS
 from reconciler.drivers.sora.client import Client as SoraClient
 from reconciler.errors import NotReading
+from reconciler.host.host import Host as HostSettings
 from reconciler.planning.plan_pass import survey
 from reconciler.planning.reading import only_reading
 from reconciler.ports.transport import Answer, Http, Transports
+from reconciler.transports.command import CommandTransport
 
 
 class Recording(Http):
@@ -79,7 +81,7 @@ async def test_a_look_asks_nothing_but_the_documented_reading_calls(tmp_path):
         m2_cluster("edge", {"edge-01": "10.0.0.1"}),
         sora_cluster("it", {"n1@10.0.0.1": "http://10.0.0.1:3000/"}),
     )
-    await survey(fleet, drivers=DRIVERS, transports=Transports(below))
+    await survey(fleet, drivers=DRIVERS, transports=Transports(below, CommandTransport(HostSettings())))
     assert below.sent
     for method, url, headers, content in below.sent:
         calls = [call for driver in DRIVERS.values() for call in driver.reads]

@@ -32,7 +32,7 @@ from reconciler.drivers.m2.schema import Deliver, Desired, Loaded, M2Cluster, Ta
 from reconciler.drivers.m2.undo import back, part
 from reconciler.ports.desk import Desk
 from reconciler.ports.driver import Capabilities, Claim, Done, Driver, Shown
-from reconciler.ports.transport import Transports
+from reconciler.ports.transport import Transports, Way
 
 AT_ONCE: Final = 128
 """Nodes that are read at the same time."""
@@ -55,7 +55,14 @@ class M2Driver(Driver[Desired, Loaded]):
 
     kind = "m2"
     title = "M2"
-    capabilities = Capabilities(single_node=True, metrics=True, reports=True, imports=True, model_check=True)
+    capabilities = Capabilities(
+        single_node=True,
+        metrics=True,
+        reports=True,
+        imports=True,
+        model_check=True,
+        transports=frozenset({Way.HTTP}),
+    )
     entry: type[ClusterEntry] = M2Cluster
     guards: tuple[Guard, ...] = GUARDS
     reads = READS

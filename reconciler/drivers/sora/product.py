@@ -36,7 +36,7 @@ from reconciler.errors import (
 from reconciler.host.config import HostConfig
 from reconciler.ports.desk import Desk
 from reconciler.ports.driver import Capabilities, Done, Driver, Shown
-from reconciler.ports.transport import Transports
+from reconciler.ports.transport import Transports, Way
 
 AT_ONCE: Final = 64
 """Calls of one look that are under way together."""
@@ -60,7 +60,12 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
 
     kind = "sora"
     title = "Sora"
-    capabilities = Capabilities(imports=True, model_check=True, history=True)
+    capabilities = Capabilities(
+        imports=True,
+        model_check=True,
+        history=True,
+        transports=frozenset({Way.HTTP, Way.COMMAND}),
+    )
     entry: type[ClusterEntry] = SoraCluster
     guards: tuple[Guard, ...] = (*GUARDS, *contradictions.GUARDS)
     reads = READS

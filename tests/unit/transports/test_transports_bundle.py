@@ -1,0 +1,126 @@
+"""The bundle of transports: what a product needs is there or refused, and nothing goes round it."""
+
+import ast
+import asyncio
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from support_driver import FakeDriver, World, cluster, fleet
+
+import reconciler
+from reconciler.drivers.registry import DRIVERS
+from reconciler.errors import MissingTransport, NotReading
+from reconciler.fault_trials.clock import LeapingLoop, counted, leaping
+from reconciler.planning.plan_pass import survey
+from reconciler.planning.reading import only_reading
+from reconciler.ports.driver import Capabilities
+from reconciler.ports.transport import Answer, Commands, Http, Transports, Way
+from reconciler.transports.bundle import open_transports
+
+CARRIERS = {"socket", "ssl", "http.client", "urllib.request", "httpx", "aiohttp", "subprocess"}
+"""Modules by which something could travel."""
+
+
+class Recording(Http, Commands):
+    """Both ways; keeps what travels, and what was in flight meanwhile."""
+
+    def __init__(self, loop: LeapingLoop | None = None) -> None:
+        self.sent: list[str] = []
+        self.loop = loop
+
+    def note(self, words: str) -> None:
+        self.sent.append(f"{words}, {self.loop._leaping.calls if self.loop else 0} in flight")
+
+    async def send(self, method, url, **_):
+        self.note(f"{method} {url}")
+        return Answer(200, {}, b"")
+
+    async def resolve(self, host):
+        self.note(f"resolve {host}")
+        return ("192.0.2.1",)
+
+    def local_address(self, url):
+        return "198.51.100.1"
+
+    async def run(self, command, values, *, node):
+        self.note(f"run {command}")
+        return "done"
+
+
+def imported(module: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def test_a_product_reaches_its_nodes_through_the_transports_only():
+    root = Path(reconciler.__file__).parent / "drivers"
+    modules = [one for one in root.rglob("*.py") if "simulator" not in one.parts]
+    assert len(modules) > 50
+    assert {str(one): sorted(imported(one) & CARRIERS) for one in modules if imported(one) & CARRIERS} == {}
+
+
+@pytest.mark.parametrize("way", list(Way))
+async def test_a_missing_transport_is_refused_before_anything_starts(way):
+    world = World({"a": "old"})
+    driver = FakeDriver(world)
+    driver.capabilities = Capabilities(transports=frozenset({way}))
+    with pytest.raises(MissingTransport) as caught:
+        await survey(fleet(cluster("hall", {"a": "new"})), drivers={"fake": driver}, transports=Transports())
+    assert caught.value.message == f"hall: this program has no transport '{way}' to reach it"
+    assert caught.value.remedy
+    assert (world.looks, world.acts) == ([], [])
+
+
+async def test_the_ways_of_this_host_are_enough_for_every_product():
+    async with open_transports() as transports:
+        for driver in DRIVERS.values():
+            assert driver.capabilities.transports
+            transports.refuse_missing(driver.capabilities.transports, "x")
+
+
+async def test_a_way_that_is_missing_answers_as_a_node_that_was_not_asked():
+    with pytest.raises(MissingTransport) as caught:
+        await Transports().http.send("GET", "http://n/", node="n", timeout=1)
+    assert not caught.value.sent
+    with pytest.raises(MissingTransport):
+        await Transports().commands.run("stop", {}, node="n")
+    with pytest.raises(MissingTransport):
+        await only_reading(Transports(), ()).http.send("GET", "http://n/", node="n", timeout=1)
+
+
+async def test_where_only_reading_is_possible_names_resolve_and_no_command_runs():
+    below = Recording()
+    transports = only_reading(Transports(below, below), ())
+    assert transports.http.local_address("http://n/") == "198.51.100.1"
+    assert await transports.http.resolve("n") == ("192.0.2.1",)
+    with pytest.raises(NotReading, match="nothing was run"):
+        await transports.commands.run("stop", {}, node="n")
+    assert below.sent == ["resolve n, 0 in flight"]
+
+
+def test_every_call_of_every_way_is_counted():
+    async def work():
+        loop = asyncio.get_running_loop()
+        below = Recording(loop)
+        transports = counted(Transports(below, below), loop)
+        await transports.http.send("GET", "http://n/", node="n", timeout=1)
+        await transports.http.resolve("n")
+        await transports.commands.run("stop", {}, node="n")
+        assert loop._leaping.calls == 0
+        return below.sent
+
+    assert leaping(work()) == [
+        "GET http://n/, 1 in flight",
+        "resolve n, 1 in flight",
+        "run stop, 1 in flight",
+    ]
+
+
+def test_every_way_has_a_place_in_the_bundle():
+    assert len(fields(Transports)) == len(Way)
