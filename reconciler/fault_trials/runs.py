@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -16,6 +16,7 @@ from reconciler.desired.fleet import Fleet
 from reconciler.errors import GuardRefusal, ReconcilerError
 from reconciler.fault_trials.clock import LeapingLoop, counted
 from reconciler.planning.plan_pass import Drivers, survey
+from reconciler.ports.transport import Commands
 from reconciler.rollout.apply_pass import Occasion, apply
 from reconciler.rollout.recovery import resume
 from reconciler.store.sqlite.store import Store
@@ -37,7 +38,7 @@ class Ran:
         words: what it came to, one line.
         died: whether it died.
         calm: whether it found nothing to do, and nothing to say against it.
-        stops: nodes that it asks a person to stop.
+        stops: nodes that it asks a person, or a command, to stop.
         crash: what failed in a way it never should; empty for nothing.
     """
 
@@ -152,6 +153,21 @@ def plain_prior(machines: Fleet) -> Earlier:
     }
 
 
+class RecordedCommands(Commands):
+    """Runs nothing on this machine: keeps for which nodes a command was run; its effect comes after the run.
+
+    Commands of a fleet under trial stop nodes; the trial stops them as a person would.
+    """
+
+    def __init__(self) -> None:
+        self.nodes: list[str] = []
+
+    async def run(self, command: str, values: Mapping[str, str], *, node: str) -> str:  # noqa: ARG002
+        """Nothing but the note; see `ports.transport.Commands.run`."""
+        self.nodes.append(node)
+        return f"the command {command} is to stop it"
+
+
 async def one_run(
     fleet: Fleet, drivers: Drivers, journal: Any, clock: Clock, earlier: Earlier = MappingProxyType({})
 ) -> Ran:
@@ -167,8 +183,9 @@ async def one_run(
     prior = {name: Prior((PriorCluster(nodes, "before"),)) for name, nodes in earlier.items()}
     try:
         async with open_transports() as transports:
-            loop = asyncio.get_running_loop()
-            ways = counted(transports, loop) if isinstance(loop, LeapingLoop) else transports
+            loop, commands = asyncio.get_running_loop(), RecordedCommands()
+            ways = replace(transports, commands=commands)
+            ways = counted(ways, loop) if isinstance(loop, LeapingLoop) else ways
             await resume(journal, drivers, ways, clock=clock)
             recalled = replace(await journal.recall(), prior=prior)
             seen = await survey(fleet, drivers=drivers, transports=ways, recalled=recalled)
@@ -181,15 +198,11 @@ async def one_run(
         return Ran(f"it gives up: {error.message}")
     except Exception as error:  # noqa: BLE001  (whatever it is, a trial has found it)
         return Ran("it fails", crash=f"{type(error).__name__}: {error}")
-    return _told(report)
+    return _told(report, commands.nodes)
 
 
-def _told(report: Report) -> Ran:
+def _told(report: Report, commanded: Iterable[str]) -> Ran:
     states = [outcome.state for outcome in report.outcomes]
     counts = ", ".join(f"{states.count(state)} {state}" for state in State if state in states)
-    stops = tuple(
-        outcome.step.node
-        for outcome in report.outcomes
-        if outcome.state is State.WAITING and outcome.step.action == "stop"
-    )
-    return Ran(counts or "nothing to do", calm=not states, stops=stops)
+    asked = [outcome.step.node for outcome in report.outcomes if outcome.state is State.WAITING]
+    return Ran(counts or "nothing to do", calm=not states, stops=tuple(dict.fromkeys([*asked, *commanded])))

@@ -1,4 +1,4 @@
-"""From a scenario file to the stage of its trials: the fleets it names, made harmless and checked."""
+"""From a scenario file to the stage of its trials: the fleets it names, checked."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from reconciler.errors import UsageError
 from reconciler.fault_trials.scenario import Script
 from reconciler.fault_trials.trial import Stage
 from reconciler.simulation.options import chosen
-from reconciler.simulation.witnesses import harmless
 from reconciler.sources.folder import FolderSource
 
 
@@ -74,7 +73,7 @@ def fleet_in(folder: Path) -> Fleet:
     """The fleet in a folder, without anything that reaches beyond this machine's simulated nodes."""
     snapshot = asyncio.run(FolderSource(folder).snapshot())
     fleet = load(snapshot, DRIVERS, MadeUpVault())
-    return replace(fleet, feedback=None, desks=tuple(harmless(desk) for desk in fleet.desks))
+    return replace(fleet, feedback=None)
 
 
 def _check(script: Script, stage: Stage) -> None:

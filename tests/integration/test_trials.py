@@ -136,7 +136,7 @@ def test_a_cluster_grows_and_a_dead_node_is_replaced(scene, tmp_path):
     assert "PurgeClusterNode: changes it" in asked
 
 
-def test_a_node_that_is_to_be_stopped_is_stopped_by_a_person_and_no_command_is_run(scene, tmp_path):
+def test_a_node_that_a_command_is_to_stop_is_stopped_by_the_trial_and_nothing_is_run_here(scene, tmp_path):
     scene("name: before", sora=5, folder="before", version="2")
     verdict = play(scene("name: x\nfleet: fleet\nbefore: {fleet: before, converged: true}\n", sora=4))
     assert said(verdict) == [], "\n".join(verdict.story)

@@ -65,10 +65,3 @@ def witness(desk: Desk, world: Any) -> Witness:
     module, name = _WITNESSES[kind]
     found: Witness = getattr(import_module(module), name)(desk, world)
     return found
-
-
-def harmless(desk: Desk) -> Desk:
-    """The same cluster without commands that would be run on this machine."""
-    module, _ = _WITNESSES.get(desk.entry.kind, ("", ""))
-    change = getattr(import_module(module), "harmless", None) if module else None
-    return desk if change is None else change(desk)

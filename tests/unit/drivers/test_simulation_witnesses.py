@@ -11,7 +11,7 @@ from reconciler.drivers.sora.schema import SoraCluster
 from reconciler.drivers.sora.simulator.world import SoraWorld
 from reconciler.errors import UsageError
 from reconciler.ports.simulator import Request
-from reconciler.simulation.witnesses import MAJORITY, PURGE_STOPPED, harmless, witness
+from reconciler.simulation.witnesses import MAJORITY, PURGE_STOPPED, witness
 
 NAMES = [f"n{number}@s{number}.example.com" for number in range(4)]
 PURGE = "Sora_20220629.PurgeClusterNode"
@@ -93,11 +93,6 @@ def test_what_is_not_as_desired_is_named(seen, world):
     assert seen.unlike() == []
     world.isolate(NAMES[1])
     assert seen.unlike() == [f"{NAMES[1]} is not connected to the others of live"]
-
-
-def test_commands_are_taken_away():
-    desk = SimpleNamespace(entry=SimpleNamespace(kind="none"))
-    assert harmless(desk) is desk
 
 
 def test_a_kind_without_a_witness_is_refused(world):

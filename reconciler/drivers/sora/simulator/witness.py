@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any, Final
 
 from reconciler.core.plan import Step
@@ -104,13 +103,6 @@ class SoraWitness:
     def unmanageable(self, peer: str) -> list[str]:  # noqa: ARG002  (the contract's parameter)
         """None: Sora's API asks nobody who he is."""
         return []
-
-
-def harmless(desk: Desk) -> Desk:
-    """The same cluster, whose nodes a person stops."""
-    entry: Any = desk.entry
-    nodes = tuple(node.model_copy(update={"stop": None}) for node in entry.nodes)
-    return replace(desk, entry=entry.model_copy(update={"stop": None, "nodes": nodes}))
 
 
 def _call(request: Request) -> str:
