@@ -143,7 +143,7 @@ EXECUTOR = (
         "executor: a pass leaves out the node of a call on its way",
         "gone",
         edit(
-            Ground._without, "if step.node == node or gone & set(step.after):", "if gone & set(step.after):"
+            Ground._without, "if step.node in nodes or gone & set(step.after):", "if gone & set(step.after):"
         ),
         TWO,
     ),

@@ -13,6 +13,7 @@ from typing import Any
 
 from scenes import Scene
 
+from reconciler.core.guard import Guard
 from reconciler.modelcheck.explore import Explored
 
 
@@ -46,7 +47,9 @@ class Mutant:
 
 
 def edit(function: Any, old: str, new: str) -> Edit:
-    """An edit of a function that a type checker may know as something else."""
+    """An edit of a function, or of a guard's rule, that a type checker may know as something else."""
+    if isinstance(function, Guard):
+        function = function.rule
     assert isinstance(function, FunctionType)
     return Edit(function, old, new)
 
@@ -65,7 +68,8 @@ def planted(edit: Edit) -> Iterator[None]:
     flags = __future__.annotations.compiler_flag
     code = compile(source.replace(edit.old, edit.new), function.__code__.co_filename, "exec", flags)
     exec(code, dict(function.__globals__), names)
-    changed, whole = names[function.__name__], function.__code__
+    made, whole = names[function.__name__], function.__code__
+    changed = made.rule if isinstance(made, Guard) else made
     assert isinstance(changed, FunctionType)
     function.__code__ = changed.__code__
     try:

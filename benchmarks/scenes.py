@@ -12,9 +12,11 @@ import states
 from reconciler.core.guard import Case, verdicts
 from reconciler.core.observation import Absent, Observation, Observed, Present
 from reconciler.core.plan import ClusterPlan, Revision
+from reconciler.core.product_model import Stage
 from reconciler.documents.document import parse
 from reconciler.drivers.m2 import guards as m2_guards
 from reconciler.drivers.m2.content import Contents
+from reconciler.drivers.m2.modelcheck.seats import World
 from reconciler.drivers.m2.product import DRIVER as M2
 from reconciler.drivers.m2.schema import Loaded, M2Cluster
 from reconciler.drivers.sora import machine
@@ -66,23 +68,37 @@ def m2(
     """Like M2 nodes that show one setting, none where `shown` is None, and are to have another."""
 
     def walked() -> Explored:
-        names = [f"edge-{number}" for number in range(1, nodes + 1)]
-        listed = [{"name": name, "address": f"{name}.example.com{base}"} for name in names]
-        raw = {"name": "edge", "kind": "m2", "setting": "s", "concurrency": at_once, "nodes": listed}
-        file, fleet = parse("s", json.dumps(wanted).encode()), parse("f", json.dumps({}).encode())
-        entry = M2Cluster.model_validate(raw)
-        desired = M2.desire(Desk(entry, fleet, "", Revision("", "", ""), dict.fromkeys(names, file)))
-        observed = Observed({name: _shown(name, shown) for name in names})
-        (stage,) = M2.stages(desired, observed, M2.plan(desired, observed))
-
-        def weigh(plan: ClusterPlan, seen: Observed[Any]) -> bool:
-            return not verdicts(Case(plan, stage.desired.entry, stage.desired, seen), m2_guards.GUARDS)
-
-        rehearsal = Rehearsal(Ground(stage.play, weigh))
+        stage, ground = m2_stage(wanted, shown, nodes=nodes, at_once=at_once, base=base)
+        rehearsal = Rehearsal(ground)
         starts = [rehearsal.begin(world, faults=faults) for world in stage.worlds]
         return explore(starts, rehearsal.moves, most=most)
 
     return walked
+
+
+def m2_stage(
+    wanted: Mapping[str, Any],
+    shown: Mapping[str, Any] | None,
+    *,
+    nodes: int = 1,
+    at_once: int = 1,
+    base: str = "",
+    timeouts: Mapping[str, float] = MappingProxyType({}),
+) -> tuple[Stage[World], Ground[World]]:
+    """What `m2` walks: the product's stage, and the ground to play it on."""
+    names = [f"edge-{number}" for number in range(1, nodes + 1)]
+    listed = [{"name": name, "address": f"{name}.example.com{base}"} for name in names]
+    raw = {"name": "edge", "kind": "m2", "setting": "s", "concurrency": at_once, "nodes": listed}
+    file, fleet = parse("s", json.dumps(wanted).encode()), parse("f", json.dumps({}).encode())
+    entry = M2Cluster.model_validate({**raw, "timeouts": dict(timeouts)})
+    desired = M2.desire(Desk(entry, fleet, "", Revision("", "", ""), dict.fromkeys(names, file)))
+    observed = Observed({name: _shown(name, shown) for name in names})
+    (stage,) = M2.stages(desired, observed, M2.plan(desired, observed))
+
+    def weigh(plan: ClusterPlan, seen: Observed[Any]) -> bool:
+        return not verdicts(Case(plan, stage.desired.entry, stage.desired, seen), m2_guards.GUARDS)
+
+    return stage, Ground(stage.play, weigh, single_node=True)
 
 
 def _shown(name: str, document: Mapping[str, Any] | None) -> Observation[Loaded]:

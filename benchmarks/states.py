@@ -12,8 +12,9 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
+from types import MappingProxyType
 from typing import NamedTuple
 
 from reconciler.core.guard import Case, Guard, verdicts
@@ -54,6 +55,8 @@ class Commit(NamedTuple):
         world: nodes in the order: members, spare regular, temporary ones.
         wanted: numbers of the nodes that the fleet file names.
         at_once: how many steps may be under way.
+        timeouts: of the cluster's entry.
+        modes: number of a node -> what the fleet file says it accepts.
         named: numbers of the nodes that an earlier revision named.
         members: numbers of the nodes that the store knows as members.
         hidden: numbers of the nodes whose API this host cannot ask.
@@ -63,6 +66,8 @@ class Commit(NamedTuple):
     world: State
     wanted: tuple[int, ...]
     at_once: int = 1
+    timeouts: Mapping[str, float] = MappingProxyType({})
+    modes: Mapping[int, str] = MappingProxyType({})
     named: tuple[int, ...] = ()
     members: tuple[int, ...] = ()
     hidden: tuple[int, ...] = ()
@@ -100,6 +105,7 @@ def desired(commit: Commit) -> SoraDesired:
             "name": named[number],
             "api": _api(named[number]),
             "temporary": commit.world[number].temporary,
+            **({"mode": commit.modes[number]} if number in commit.modes else {}),
         }
         for number in commit.wanted
     ]
@@ -111,7 +117,9 @@ def desired(commit: Commit) -> SoraDesired:
         for number in sorted({*commit.named, *commit.members})
         if not commit.world[number].temporary
     }
-    cluster = SoraCluster.model_validate({**entry, "concurrency": commit.at_once})
+    cluster = SoraCluster.model_validate(
+        {**entry, "concurrency": commit.at_once, "timeouts": dict(commit.timeouts)}
+    )
     return SoraDesired(cluster, history=History(earlier, bool(commit.members), revision="0" * 12))
 
 
@@ -129,7 +137,7 @@ def ground(commit: Commit, choices: Choices, guards: Sequence[Guard] = GUARDS) -
     members = registered(commit.world).bit_count()
     named = names(commit.world)
     hidden = frozenset(named[number] for number in commit.hidden)
-    return Ground(SoraPlay(wanted, Roster(tuple(named)), choices, members, hidden), weigh)
+    return Ground(SoraPlay(wanted, Roster(tuple(named)), choices, members, hidden), weigh, single_node=False)
 
 
 def main() -> None:

@@ -51,6 +51,8 @@ class Moment(NamedTuple):
         crashes: how often the executor may still be killed.
         passes: how many further passes it may begin.
         late: 1 + number of a step whose call may still take effect; 0 for none.
+        held: numbers of further steps, sorted, that a killed run left open and no reading has shown done: as
+            long as the time of `late` is not over, their calls may be under way too, for all that is known.
     """
 
     world: int
@@ -62,6 +64,7 @@ class Moment(NamedTuple):
     crashes: int = 1
     passes: int = 2
     late: int = 0
+    held: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,7 @@ class Rehearsal(Generic[W]):
 
     def _stuck(self, moment: Moment) -> Iterator[Move[Moment]]:
         """A call that was given up takes effect after all, or never."""
-        number, freed = moment.late - 1, moment._replace(late=0)
+        number, freed = moment.late - 1, moment._replace(late=0, held=())
         call, name = self.ground.called(moment.world, number), self.ground.steps[number].id
         yield Move(f"the stuck call of {name} takes effect", freed._replace(world=call.world), call.broken)
         yield Move(f"the stuck call of {name} is lost", freed)
@@ -104,17 +107,23 @@ class Rehearsal(Generic[W]):
         resting = not OPEN.isdisjoint(moment.phases)
         if resting and moment.struck:
             return
-        _, plan, phases, running, left, _, crashes, passes, late = moment  # twice as fast as `_replace`
+        _, plan, phases, running, left, _, crashes, passes, late, held = moment  # twice as fast as `_replace`
         for fault in self.ground.faults(moment.world) if left else ():
-            fewer = Moment(fault.world, plan, phases, running, left - 1, resting, crashes, passes, late)
+            fewer = Moment(fault.world, plan, phases, running, left - 1, resting, crashes, passes, late, held)
             yield Move(fault.story, fewer)
         for back in self.ground.returns(moment.world):
-            same = Moment(back.world, plan, phases, running, left, resting, crashes, passes, late)
+            same = Moment(back.world, plan, phases, running, left, resting, crashes, passes, late, held)
             yield Move(back.story, same)
 
     def _beside(self, moment: Moment) -> Iterator[Move[Moment]]:
-        """A pass, of this process or another one, while a call may be under way."""
-        index = self.ground.beside(moment.world, moment.late - 1) if moment.passes else -1
+        """A pass, of this process or another one, while a call may be under way.
+
+        It takes every call that was left open for one that may be: only the model knows which one is stuck.
+        """
+        left = {*moment.held, *self._open(moment)} - {moment.late - 1}
+        held, broken = self._settled(moment.world, left)
+        calls = (moment.late - 1, *held)
+        index = self.ground.beside(moment.world, calls) if moment.passes else -1
         if index >= 0:
             begun = moment._replace(
                 plan=index,
@@ -122,9 +131,18 @@ class Rehearsal(Generic[W]):
                 running=True,
                 passes=moment.passes - 1,
                 struck=False,
+                held=held,
             )
-            name = self.ground.steps[moment.late - 1].node
-            yield Move(f"the reconciler reads all nodes and plans for all but {name}", begun)
+            names = " and ".join(sorted({self.ground.steps[number].node for number in calls}))
+            yield Move(f"the reconciler reads all nodes and plans for all but {names}", begun, broken)
+
+    def _settled(self, world: int, left: Iterable[int]) -> tuple[tuple[int, ...], str]:
+        """The steps that a reading does not show done, and what is wrong about the others being called so."""
+        held = tuple(
+            number for number in sorted(left) if self.ground.standing(world, number) is not Standing.DONE
+        )
+        lies = (self._lie(world, number) for number in sorted(left) if number not in held)
+        return held, next(filter(None, lies), "")
 
     def _planned(self, moment: Moment) -> Iterator[Move[Moment]]:
         if not moment.passes:
@@ -151,8 +169,6 @@ class Rehearsal(Generic[W]):
         for place, after in enumerate(self.ground.before[moment.plan]):
             step = plan.steps[place]
             match phases[place]:
-                case Phase.PENDING if any(phases[one] is Phase.ENDED for one in after):
-                    yield Move(f"{step.id} is skipped", _at(moment, place, Phase.ENDED))
                 case Phase.PENDING if free and self._may_follow(phases[one] for one in after):
                     yield self._looked(moment, place, step)
                 case Phase.INTENT:
@@ -178,8 +194,21 @@ class Rehearsal(Generic[W]):
             return Move(story, begun, self._against(begun, place, step))
         if standing is Standing.DONE:
             found = _at(looked, place, Phase.SUCCEEDED)
-            return Move(f"{step.id} is found done", found, self._lie(moment, place))
-        return Move(f"{step.id} is not performed ({standing})", _at(looked, place, Phase.ENDED))
+            return Move(f"{step.id} is found done", found, self._lie_at(moment, place))
+        return Move(f"{step.id} is not performed ({standing})", self._ended(looked, place))
+
+    def _ended(self, moment: Moment, place: int) -> Moment:
+        """A step has ended without success, and whatever comes after it with it.
+
+        The scheduler skips what follows before it takes anything up, and a run that is killed in between
+        leaves steps that were never begun, which the next one calls skipped as well.
+        """
+        phases = list(moment.phases)
+        phases[place] = Phase.ENDED
+        for one, after in enumerate(self.ground.before[moment.plan]):  # none before what it comes after
+            if phases[one] is Phase.PENDING and any(phases[earlier] is Phase.ENDED for earlier in after):
+                phases[one] = Phase.ENDED
+        return moment._replace(phases=tuple(phases))
 
     def _against(self, moment: Moment, place: int, step: Step) -> str:
         """Why a step that has just begun must not have: by the plan's own word, or by the world itself."""
@@ -207,29 +236,33 @@ class Rehearsal(Generic[W]):
 
     def _concluded(self, moment: Moment, place: int, step: Step) -> Move[Moment]:
         done = self._recorded(moment, place)
-        ended = _at(moment._replace(struck=False), place, Phase.SUCCEEDED if done else Phase.ENDED)
-        broken = self._lie(moment, place) if done else ""
+        read = moment._replace(struck=False)
+        ended = _at(read, place, Phase.SUCCEEDED) if done else self._ended(read, place)
+        broken = self._lie_at(moment, place) if done else ""
         return Move(f"{step.id} is recorded as {'done' if done else 'not done'}", ended, broken)
 
     def _resumed(self, moment: Moment) -> Move[Moment]:
         """A new process settles what was open by reading; the next pass plans anew."""
         fresh = moment._replace(running=True, plan=-1, phases=(), struck=False)
-        lies = (
-            self._lie(moment, place)
-            for place, phase in enumerate(moment.phases)
-            if phase in OPEN and self._recorded(moment, place)
-        )
-        broken = next(filter(None, lies), "")
+        _, broken = self._settled(moment.world, self._open(moment))
         return Move("the reconciler is started again and settles what was open by reading", fresh, broken)
+
+    def _open(self, moment: Moment) -> set[int]:
+        """The numbers of the steps of the plan under way that were begun and have no outcome."""
+        first = self.ground.first[moment.plan]
+        return {first + place for place, phase in enumerate(moment.phases) if phase in OPEN}
 
     def _recorded(self, moment: Moment, place: int) -> bool:
         """Whether the journal calls a step done that was called: where a reading shows it, and only then."""
         return self._standing(moment, place) is Standing.DONE
 
-    def _lie(self, moment: Moment, place: int) -> str:
+    def _lie_at(self, moment: Moment, place: int) -> str:
+        return self._lie(moment.world, self.ground.first[moment.plan] + place)
+
+    def _lie(self, world: int, number: int) -> str:
         """What is wrong about a journal that says that a step is done."""
-        step = self.ground.plans[moment.plan].steps[place]
-        if self.ground.play.effective(self.ground.worlds[moment.world], step):
+        step = self.ground.steps[number]
+        if self.ground.play.effective(self.ground.worlds[world], step):
             return ""
         return f"the journal says that {step.id} is done, and it is not"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
@@ -83,3 +83,30 @@ def _story(came: dict[S, tuple[S, str] | None], state: S) -> tuple[str, ...]:
         told.append(sentence)
         origin = came[before]
     return tuple(reversed(told))
+
+
+def traces(start: S, moves: Callable[[S], Iterable[Move[S]]], *, length: int) -> Iterator[tuple[S, ...]]:
+    """Every way from a state of so many moves, or of fewer where nothing more can happen, as its states.
+
+    States are not told apart by the way that leads to them, as in `explore`: what stands outside of the model
+    may remember it. Moves that change nothing are left out.
+    """
+    way = [start]
+    left = [_onward(start, moves) if length else iter(())]
+    deepest = True
+    while left:
+        following = next(left[-1], None)
+        if following is None:
+            if deepest:
+                yield tuple(way)
+            way.pop()
+            left.pop()
+            deepest = False
+            continue
+        way.append(following)
+        left.append(_onward(following, moves) if len(way) <= length else iter(()))
+        deepest = True
+
+
+def _onward(state: S, moves: Callable[[S], Iterable[Move[S]]]) -> Iterator[S]:
+    return (move.state for move in moves(state) if move.state != state)

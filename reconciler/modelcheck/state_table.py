@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 from typing import Generic, NamedTuple, TypeVar
 
-from reconciler.core.plan import ClusterPlan, Effect, Step
+from reconciler.core.plan import ClusterPlan, Step
 from reconciler.core.product_model import Play, Weigh
 from reconciler.core.step import Standing
 
@@ -28,6 +28,7 @@ class Ground(Generic[W]):
     Args:
         play: the product's.
         weigh: what judges the plans of further passes.
+        single_node: whether the product's nodes are changed one by one, so that some can be left out.
         worlds: by number.
         plans: by number.
         steps: of all plans, by number.
@@ -37,6 +38,7 @@ class Ground(Generic[W]):
 
     play: Play[W]
     weigh: Weigh
+    single_node: bool
     worlds: list[W] = field(init=False, default_factory=list)
     plans: list[ClusterPlan] = field(init=False, default_factory=list)
     steps: list[Step] = field(init=False, default_factory=list)
@@ -44,7 +46,7 @@ class Ground(Generic[W]):
     before: list[tuple[tuple[int, ...], ...]] = field(init=False, default_factory=list)
     _numbers: dict[W, int] = field(init=False, default_factory=dict)
     _planned: dict[int, int] = field(init=False, default_factory=dict)
-    _beside: dict[tuple[int, int], int] = field(init=False, default_factory=dict)
+    _beside: dict[tuple[int, tuple[int, ...]], int] = field(init=False, default_factory=dict)
     _standings: dict[tuple[int, int], Standing] = field(init=False, default_factory=dict)
     _calls: dict[tuple[int, int], Way] = field(init=False, default_factory=dict)
     _halves: dict[tuple[int, int], tuple[Way, ...]] = field(init=False, default_factory=dict)
@@ -80,28 +82,27 @@ class Ground(Generic[W]):
             self._planned[world] = self.kept(plan if passed else replace(plan, steps=()))
         return self._planned[world]
 
-    def beside(self, world: int, step: int) -> int:
-        """What a pass would apply while the call of a step may be under way; -1 where it does nothing.
+    def beside(self, world: int, calls: tuple[int, ...]) -> int:
+        """What a pass would apply while the calls of some steps may be under way; -1 where it does nothing.
 
-        The step's node is left out, and what comes after its steps; where a step changes who is in the
-        cluster, its nodes depend on each other and all of it waits.
+        The steps' nodes are left out, and what comes after their steps; where nodes cannot be left out, all
+        of it waits.
         """
-        key = (world, step)
+        key = (world, calls)
         if key not in self._beside:
-            plan, node = self.plans[self.planned(world)], self.steps[step].node
-            kept = self._without(plan, node) if self.steps[step].effect is not Effect.MEMBERSHIP else ()
+            plan = self.plans[self.planned(world)]
+            nodes = {self.steps[number].node for number in calls}
+            kept = self._without(plan, nodes) if self.single_node else ()
             reduced = replace(plan, steps=kept)
             passed = bool(kept) and self.weigh(reduced, self.play.observed(self.worlds[world]))
             self._beside[key] = self.kept(reduced) if passed else -1
         return self._beside[key]
 
-    def _without(self, plan: ClusterPlan, node: str) -> tuple[Step, ...]:
-        if any(step.effect is Effect.MEMBERSHIP for step in plan.steps):
-            return ()
+    def _without(self, plan: ClusterPlan, nodes: set[str]) -> tuple[Step, ...]:
         gone: set[str] = set()
         kept: list[Step] = []
         for step in plan.steps:
-            if step.node == node or gone & set(step.after):
+            if step.node in nodes or gone & set(step.after):
                 gone.add(step.id)
             else:
                 kept.append(step)

@@ -64,7 +64,7 @@ def _checked(seen: Survey, case: Case, drivers: Drivers, faults: int, most: int)
     for stage in stages:
         rest = most - sum(one.states for one in found)
         weigh = _few(seen, case, stage, drivers) if stage.words else _whole(seen, case, drivers)
-        found.append(_explored(stage, weigh, faults, rest))
+        found.append(_explored(stage, weigh, faults, rest, single_node=driver.capabilities.single_node))
         if found[-1].broken or not found[-1].complete:
             break
     return Checked(cluster, _together(found), words=stages[0].words)
@@ -75,8 +75,8 @@ def _fresh(plan: ClusterPlan, seen: Survey) -> ClusterPlan:
     return replace(plan, steps=tuple(step for step in plan.steps if step.id not in seen.stale))
 
 
-def _explored(stage: Stage[Any], weigh: Weigh, faults: int, most: int) -> Explored:
-    rehearsal = Rehearsal(Ground(stage.play, weigh))
+def _explored(stage: Stage[Any], weigh: Weigh, faults: int, most: int, *, single_node: bool) -> Explored:
+    rehearsal = Rehearsal(Ground(stage.play, weigh, single_node=single_node))
     starts = [rehearsal.under(stage.plan, rehearsal.begin(world, faults=faults)) for world in stage.worlds]
     return explore(starts, rehearsal.moves, most=most)
 

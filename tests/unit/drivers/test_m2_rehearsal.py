@@ -49,7 +49,7 @@ def explored(desired, observed, plan, *, faults=1, but=()):
         def weigh(plan, observed, part=stage.desired):
             return not verdicts(Case(plan, part.entry, part, observed), guards)
 
-        rehearsal = Rehearsal(Ground(stage.play, weigh))
+        rehearsal = Rehearsal(Ground(stage.play, weigh, single_node=True))
         starts = [rehearsal.under(stage.plan, rehearsal.begin(one, faults=faults)) for one in stage.worlds]
         found.append(explore(starts, rehearsal.moves))
     return found

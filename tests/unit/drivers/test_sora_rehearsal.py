@@ -49,7 +49,7 @@ def explored(world, desired: SoraCluster, *, faults: int = 1, guards=GUARDS, cho
     def weigh(plan, observed):
         return not verdicts(Case(plan, desired, wanted, observed), guards)
 
-    rehearsal = Rehearsal(Ground(SoraPlay(wanted, roster, choices), weigh))
+    rehearsal = Rehearsal(Ground(SoraPlay(wanted, roster, choices), weigh, single_node=False))
     return explore([rehearsal.begin(world, faults=faults)], rehearsal.moves)
 
 

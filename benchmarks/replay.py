@@ -1,0 +1,529 @@
+"""The executor's model tied to the executor: every trace up to a length is replayed through the real one.
+
+    python benchmarks/replay.py [EXTRA]
+
+The model checker explores `modelcheck.executor_model`, which is not the executor. Here the executor itself,
+from the survey of a pass to the last write of its journal in SQLite, is driven along each trace of the model:
+the product's own state machine stands for the nodes, a clock that leaps stands for waiting, and whatever the
+executor asks of a node is answered at the moment at which the trace has it. After each move, what has been
+written, called and announced must be what `modelcheck.journal` says, and in that order; at the end the
+journal is read back and compared once more. EXTRA (2) moves are added to the lengths that the tests replay.
+
+The order of steps that are free to begin is the planner's to choose, and the model allows every order: the
+plan of a replay lists its steps in the order in which the trace takes them up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count, groupby, pairwise
+from pathlib import Path
+from typing import Any
+
+import scenes
+import states
+
+from reconciler.core.observation import Observed
+from reconciler.core.outcome import Outcome, State
+from reconciler.core.plan import ClusterPlan, Revision, Step
+from reconciler.core.policy import Policy
+from reconciler.core.step import Verdict
+from reconciler.desired.fleet import Fleet
+from reconciler.documents.document import parse
+from reconciler.drivers.m2.product import DRIVER as M2
+from reconciler.drivers.sora import machine
+from reconciler.drivers.sora.product import DRIVER as SORA
+from reconciler.errors import NodeError, NodeRefused, NodeUnreachable
+from reconciler.fault_trials.clock import Stamps, leaping
+from reconciler.fault_trials.trial import scratch
+from reconciler.modelcheck.executor_model import Moment, Phase, Rehearsal
+from reconciler.modelcheck.explore import traces
+from reconciler.modelcheck.journal import EMPTY, EventKind, JournalEvent, ModelJournal, follow
+from reconciler.modelcheck.state_table import Ground
+from reconciler.planning.plan_pass import survey
+from reconciler.ports.driver import Desk, Done
+from reconciler.ports.listener import Silent
+from reconciler.ports.records import Ending, Opening
+from reconciler.rollout.apply_pass import Occasion, apply
+from reconciler.rollout.recovery import resume
+from reconciler.store.sqlite.store import Store
+
+OVER = 90_000.0
+"""Seconds after which no call is under way any more, and the next try of any step is due."""
+
+TIMEOUTS = {"settle": 0.1, "in_flight": 86_400.0}
+
+WAITS = {"begin": 5.0, "look": 2.0, "other": 0.001}
+"""Seconds of the leaping clock within which the executor has done all that it can do after a move."""
+
+FREE = Policy(max_risky="100%", max_shrink="100%", max_cache_lost="100%")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is replayed.
+
+    Args:
+        product: its driver; observing, looking and calling are replaced by the world of the model.
+        start: the moment before the first pass.
+        length: moves of each trace.
+    """
+
+    name: str
+    product: Any
+    ground: Ground[Any]
+    start: Moment
+    length: int
+
+    def traces(self) -> Iterator[tuple[Moment, ...]]:
+        """All of them."""
+        return traces(self.start, Rehearsal(self.ground).moves, length=self.length)
+
+
+class Difference(AssertionError):
+    """The executor did something else than its model says."""
+
+
+class Nodes:
+    """The world of the model as the executor meets it; what is asked waits until the trace comes to it."""
+
+    def __init__(self, ground: Ground[Any]) -> None:
+        self.ground = ground
+        self.world = 0
+        self.first: Sequence[str] = ()
+        self.answer: Callable[[Step], NodeError | None] = lambda _: None
+        self.gated: frozenset[str] = frozenset()
+        self.called: Callable[[Step], None] = lambda _: None
+        self._let: str = ""
+        self._waiting: list[asyncio.Future[None]] = []
+
+    def let(self, what: str) -> None:
+        """Answer what waits for this, and nothing else."""
+        self._let = what
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_result(None)
+        self._waiting.clear()
+
+    async def passing(self, what: str) -> None:
+        """Wait until the trace comes to it."""
+        while what != self._let:
+            waiting = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiting)
+            await waiting
+
+    async def look(self, step: Step) -> None:
+        """The nodes are read for a step: of the run under way when the trace says so, of others at once."""
+        if step.id in self.gated:
+            await self.passing(f"look {step.id}")
+
+    async def call(self, step: Step) -> Done:
+        """A node is called.
+
+        Raises:
+            NodeError: as the trace has it.
+        """
+        await self.passing(f"call {step.id}")
+        self.let("")
+        self.called(step)
+        if error := self.answer(step):
+            raise error
+        return Done("accepted")
+
+    def verdict(self, step: Step) -> Verdict:
+        """How a step stands in the world as it is."""
+        return Verdict(self.ground.play.standing(self.ground.worlds[self.world], step))
+
+
+def driven(product: Any, nodes: Nodes) -> Any:
+    """The product's driver over the world of a model."""
+
+    class Driven(type(product)):  # type: ignore[misc]
+        def desire(self, *_: Any) -> Any:
+            return nodes.ground.play.desired  # type: ignore[attr-defined]
+
+        async def observe(self, *_: Any) -> Observed[Any]:
+            return nodes.ground.play.observed(nodes.ground.worlds[nodes.world])
+
+        def plan(self, desired: Any, observed: Observed[Any]) -> ClusterPlan:
+            plan: ClusterPlan = super().plan(desired, observed)
+            place = {name: index for index, name in enumerate(nodes.first)}
+            return replace(
+                plan, steps=tuple(sorted(plan.steps, key=lambda one: place.get(one.id, len(place))))
+            )
+
+        async def look(self, step: Step, *_: Any) -> Observed[Any]:
+            await nodes.look(step)
+            return Observed({})
+
+        def judge(self, step: Step, _: Observed[Any]) -> Verdict:
+            return nodes.verdict(step)
+
+        async def act(self, step: Step, *_: Any) -> Done:
+            return await nodes.call(step)
+
+    return Driven()
+
+
+class Recorder(Silent):
+    """A journal, and a listener, of one process: tells what is written and announced, and may die."""
+
+    def __init__(self, store: Store, nodes: Nodes, runs: list[str]) -> None:
+        self._store = store
+        self._nodes = nodes
+        self._runs = runs
+        self.events: list[JournalEvent] = []
+        self.opened: Mapping[str, Step] = {}
+        self.dead = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def called(self, step: Step) -> None:
+        """The trace has come to a call."""
+        self._note(EventKind.CALL, self._runs[-1], step.id)
+
+    def ended(self, outcome: Outcome) -> None:
+        """See `Listener`."""
+        self._note(EventKind.ANNOUNCE, self._runs[-1], outcome.step.id, outcome.state)
+
+    async def begin(self, opening: Opening) -> str:
+        """See `Journal`."""
+        self._live()
+        run = await self._store.begin(opening)
+        self._runs.append(run)
+        self.opened = {step.id: step for step in opening.plan.steps()}
+        self._nodes.gated = frozenset(self.opened)
+        self._note(EventKind.BEGIN, run, tuple(sorted(self.opened)))
+        return run
+
+    async def intend(self, run: str, step: Step, *rest: Any) -> None:
+        """See `Journal`."""
+        self._live()
+        await self._store.intend(run, step, *rest)
+        self._note(EventKind.INTEND, run, step.id)
+
+    async def conclude(self, run: str, endings: Sequence[Ending]) -> None:
+        """See `Journal`."""
+        self._live()
+        await self._store.conclude(run, endings)
+        for ending in endings:
+            self._note(EventKind.CONCLUDE, run, ending.outcome.step.id, ending.outcome.state)
+
+    async def finish(self, run: str, *rest: Any) -> None:
+        """See `Journal`; the end of the run under way is the trace's to tell."""
+        if self._nodes.gated and run == self._runs[-1]:
+            await self._nodes.passing("finish")
+        self._live()
+        self._nodes.gated = frozenset()
+        await self._store.finish(run, *rest)
+        self._note(EventKind.FINISH, run)
+
+    def _live(self) -> None:
+        if self.dead:
+            raise asyncio.CancelledError
+
+    def _note(
+        self, kind: EventKind, run: str, step: str | tuple[str, ...] = "", state: State | None = None
+    ) -> None:
+        self.events.append(JournalEvent(kind, self._runs.index(run), step, state))
+
+
+class Nowhere:
+    """A way to nowhere: the world of the model is asked directly."""
+
+
+@dataclass
+class Replay:
+    """One trace on its way through the executor.
+
+    Args:
+        variant: how a call that changed nothing is answered.
+    """
+
+    scene: Scene
+    trace: Sequence[Moment]
+    variant: int
+    store: Store
+    clock: Stamps
+    runs: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.nodes = Nodes(self.scene.ground)
+        self.drivers = {self.scene.product.kind: driven(self.scene.product, self.nodes)}
+        entry = self.scene.ground.play.desired.entry  # type: ignore[attr-defined]
+        revision, paper = Revision("/fleet", "c0ffee", "c0ffee"), parse("f", b"{}")
+        self.fleet = Fleet(revision, paper, (Desk(entry, paper, "", revision),), policies={entry.name: FREE})
+        self.task: asyncio.Task[Any] | None = None
+        self.process()
+
+    def process(self) -> None:
+        """A new process of the reconciler."""
+        self.nodes.gated = frozenset()
+        self.journal = Recorder(self.store, self.nodes, self.runs)
+        self.nodes.called = self.journal.called
+
+    async def play(self) -> None:
+        """All moves.
+
+        Raises:
+            Difference: what the executor did after one of them is not what the model says.
+        """
+        expected: ModelJournal = EMPTY
+        self.nodes.world = self.trace[0].world
+        try:
+            for number, (before, after) in enumerate(pairwise(self.trace), 1):
+                self.journal.events.clear()
+                await self.move(number, before, after)
+                expected, events = follow(self.scene.ground, expected, before, after)
+                self.compare(number, "the events", batched(events), batched(self.journal.events))
+                if self.task is not None and self.task.done():
+                    self.compare(number, "the failure", None, self.task.exception())
+            written = [await self.store.run(run) for run in self.runs]
+        finally:
+            await self.kill()
+        self.compare(
+            len(self.trace) - 1,
+            "the journal read back",
+            [
+                {self.scene.ground.steps[line.number].id: (line.intended, line.state) for line in run.lines}
+                for run in expected
+            ],
+            [
+                {entry.step.id: (entry.intended is not None, entry.state) for entry in record.entries}
+                for record in written
+            ],
+        )
+        self.compare(
+            len(self.trace) - 1,
+            "which runs have ended",
+            [run.finished for run in expected],
+            [record.line.finished is not None for record in written],
+        )
+
+    def compare(self, number: int, what: str, expected: Any, found: Any) -> None:
+        """Nothing, where both are equal."""
+        if expected != found:
+            told = told_by(self.scene, self.trace[: number + 1])
+            lines = [f"{self.scene.name}, variant {self.variant}: {what}", *told]
+            raise Difference("\n".join([*lines, f"the model:    {expected}", f"the executor: {found}"]))
+
+    async def move(self, number: int, before: Moment, after: Moment) -> None:
+        """Let one thing happen, and the executor do all that it does then."""
+        self.nodes.world = after.world
+        wait, what = WAITS["other"], ""
+        if (before.plan, before.running) != (after.plan, after.running):
+            if not after.running:
+                await self.kill()
+            elif after.plan >= 0:
+                await self.begin(number, after)
+                wait = WAITS["begin"]
+            elif before.running:
+                what = "finish"
+            else:
+                self.process()
+                await asyncio.sleep(OVER)
+                await resume(self.journal, self.drivers, Nowhere(), clock=self.clock)
+        elif before.phases != after.phases:
+            place = next(
+                place
+                for place, (old, new) in enumerate(zip(before.phases, after.phases, strict=True))
+                if old is not new
+            )
+            step = self.scene.ground.plans[after.plan].steps[place]
+            if after.phases[place] is Phase.SENT:
+                self.nodes.answer = self.answered(before, after)
+                what = f"call {step.id}"
+            else:
+                what, wait = f"look {step.id}", WAITS["look"]
+        self.nodes.let(what)
+        await asyncio.sleep(wait)
+        self.nodes.let("")
+        if after.plan >= 0 and before.plan != after.plan:
+            plan = {step.id: step for step in self.scene.ground.plans[after.plan].steps}
+            self.compare(number, "the plan", plan, self.journal.opened)
+
+    async def begin(self, number: int, after: Moment) -> None:
+        """A pass, of this process or of a new one."""
+        if not self.trace[number - 1].running:
+            self.process()
+        if not after.late:
+            await asyncio.sleep(OVER)
+        self.nodes.first = self.taken_up(number)
+        self.task = asyncio.ensure_future(self.one_pass())
+
+    def taken_up(self, number: int) -> list[str]:
+        """The steps of a pass in the order in which the trace looks at them."""
+        plan, found = self.trace[number].plan, []
+        steps = self.scene.ground.plans[plan].steps
+        for before, after in pairwise(self.trace[number:]):
+            if after.plan != plan:
+                break
+            pairs = zip(steps, before.phases, after.phases, strict=True)
+            found += [step.id for step, old, new in pairs if old is Phase.PENDING and new is not old][:1]
+        return found
+
+    async def one_pass(self) -> None:
+        """What the command line does, and the server: settle, look, plan, apply."""
+        await resume(self.journal, self.drivers, Nowhere(), clock=self.clock)
+        seen = await survey(
+            self.fleet, drivers=self.drivers, wire=Nowhere(), recalled=await self.store.recall()
+        )
+        await apply(
+            seen,
+            drivers=self.drivers,
+            wire=Nowhere(),
+            journal=self.journal,
+            listener=self.journal,
+            occasion=Occasion(clock=self.clock),
+        )
+
+    def answered(self, before: Moment, after: Moment) -> Callable[[Step], NodeError | None]:
+        """How the call of a step is answered; what the executor believes must not depend on it."""
+
+        def answer(step: Step) -> NodeError | None:
+            if after.late != before.late:
+                return NodeUnreachable(step.node, "it did not answer in time")
+            failed = after.faults != before.faults  # halfway
+            if (failed or after.world == before.world) and self.variant == 1:
+                return NodeRefused(step.node, "it said no", status=409, code="busy", again=True)
+            if after.world == before.world and self.variant == 2:
+                return NodeUnreachable(step.node, "connection refused", sent=False)
+            return None
+
+        return answer
+
+    async def kill(self) -> None:
+        """The process ends where it stands; what it would still write is not written."""
+        self.journal.dead = True
+        if self.task is not None and not self.task.done():
+            self.task.cancel()
+            await asyncio.wait({self.task})
+        self.task = None
+
+
+def batched(events: Iterable[JournalEvent]) -> list[list[JournalEvent]]:
+    """Events with those of one kind and run together: one transaction has no order."""
+    return [sorted(group) for _, group in groupby(events, key=lambda one: (one.kind, one.run))]
+
+
+def told_by(scene: Scene, trace: Sequence[Moment]) -> list[str]:
+    """A trace in words."""
+    moves = Rehearsal(scene.ground).moves
+    return [
+        f"  {number}. {next(move.story for move in moves(before) if move.state == after)}"
+        for number, (before, after) in enumerate(pairwise(trace), 1)
+    ]
+
+
+def replay(scene: Scene, trace: Sequence[Moment], variant: int = 0) -> None:
+    """One trace through the executor.
+
+    Raises:
+        Difference: the executor does something else than its model.
+    """
+
+    async def play() -> None:
+        clock = Stamps()
+        names = (f"run-{number}" for number in count())
+        with scratch() as folder, Store.open(Path(folder), clock=clock, name=names.__next__) as store:
+            await Replay(scene, trace, variant, store, clock).play()
+
+    leaping(play())
+
+
+def replay_all(scene: Scene) -> int:
+    """Every trace of a scene; gives how many there are."""
+    number = 0
+    for number, trace in enumerate(scene.traces(), 1):
+        replay(scene, trace, number % 3)
+    return number
+
+
+class Calm:
+    """A play in which no node fails by itself: what is left are the faults of calls and of the reconciler."""
+
+    def __init__(self, play: Any) -> None:
+        self._play = play
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._play, name)
+
+    def faults(self, world: Any) -> Iterable[tuple[str, Any]]:  # noqa: ARG002  (see `Play`)
+        """None."""
+        return ()
+
+    def returns(self, world: Any) -> Iterable[tuple[str, Any]]:  # noqa: ARG002  (see `Play`)
+        """None."""
+        return ()
+
+
+def scene(
+    name: str, product: Any, ground: Ground[Any], world: Any, *, length: int, is_calm: bool = False
+) -> Scene:
+    """A scene with one fault, one kill and two passes."""
+    if is_calm:
+        ground.play = Calm(ground.play)
+    return Scene(name, product, ground, Rehearsal(ground).begin(world), length)
+
+
+def m2(name: str, *, length: int, is_calm: bool = False, nodes: int = 1, at_once: int = 1) -> Scene:
+    """M2 nodes of which a commit changes the version."""
+    stage, ground = scenes.m2_stage(
+        scenes.AFTER, scenes.BEFORE, nodes=nodes, at_once=at_once, timeouts=TIMEOUTS
+    )
+    return scene(name, M2, ground, stage.worlds[0], length=length, is_calm=is_calm)
+
+
+def sora(
+    name: str, world: Any, wanted: Sequence[int], *, length: int, is_calm: bool = False, **more: Any
+) -> Scene:
+    """A Sora cluster of which a commit names these nodes."""
+    commit = states.Commit(name, world, tuple(wanted), timeouts=TIMEOUTS, **more)
+    return scene(name, SORA, states.ground(commit, states.LITERAL), world, length=length, is_calm=is_calm)
+
+
+def all_scenes(extra: int = 0) -> list[Scene]:
+    """What the tests replay, with so many moves more."""
+    dead = machine.stop(scenes.regular(4, outside=(3,)), 0)
+    drained = dict.fromkeys((0, 1), "block_new_connection")
+    return [
+        m2("one M2 node", length=8 + extra),
+        m2("two M2 nodes, both at once", nodes=2, at_once=2, length=4 + extra),
+        m2("two M2 nodes that do not fail, one after the other", nodes=2, length=7 + extra, is_calm=True),
+        m2(
+            "three M2 nodes that do not fail, two at once", nodes=3, at_once=2, length=5 + extra, is_calm=True
+        ),
+        sora("a dead Sora node replaced", dead, (1, 2, 3), length=3 + extra),
+        sora("a dead Sora node replaced, no other fails", dead, (1, 2, 3), length=10 + extra, is_calm=True),
+        sora("a new Sora cluster, no node fails", scenes.new(3), (0, 1, 2), length=10 + extra, is_calm=True),
+        sora(
+            "modes of two Sora nodes",
+            scenes.regular(3),
+            (0, 1, 2),
+            modes=drained,
+            at_once=2,
+            length=5 + extra,
+            is_calm=True,
+        ),
+    ]
+
+
+def main() -> None:
+    extra = int(sys.argv[1]) if sys.argv[1:] else 2
+    total, began = 0, time.perf_counter()
+    for scene in all_scenes(extra):
+        started = time.perf_counter()
+        number = replay_all(scene)
+        total += number
+        seconds = time.perf_counter() - started
+        print(f"{scene.name}: {number:7,} traces of {scene.length} moves, {seconds:6.1f} s", flush=True)
+    print(f"all: {total:,} traces, journals equal; {time.perf_counter() - began:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""The executor does what its model does: every trace up to a length leaves the journal that it predicts."""
+
+from itertools import pairwise
+
+import pytest
+from mutation import edit, planted
+from replay import Difference, all_scenes, replay, replay_all
+
+from reconciler.core.outcome import State
+from reconciler.modelcheck.explore import Move, traces
+from reconciler.modelcheck.journal import EMPTY, EventKind, follow
+from reconciler.rollout.record import Record
+from reconciler.rollout.recovery import Settling
+from reconciler.rollout.step_executor import _act, _state, perform
+from reconciler.rollout.step_scheduler import Course
+
+SCENES = {scene.name: scene for scene in all_scenes()}
+
+
+@pytest.mark.parametrize("scene", SCENES.values(), ids=SCENES)
+def test_every_trace_leaves_the_same_journal(scene):
+    assert replay_all(scene) > 30
+
+
+def test_the_traces_hold_whatever_the_executor_can_write():
+    kinds, states = set(), set()
+    for scene in SCENES.values():
+        for trace in scene.traces():
+            journal = EMPTY
+            for before, after in pairwise(trace):
+                journal, events = follow(scene.ground, journal, before, after)
+                kinds |= {event.kind for event in events}
+                states |= {event.state for event in events if event.state}
+    assert kinds == set(EventKind)
+    # no step waits for a person in these scenes, and none is taken back
+    assert states == set(State) - {State.WAITING, State.UNDONE}
+
+
+PLANTED = {
+    "the call comes before the intent": (
+        edit(
+            perform,
+            "await bench.intend(step)\n    done, error = await _act(step, bench)",
+            "done, error = await _act(step, bench)\n    await bench.intend(step)",
+        ),
+        "one M2 node",
+    ),
+    "a call without an answer is made once more": (
+        edit(
+            _act,
+            "return None, error",
+            "return (await bench.driver.act(step, bench.wire, bench.payloads), None)"
+            " if _lasts(step, error, 0.0, interrupted=False) else (None, error)",
+        ),
+        "one M2 node",
+    ),
+    "an outcome is announced before it is written": (
+        edit(
+            Record.conclude,
+            "letters = Letters(",
+            "[ledger.listener.ended(ending.outcome) for ending in endings]\n    letters = Letters(",
+        ),
+        "one M2 node",
+    ),
+    "the answer to a call counts as its effect": (
+        edit(_state, "verdict.standing is Standing.DONE", "not is_open"),
+        "one M2 node",
+    ),
+    "a call under way is settled as failed": (
+        edit(Settling._found, "if not self._under_way(entry)", "if entry"),
+        "two M2 nodes that do not fail, one after the other",
+    ),
+    "a step begins though the one before it has failed": (
+        edit(Course._ended, "if state not in SUCCESSES:", "if False:"),
+        "a dead Sora node replaced, no other fails",
+    ),
+}
+
+
+@pytest.mark.parametrize(("fault", "name"), PLANTED.values(), ids=PLANTED)
+def test_a_fault_planted_into_the_executor_is_found(fault, name):
+    scene = SCENES[name]
+    with planted(fault), pytest.raises(Difference, match="the executor: "):
+        replay_all(scene)
+    replay(scene, next(scene.traces()))  # and nothing else is
+
+
+def test_traces_are_all_ways_of_so_many_moves_and_shorter_ones_that_end():
+    ways = {"a": "bc", "b": "bd", "c": "", "d": "a"}
+
+    def moves(state):
+        return [Move(f"to {one}", one) for one in ways[state]]
+
+    assert list(traces("a", moves, length=0)) == [("a",)]
+    assert list(traces("a", moves, length=1)) == [("a", "b"), ("a", "c")]
+    assert ["".join(one) for one in traces("a", moves, length=4)] == ["abdab", "abdac", "ac"]
