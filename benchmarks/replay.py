@@ -48,6 +48,7 @@ from reconciler.planning.plan_pass import survey
 from reconciler.ports.driver import Desk, Done
 from reconciler.ports.listener import Silent
 from reconciler.ports.records import Ending, Opening
+from reconciler.ports.transport import Answer, Commands, Http, Transports
 from reconciler.rollout.apply_pass import Occasion, apply
 from reconciler.rollout.recovery import resume
 from reconciler.store.sqlite.store import Store
@@ -233,8 +234,23 @@ class Recorder(Silent):
         self.events.append(JournalEvent(kind, self._runs.index(run), step, state))
 
 
-class Nowhere:
+class NoHttp(Http):
     """A way to nowhere: the world of the model is asked directly."""
+
+    async def send(self, method: str, url: str, *, node: str, **_: Any) -> Answer:
+        """Never called."""
+        raise NodeUnreachable(node, f"{method} {url} was not expected")
+
+
+class NoCommands(Commands):
+    """The same for commands."""
+
+    async def run(self, command: str, values: Mapping[str, str], *, node: str) -> str:  # noqa: ARG002
+        """Never called."""
+        raise NodeUnreachable(node, f"the command {command} was not expected")
+
+
+NOWHERE = Transports(NoHttp(), NoCommands())
 
 
 @dataclass
@@ -327,7 +343,7 @@ class Replay:
             else:
                 self.process()
                 await asyncio.sleep(OVER)
-                await resume(self.journal, self.drivers, Nowhere(), clock=self.clock)
+                await resume(self.journal, self.drivers, NOWHERE, clock=self.clock)
         elif before.phases != after.phases:
             place = next(
                 place
@@ -369,14 +385,14 @@ class Replay:
 
     async def one_pass(self) -> None:
         """What the command line does, and the server: settle, look, plan, apply."""
-        await resume(self.journal, self.drivers, Nowhere(), clock=self.clock)
+        await resume(self.journal, self.drivers, NOWHERE, clock=self.clock)
         seen = await survey(
-            self.fleet, drivers=self.drivers, wire=Nowhere(), recalled=await self.store.recall()
+            self.fleet, drivers=self.drivers, transports=NOWHERE, recalled=await self.store.recall()
         )
         await apply(
             seen,
             drivers=self.drivers,
-            wire=Nowhere(),
+            transports=NOWHERE,
             journal=self.journal,
             listener=self.journal,
             occasion=Occasion(clock=self.clock),

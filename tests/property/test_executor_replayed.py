@@ -49,7 +49,7 @@ PLANTED = {
         edit(
             _act,
             "return None, error",
-            "return (await bench.driver.act(step, bench.wire, bench.payloads), None)"
+            "return (await bench.driver.act(step, bench.transports, bench.payloads), None)"
             " if _lasts(step, error, 0.0, interrupted=False) else (None, error)",
         ),
         "one M2 node",
