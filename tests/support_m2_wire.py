@@ -8,8 +8,10 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from reconciler.core.plan import Revision
+from reconciler.core.prior import Prior
 from reconciler.documents.document import parse
 from reconciler.drivers.m2.content import Contents
+from reconciler.drivers.m2.product import DRIVER
 from reconciler.drivers.m2.schema import Loaded, M2Cluster
 from reconciler.drivers.m2.simulator import Choices, M2World
 from reconciler.errors import NodeUnreachable
@@ -63,7 +65,7 @@ def loaded(document=None, **seen):
     return Loaded(content(document), **({"base": "http://n:10040", "waiting": ()} | seen))
 
 
-def desk(document=None, *, nodes=("edge-01",), resources=None, recalled=None, name="setting.json", **entry):
+def desk(document=None, *, nodes=("edge-01",), resources=None, name="setting.json", **entry):
     """A cluster whose nodes are `NAME.example.com`, all with one setting."""
     listed = [{"name": node, "address": f"{node}.example.com"} for node in nodes]
     raw = {"name": "edge", "kind": "m2", "setting": name, "nodes": listed, **entry}
@@ -71,7 +73,12 @@ def desk(document=None, *, nodes=("edge-01",), resources=None, recalled=None, na
     fleet = parse("fleet.json", json.dumps({"clusters": [raw]}, indent=1).encode())
     cluster = M2Cluster.model_validate(raw)
     documents = {node.name: file for node in cluster.nodes}
-    return Desk(cluster, fleet, "/clusters/0", REVISION, documents, resources or {}, recalled or {})
+    return Desk(cluster, fleet, "/clusters/0", REVISION, documents, resources or {})
+
+
+def desired(where, recalled=None):
+    """The desired state of a cluster, of whose nodes the store remembers something."""
+    return DRIVER.recall(DRIVER.desire(where), recalled or {}, Prior())
 
 
 def world(document=None, *, nodes=("edge-01",), choices=None, resources=None, deliver="upload", **more):

@@ -33,6 +33,19 @@ from reconciler.secrets.resolver import Vault
 Drivers = Mapping[str, Driver[Any, Any]]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class DesiredCluster:
+    """The desired state of one cluster, in its product's own form.
+
+    Args:
+        desk: what it was made from.
+        state: what the product's `desire` made of it.
+    """
+
+    desk: Desk
+    state: Any
+
+
 @dataclass(frozen=True, slots=True)
 class Fleet:
     """The whole desired state of one revision.
@@ -44,6 +57,7 @@ class Fleet:
         overrides: guards set aside for a while, expired or not.
         policies: cluster name -> its limits, the fleet's own where the cluster says nothing else.
         conducts: cluster name -> when and how it may be changed.
+        desired: the desired state of the clusters, sorted by name, once `with_desired` has made it.
     """
 
     revision: Revision
@@ -54,6 +68,7 @@ class Fleet:
     overrides: tuple[Override, ...] = ()
     policies: Mapping[str, Policy] = field(default_factory=dict)
     conducts: Mapping[str, Conduct] = field(default_factory=dict)
+    desired: tuple[DesiredCluster, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def clusters(self) -> frozenset[str]:
@@ -99,6 +114,28 @@ def load(snapshot: Snapshot, drivers: Drivers, vault: Vault | None = None) -> Fl
     if reading.fleet is None:
         raise InputError([each for each in reading.problems if each.severity is Severity.ERROR])
     return reading.fleet
+
+
+def with_desired(fleet: Fleet, drivers: Drivers) -> Fleet:
+    """The fleet with the desired state of each of its clusters; what was made from the same desk is kept.
+
+    It depends on the files alone, so that one revision's is made once, however many passes work towards it.
+
+    Raises:
+        InputError: with the problems of all clusters.
+    """
+    known = {id(one.desk): one for one in fleet.desired}
+    found: list[DesiredCluster] = []
+    problems: list[Diagnostic] = []
+    for desk in sorted(fleet.desks, key=lambda desk: desk.entry.name):
+        try:
+            made = known.get(id(desk)) or DesiredCluster(desk, drivers[desk.entry.kind].desire(desk))
+            found.append(made)
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(sorted(problems, key=lambda problem: (problem.position, problem.pointer)))
+    return replace(fleet, desired=tuple(found))
 
 
 def read(snapshot: Snapshot, drivers: Drivers, vault: Vault | None = None) -> Reading:

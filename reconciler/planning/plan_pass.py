@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from reconciler import __version__
 from reconciler.core.guard import Case, Judged, judged, verdicts
@@ -17,9 +17,10 @@ from reconciler.core.policy import Override
 from reconciler.core.prior import Prior
 from reconciler.core.progress import Progress
 from reconciler.core.waves import staged
+from reconciler.desired.fleet import Fleet, with_desired
 from reconciler.desired.overrides import expired
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.errors import InputError, UsageError
+from reconciler.errors import UsageError
 from reconciler.guards import change_control
 from reconciler.guards.foreign_changes import foreign
 from reconciler.guards.registry import EVERYWHERE
@@ -30,12 +31,9 @@ from reconciler.planning.places import Places, located
 from reconciler.planning.reading import only_reading
 from reconciler.planning.withheld import WAITING, content_of, withhold
 from reconciler.ports.desk import Desk
-from reconciler.ports.driver import Driver
+from reconciler.ports.driver import Driver, Facts
 from reconciler.ports.listener import SILENT, Listener
 from reconciler.ports.transport import Transports
-
-if TYPE_CHECKING:
-    from reconciler.desired.fleet import Fleet
 
 Drivers: TypeAlias = Mapping[str, Driver[Any, Any]]
 """Kind -> product."""
@@ -94,6 +92,7 @@ class _Aim:
     desk: Desk
     driver: Driver[Any, Any]
     desired: Any
+    recalled: Facts
     node: str = ""
     content: str = ""
 
@@ -127,7 +126,8 @@ async def survey(
         MissingTransport: this program lacks a way to the nodes of a cluster; nothing was asked.
     """
     memory = recalled or Memory(at=utc_now())
-    aims = _narrowed(_desired(fleet, drivers, memory), only)
+    fleet = with_desired(fleet, drivers)
+    aims = _narrowed(_aims(fleet, drivers, memory), only)
     for aim in aims:
         transports.refuse_missing(aim.driver.capabilities.transports, aim.desk.entry.name)
     places = await located(fleet, neighbours, drivers, transports.http, memory)
@@ -166,23 +166,15 @@ def weighed(fleet: Fleet, cases: Iterable[Case], drivers: Drivers) -> Judged:
     return judged(found, fleet.overrides, max(at).date()) if at else Judged(tuple(found))
 
 
-def _desired(fleet: Fleet, drivers: Drivers, memory: Memory) -> list[_Aim]:
-    """The desired state of every cluster, sorted by name."""
+def _aims(fleet: Fleet, drivers: Drivers, memory: Memory) -> list[_Aim]:
+    """Every cluster with its desired state and what is remembered of it, sorted by name."""
     aims: list[_Aim] = []
-    problems: list[Diagnostic] = []
-    for desk in sorted(fleet.desks, key=lambda desk: desk.entry.name):
-        driver = drivers[desk.entry.kind]
-        recalled = memory.recalled(fleet.revision.source, desk.entry.name)
-        known = replace(desk, recalled=recalled, prior=memory.prior.get(desk.entry.name, Prior()))
-        try:
-            desired = driver.desire(known)
-            aims.append(
-                _Aim(known, driver, desired, content=content_of(driver, desired) or fleet.revision.id)
-            )
-        except InputError as error:
-            problems += error.problems
-    if problems:
-        raise InputError(sorted(problems, key=lambda problem: (problem.position, problem.pointer)))
+    for one in fleet.desired:
+        entry = one.desk.entry
+        driver, facts = drivers[entry.kind], memory.recalled(fleet.revision.source, entry.name)
+        desired = driver.recall(one.state, facts, memory.prior.get(entry.name, Prior()))
+        content = content_of(driver, desired) or fleet.revision.id
+        aims.append(_Aim(one.desk, driver, desired, facts, content=content))
     return aims
 
 
@@ -230,7 +222,7 @@ async def _case(
         waits=any(finding.code in WAITING for finding in kept.plan.findings),
         revision=fleet.revision,
         at=memory.at,
-        recalled=aim.desk.recalled,
+        recalled=aim.recalled,
         contradictions=tuple(places.violations.get(entry.name, ())),
         places=places.of(entry.name),
         released=places.left(entry.name),

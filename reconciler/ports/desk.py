@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from reconciler.core.plan import Revision
-from reconciler.core.prior import Prior
 from reconciler.core.spec import ClusterEntry
 from reconciler.documents.document import Document
 
@@ -21,10 +20,7 @@ class Desk:
         documents: node name -> its settings file, rendered for that node; nodes that get the same
             share one object. Empty for products without such files.
         resources: path -> bytes of the files to pack beside the settings.
-        recalled: node name -> what the store remembers of it from runs of this fleet, such as `mode` set by
-            us, and which words of the fleet file are spent.
         missing: path -> why, of files to pack that are encrypted and cannot be opened here.
-        prior: the same cluster in earlier revisions.
     """
 
     entry: ClusterEntry
@@ -33,6 +29,4 @@ class Desk:
     revision: Revision
     documents: Mapping[str, Document] = field(default_factory=dict)
     resources: Mapping[str, bytes] = field(default_factory=dict)
-    recalled: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
-    prior: Prior = field(default_factory=Prior)

@@ -13,6 +13,7 @@ from reconciler.core.endpoint import Endpoint
 from reconciler.core.guard import Guard
 from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan, Payload, Step
+from reconciler.core.prior import Prior
 from reconciler.core.product_model import Stage
 from reconciler.core.reports import Report
 from reconciler.core.secret import mask
@@ -107,6 +108,9 @@ class Capabilities:
     transports: frozenset[Way] = frozenset()
 
 
+Facts: TypeAlias = Mapping[str, Mapping[str, str]]
+"""Node -> key -> value."""
+
 D = TypeVar("D")
 S = TypeVar("S")
 
@@ -143,7 +147,7 @@ class Driver(ABC, Generic[D, S]):
 
     @abstractmethod
     def desire(self, desk: Desk) -> D:
-        """The desired state of one cluster.
+        """The desired state of one cluster, which depends on the files alone: it is made once a revision.
 
         Raises:
             InputError: with every problem found, each with its position.
@@ -212,6 +216,17 @@ class Driver(ABC, Generic[D, S]):
         return {}
 
     # What is planned, and whether it may be sent again.
+
+    def recall(self, desired: D, facts: Facts, prior: Prior) -> D:
+        """The same desired state with what is known of the cluster's past; asked before each pass.
+
+        Args:
+            desired: as `desire` made it.
+            facts: what the store remembers from runs of this fleet, such as `mode` set by us, and which words
+                of the fleet file are spent.
+            prior: the same cluster in earlier revisions.
+        """
+        return desired
 
     def without(self, desired: D, nodes: frozenset[str]) -> D:
         """The same desired state, in which these nodes stay as they are; see `Capabilities.single_node`."""

@@ -9,10 +9,8 @@ from typing import TextIO, cast
 from prometheus_client import disable_created_metrics
 
 from reconciler.core.history import Memory
-from reconciler.desired.fleet import Fleet, load
-from reconciler.diagnostic import Diagnostic
+from reconciler.desired.fleet import Fleet, load, with_desired
 from reconciler.drivers.registry import DRIVERS, drivers_for
-from reconciler.errors import InputError
 from reconciler.host import aio
 from reconciler.host.clock import utc_now
 from reconciler.host.credentials import known_credentials
@@ -91,7 +89,7 @@ def watch(options: Options, stream: TextIO) -> int:
 
 
 def read_fleet(snapshot: Snapshot, drivers: Drivers, host: Host, *, only: str = "") -> Fleet:
-    """The fleet of a snapshot, once every cluster's desired state is known to be right.
+    """The fleet of a snapshot with every cluster's desired state, which all passes towards it work from.
 
     Args:
         snapshot: the files.
@@ -105,15 +103,7 @@ def read_fleet(snapshot: Snapshot, drivers: Drivers, host: Host, *, only: str = 
     """
     fleet = load(snapshot, drivers, LocalVault(host))
     chosen(fleet, only)
-    problems: list[Diagnostic] = []
-    for desk in fleet.desks:
-        try:
-            drivers[desk.entry.kind].desire(desk)
-        except InputError as error:
-            problems += error.problems
-    if problems:
-        raise InputError(sorted(problems, key=lambda problem: (problem.position, problem.pointer)))
-    return fleet
+    return with_desired(fleet, drivers)
 
 
 def _recall(options: Options, store: Store | None) -> Recall:

@@ -150,14 +150,31 @@ def _problem(desk: Desk, path: str, code: str, message: str, remedy: str) -> Dia
 
 def _target(node: M2Node, desk: Desk, made: Mapping[int, Content], named: Mapping[int, str]) -> Target:
     key = id(desk.documents[node.name])
-    recalled = desk.recalled.get(node.name, {})
-    place = parse_endpoint(node.address)
-    bases = [place.base(_port(made[key].canonical))]
+    base = parse_endpoint(node.address).base(_port(made[key].canonical))
+    return Target(node.name, (base,), made[key], named[key], trusted=node.first_delivery)
+
+
+def recall(desired: Desired, facts: Mapping[str, Mapping[str, str]]) -> Desired:
+    """The same, with the addresses at which nodes answered last, and without words that are used up."""
+    if not facts:
+        return desired
+    addresses = {node.name: node.address for node in desired.entry.nodes}
+    targets = tuple(
+        _recalled(target, facts[target.node], parse_endpoint(addresses[target.node]))
+        if target.node in facts
+        else target
+        for target in desired.targets
+    )
+    return replace(desired, targets=targets)
+
+
+def _recalled(target: Target, facts: Mapping[str, str], place: Endpoint) -> Target:
+    bases = list(target.bases)
     # only a port may be remembered: another host is another machine, whatever the store says of the node
-    if place.port is None and _same_host(recalled.get(BASE_FACT, ""), place):
-        bases.append(recalled[BASE_FACT])
-    trusted = node.first_delivery and recalled.get(WORD) != bases[0]
-    return Target(node.name, tuple(dict.fromkeys(bases)), made[key], named[key], recalled, trusted)
+    if place.port is None and _same_host(facts.get(BASE_FACT, ""), place):
+        bases.append(facts[BASE_FACT])
+    trusted = target.trusted and facts.get(WORD) != bases[0]
+    return replace(target, bases=tuple(dict.fromkeys(bases)), recalled=facts, trusted=trusted)
 
 
 def _same_host(base: str, place: Endpoint) -> bool:

@@ -11,6 +11,7 @@ from reconciler.core.endpoint import Endpoint
 from reconciler.core.guard import Guard
 from reconciler.core.observation import Observation, Observed, Present, Unreachable
 from reconciler.core.plan import USES, ClusterPlan, Payload, Step
+from reconciler.core.prior import Prior
 from reconciler.core.product_model import Stage
 from reconciler.core.reports import Report
 from reconciler.core.spec import ClusterEntry
@@ -31,7 +32,7 @@ from reconciler.drivers.m2.modelcheck.seats import World
 from reconciler.drivers.m2.schema import Deliver, Desired, Loaded, M2Cluster, Target
 from reconciler.drivers.m2.undo import back, part
 from reconciler.ports.desk import Desk
-from reconciler.ports.driver import Capabilities, Claim, Done, Driver, Shown
+from reconciler.ports.driver import Capabilities, Claim, Done, Driver, Facts, Shown
 from reconciler.ports.transport import Transports, Way
 
 AT_ONCE: Final = 128
@@ -84,6 +85,10 @@ class M2Driver(Driver[Desired, Loaded]):
             InputError: with every problem of the cluster's files and addresses.
         """
         return desire.desire(desk)
+
+    def recall(self, desired: Desired, facts: Facts, prior: Prior) -> Desired:  # noqa: ARG002
+        """Where nodes answered last, and which words are used up; see `desire.recall`."""
+        return desire.recall(desired, facts)
 
     def examine(self, desk: Desk) -> Iterator[Diagnostic]:
         """What is wrong or doubtful in the cluster; see `desire.examine`."""

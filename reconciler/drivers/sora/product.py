@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ from reconciler.core.endpoint import Endpoint
 from reconciler.core.guard import Guard
 from reconciler.core.observation import Observed, Sign, Unauthorized, Unidentified, Unreachable
 from reconciler.core.plan import ClusterPlan, Payload, Step
+from reconciler.core.prior import Prior
 from reconciler.core.product_model import Stage
 from reconciler.core.spec import ClusterEntry
 from reconciler.core.step import Verdict
@@ -35,7 +37,7 @@ from reconciler.errors import (
 )
 from reconciler.host.config import HostConfig
 from reconciler.ports.desk import Desk
-from reconciler.ports.driver import Capabilities, Done, Driver, Shown
+from reconciler.ports.driver import Capabilities, Done, Driver, Facts, Shown
 from reconciler.ports.transport import Transports, Way
 
 AT_ONCE: Final = 64
@@ -97,10 +99,13 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         problems = (*_problems(desk, desk.entry), *unfit_addresses(desk, desk.entry, self._allowed))
         if problems:
             raise InputError(problems)
-        source = desk.revision.source
-        names = [node.name for node in desk.entry.nodes]
-        history = history_of(names, desk.prior, desk.recalled, source, address=api_address)
-        return SoraDesired(desk.entry, desk.recalled, history, source)
+        return SoraDesired(desk.entry, source=desk.revision.source)
+
+    def recall(self, desired: SoraDesired, facts: Facts, prior: Prior) -> SoraDesired:
+        """Who was in the cluster before, and what earlier runs did to it."""
+        names = [node.name for node in desired.entry.nodes]
+        history = history_of(names, prior, facts, desired.source, address=api_address)
+        return replace(desired, recalled=facts, history=history)
 
     async def observe(self, desired: SoraDesired, transports: Transports) -> Observed[NodeView]:
         """Ask every node of the fleet file and of earlier, then the members that they list, at all addresses.

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from support_m2_wire import BASE, REVISION, WorldWire, content, desk, loaded, setting, world
+from support_m2_wire import BASE, REVISION, WorldWire, content, desired, desk, loaded, setting, world
 
 from reconciler.core.observation import Absent, Observed, Present, Unauthorized, Unreachable
 from reconciler.core.plan import Plan, load, plain_finding
@@ -27,9 +27,9 @@ CHANGED = setting(
 )
 
 
-async def plan(where, wire):
-    desired = DRIVER.desire(where)
-    return DRIVER.plan(desired, await DRIVER.observe(desired, Transports(wire)))
+async def plan(where, wire, recalled=None):
+    wanted = desired(where, recalled)
+    return DRIVER.plan(wanted, await DRIVER.observe(wanted, Transports(wire)))
 
 
 async def standing(step, wire):
@@ -239,7 +239,7 @@ async def test_one_silent_node_does_not_hide_the_others():
 async def test_a_node_whose_api_moves_is_found_at_its_new_port():
     wire = WorldWire(world(choices=Choices(port=Port.RESTART)))
     moved = setting(meta__version="B", env__management__api__port=10041)
-    where = desk(moved, recalled={"edge-01": {"base": "http://edge-01.example.com:10040"}})
+    where, known = desk(moved), {"edge-01": {"base": "http://edge-01.example.com:10040"}}
 
     def only_at(port):
         def check(method, path):
@@ -249,13 +249,13 @@ async def test_a_node_whose_api_moves_is_found_at_its_new_port():
         return check
 
     wire.before = only_at(10040)
-    cluster = await plan(where, wire)
+    cluster = await plan(where, wire, known)
     (step,) = reloaded(cluster)
     await DRIVER.act(step, Transports(wire), cluster.payloads)
     assert await standing(step, wire) is Standing.DONE
     wire.before = only_at(10041)
     assert await standing(step, wire) is Standing.DONE
-    assert (await plan(where, wire)).unchanged == 1
+    assert (await plan(where, wire, known)).unchanged == 1
 
 
 def test_the_commit_is_stamped_into_what_is_uploaded_only():
@@ -298,10 +298,8 @@ def test_an_address_without_a_port_gets_that_of_the_setting(node, base):
 def moved_to(address, base):
     """The desired state of one node at an address, of which the store remembers a URL."""
     listed = [{"name": "edge-01", "address": address}]
-    where = desk(recalled={"edge-01": {"base": base}} if base else {})
-    return DRIVER.desire(
-        replace(where, entry=M2Cluster.model_validate({"name": "e", "kind": "m2", "nodes": listed}))
-    )
+    entry = M2Cluster.model_validate({"name": "e", "kind": "m2", "nodes": listed})
+    return desired(replace(desk(), entry=entry), {"edge-01": {"base": base}} if base else {})
 
 
 @pytest.mark.parametrize(

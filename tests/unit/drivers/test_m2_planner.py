@@ -6,6 +6,7 @@ import json
 
 import pytest
 from support_m2_wire import BASE, content, desk, loaded, setting
+from support_m2_wire import desired as desired_of
 
 from reconciler.core.diff import Op
 from reconciler.core.observation import Absent, Observed, Present, Stale, Unauthorized, Unreachable
@@ -23,10 +24,10 @@ RESOURCES = {"certs/a.pem": b"A"}
 HELD = digests(RESOURCES)
 
 
-def planned(wanted, *answers, **entry):
+def planned(wanted, *answers, recalled=None, **entry):
     """A plan for as many nodes as there are answers; an answer may be a document."""
     nodes = tuple(f"edge-{index:02}" for index, _ in enumerate(answers, 1))
-    desired = DRIVER.desire(desk(wanted, nodes=nodes, **entry))
+    desired = desired_of(desk(wanted, nodes=nodes, **entry), recalled)
     shown = [Present(loaded(each)) if isinstance(each, dict) else each for each in answers]
     return plan(desired, Observed(dict(zip(nodes, shown, strict=True))))
 

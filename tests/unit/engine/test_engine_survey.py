@@ -99,9 +99,9 @@ async def test_an_override_sets_a_verdict_aside_until_it_expires(days, stands):
 
 async def test_drivers_are_given_what_was_remembered():
     class Curious(FakeDriver):
-        def desire(self, desk):
-            told[desk.entry.name] = desk.recalled
-            return super().desire(desk)
+        def recall(self, desired, facts, prior):
+            told[desired.entry.name] = facts
+            return super().recall(desired, facts, prior)
 
     told = {}
     memory = Memory(facts={"alpha": {"a1": {"mode": "block"}}}, at=NOON)
