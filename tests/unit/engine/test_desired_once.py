@@ -1,0 +1,92 @@
+"""The desired state of a cluster is made once for a revision, whatever is then done with it."""
+
+import asyncio
+from collections import Counter
+from contextlib import asynccontextmanager
+
+import pytest
+from memory_files import MemoryFiles
+from support_driver import NOWHERE, REVISION, FakeDriver, World, cluster, fleet
+from support_rollout import Bench
+
+from reconciler.core.history import Memory
+from reconciler.desired.fleet import with_desired
+from reconciler.errors import InputError
+from reconciler.host.clock import utc_now
+from reconciler.host.host import Host
+from reconciler.ports.listener import SILENT
+from reconciler.ports.source import Snapshot
+from reconciler.server.bootstrap import read_fleet
+from reconciler.server.cluster_loop import Job
+from reconciler.server.pass_runner import Looking
+from reconciler.store.sqlite.store import Store
+
+
+class Counting(FakeDriver):
+    """Counts how often each cluster's desired state is made."""
+
+    def __init__(self, world):
+        super().__init__(world)
+        self.made = Counter()
+
+    def desire(self, desk):
+        self.made[desk.entry.name] += 1
+        return super().desire(desk)
+
+
+ONCE = {"alpha": 1, "beta": 1}
+CLUSTERS = (cluster("beta", {"b": "new"}), cluster("alpha", {"a": "new"}))
+FILE = """
+clusters:
+  - {name: beta, kind: fake, nodes: [{name: b, value: new}]}
+  - {name: alpha, kind: fake, nodes: [{name: a, value: new}]}
+"""
+
+
+async def test_a_dry_run_and_the_run_that_follows_it_make_it_once(tmp_path):
+    with Store.open(tmp_path) as store:
+        await _run(store)
+
+
+async def _run(store):
+    bench = Bench(store, World({"a": "old", "b": "old"}), Counting)
+    seen = await bench.survey(*CLUSTERS)
+    assert bench.driver.made == ONCE
+    report = await bench.apply(seen)
+    assert len(report.outcomes) == 2
+    assert bench.driver.made == ONCE
+
+
+async def test_a_watch_makes_it_once_for_the_check_and_all_passes():
+    driver = Counting(World({"a": "old", "b": "old"}))
+
+    @asynccontextmanager
+    async def way():
+        yield NOWHERE
+
+    async def nothing():
+        return Memory(at=utc_now())
+
+    snapshot = Snapshot(REVISION, MemoryFiles({"fleet.yaml": FILE}))
+    loaded = read_fleet(snapshot, {"fake": driver}, Host())
+    looking = Looking({"fake": driver}, way, nothing)
+    for name in ("alpha", "beta", "alpha"):
+        turn = await looking(Job(loaded, name, "interval", SILENT, asyncio.Event()))
+        assert turn.pending == 1
+    assert driver.made == ONCE
+
+
+def test_what_was_made_from_another_desk_is_not_kept():
+    drivers = {"fake": Counting(World())}
+    first = with_desired(fleet(*CLUSTERS), drivers)
+    assert [one.desk.entry.name for one in first.desired] == ["alpha", "beta"]
+    assert with_desired(first, drivers).desired == first.desired
+    other = with_desired(fleet(*CLUSTERS), drivers)
+    assert not {id(one) for one in other.desired} & {id(one) for one in first.desired}
+
+
+def test_the_problems_of_all_clusters_are_told_together():
+    wrong = [cluster(name, {name: "bad"}) for name in ("b", "a")]
+    with pytest.raises(InputError) as caught:
+        with_desired(fleet(*wrong), {"fake": FakeDriver(World())})
+    assert len(caught.value.problems) == 2
