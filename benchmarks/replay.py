@@ -26,6 +26,7 @@ from typing import Any
 
 import scenes
 import states
+from reconciler.ports.records import Ending, Opening
 
 from reconciler.core.observation import Observed
 from reconciler.core.outcome import Outcome, State
@@ -47,7 +48,6 @@ from reconciler.modelcheck.state_table import Ground
 from reconciler.planning.plan_pass import survey
 from reconciler.ports.driver import Desk, Done
 from reconciler.ports.listener import Silent
-from reconciler.ports.records import Ending, Opening
 from reconciler.ports.transport import Answer, Commands, Http, Transports
 from reconciler.rollout.apply_pass import Occasion, apply
 from reconciler.rollout.recovery import resume

@@ -5,9 +5,22 @@ import signal
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from reconciler.store.sqlite.store import Store
+from reconciler.ports.store import Store
 
-WRITES = frozenset({"begin", "intend", "conclude", "finish", "remember"})
+WRITES = frozenset(
+    {
+        "begin",
+        "intend",
+        "conclude",
+        "finish",
+        "remember",
+        "record_pass",
+        "forget_members",
+        "keep_progress",
+        "reject",
+        "spend_approval",
+    }
+)
 
 
 class Breaking:

@@ -18,7 +18,7 @@ from reconciler.errors import GuardRefusal
 from reconciler.planning.plan_pass import Survey, survey
 from reconciler.ports.source import Snapshot
 from reconciler.rollout.apply_pass import apply
-from reconciler.store.sqlite.store import Store
+from reconciler.store.factory import open_store
 from reconciler.transports.bundle import open_transports
 
 
@@ -73,7 +73,7 @@ class Host:
 
     async def look(self, fleet: Fleet, **more: Any) -> Survey:
         """What a pass finds out."""
-        with Store.open(self.folder) as store:
+        with open_store(self.folder) as store:
             async with self.ways() as transports:
                 return await survey(
                     fleet, drivers=DRIVERS, transports=transports, recalled=await store.recall(), **more
@@ -82,7 +82,7 @@ class Host:
     async def run(self, fleet: Fleet) -> dict[str, str]:
         """Node -> how its step ended; empty where a guard refused."""
         seen = await self.look(fleet)
-        with Store.open(self.folder) as store:
+        with open_store(self.folder) as store:
             async with self.ways() as transports:
                 try:
                     report = await apply(seen, drivers=DRIVERS, transports=transports, journal=store)

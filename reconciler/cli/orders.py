@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from reconciler.core.history import Suspension
 from reconciler.errors import UsageError
 from reconciler.host import aio
-from reconciler.store.sqlite.orders import Approval, Orders, Request
-from reconciler.store.sqlite.store import Store
+from reconciler.ports.store import Approval, Orders, Request, StoreReader
 
 LEAST = 8
 """Characters of a plan's id that are enough, where a run has asked for its approval."""
@@ -28,7 +27,7 @@ def person(given: str) -> str:
         return ""
 
 
-def names(store: Store) -> tuple[str, ...]:
+def names(store: StoreReader) -> tuple[str, ...]:
     """The clusters that the store has heard of, sorted."""
 
     async def read() -> tuple[str, ...]:
@@ -38,7 +37,7 @@ def names(store: Store) -> tuple[str, ...]:
     return aio.run(read())
 
 
-def standing(store: Store) -> Orders:
+def standing(store: StoreReader) -> Orders:
     """All orders that stand."""
     return aio.run(store.orders())
 

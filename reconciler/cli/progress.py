@@ -35,6 +35,9 @@ class Lines:
     def planned(self, plan: Plan) -> None:
         """The plan is made."""
 
+    def begun(self, run: str) -> None:
+        """The run is in the journal."""
+
     def started(self, step: Step) -> None:
         """A step is about to be performed."""
 

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Final
-
-FACT: Final = "rollout"
-"""Fact of a cluster, under the empty node name: how far its rollout has come, as JSON."""
 
 
 @dataclass(frozen=True, slots=True)

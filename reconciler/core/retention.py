@@ -7,5 +7,8 @@ from typing import Final
 KEPT_RUNS: Final = 1_000
 """Runs that the history keeps, unless somebody says otherwise."""
 
+COUNTED = KEPT_RUNS
+"""Runs that stay, however few are to be kept, while budgets count their changes."""
+
 MOST_KEPT_RUNS: Final = 100_000
 """The most that somebody may say."""

@@ -25,7 +25,7 @@ from reconciler.fault_trials.runs import Earlier, Mortal, Pen, Ran, one_run
 from reconciler.fault_trials.setup import fleet_in
 from reconciler.host.environment import child_environment
 from reconciler.host.process import TERMINAL, Process, blocking, kill_group, start
-from reconciler.store.sqlite.store import Store
+from reconciler.store.factory import open_store
 
 _KNOWN: Final[dict[str, Fleet]] = {}
 
@@ -60,9 +60,9 @@ def _run(asked: dict[str, Any], writing: int) -> None:
 
 
 async def _once(fleet: Fleet, state: Path, pen: Pen, earlier: Earlier, clock: Clock) -> Ran:
-    with Store.open(state, clock=clock) as store:
-        die = partial(os.kill, os.getpid(), signal.SIGKILL)
-        return await one_run(fleet, DRIVERS, Mortal(store, pen, die), clock, earlier)
+    die = partial(os.kill, os.getpid(), signal.SIGKILL)
+    with open_store(state, clock=clock, around=Mortal(pen, die)) as store:
+        return await one_run(fleet, DRIVERS, store, clock, earlier)
 
 
 def _say(value: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 from reconciler.core.outcome import State
 from reconciler.fault_trials.scenario import Invariant
 from reconciler.fault_trials.trace import Asked, Recorder
-from reconciler.ports.records import Entry, RunRecord
+from reconciler.ports.store import Entry, RunRecord
 from reconciler.simulation.faults import Kind
 
 _SLACK: Final = timedelta(milliseconds=1)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from reconciler.core.outcome import Report, State
 from reconciler.core.prior import Prior, PriorCluster
@@ -16,15 +17,12 @@ from reconciler.desired.fleet import Fleet
 from reconciler.errors import GuardRefusal, ReconcilerError
 from reconciler.fault_trials.clock import LeapingLoop, counted
 from reconciler.planning.plan_pass import Drivers, survey
+from reconciler.ports.store import Store
 from reconciler.ports.transport import Commands
 from reconciler.rollout.apply_pass import Occasion, apply
 from reconciler.rollout.recovery import resume
-from reconciler.store.sqlite.store import Store
+from reconciler.store.factory import open_store
 from reconciler.transports.bundle import open_transports
-
-WRITES: Final = frozenset({"begin", "refuse", "intend", "conclude", "finish", "remember"})
-"""The calls by which a run writes into its journal."""
-
 
 Earlier: TypeAlias = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """Cluster -> node -> its entry in an earlier fleet file, as plain JSON."""
@@ -73,38 +71,31 @@ class Pen:
 
 
 class Mortal:
-    """A store for one process that may die at a write; then nothing more is read or written by it.
+    """Put around the writes of a store, as `reconciler.ports.store.Around`: at one of them its user may die.
+
+    Nothing more is written then.
 
     Args:
         die: ends the process, or the task that stands for it; called once.
     """
 
-    def __init__(self, store: Store, pen: Pen, die: Callable[[], None]) -> None:
-        self._store = store
+    def __init__(self, pen: Pen, die: Callable[[], None]) -> None:
         self._pen = pen
         self._die = die
         self.dead = False
 
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._store, name)
-        if name in WRITES:
-            return self._counted(name, found)
-        return found
-
-    def _counted(self, name: str, write: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        async def counted(*args: Any, **kwargs: Any) -> Any:
-            pen = self._pen
-            pen.writes += 1
-            number = pen.writes
-            pen.written(number)
-            if name == "intend":
-                pen.intended(args[1].id)
-            await self._perhaps_die(number, after=False)
-            result = await write(*args, **kwargs)
-            await self._perhaps_die(number, after=True)
-            return result
-
-        return counted
+    @asynccontextmanager
+    async def __call__(self, step: str) -> AsyncIterator[None]:
+        """Count a write, and die before or after it where that is its number; see `Around`."""
+        pen = self._pen
+        pen.writes += 1
+        number = pen.writes
+        pen.written(number)
+        if step:
+            pen.intended(step)
+        await self._perhaps_die(number, after=False)
+        yield
+        await self._perhaps_die(number, after=True)
 
     async def _perhaps_die(self, number: int, *, after: bool) -> None:
         if not self.dead and self._pen.deaths.get(number) is after:
@@ -129,13 +120,14 @@ class InProcess:
     async def run(self) -> Ran:
         """One run; see `Reconciler.run`."""
         died = asyncio.Event()
-        with Store.open(self.folder, clock=self.clock, name=self.names.__next__) as store:
-            journal = Mortal(store, self.pen, died.set)
-            run = asyncio.ensure_future(one_run(self.fleet, self.drivers, journal, self.clock, self.earlier))
+        mortal = Mortal(self.pen, died.set)
+        name = self.names.__next__
+        with open_store(self.folder, clock=self.clock, name=name, around=mortal) as store:
+            run = asyncio.ensure_future(one_run(self.fleet, self.drivers, store, self.clock, self.earlier))
             death = asyncio.ensure_future(died.wait())
             await asyncio.wait({run, death}, return_when=asyncio.FIRST_COMPLETED)
             death.cancel()
-            if journal.dead:
+            if mortal.dead:
                 run.cancel()
                 await asyncio.wait({run})
                 return Ran("it dies", died=True)
@@ -169,14 +161,14 @@ class RecordedCommands(Commands):
 
 
 async def one_run(
-    fleet: Fleet, drivers: Drivers, journal: Any, clock: Clock, earlier: Earlier = MappingProxyType({})
+    fleet: Fleet, drivers: Drivers, journal: Store, clock: Clock, earlier: Earlier = MappingProxyType({})
 ) -> Ran:
     """What `reconcile --yes` does: settle, survey, apply.
 
     Args:
         fleet: the desired state.
         drivers: kind -> product.
-        journal: a `Store`, or what stands in for one.
+        journal: where it is written down.
         clock: stamps what the run writes.
         earlier: what an earlier revision said, from `plain_prior`.
     """

@@ -24,7 +24,7 @@ from reconciler.planning.plan_pass import Drivers
 from reconciler.simulation.host import Simulation
 from reconciler.simulation.products import JOINED
 from reconciler.simulation.witnesses import witness
-from reconciler.store.sqlite.store import Store
+from reconciler.store.factory import open_store
 
 LEFT: Final = 8
 """Runs that the reconciler gets to converge once the faults are over."""
@@ -178,12 +178,12 @@ class Trial:
 
     async def _resume(self, recorder: Recorder) -> None:
         """A person has seen to the nodes, and lets what was refused be tried again."""
-        with Store.open(self.folder, clock=self.clock) as store:
+        with open_store(self.folder, clock=self.clock) as store:
             if await store.forget_attempts():
                 recorder.note("a person lets nodes that refused be tried again")
 
     async def _verdict(self, recorder: Recorder, ran: Sequence[Ran]) -> Verdict:
-        with Store.open(self.folder, clock=self.clock) as store:
+        with open_store(self.folder, clock=self.clock) as store:
             lines = await store.runs(1000)
             history = [await store.run(line.id) for line in reversed(lines)]
         crashes = [one.crash for one in ran if one.crash]

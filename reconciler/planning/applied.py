@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
-from reconciler.core import attempts, progress
+from reconciler.core import attempts
 from reconciler.core.guard import Case
 from reconciler.core.observation import Present
 from reconciler.core.outcome import SUCCESSES, Outcome
@@ -14,15 +13,13 @@ from reconciler.core.revision import BACK
 from reconciler.diagnostic import Severity
 from reconciler.guards.removed_clusters import CODE as GONE
 from reconciler.planning.plan_pass import Drivers, Survey
-from reconciler.ports.store import Journal
-from reconciler.store.sqlite.facts import APPLIED, NAMES, NODES, REVISION, SOURCE
-from reconciler.store.sqlite.orders import ASKED
+from reconciler.ports.store import ClusterFacts, Members, Store
 
 Facts = Mapping[str, Mapping[str, str]]
-"""Node -> key -> value; the empty node stands for the cluster itself."""
+"""Node -> key -> value."""
 
 
-async def remember_members(survey: Survey, drivers: Drivers, journal: Journal) -> None:
+async def remember_members(survey: Survey, drivers: Drivers, journal: Store) -> None:
     """Keep what drivers want to remember of what the nodes showed, whatever becomes of the plan.
 
     It comes before the first step: a run that is killed must not leave the store without who was there.
@@ -32,8 +29,8 @@ async def remember_members(survey: Survey, drivers: Drivers, journal: Journal) -
             await journal.remember(case.plan.cluster, facts)
 
 
-def learnt(survey: Survey, outcomes: Iterable[Outcome]) -> dict[str, Facts]:
-    """Cluster -> facts that a pass established.
+def learnt(survey: Survey, outcomes: Iterable[Outcome]) -> dict[str, ClusterFacts]:
+    """Cluster -> what a pass established of it.
 
     A node runs the revision where all its steps succeeded, or where it answered and nothing was to be
     done and nothing had to be said about it. Where a step changes the membership, it speaks for the
@@ -43,19 +40,15 @@ def learnt(survey: Survey, outcomes: Iterable[Outcome]) -> dict[str, Facts]:
     ended: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
         ended.setdefault(outcome.step.cluster, []).append(outcome)
-    known = {
-        case.plan.cluster: _with_notes(
-            _of_cluster(survey, case, ended.get(case.plan.cluster, [])), _noted(survey, case)
-        )
+    return {
+        case.plan.cluster: _of_cluster(survey, case, ended.get(case.plan.cluster, []))
         for case in survey.cases
     }
-    return {**known, **_forgotten(survey)}
 
 
-def _forgotten(survey: Survey) -> dict[str, dict[str, dict[str, str]]]:
-    """The facts to forget of clusters that went with an override: once is enough to be told."""
-    gone = [violation.target for violation, _ in survey.overridden if violation.code == GONE]
-    return {name: {"": {NODES: "", NAMES: "", SOURCE: ""}} for name in gone}
+def gone(survey: Survey) -> tuple[str, ...]:
+    """The clusters that went with an override: they are forgotten, for once is enough to be told."""
+    return tuple(violation.target for violation, _ in survey.overridden if violation.code == GONE)
 
 
 def withdrawn(survey: Survey) -> dict[str, Facts]:
@@ -69,16 +62,6 @@ def withdrawn(survey: Survey) -> dict[str, Facts]:
         }
         for case in survey.cases
     }
-
-
-def _noted(survey: Survey, case: Case) -> Facts:
-    """What the reading established of tries, and that a rollout of other content is over."""
-    over = case.past.progress and case.past.progress.content != case.content and not survey.node
-    return {**case.noted, **({"": {progress.FACT: ""}} if over and case.is_idle else {})}
-
-
-def _with_notes(facts: Facts, noted: Facts) -> Facts:
-    return {node: {**facts.get(node, {}), **noted.get(node, {})} for node in (*facts, *noted)}
 
 
 def tries_of(survey: Survey, cluster: str, nodes: Iterable[str]) -> Facts:
@@ -97,23 +80,29 @@ def _moved(survey: Survey, case: Case, outcomes: list[Outcome]) -> bool:
     return not case.kept_back and not survey.node and case.past.descent not in BACK
 
 
-def _of_cluster(survey: Survey, case: Case, outcomes: list[Outcome]) -> Facts:
-    facts: dict[str, Mapping[str, str]] = {}
-    failed = {outcome.step.node for outcome in outcomes if outcome.state not in SUCCESSES}
+def _of_cluster(survey: Survey, case: Case, outcomes: list[Outcome]) -> ClusterFacts:
+    revision, over = survey.plan.revision, case.past.progress
     pending = bool(case.kept_back) and case.waits
     untouched = (bool(outcomes) or pending) and not any(outcome.state in SUCCESSES for outcome in outcomes)
+    members = None
     if not survey.node and not untouched:
         names = sorted(node.name for node in case.entry.members())
-        facts[""] = {
-            NODES: str(case.plan.nodes),
-            NAMES: json.dumps(names),
-            SOURCE: survey.plan.revision.source,
-            ASKED: "",
-        }
-    if _moved(survey, case, outcomes):
-        facts[""] = {**facts.get("", {}), APPLIED: json.dumps(survey.plan.revision.plain(), sort_keys=True)}
+        members = Members(case.plan.nodes, tuple(names), revision.source)
+    return ClusterFacts(
+        members=members,
+        applied=revision if _moved(survey, case, outcomes) else None,
+        runs=dict.fromkeys(_running(survey, case, outcomes), revision.id),
+        facts=case.noted,
+        # a rollout of other content, which nothing goes on with
+        ends_rollout=over is not None and over.content != case.content and not survey.node and case.is_idle,
+    )
+
+
+def _running(survey: Survey, case: Case, outcomes: list[Outcome]) -> Iterator[str]:
+    """The nodes that are seen to run the revision."""
+    failed = {outcome.step.node for outcome in outcomes if outcome.state not in SUCCESSES}
     if failed and any(step.effect is Effect.MEMBERSHIP for step in case.plan.steps):
-        return facts
+        return
     touched = {step.node for step in case.plan.steps}
     doubtful = {finding.target for finding in case.plan.findings if finding.severity is not Severity.NOTE}
     for name in sorted(node.name for node in case.entry.members()):
@@ -121,5 +110,4 @@ def _of_cluster(survey: Survey, case: Case, outcomes: list[Outcome]) -> Facts:
             continue
         answered = isinstance(case.observed.nodes.get(name), Present)
         if name in touched or (answered and not doubtful & {name, f"{case.plan.cluster}/{name}"}):
-            facts[name] = {REVISION: survey.plan.revision.id}
-    return facts
+            yield name

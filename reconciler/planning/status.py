@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -25,8 +24,7 @@ from reconciler.guards.change_control import standing
 from reconciler.guards.removed_clusters import CODE as GONE
 from reconciler.planning.plan_pass import Survey
 from reconciler.planning.withheld import IN_FLIGHT, LATER, STALLED
-from reconciler.ports.records import RunLine
-from reconciler.store.sqlite.orders import Orders, Request
+from reconciler.ports.store import Orders, Request, RunLine
 
 RESTART = "waits-for-restart"
 """Code of a product's finding that a node has a change which only a restart puts into effect."""
@@ -114,26 +112,23 @@ class FleetStatus:
         return not self.gone and all(cluster.converged for cluster in self.clusters)
 
 
-def status(
-    seen: Survey, applied: Mapping[str, Mapping[str, Applied]], orders: Orders, last: RunLine | None
-) -> FleetStatus:
+def status(seen: Survey, orders: Orders, last: RunLine | None) -> FleetStatus:
     """How the surveyed clusters stand.
 
     Args:
         seen: a fresh survey.
-        applied: cluster -> node -> what it was last seen to run.
         orders: what people ordered.
         last: the newest run.
     """
     return FleetStatus(
         seen.plan.revision,
-        tuple(_cluster(seen, case, applied.get(case.plan.cluster, {}), orders) for case in seen.cases),
+        tuple(_cluster(seen, case, orders) for case in seen.cases),
         last,
         tuple(violation for violation in seen.violations if violation.code == GONE),
     )
 
 
-def _cluster(seen: Survey, case: Case, applied: Mapping[str, Applied], orders: Orders) -> ClusterStatus:
+def _cluster(seen: Survey, case: Case, orders: Orders) -> ClusterStatus:
     name = case.plan.cluster
     overrides, today = seen.fleet.overrides, (case.at.date() if case.at else None)
     held = verdicts(case, (standing,))
@@ -144,7 +139,7 @@ def _cluster(seen: Survey, case: Case, applied: Mapping[str, Applied], orders: O
     return ClusterStatus(
         name,
         case.plan.kind,
-        tuple(_node(case, node, applied.get(node)) for node in names),
+        tuple(_node(case, node, case.past.runs.get(node)) for node in names),
         findings=tuple(finding for finding in case.plan.findings if finding.target not in own),
         held=held,
         refused=tuple(

@@ -21,6 +21,9 @@ class Listener(Protocol):
     def planned(self, plan: Plan) -> None:
         """The plan of all clusters is made; guards have not looked at it yet."""
 
+    def begun(self, run: str) -> None:
+        """The run is in the journal, by this id."""
+
     def started(self, step: Step) -> None:
         """A step is taken up; whether it is performed is for its first look to tell."""
 
@@ -41,6 +44,9 @@ class Silent:
         """Nothing."""
 
     def planned(self, plan: Plan) -> None:
+        """Nothing."""
+
+    def begun(self, run: str) -> None:
         """Nothing."""
 
     def started(self, step: Step) -> None:

@@ -1,26 +1,299 @@
-"""What the engine needs of a store: the port behind which SQLite stands, or a database for many hosts."""
+"""The port of the store: what outlives a run, as typed records, and the protocols by which it is kept.
+
+A store keeps the journal, the history, what was learnt of nodes, people's orders, and messages on their way.
+Behind the port stands one folder for each database: see `reconciler.store.factory`. Whatever a call writes is
+durable when it returns, all of it or nothing. Each call raises `StateError` where the store cannot be used,
+and then nothing was written.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import TracebackType
+from typing import Protocol, Self
 
-from reconciler.core.history import Claim, Memory
-from reconciler.core.plan import Step
-from reconciler.ports.records import Ending, Opening, RunRecord
+from reconciler.core.history import Claim, Memory, Suspension
+from reconciler.core.outcome import Outcome, State
+from reconciler.core.plan import Plan, Revision, Step
+from reconciler.core.progress import Progress
 from reconciler.ports.sink import Outbox
+from reconciler.text.one_line import sentence
 
 
-class Journal(Outbox, Protocol):
-    """Intents before calls, outcomes after them, and the locks that keep two runs apart.
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """The beginning of a run.
 
-    Whatever a call writes is durable when it returns. Each raises `StateError` where the store cannot
-    be used, and then nothing was written.
+    Args:
+        trigger: what asked for it: `command`, `webhook`, `interval` …
+        plan: what it is going to do.
     """
+
+    trigger: str
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message about one outcome, on its way to the sink.
+
+    Args:
+        id: the same in every delivery of the same message.
+        body: the JSON that is sent.
+        wanted: whether there is a sink; without one the message is for the history alone.
+        number: its place in the outbox, given by the store.
+    """
+
+    id: str
+    body: bytes
+    wanted: bool = True
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """An outcome with all that is to be recorded in the same moment.
+
+    Args:
+        answer: the node's own words, which nobody believes.
+        facts: what was learnt of the step's node, for later runs of the same fleet; an empty value forgets.
+        spent: the words of the fleet file that the step used up; remembered whatever the fleet.
+        facts: what was learnt of the step's node; an empty value forgets the fact.
+        until: until when the call may still be under way; none where it is not.
+    """
+
+    outcome: Outcome
+    answer: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    spent: Mapping[str, str] = field(default_factory=dict)
+    until: datetime | None = None
+    letter: Letter | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "answer", sentence(self.answer))
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One step in the journal.
+
+    Args:
+        intended: when the intent was written; none where nothing was sent.
+        ended: when the outcome was written; none where the run was killed, or still goes on.
+        reason: why the step ended as it did.
+        answer: the node's own words.
+        until: until when its call may still be under way; none where it is not.
+    """
+
+    step: Step
+    intended: datetime | None = None
+    ended: datetime | None = None
+    state: State | None = None
+    reason: str = ""
+    seconds: float = 0.0
+    answer: str = ""
+    waiting_for_restart: tuple[str, ...] = ()
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message in the history; `attempts` counts the tries to deliver it."""
+
+    id: str
+    step: str
+    created: datetime
+    body: str
+    wanted: bool
+    delivered: datetime | None
+    attempts: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunLine:
+    """One run, as a line of the history.
+
+    Args:
+        note: why it ended as it did, where its steps do not tell: the verdicts of a refusal.
+        counts: state -> number of steps; steps without outcome count as `open`.
+        finished: none where the run was killed, or still goes on.
+    """
+
+    id: str
+    trigger: str
+    source: str
+    revision: str
+    short: str
+    title: str
+    program: str
+    digest: str
+    started: datetime
+    finished: datetime | None
+    exit_status: int | None
+    note: str
+    counts: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One run with everything that is known of it, steps in the plan's order."""
+
+    line: RunLine
+    plan: Plan
+    entries: tuple[Entry, ...]
+    messages: tuple[Message, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A revision that failed its gates in a cluster."""
+
+    cluster: str
+    revision: str
+    short: str
+    reason: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A plan of a cluster that waits for an approval.
+
+    Args:
+        digest: of the plan with this cluster alone.
+        words: what it would do, for whoever is to approve it.
+    """
+
+    cluster: str
+    digest: str
+    short: str
+    words: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """Somebody's word that a plan may be applied, once."""
+
+    digest: str
+    by: str
+    reason: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """All of them, each sorted by cluster and time."""
+
+    suspensions: tuple[Suspension, ...] = ()
+    rejections: tuple[Rejection, ...] = ()
+    requests: tuple[Request, ...] = ()
+    approvals: tuple[Approval, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """Who the last applied desired state of a cluster named.
+
+    Args:
+        count: how many nodes.
+        names: their names, sorted.
+        source: where that desired state was read.
+    """
+
+    count: int
+    names: tuple[str, ...]
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterFacts:
+    """What one pass established of a cluster.
+
+    Args:
+        members: who its desired state named, where the pass was about all of it; None leaves what is known.
+            A plan of the cluster that waited for an approval waits no more.
+        applied: the revision that the cluster has come to, be it in part; None leaves what is known.
+        runs: node -> id of the revision that it was seen to run.
+        facts: node -> key -> value: what else was seen; an empty value forgets.
+        ends_rollout: whether the rollout that was open is over.
+    """
+
+    members: Members | None = None
+    applied: Revision | None = None
+    runs: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    ends_rollout: bool = False
+
+
+class Around(Protocol):
+    """What is put around each write that belongs to a run: fault trials let the program die there."""
+
+    def __call__(self, step: str) -> AbstractAsyncContextManager[None]:
+        """A context in which the write is made.
+
+        Args:
+            step: the id of the step whose intent it is; empty for other writes.
+        """
+
+
+@asynccontextmanager
+async def unobserved(step: str) -> AsyncIterator[None]:  # noqa: ARG001  (the form of `Around`)
+    """Nothing around a write."""
+    yield
+
+
+class StoreReader(Protocol):
+    """What can be read of a store; who has this alone cannot write. Close it after use (`with`)."""
+
+    def close(self) -> None:
+        """Finish what was asked for and let go of the store."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    async def recall(self) -> Memory:
+        """What earlier runs and people's orders left, as it is at one moment."""
+
+    async def orders(self) -> Orders:
+        """Suspensions, rejections, requests for approval and approvals that stand."""
+
+    async def runs(self, limit: int = 20) -> Sequence[RunLine]:
+        """The newest runs, newest first."""
+
+    async def run(self, text: str) -> RunRecord:
+        """One run by its id or the beginning of it.
+
+        Raises:
+            UsageError: no run, or several, begin so; it names the nearest.
+        """
+
+    async def is_open(self, cluster: str) -> bool:
+        """Whether the journal has a step of a cluster that was sent and has no end, or an unknown one."""
+
+    async def unsettled(self) -> Sequence[RunRecord]:
+        """Runs that did not finish, and of those that did the steps whose end nobody knows; oldest first.
+
+        A step is unknown no more once a later run sent something for its node, or found it as desired. A run
+        that goes on right now is among them: only its clusters' locks tell.
+        """
+
+
+class Store(StoreReader, Outbox, Protocol):
+    """The whole store: the journal, the history, facts, orders and the outbox."""
 
     def lock(self, cluster: str) -> AbstractAsyncContextManager[None]:
         """Hold a cluster against every other run; released however the holder ends.
+
+        Each holder has an epoch, higher than any before it. `intend` refuses a holder that is not the latest:
+        should the lock itself be lost, an earlier holder still cannot send.
 
         Raises:
             ClusterBusy: another run holds it.
@@ -33,7 +306,11 @@ class Journal(Outbox, Protocol):
         """Write down a run that guards refused, with their verdicts; gives its id."""
 
     async def intend(self, run: str, step: Step, learnt: Mapping[str, str] | None = None) -> None:
-        """Write down that a step is about to be performed, with facts of its node that hold from then on."""
+        """Write down that a step is about to be performed, with facts of its node that hold from then on.
+
+        Raises:
+            Fenced: a later run has taken the cluster over.
+        """
 
     async def conclude(self, run: str, endings: Sequence[Ending]) -> None:
         """Write down outcomes, with their facts and messages, all or none."""
@@ -41,32 +318,53 @@ class Journal(Outbox, Protocol):
     async def finish(self, run: str, exit_status: int, note: str = "") -> None:
         """Write down that a run has ended."""
 
-    async def run(self, text: str) -> RunRecord:
-        """One run by its id or the beginning of it.
-
-        Raises:
-            UsageError: no run, or several, begin so.
-        """
-
-    async def is_open(self, cluster: str) -> bool:
-        """Whether the journal has a step of a cluster that was sent and has no end, or an unknown one."""
-
-    async def unsettled(self) -> Sequence[RunRecord]:
-        """Runs that did not finish, or left a step unknown that no later run took up; oldest first."""
-
     async def remember(
-        self, cluster: str, learnt: Mapping[str, Mapping[str, str]], *, fleet: str = ""
+        self, cluster: str, facts: Mapping[str, Mapping[str, str]], *, fleet: str = ""
     ) -> None:
-        """Keep facts of a cluster, by node and key; an empty value forgets.
+        """Keep facts of a cluster's nodes; an empty value forgets, an unchanged one keeps its moment.
 
         Args:
             cluster: its name.
-            learnt: node -> key -> value.
+            facts: node -> key -> value.
             fleet: the source of the fleet that alone may know them; empty where they hold for all.
         """
 
-    async def claim(self, taken: Mapping[str, Claim], given_up: Sequence[str]) -> None:
-        """Write down who writes to which places, and which places are named no more."""
+    async def forget_attempts(self, cluster: str = "") -> Sequence[str]:
+        """Forget what was tried for nodes, so that it is tried anew; gives them as `cluster/node`, sorted.
 
-    async def recall(self) -> Memory:
-        """What earlier runs and people's orders left, as it is now."""
+        Args:
+            cluster: of which cluster; empty for all.
+        """
+
+    async def record_pass(self, cluster: str, facts: ClusterFacts) -> None:
+        """Write down what a pass established of a cluster."""
+
+    async def forget_members(self, cluster: str) -> None:
+        """Forget who a cluster's desired state named: its fleet file names it no more, and may."""
+
+    async def keep_progress(self, cluster: str, progress: Progress | None) -> None:
+        """Write down how far a rollout has come; None where it is over."""
+
+    async def claim(self, taken: Mapping[str, Claim], given_up: Sequence[str]) -> None:
+        """Write down which fleet writes to which places, and which places are named no more."""
+
+    async def suspend(self, cluster: str, reason: str, by: str) -> None:
+        """Write down that nothing is changed in a cluster, or in all where none is named."""
+
+    async def resume(self, cluster: str) -> None:
+        """End what `suspend` began for the same cluster, or for all."""
+
+    async def reject(self, cluster: str, revision: Revision, reason: str, *, ends_rollout: bool) -> None:
+        """Write down that a revision is not to be tried again in a cluster, and whether its rollout ends."""
+
+    async def request_approval(self, cluster: str, digest: str, short: str, words: str) -> None:
+        """Write down the plan of a cluster that waits for an approval, in place of the one before."""
+
+    async def approve(self, digest: str, by: str, reason: str) -> None:
+        """Write down that a plan may be applied, once."""
+
+    async def spend_approval(self, digest: str) -> None:
+        """Forget an approval: it was for one run."""
+
+    async def probe(self) -> None:
+        """Write something that changes nothing, to the disk and back."""

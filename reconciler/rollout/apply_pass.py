@@ -18,10 +18,10 @@ from reconciler.feedback.sink import Courier
 from reconciler.host.clock import utc_now
 from reconciler.host.interruption import unless
 from reconciler.host.together import together
-from reconciler.planning.applied import learnt, remember_members, tries_of, withdrawn
+from reconciler.planning.applied import gone, learnt, remember_members, tries_of, withdrawn
 from reconciler.planning.plan_pass import Drivers, Survey
 from reconciler.ports.listener import SILENT, Listener
-from reconciler.ports.store import Journal
+from reconciler.ports.store import Store
 from reconciler.ports.transport import Transports
 from reconciler.rollout.gates import Gatekeeper, Rest, resting
 from reconciler.rollout.record import Ledger, Record
@@ -31,7 +31,6 @@ from reconciler.rollout.report_listener import Ears, Hearing
 from reconciler.rollout.step_executor import Bench
 from reconciler.rollout.step_scheduler import Course
 from reconciler.rollout.wave_runner import Rolling
-from reconciler.store.sqlite import orders
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ async def apply(
     *,
     drivers: Drivers,
     transports: Transports,
-    journal: Journal,
+    journal: Store,
     listener: Listener = SILENT,
     stop: asyncio.Event | None = None,
     occasion: Occasion = ORDERED,
@@ -102,13 +101,15 @@ async def apply(
         idle = all(case.is_idle for case in survey.cases)
         report = Report("", survey.plan) if idle else await run.whole()
         for cluster, facts in learnt(survey, report.outcomes).items():
-            await journal.remember(cluster, facts)
+            await journal.record_pass(cluster, facts)
+        for cluster in gone(survey):
+            await journal.forget_members(cluster)
         if left := sorted({place for case in survey.cases for place in case.released}):
             await journal.claim({}, left)
-        for cluster, facts in withdrawn(survey).items():
-            if facts:
-                await journal.remember(cluster, facts, fleet=survey.plan.revision.source)
-                await journal.remember(cluster, tries_of(survey, cluster, facts))
+        for cluster, words in withdrawn(survey).items():
+            if words:
+                await journal.remember(cluster, words, fleet=survey.plan.revision.source)
+                await journal.remember(cluster, tries_of(survey, cluster, words))
         return replace(report, findings=(*report.findings, *await courier.farewell(run.stop)))
 
 
@@ -201,7 +202,7 @@ class _Run:
 
         async with lock:
             if case.digest in case.past.approved:
-                await self.ledger.journal.remember("", orders.used(case.digest))
+                await self.ledger.journal.spend_approval(case.digest)
             if rollout is not None:
                 keeper = Gatekeeper(case, rollout, bench, self.occasion.rest, hearing)
                 is_whole = not self.survey.node

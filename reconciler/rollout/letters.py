@@ -8,7 +8,7 @@ from reconciler.core.canonical import encode
 from reconciler.core.plan import Revision
 from reconciler.core.timestamps import Clock
 from reconciler.feedback.message import identity, is_told, message
-from reconciler.ports.records import Ending, Letter
+from reconciler.ports.store import Ending, Letter
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,7 @@ from reconciler.core.plan import Plan, Revision, Step
 from reconciler.core.timestamps import Clock
 from reconciler.feedback.sink import Courier
 from reconciler.ports.listener import Listener
-from reconciler.ports.records import Ending, Opening
-from reconciler.ports.store import Journal
+from reconciler.ports.store import Ending, Opening, Store
 from reconciler.rollout.letters import Letters
 from reconciler.rollout.step_executor import Bench, passed_over, perform
 from reconciler.rollout.step_scheduler import Skipped
@@ -25,7 +24,7 @@ class Ledger:
         wanted: whether there is a sink for messages.
     """
 
-    journal: Journal
+    journal: Store
     courier: Courier
     listener: Listener
     clock: Clock
@@ -47,6 +46,7 @@ class Ledger:
             attempts: step -> facts of its node to be written with its intent.
         """
         run = await self.journal.begin(Opening(trigger, plan))
+        self.listener.begun(run)
         return Record(self, run, plan.revision, stale or {}, attempts or {})
 
 

@@ -14,8 +14,7 @@ from reconciler.errors import ClusterBusy
 from reconciler.host.clock import utc_now
 from reconciler.host.together import together
 from reconciler.planning.plan_pass import Drivers
-from reconciler.ports.records import Ending, Entry, RunRecord
-from reconciler.ports.store import Journal
+from reconciler.ports.store import Ending, Entry, RunRecord, Store
 from reconciler.ports.transport import Transports
 from reconciler.rollout.letters import Letters
 from reconciler.rollout.polling import until_done
@@ -28,7 +27,7 @@ NOTE = "the run was killed; the next one settled its steps by reading"
 
 
 async def resume(
-    journal: Journal,
+    journal: Store,
     drivers: Drivers,
     transports: Transports,
     *,
@@ -59,7 +58,7 @@ async def resume(
     return tuple(settled)
 
 
-async def has_open_steps(journal: Journal, cluster: str) -> bool:
+async def has_open_steps(journal: Store, cluster: str) -> bool:
     """Whether a step of a cluster was sent and its end is not known."""
     if not await journal.is_open(cluster):
         return False
@@ -72,7 +71,7 @@ class Settling:
 
     def __init__(
         self,
-        journal: Journal,
+        journal: Store,
         drivers: Drivers,
         transports: Transports,
         feedback: FeedbackEntry | None,
@@ -149,7 +148,7 @@ def _kind(record: RunRecord, cluster: str) -> str:
     return next((plan.kind for plan in record.plan.clusters if plan.cluster == cluster), "")
 
 
-async def _close(journal: Journal) -> None:
+async def _close(journal: Store) -> None:
     """Finish the runs that were killed and have no open step any more."""
     for record in await journal.unsettled():
         if record.line.finished is None and all(entry.state for entry in record.entries):

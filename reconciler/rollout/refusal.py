@@ -5,12 +5,10 @@ from __future__ import annotations
 from reconciler.core.guard import Case
 from reconciler.guards.change_control import APPROVAL_NEEDED, marked_steps
 from reconciler.planning.plan_pass import Survey
-from reconciler.ports.records import Opening
-from reconciler.ports.store import Journal
-from reconciler.store.sqlite import orders
+from reconciler.ports.store import Opening, Store
 
 
-async def refuse(survey: Survey, journal: Journal, trigger: str) -> None:
+async def refuse(survey: Survey, journal: Store, trigger: str) -> None:
     """Write down a refused run with its verdicts, and each plan of a cluster that waits for an approval."""
     verdicts = "\n".join(violation.message for violation in survey.violations)
     await journal.refuse(Opening(trigger, survey.plan), verdicts)
@@ -18,7 +16,7 @@ async def refuse(survey: Survey, journal: Journal, trigger: str) -> None:
     short = survey.plan.revision.short or survey.plan.revision.id
     for case in survey.cases:
         if case.plan.cluster in waiting:
-            await journal.remember(case.plan.cluster, orders.request(case.digest, short, _words(case)))
+            await journal.request_approval(case.plan.cluster, case.digest, short, _words(case))
 
 
 def _words(case: Case) -> str:

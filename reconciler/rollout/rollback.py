@@ -16,7 +16,7 @@ from reconciler.core.step import Standing
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.planning.reading import only_reading
 from reconciler.ports.driver import Driver, Undo
-from reconciler.ports.records import Ending
+from reconciler.ports.store import Ending
 from reconciler.rollout.polling import judged
 from reconciler.rollout.record import Record
 from reconciler.rollout.step_executor import Bench

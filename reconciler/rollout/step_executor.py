@@ -17,7 +17,7 @@ from reconciler.errors import NodeError, NodeUnreachable, ReconcilerError, Secre
 from reconciler.host.clock import utc_now
 from reconciler.host.interruption import unless
 from reconciler.ports.driver import Done, Driver
-from reconciler.ports.records import Ending
+from reconciler.ports.store import Ending
 from reconciler.ports.transport import Transports
 from reconciler.rollout.polling import standing, until_clear, until_done
 from reconciler.secrets.redact import Redactor

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from reconciler import __version__
-from reconciler.core import progress
 from reconciler.core.guard import judged, verdicts
 from reconciler.core.outcome import SUCCESSES, State
 from reconciler.core.plan import Step
@@ -23,7 +22,6 @@ from reconciler.rollout.record import Record
 from reconciler.rollout.rollback import undo
 from reconciler.rollout.step_executor import STOPPED
 from reconciler.rollout.step_scheduler import Course
-from reconciler.store.sqlite import orders
 
 _RUNS = 10
 """Runs of an open wave that are remembered."""
@@ -73,7 +71,7 @@ class Rolling:
                 await self._skip([steps for _, steps in waves[place + bool(self._is_taken(steps)) :]], why)
                 return tuple(self._findings)
             behind |= {step.id for step in steps}
-        await self._remember("")
+        await self._keep(None)
         return tuple(self._findings)
 
     def _waves(self) -> list[tuple[int, tuple[Step, ...]]]:
@@ -102,12 +100,12 @@ class Rolling:
             runs=runs[-_RUNS:],
             performed="" if steps else before.performed,
         )
-        await self._remember(self._progress.plain())
+        await self._keep(self._progress)
 
-    async def _remember(self, text: str) -> None:
+    async def _keep(self, progress: Progress | None) -> None:
         journal, cluster = self.record.ledger.journal, self.keeper.case.plan.cluster
-        if self.is_whole and (text or self.keeper.case.past.progress or self._progress.number):
-            await journal.remember(cluster, {"": {progress.FACT: text}})
+        if self.is_whole and (progress or self.keeper.case.past.progress or self._progress.number):
+            await journal.keep_progress(cluster, progress)
 
     async def _earlier(self) -> list[Step]:
         """The steps of the open wave that an earlier run did, and that are not to be done again."""
@@ -174,7 +172,7 @@ class Rolling:
         nodes = sorted(self._progress.nodes)
         passed = tuple(dict.fromkeys((*self._progress.passed, *nodes)))
         self._progress = replace(self._progress, wave=(), passed=passed, runs=(), performed="")
-        await self._remember(self._progress.plain())
+        await self._keep(self._progress)
         return ""
 
     async def _weighed(self, number: int, done: Sequence[Step], earlier: Sequence[Step]) -> Weighed:
@@ -192,7 +190,7 @@ class Rolling:
         soak = rollout.soak
         if not self._progress.performed:
             self._progress = replace(self._progress, performed=stamp(clock()))
-            await self._remember(self._progress.plain())
+            await self._keep(self._progress)
         elif not any(gate.compare == "rate" for gate in rollout.gates.metrics):
             soak = max(0.0, soak - (clock() - moment(self._progress.performed)).total_seconds())
         self.record.ledger.listener.soaking(case.plan.cluster, number, soak)
@@ -206,10 +204,8 @@ class Rolling:
         plan, revision = self.keeper.case.plan, self.record.revision
         bad = weighed.weight is Weight.BAD
         why = f"wave {number} {'failed its gates' if bad else 'could not be judged'}: {weighed.reason}"
-        facts = orders.rejection(revision.id, revision.short, why)
-        over = {progress.FACT: ""} if self.is_whole else {}
         self._progress = replace(self._progress, wave=(), runs=())
-        await self.record.ledger.journal.remember(plan.cluster, {"": {**facts[""], **over}})
+        await self.record.ledger.journal.reject(plan.cluster, revision, why, ends_rollout=self.is_whole)
         self._findings.append(
             Diagnostic(
                 Severity.ERROR,

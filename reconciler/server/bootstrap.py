@@ -12,13 +12,13 @@ from reconciler.core.history import Memory
 from reconciler.desired.fleet import Fleet, load, with_desired
 from reconciler.drivers.registry import DRIVERS, drivers_for
 from reconciler.host import aio
-from reconciler.host.clock import utc_now
 from reconciler.host.credentials import known_credentials
 from reconciler.host.host import Host
 from reconciler.planning.ancestry import traced
 from reconciler.planning.plan_pass import Drivers
 from reconciler.planning.prior import read_prior
 from reconciler.ports.source import Snapshot
+from reconciler.ports.store import Store
 from reconciler.secrets.local_resolver import LocalVault
 from reconciler.server.cluster_loops import chosen
 from reconciler.server.log_writer import LogState, LogWriter, is_stand_in
@@ -27,7 +27,7 @@ from reconciler.server.options import Options
 from reconciler.server.pass_runner import Keeping, Looking, Recall
 from reconciler.server.watch import Equipment, Watch
 from reconciler.sources.locate import locate
-from reconciler.store.sqlite.store import FILE, Store
+from reconciler.store.factory import open_reader, open_store
 from reconciler.transports.bundle import open_transports
 
 CACHE = "sources"
@@ -65,7 +65,7 @@ def watch(options: Options, stream: TextIO) -> int:
         # What anything else writes to standard error goes the same way: a full pipe would hold it up, too.
         stack.enter_context(redirect_stderr(cast("TextIO", writer)))
         stack.callback(writer.drain)
-        store = None if options.dry_run else stack.enter_context(Store.open(options.state, keep=options.keep))
+        store = None if options.dry_run else stack.enter_context(open_store(options.state, keep=options.keep))
 
         async def trace(memory: Memory, fleet: Fleet) -> Memory:
             memory = await traced(memory, fleet, source, drivers=drivers)
@@ -112,9 +112,7 @@ def _recall(options: Options, store: Store | None) -> Recall:
         return store.recall
 
     async def recall() -> Memory:
-        if not (options.state / FILE).exists():
-            return Memory(at=utc_now())
-        with Store.open(options.state) as opened:
+        with open_reader(options.state) as opened:
             return await opened.recall()
 
     return recall

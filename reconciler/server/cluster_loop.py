@@ -41,7 +41,6 @@ class Job:
         cluster: the one to look at.
         trigger: what asked for the pass.
         listener: is told what goes on.
-        named: is told the run's id, should there be one.
         stop: once set, no further step is begun.
     """
 
@@ -50,7 +49,6 @@ class Job:
     trigger: str
     listener: Listener
     stop: asyncio.Event
-    named: Callable[[str], None] = lambda _run: None
 
 
 class Pass(Protocol):
@@ -146,7 +144,7 @@ class ClusterLoop:
         log = around.log.bind(cluster=self.name, revision=fleet.revision.short)
         listener = Narrator(self.name, around.board, around.metrics, log, self._pulse)
         around.board.note(self.name, doing="observing")
-        turn = await self._performed(Job(fleet, self.name, trigger, listener, self._halt, listener.named))
+        turn = await self._performed(Job(fleet, self.name, trigger, listener, self._halt))
         now = around.clock()
         pace = after(pace, settled=turn.settled, now=now, interval=around.interval, draw=around.draw())
         around.metrics.seconds.labels(self.name).observe(now - began)

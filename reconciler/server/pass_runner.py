@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
 
 from reconciler.core.history import Memory
 from reconciler.desired.fleet import Fleet
@@ -15,8 +14,7 @@ from reconciler.host.clock import utc_now
 from reconciler.host.interruption import unless
 from reconciler.planning.applied import remember_members
 from reconciler.planning.plan_pass import Drivers, Survey, survey
-from reconciler.ports.records import Opening
-from reconciler.ports.store import Journal
+from reconciler.ports.store import Store
 from reconciler.ports.transport import Transports
 from reconciler.rollout.apply_pass import Occasion, apply
 from reconciler.rollout.recovery import Settling, has_open_steps, resume
@@ -91,7 +89,7 @@ class Keeping:
     """A pass that applies its plan; what a killed run left open is settled first, by reading."""
 
     looking: Looking
-    journal: Journal
+    journal: Store
     log: Log
     _settled: set[str] = field(default_factory=set)
     _swept: bool = False
@@ -164,7 +162,7 @@ class Keeping:
             found,
             drivers=self.looking.drivers,
             transports=transports,
-            journal=cast("Journal", _Telling(self.journal, job.named)),
+            journal=self.journal,
             listener=job.listener,
             stop=job.stop,
             occasion=Occasion(job.trigger, ears=self._ears),
@@ -172,23 +170,6 @@ class Keeping:
         (case,) = found.cases
         turn = acted(case.plan, case.observed, report) if report.run else _looked(found)
         return replace(turn, findings=(*turn.findings, *report.findings))
-
-
-class _Telling:
-    """A journal that tells a run's id as soon as there is one, so that the log can name it."""
-
-    def __init__(self, journal: Journal, tell: Callable[[str], None]) -> None:
-        self._journal = journal
-        self._tell = tell
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._journal, name)
-
-    async def begin(self, opening: Opening) -> str:
-        """Write down a run, and tell its id."""
-        run = await self._journal.begin(opening)
-        self._tell(run)
-        return run
 
 
 def _looked(found: Survey) -> Turn:

@@ -36,10 +36,6 @@ class Narrator:
         self._alive = alive
         self._running: dict[str, float] = {}
 
-    def named(self, run: str) -> None:
-        """The run has an id from here on."""
-        self._log = self._log.bind(run=run)
-
     def observing(self, cluster: str, nodes: int) -> None:
         """A look at the nodes begins."""
         self._alive(LOOKING)
@@ -54,6 +50,10 @@ class Narrator:
         """The steps are known."""
         self._alive(LOOKING)
         self._board.note(self._cluster, doing=f"{sum(1 for _ in plan.steps())} steps planned")
+
+    def begun(self, run: str) -> None:
+        """The run has an id from here on."""
+        self._log = self._log.bind(run=run)
 
     def started(self, step: Step) -> None:
         """A step begins."""

@@ -14,6 +14,7 @@ from reconciler import __version__
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import StateError
 from reconciler.ports.source import Snapshot, Source
+from reconciler.ports.store import Store
 from reconciler.server.cluster_loop import PATIENCE, Pass, Surroundings
 from reconciler.server.cluster_loops import Roster
 from reconciler.server.files import FileEvents, commits_of, files_below, follow
@@ -29,7 +30,6 @@ from reconciler.server.unexpected import REPORT, name_error, trace_error
 from reconciler.server.web import Endpoints, bound
 from reconciler.sources.folder import FolderSource
 from reconciler.sources.git.source import GitSource
-from reconciler.store.sqlite.store import Store
 
 CLEAN, CUT = 0, 5
 """Exit statuses: ended in good order; steps are left to be resumed."""

@@ -28,7 +28,7 @@ from reconciler.rollout.apply_pass import Occasion, apply
 from reconciler.rollout.recovery import resume
 from reconciler.simulation.addresses import free_addresses
 from reconciler.simulation.host import Simulation
-from reconciler.store.sqlite.store import Store
+from reconciler.store.factory import open_store
 from reconciler.transports.bundle import open_transports
 
 FAULTS = {
@@ -151,7 +151,7 @@ class Stage:
     def __init__(self, life: Life, folder: Path) -> None:
         self.life = life
         self.ahead = timedelta()
-        self.store = Store.open(folder, clock=self.clock)
+        self.store = open_store(folder, clock=self.clock)
         self.simulation = Simulation(self.fleet(life.machines))
 
     def fleet(self, files: dict[str, Any]):

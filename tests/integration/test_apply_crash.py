@@ -15,7 +15,7 @@ from reconciler.planning.plan_pass import survey
 from reconciler.rollout import recovery as resuming
 from reconciler.rollout.apply_pass import apply
 from reconciler.rollout.recovery import NOTE, resume
-from reconciler.store.sqlite.store import Store
+from reconciler.store.factory import open_store
 
 NODES = {
     "a": FakeNode(name="a", value="1"),
@@ -39,7 +39,7 @@ async def one_pass(world, store, journal=None):
 
 async def take_up(world, folder):
     """What the next run does: settle, survey, apply."""
-    with Store.open(folder) as store:
+    with open_store(folder) as store:
         settled = await resume(store, {"fake": FakeDriver(world)}, NOWHERE)
         report = await one_pass(world, store)
         assert await store.unsettled() == ()
@@ -65,7 +65,7 @@ def check_truth(world, records):
 @pytest.mark.parametrize("at", range(1, WRITES + 1))
 async def test_death_at_any_journal_write(tmp_path, at, after):
     world = World()
-    with Store.open(tmp_path) as store, pytest.raises(Killed):
+    with open_store(tmp_path) as store, pytest.raises(Killed):
         await one_pass(world, store, Breaking(store, at, after=after, die=die))
     _, report, records = await take_up(world, tmp_path)
     assert report.succeeded
@@ -74,7 +74,7 @@ async def test_death_at_any_journal_write(tmp_path, at, after):
 
 async def test_there_is_no_other_journal_write(tmp_path):
     world = World()
-    with Store.open(tmp_path) as store:
+    with open_store(tmp_path) as store:
         report = await one_pass(world, store, Breaking(store, WRITES + 1, after=False, die=die))
     assert report.succeeded
 
@@ -84,7 +84,7 @@ async def test_there_is_no_other_journal_write(tmp_path):
 async def test_death_on_either_side_of_an_effect(tmp_path, node, fault):
     world = World()
     world.fault(node, fault)
-    with Store.open(tmp_path) as store, pytest.raises(Killed):
+    with open_store(tmp_path) as store, pytest.raises(Killed):
         await one_pass(world, store)
     settled, report, records = await take_up(world, tmp_path)
     (outcome,) = [outcome for outcome in settled if outcome.step.node == node]
@@ -103,7 +103,7 @@ async def test_a_step_killed_in_flight_gets_its_time_to_show(tmp_path):
     world.fault("a", "killed before")
     edge = cluster("edge", {"a": "1"}, settle=20)
     drivers = {"fake": FakeDriver(world)}
-    with Store.open(tmp_path) as store:
+    with open_store(tmp_path) as store:
         seen = await survey(fleet(edge), drivers=drivers, transports=NOWHERE)
         with pytest.raises(Killed):
             await apply(seen, drivers=drivers, transports=NOWHERE, journal=store)
@@ -116,7 +116,7 @@ async def test_what_cannot_be_read_stays_unknown_until_it_can(tmp_path):
     world = World()
     world.fault("a", "killed after")
     drivers = {"fake": FakeDriver(world)}
-    with Store.open(tmp_path) as store:
+    with open_store(tmp_path) as store:
         with pytest.raises(Killed):
             await one_pass(world, store)
         world.silent.add("a")
@@ -139,7 +139,7 @@ async def test_what_cannot_be_read_stays_unknown_until_it_can(tmp_path):
 async def test_an_end_that_apply_could_not_tell_is_settled_by_the_next_run(tmp_path):
     world = World()
     world.fault("a", "blind")
-    with Store.open(tmp_path) as store:
+    with open_store(tmp_path) as store:
         report = await one_pass(world, store)
         assert [outcome.state for outcome in report.outcomes] == [
             State.UNKNOWN,
@@ -158,7 +158,7 @@ async def test_an_end_that_apply_could_not_tell_is_settled_by_the_next_run(tmp_p
 async def test_apply_itself_settles_before_it_writes(tmp_path):
     world = World()
     world.fault("b", "killed after")
-    with Store.open(tmp_path) as store:
+    with open_store(tmp_path) as store:
         with pytest.raises(Killed):
             await one_pass(world, store)
         assert (await one_pass(world, store)).succeeded
@@ -171,7 +171,7 @@ async def test_a_live_run_is_not_taken_for_a_killed_one(tmp_path):
     world = World()
     world.gate = asyncio.Event()
     drivers = {"fake": FakeDriver(world)}
-    with Store.open(tmp_path) as store, Store.open(tmp_path) as other:
+    with open_store(tmp_path) as store, open_store(tmp_path) as other:
         running = asyncio.create_task(one_pass(world, store))
         await asyncio.wait_for(world.entered.wait(), 5)
         assert await resume(other, drivers, NOWHERE) == ()
@@ -185,7 +185,7 @@ async def test_a_live_run_is_not_taken_for_a_killed_one(tmp_path):
 async def test_another_version_s_steps_are_not_judged(tmp_path, monkeypatch):
     world = World()
     world.fault("a", "killed after")
-    with Store.open(tmp_path) as store:
+    with open_store(tmp_path) as store:
         with pytest.raises(Killed):
             await one_pass(world, store)
         monkeypatch.setattr(resuming, "__version__", "99.0")
@@ -199,7 +199,7 @@ async def test_another_version_s_steps_are_not_judged(tmp_path, monkeypatch):
 async def test_a_product_that_is_gone_leaves_its_steps_unknown(tmp_path):
     world = World()
     world.fault("a", "killed after")
-    with Store.open(tmp_path) as store:
+    with open_store(tmp_path) as store:
         with pytest.raises(Killed):
             await one_pass(world, store)
         settled = await resume(store, {}, NOWHERE)
@@ -213,7 +213,7 @@ from support_driver import FakeDriver, FakeNode, NOWHERE, World, cluster, fleet
 from support_journal import Breaking, kill
 from reconciler.rollout.apply_pass import apply
 from reconciler.planning.plan_pass import survey
-from reconciler.store.sqlite.store import Store
+from reconciler.store.factory import open_store
 
 class OnDisk(World):
     def read(self, node):
@@ -234,7 +234,7 @@ async def main():
     }
     drivers = {"fake": FakeDriver(OnDisk())}
     seen = await survey(fleet(cluster("edge", nodes, settle=0.05)), drivers=drivers, transports=NOWHERE)
-    with Store.open(folder / "state") as store:
+    with open_store(folder / "state") as store:
         where, _, at = point.partition(" ")
         number = int(at) if at.isdigit() else 0
         journal = Breaking(store, number, after=where == "after", die=kill)

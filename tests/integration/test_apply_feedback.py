@@ -12,7 +12,7 @@ from reconciler.feedback import sink
 from reconciler.planning.plan_pass import survey
 from reconciler.rollout.apply_pass import Occasion, apply
 from reconciler.rollout.recovery import resume
-from reconciler.store.sqlite.store import Store
+from reconciler.store.factory import open_store
 from reconciler.transports.bundle import open_transports
 
 
@@ -54,7 +54,7 @@ class Sink:
 
 @pytest.fixture
 def store(tmp_path):
-    with Store.open(tmp_path / "state") as store:
+    with open_store(tmp_path / "state") as store:
         yield store
 
 

@@ -14,7 +14,7 @@ from reconciler.errors import ClusterBusy, GuardRefusal, StateError
 from reconciler.planning.plan_pass import survey
 from reconciler.ports.listener import Silent
 from reconciler.rollout.apply_pass import Occasion, apply
-from reconciler.store.sqlite.store import Store
+from reconciler.store.factory import open_store
 
 
 class Ears(Silent):
@@ -51,7 +51,7 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path):
-    with Store.open(tmp_path / "state") as store:
+    with open_store(tmp_path / "state") as store:
         yield Bench(store, World())
 
 
@@ -154,7 +154,7 @@ async def test_a_refused_plan_writes_nothing_and_is_in_the_history(bench):
 
 async def test_a_cluster_held_by_another_run_is_left_to_it(bench, tmp_path):
     seen = await bench.survey(cluster("edge", {"a": "1"}), cluster("live", {"b": "1"}))
-    with Store.open(tmp_path / "state") as other:
+    with open_store(tmp_path / "state") as other:
         async with other.lock("edge"):
             report = await bench.apply(seen)
     assert states(report) == {"a": "skipped", "b": "done"}
@@ -164,7 +164,7 @@ async def test_a_cluster_held_by_another_run_is_left_to_it(bench, tmp_path):
 
 async def test_a_run_whose_every_cluster_is_held_does_nothing_and_says_so(bench, tmp_path):
     seen = await bench.survey(cluster("edge", {"a": "1"}))
-    with Store.open(tmp_path / "state") as other:
+    with open_store(tmp_path / "state") as other:
         async with other.lock("edge"):
             with pytest.raises(ClusterBusy):
                 await bench.apply(seen)
@@ -247,7 +247,7 @@ class TestApplied:
 
     async def revisions(self, bench):
         return {
-            node: applied.revision for node, applied in (await bench.store.applied()).get("edge", {}).items()
+            node: applied.revision for node, applied in (await bench.store.recall()).of("edge").runs.items()
         }
 
     async def test_changed_and_unchanged_nodes_but_not_failed_or_silent_ones(self, bench):
@@ -266,13 +266,13 @@ class TestApplied:
 
     async def test_since_is_when_the_revision_came_not_when_it_was_last_seen(self, tmp_path):
         now = [NOON]
-        with Store.open(tmp_path, clock=lambda: now[0]) as store:
+        with open_store(tmp_path, clock=lambda: now[0]) as store:
             bench = Bench(store, World())
             edge = cluster("edge", {"a": "1"})
             await bench.run(edge)
             now[0] += timedelta(hours=1)
             await bench.run(edge)
-            assert (await store.applied())["edge"]["a"].since == NOON
+            assert (await store.recall()).of("edge").runs["a"].since == NOON
 
     async def test_only_one_node_speaks_for_itself_alone(self, bench):
         bench.world.values = {"a": "1"}

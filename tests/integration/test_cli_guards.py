@@ -10,7 +10,7 @@ from reconciler.cli.main import main
 from reconciler.drivers.m2.guards import locking_out_this_host
 from reconciler.drivers.m2.product import M2Driver
 from reconciler.simulation.addresses import free_addresses
-from reconciler.store.sqlite.store import Store
+from reconciler.store.factory import open_store
 
 NOW = datetime.now(UTC)
 
@@ -135,7 +135,7 @@ def test_an_override_is_kept_until_its_last_day_and_told_once_it_is_over(fleet, 
     assert fleet.run("--yes") == 0
     fleet.write(setting("3", hostings=("b.example",)), policy=policy, overrides=aside)
     assert fleet.run("--yes") == 0
-    monkeypatch.setitem(Store.open.__func__.__kwdefaults__, "clock", lambda: NOW + timedelta(days=1))
+    monkeypatch.setitem(open_store.__kwdefaults__, "clock", lambda: NOW + timedelta(days=1))
     fleet.write(setting("4", hostings=()), policy=policy, overrides=aside)
     capsys.readouterr()
     assert fleet.run("--yes") == 3

@@ -15,7 +15,7 @@ import pytest
 from reconciler.cli.demo_stage import Nodes
 from reconciler.cli.main import main
 from reconciler.simulation.addresses import free_addresses
-from reconciler.store.sqlite.store import Store
+from reconciler.store.factory import open_store
 
 FLEET = """clusters:
   - name: edge
@@ -116,7 +116,7 @@ def _shown(place):
 async def test_epochs_only_ever_rise(tmp_path):
     seen = []
     for cluster in ("a", "b", "a"):
-        with Store.open(tmp_path) as store:
+        with open_store(tmp_path) as store:
             async with store.lock(cluster):
                 seen.append(store._epochs[cluster])
             assert store._epochs == {}

@@ -16,7 +16,7 @@ from reconciler.rollout.apply_pass import Occasion, apply
 from reconciler.rollout.recovery import resume
 from reconciler.simulation.addresses import free_addresses
 from reconciler.simulation.host import Simulation
-from reconciler.store.sqlite.store import Store
+from reconciler.store.factory import open_store
 from reconciler.transports.bundle import open_transports
 
 PERMISSIONS = {"enableSetting": True, "enableGet": True}
@@ -52,7 +52,7 @@ class Site:
     def __init__(self, folder, cluster, takes=Takes.WHOLE):
         self.now = datetime.now(UTC)
         self.cluster = {"name": "it", "timeouts": {"read": 1, "settle": 0.5}, **cluster}
-        self.store = Store.open(folder, clock=self.clock)
+        self.store = open_store(folder, clock=self.clock)
         choices = {"m2": m2.Choices(takes=takes)}
         self.simulation = Simulation(self.fleet("198.51.100.1"), converged=True, choices=choices)
 

@@ -15,11 +15,11 @@ from reconciler.drivers.m2.simulator import Choices, Vacant
 from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import StateError, UsageError
 from reconciler.host.host import Host as HostSettings
-from reconciler.ports.records import Opening
+from reconciler.ports.store import Opening
 from reconciler.secrets.local_resolver import LocalVault
 from reconciler.simulation.addresses import free_addresses
 from reconciler.simulation.host import Simulation
-from reconciler.store.sqlite.store import Store
+from reconciler.store.factory import open_store
 from reconciler.transports.bundle import open_transports
 
 ENVELOPE = {"version": "1.1.0", "method": "setting", "status": "Fail", "result": "no"}
@@ -141,7 +141,7 @@ async def test_a_word_is_used_from_the_moment_of_the_intent(host):
         plan = (await host.look(fleet)).plan
         (step,) = plan.steps()
         assert step.arguments[USES] == {"first_delivery": other.url}
-        with Store.open(host.folder) as store:  # the run is killed before it writes how the step ended
+        with open_store(host.folder) as store:  # the run is killed before it writes how the step ended
             await store.intend(await store.begin(Opening("command", plan)), step)
         assert (await host.look(fleet)).plan.empty
 

@@ -21,14 +21,14 @@ from reconciler.errors import GuardRefusal, SourceError
 from reconciler.planning.ancestry import traced
 from reconciler.planning.plan_pass import survey
 from reconciler.planning.prior import NO_BASE, Base, read_prior
-from reconciler.ports.records import Opening
+from reconciler.ports.store import Opening
 from reconciler.rollout.apply_pass import apply
 from reconciler.rollout.recovery import resume
 from reconciler.simulation.addresses import free_addresses
 from reconciler.simulation.host import Simulation
 from reconciler.sources.folder import FolderSource
 from reconciler.sources.locate import locate
-from reconciler.store.sqlite.store import Store
+from reconciler.store.factory import open_store
 from reconciler.transports.bundle import open_transports
 
 OLD, NEW = (1, 2, 3), (4, 5, 6)
@@ -53,7 +53,7 @@ class Site:
         return datetime.now(UTC) + self.later
 
     def store(self, host):
-        return Store.open(self.folder / host, clock=self.clock)
+        return open_store(self.folder / host, clock=self.clock)
 
     def text(self, *numbers, initialise=True, names=None, temporary=(), ports=None, cluster="live", **more):
         """A fleet file with these nodes; `names` and `ports`: other numbers for their names or addresses."""

@@ -17,7 +17,7 @@ from reconciler.ports.source import Snapshot
 from reconciler.rollout.apply_pass import Occasion, apply
 from reconciler.simulation.addresses import free_addresses
 from reconciler.simulation.host import Simulation
-from reconciler.store.sqlite.store import Store
+from reconciler.store.factory import open_store
 from reconciler.transports.bundle import open_transports
 
 SECRET = "s3cr3t-of-the-old-setting"
@@ -77,7 +77,7 @@ class Stage:
             await self.meanwhile()
 
     async def run(self, fleet):
-        with Store.open(self.folder) as store:
+        with open_store(self.folder) as store:
             async with open_transports() as transports:
                 seen = await survey(
                     fleet, drivers=DRIVERS, transports=transports, recalled=await store.recall()
@@ -137,7 +137,7 @@ async def test_a_wave_whose_node_loses_its_change_is_given_back_what_it_had(stag
         assert await stage.shown() == [before[0], before[2]]
     stored = b"".join(path.read_bytes() for path in stage.folder.glob("state.sqlite*"))
     assert SECRET.encode() not in stored
-    with Store.open(stage.folder) as store:
+    with open_store(stage.folder) as store:
         undoing = (await store.runs())[0]
         assert undoing.trigger == "undo"
         record = await store.run(undoing.id)

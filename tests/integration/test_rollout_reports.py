@@ -15,7 +15,7 @@ from reconciler.planning.plan_pass import survey
 from reconciler.rollout.apply_pass import Occasion, apply
 from reconciler.simulation.addresses import free_addresses
 from reconciler.simulation.host import Simulation
-from reconciler.store.sqlite.store import Store
+from reconciler.store.factory import open_store
 from reconciler.transports.bundle import open_transports
 
 PERMISSIONS = {"enableSetting": True, "enableGet": True}
@@ -64,7 +64,7 @@ class Stage:
         return fleet_of({"fleet.json": json.dumps({"clusters": [cluster]}), "s.json": json.dumps(setting)})
 
     async def run(self, fleet, **more):
-        with Store.open(self.folder) as store:
+        with open_store(self.folder) as store:
             async with open_transports() as transports:
                 seen = await survey(
                     fleet, drivers=DRIVERS, transports=transports, recalled=await store.recall()

@@ -15,11 +15,11 @@ from reconciler.fault_trials.schedule import drawn
 from reconciler.fault_trials.setup import staged
 from reconciler.fault_trials.trial import tried
 from reconciler.ports.simulator import Joined
+from reconciler.ports.store import Store
 from reconciler.rollout.recovery import Settling
 from reconciler.simulation.addresses import free_addresses
 from reconciler.simulation.host import Simulation
 from reconciler.simulation.products import JOINED
-from reconciler.store.sqlite.store import Store
 
 SORA = [f"node-0{number}@sora-0{number}.example.com" for number in range(1, 6)]
 

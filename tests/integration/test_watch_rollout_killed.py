@@ -13,7 +13,7 @@ from reconciler.drivers.registry import DRIVERS
 from reconciler.simulation.addresses import free_addresses
 from reconciler.simulation.host import Simulation
 from reconciler.sources.locate import locate
-from reconciler.store.sqlite.store import Store
+from reconciler.store.factory import open_store
 
 LATE = 8
 """Requests for which a node goes on to show its old setting."""
@@ -74,7 +74,7 @@ async def test_killed_in_a_wave_and_a_readme_later_each_node_got_its_setting_onc
     async with stage.watch(*options) as watch:
         await watch.until(lambda found: found.get("edge", {}).get("state") == "converged")
     assert stage.changes() == ["edge-01", "edge-02"]
-    with Store.open(stage.state) as store:
+    with open_store(stage.state) as store:
         assert (await store.orders()).rejections == ()
         newer, killed = await store.runs()
         assert killed.counts["done"] == 1

@@ -12,7 +12,7 @@ import pytest
 from support_git import ALONE, Repository, git
 from watch_process import Stage, fleet_file
 
-from reconciler.store.sqlite.store import Store
+from reconciler.store.factory import open_store
 
 LIVE = [f"live-{number}@127.0.0.1" for number in (1, 2, 3)]
 
@@ -113,7 +113,7 @@ async def test_a_tarball_is_polled(stage):
 
 
 async def test_a_cluster_that_somebody_else_changes_is_left_alone_until_they_are_done(stage):
-    with Store.open(stage.state) as store:
+    with open_store(stage.state) as store:
         async with store.lock("live"), stage.watch("--interval", "0.3s") as watch:
             ended = await watch.said("pass ended", cluster="live")
             assert ended["result"] == "busy"

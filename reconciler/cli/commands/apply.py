@@ -113,9 +113,9 @@ def _applied(file: PlanFile, order: Order, terminal: Terminal) -> int:
     from reconciler.cli.render.view import View  # noqa: PLC0415
     from reconciler.drivers.registry import DRIVERS  # noqa: PLC0415
     from reconciler.planning.plan_file import prepared, within  # noqa: PLC0415
-    from reconciler.store.sqlite.store import Store  # noqa: PLC0415
+    from reconciler.store.factory import open_store  # noqa: PLC0415
 
-    with Store.open(order.state, keep=order.keep) as store:
+    with open_store(order.state, keep=order.keep) as store:
 
         async def surveyed() -> Survey:
             return await resumed(await fleet_at(file, order), order, terminal, store)

@@ -11,7 +11,7 @@ from reconciler.errors import UsageError
 from reconciler.text.one_line import SHORT_ID
 
 if TYPE_CHECKING:
-    from reconciler.store.sqlite.orders import Orders
+    from reconciler.ports.store import Orders
 
 app = new_app()
 
@@ -37,19 +37,18 @@ def approve(
     from reconciler.cli.render.clean import clean  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
     from reconciler.host import aio  # noqa: PLC0415
-    from reconciler.store.sqlite import orders as facts  # noqa: PLC0415
-    from reconciler.store.sqlite.store import Store  # noqa: PLC0415
+    from reconciler.store.factory import open_store  # noqa: PLC0415
 
     if bool(id) is list_:
         raise UsageError("name one plan to approve, or ask for --list", remedy="see reconcile approve --help")
     terminal = Terminal.here(no_color=no_color)
-    with Store.open(state_folder(read_host(context, host_config), state)) as store:
+    with open_store(state_folder(read_host(context, host_config), state)) as store:
         found = orders.standing(store)
         if list_:
             terminal.say(_listed(found, format))
             return 0
         digest = orders.chosen(id, found)
-        aio.run(store.remember("", facts.approval(digest, orders.person(by), reason.strip())))
+        aio.run(store.approve(digest, orders.person(by), reason.strip()))
     for request in found.requests:
         if request.digest == digest:
             terminal.say(clean(f"{request.cluster}, revision {request.short}: {request.words}") + "\n")

@@ -29,9 +29,10 @@ from reconciler.drivers.registry import DRIVERS, drivers_for
 from reconciler.errors import GuardRefusal, UsageError
 from reconciler.host import aio
 from reconciler.planning.plan_pass import Survey
+from reconciler.ports.store import Store
 from reconciler.rollout.apply_pass import Occasion, apply
 from reconciler.rollout.recovery import resume
-from reconciler.store.sqlite.store import Store
+from reconciler.store.factory import open_store
 from reconciler.transports.bundle import open_transports
 
 IN_PART = 5
@@ -47,7 +48,7 @@ def converge(order: Order, terminal: Terminal) -> int:
     Raises:
         ReconcilerError: the source, the files or the state cannot be used, or nobody can be asked.
     """
-    with Store.open(order.state, keep=order.keep) as store:
+    with open_store(order.state, keep=order.keep) as store:
         seen = aio.run(_surveyed(order, terminal, store))
         open_ones = seen.released()
         if seen.refused or open_ones.plan.empty:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reconciler.cli.options import SETTINGS, HostConfigFile, NoColor, Shape, State, new_app, state_folder
-from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
-    from reconciler.ports.records import RunLine, RunRecord
+    from collections.abc import Sequence
+
+    from reconciler.ports.store import RunLine, RunRecord
 
 app = new_app()
 
@@ -71,21 +72,17 @@ def show(
     return 0
 
 
-def _runs(folder: Path, limit: int) -> tuple[RunLine, ...]:
+def _runs(folder: Path, limit: int) -> Sequence[RunLine]:
     from reconciler.host import aio  # noqa: PLC0415
-    from reconciler.store.sqlite.store import FILE, Store  # noqa: PLC0415
+    from reconciler.store.factory import open_reader  # noqa: PLC0415
 
-    if not (folder / FILE).exists():
-        return ()
-    with Store.open(folder) as store:
+    with open_reader(folder) as store:
         return aio.run(store.runs(limit))
 
 
 def _run(folder: Path, text: str) -> RunRecord:
     from reconciler.host import aio  # noqa: PLC0415
-    from reconciler.store.sqlite.store import FILE, Store  # noqa: PLC0415
+    from reconciler.store.factory import open_reader  # noqa: PLC0415
 
-    if not (folder / FILE).exists():
-        raise UsageError(f"there is no run {text!r}: {folder} holds no history", remedy="see --state")
-    with Store.open(folder) as store:
+    with open_reader(folder) as store:
         return aio.run(store.run(text))

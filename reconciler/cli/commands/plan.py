@@ -18,7 +18,6 @@ from reconciler.desired.fleet import Fleet, load
 from reconciler.diagnostic import Severity
 from reconciler.drivers.registry import DRIVERS, drivers_for
 from reconciler.host import aio
-from reconciler.host.clock import utc_now
 from reconciler.planning.ancestry import traced
 from reconciler.planning.plan_file import Notes
 from reconciler.planning.plan_pass import Survey, survey
@@ -26,13 +25,13 @@ from reconciler.planning.prior import read_prior
 from reconciler.ports.source import Source
 from reconciler.secrets.local_resolver import LocalVault
 from reconciler.sources.locate import locate
+from reconciler.store.factory import open_reader
 from reconciler.transports.bundle import open_transports
 
 T = TypeVar("T")
 
 PENDING, REFUSED = 2, 3
 
-_STORE = "state.sqlite"
 _STATES = 25_000
 """States that the model checker walks beside a dry run, of all clusters together: about two seconds."""
 
@@ -191,9 +190,5 @@ def show_plan(view: View, form: Format, terminal: Terminal) -> None:
 
 
 async def _recalled(folder: Path) -> Memory:
-    if not (folder / _STORE).exists():
-        return Memory(at=utc_now())
-    from reconciler.store.sqlite.store import Store  # noqa: PLC0415  (most dry runs have no store)
-
-    with Store.open(folder) as store:
+    with open_reader(folder) as store:
         return await store.recall()

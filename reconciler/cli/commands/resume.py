@@ -31,17 +31,16 @@ def resume(
     from reconciler.cli.render.clean import clean  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
     from reconciler.host import aio  # noqa: PLC0415
-    from reconciler.store.sqlite import orders as facts  # noqa: PLC0415
-    from reconciler.store.sqlite.store import FILE, Store  # noqa: PLC0415
+    from reconciler.store.factory import is_there, open_store  # noqa: PLC0415
 
     terminal = Terminal.here(no_color=no_color)
     folder = state_folder(read_host(context, host_config), state)
-    if not (folder / FILE).exists():
+    if not is_there(folder):
         terminal.say("Nothing was suspended.\n")
         return 0
-    with Store.open(folder) as store:
+    with open_store(folder) as store:
         before = orders.standing(store).suspensions
-        aio.run(store.remember(cluster, facts.resumption()))
+        aio.run(store.resume(cluster))
         left = orders.standing(store).suspensions
         anew = aio.run(store.forget_attempts(cluster))
     own = [one for one in before if one.cluster == cluster]

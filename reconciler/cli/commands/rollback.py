@@ -29,7 +29,7 @@ from reconciler.errors import StateError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from reconciler.ports.records import RunLine
+    from reconciler.ports.store import RunLine
 
 app = new_app()
 
@@ -117,13 +117,13 @@ def _history(folder: Path, source: str, path: str) -> tuple[RunLine, ...]:
     """The runs of a source, which is named in two ways: as a folder and as a repository."""
     from reconciler.host import aio  # noqa: PLC0415
     from reconciler.sources.locate import locate  # noqa: PLC0415
-    from reconciler.store.sqlite.store import Store  # noqa: PLC0415
+    from reconciler.store.factory import open_reader  # noqa: PLC0415
 
     async def found() -> tuple[RunLine, ...]:
         cache = folder / "sources"
         both = [locate(source, ref=ref, path=path, cache=cache) for ref in ("", "HEAD")]
         names = {(await one.snapshot()).revision.source for one in both}
-        with Store.open(folder) as store:
+        with open_reader(folder) as store:
             return tuple(run for run in await store.runs(_LOOKED_AT) if run.source in names)
 
     if not folder.is_dir():

@@ -86,16 +86,10 @@ def status(
 
 async def _status(order: Order, terminal: Terminal) -> FleetStatus:
     from reconciler.cli.commands.plan import fleet_of, looked  # noqa: PLC0415
-    from reconciler.core.history import Memory  # noqa: PLC0415
-    from reconciler.host.clock import utc_now  # noqa: PLC0415
     from reconciler.planning.status import status as standing  # noqa: PLC0415
-    from reconciler.store.sqlite.orders import Orders  # noqa: PLC0415
-    from reconciler.store.sqlite.store import FILE, Store  # noqa: PLC0415
+    from reconciler.store.factory import open_reader  # noqa: PLC0415
 
-    if not (order.state / FILE).exists():
-        seen = await looked(await fleet_of(order), order, terminal, Memory(at=utc_now()))
-        return standing(seen, {}, Orders(), None)
-    with Store.open(order.state) as store:
+    with open_reader(order.state) as store:
         seen = await looked(await fleet_of(order), order, terminal, await store.recall())
         newest = await store.runs(1)
-        return standing(seen, await store.applied(), await store.orders(), next(iter(newest), None))
+        return standing(seen, await store.orders(), next(iter(newest), None))

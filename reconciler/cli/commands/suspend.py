@@ -34,15 +34,14 @@ def suspend(
     from reconciler.cli.render.clean import clean  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
     from reconciler.host import aio  # noqa: PLC0415
-    from reconciler.store.sqlite import orders as facts  # noqa: PLC0415
-    from reconciler.store.sqlite.store import Store  # noqa: PLC0415
+    from reconciler.store.factory import open_store  # noqa: PLC0415
 
     if not reason.strip():
         raise UsageError("a suspension needs its reason", remedy='add --reason "…"')
     terminal = Terminal.here(no_color=no_color)
-    with Store.open(state_folder(read_host(context, host_config), state)) as store:
+    with open_store(state_folder(read_host(context, host_config), state)) as store:
         terminal.remark(orders.doubt(cluster, orders.names(store)))
-        aio.run(store.remember(cluster, facts.suspension(reason.strip(), orders.person(by))))
+        aio.run(store.suspend(cluster, reason.strip(), orders.person(by)))
     what = f"Cluster {clean(cluster)} is" if cluster else "All clusters are"
     terminal.say(
         f"{what} suspended: {clean(reason)}\n  → {f'reconcile resume {cluster}'.strip()} when it is over\n"

@@ -16,7 +16,7 @@ from reconciler.cli.render.json import written
 from reconciler.cli.render.text import PLAIN, Layout
 from reconciler.core.outcome import SUCCESSES, State
 from reconciler.core.timestamps import stamp
-from reconciler.ports.records import Entry, Message, RunLine, RunRecord
+from reconciler.ports.store import Entry, Message, RunLine, RunRecord
 from reconciler.text.one_line import SHORT_ID
 
 _OPEN = "open"

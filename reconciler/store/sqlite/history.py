@@ -16,7 +16,7 @@ from reconciler.core import plan as plans
 from reconciler.core.outcome import State
 from reconciler.core.timestamps import moment
 from reconciler.errors import UsageError
-from reconciler.ports.records import Entry, Message, RunLine, RunRecord
+from reconciler.ports.store import Entry, Message, RunLine, RunRecord
 
 UNKNOWN = """
     SELECT mine.run, mine.id FROM step AS mine WHERE mine.state = 'unknown' AND mine.intended IS NOT NULL

@@ -8,20 +8,18 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from reconciler.core import attempts
+from reconciler.core import attempts, retention
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import INTENT_FACTS, USES, Plan, Step
 from reconciler.core.retention import KEPT_RUNS
 from reconciler.core.timestamps import stamp
 from reconciler.errors import Fenced, StateError
-from reconciler.ports.records import Ending, Letter, Opening
+from reconciler.ports.store import Ending, Letter, Opening
 from reconciler.store.sqlite import facts, history, outbox
+from reconciler.store.sqlite.recall import WINDOW
 
 IDLE_SHARE = 5
 """One in so many of the runs kept may have sent nothing: refused, or waiting for a person again and again."""
-
-COUNTED = KEPT_RUNS
-"""Runs that stay, however few are to be kept, while budgets count their changes."""
 
 REFUSED = 3
 """Exit status of a run that a guard refused (`GuardRefusal.exit_status`)."""
@@ -93,6 +91,8 @@ def intend(
         Fenced: a later holder has begun.
         StateError: the run is not in the journal, so nothing may be performed.
     """
+    # Compared in the transaction that writes the intent: a look before it would leave a gap in which a later
+    # holder begins, and the lock file alone does not help where somebody removed it.
     if epoch and (latest := facts.epoch(connection, step.cluster)) != epoch:
         raise Fenced(
             f"cluster {step.cluster}: run {run} was taken over by a later one (epoch {latest}, its own is "
@@ -102,7 +102,7 @@ def intend(
     facts.remember(connection, step.cluster, step.arguments.get(INTENT_FACTS, {}), now)
     connection.execute("UPDATE run SET acted = 1 WHERE id = ?", (run,))
     if words := step.arguments.get(USES):
-        facts.learn(connection, _fleet(connection, run), step.cluster, {step.node: words}, now)
+        facts.remember(connection, step.cluster, {step.node: words}, now, fleet=_fleet(connection, run))
     until = now + timedelta(seconds=max(step.in_flight, step.settle))
     changed = connection.execute(
         "UPDATE step SET intended = ?, until = ?"
@@ -141,7 +141,9 @@ def conclude(connection: sqlite3.Connection, run: str, endings: Sequence[Ending]
                 connection, step.cluster, {node: dict.fromkeys(own, "") for node, own in taught.items()}, now
             )
         if outcome.state is State.DONE:
-            facts.learn(connection, _fleet(connection, run), step.cluster, {step.node: ending.facts}, now)
+            facts.remember(
+                connection, step.cluster, {step.node: ending.facts}, now, fleet=_fleet(connection, run)
+            )
             facts.remember(connection, step.cluster, {step.node: ending.spent}, now)
         _close_attempt(connection, outcome, _fleet(connection, run), now)
         if ending.letter is not None:
@@ -232,5 +234,5 @@ def _forget(connection: sqlite3.Connection, which: str, keep: int, now: datetime
         " AND intended IS NOT NULL AND (state IS NULL OR until > ?))"
         f" AND NOT (acted AND number > coalesce(({recent}), 0)"
         " AND EXISTS (SELECT 1 FROM step WHERE step.run = run.number AND step.intended >= ?))",
-        (keep, outbox.REFUSALS, stamp(now), COUNTED, stamp(now - facts.WINDOW)),
+        (keep, outbox.REFUSALS, stamp(now), retention.COUNTED, stamp(now - WINDOW)),
     )

@@ -8,100 +8,55 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import defaultdict
-from dataclasses import dataclass
 from datetime import datetime
 
 from reconciler.core.history import Suspension
+from reconciler.core.plan import Revision
 from reconciler.core.timestamps import moment
-
-SUSPENDED = "suspended"
-"""Fact of a cluster or of the fleet: `reconcile suspend` was given for it."""
-
-ASKED = "asked"
-"""Fact of a cluster: the plan that last waited for an approval."""
-
-_APPROVED = "approved/"
-_REJECTED = "rejected/"
-
-Facts = dict[str, dict[str, str]]
-"""Node, here always the empty one, -> key -> value, as `Store.remember` takes them."""
+from reconciler.ports.store import Approval, Orders, Rejection, Request
+from reconciler.store.sqlite.facts import APPROVED, ASKED, REJECTED, ROLLOUT, SUSPENDED, remember_cluster
 
 
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """A revision that failed its gates in a cluster."""
-
-    cluster: str
-    revision: str
-    short: str
-    reason: str
-    since: datetime
+def suspend(connection: sqlite3.Connection, cluster: str, reason: str, by: str, now: datetime) -> None:
+    """Nothing is changed in a cluster, or in all, until `resume`."""
+    remember_cluster(connection, cluster, {SUSPENDED: _json(reason=reason, by=by)}, now)
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A plan of a cluster that waits for an approval.
-
-    Args:
-        digest: of the plan with this cluster alone.
-        words: what it would do, for whoever is to approve it.
-    """
-
-    cluster: str
-    digest: str
-    short: str
-    words: str
-    since: datetime
+def resume(connection: sqlite3.Connection, cluster: str, now: datetime) -> None:
+    """Forget a suspension."""
+    remember_cluster(connection, cluster, {SUSPENDED: ""}, now)
 
 
-@dataclass(frozen=True, slots=True)
-class Approval:
-    """Somebody's word that a plan may be applied, once."""
-
-    digest: str
-    by: str
-    reason: str
-    since: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Orders:
-    """All of them, each sorted by cluster and time."""
-
-    suspensions: tuple[Suspension, ...] = ()
-    rejections: tuple[Rejection, ...] = ()
-    requests: tuple[Request, ...] = ()
-    approvals: tuple[Approval, ...] = ()
+def reject(
+    connection: sqlite3.Connection,
+    cluster: str,
+    revision: Revision,
+    reason: str,
+    now: datetime,
+    *,
+    ends_rollout: bool,
+) -> None:
+    """A revision is not to be tried again in a cluster."""
+    over = {ROLLOUT: ""} if ends_rollout else {}
+    rejection = {f"{REJECTED}{revision.id}": _json(short=revision.short, reason=reason)}
+    remember_cluster(connection, cluster, rejection | over, now)
 
 
-def suspension(reason: str, by: str) -> Facts:
-    """The fact of a suspension."""
-    return _fact(SUSPENDED, reason=reason, by=by)
+def request_approval(
+    connection: sqlite3.Connection, cluster: str, now: datetime, *, digest: str, short: str, words: str
+) -> None:
+    """A plan waits for an approval; there is one for each cluster."""
+    remember_cluster(connection, cluster, {ASKED: _json(digest=digest, short=short, words=words)}, now)
 
 
-def resumption() -> Facts:
-    """Forgets a suspension."""
-    return {"": {SUSPENDED: ""}}
+def approve(connection: sqlite3.Connection, digest: str, by: str, reason: str, now: datetime) -> None:
+    """A plan may be applied; kept for the whole fleet, because the digest tells the cluster."""
+    remember_cluster(connection, "", {f"{APPROVED}{digest}": _json(by=by, reason=reason)}, now)
 
 
-def rejection(revision: str, short: str, reason: str) -> Facts:
-    """The fact that a revision is not to be tried again."""
-    return _fact(f"{_REJECTED}{revision}", short=short, reason=reason)
-
-
-def request(digest: str, short: str, words: str) -> Facts:
-    """The fact that a plan waits for an approval; there is one for each cluster."""
-    return _fact(ASKED, digest=digest, short=short, words=words)
-
-
-def approval(digest: str, by: str, reason: str) -> Facts:
-    """The fact that a plan may be applied, kept for the whole fleet."""
-    return _fact(f"{_APPROVED}{digest}", by=by, reason=reason)
-
-
-def used(digest: str) -> Facts:
-    """Forgets an approval: it was for one run."""
-    return {"": {f"{_APPROVED}{digest}": ""}}
+def spend_approval(connection: sqlite3.Connection, digest: str, now: datetime) -> None:
+    """Forget an approval: it was for one run."""
+    remember_cluster(connection, "", {f"{APPROVED}{digest}": ""}, now)
 
 
 def orders(connection: sqlite3.Connection) -> Orders:
@@ -112,7 +67,7 @@ def orders(connection: sqlite3.Connection) -> Orders:
     )
     for row in rows:
         kind, slash, name = row["key"].partition("/")
-        if kind + slash in {SUSPENDED, ASKED, _APPROVED, _REJECTED}:
+        if kind + slash in {SUSPENDED, ASKED, APPROVED, REJECTED}:
             found[kind].append((row["cluster"], name, json.loads(row["value"]), moment(row["since"])))
     return Orders(
         suspensions=tuple(
@@ -126,5 +81,5 @@ def orders(connection: sqlite3.Connection) -> Orders:
     )
 
 
-def _fact(key: str, **value: str) -> Facts:
-    return {"": {key: json.dumps(value, sort_keys=True)}}
+def _json(**value: str) -> str:
+    return json.dumps(value, sort_keys=True)

@@ -2,74 +2,75 @@
 
 from __future__ import annotations
 
-import secrets
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from reconciler.core.history import Applied, Claim, Memory
-from reconciler.core.plan import Step
-from reconciler.core.retention import KEPT_RUNS
+from reconciler.core.history import Claim, Memory
+from reconciler.core.plan import Revision, Step
+from reconciler.core.progress import Progress
 from reconciler.core.timestamps import Clock
-from reconciler.host.clock import utc_now
-from reconciler.ports.records import Ending, Letter, Opening, RunLine, RunRecord
-from reconciler.store.sqlite import facts, history, journalling, outbox
+from reconciler.ports.store import (
+    Around,
+    ClusterFacts,
+    Ending,
+    Letter,
+    Opening,
+    Orders,
+    RunLine,
+    RunRecord,
+)
+from reconciler.store.sqlite import FILE, history, journalling, orders, outbox
 from reconciler.store.sqlite.database import Database
+from reconciler.store.sqlite.facts import (
+    claim,
+    forget_attempts,
+    forget_members,
+    keep_progress,
+    next_epoch,
+    record_pass,
+    remember,
+)
 from reconciler.store.sqlite.locks import holding
-from reconciler.store.sqlite.orders import Orders, orders
-
-FILE = "state.sqlite"
-"""The store's file in the state folder."""
-
-_LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"
-"""Crockford's base 32: no letter is taken for another one when read aloud."""
+from reconciler.store.sqlite.recall import recall
 
 
-def run_id(clock: Clock = utc_now) -> str:
-    """A run's name: its second in UTC and four random letters, such as `20261121-034455-k7fm`."""
-    return f"{clock():%Y%m%d-%H%M%S}-" + "".join(secrets.choice(_LETTERS) for _ in range(4))
-
-
-class Store:
-    """Implements `reconciler.ports.store.Journal`, and keeps the history and the facts.
+class SqliteStore:
+    """Implements `reconciler.ports.store.Store`; its docstrings tell what each method promises.
 
     One connection on one thread serves all tasks of the process; processes share the file through
-    SQLite's write-ahead log. Every write is on disk when its call returns.
+    SQLite's write-ahead log. Every write is on disk when its call returns. Close it after use (`with`).
+
+    Args:
+        folder: the state folder of this management host, on a local disk; made where it is missing.
+        clock: stamps what is written.
+        name: makes the ids of runs.
+        keep: how many runs the history keeps, beside those that are still needed.
+        around: is put around each write that belongs to a run.
+
+    Raises:
+        StateError: the folder or the file cannot be used; says what to do.
     """
 
-    def __init__(self, folder: Path, clock: Clock, name: Callable[[], str], keep: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        clock: Clock,
+        name: Callable[[], str],
+        keep: int,
+        around: Around,
+    ) -> None:
         self._folder = folder
         self._clock = clock
         self._name = name
         self._keep = keep
+        self._around = around
         self._database = Database(folder / FILE)
         self._epochs: dict[str, int] = {}
-
-    @classmethod
-    def open(
-        cls,
-        folder: Path,
-        *,
-        clock: Clock = utc_now,
-        name: Callable[[], str] | None = None,
-        keep: int = KEPT_RUNS,
-    ) -> Self:
-        """The store in a folder; both are made where they are missing. Close it after use (`with`).
-
-        Args:
-            folder: the state folder of this management host, on a local disk.
-            clock: stamps what is written.
-            name: makes the ids of runs.
-            keep: how many runs the history keeps, beside those that are still needed.
-
-        Raises:
-            StateError: the folder or the file cannot be used; says what to do.
-        """
-        return cls(folder, clock, name or partial(run_id, clock), keep)
 
     def close(self) -> None:
         """Finish what was asked for and close the file."""
@@ -95,7 +96,7 @@ class Store:
         """
         self._database.check()  # first: a lock file would make the folder anew where it was moved away
         with holding(self._folder / "locks", cluster):
-            self._epochs[cluster] = await self._database.write(facts.next_epoch, cluster, self._clock())
+            self._epochs[cluster] = await self._database.write(next_epoch, cluster, self._clock())
             try:
                 yield
             finally:
@@ -103,34 +104,35 @@ class Store:
 
     async def begin(self, opening: Opening) -> str:
         """Write down a run with all its steps open; gives its id."""
-        return await self._database.write(
-            journalling.begin, opening, self._name, self._clock(), keep=self._keep
-        )
+        async with self._around(""):
+            return await self._database.write(
+                journalling.begin, opening, self._name, self._clock(), keep=self._keep
+            )
 
     async def refuse(self, opening: Opening, note: str) -> str:
         """Write down a run that guards refused, with their verdicts; gives its id."""
-        return await self._database.write(
-            journalling.refuse, opening, note, self._name, self._clock(), keep=self._keep
-        )
+        async with self._around(""):
+            return await self._database.write(
+                journalling.refuse, opening, note, self._name, self._clock(), keep=self._keep
+            )
 
     async def intend(self, run: str, step: Step, learnt: Mapping[str, str] | None = None) -> None:
-        """Write down that a step is about to be performed, with facts of its node that hold from then on.
-
-        Raises:
-            Fenced: a later run has taken the cluster over; nothing was written.
-        """
+        """Write down that a step is about to be performed, with facts of its node that hold from then on."""
         epoch = self._epochs.get(step.cluster, 0)
-        await self._database.write(
-            journalling.intend, run, step, self._clock(), epoch=epoch, learnt=learnt or {}
-        )
+        async with self._around(step.id):
+            await self._database.write(
+                journalling.intend, run, step, self._clock(), epoch=epoch, learnt=learnt or {}
+            )
 
     async def conclude(self, run: str, endings: Sequence[Ending]) -> None:
         """Write down outcomes, with their facts and messages, all in one transaction."""
-        await self._database.write(journalling.conclude, run, endings, self._clock())
+        async with self._around(""):
+            await self._database.write(journalling.conclude, run, endings, self._clock())
 
     async def finish(self, run: str, exit_status: int, note: str = "") -> None:
         """Write down that a run has ended."""
-        await self._database.write(journalling.finish, run, exit_status, note, self._clock())
+        async with self._around(""):
+            await self._database.write(journalling.finish, run, exit_status, note, self._clock())
 
     async def is_open(self, cluster: str) -> bool:
         """Whether the journal has a step of a cluster that was sent and has no end, or an unknown one."""
@@ -145,45 +147,77 @@ class Store:
         return await self._database.read(history.lines, limit)
 
     async def run(self, text: str) -> RunRecord:
-        """One run by its id or the beginning of it.
-
-        Raises:
-            UsageError: no run, or several, begin so; it names the nearest.
-        """
+        """One run by its id or the beginning of it."""
         return await self._database.read(history.record, text)
 
-    async def remember(
-        self, cluster: str, learnt: Mapping[str, Mapping[str, str]], *, fleet: str = ""
-    ) -> None:
-        """Keep facts of a cluster, by node and key; an empty value forgets. See `Journal.remember`."""
-        if fleet:
-            await self._database.write(facts.learn, fleet, cluster, learnt, self._clock())
-        else:
-            await self._database.write(facts.remember, cluster, learnt, self._clock())
-
-    async def forget_attempts(self, cluster: str = "") -> tuple[str, ...]:
-        """Forget what was tried for nodes, so that it is tried anew; gives them as `cluster/node`, sorted.
-
-        Args:
-            cluster: of which cluster; empty for all.
-        """
-        return await self._database.write(facts.forget_attempts, cluster)
-
-    async def claim(self, taken: Mapping[str, Claim], given_up: Sequence[str]) -> None:
-        """Write down which fleet writes to which places, and which places it names no more."""
-        await self._database.write(facts.claim, taken, given_up, self._clock())
-
     async def recall(self) -> Memory:
-        """What earlier runs left: facts for the drivers and the past for the guards."""
-        return await self._database.read(facts.recall, self._clock())
-
-    async def applied(self) -> dict[str, dict[str, Applied]]:
-        """Cluster -> node -> the revision that it was last seen to run, and since when."""
-        return await self._database.read(facts.applied)
+        """What earlier runs and people's orders left, as it is at one moment."""
+        return await self._database.read(recall, self._clock())
 
     async def orders(self) -> Orders:
         """Suspensions, rejections, requests for approval and approvals that stand."""
-        return await self._database.read(orders)
+        return await self._database.read(orders.orders)
+
+    async def remember(
+        self, cluster: str, facts: Mapping[str, Mapping[str, str]], *, fleet: str = ""
+    ) -> None:
+        """Keep facts of a cluster's nodes; an empty value forgets, an unchanged one keeps its moment."""
+        async with self._around(""):
+            await self._database.write(remember, cluster, facts, self._clock(), fleet=fleet or None)
+
+    async def forget_attempts(self, cluster: str = "") -> tuple[str, ...]:
+        """Forget what was tried for nodes, so that it is tried anew; gives them as `cluster/node`, sorted."""
+        return await self._database.write(forget_attempts, cluster)
+
+    async def record_pass(self, cluster: str, facts: ClusterFacts) -> None:
+        """Write down what a pass established of a cluster."""
+        async with self._around(""):
+            await self._database.write(record_pass, cluster, facts, self._clock())
+
+    async def forget_members(self, cluster: str) -> None:
+        """Forget who a cluster's desired state named: its fleet file names it no more, and may."""
+        async with self._around(""):
+            await self._database.write(forget_members, cluster, self._clock())
+
+    async def keep_progress(self, cluster: str, progress: Progress | None) -> None:
+        """Write down how far a rollout has come; None where it is over."""
+        async with self._around(""):
+            await self._database.write(keep_progress, cluster, progress, self._clock())
+
+    async def claim(self, taken: Mapping[str, Claim], given_up: Sequence[str]) -> None:
+        """Write down which fleet writes to which places, and which places are named no more."""
+        await self._database.write(claim, taken, given_up, self._clock())
+
+    async def suspend(self, cluster: str, reason: str, by: str) -> None:
+        """Write down that nothing is changed in a cluster, or in all where none is named."""
+        await self._database.write(orders.suspend, cluster, reason, by, self._clock())
+
+    async def resume(self, cluster: str) -> None:
+        """End what `suspend` began for the same cluster, or for all."""
+        await self._database.write(orders.resume, cluster, self._clock())
+
+    async def reject(self, cluster: str, revision: Revision, reason: str, *, ends_rollout: bool) -> None:
+        """Write down that a revision is not to be tried again in a cluster, and whether its rollout ends."""
+        async with self._around(""):
+            await self._database.write(
+                orders.reject, cluster, revision, reason, self._clock(), ends_rollout=ends_rollout
+            )
+
+    async def request_approval(self, cluster: str, digest: str, short: str, words: str) -> None:
+        """Write down the plan of a cluster that waits for an approval, in place of the one before."""
+        async with self._around(""):
+            await self._database.write(
+                orders.request_approval, cluster, self._clock(), digest=digest, short=short, words=words
+            )
+
+    async def approve(self, digest: str, by: str, reason: str) -> None:
+        """Write down that a plan may be applied, once."""
+        await self._database.write(orders.approve, digest, by, reason, self._clock())
+
+    async def spend_approval(self, digest: str) -> None:
+        """Forget an approval: it was for one run."""
+        async with self._around(""):
+            await self._database.write(orders.spend_approval, digest, self._clock())
 
     async def due(self, *, beyond: int = 0, limit: int = 50) -> tuple[Letter, ...]:
         """Messages to deliver, oldest first, numbered beyond the one given."""
@@ -197,17 +231,13 @@ class Store:
         """Write down that the sink did not take a message, and why; a few refusals end its journey."""
         await self._database.write(outbox.unsent, letter, error, refused=refused)
 
-    async def probe(self) -> None:
-        """Write something that changes nothing, to the disk and back.
-
-        Raises:
-            StateError: the store cannot be written; says why.
-        """
-        await self._database.write(_rewrite_version)
-
     async def left(self) -> int:
         """How many messages are still to be delivered."""
         return await self._database.read(outbox.left)
+
+    async def probe(self) -> None:
+        """Write something that changes nothing, to the disk and back."""
+        await self._database.write(_rewrite_version)
 
 
 def _rewrite_version(connection: sqlite3.Connection) -> None:

@@ -17,7 +17,7 @@ from reconciler.cli.order import Order
 from reconciler.cli.terminal import Terminal
 from reconciler.diagnostic import Severity
 from reconciler.errors import UsageError
-from reconciler.store.sqlite.store import FILE
+from reconciler.store.sqlite import FILE
 
 
 class Strict(FakeDriver):

@@ -8,7 +8,7 @@ from cli_samples import PLAN, partial
 
 from reconciler.cli.main import main
 from reconciler.cli.render import history
-from reconciler.ports.records import Entry, Message, RunLine, RunRecord
+from reconciler.ports.store import Entry, Message, RunLine, RunRecord
 
 START = datetime(2026, 11, 21, 3, 44, 55, tzinfo=UTC)
 BODY = json.dumps({"messageVer": "1", "userdata": "4be6bbe", "setting": {"big": "x" * 5000}})

@@ -10,8 +10,8 @@ import pytest
 import reconciler
 from reconciler.cli.main import main
 from reconciler.explanations import codes, page, title
-from reconciler.store.sqlite import orders
-from reconciler.store.sqlite.store import Store
+from reconciler.ports.store import ClusterFacts, Members
+from reconciler.store.factory import open_store
 
 ONE, TWO = "a1" * 32, "a1" * 16 + "b2" * 16
 
@@ -22,13 +22,13 @@ def state(tmp_path):
 
 
 def told(state):
-    with Store.open(state) as store:
+    with open_store(state) as store:
         return asyncio.run(store.orders())
 
 
-def wrote(state, cluster, facts):
-    with Store.open(state) as store:
-        asyncio.run(store.remember(cluster, facts))
+def waits(state, cluster, digest):
+    with open_store(state) as store:
+        asyncio.run(store.request_approval(cluster, digest, "4be6bbe", "1 step"))
 
 
 def run(state, *arguments):
@@ -57,7 +57,8 @@ def test_a_suspension_stands_until_it_is_resumed(state, capsys):
 def test_a_suspension_needs_a_reason_and_a_doubtful_name_is_said(state, capsys):
     assert run(state, "suspend", "live") == 1
     assert "needs its reason" in capsys.readouterr().err
-    wrote(state, "live", {"": {"nodes": "3"}})
+    with open_store(state) as store:
+        asyncio.run(store.record_pass("live", ClusterFacts(members=Members(1, ("a",), "/repo"))))
     assert run(state, "suspend", "lvie", "--reason", "it looks odd") == 0
     assert "did you mean live?" in capsys.readouterr().out
     run(state, "suspend", "live", "--reason", "it looks odd")
@@ -71,7 +72,7 @@ def test_nothing_is_made_to_resume_nothing(state, capsys):
 
 
 def test_a_plan_that_waits_is_approved_by_the_beginning_of_its_id(state, capsys):
-    wrote(state, "live", orders.request(ONE, "4be6bbe", "1 step"))
+    waits(state, "live", ONE)
     assert run(state, "approve", "--list") == 0
     assert "a1a1a1a1a1a1  waits since" in capsys.readouterr().out
     assert run(state, "approve", "a1a1a1a1", "--by", "kim", "--reason", "looked at it") == 0
@@ -97,8 +98,8 @@ def test_a_plan_that_waits_is_approved_by_the_beginning_of_its_id(state, capsys)
     ],
 )
 def test_an_id_that_does_not_name_one_plan_is_refused(state, capsys, word, words):
-    wrote(state, "live", orders.request(ONE, "4be6bbe", "1 step"))
-    wrote(state, "edge", orders.request(TWO, "4be6bbe", "1 step"))
+    waits(state, "live", ONE)
+    waits(state, "edge", TWO)
     assert run(state, "approve", word) == 1
     assert words in capsys.readouterr().err
     assert told(state).approvals == ()

@@ -6,7 +6,7 @@ import pytest
 
 from reconciler.cli.commands.rollback import before
 from reconciler.errors import UsageError
-from reconciler.ports.records import RunLine
+from reconciler.ports.store import RunLine
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 OLD, MIDDLE, NEW = (letter * 40 for letter in "abc")

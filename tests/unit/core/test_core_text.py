@@ -11,7 +11,7 @@ from reconciler.core.diff import MOST_CHANGES, Change, Op, bounded_changes
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.secret import Secret
 from reconciler.ports.driver import Done
-from reconciler.ports.records import Ending
+from reconciler.ports.store import Ending
 from reconciler.text.one_line import MOST_NAMES, first_names, one_line, sentence
 
 MILLION = "x" * 1_000_000

@@ -10,10 +10,10 @@ from reconciler.core.plan import Revision
 from reconciler.planning.plan_pass import survey
 from reconciler.planning.status import NodeState, status
 from reconciler.ports.driver import Capabilities
+from reconciler.ports.store import Orders
 from reconciler.rollout.apply_pass import Occasion, apply
 from reconciler.rollout.recovery import resume
-from reconciler.store.sqlite.orders import Orders
-from reconciler.store.sqlite.store import Store
+from reconciler.store.factory import open_store
 
 README = Revision("/repo", "decade" + "0" * 34, "decade0", "Mend the README")
 
@@ -26,11 +26,11 @@ class Bench:
         self.folder = folder
         self.world = World({"a": "old", "b": "old"})
         self.driver = driver(self.world)
-        self.store = Store.open(folder, clock=lambda: self.now)
+        self.store = open_store(folder, clock=lambda: self.now)
 
     def restart(self):
         self.store.close()
-        self.store = Store.open(self.folder, clock=lambda: self.now)
+        self.store = open_store(self.folder, clock=lambda: self.now)
 
     async def survey(self, wanted, revision=REVISION):
         await resume(self.store, {"fake": self.driver}, NOWHERE, clock=lambda: self.now)
@@ -90,7 +90,7 @@ async def test_a_node_that_keeps_its_old_setting_gets_three_tries_over_restarts_
     assert (finding.code, finding.target, finding.severity.value) == ("node-stalled", "hall/a", "error")
     assert "was sent 3 times with no effect" in finding.message
     assert seen.plan.empty
-    shown = status(seen, {}, Orders(), None).clusters[0].nodes[0]
+    shown = status(seen, Orders(), None).clusters[0].nodes[0]
     assert (shown.state, shown.node) == (NodeState.STALLED, "a")
 
 

@@ -21,7 +21,7 @@ from reconciler.planning.plan_file import Notes, fit_files, plan_file, prepared,
 from reconciler.planning.plan_pass import survey
 from reconciler.ports.source import Snapshot
 from reconciler.rollout.apply_pass import apply
-from reconciler.store.sqlite.store import Store
+from reconciler.store.factory import open_store
 
 MADE = datetime(2026, 11, 21, tzinfo=UTC)
 
@@ -52,7 +52,7 @@ class Bench:
 
 @pytest.fixture
 def store(tmp_path):
-    with Store.open(tmp_path / "state") as opened:
+    with open_store(tmp_path / "state") as opened:
         yield opened
 
 
@@ -181,7 +181,7 @@ def mutated(plan, places, value):
 @given(PLACES, VALUES)
 async def test_a_forged_file_does_nothing_that_is_not_planned_anyway(tmp_path_factory, places, value):
     folder = tmp_path_factory.mktemp("forged")
-    with Store.open(folder) as store:
+    with open_store(folder) as store:
         bench = Bench(store, cluster("edge", {"a": node("a"), "b": node("b", "a")}), a="old", b="old")
         file = await bench.file()
         forged = file.model_copy(update={"plan": mutated(file.plan, places, value)}).sealed()

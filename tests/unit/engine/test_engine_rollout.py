@@ -20,8 +20,7 @@ from reconciler.ports.driver import Driver
 from reconciler.ports.listener import Silent
 from reconciler.rollout.gates import resting
 from reconciler.rollout.recovery import resume
-from reconciler.store.sqlite import orders
-from reconciler.store.sqlite.store import Store
+from reconciler.store.factory import open_store
 
 OLD = dict.fromkeys("abcd", "old")
 NEW = dict.fromkeys("abcd", "new")
@@ -30,7 +29,7 @@ NEXT = Revision("/repo", "decade" + "0" * 34, "decade0", "Mend it")
 
 @pytest.fixture
 def bench(tmp_path):
-    with Store.open(tmp_path / "state") as store:
+    with open_store(tmp_path / "state") as store:
         yield Bench(store, World(dict(OLD)))
 
 
@@ -163,7 +162,7 @@ async def test_a_step_without_a_way_back_is_said_and_left(bench):
 
 
 async def test_a_product_without_a_way_back_undoes_nothing(tmp_path):
-    with Store.open(tmp_path / "state") as store:
+    with open_store(tmp_path / "state") as store:
         bench = Bench(store, World(dict(OLD)), FakeDriver)
         bench.world.fault("b", "refused")
         report = await bench.run(edge(on_failure="return", waves=2))
@@ -237,19 +236,19 @@ async def test_a_stop_during_the_soak_begins_no_further_wave_and_rejects_nothing
 
 
 async def test_a_suspension_during_the_soak_holds_up_the_next_wave(bench):
-    bench.soak.meanwhile = lambda: bench.store.remember("edge", orders.suspension("it looks odd", "kim"))
+    bench.soak.meanwhile = lambda: bench.store.suspend("edge", "it looks odd", "kim")
     report = await bench.run(edge(canary=1))
     assert states(report) == {"a": "done", "b": "skipped", "c": "skipped", "d": "skipped"}
     assert codes(report) == ["suspended"]
     assert "it looks odd" in report.outcomes[1].reason
-    await bench.store.remember("edge", orders.resumption())
+    await bench.store.resume("edge")
     bench.soak.meanwhile = lambda: None
     assert (await bench.run(edge(canary=1))).succeeded
 
 
 async def test_a_window_that_closes_during_the_soak_holds_up_the_next_wave(tmp_path):
     now = datetime(2026, 11, 21, 2, 30, tzinfo=UTC)
-    with Store.open(tmp_path / "state", clock=lambda: now) as store:
+    with open_store(tmp_path / "state", clock=lambda: now) as store:
         bench = Bench(store, World(dict(OLD)))
         nights = Conduct(windows=(Window(cron="0 2 * * *", duration="1h"),))
 
@@ -316,7 +315,7 @@ async def test_nodes_that_were_taken_back_are_not_said_to_run_the_revision(bench
     await bench.run(edge(dict.fromkeys("abcd", "old")), revision=NEXT)
     bench.world.fault("b", "refused")
     await bench.run(edge(on_failure="return", waves=2))
-    applied = (await bench.store.applied())["edge"]
+    applied = (await bench.store.recall()).of("edge").runs
     assert {node: one.revision for node, one in applied.items()} == dict.fromkeys("abcd", NEXT.id)
 
 
@@ -329,7 +328,7 @@ async def test_an_approval_is_asked_for_bound_to_the_plan_and_used_once(bench):
     (asked,) = (await bench.store.orders()).requests
     assert asked.digest == seen.plan.digest
     assert "edge/a/set (membership)" in asked.words
-    await bench.store.remember("", orders.approval(asked.digest, "kim", "looked at it"))
+    await bench.store.approve(asked.digest, "kim", "looked at it")
     assert (await bench.run(edge(nodes), policies=policies)).succeeded
     left = await bench.store.orders()
     assert (left.requests, left.approvals) == ((), ())
@@ -343,7 +342,7 @@ async def test_an_approval_of_another_plan_does_not_help(bench):
     policies = {"edge": Policy(approve=("membership",))}
     one, two = ({"a": FakeNode(name="a", value=value, membership=True)} for value in ("new", "newer"))
     approved = (await bench.survey(edge(one), policies=policies)).plan.digest
-    await bench.store.remember("", orders.approval(approved, "kim", ""))
+    await bench.store.approve(approved, "kim", "")
     assert not (await bench.survey(edge(one), policies=policies)).violations
     assert (await bench.survey(edge(two), policies=policies)).violations
 

@@ -12,9 +12,8 @@ from reconciler.core.plan import Revision
 from reconciler.core.rollout import Gates, MetricGate, Rollout
 from reconciler.planning.plan_pass import survey
 from reconciler.planning.status import status
+from reconciler.ports.store import Orders
 from reconciler.rollout.apply_pass import Occasion, apply
-from reconciler.store.sqlite import orders
-from reconciler.store.sqlite.orders import Orders
 
 README = Revision("/repo", "decade" + "0" * 34, "decade0", "Mend the README")
 OLD, NEW = dict.fromkeys("abcd", "old"), dict.fromkeys("abcd", "new")
@@ -188,10 +187,10 @@ async def test_a_suspension_in_an_open_wave_is_heeded_and_then_it_goes_on(bench)
     bench.soak.meanwhile = lambda: (_ for _ in ()).throw(Killed())
     with pytest.raises(Killed):
         await bench.run(edge(soak=60))
-    await bench.store.remember("edge", orders.suspension("look first", "kim"))
+    await bench.store.suspend("edge", "look first", "kim")
     held = await bench.survey(edge(soak=60))
     assert [one.code for one in held.violations] == ["suspended"]
-    await bench.store.remember("edge", orders.resumption())
+    await bench.store.resume("edge")
     bench.soak.meanwhile = lambda: None
     assert (await bench.run(edge(soak=60))).succeeded
     assert await bench.rejected() == []
@@ -211,16 +210,16 @@ async def test_a_lost_answer_holds_its_wave_up_and_rejects_nothing(bench):
 
 async def test_nodes_that_a_call_under_way_holds_up_differ_and_run_no_revision(bench):
     await bench.run(edge(OLD))
-    before = await bench.store.applied()
+    before = (await bench.store.recall()).of("edge").runs
     wanted = edge(in_flight=300.0)
     bench.world.fault("a", "nothing")
     await bench.run(wanted, README)
     await bench.run(wanted, README)
     seen = await bench.survey(wanted, README)
-    (shown,) = status(seen, {}, Orders(), None).clusters
+    (shown,) = status(seen, Orders(), None).clusters
     assert [node.state.value for node in shown.nodes] == ["waits for a retry", *["differs"] * 3]
     assert shown.nodes[1].reason == "b holds old; nothing is sent to it while another node is waited for"
-    assert await bench.store.applied() == before
+    assert (await bench.store.recall()).of("edge").runs == before
     (past,) = (await bench.store.recall()).past.values()
     assert past.applied == REVISION
 

@@ -15,25 +15,27 @@ from reconciler.core.policy import Override, Policy
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.planning.plan_pass import survey
 from reconciler.planning.status import NodeState, _state, status
-from reconciler.ports.records import RunLine
-from reconciler.store.sqlite.orders import Orders, Request
+from reconciler.ports.store import Orders, Request, RunLine
 
 SINCE = datetime(2026, 11, 20, 8, 30, tzinfo=UTC)
 
 
-async def look(*clusters, world=None, applied=None, orders=None, memory=None, last=None, **more):
+async def look(*clusters, world=None, runs=None, orders=None, memory=None, last=None, **more):
     drivers = {"fake": FakeDriver(world or World())}
     found = fleet(*clusters, **more)
-    seen = await survey(found, drivers=drivers, transports=NOWHERE, recalled=memory or Memory(at=NOON))
-    return status(seen, applied or {}, orders or Orders(), last)
+    seen = await survey(
+        found,
+        drivers=drivers,
+        transports=NOWHERE,
+        recalled=memory or Memory(past={"edge": Past(runs=runs or {})}, at=NOON),
+    )
+    return status(seen, orders or Orders(), last)
 
 
 async def test_each_node_has_its_word_its_revision_and_since_when():
     world = World({"a": "new", "b": "old", "d": "old"}, silent={"c"})
     nodes = {**dict.fromkeys("abc", "new"), "d": FakeNode(name="d", value="new", person=True)}
-    found = await look(
-        cluster("edge", nodes), world=world, applied={"edge": {"a": Applied(REVISION.id, SINCE)}}
-    )
+    found = await look(cluster("edge", nodes), world=world, runs={"a": Applied(REVISION.id, SINCE)})
     (edge,) = found.clusters
     assert [(node.node, node.state.value) for node in edge.nodes] == [
         ("a", "as desired"),
@@ -74,8 +76,8 @@ def test_no_failure_is_read_as_converged(answer, said, word):
 async def test_a_converged_fleet_says_so_and_a_thousand_nodes_take_one_line():
     names = [f"n{number:04d}" for number in range(1000)]
     world = World(dict.fromkeys(names, "new"))
-    applied = {"edge": {name: Applied(REVISION.id, SINCE) for name in names}}
-    found = await look(cluster("edge", dict.fromkeys(names, "new")), world=world, applied=applied)
+    runs = {name: Applied(REVISION.id, SINCE) for name in names}
+    found = await look(cluster("edge", dict.fromkeys(names, "new")), world=world, runs=runs)
     assert found.converged
     shown = render_status(found)
     assert "n0000 … n0999 (1,000 nodes)" in shown

@@ -12,14 +12,14 @@ from reconciler.core.policy import Override
 from reconciler.errors import GuardRefusal
 from reconciler.planning.plan_pass import survey
 from reconciler.rollout.apply_pass import apply
-from reconciler.store.sqlite.store import Store
+from reconciler.store.factory import open_store
 
 ALPHA, BETA = cluster("alpha", {"a1": "new"}), cluster("beta", {"b1": "new"})
 
 
 @pytest.fixture
 def store(tmp_path):
-    with Store.open(tmp_path, clock=lambda: NOON) as opened:
+    with open_store(tmp_path, clock=lambda: NOON) as opened:
         yield opened
 
 

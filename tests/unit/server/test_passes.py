@@ -17,12 +17,12 @@ from reconciler.ports.transport import Answer, Http, Transports
 from reconciler.server.cluster_loop import Job
 from reconciler.server.pass_result import Result
 from reconciler.server.pass_runner import HALTED, Keeping, Looking
-from reconciler.store.sqlite.store import Store
+from reconciler.store.factory import open_store
 
 
 @pytest.fixture
 def store(tmp_path):
-    with Store.open(tmp_path) as opened:
+    with open_store(tmp_path) as opened:
         yield opened
 
 

@@ -9,10 +9,10 @@ import pytest
 
 from reconciler.core.plan import Plan, Revision
 from reconciler.errors import StateError
-from reconciler.ports.records import Opening
-from reconciler.store.sqlite import database, schema
+from reconciler.ports.store import Opening
+from reconciler.store.factory import open_store
+from reconciler.store.sqlite import FILE, database, schema
 from reconciler.store.sqlite.database import in_words
-from reconciler.store.sqlite.store import FILE, Store
 
 PLAN = Plan(Revision("/repo", "a", "a"), "0.1.0", ())
 
@@ -21,7 +21,7 @@ def test_a_file_that_is_no_database_is_left_alone(tmp_path):
     path = tmp_path / FILE
     path.write_bytes(b"this is a text about databases, and not one of them" * 100)
     with pytest.raises(StateError, match=r"state\.sqlite: it is not a database") as caught:
-        Store.open(tmp_path)
+        open_store(tmp_path)
     assert "move it away" in caught.value.remedy
     assert path.read_bytes().startswith(b"this is a text")
 
@@ -31,28 +31,28 @@ def test_a_database_of_another_program_is_left_alone(tmp_path):
         foreign.execute("CREATE TABLE photographs (name TEXT)")
     foreign.close()
     with pytest.raises(StateError, match="it belongs to another program"):
-        Store.open(tmp_path)
+        open_store(tmp_path)
     with sqlite3.connect(tmp_path / FILE) as foreign:
         assert [row[0] for row in foreign.execute("SELECT name FROM sqlite_master")] == ["photographs"]
     foreign.close()
 
 
 async def test_a_database_of_a_newer_program_is_left_alone(tmp_path):
-    Store.open(tmp_path).close()
+    open_store(tmp_path).close()
     with sqlite3.connect(tmp_path / FILE) as newer:
         newer.execute("PRAGMA user_version = 99")
     newer.close()
     with pytest.raises(StateError, match="a newer version of this program wrote it") as caught:
-        Store.open(tmp_path)
+        open_store(tmp_path)
     assert "newer version" in caught.value.remedy
 
 
 async def test_an_older_database_is_brought_up_to_date_with_what_it_holds(tmp_path, monkeypatch):
-    with Store.open(tmp_path) as store:
+    with open_store(tmp_path) as store:
         run = await store.begin(Opening("command", PLAN))
     newer = (*schema.MIGRATIONS, ("ALTER TABLE run ADD COLUMN wave INTEGER NOT NULL DEFAULT 7",))
     monkeypatch.setattr(database, "MIGRATIONS", newer)
-    with Store.open(tmp_path) as store:
+    with open_store(tmp_path) as store:
         assert (await store.run(run)).line.id == run
     with sqlite3.connect(tmp_path / FILE) as file:
         assert file.execute("SELECT wave FROM run").fetchall() == [(7,)]
@@ -61,11 +61,11 @@ async def test_an_older_database_is_brought_up_to_date_with_what_it_holds(tmp_pa
 
 
 def test_a_migration_that_fails_changes_nothing(tmp_path, monkeypatch):
-    Store.open(tmp_path).close()
+    open_store(tmp_path).close()
     broken = (*schema.MIGRATIONS, ("CREATE TABLE extra (a)", "CREATE TABLE run (a)"))
     monkeypatch.setattr(database, "MIGRATIONS", broken)
     with pytest.raises(StateError):
-        Store.open(tmp_path)
+        open_store(tmp_path)
     with sqlite3.connect(tmp_path / FILE) as file:
         assert file.execute("PRAGMA user_version").fetchone() == (len(schema.MIGRATIONS),)
         assert not file.execute("SELECT 1 FROM sqlite_master WHERE name = 'extra'").fetchall()
@@ -73,32 +73,32 @@ def test_a_migration_that_fails_changes_nothing(tmp_path, monkeypatch):
 
 
 async def test_a_file_damaged_inside_is_named(tmp_path):
-    with Store.open(tmp_path) as store:
+    with open_store(tmp_path) as store:
         for _ in range(50):
             await store.begin(Opening("command", PLAN))
     path = tmp_path / FILE
     with path.open("r+b") as file:
         file.seek(4096)
         file.write(b"\xff" * (path.stat().st_size - 4096))
-    with pytest.raises(StateError, match=r"state\.sqlite: it is damaged"), Store.open(tmp_path) as store:
+    with pytest.raises(StateError, match=r"state\.sqlite: it is damaged"), open_store(tmp_path) as store:
         await store.runs()
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(StateError, match="the state folder cannot be used") as caught:
-        Store.open(tmp_path / "file" / "state")
+        open_store(tmp_path / "file" / "state")
     assert "--state" in caught.value.remedy
 
 
 def test_a_folder_in_the_file_s_place_is_named(tmp_path):
     (tmp_path / FILE).mkdir()
     with pytest.raises(StateError, match="is not a regular file"):
-        Store.open(tmp_path)
+        open_store(tmp_path)
 
 
 async def test_a_full_disk_keeps_what_was_recorded(tmp_path):
-    with Store.open(tmp_path) as store:
+    with open_store(tmp_path) as store:
         run = await store.begin(Opening("command", PLAN))
         await store._database.read(lambda connection: connection.execute("PRAGMA max_page_count = 20"))
         large = {f"key-{number}": "x" * 2000 for number in range(100)}
@@ -130,7 +130,7 @@ def test_every_trouble_has_its_words_and_a_remedy(name, words):
 
 
 def test_intents_are_on_disk_when_written(tmp_path):
-    with Store.open(tmp_path) as store:
+    with open_store(tmp_path) as store:
         file = store._database._thread.submit(
             lambda: (
                 store._database._connection.execute("PRAGMA synchronous").fetchone()[0],
@@ -142,7 +142,7 @@ def test_intents_are_on_disk_when_written(tmp_path):
 
 def test_what_is_private_stays_private(tmp_path):
     folder = tmp_path / "state"
-    Store.open(folder).close()
+    open_store(folder).close()
     assert folder.stat().st_mode & 0o077 == 0
 
 
@@ -151,9 +151,9 @@ def test_processes_that_begin_together_make_one_store(tmp_path):
         "import asyncio, sys\n"
         "from pathlib import Path\n"
         "from reconciler.core.plan import Plan, Revision\n"
-        "from reconciler.ports.records import Opening\n"
-        "from reconciler.store.sqlite.store import Store\n"
-        "with Store.open(Path(sys.argv[1])) as store:\n"
+        "from reconciler.ports.store import Opening\n"
+        "from reconciler.store.factory import open_store\n"
+        "with open_store(Path(sys.argv[1])) as store:\n"
         "    plan = Plan(Revision('s', 'i', 'i'), 'p', ())\n"
         "    for _ in range(5): asyncio.run(store.begin(Opening('command', plan)))\n"
     )

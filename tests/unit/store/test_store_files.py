@@ -12,9 +12,9 @@ import pytest
 
 from reconciler.core.plan import Plan, Revision
 from reconciler.errors import StateError
-from reconciler.ports.records import Opening
-from reconciler.store.sqlite import database
-from reconciler.store.sqlite.store import FILE, Store
+from reconciler.ports.store import Opening
+from reconciler.store.factory import open_store
+from reconciler.store.sqlite import FILE, database
 
 PLAN = Plan(Revision("/repo", "a", "a"), "0.1.0", ())
 FILES = (FILE, f"{FILE}-wal", f"{FILE}-shm")
@@ -40,7 +40,7 @@ async def test_files_are_their_owners_from_birth_whatever_the_umask(tmp_path, op
         return real(path, **named)
 
     monkeypatch.setattr(database.sqlite3, "connect", connect)
-    with Store.open(tmp_path / "state") as store:
+    with open_store(tmp_path / "state") as store:
         await store.begin(Opening("command", PLAN))
         assert modes(tmp_path / "state") == dict.fromkeys([*FILES, f"{FILE}.lock"], 0o600)
     assert seen == [0o600]
@@ -48,9 +48,9 @@ async def test_files_are_their_owners_from_birth_whatever_the_umask(tmp_path, op
 
 
 async def test_an_older_file_that_others_may_read_is_closed_to_them(tmp_path, open_umask):
-    Store.open(tmp_path).close()
+    open_store(tmp_path).close()
     (tmp_path / FILE).chmod(0o644)
-    with Store.open(tmp_path) as store:
+    with open_store(tmp_path) as store:
         await store.begin(Opening("command", PLAN))
         assert set(modes(tmp_path).values()) == {0o600}
 
@@ -58,11 +58,11 @@ async def test_an_older_file_that_others_may_read_is_closed_to_them(tmp_path, op
 def test_a_link_that_leads_nowhere_and_a_fifo_are_no_state_files(tmp_path):
     (tmp_path / FILE).symlink_to(tmp_path / "nowhere")
     with pytest.raises(StateError, match="leads nowhere"):
-        Store.open(tmp_path)
+        open_store(tmp_path)
     (tmp_path / FILE).unlink()
     os.mkfifo(tmp_path / FILE)
     with pytest.raises(StateError, match="not a regular file"):
-        Store.open(tmp_path)
+        open_store(tmp_path)
 
 
 def remove(name):
@@ -88,7 +88,7 @@ LOSSES = {
 @pytest.mark.parametrize("loss", LOSSES)
 async def test_where_a_file_is_gone_or_another_one_nothing_is_written_and_no_lock_given(tmp_path, loss):
     folder = tmp_path / "state"
-    with Store.open(folder) as store:
+    with open_store(folder) as store:
         await store.begin(Opening("command", PLAN))
         LOSSES[loss](folder)
         for work in (store.begin(Opening("command", PLAN)), store.recall(), store.probe()):
@@ -103,7 +103,7 @@ async def test_where_a_file_is_gone_or_another_one_nothing_is_written_and_no_loc
 
 async def test_the_same_folder_back_in_its_place_is_used_again(tmp_path):
     folder = tmp_path / "state"
-    with Store.open(folder) as store:
+    with open_store(folder) as store:
         run = await store.begin(Opening("command", PLAN))
         folder.rename(tmp_path / "away")
         with pytest.raises(StateError):
@@ -112,19 +112,19 @@ async def test_the_same_folder_back_in_its_place_is_used_again(tmp_path):
         assert (await store.run(run)).line.id == run
         async with store.lock("edge"):
             await store.begin(Opening("command", PLAN))
-    with Store.open(folder) as store:
+    with open_store(folder) as store:
         assert len(await store.runs()) == 2
 
 
 async def test_a_store_behind_a_link_to_its_folder_is_used(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "state").symlink_to(tmp_path / "real")
-    with Store.open(tmp_path / "state") as store:
+    with open_store(tmp_path / "state") as store:
         await store.begin(Opening("command", PLAN))
 
 
 async def test_another_process_that_writes_is_waited_for(tmp_path):
-    with Store.open(tmp_path) as store:
+    with open_store(tmp_path) as store:
         other = sqlite3.connect(tmp_path / FILE, isolation_level=None, check_same_thread=False)
         other.execute("BEGIN IMMEDIATE")
         timer = threading.Timer(0.7, other.execute, ("COMMIT",))
@@ -135,7 +135,7 @@ async def test_another_process_that_writes_is_waited_for(tmp_path):
 
 
 async def test_another_process_that_writes_for_ever_is_told_and_holds_up_no_close(tmp_path, monkeypatch):
-    store = Store.open(tmp_path)
+    store = open_store(tmp_path)
     other = sqlite3.connect(tmp_path / FILE, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     writing = asyncio.ensure_future(store.begin(Opening("command", PLAN)))
@@ -149,7 +149,7 @@ async def test_another_process_that_writes_for_ever_is_told_and_holds_up_no_clos
 
 
 async def test_a_probe_writes_and_says_where_it_cannot(tmp_path):
-    with Store.open(tmp_path) as store:
+    with open_store(tmp_path) as store:
         before = (tmp_path / f"{FILE}-wal").stat().st_size
         await store.probe()
         assert (tmp_path / f"{FILE}-wal").stat().st_size > before
@@ -160,7 +160,7 @@ async def test_a_probe_writes_and_says_where_it_cannot(tmp_path):
 
 async def test_text_that_is_no_unicode_is_kept_escaped_or_named(tmp_path):
     plan = Plan(Revision("/srv/\udcff", "a", "a", "\ud800"), "0.1.0", ())
-    with Store.open(tmp_path) as store:
+    with open_store(tmp_path) as store:
         run = await store.begin(Opening("command", plan))
         assert (await store.run(run)).line.source == "/srv/\\udcff"
         with pytest.raises(StateError, match="cannot hold the text"):

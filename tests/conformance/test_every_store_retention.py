@@ -1,4 +1,4 @@
-"""The history keeps as many runs as it is told, and whatever is still needed beside them."""
+"""The history of any store keeps as many runs as it is told, and whatever is still needed beside them."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -6,12 +6,12 @@ from datetime import timedelta
 import pytest
 from support_driver import NOON, REVISION, FakeDriver, Wish, World, cluster
 
+from reconciler.core import retention
 from reconciler.core.observation import Observed
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import Plan
-from reconciler.ports.records import Ending, Letter, Opening
-from reconciler.store.sqlite import journalling
-from reconciler.store.sqlite.store import Store
+from reconciler.ports.store import Ending, Letter, Opening
+from reconciler.store.factory import open_store
 
 WINDOW = timedelta(days=31)
 
@@ -19,11 +19,9 @@ WINDOW = timedelta(days=31)
 class Host:
     """A store whose clock stands until it is moved, and runs of one step each."""
 
-    def __init__(self, folder, keep):
-        self.now, names = NOON, iter(range(10_000))
-        self.store = Store.open(
-            folder, clock=lambda: self.now, name=lambda: f"run-{next(names):04}", keep=keep
-        )
+    def __init__(self, url, keep, first=0):
+        self.now, names = NOON, iter(range(first, 10_000))
+        self.store = open_store(url, clock=lambda: self.now, name=lambda: f"run-{next(names):04}", keep=keep)
         entry, world = cluster("edge", {"a": "1"}), World({"a": "old"})
         seen = Observed({"a": world.answer("a")})
         self.plan = Plan(REVISION, "0.1.0", (FakeDriver(world).plan(Wish(entry), seen),))
@@ -46,9 +44,9 @@ class Host:
 
 
 @pytest.fixture
-def host(tmp_path, monkeypatch):
-    monkeypatch.setattr(journalling, "COUNTED", 0)
-    found = Host(tmp_path, keep=3)
+def host(url, monkeypatch):
+    monkeypatch.setattr(retention, "COUNTED", 0)
+    found = Host(url, keep=3)
     yield found
     found.store.close()
 
@@ -70,19 +68,17 @@ async def test_refusals_count_too(host):
     assert len(await host.kept()) <= 2
 
 
-async def test_what_a_smaller_number_leaves_out_is_forgotten_at_the_next_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(journalling, "COUNTED", 0)
-    with Host(tmp_path, keep=100).store:
+async def test_what_a_smaller_number_leaves_out_is_forgotten_at_the_next_run(url, monkeypatch):
+    monkeypatch.setattr(retention, "COUNTED", 0)
+    with Host(url, keep=100).store:
         pass
-    before = Host(tmp_path, keep=100)
+    before = Host(url, keep=100)
     for _ in range(20):
         await before.run()
     before.store.close()
-    after = Host(tmp_path, keep=2)
-    newest = [f"later-{number}" for number in range(1)]
-    after.store._name = iter(newest).__next__
+    after = Host(url, keep=2, first=90)
     await after.run()
-    assert await after.kept() == {"run-0019", "later-0"}
+    assert await after.kept() == {"run-0019", "run-0090"}
     after.store.close()
 
 
@@ -131,9 +127,9 @@ async def test_a_call_that_may_still_be_under_way_keeps_its_run(host):
     assert await host.kept() == set(runs[-3:])
 
 
-async def test_changes_that_budgets_count_are_not_forgotten_early(tmp_path, monkeypatch):
-    monkeypatch.setattr(journalling, "COUNTED", 5)
-    host = Host(tmp_path, keep=1)
+async def test_changes_that_budgets_count_are_not_forgotten_early(url, monkeypatch):
+    monkeypatch.setattr(retention, "COUNTED", 5)
+    host = Host(url, keep=1)
     for _ in range(9):
         await host.run()
     assert len((await host.store.recall()).past["edge"].changed) == 5

@@ -1,4 +1,4 @@
-"""What the store writes down survives, is found again, and never says more than is known."""
+"""What a store of any kind writes down survives, is found again, and never says more than is known."""
 
 import asyncio
 from dataclasses import replace
@@ -7,12 +7,14 @@ from datetime import timedelta
 import pytest
 from support_driver import NOON, REVISION, FakeDriver, Wish, World, cluster
 
+from reconciler.core.history import Claim
 from reconciler.core.observation import Observed
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import INTENT_FACTS, Plan
+from reconciler.core.progress import Progress
 from reconciler.errors import ClusterBusy, Fenced, StateError, UsageError
-from reconciler.ports.records import Ending, Letter, Opening
-from reconciler.store.sqlite.store import Store, run_id
+from reconciler.ports.store import ClusterFacts, Ending, Letter, Members, Opening
+from reconciler.store.factory import open_store, run_id
 
 
 class Ticking:
@@ -35,9 +37,9 @@ def plan_of(**values) -> Plan:
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(url):
     numbers = iter(range(10_000))
-    with Store.open(tmp_path / "state", clock=Ticking(), name=lambda: f"run-{next(numbers):04}") as store:
+    with open_store(url, clock=Ticking(), name=lambda: f"run-{next(numbers):04}") as store:
         yield store
 
 
@@ -67,9 +69,9 @@ async def test_a_run_is_read_back_as_it_was_written(store):
     assert (skipped.intended, skipped.state, skipped.reason) == (None, State.SKIPPED, "stopped")
 
 
-async def test_another_process_sees_what_was_written(store, tmp_path):
+async def test_another_process_sees_what_was_written(store, url):
     run = await store.begin(Opening("command", plan_of(a="1")))
-    with Store.open(tmp_path / "state") as other:
+    with open_store(url) as other:
         assert [line.id for line in await other.runs()] == [run]
         assert (await other.run(run)).line.counts == {"open": 1}
 
@@ -91,9 +93,9 @@ async def test_an_empty_history_says_so(store):
         await store.run("x")
 
 
-async def test_an_id_that_is_taken_is_not_used_again(tmp_path):
+async def test_an_id_that_is_taken_is_not_used_again(url):
     names = iter(["same", "same", "other"])
-    with Store.open(tmp_path, name=lambda: next(names)) as store:
+    with open_store(url, name=lambda: next(names)) as store:
         assert await store.begin(Opening("command", plan_of(a="1"))) == "same"
         assert await store.begin(Opening("command", plan_of(a="1"))) == "other"
 
@@ -171,11 +173,11 @@ async def test_a_refusal_is_kept_with_its_verdicts_and_not_repeated(store):
 
 async def test_facts_keep_their_since_until_they_change(store):
     await store.remember("edge", {"a": {"revision": "one", "mode": "block"}})
-    first = (await store.applied())["edge"]["a"]
+    first = (await store.recall()).of("edge").runs["a"]
     await store.remember("edge", {"a": {"revision": "one"}})
-    assert (await store.applied())["edge"]["a"] == first
+    assert (await store.recall()).of("edge").runs["a"] == first
     await store.remember("edge", {"a": {"revision": "two"}})
-    second = (await store.applied())["edge"]["a"]
+    second = (await store.recall()).of("edge").runs["a"]
     assert second.revision == "two"
     assert second.since > first.since
     assert (await store.recall()).facts == {"edge": {"a": {"revision": "two", "mode": "block"}}}
@@ -217,18 +219,71 @@ async def test_the_past_counts_nodes_and_what_was_sent_to_them(store):
     run = await store.begin(Opening("command", plan))
     await store.intend(run, first)
     await store.conclude(run, [Ending(Outcome(step, State.FAILED)) for step in (first, second)])
-    await store.remember("edge", {"": {"nodes": "2"}})
+    await store.record_pass("edge", ClusterFacts(members=Members(2, ("a", "b"), "/repo")))
     memory = await store.recall()
     past = memory.past["edge"]
-    assert past.nodes == 2
+    assert (past.nodes, past.names, past.source) == (2, {"a", "b"}, "/repo")
     ((node, hours),) = past.changed
     assert node == "a"
     assert 0 < hours < 0.01
     assert memory.facts == {}
 
 
-async def test_one_run_at_a_time_holds_a_cluster(store, tmp_path):
-    with Store.open(tmp_path / "state") as other:
+async def test_a_pass_over_all_of_a_cluster_answers_its_request_and_one_over_a_part_does_not(store):
+    await store.request_approval("edge", "d1", "c0ffee0", "2 steps")
+    await store.record_pass("edge", ClusterFacts(applied=REVISION, runs={"a": REVISION.id}))
+    past, standing = (await store.recall()).of("edge"), await store.orders()
+    assert (past.applied, past.runs["a"].revision, past.nodes) == (REVISION, REVISION.id, 0)
+    assert [(one.cluster, one.digest, one.words) for one in standing.requests] == [("edge", "d1", "2 steps")]
+    await store.record_pass("edge", ClusterFacts(members=Members(1, ("a",), "/repo")))
+    assert (await store.orders()).requests == ()
+    await store.forget_members("edge")
+    past = (await store.recall()).of("edge")
+    assert (past.nodes, past.names, past.source, past.applied) == (0, frozenset(), "", REVISION)
+
+
+async def test_an_open_rollout_is_kept_until_it_ends_or_its_revision_is_rejected(store):
+    for ends in (
+        lambda: store.keep_progress("edge", None),
+        lambda: store.reject("edge", REVISION, "wave 1 failed", ends_rollout=True),
+        lambda: store.record_pass("edge", ClusterFacts(ends_rollout=True)),
+    ):
+        await store.keep_progress("edge", Progress("content", number=1, total=3, wave=("edge/a/set",)))
+        await store.reject("edge", REVISION, "wave 1 failed", ends_rollout=False)
+        assert (await store.recall()).of("edge").progress.nodes == {"a"}
+        await ends()
+        assert (await store.recall()).of("edge").progress is None
+    assert (await store.recall()).of("edge").rejected == {REVISION.id: "wave 1 failed"}
+
+
+async def test_a_suspension_holds_for_its_cluster_or_for_all_until_it_is_resumed(store):
+    await store.suspend("", "a storm", "lee")
+    await store.suspend("edge", "it looks odd", "kim")
+    memory = await store.recall()
+    assert [one.reason for one in memory.of("edge").suspended] == ["a storm", "it looks odd"]
+    assert [one.reason for one in memory.of("live").suspended] == ["a storm"]
+    await store.resume("")
+    assert [one.reason for one in (await store.recall()).of("edge").suspended] == ["it looks odd"]
+
+
+async def test_an_approval_is_for_one_run(store):
+    await store.approve("d1", "kim", "looked at it")
+    assert (await store.recall()).of("edge").approved == {"d1"}
+    (found,) = (await store.orders()).approvals
+    assert (found.digest, found.by, found.reason) == ("d1", "kim", "looked at it")
+    await store.spend_approval("d1")
+    assert (await store.recall()).of("edge").approved == frozenset()
+
+
+async def test_the_place_of_a_node_is_claimed_by_the_last_fleet_that_wrote_there(store):
+    ours, theirs = Claim("/repo", "edge", "a"), Claim("/srv/theirs", "edge", "a")
+    await store.claim({"192.0.2.1:80": ours, "192.0.2.2:80": ours}, ())
+    await store.claim({"192.0.2.1:80": theirs}, ["192.0.2.2:80"])
+    assert (await store.recall()).claims == {"192.0.2.1:80": theirs}
+
+
+async def test_one_run_at_a_time_holds_a_cluster(store, url):
+    with open_store(url) as other:
         async with store.lock("edge"):
             with pytest.raises(ClusterBusy, match=r"cluster edge is being changed by process \d+"):
                 async with other.lock("edge"):
@@ -311,15 +366,14 @@ async def test_a_failed_write_leaves_nothing_half_written(store):
     assert [entry.state for entry in (await store.run(run)).entries] == [None, None]
 
 
-async def test_a_holder_whose_lock_was_taken_over_cannot_intend_any_more(tmp_path):
+async def test_a_holder_whose_lock_was_taken_over_cannot_intend_any_more(kind, url, tmp_path):
     plan = plan_of(a="1")
     (step,) = plan.steps()
-    with Store.open(tmp_path) as old, Store.open(tmp_path) as new:
+    with open_store(url) as old, open_store(url) as new:
         run = await old.begin(Opening("command", plan))
         async with old.lock(step.cluster):
             await old.intend(run, step)
-            for file in (tmp_path / "locks").iterdir():
-                file.unlink()
+            kind.lose_locks(tmp_path)
             async with new.lock(step.cluster):
                 with pytest.raises(Fenced, match=r"was taken over by a later one .* \[fenced\]"):
                     await old.intend(run, step)

@@ -1,0 +1,144 @@
+"""Opens a store by its URL: the one place that knows which databases there are."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import unquote, urlsplit
+
+from reconciler.core.history import Memory
+from reconciler.core.retention import KEPT_RUNS
+from reconciler.core.timestamps import Clock
+from reconciler.errors import UsageError
+from reconciler.host.clock import utc_now
+from reconciler.ports.store import Around, Orders, RunLine, RunRecord, Store, StoreReader, unobserved
+from reconciler.store.sqlite import FILE
+
+_LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"
+"""Crockford's base 32: no letter is taken for another one when read aloud."""
+
+
+def run_id(clock: Clock = utc_now) -> str:
+    """A run's name: its second in UTC and four random letters, such as `20261121-034455-k7fm`."""
+    return f"{clock():%Y%m%d-%H%M%S}-" + "".join(secrets.choice(_LETTERS) for _ in range(4))
+
+
+def open_store(
+    url: str | Path,
+    *,
+    clock: Clock = utc_now,
+    name: Callable[[], str] | None = None,
+    keep: int = KEPT_RUNS,
+    around: Around = unobserved,
+) -> Store:
+    """A store, made where it is missing. Close it after use (`with`).
+
+    Args:
+        url: `sqlite:///FOLDER`, or a folder, on a local disk.
+        clock: stamps what is written.
+        name: makes the ids of runs; by default of the second and four random letters.
+        keep: how many runs the history keeps, beside those that are still needed.
+        around: is put around each write that belongs to a run.
+
+    Raises:
+        UsageError: the URL is of no kind of store that is known.
+        StateError: the store cannot be used; says what to do.
+    """
+    folder = _folder(url)
+    from reconciler.store.sqlite.store import SqliteStore  # noqa: PLC0415  (most dry runs have no store)
+
+    return SqliteStore(folder, clock=clock, name=name or partial(run_id, clock), keep=keep, around=around)
+
+
+def open_reader(url: str | Path, *, clock: Clock = utc_now) -> StoreReader:
+    """What can be read of a store; where there is none, none is made, and nothing is remembered.
+
+    Args:
+        url: as for `open_store`.
+        clock: tells when it was read.
+
+    Raises:
+        UsageError: the URL is of no kind of store that is known.
+        StateError: the store cannot be used; says what to do.
+    """
+    if not is_there(url):
+        return NoStore(_folder(url), clock)
+    return open_store(url, clock=clock)
+
+
+def is_there(url: str | Path) -> bool:
+    """Whether there is a store already, which `open_store` would not have to make.
+
+    Raises:
+        UsageError: the URL is of no kind of store that is known.
+    """
+    return (_folder(url) / FILE).exists()
+
+
+class NoStore:
+    """The reader of a store that is not there."""
+
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        self._folder = folder
+        self._clock = clock
+
+    def close(self) -> None:
+        """Nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing."""
+
+    async def recall(self) -> Memory:
+        """Nothing is remembered."""
+        return Memory(at=self._clock())
+
+    async def orders(self) -> Orders:
+        """None."""
+        return Orders()
+
+    async def runs(self, limit: int = 20) -> Sequence[RunLine]:  # noqa: ARG002  (the form of a reader)
+        """None."""
+        return ()
+
+    async def run(self, text: str) -> RunRecord:
+        """There is none.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(f"there is no run {text!r}: {self._folder} holds no history", remedy="see --state")
+
+    async def is_open(self, cluster: str) -> bool:  # noqa: ARG002  (the form of a reader)
+        """No step is."""
+        return False
+
+    async def unsettled(self) -> Sequence[RunRecord]:
+        """None."""
+        return ()
+
+
+def _folder(url: str | Path) -> Path:
+    """The folder of an SQLite store."""
+    if isinstance(url, Path) or "://" not in url:
+        return Path(url)
+    parts = urlsplit(url)
+    if parts.scheme != "sqlite":
+        raise UsageError(
+            f"the store {parts.scheme}://… is of a kind that is not known",
+            remedy="name a folder on a local disk, or sqlite:///FOLDER",
+        )
+    if parts.netloc or not parts.path.strip("/"):
+        raise UsageError(
+            f"the store {url} names no folder of this host",
+            remedy="write sqlite:///FOLDER, with three slashes",
+        )
+    return Path(unquote(parts.path))

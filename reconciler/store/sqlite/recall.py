@@ -1,0 +1,128 @@
+"""Reading back what is remembered, as one consistent picture: functions over a connection."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import defaultdict
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from reconciler.core import progress
+from reconciler.core.history import Applied, Claim, Memory, Past, UnderWay
+from reconciler.core.plan import Revision
+from reconciler.core.timestamps import moment, stamp
+from reconciler.ports.store import Orders
+from reconciler.store.sqlite.facts import APPLIED, NAMES, NODES, REVISION, ROLLOUT, SOURCE
+from reconciler.store.sqlite.orders import orders
+
+WINDOW = timedelta(days=31)
+"""How long a change counts for budgets: the longest window that a policy may name."""
+
+_HISTORY = (NODES, APPLIED, ROLLOUT)
+"""Each of these facts of a cluster says that it has a past."""
+
+
+def recall(connection: sqlite3.Connection, now: datetime) -> Memory:
+    """All facts of nodes, and the past of every cluster."""
+    facts: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
+    own: dict[str, dict[str, str]] = defaultdict(dict)
+    runs: dict[str, dict[str, Applied]] = defaultdict(dict)
+    for row in connection.execute("SELECT cluster, node, key, value, since FROM fact"):
+        cluster, node, key, value = row["cluster"], row["node"], row["key"], row["value"]
+        if not node:
+            own[cluster][key] = value
+            continue
+        facts[cluster][node][key] = value
+        if key == REVISION:
+            runs[cluster][node] = Applied(value, moment(row["since"]))
+    changed, standing = _changed(connection, now), orders(connection)
+    named = {one.cluster for one in standing.suspensions} | {one.cluster for one in standing.rejections}
+    told = {cluster for cluster, known in own.items() if not known.keys().isdisjoint(_HISTORY)}
+    return Memory(
+        facts={cluster: dict(nodes) for cluster, nodes in facts.items()},
+        past={
+            cluster: _past(
+                cluster,
+                own.get(cluster, {}),
+                tuple(changed.get(cluster, ())),
+                runs.get(cluster, {}),
+                standing,
+            )
+            for cluster in sorted((told | changed.keys() | runs.keys() | named) - {""})
+        },
+        everywhere=Past(
+            suspended=tuple(one for one in standing.suspensions if not one.cluster),
+            approved=frozenset(one.digest for one in standing.approvals),
+        ),
+        at=now,
+        acted=_acted(connection),
+        learnt=_learnt(connection),
+        claims=_claims(connection),
+        under_way=_under_way(connection, now),
+    )
+
+
+def _past(
+    cluster: str,
+    own: Mapping[str, str],
+    changed: tuple[tuple[str, float], ...],
+    runs: Mapping[str, Applied],
+    standing: Orders,
+) -> Past:
+    return Past(
+        nodes=int(own.get(NODES, "0")),
+        names=frozenset(json.loads(own.get(NAMES, "[]"))),
+        source=own.get(SOURCE, ""),
+        applied=Revision(**json.loads(own[APPLIED])) if APPLIED in own else None,
+        progress=progress.load(own[ROLLOUT]) if ROLLOUT in own else None,
+        changed=changed,
+        runs=runs,
+        suspended=tuple(one for one in standing.suspensions if one.cluster == cluster),
+        rejected={one.revision: one.reason for one in standing.rejections if one.cluster == cluster},
+    )
+
+
+def _under_way(connection: sqlite3.Connection, now: datetime) -> tuple[UnderWay, ...]:
+    rows = connection.execute(
+        "SELECT step.cluster, step.node, step.id, run.id AS run, step.until FROM step"
+        " JOIN run ON run.number = step.run WHERE step.until > ?"
+        " AND (step.state IS NULL OR step.state = 'unknown') ORDER BY step.cluster, step.node, step.id",
+        (stamp(now),),
+    )
+    return tuple(
+        UnderWay(row["cluster"], row["node"], row["id"], row["run"], moment(row["until"])) for row in rows
+    )
+
+
+def _acted(connection: sqlite3.Connection) -> tuple[tuple[str, str], ...]:
+    rows = connection.execute(
+        "SELECT revision, short, max(number) AS last FROM run WHERE acted GROUP BY revision ORDER BY last"
+    )
+    return tuple((row["revision"], row["short"]) for row in rows)
+
+
+def _changed(connection: sqlite3.Connection, now: datetime) -> dict[str, list[tuple[str, float]]]:
+    found: dict[str, list[tuple[str, float]]] = defaultdict(list)
+    rows = connection.execute(
+        "SELECT cluster, node, intended FROM step WHERE intended >= ? ORDER BY intended, cluster, node",
+        (stamp(now - WINDOW),),
+    )
+    for row in rows:
+        hours = (now - moment(row["intended"])).total_seconds() / 3600
+        found[row["cluster"]].append((row["node"], hours))
+    return found
+
+
+def _claims(connection: sqlite3.Connection) -> dict[str, Claim]:
+    rows = connection.execute("SELECT place, fleet, cluster, node FROM claim")
+    return {row["place"]: Claim(row["fleet"], row["cluster"], row["node"]) for row in rows}
+
+
+def _learnt(connection: sqlite3.Connection) -> dict[str, dict[str, dict[str, dict[str, str]]]]:
+    """Fleet -> cluster -> node -> key -> value."""
+    found: dict[str, dict[str, dict[str, dict[str, str]]]] = {}
+    for row in connection.execute("SELECT fleet, cluster, node, key, value FROM learnt"):
+        nodes = found.setdefault(row["fleet"], {}).setdefault(row["cluster"], {})
+        nodes.setdefault(row["node"], {})[row["key"]] = row["value"]
+    return found
