@@ -21,12 +21,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count, groupby, pairwise
-from pathlib import Path
 from typing import Any
 
 import scenes
 import states
-from reconciler.ports.records import Ending, Opening
 
 from reconciler.core.observation import Observed
 from reconciler.core.outcome import Outcome, State
@@ -48,10 +46,11 @@ from reconciler.modelcheck.state_table import Ground
 from reconciler.planning.plan_pass import survey
 from reconciler.ports.driver import Desk, Done
 from reconciler.ports.listener import Silent
+from reconciler.ports.store import Ending, Opening, Store
 from reconciler.ports.transport import Answer, Commands, Http, Transports
 from reconciler.rollout.apply_pass import Occasion, apply
 from reconciler.rollout.recovery import resume
-from reconciler.store.sqlite.store import Store
+from reconciler.store.factory import open_store
 
 OVER = 90_000.0
 """Seconds after which no call is under way any more, and the next try of any step is due."""
@@ -146,6 +145,9 @@ def driven(product: Any, nodes: Nodes) -> Any:
     class Driven(type(product)):  # type: ignore[misc]
         def desire(self, *_: Any) -> Any:
             return nodes.ground.play.desired  # type: ignore[attr-defined]
+
+        def recall(self, desired: Any, *_: Any) -> Any:
+            return desired
 
         async def observe(self, *_: Any) -> Observed[Any]:
             return nodes.ground.play.observed(nodes.ground.worlds[nodes.world])
@@ -446,7 +448,7 @@ def replay(scene: Scene, trace: Sequence[Moment], variant: int = 0) -> None:
     async def play() -> None:
         clock = Stamps()
         names = (f"run-{number}" for number in count())
-        with scratch() as folder, Store.open(Path(folder), clock=clock, name=names.__next__) as store:
+        with scratch() as folder, open_store(folder, clock=clock, name=names.__next__) as store:
             await Replay(scene, trace, variant, store, clock).play()
 
     leaping(play())
