@@ -15,13 +15,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from reconciler.errors import StateError
+from reconciler.text.one_line import SHORT_ID
 
 if TYPE_CHECKING:
     from reconciler.host.host import Host
 
 T = TypeVar("T")
 
-_AUTHOR = ("user.name=Demo", "user.email=demo@example.com", "commit.gpgsign=false")
+_AUTHOR = (("user.name", "Demo"), ("user.email", "demo@example.com"))
 _LOOPBACK = re.compile(r"127\.0\.0\.1:(1\d{4})")
 
 
@@ -45,13 +46,20 @@ class Repository:
     """
 
     def __init__(self, folder: Path, example: Path) -> None:
-        from git import Repo  # noqa: PLC0415  (heavy)
-
-        from reconciler.simulation.addresses import free_addresses  # noqa: PLC0415
+        from reconciler.simulation.addresses import free_addresses  # noqa: PLC0415  (heavy)
+        from reconciler.sources.git import command  # noqa: PLC0415
 
         shutil.copytree(example, folder)
         self.folder = folder
-        self._repo = Repo.init(folder)
+        own = command.GitSettings.local(
+            os.environ,
+            command.Repository(str(folder / ".git")),
+            config=_AUTHOR,
+            variables={"GIT_WORK_TREE": str(folder)},
+            folder=str(folder),
+        )
+        self._git = command.Git(settings=own)
+        self._git.run("init", "--quiet", "--template=")
         self._spare = iter(free_addresses(32))
         moved: dict[str, str] = {}
         self.edit("fleet.yaml", lambda text: _LOOPBACK.sub(lambda found: self._moved(moved, found[0]), text))
@@ -70,15 +78,14 @@ class Repository:
 
     def commit(self, title: str) -> str:
         """Commit everything and give the short id."""
-        settings = [part for setting in _AUTHOR for part in ("-c", setting)]
-        self._repo.git.execute(["git", *settings, "add", "--all"])
-        self._repo.git.execute(["git", *settings, "commit", "--quiet", "--message", title])
+        self._git.run("add", "--all")
+        self._git.run("commit", "--quiet", "--message", title)
         return self.head
 
     @property
     def head(self) -> str:
         """The short id of the newest commit."""
-        return str(self._repo.head.commit.hexsha[:12])
+        return self._git.run("rev-parse", "HEAD").decode()[:SHORT_ID]
 
 
 class Nodes:

@@ -47,6 +47,7 @@ GRACE: Final = 2.0
 """Seconds that a pipe may stay open once the program itself has ended: something that it started holds it."""
 
 PIPE: Final = subprocess.PIPE
+QUIET: Final = subprocess.DEVNULL
 TERMINAL: Final = None
 """For `start`: the program has this process's own standard streams."""
 
@@ -70,7 +71,7 @@ class OutputTooLarge(ProcessError):
     """It wrote more than it may and was killed: whether it had an effect is not known."""
 
 
-class WorkCancelled(ProcessError):
+class WorkCancelled(Exception):
     """Nobody waits for this work any more: its programs were killed, and no further one is started."""
 
 
@@ -240,7 +241,7 @@ def run(
         command,
         environment=environment,
         folder=folder,
-        stdin=subprocess.DEVNULL if data is None else PIPE,
+        stdin=QUIET if data is None else PIPE,
         stderr=subprocess.STDOUT if tail else PIPE,
         largest_file=largest_file,
         memory=memory,
@@ -285,7 +286,7 @@ def start(
     *,
     environment: Mapping[str, str],
     folder: str | None = None,
-    stdin: int | IO[bytes] | None = PIPE,
+    stdin: int | None = PIPE,
     stdout: int | None = PIPE,
     stderr: int | None = PIPE,
     session: bool = True,
@@ -298,9 +299,9 @@ def start(
         command: as for `run`.
         environment: as for `run`.
         folder: as for `run`.
-        stdin: PIPE, TERMINAL, or a file.
-        stdout: PIPE or TERMINAL.
-        stderr: PIPE, TERMINAL, or that of `subprocess` for the same as standard output.
+        stdin: PIPE, QUIET or TERMINAL.
+        stdout: the same.
+        stderr: the same, or what `subprocess` has for joining it to standard output.
         session: a session, and so a group, of its own, as `kill_group` needs it.
         largest_file: as for `run`.
         memory: as for `run`.

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from reconciler.core.plan import Revision
 from reconciler.core.prior import EarlierFiles
 from reconciler.core.revision import COMMIT
 from reconciler.errors import SourceError, SourceUnreachable
+from reconciler.host.process import blocking
 from reconciler.ports.source import Snapshot, Source
 from reconciler.sources.content import Budget
 from reconciler.sources.folder_scan import Digests, FolderFiles, scan
-from reconciler.sources.git import tree, worktree
+from reconciler.sources.git.blob_ids import BlobIds
 from reconciler.sources.git.discovery import WorkTree, find_work_tree
 from reconciler.sources.git.lineage import earlier_files, no_history, unknown_base
 from reconciler.sources.git.tree import Committed
-from reconciler.sources.git.worktree import BlobIds
 from reconciler.sources.layout import Layout
 from reconciler.sources.limits import LIMITS, Limits
 from reconciler.sources.signatures.trust import UNSIGNED, Signer, Trust, refusal, signed
-from reconciler.sources.signatures.verify import git_signer
 from reconciler.text.one_line import SHORT_ID
 
 SHORT_CHANGE = 8
@@ -69,19 +68,22 @@ class FolderSource(Source):
         """
         if not self.folder.is_dir():
             raise SourceError(f"there is no folder {self.folder}", remedy="Look at the path.")
+        self._last = await blocking(self._taken)
+        return self._last
+
+    def _taken(self) -> Snapshot:
         for _ in range(TRIES):
-            work = await asyncio.to_thread(find_work_tree, self.folder)
-            head, layout = await self._look(work)
-            changed = await asyncio.to_thread(self._blobs.changed, layout, head) if head else []
-            if work and head and await asyncio.to_thread(work.head) != head.commit:
+            work = find_work_tree(self.folder)
+            head, layout = self._look(work)
+            changed = self._blobs.changed(layout, head) if head else []
+            if work and head and work.head() != head.commit:
                 continue  # committed or checked out meanwhile
-            revision = await self._revision(head, changed, layout)
+            revision = self._revision(head, changed, layout)
             if self._last and self._same(self._last, revision, layout):
                 return self._last
-            signer = await self._signer(self._trust, work, head, changed) if self._trust else None
+            signer = self._signer(self._trust, work, head, changed) if self._trust else None
             files = FolderFiles(layout, self.limits, Budget(str(self.folder), self.limits))
-            self._last = signed(Snapshot(revision, files), signer)
-            return self._last
+            return signed(Snapshot(revision, files), signer)
         raise SourceUnreachable(f"{self.folder} is being changed all the while", remedy="Try again.")
 
     async def ancestors(self, revision: str) -> frozenset[str] | None:
@@ -90,44 +92,56 @@ class FolderSource(Source):
         Raises:
             SourceError: its git repository is not used.
         """
-        work = await asyncio.to_thread(find_work_tree, self.folder)
-        return await worktree.history(work, revision, os.environ) if work else None
+        return await blocking(partial(self._ancestors, revision))
+
+    def _ancestors(self, revision: str) -> frozenset[str] | None:
+        work = find_work_tree(self.folder)
+        if work is None:
+            return None
+        from reconciler.sources.git import worktree  # noqa: PLC0415  (loads the library)
+
+        return worktree.history(work, revision, os.environ)
 
     async def earlier(
         self, revision: str, names: Sequence[str], *, base: str = "", applied: Sequence[str] = ()
     ) -> EarlierFiles:
         """The fleet file before a revision; see `ports.source.Source`."""
-        work = await asyncio.to_thread(find_work_tree, self.folder)
+        return await blocking(partial(self._earlier, revision, names, base, applied))
+
+    def _earlier(
+        self, revision: str, names: Sequence[str], base: str, applied: Sequence[str]
+    ) -> EarlierFiles:
+        work = find_work_tree(self.folder)
         if work is None or not COMMIT.fullmatch(revision.partition("+")[0]):
             return no_history(str(self.folder), base)
         target = work.find(base) if base else ""
         if target is None:
             raise unknown_base(base, str(work.top))
+        from reconciler.sources.git.objects import Objects  # noqa: PLC0415  (loads the library)
+        from reconciler.sources.git.worktree import own_view  # noqa: PLC0415
+
         below = self.folder.relative_to(work.top).as_posix()
         path = "" if below == "." else below
+        with own_view(work) as repository:
+            objects = Objects(repository, os.environ, where=str(work.top))
+            return earlier_files(objects, revision, names, path=path, base=target, applied=applied)
 
-        def found(own: WorkTree) -> EarlierFiles:
-            with worktree.own_view(own) as repository:
-                seen = tree.seen(repository, where=str(own.top))
-                return earlier_files(seen, revision, names, path=path, base=target, applied=applied)
-
-        return await asyncio.to_thread(found, work)
-
-    async def _look(self, work: WorkTree | None) -> tuple[Committed | None, Layout]:
+    def _look(self, work: WorkTree | None) -> tuple[Committed | None, Layout]:
         """What the commit has, if it has the folder, and what lies there."""
-        head = await worktree.head_of(work, self.folder, self.limits, self._head) if work else None
-        self._head = head
-        ignored: frozenset[str] = frozenset()
-        if work and head:
-            ignored = await worktree.ignored(work, self.folder, os.environ)
-        kept = {*head.files, *head.links} if head else set()
-        layout = await asyncio.to_thread(scan, self.folder, ignored=ignored, kept=kept, limits=self.limits)
-        return head, layout
+        head, ignored = None, frozenset[str]()
+        if work:
+            from reconciler.sources.git import worktree  # noqa: PLC0415  (loads the library)
 
-    async def _revision(self, head: Committed | None, changed: list[str], layout: Layout) -> Revision:
+            head = worktree.head_of(work, self.folder, self.limits, self._head, os.environ)
+            ignored = worktree.ignored(work, self.folder, os.environ) if head else ignored
+        self._head = head
+        kept = {*head.files, *head.links} if head else set()
+        return head, scan(self.folder, ignored=ignored, kept=kept, limits=self.limits)
+
+    def _revision(self, head: Committed | None, changed: list[str], layout: Layout) -> Revision:
         if head and not changed:
             return Revision(str(self.folder), head.commit, head.commit[:SHORT_ID], head.title)
-        digest = await asyncio.to_thread(self._digests.of, layout)
+        digest = self._digests.of(layout)
         if not head:
             return Revision(str(self.folder), digest, digest[:SHORT_ID])
         return Revision(
@@ -137,7 +151,7 @@ class FolderSource(Source):
             title=f"{head.title} {UNCOMMITTED}",
         )
 
-    async def _signer(
+    def _signer(
         self, trust: Trust, work: WorkTree | None, head: Committed | None, changed: list[str]
     ) -> Signer:
         """Who signed the commit that has exactly these files."""
@@ -149,8 +163,11 @@ class FolderSource(Source):
             raise refusal(
                 UNSIGNED, what, f"has changes that are not committed, and nobody signed them: {names}"
             )
-        with worktree.own_view(work) as repository:
-            return await git_signer(repository, head.commit, head.commit, trust, where=what)
+        from reconciler.sources.git.signer import git_signer  # noqa: PLC0415  (loads the library)
+        from reconciler.sources.git.worktree import own_view  # noqa: PLC0415
+
+        with own_view(work) as repository:
+            return git_signer(repository, head.commit, head.commit, trust, where=what)
 
     @staticmethod
     def _same(last: Snapshot, revision: Revision, layout: Layout) -> bool:

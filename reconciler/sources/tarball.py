@@ -9,11 +9,13 @@ import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from reconciler.core.plan import Revision
 from reconciler.errors import SourceError, SourceUnreachable
+from reconciler.host.process import blocking
 from reconciler.ports.source import Snapshot, Source
 from reconciler.sources import http_cache
 from reconciler.sources.address import Address
@@ -69,7 +71,7 @@ class Packing:
         if signature is None:
             beside = " and no ".join(self.beside)
             raise refusal(UNSIGNED, where, f"is not signed: there is no {beside} beside it")
-        return await file_signer(data, signature, self.trust, what=where)
+        return await blocking(partial(file_signer, data, signature, self.trust, what=where))
 
     def snapshot(self, data: bytes, *, where: str, title: str) -> Snapshot:
         """The files in an archive's bytes, once they have the expected digest.

@@ -299,7 +299,7 @@ def test_without_a_terminal_and_without_yes_nothing_is_done(fleet):
         (["--version"], {"typer", "asyncio", "pydantic", "dataclasses"}),
         (
             ["--help"],
-            {"pydantic", "rich", "httpx", "aiohttp", "pygit2", "git", "ruamel.yaml", "sqlite3", "asyncio"},
+            {"pydantic", "rich", "httpx", "aiohttp", "git", "ruamel.yaml", "sqlite3", "asyncio"},
         ),
         (["history", "--help"], {"pydantic", "rich", "sqlite3", "asyncio"}),
         (["watch", "--help"], {"pydantic", "rich", "starlette", "uvicorn", "asyncio"}),

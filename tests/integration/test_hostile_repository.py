@@ -9,7 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pygit2
 import pytest
 from support_git import Repository, alone, git
 from watch_process import Stage
@@ -415,7 +414,7 @@ def test_what_lies_in_no_work_tree(tmp_path):
     assert find_work_tree(tmp_path) is None
     (tmp_path / ".git").mkdir()  # an empty folder is no repository
     assert find_work_tree(tmp_path) is None
-    pygit2.init_repository(tmp_path / "r")
+    Repository.make(tmp_path / "r")
     found = find_work_tree(tmp_path / "r")
     assert found is not None
     assert found.head() is None

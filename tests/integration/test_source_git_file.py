@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,9 @@ from support_git import Repository, alone, git
 
 from reconciler.errors import SourceError, SourceUnreachable
 from reconciler.host.locks import locked
+from reconciler.host.process import blocking
 from reconciler.sources.address import Address
-from reconciler.sources.git.command import Git, GitFailed
+from reconciler.sources.git.command import Git, GitFailed, GitSettings
 from reconciler.sources.git.command import Repository as Repository_
 from reconciler.sources.git.source import GitSource
 from reconciler.sources.limits import Limits
@@ -361,16 +363,20 @@ def hanging(tmp_path):
     return {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"}, tmp_path / "pid"
 
 
+def in_thread(settings, *arguments):
+    return blocking(partial(Git(settings=settings).run, *arguments))
+
+
 async def test_git_that_hangs_is_ended_with_its_children(hanging, tmp_path):
     environment, pid = hanging
     with pytest.raises(SourceUnreachable, match=r"git fetch did not end within 1 seconds"):
-        await Git.remote(environment, seconds=1).run("--quiet", "fetch")
+        await in_thread(GitSettings.remote(environment, seconds=1), "--quiet", "fetch")
     assert await _ends(int(pid.read_text()))
 
 
 async def test_stopping_the_program_ends_git_with_its_children(hanging, tmp_path):
     environment, pid = hanging
-    running = asyncio.create_task(Git.remote(environment).run("fetch"))
+    running = asyncio.create_task(in_thread(GitSettings.remote(environment), "fetch"))
     while not pid.exists():
         await asyncio.sleep(0.01)
     running.cancel()
@@ -395,25 +401,25 @@ def _alive(process: int) -> bool:
 
 async def test_no_git_on_the_path(tmp_path):
     with pytest.raises(SourceError, match="git cannot be run: it is not installed"):
-        await Git.remote({"PATH": str(tmp_path)}).run("version")
+        await in_thread(GitSettings.remote({"PATH": str(tmp_path)}), "version")
 
 
-async def test_settings_join_those_that_the_environment_already_has(tmp_path):
+def test_settings_join_those_that_the_environment_already_has(tmp_path):
     environment = {
         "PATH": "/usr/bin:/bin",
         "GIT_CONFIG_COUNT": "1",
         "GIT_CONFIG_KEY_0": "a.b",
         "GIT_CONFIG_VALUE_0": "1",
     }
-    runner = Git.remote(environment, config=(("c.d", "2"),))
+    runner = Git(settings=GitSettings.remote(environment, config=(("c.d", "2"),)))
 
-    assert await runner.run("config", "a.b") == b"1\n"
-    assert await runner.run("config", "c.d") == b"2\n"
+    assert runner.run("config", "a.b") == b"1\n"
+    assert runner.run("config", "c.d") == b"2\n"
     with pytest.raises(GitFailed):
-        await runner.run("config", "e.f")
+        runner.run("config", "e.f")
 
 
-async def test_what_reads_objects_is_deaf_to_the_environment_and_has_no_network(work, tmp_path):
+def test_what_reads_objects_is_deaf_to_the_environment_and_has_no_network(work, tmp_path):
     (tmp_path / "gitconfig").write_text("[a]\n\tb = 1\n")
     environment = {
         "PATH": "/usr/bin:/bin",
@@ -426,11 +432,11 @@ async def test_what_reads_objects_is_deaf_to_the_environment_and_has_no_network(
         "RECONCILE_GIT_TOKEN": "secret",
     }
     (tmp_path / ".gitconfig").write_text("[e]\n\tf = 1\n")
-    runner = Git.local(environment, Repository_(str(work.folder / ".git")))
-    assert not {"RECONCILE_GIT_TOKEN", "GIT_DIR"} & runner._environment().keys()
+    runner = Git(settings=GitSettings.local(environment, Repository_(str(work.folder / ".git"))))
+    assert not {"RECONCILE_GIT_TOKEN", "GIT_DIR"} & runner.settings.child_environment().keys()
     for key in ("a.b", "c.d", "e.f"):
         with pytest.raises(GitFailed):
-            await runner.run("config", key)
-    assert (await runner.run("rev-parse", "HEAD")).decode().strip() == work.head
+            runner.run("config", key)
+    assert runner.run("rev-parse", "HEAD").decode().strip() == work.head
     with pytest.raises(GitFailed, match="not allowed"):
-        await runner.run("ls-remote", str(work.folder))
+        runner.run("ls-remote", str(work.folder))

@@ -218,9 +218,7 @@ def test_help_is_quick_to_ask_and_names_every_option():
     loaded = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     ).stdout.split()
-    assert not {"starlette", "uvicorn", "structlog", "prometheus_client", "watchfiles", "pygit2"} & set(
-        loaded
-    )
+    assert not {"starlette", "uvicorn", "structlog", "prometheus_client", "watchfiles", "git"} & set(loaded)
 
 
 async def test_a_folder_whose_name_is_no_unicode_is_watched_as_any_other(stage):

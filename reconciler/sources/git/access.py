@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from reconciler.sources.address import Address
 from reconciler.sources.credential import token
-from reconciler.sources.git.command import Git, GitFailed
+from reconciler.sources.git.command import Git, GitFailed, GitSettings
 
 TOKEN = "RECONCILE_GIT_TOKEN"  # noqa: S105  (the variable's name)
 USER = "RECONCILE_GIT_USER"
@@ -19,7 +19,7 @@ HELPER = (
 SSH = "-o BatchMode=yes -o StrictHostKeyChecking=yes -o ConnectTimeout=20 -o ControlMaster=no"
 
 
-async def access(place: Address, environment: Mapping[str, str]) -> Git:
+def access(place: Address, environment: Mapping[str, str]) -> GitSettings:
     """How git is run to reach an address.
 
     A token goes through the environment into a credential helper that answers for this host only; the
@@ -32,25 +32,26 @@ async def access(place: Address, environment: Mapping[str, str]) -> Git:
         environment: usually `os.environ`.
     """
     if place.scheme == "ssh" and not environment.get("GIT_SSH_COMMAND") and not environment.get("GIT_SSH"):
-        command = await _ssh_command(environment)
-        return Git.remote(environment, variables={"GIT_SSH_COMMAND": f"{command} {SSH}"})
+        command = _ssh_command(environment)
+        return GitSettings.remote(environment, variables={"GIT_SSH_COMMAND": f"{command} {SSH}"})
     if place.scheme not in ("http", "https"):
-        return Git.remote(environment)
+        return GitSettings.remote(environment)
     origin = f"{place.scheme}://{place.host}"
     secret = (token(environment, TOKEN) if place.confidential else "") or place.password
     if secret:
         user = place.user or ANYONE
         config = (("credential.helper", ""), (f"credential.{origin}.helper", HELPER))
         variables = {USER: user, TOKEN: secret, "GIT_ASKPASS": ""}
-        return Git.remote(environment, config=config, variables=variables)
+        return GitSettings.remote(environment, config=config, variables=variables)
     if place.user:
-        return Git.remote(environment, config=((f"credential.{origin}.username", place.user),))
-    return Git.remote(environment)
+        return GitSettings.remote(environment, config=((f"credential.{origin}.username", place.user),))
+    return GitSettings.remote(environment)
 
 
-async def _ssh_command(environment: Mapping[str, str]) -> str:
+def _ssh_command(environment: Mapping[str, str]) -> str:
+    git = Git(settings=GitSettings.remote(environment))
     try:
-        found = await Git.remote(environment).run("config", "--get", "core.sshCommand")
+        found = git.run("config", "--get", "core.sshCommand")
     except GitFailed:  # its way to say that the key is not set
         return "ssh"
     return found.decode("utf-8", "replace").strip() or "ssh"

@@ -1,40 +1,57 @@
-"""Run git: an exact environment, a named git directory, bounded in time and output, never at a terminal.
+"""The one way to git: GitPython's command class with an exact environment, a named git directory and bounds.
 
 Git obeys whatever configuration it finds, and much of it names programs: filters, hooks, `core.fsmonitor`,
 `core.sshCommand`, `include.path`. No option switches all of that off. So no command here looks for a
 repository, and none is given a git directory whose configuration somebody else wrote:
 
-- `Git.local` reads objects in a `Repository` of ours, which may have its objects from elsewhere. It sees
-  neither the user's nor the system's configuration, and has no way to the network.
-- `Git.remote` reaches other repositories. It sees the user's and the system's configuration, since those
-  hold proxies, certificates and credential helpers of this host.
+- `GitSettings.local` reads objects in a `Repository` of ours, which may have its objects from elsewhere. It
+  sees neither the user's nor the system's configuration, and has no way to the network.
+- `GitSettings.remote` reaches other repositories. It sees the user's and the system's configuration, since
+  those hold proxies, certificates and credential helpers of this host.
+
+GitPython itself gives every child this process's environment whole, names no git directory, and ends one
+child but not what that started. `Git.execute` is where all its commands come together, those of `Repo` and
+of its object database, too; here it starts none of them the library's way, but by `host.process`.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from reconciler.errors import SourceError, SourceUnreachable
 from reconciler.host.environment import NETWORK, child_environment
-from reconciler.host.process import Ended, OutputTooLarge, ProcessTimeout, ProgramMissing, run_process
+from reconciler.host.process import (
+    QUIET,
+    Ended,
+    OutputTooLarge,
+    ProcessTimeout,
+    ProgramMissing,
+    kill_group,
+    run,
+    start,
+)
+from reconciler.sources.git import library
 from reconciler.sources.limits import LIMITS
 
-SECONDS = 300.0
-OUTPUT = 128 * 1024 * 1024
+SECONDS: Final = 300.0
+"""For one command."""
+
+OUTPUT: Final = 128 * 1024 * 1024
 """Bytes that one command may write: the ids of three million commits."""
 
-LISTING = 32 * 1024 * 1024
+LISTING: Final = 32 * 1024 * 1024
 """Bytes that `ls-remote` may write: half a million refs."""
 
-PACK = LIMITS.pack_bytes
+PACK: Final = LIMITS.pack_bytes
 """Bytes of one file that git may write: a pack of what was fetched."""
 
-MEMORY = 4 * 1024 * 1024 * 1024
+MEMORY: Final = 4 * 1024 * 1024 * 1024
 """Bytes of address space that git may have: an object of any size packs into a few bytes."""
 
-REMOTE = (
+REMOTE: Final = (
     *NETWORK,
     "GIT_ASKPASS", "GIT_SSH", "GIT_SSH_COMMAND", "GIT_SSH_VARIANT", "SSH_AUTH_SOCK",
     "GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "GIT_SSL_CERT", "GIT_SSL_KEY", "KRB5CCNAME", "KRB5_CONFIG",
@@ -42,8 +59,10 @@ REMOTE = (
 )  # fmt: skip
 """Variables with which this host's operator says how other repositories are reached."""
 
-STEADY = {
+STEADY: Final = {
     "GIT_ATTR_NOSYSTEM": "1",
+    "GIT_DEFAULT_HASH": "sha1",  # of repositories that are made here: GitPython reads no others,
+    "GIT_DEFAULT_REF_FORMAT": "files",  # nor refs that are no files
     "GIT_NO_LAZY_FETCH": "1",
     "GIT_NO_REPLACE_OBJECTS": "1",
     "GIT_OPTIONAL_LOCKS": "0",
@@ -51,23 +70,29 @@ STEADY = {
     "LANGUAGE": "C",
     "LC_ALL": "C",
 }
-STEADY_CONFIG = (
-    ("advice.detachedHead", "false"),
+SHIELD: Final = (
     ("core.commitGraph", "false"),  # a file beside the objects, which may say of parents what it likes
     ("core.fsmonitor", "false"),
     ("core.hooksPath", os.devnull),
+    ("fetch.recurseSubmodules", "false"),
+    ("safe.bareRepository", "explicit"),
+)
+"""Options of every command: nothing that the user or the system has configured comes before them."""
+
+TUNING: Final = (
+    ("advice.detachedHead", "false"),
     ("core.packedGitLimit", "1g"),  # how much of packs is in its address space at once
     ("core.packedGitWindowSize", "64m"),
-    ("fetch.recurseSubmodules", "false"),
     ("fetch.unpackLimit", "1"),  # keep packs: git writes them through to the disk, loose objects it does not
     ("gc.autoDetach", "false"),
     ("http.lowSpeedLimit", "100"),
     ("http.lowSpeedTime", "60"),
     ("maintenance.autoDetach", "false"),
     ("pack.threads", "2"),  # each takes address space of its own
-    ("safe.bareRepository", "explicit"),
 )
-NOWHERE = {
+"""Settings that the operator's own may change."""
+
+NOWHERE: Final = {
     "GIT_ALLOW_PROTOCOL": "",
     "GIT_CONFIG_GLOBAL": os.devnull,
     "GIT_CONFIG_NOSYSTEM": "1",
@@ -75,15 +100,26 @@ NOWHERE = {
 }
 """No configuration but the repository's, and no transport: also none for objects of a partial clone."""
 
-PROTOCOLS = "file:http:https:ssh"
+PROTOCOLS: Final = "file:http:https:ssh"
+
+_NEVER: Final = frozenset({"shell", "env", "universal_newlines"})
 
 
-class GitFailed(Exception):
-    """Git ended with an error; `words` is what it wrote, in English."""
+class GitFailed(library.GitCommandError):
+    """Git ended with an error.
 
-    def __init__(self, words: str) -> None:
-        super().__init__(words)
+    Args:
+        verb: the command, without its arguments: an address in them may hold a password.
+        status: its exit status.
+        words: what it wrote, in English.
+    """
+
+    def __init__(self, verb: str, status: int, words: str) -> None:
+        super().__init__(("git", verb), status, words)
         self.words = words
+
+    def __str__(self) -> str:
+        return self.words
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +136,16 @@ class Repository:
 
 
 @dataclass(frozen=True, slots=True)
-class Git:
+class GitSettings:
     """How git is run for one purpose; made by `local` or `remote`.
 
     Args:
         environment: all that the program starts with, but for what `config` adds.
-        config: settings for this purpose.
+        config: settings for this purpose, which a credential may be among.
         repository: which is given to every command; None for commands that need none.
         seconds: for one command.
         pack: bytes of one file that it may write.
+        folder: where it runs; only commands that read a work tree need one.
     """
 
     environment: Mapping[str, str]
@@ -116,6 +153,7 @@ class Git:
     repository: Repository | None = None
     seconds: float = SECONDS
     pack: int = PACK
+    folder: str = "/"
 
     @classmethod
     def local(
@@ -126,7 +164,8 @@ class Git:
         config: Sequence[tuple[str, str]] = (),
         variables: Mapping[str, str] | None = None,
         seconds: float = SECONDS,
-    ) -> Git:
+        folder: str = "/",
+    ) -> GitSettings:
         """Git for reading objects: deaf to every configuration but ours, without a way to the network.
 
         Args:
@@ -135,11 +174,12 @@ class Git:
             config: further settings.
             variables: further environment.
             seconds: for one command.
+            folder: where it runs.
         """
         kept = {**child_environment(environment), **STEADY, **NOWHERE, **(variables or {})}
         if repository.objects:
             kept["GIT_OBJECT_DIRECTORY"] = repository.objects
-        return cls(kept, config, repository, seconds)
+        return cls(kept, config, repository, seconds, folder=folder)
 
     @classmethod
     def remote(
@@ -149,7 +189,7 @@ class Git:
         config: Sequence[tuple[str, str]] = (),
         variables: Mapping[str, str] | None = None,
         seconds: float = SECONDS,
-    ) -> Git:
+    ) -> GitSettings:
         """Git for reaching other repositories, with the configuration of the user and of the system.
 
         Args:
@@ -163,62 +203,157 @@ class Git:
         kept.setdefault("GIT_ASKPASS", "")
         return cls({**kept, **(variables or {})}, (*settings, *config), None, seconds)
 
-    async def run(self, *arguments: str, folder: str = "/", limit: int = OUTPUT) -> bytes:
-        """Standard output of one git command; see `_ended_well`."""
-        return (await self._ended_well(arguments, folder, limit)).out
+    def child_environment(self) -> dict[str, str]:
+        """Exactly what git starts with.
 
-    async def told(self, *arguments: str, folder: str = "/") -> str:
-        """What one git command wrote to standard error; see `_ended_well`."""
-        return (await self._ended_well(arguments, folder)).error.decode("utf-8", "replace")
+        Settings go through it and not onto the command line, which every user of the machine can read:
+        a header with a credential may be among them.
+        """
+        kept = dict(self.environment)
+        for number, (key, value) in enumerate((*TUNING, *self.config)):
+            kept |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+            kept["GIT_CONFIG_COUNT"] = str(number + 1)
+        return kept
 
-    async def _ended_well(self, arguments: Sequence[str], folder: str, limit: int = OUTPUT) -> Ended:
-        """One git command, once it has succeeded.
+    def command(self, arguments: Sequence[str]) -> list[str]:
+        """The command line for a git command, without `git`."""
+        # Without a git directory git would look for one, from its folder upwards.
+        directory = self.repository.directory if self.repository else os.devnull
+        options = [part for key, value in SHIELD for part in ("-c", f"{key}={value}")]
+        return ["git", f"--git-dir={directory}", *options, *arguments]
+
+
+class Git(library.Git):
+    """GitPython's command class, shielded; it blocks, so it belongs into `host.process.blocking`.
+
+    Args:
+        working_dir: what GitPython passes; it does not count.
+        settings: how git is run; without any it runs nothing.
+    """
+
+    def __init__(
+        self, working_dir: str | os.PathLike[str] | None = None, *, settings: GitSettings | None = None
+    ) -> None:
+        super().__init__(working_dir)
+        self._settings = settings
+
+    @property
+    def settings(self) -> GitSettings:
+        """How git is run."""
+        assert self._settings is not None, "a repository is opened by repository.open_repository"
+        return self._settings
+
+    def changed(self, **changes: Any) -> Git:
+        """The same with other settings."""
+        return Git(settings=replace(self.settings, **changes))
+
+    def run(self, *arguments: str) -> bytes:
+        """Standard output of one git command; see `execute`."""
+        return self._ended_well(arguments).out
+
+    def told(self, *arguments: str) -> str:
+        """What one git command wrote to standard error; see `execute`."""
+        return self._ended_well(arguments).error.decode("utf-8", "replace")
+
+    def execute(  # type: ignore[override]  # noqa: D417  (the arguments are the library's)
+        self,
+        command: Sequence[str],
+        istream: Any = None,
+        with_extended_output: bool = False,  # noqa: FBT001, FBT002
+        with_exceptions: bool = True,  # noqa: FBT001, FBT002
+        as_process: bool = False,  # noqa: FBT001, FBT002
+        *,
+        stdout_as_string: bool = True,
+        strip_newline_in_stdout: bool = True,
+        **others: Any,
+    ) -> Any:
+        """One git command; everything that GitPython runs goes through here.
 
         Args:
-            arguments: the command, without `git`; anything secret goes into `variables`.
-            folder: where it runs; only for commands that read a work tree.
-            limit: bytes that it may write to standard output.
+            command: the command line, as GitPython makes it: `git`, then options and arguments.
 
         Raises:
             GitFailed: it ended with an error.
             SourceUnreachable: it did not end within `seconds`.
-            SourceError: git is not installed, or it wrote more than `limit`.
+            SourceError: git is not installed, or it wrote more than it may.
         """
-        # Without a git directory git would look for one, from its folder upwards.
-        directory = self.repository.directory if self.repository else os.devnull
-        command = ["git", f"--git-dir={directory}", *arguments]
+        if not {name for name, value in others.items() if value} <= {"max_chunk_size", "with_stdout"}:
+            raise ValueError(f"not for git here: {', '.join(sorted(others))}")
+        arguments = [str(part) for part in command[1:]]
+        if as_process:
+            return self._started(arguments)
+        assert istream is None
+        ended = self._ended_well(arguments) if with_exceptions else self._ended(arguments)
+        out = ended.out.removesuffix(b"\n") if strip_newline_in_stdout else ended.out
+        shown = out.decode("utf-8", "surrogateescape") if stdout_as_string else out
+        if with_extended_output:
+            return ended.status, shown, ended.error.decode("utf-8", "replace")
+        return shown
+
+    def _ended_well(self, arguments: Sequence[str]) -> Ended:
+        ended = self._ended(arguments)
+        if ended.status:
+            raise GitFailed(_verb(arguments), ended.status, ended.error.decode("utf-8", "replace"))
+        return ended
+
+    def _ended(self, arguments: Sequence[str]) -> Ended:
+        settings, verb = self.settings, _verb(arguments)
+        limit = LISTING if verb == "ls-remote" else OUTPUT
         try:
-            ended = await run_process(
-                command,
-                environment=self._environment(),
-                seconds=self.seconds,
-                folder=folder,
+            return run(
+                settings.command(arguments),
+                environment=settings.child_environment(),
+                seconds=settings.seconds,
+                folder=settings.folder,
                 limit=limit,
-                largest_file=self.pack,
+                largest_file=settings.pack,
                 memory=MEMORY,
             )
         except ProgramMissing as error:
-            raise SourceError(f"git cannot be run: {error}", remedy="Install git.") from None
+            raise _missing(error) from None
         except ProcessTimeout:
             raise SourceUnreachable(
-                f"git {_verb(arguments)} did not end within {self.seconds:g} seconds",
+                f"git {verb} did not end within {settings.seconds:g} seconds",
                 remedy="Look at the network and at the size of the repository.",
             ) from None
         except OutputTooLarge:
             raise SourceError(
-                f"git {_verb(arguments)} gave more than {limit:,} bytes",
+                f"git {verb} gave more than {limit:,} bytes",
                 remedy="Use a smaller repository for the desired state.",
             ) from None
-        if ended.status:
-            raise GitFailed(ended.error.decode("utf-8", "replace"))
-        return ended
 
-    def _environment(self) -> dict[str, str]:
-        kept = dict(self.environment)
-        for number, (key, value) in enumerate((*STEADY_CONFIG, *self.config)):
-            kept |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
-            kept["GIT_CONFIG_COUNT"] = str(number + 1)
-        return kept
+    def _started(self, arguments: Sequence[str]) -> _Group:
+        """A command that goes on answering, such as `cat-file --batch`; who reads it bounds what it reads."""
+        settings = self.settings
+        try:
+            process = start(
+                settings.command(arguments),
+                environment=settings.child_environment(),
+                folder=settings.folder,
+                stderr=QUIET,  # nobody reads it: git would wait for ever once the pipe is full
+                largest_file=settings.pack,
+                memory=MEMORY,
+            )
+        except ProgramMissing as error:
+            raise _missing(error) from None
+        return _Group(process, ("git", _verb(arguments)))
+
+
+class _Group(library.Git.AutoInterrupt):
+    """A running git that is killed with all that it started.
+
+    The library ends git alone and then waits for its pipes; a helper of git's that stays holds them open,
+    so that this wait never ends.
+    """
+
+    def _terminate(self) -> None:
+        if self.proc is not None and self.proc.poll() is None:
+            kill_group(self.proc)
+        super()._terminate()
+
+
+def _missing(error: ProgramMissing) -> SourceError:
+    return SourceError(f"git cannot be run: {error}", remedy="Install git.")
 
 
 def _settings(environment: Mapping[str, str]) -> Sequence[tuple[str, str]]:

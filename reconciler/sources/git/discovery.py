@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.errors import SourceError
+from reconciler.sources.git.errors import SHA256, SHA256_REMEDY
 from reconciler.sources.text import line, shown
 
 NAME = ".git"
@@ -125,6 +126,8 @@ class WorkTree:
                         found |= {name: target.strip()} if target is not None else {}
             if len(found) > MOST_REFS or folders > MOST_REFS:
                 raise _refused(self.top, f"it has more than {MOST_REFS:,} refs")
+        if any(_LONGER_ID.fullmatch(id_) for id_ in found.values()):
+            raise SourceError(f"{self.top}: {SHA256}", remedy=SHA256_REMEDY)
         return {name: id_ for name, id_ in sorted(found.items()) if _is_ref(name) and _ID.fullmatch(id_)}
 
     def _resolve(self, text: str) -> str | None:
@@ -179,10 +182,7 @@ class WorkTree:
     def _id(self, text: str) -> str:
         found = text.strip()
         if _LONGER_ID.fullmatch(found):
-            raise SourceError(
-                f"{self.top}: its object names (SHA-256) are not supported",
-                remedy="Use a repository with SHA-1 object names.",
-            )
+            raise SourceError(f"{self.top}: {SHA256}", remedy=SHA256_REMEDY)
         if not _ID.fullmatch(found):
             raise _refused(self.top, "its HEAD names no commit")
         return found
@@ -256,7 +256,7 @@ def find_repository(folder: Path) -> WorkTree | None:
 def check_objects(objects: Path) -> None:
     """Refuse an object folder in which something else stands in the place of a file or a folder.
 
-    The library that reads objects would wait for a pipe for ever, and nothing could end it.
+    Git would wait for a pipe for ever.
 
     Raises:
         SourceError: something in it is neither a file nor a folder, or it cannot be read.

@@ -11,6 +11,15 @@ from reconciler.sources.text import line
 from reconciler.text.urls import without_secrets
 
 
+class Damaged(SourceError):
+    """The local copy lacks what it should have; made anew it is whole again."""
+
+    def __init__(self, where: str, folder: str) -> None:
+        super().__init__(
+            f"{where}: the local copy of the repository is damaged", remedy=f"Delete {folder} and try again."
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One complaint.
@@ -27,6 +36,9 @@ class Rule:
     remedy: str
     again: bool = False
 
+
+SHA256 = "it uses object names (SHA-256) that are not supported"
+SHA256_REMEDY = "Use a repository with SHA-1 object names."
 
 RULES = (
     Rule(
@@ -93,8 +105,8 @@ RULES = (
     ),
     Rule(
         r"mismatched algorithms|unknown repository extension|unsupported object format",
-        "it uses object names (SHA-256) that are not supported",
-        "Use a repository with SHA-1 object names.",
+        SHA256,
+        SHA256_REMEDY,
     ),
     Rule(
         r"No space left on device|Disk quota exceeded",
@@ -137,6 +149,7 @@ DAMAGED = re.compile(
     r"|object file .* is empty"
     r"|missing blob|missing tree|did not send all necessary objects|unable to read (tree|sha1 file)"
     r"|bad config line \d+ in file \S*/git/[0-9a-f]{32}/config"
+    r"|not a git repository: '\S*/git/[0-9a-f]{32}'"
 )
 SHALLOW = re.compile(
     r"does not support (--)?shallow|shallow capabilities|shallow update not allowed"

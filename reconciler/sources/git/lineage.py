@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from reconciler.core.prior import EarlierFile, EarlierFiles
 from reconciler.errors import SourceError, UsageError
+from reconciler.sources.git.refs import COMMIT_ID
+from reconciler.sources.git.tree import TREE
 from reconciler.sources.text import shown
 from reconciler.text.one_line import SHORT_ID
 
-if TYPE_CHECKING:
-    import pygit2
+if TYPE_CHECKING:  # it loads the library, which `no_history` has no need of
+    from reconciler.sources.git.objects import Commit, Objects
 
 COMMITS: Final = 500
 """Commits that are walked back."""
@@ -28,7 +30,7 @@ SHALLOW: Final = "the commits before {commit} are not in this clone, which is sh
 
 
 def earlier_files(
-    repository: pygit2.Repository,
+    objects: Objects,
     revision: str,
     names: Sequence[str],
     *,
@@ -38,11 +40,11 @@ def earlier_files(
 ) -> EarlierFiles:
     """The fleet files before a revision.
 
-    Parents are read from the commits themselves: the library leaves out those that a shallow clone lacks,
-    which would look like the beginning of the history.
+    Parents are read from the commits themselves: git leaves out those that a shallow clone lacks, which
+    would look like the beginning of the history.
 
     Args:
-        repository: has the commit itself.
+        objects: of a repository that has the commit itself.
         revision: full id of a commit; with `+` and a digest behind it, of uncommitted changes on top of it.
         names: what a fleet file may be called.
         path: the folder in which it lies; empty for the root.
@@ -50,26 +52,26 @@ def earlier_files(
         applied: ids of commits to look at besides.
     """
     commit, _, changes = revision.partition("+")
-    start, unread = _start(repository, commit, base, changed=bool(changes))
+    start, unread = _start(objects, commit, base, changed=bool(changes))
     found: list[EarlierFile] = []
-    last: Any = None
+    last = ""
     if start and not unread:
-        for id_, tree in _walk(repository, start):
-            if tree is None:
+        for id_, earlier in _walk(objects, start):
+            if earlier is None:
                 unread = SHALLOW.format(commit=id_[:SHORT_ID])
                 break
-            file = _file(tree, names, path)
+            file = _file(objects, earlier.tree, names, path)
             if file is not None and file[1] != last:
-                found.append(EarlierFile(id_, file[0], _data(repository, file[1])))
-            last = file[1] if file is not None else None
+                found.append(EarlierFile(id_, file[0], _data(objects, file[1])))
+            last = file[1] if file is not None else ""
             if len(found) >= VERSIONS:
                 break
     at: dict[str, EarlierFile] = {}
     for id_ in applied:
-        own = _commit(repository, id_)
-        file = _file(own.tree, names, path) if own is not None else None
+        own = _commit(objects, id_)
+        file = _file(objects, own.tree, names, path) if own is not None else None
         if file is not None:
-            at[id_] = EarlierFile(id_, file[0], _data(repository, file[1]))
+            at[id_] = EarlierFile(id_, file[0], _data(objects, file[1]))
     return EarlierFiles(tuple(found), at, unread)
 
 
@@ -95,80 +97,66 @@ def unknown_base(base: str, where: str) -> SourceError:
     )
 
 
-def _start(repository: pygit2.Repository, commit: str, base: str, *, changed: bool) -> tuple[str, str]:
+def _start(objects: Objects, commit: str, base: str, *, changed: bool) -> tuple[str, str]:
     """The commit to begin at, and why none is known; both are empty where nothing came before."""
-    import pygit2  # noqa: PLC0415  (only git sources pay for it)
-
-    own = _commit(repository, commit)
+    own = _commit(objects, commit)
     if own is None:
         return "", f"the commit {commit[:SHORT_ID]} is not in this clone"
     if changed:
         return commit, ""
     if base:
-        try:
-            target = _commit(repository, base)
-            shared = repository.merge_base(commit, target.id) if target is not None else None
-        except (KeyError, ValueError, pygit2.GitError):
-            shared = None
+        shared = objects.merge_base(commit, base)
         if shared is None:
             return (
                 "",
                 f"this clone does not have the commit where {commit[:SHORT_ID]} leaves {base[:SHORT_ID]}",
             )
-        if str(shared) != commit:
-            return str(shared), ""
-    return next(iter(_parents(own)), ""), ""
+        if shared != commit:
+            return shared, ""
+    return next(iter(own.parents), ""), ""
 
 
-def _walk(repository: pygit2.Repository, start: str) -> Iterator[tuple[str, Any]]:
-    """(id, tree) along first parents; the tree is None where the commit is missing, which ends it."""
+def _walk(objects: Objects, start: str) -> Iterator[tuple[str, Commit | None]]:
+    """Commits by their ids along first parents; None where one is missing, which ends it."""
     id_ = start
     for _ in range(COMMITS):
-        commit = _commit(repository, id_)
-        yield id_, commit.tree if commit is not None else None
+        commit = _commit(objects, id_)
+        yield id_, commit
         if commit is None:
             return
-        id_ = next(iter(_parents(commit)), "")
+        id_ = next(iter(commit.parents), "")
         if not id_:
             return
 
 
-def _commit(repository: pygit2.Repository, id_: str) -> Any:
-    import pygit2  # noqa: PLC0415  (only git sources pay for it)
-
+def _commit(objects: Objects, id_: str) -> Commit | None:
+    """A commit, also by a tag of it or by the first digits of its id; None where it is not here."""
+    if not COMMIT_ID.fullmatch(id_):
+        return None
     try:
-        found = repository.get(id_)
-        return found.peel(pygit2.Commit) if found is not None else None
-    except (ValueError, KeyError, pygit2.GitError):
+        found = objects.resolve(f"{id_}^{{commit}}")
+        return objects.commit(found[0]) if found is not None else None
+    except SourceError:
         return None
 
 
-def _parents(commit: Any) -> list[str]:
-    """Ids of the parents as the commit itself names them."""
-    head = commit.read_raw().partition(b"\n\n")[0].decode("utf-8", "replace")
-    return [line.removeprefix("parent ") for line in head.splitlines() if line.startswith("parent ")]
-
-
-def _file(tree: Any, names: Sequence[str], path: str) -> tuple[str, Any] | None:
+def _file(objects: Objects, tree: str, names: Sequence[str], path: str) -> tuple[str, str] | None:
     """The name and the id of the fleet file in a folder of a tree; None where it is not there as a file."""
-    import pygit2  # noqa: PLC0415  (only git sources pay for it)
-
     try:
         for part in path.split("/") if path else ():
-            tree = tree[part]
-        found = [name for name in names if name in tree and tree[name].filemode in _BLOB]
-    except (KeyError, TypeError, pygit2.GitError):
+            found = {entry.name: entry for entry in objects.tree(tree)}.get(part.encode())
+            if found is None or found.mode != TREE:
+                return None
+            tree = found.id
+        files = {entry.name: entry.id for entry in objects.tree(tree) if entry.mode in _BLOB}
+    except SourceError:
         return None
-    return (found[0], tree[found[0]].id) if found else None
+    return next(((name, files[name.encode()]) for name in names if name.encode() in files), None)
 
 
-def _data(repository: pygit2.Repository, id_: Any) -> bytes:
+def _data(objects: Objects, id_: str) -> bytes:
     """The content of a file; what is too large or missing is empty, and so no fleet file."""
-    import pygit2  # noqa: PLC0415  (only git sources pay for it)
-
     try:
-        _, size = repository.odb.read_header(id_)
-        blob: Any = repository[id_] if size <= LARGEST else None
-        return bytes(blob.data) if blob is not None else b""
-    except (KeyError, ValueError, pygit2.GitError):
+        return objects.read(id_, "blob") if objects.size(id_) <= LARGEST else b""
+    except SourceError:
         return b""

@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote
 
 from reconciler.core.prior import EarlierFiles
 from reconciler.errors import SourceError, SourceUnreachable, Untrusted
 from reconciler.host.locks import locked
+from reconciler.host.process import blocking
 from reconciler.ports.source import Snapshot, Source
 from reconciler.sources.address import Address
 from reconciler.sources.git import errors, tree
-from reconciler.sources.git.access import access
-from reconciler.sources.git.command import SECONDS, GitFailed, Repository
 from reconciler.sources.git.discovery import WorkTree, find_repository
+from reconciler.sources.git.errors import Damaged
 from reconciler.sources.git.lineage import earlier_files, unknown_base
-from reconciler.sources.git.mirror import Copy
 from reconciler.sources.git.refs import checked
-from reconciler.sources.git.tree import Damaged, Place
-from reconciler.sources.git.worktree import served_view
+from reconciler.sources.git.tree import Place
 from reconciler.sources.limits import LIMITS, Limits
 from reconciler.sources.proxy import variable_for
 from reconciler.sources.signatures.trust import Signer, Trust, signed
-from reconciler.sources.signatures.verify import git_signer
+
+if TYPE_CHECKING:  # it loads the library; here that is done where a repository is read
+    from reconciler.sources.git.command import GitFailed
+    from reconciler.sources.git.mirror import Copy
+
+T = TypeVar("T")
+
+SECONDS = 300.0
+"""For one git command, and for waiting for another process."""
 
 HISTORIES = 4
 """Commits whose ancestors are remembered."""
@@ -86,8 +93,7 @@ class GitSource(Source):
             Untrusted: a signature is asked for, and there is none that counts.
             StateError: the cache cannot be used.
         """
-        async with self._reached() as copy:
-            self._last = await self._fetched(copy)
+        self._last = await self._reached(self._fetched)
         return self._last[1]
 
     async def ancestors(self, revision: str) -> frozenset[str] | None:
@@ -99,8 +105,7 @@ class GitSource(Source):
             StateError: the cache cannot be used.
         """
         if revision not in self._histories:
-            async with self._reached() as copy:
-                found = await copy.history(revision)
+            found = await self._reached(lambda copy: copy.history(revision))
             if found is None:
                 return None
             kept = list(self._histories.items())[-HISTORIES:]
@@ -114,15 +119,16 @@ class GitSource(Source):
         key = (revision, base, tuple(applied))
         if self._earlier and self._earlier[0] == key:
             return self._earlier[1]
-        async with self._reached() as copy:
-            await copy.history(revision)
-            target = await copy.find(base) if base else ""
+        path = self._looked_at.path
+
+        def read(copy: Copy) -> EarlierFiles:
+            copy.history(revision)
+            target = copy.find(base) if base else ""
             if target is None:
                 raise unknown_base(base, self.place.shown)
-            path = self._looked_at.path
-            found = await asyncio.to_thread(
-                earlier_files, copy.open(), revision, names, path=path, base=target, applied=applied
-            )
+            return earlier_files(copy.open(), revision, names, path=path, base=target, applied=applied)
+
+        found = await self._reached(read)
         self._earlier = (key, found)
         return found
 
@@ -134,9 +140,8 @@ class GitSource(Source):
             error.remedy += f" The variable {variable} names a proxy for it." if variable else ""
         return error
 
-    @asynccontextmanager
-    async def _reached(self) -> AsyncIterator[Copy]:
-        """The local copy, locked, and how git reaches the repository; one on this machine by a view of ours.
+    async def _reached(self, work: Callable[[Copy], T]) -> T:
+        """What blocking work gives, done on the local copy, which it has for itself.
 
         Raises:
             SourceError: the repository refuses, or is one on this machine that is not used.
@@ -144,49 +149,63 @@ class GitSource(Source):
             StateError: the cache cannot be used.
         """
         async with locked(self._folder.with_suffix(".lock"), seconds=self.seconds):
-            try:
-                git = await access(self.place, self._environment)
-                git = replace(git, seconds=self.seconds, pack=self._looked_at.limits.pack_bytes)
-                with ExitStack() as stack:
-                    place = self.place
-                    if place.scheme == "file":
-                        folder = Path(unquote(place.url.removeprefix("file://")))
-                        found = await asyncio.to_thread(find_repository, folder)
-                        if found is not None:
-                            served = await asyncio.to_thread(stack.enter_context, served_view(found))
-                            place = replace(place, url=served.directory)
-                    yield Copy(self._folder, place, git)
-            except GitFailed as failed:
-                raise self._translated(failed) from failed
+            return await blocking(partial(self._with_copy, work))
 
-    async def _fetched(self, copy: Copy) -> tuple[str, Snapshot]:
-        """The snapshot, if need be from a new copy: a power cut may have damaged the old."""
+    def _with_copy(self, work: Callable[[Copy], T]) -> T:
+        from reconciler.sources.git.access import access  # noqa: PLC0415  (loads the library)
+        from reconciler.sources.git.command import Git, GitFailed  # noqa: PLC0415
+        from reconciler.sources.git.mirror import Copy  # noqa: PLC0415
+        from reconciler.sources.git.worktree import served_view  # noqa: PLC0415
+
         try:
-            return await self._read(copy)
+            settings = access(self.place, self._environment)
+            limits = self._looked_at.limits
+            git = Git(settings=replace(settings, seconds=self.seconds, pack=limits.pack_bytes))
+            with ExitStack() as stack:
+                place = self.place
+                if place.scheme == "file":
+                    # Its own configuration would count on the side that serves, too: it is served by a view.
+                    folder = Path(unquote(place.url.removeprefix("file://")))
+                    found = find_repository(folder)
+                    if found is not None:
+                        place = replace(place, url=stack.enter_context(served_view(found)).directory)
+                return work(Copy(self._folder, place, git))
+        except GitFailed as failed:
+            raise self._translated(failed) from failed
+
+    def _fetched(self, copy: Copy) -> tuple[str, Snapshot]:
+        """The snapshot, if need be from a new copy: a power cut may have damaged the old."""
+        from reconciler.sources.git.command import GitFailed  # noqa: PLC0415  (loads the library)
+
+        try:
+            return self._read(copy)
         except Damaged:
-            await copy.clear()
+            copy.clear()
         except GitFailed as failed:
             if not errors.DAMAGED.search(failed.words):
                 raise
-            await copy.clear()
-        return await self._read(copy)
+            copy.clear()
+        return self._read(copy)
 
-    async def _read(self, copy: Copy) -> tuple[str, Snapshot]:
-        commit, named = await copy.commit(self.ref)
+    def _read(self, copy: Copy) -> tuple[str, Snapshot]:
+        commit, named = copy.commit(self.ref)
         if self._last and (self._last[0], self._last[1].revision.id) == (named, commit):
             return self._last
-        signer = await self._signer(commit, named) if self._trust else None
-        found = await asyncio.to_thread(tree.snapshot, copy.open(), commit, self._looked_at)
+        signer = self._signer(commit, named) if self._trust else None
+        found = tree.snapshot(copy.open(), commit, self._looked_at)
         return named, signed(found, signer)
 
-    async def _signer(self, commit: str, named: str) -> Signer:
+    def _signer(self, commit: str, named: str) -> Signer:
         """Who signed it; a refusal is remembered until other signers are allowed."""
+        from reconciler.sources.git.command import Repository  # noqa: PLC0415  (loads the library)
+        from reconciler.sources.git.signer import git_signer  # noqa: PLC0415
+
         assert self._trust is not None
-        key = f"{named} {await asyncio.to_thread(self._trust.mark)}"
+        key = f"{named} {self._trust.mark()}"
         if key in self._refused:
             raise self._refused[key]
         try:
-            return await git_signer(
+            return git_signer(
                 Repository(str(self._folder)), commit, named, self._trust, where=self.place.shown
             )
         except Untrusted as refusal:

@@ -1,40 +1,29 @@
-"""How a folder in a work tree of git stands to the commit that is checked out.
+"""What git knows of a folder in a work tree: what the commit that is checked out has there, what is ignored.
 
 Nothing here asks git for a status: with the configuration of the repository it runs programs. Objects are
-read through a git directory of our own, and whether files differ from the commit is found by hashing them.
-What hashing decides:
-
-- Contents count as they lie on disk. No filter is run, so that a file whose line ends were converted, or
-  that Git LFS or git-crypt put in the place of a pointer, differs: its bytes are not those of the commit.
-- A link and a file differ. Whether a file may be executed does not count: nothing here executes it.
-- The index does not count: neither what is staged nor `assume-unchanged`.
-- Files in a submodule differ, since the commit does not have them.
+read through a git directory of our own, and whether files differ from the commit is found by hashing them:
+see `blob_ids`.
 """
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler.errors import SourceError, StateError
-from reconciler.sources.content import SMALLER
-from reconciler.sources.folder_scan import Found, Mark, passed_over, read
 from reconciler.sources.git import tree
-from reconciler.sources.git.command import Git, GitFailed, Repository
+from reconciler.sources.git.command import Git, GitFailed, GitSettings, Repository
 from reconciler.sources.git.discovery import WorkTree
+from reconciler.sources.git.errors import Damaged
+from reconciler.sources.git.objects import Objects
 from reconciler.sources.git.refs import COMMIT_ID, FULL
-from reconciler.sources.git.tree import Committed, Damaged, Place
-from reconciler.sources.layout import Layout
+from reconciler.sources.git.tree import Committed, Place
 from reconciler.sources.limits import Limits
 from reconciler.sources.text import line, name
-from reconciler.text.one_line import size
 
 IGNORE_SECONDS = 60.0
 """For git to match what lies in a folder against `.gitignore`: a pattern can take exponential time."""
@@ -90,7 +79,13 @@ def served_view(work: WorkTree) -> Iterator[Repository]:
         yield repository
 
 
-async def head_of(work: WorkTree, folder: Path, limits: Limits, known: Committed | None) -> Committed | None:
+def head_of(
+    work: WorkTree,
+    folder: Path,
+    limits: Limits,
+    known: Committed | None,
+    environment: Mapping[str, str],
+) -> Committed | None:
     """What the commit that is checked out has in a folder; None where it has no such folder.
 
     Args:
@@ -98,22 +93,20 @@ async def head_of(work: WorkTree, folder: Path, limits: Limits, known: Committed
         folder: a real path in it.
         limits: bounds on the commit.
         known: what was found before, which is given again while the same commit is checked out.
+        environment: of this process.
 
     Raises:
         SourceError: the repository cannot be read, or the commit has too much there.
     """
-    commit = await asyncio.to_thread(work.head)
+    commit = work.head()
     if commit is None or (known is not None and known.commit == commit):
         return known if commit else None
     below = folder.relative_to(work.top).as_posix()
     place = Place(str(work.top), "" if below == "." else below, limits)
 
-    def found() -> Committed | None:
-        with own_view(work) as repository:
-            return tree.committed(tree.seen(repository, where=place.where), commit, place)
-
     try:
-        return await asyncio.to_thread(found)
+        with own_view(work) as repository:
+            return tree.committed(Objects(repository, environment, where=place.where), commit, place)
     except Damaged as error:
         raise SourceError(
             f"the git repository of {work.top} lacks objects of its commit {commit}",
@@ -121,7 +114,7 @@ async def head_of(work: WorkTree, folder: Path, limits: Limits, known: Committed
         ) from error
 
 
-async def ignored(work: WorkTree, folder: Path, environment: Mapping[str, str]) -> frozenset[str]:
+def ignored(work: WorkTree, folder: Path, environment: Mapping[str, str]) -> frozenset[str]:
     """Paths from a folder that git is told to ignore; folders end with `/`.
 
     What counts is what people write for git: `.gitignore`, `.git/info/exclude` and the user's own file.
@@ -135,23 +128,25 @@ async def ignored(work: WorkTree, folder: Path, environment: Mapping[str, str]) 
     Raises:
         SourceError: git cannot tell.
     """
-    own = await _excludes_file(environment)
+    own = _excludes_file(environment)
     config = (("core.excludesFile", own),) if own else ()
     excludes = work.common / "info/exclude"
     more = (f"--exclude-from={excludes}",) if _is_plain(excludes) else ()
     with own_view(work) as repository:
-        git = Git.local(
-            environment,
-            repository,
-            config=config,
-            variables={"GIT_WORK_TREE": str(work.top)},
-            seconds=IGNORE_SECONDS,
+        git = Git(
+            settings=GitSettings.local(
+                environment,
+                repository,
+                config=config,
+                variables={"GIT_WORK_TREE": str(work.top)},
+                seconds=IGNORE_SECONDS,
+                folder=str(folder),
+            )
         )
         try:
-            output = await git.run(
+            output = git.run(
                 *("ls-files", "--others", "--ignored", "--directory", "-z", "--exclude-standard"),
                 *(*more, "--", "."),
-                folder=str(folder),
             )
         except GitFailed as failed:
             raise SourceError(
@@ -161,10 +156,11 @@ async def ignored(work: WorkTree, folder: Path, environment: Mapping[str, str]) 
     return frozenset(name(path) for path in output.split(b"\0") if path)
 
 
-async def _excludes_file(environment: Mapping[str, str]) -> str:
+def _excludes_file(environment: Mapping[str, str]) -> str:
     """What `core.excludesFile` of the user or of the system says; empty where nothing does."""
+    git = Git(settings=GitSettings.remote(environment))
     try:
-        found = await Git.remote(environment).run("config", "--path", "--get", "core.excludesFile")
+        found = git.run("config", "--path", "--get", "core.excludesFile")
     except GitFailed:  # its way to say that the key is not set
         return ""
     return found.decode("utf-8", "surrogateescape").rstrip("\n")
@@ -174,60 +170,9 @@ def _is_plain(file: Path) -> bool:
     return file.is_file() and not file.is_symlink()
 
 
-@dataclass
-class BlobIds:
-    """Ids that git would give to files, remembered from one look to the next for files that lie still."""
-
-    limits: Limits
-    known: dict[str, tuple[Mark, str]] = field(default_factory=dict)
-
-    def changed(self, layout: Layout, head: Committed) -> list[str]:
-        """Paths that a folder has otherwise than the commit, sorted.
-
-        A file beyond `limits.file_bytes` counts as the commit's: nobody can read it.
-
-        Args:
-            layout: what lies in the folder.
-            head: what the commit has there.
-
-        Raises:
-            SourceError: the files are more than `limits.total_bytes`, or one cannot be read.
-            SourceUnreachable: one was changed meanwhile.
-        """
-        files: Mapping[str, Found] = layout.files
-        readable = {path: found for path, found in files.items() if found.bytes <= self.limits.file_bytes}
-        if (total := sum(found.bytes for found in readable.values())) > self.limits.total_bytes:
-            raise SourceError(
-                f"{layout.where} holds {size(total)} in files, more than {size(self.limits.total_bytes)}",
-                remedy=SMALLER,
-            )
-        self.known = {path: (found.mark, self._id(path, found)) for path, found in readable.items()}
-        ours = {path: id_ for path, (_, id_) in self.known.items()}
-        ours |= {path: head.files.get(path, "") for path in files.keys() - readable.keys()}
-        links = {path: _blob_id(target.encode()) for path, target in layout.links.items()}
-        return sorted(_differing(ours, head.files) | _differing(links, head.links))
-
-    def _id(self, path: str, found: Found) -> str:
-        mark, id_ = self.known.get(path, ((), ""))
-        return id_ if found.settled and mark == found.mark else _blob_id(read(found))
-
-
-def _differing(here: Mapping[str, str], there: Mapping[str, str]) -> set[str]:
-    paths = {*here, *(path for path in there if not passed_over(path))}
-    return {path for path in paths if here.get(path) != there.get(path)}
-
-
-def _blob_id(data: bytes) -> str:
-    return hashlib.sha1(b"blob %d\0%s" % (len(data), data), usedforsecurity=False).hexdigest()
-
-
-async def history(work: WorkTree, commit: str, environment: Mapping[str, str]) -> frozenset[str] | None:
+def history(work: WorkTree, commit: str, environment: Mapping[str, str]) -> frozenset[str] | None:
     """Ids of a commit and of all that it descends from; None where the clone lacks it, or its beginning."""
     if work.is_shallow or len(commit) != FULL or not COMMIT_ID.fullmatch(commit):
         return None
     with own_view(work) as repository:
-        try:
-            found = await Git.local(environment, repository).run("rev-list", commit, "--")
-        except GitFailed:  # its way to say that there is no such commit
-            return None
-    return frozenset(found.decode().split())
+        return Objects(repository, environment, where=str(work.top)).history(commit)
