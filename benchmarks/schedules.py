@@ -22,14 +22,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from reconciler.core.plan import Revision
-from reconciler.desired.fleet import Fleet, load
+from reconciler.desired.fleet import Fleet, load, with_desired
 from reconciler.drivers.registry import DRIVERS
 from reconciler.fault_trials.scenario import Invariant, Random, Scenario, Script
 from reconciler.fault_trials.schedule import drawn
 from reconciler.fault_trials.trial import Stage, Verdict, tried
 from reconciler.ports.source import Snapshot
 from reconciler.simulation.options import chosen
-from reconciler.simulation.witnesses import harmless
 
 RANDOM = Scenario(name="random", random=Random(faults=5, kills=2))
 CHUNK = 50
@@ -130,8 +129,7 @@ def sora_name(number: int) -> str:
 def fleet(version: str, *clusters: dict[str, Any]) -> Fleet:
     """A fleet that is described so."""
     files = Files({"fleet.json": {"clusters": clusters}, "s.json": setting(version)})
-    found = load(Snapshot(Revision("memory", version * 40, version), files), DRIVERS)
-    return replace(found, desks=tuple(harmless(desk) for desk in found.desks))
+    return with_desired(load(Snapshot(Revision("memory", version * 40, version), files), DRIVERS), DRIVERS)
 
 
 def stage(wanted: Fleet, machines: Fleet | None = None, **more: Any) -> Stage:
@@ -191,7 +189,7 @@ def trial(seed: int) -> tuple[str, Verdict]:
     """The trial of a seed: which fleet it was, and what came of it."""
     name, ground = stages()[seed % len(stages())]
     choices = CHOICES[seed // len(stages()) % len(CHOICES)]
-    ground = replace(ground, choices=chosen([*DOCUMENTED, *choices]))
+    ground = replace(ground, choices=chosen([*DOCUMENTED, *choices], DRIVERS))
     if choices in (REFUSING, RECKLESS):
         ground = replace(ground, invariants=UNLESS_A_PERSON)
     script = Script(RANDOM, Path(), ground.fleet.document)

@@ -133,7 +133,7 @@ class Nodes:
 
         source = locate(str(folder), cache=folder / ".git")
         fleet = load(self._done(source.snapshot()), DRIVERS, LocalVault(self._host))
-        simulation = Simulation(fleet, converged=converged, fresh=fresh)
+        simulation = Simulation(fleet, DRIVERS, converged=converged, fresh=fresh)
         self._done(simulation.__aenter__())
         self._simulations.append(simulation)
         return simulation

@@ -4,30 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
-from reconciler.host.config import HostConfig
-from reconciler.ports.driver import Driver
+if TYPE_CHECKING:
+    from reconciler.host.config import HostConfig
+    from reconciler.ports.driver import Driver
 
-_MODULES = {
+
+BUILT_IN: Final = {
     "m2": "reconciler.drivers.m2.product",
     "sora": "reconciler.drivers.sora.product",
 }
+"""Kind -> the module whose `DRIVER` is the product."""
 
 
-class _Drivers(Mapping[str, Driver[Any, Any]]):
+class _Drivers(Mapping[str, "Driver[Any, Any]"]):
     def __getitem__(self, kind: str) -> Driver[Any, Any]:
-        driver: Driver[Any, Any] = import_module(_MODULES[kind]).DRIVER
+        driver: Driver[Any, Any] = import_module(BUILT_IN[kind]).DRIVER
         return driver
 
     def __iter__(self) -> Iterator[str]:
-        return iter(_MODULES)
+        return iter(BUILT_IN)
 
     def __len__(self) -> int:
-        return len(_MODULES)
+        return len(BUILT_IN)
 
 
-class _OnHost(Mapping[str, Driver[Any, Any]]):
+class _OnHost(Mapping[str, "Driver[Any, Any]"]):
     """The products as one host allows them."""
 
     def __init__(self, config: HostConfig, drivers: Mapping[str, Driver[Any, Any]]) -> None:

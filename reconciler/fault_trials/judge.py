@@ -9,7 +9,14 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from reconciler.core.outcome import State
-from reconciler.fault_trials.scenario import Invariant
+from reconciler.fault_trials.scenario import (
+    CONVERGED,
+    HISTORY_TRUE,
+    MANAGEABLE,
+    NOTHING_LOST,
+    ONCE,
+    Invariant,
+)
 from reconciler.fault_trials.trace import Asked, Recorder
 from reconciler.ports.store import Entry, RunRecord
 from reconciler.simulation.faults import Kind
@@ -51,7 +58,7 @@ def judged(evidence: Evidence) -> list[Breach]:
     """Every breach, in the invariants' order."""
     found = [*_calls(evidence), *_steps(evidence), *_end(evidence)]
     found += [
-        Breach(Invariant.NOTHING_LOST, f"the reconciler itself failed: {one}") for one in evidence.crashes
+        Breach(Invariant(NOTHING_LOST), f"the reconciler itself failed: {one}") for one in evidence.crashes
     ]
     order = list(Invariant)
     return sorted(found, key=lambda breach: order.index(breach.invariant))
@@ -69,18 +76,18 @@ def _calls(evidence: Evidence) -> Iterator[Breach]:
             yield Breach(Invariant(asked.broke[0]), asked.broke[1])
         if asked.repeated and not _misled(recorder, number):
             yield Breach(
-                Invariant.ONCE, f"{asked.about} was asked for what was so already: {asked.call.asked}"
+                Invariant(ONCE), f"{asked.about} was asked for what was so already: {asked.call.asked}"
             )
         inside = [place for place, window in enumerate(windows) if window.holds(asked)]
         if not inside:
             words = f"{asked.call.asked} came to {asked.node}, and no intent in the history is behind it"
-            yield Breach(Invariant.NOTHING_LOST, words)
+            yield Breach(Invariant(NOTHING_LOST), words)
         if inside:  # a step that is taken back has the intent of that after its own
             sent[max(inside, key=lambda place: windows[place].since)] += 1
     for place, count in sorted(sent.items()):
         if count > 1:
             step = windows[place].entry.step
-            yield Breach(Invariant.ONCE, f"{step.id} was sent {count} times for one intent")
+            yield Breach(Invariant(ONCE), f"{step.id} was sent {count} times for one intent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +133,12 @@ def _steps(evidence: Evidence) -> Iterator[Breach]:
     calm = not any(one.unlike() for one in evidence.recorder.witnesses.values())
     for record in evidence.history:
         if record.line.finished is None:
-            yield Breach(Invariant.NOTHING_LOST, f"run {record.line.id} has no end in the history")
+            yield Breach(Invariant(NOTHING_LOST), f"run {record.line.id} has no end in the history")
         for entry in record.entries:
             if words := _open(entry, record, evidence.history, calm=calm):
-                yield Breach(Invariant.NOTHING_LOST, f"{entry.step.id} of run {record.line.id} {words}")
+                yield Breach(Invariant(NOTHING_LOST), f"{entry.step.id} of run {record.line.id} {words}")
             elif said := _untrue(evidence, entry, record.line.started):
-                yield Breach(Invariant.HISTORY_TRUE, f"{entry.step.id} of run {record.line.id}: {said}")
+                yield Breach(Invariant(HISTORY_TRUE), f"{entry.step.id} of run {record.line.id}: {said}")
 
 
 def _open(entry: Entry, record: RunRecord, history: Sequence[RunRecord], *, calm: bool) -> str:
@@ -189,6 +196,6 @@ def _end(evidence: Evidence) -> Iterator[Breach]:
     for _, witness in sorted(evidence.recorder.witnesses.items()):
         for peer in peers:
             for node in witness.unmanageable(peer):
-                yield Breach(Invariant.MANAGEABLE, f"{node} no longer lets {peer} manage it")
+                yield Breach(Invariant(MANAGEABLE), f"{node} no longer lets {peer} manage it")
         for words in witness.unlike():
-            yield Breach(Invariant.CONVERGED, words)
+            yield Breach(Invariant(CONVERGED), words)

@@ -138,8 +138,7 @@ def plain_prior(machines: Fleet) -> Earlier:
     """What an earlier revision would say of the nodes as they are before a trial: their fleet file."""
     return {
         desk.entry.name: {
-            node.name: {"api": node.endpoint(), "temporary": bool(getattr(node, "temporary", False))}
-            for node in desk.entry.members()
+            node.name: node.model_dump(mode="json", exclude_unset=True) for node in desk.entry.members()
         }
         for desk in machines.desks
     }

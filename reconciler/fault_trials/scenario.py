@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -13,8 +14,10 @@ from reconciler.core.fields import Flag, Number, Span, Strict, Whole
 from reconciler.diagnostic import Diagnostic, Position, Severity
 from reconciler.documents.document import Document, parse
 from reconciler.documents.model_errors import mismatches, problems
+from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import InputError
 from reconciler.simulation.faults import Kind, On
+from reconciler.simulation.products import simulated_kinds
 
 SIGKILL: Final = "sigkill"
 """The fault that is not a node's: the reconciler's own process is killed."""
@@ -24,29 +27,35 @@ What = StrEnum("What", {**_KINDS, "SIGKILL": SIGKILL})  # type: ignore[misc]
 """What can go wrong in a scenario: everything a simulated node can have, and the reconciler's death."""
 
 
-class Invariant(StrEnum):
-    """What has to hold in every schedule."""
-
-    ONCE = "once"
-    NOTHING_LOST = "nothing-lost"
-    HISTORY_TRUE = "history-true"
-    MAJORITY = "majority"
-    INIT_ONCE = "init-once"
-    PURGE_STOPPED = "purge-stopped"
-    MANAGEABLE = "manageable"
-    CONVERGED = "converged"
+ONCE: Final = "once"
+NOTHING_LOST: Final = "nothing-lost"
+HISTORY_TRUE: Final = "history-true"
+MANAGEABLE: Final = "manageable"
+CONVERGED: Final = "converged"
 
 
-CLAIMS: Final = {
-    Invariant.ONCE: "nothing is sent twice, and nothing is asked for that is so already",
-    Invariant.NOTHING_LOST: "every change that came to a node is in the history, and every step has its end",
-    Invariant.HISTORY_TRUE: "what the history says of a step was so, by the node's own state",
-    Invariant.MAJORITY: "no cluster loses its majority by a call of the reconciler",
-    Invariant.INIT_ONCE: "no cluster is initialised a second time",
-    Invariant.PURGE_STOPPED: "no node that runs, and no temporary one, is purged",
-    Invariant.MANAGEABLE: "no node is left that this host can no longer manage",
-    Invariant.CONVERGED: "once the faults are over, the nodes become what the fleet file says",
+def _of_products() -> dict[str, str]:
+    """What a single change can break, by the products that can be put on trial."""
+    simulators = [DRIVERS[kind].simulator() for kind in simulated_kinds(DRIVERS)]
+    return {name: claim for one in simulators if one for name, claim in one.invariants.items()}
+
+
+_CLAIMS: Final[Mapping[str, str]] = {
+    ONCE: "nothing is sent twice, and nothing is asked for that is so already",
+    NOTHING_LOST: "every change that came to a node is in the history, and every step has its end",
+    HISTORY_TRUE: "what the history says of a step was so, by the node's own state",
+    **_of_products(),
+    MANAGEABLE: "no node is left that this host can no longer manage",
+    CONVERGED: "once the faults are over, the nodes become what the fleet file says",
 }
+Invariant = StrEnum(  # type: ignore[misc]
+    "Invariant", {name.upper().replace("-", "_"): name for name in _CLAIMS}
+)
+"""What has to hold in every schedule."""
+
+Invariant.__doc__ = "What has to hold in every schedule."
+
+CLAIMS: Final = {Invariant(name): claim for name, claim in _CLAIMS.items()}
 """Every invariant in one line, for the help and the report."""
 
 

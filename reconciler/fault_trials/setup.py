@@ -64,7 +64,7 @@ def staged(script: Script, folder: Path | None = None) -> Stage:
 
 def _choices(script: Script) -> dict[str, Any]:
     try:
-        return chosen(script.scenario.choices)
+        return chosen(script.scenario.choices, DRIVERS)
     except UsageError as error:
         raise script.wrong("/choices", error.message, error.remedy) from error
 

@@ -9,9 +9,8 @@ from datetime import datetime
 from typing import Any
 
 from reconciler.core.timestamps import Clock
-from reconciler.ports.simulator import Reply, Request
+from reconciler.ports.simulator import Reply, Request, Witness
 from reconciler.simulation.host import Call
-from reconciler.simulation.witnesses import Witness
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from reconciler.core.timestamps import Clock
 from reconciler.desired.fleet import Fleet
+from reconciler.drivers.registry import DRIVERS
 from reconciler.fault_trials.clock import Stamps, leaping
 from reconciler.fault_trials.fault_injector import Strikes
 from reconciler.fault_trials.judge import Breach, Evidence, judged
@@ -21,9 +22,10 @@ from reconciler.fault_trials.scenario import Invariant
 from reconciler.fault_trials.schedule import Cast, Schedule
 from reconciler.fault_trials.trace import Recorder
 from reconciler.planning.plan_pass import Drivers
+from reconciler.ports.desk import Desk
+from reconciler.ports.simulator import Simulator
 from reconciler.simulation.host import Simulation
-from reconciler.simulation.products import JOINED
-from reconciler.simulation.witnesses import witness
+from reconciler.simulation.products import simulator_of
 from reconciler.store.factory import open_store
 
 LEFT: Final = 8
@@ -68,7 +70,7 @@ class Stage:
     def cast(self) -> Cast:
         """Who can be struck."""
         nodes = {node: cluster for node, cluster in self.clusters.items() if node not in self.down}
-        return Cast(nodes, {desk.entry.name for desk in self.machines.desks if desk.entry.kind in JOINED})
+        return Cast(nodes, {desk.entry.name for desk in self.machines.desks if _simulator(desk).joined})
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,10 @@ async def _in_process(stage: Stage, schedule: Schedule, drivers: Drivers) -> Ver
         return await Trial(stage, schedule, clock, folder).play(runner, pen)
 
 
+def _simulator(desk: Desk) -> Simulator:
+    return simulator_of(desk.entry.kind, desk.entry.name, DRIVERS)
+
+
 def scratch() -> tempfile.TemporaryDirectory[str]:
     """A folder for a journal, in memory where the system has such a place."""
     place = str(_MEMORY) if _MEMORY.is_dir() else None
@@ -140,6 +146,7 @@ class Trial:
         stage, recorder = self.stage, Recorder(self.clock, self.stage.clusters)
         simulation = Simulation(
             stage.machines,
+            DRIVERS,
             converged=stage.converged,
             fresh=stage.fresh,
             choices=stage.choices,
@@ -147,7 +154,12 @@ class Trial:
             watcher=recorder,
         )
         desks = {desk.entry.name: desk for desk in (*stage.machines.desks, *stage.fleet.desks)}
-        recorder.begin({name: witness(desks[name], simulation.world(name)) for name in simulation.clusters})
+        recorder.begin(
+            {
+                name: _simulator(desks[name]).witness(desks[name], simulation.world(name))
+                for name in simulation.clusters
+            }
+        )
         strikes = Strikes(self.schedule, simulation, recorder, stage.down)
         strikes.changing = self.changing
         pen.written, pen.intended = strikes.written, strikes.intended

@@ -24,6 +24,7 @@ from reconciler.documents.document import Document
 from reconciler.errors import InputError
 from reconciler.host.config import HostConfig
 from reconciler.ports.desk import Desk
+from reconciler.ports.simulator import Simulator
 from reconciler.ports.transport import ReadingCall, Transports, Way
 from reconciler.text.one_line import LONGEST_SENTENCE, first_names, one_line
 
@@ -93,6 +94,7 @@ class Capabilities:
         reports: nodes report by themselves (`reported`).
         imports: live clusters can be written down as files (`entry_of`, `shown`).
         model_check: the model checker can explore its plans (`stages`).
+        simulation: its nodes can be simulated, and put on trial (`simulator`).
         history: plans rest on who was in the cluster before, so that earlier fleet files are read
             (`learnt`).
         transports: the ways to nodes that `observe`, `look`, `act` and the other methods use; a cluster
@@ -105,6 +107,7 @@ class Capabilities:
     imports: bool = False
     model_check: bool = False
     history: bool = False
+    simulation: bool = False
     transports: frozenset[Way] = frozenset()
 
 
@@ -275,6 +278,10 @@ class Driver(ABC, Generic[D, S]):
             plan: what was made of the two; it has steps.
         """
         return f"there is no model of {plan.kind} to explore"
+
+    def simulator(self) -> Simulator | None:
+        """The product's nodes, simulated; loaded late, for only simulations and trials pay for it."""
+        return None
 
     # What comes after a step.
 

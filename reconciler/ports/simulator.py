@@ -1,12 +1,20 @@
-"""What the host asks of any product's simulator."""
+"""What a product brings so that its nodes can be simulated, and put on trial."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
+from datetime import datetime
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 from reconciler.core.endpoint import url_host
+from reconciler.errors import UsageError
+
+if TYPE_CHECKING:
+    from reconciler.core.plan import Step
+    from reconciler.ports.desk import Desk
 
 Reply: TypeAlias = tuple[int, Mapping[str, str], bytes]
 """Status, headers and body of an answer; status 0: the connection is closed without one."""
@@ -39,52 +47,161 @@ class Request:
     peer: str
 
 
-class World(Protocol):
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a node sends by itself.
+
+    Args:
+        url: where it is POSTed.
+        content: as plain JSON.
+        timeout: seconds for the whole of it.
+    """
+
+    node: str
+    url: str
+    content: Mapping[str, Any]
+    timeout: float
+
+
+class World(ABC):
     """The nodes of one simulated cluster, of any product."""
 
+    @abstractmethod
     def kill(self, node: str) -> None:
         """The node goes down."""
 
+    @abstractmethod
     def start(self, node: str) -> None:
         """The node comes up."""
 
-
-@runtime_checkable
-class Joined(Protocol):
-    """A world whose nodes form a cluster, so that something can happen between them."""
-
     def isolate(self, node: str) -> None:
-        """The other nodes do not reach it any more, nor it them."""
+        """The other nodes do not reach it any more, nor it them; for products that are `joined`."""
+        raise NotImplementedError
 
     def rejoin(self, node: str) -> None:
         """It reaches the other nodes again."""
+        raise NotImplementedError
 
     def half_register(self, times: int = 1) -> None:
         """The next registrations fail halfway."""
+        raise NotImplementedError
 
 
-class Served(Protocol):
-    """How the host asks a product's world."""
+class Served(ABC):
+    """How the host asks a product's world.
+
+    Args:
+        addresses: node name -> where it listens.
+    """
+
+    addresses: Mapping[str, Address]
 
     @property
+    @abstractmethod
     def world(self) -> World:
         """The product's own world."""
 
-    @property
-    def addresses(self) -> Mapping[str, Address]:
-        """Node name -> where it listens."""
-
+    @abstractmethod
     def answer(self, node: str, request: Request) -> Reply:
         """What the node answers, and the change it makes."""
 
+    @abstractmethod
     def asked(self, request: Request) -> str:
         """What the request asks for, in a word or two."""
 
+    @abstractmethod
     def changes(self, request: Request) -> bool:
         """Whether the request may change something."""
 
+    @abstractmethod
     def refusal(self) -> Reply:
         """How a node of this product says no to a change."""
 
     def moved(self, node: str) -> int | None:
         """The port the node listens on from its last restart on, where it is another one."""
+        return None
+
+    def due(self, now: datetime) -> Sequence[Message]:
+        """What the nodes send by themselves since they were asked last; the first time, nothing is."""
+        return ()
+
+
+class Witness(Protocol):
+    """Judges one simulated cluster by its own state; what it is given as `seen` is a former `state`."""
+
+    def state(self) -> Any:
+        """All nodes at this moment, frozen; two that are equal are the same."""
+
+    def about(self, node: str, request: Request) -> str:
+        """The node that a change is about; mostly the one that was asked."""
+
+    def repeated(self, node: str, request: Request, before: Any, after: Any) -> bool:
+        """Whether a change asked for what was so already."""
+
+    def broken(self, node: str, request: Request, before: Any, after: Any) -> tuple[str, str]:
+        """Which of `Simulator.invariants` a change broke, and how; two empty texts where all hold."""
+
+    def effective(self, step: Step, seen: Any) -> bool:
+        """Whether a step's effect was there."""
+
+    def unlike(self) -> Sequence[str]:
+        """Sentences on nodes that are not as desired now."""
+
+    def unmanageable(self, peer: str) -> Sequence[str]:
+        """Running nodes that no longer let this host manage them."""
+
+
+class Simulator(ABC):
+    """A product's nodes, simulated: the one object by which a driver brings all of it."""
+
+    options: Any = None
+    """Where the product's documents are silent: a frozen dataclass of every behaviour, at its default."""
+
+    joined: bool = False
+    """Whether nodes talk to each other, so that something can happen between them."""
+
+    invariants: Mapping[str, str] = MappingProxyType({})
+    """What a single change can break: name -> what has to hold, in a line."""
+
+    @abstractmethod
+    def serve(self, desk: Desk, *, converged: bool, options: Any, fresh: Collection[str]) -> Served:
+        """A simulated cluster.
+
+        Args:
+            desk: the cluster.
+            converged: whether its nodes are as the fleet says already.
+            options: like `options`.
+            fresh: nodes that are not, all the same.
+        """
+
+    @abstractmethod
+    def witness(self, desk: Desk, world: Any) -> Witness:
+        """Who judges a simulated cluster.
+
+        Args:
+            desk: what the cluster is to become.
+            world: its nodes, as `serve` made them.
+        """
+
+    @abstractmethod
+    def sample_fleet(self, addresses: Sequence[Address], *, same_port: bool) -> Mapping[str, str]:
+        """A fleet of nodes at these addresses, for trying things out: path -> text of its files.
+
+        Args:
+            addresses: one for each node.
+            same_port: whether they differ by host, not by port.
+        """
+
+
+def without_tls(node: str, scheme: str, address: Address) -> Address:
+    """The same address.
+
+    Raises:
+        UsageError: the scheme is not plain HTTP.
+    """
+    if scheme != "http":
+        raise UsageError(
+            f"{node}: a simulated node speaks plain HTTP, its address says {scheme}",
+            remedy="write http:// in a copy of the fleet file",
+        )
+    return address

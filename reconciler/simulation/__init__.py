@@ -3,7 +3,7 @@
 Belongs here: sockets, faults, the control endpoint, fleets made up to try things out, and the one table
 of products that can be simulated. Never here: what a node answers; that is each product's own `simulator`.
 
-    async with Simulation(fleet, converged=True) as simulation:
+    async with Simulation(fleet, drivers, converged=True) as simulation:
         await simulation.fault("edge-01", "lost", count=1)
         simulation.world("edge").state("edge-02")
 """

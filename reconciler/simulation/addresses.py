@@ -17,20 +17,6 @@ BELOW_EPHEMERAL: Final = range(10_000, 32_000)
 """Ports that no operating system here gives to outgoing connections."""
 
 
-def without_tls(node: str, scheme: str, address: Address) -> Address:
-    """The same address.
-
-    Raises:
-        UsageError: the scheme is not plain HTTP.
-    """
-    if scheme != "http":
-        raise UsageError(
-            f"{node}: a simulated node speaks plain HTTP, its address says {scheme}",
-            remedy="write http:// in a copy of the fleet file",
-        )
-    return address
-
-
 def on_loopback(node: str, address: Address) -> Address:
     """The same address.
 

@@ -6,17 +6,19 @@ import asyncio
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
 from reconciler.errors import UsageError
 from reconciler.ports.desk import Desk
-from reconciler.ports.simulator import Address, Joined, Reply, Request, Served
+from reconciler.ports.driver import Driver
+from reconciler.ports.simulator import Address, Message, Reply, Request, Served
 from reconciler.simulation.addresses import on_loopback, raise_file_limit
 from reconciler.simulation.faults import AMONG_NODES, AT_ONCE, Fault, Kind, fault_of
 from reconciler.simulation.node_server import Listener
-from reconciler.simulation.products import serve
+from reconciler.simulation.products import simulator_of
 from reconciler.simulation.simulated_node import Around, Place, among, opened, plainly, replied, started
 
 REMEMBERED: Final = 100_000
@@ -39,7 +41,7 @@ class Call:
     """A request that a node got.
 
     Args:
-        asked: the path, or for Sora the `x-sora-target`.
+        asked: what for, in the product's words.
         change: whether it may change something.
         status: of the node's answer; 0 where nothing was done or the connection was closed.
         fault: what went wrong with it, empty for nothing.
@@ -81,8 +83,9 @@ class Simulation:
 
     Args:
         fleet: its clusters.
+        drivers: kind -> product, which brings its simulator.
         converged: whether the nodes are as the fleet says already, or fresh from the factory.
-        choices: kind -> that product's `Choices`, where its own defaults do not do.
+        choices: kind -> that simulator's options, where its own defaults do not do.
         fresh: nodes that know nothing yet although the others have converged: fresh from the
             factory, or in no cluster.
         around: sees every change before and after it, for whoever watches over the nodes.
@@ -95,6 +98,7 @@ class Simulation:
     def __init__(
         self,
         fleet: Fleet,
+        drivers: Mapping[str, Driver[Any, Any]],
         *,
         converged: bool = False,
         choices: Mapping[str, Any] | None = None,
@@ -109,12 +113,15 @@ class Simulation:
         self._restarts: set[asyncio.Task[None]] = set()
         for desk in fleet.desks:
             kind = desk.entry.kind
-            choice = (choices or {}).get(kind)
-            served = serve(desk, converged=converged, choices=choice, fresh=fresh)
+            simulator = simulator_of(kind, desk.entry.name, drivers)
+            options = (choices or {}).get(kind, simulator.options)
+            served = simulator.serve(desk, converged=converged, options=options, fresh=fresh)
             self._served[desk.entry.name] = served
             for node, address in served.addresses.items():
                 listener = Listener(partial(self._ask, node), partial(self._perform, node))
-                self._places[node] = Place(desk.entry.name, kind, node, served, address, listener, around)
+                self._places[node] = Place(
+                    desk.entry.name, kind, node, served, address, listener, around, joined=simulator.joined
+                )
         _check(self._places.values())
         for name in fresh:
             self._named(name)
@@ -148,8 +155,12 @@ class Simulation:
         return self._served.keys()
 
     def world(self, cluster: str) -> Any:
-        """The product's own world of a cluster: `M2World` or `SoraWorld`."""
+        """The product's own world of a cluster."""
         return self._served[cluster].world
+
+    def due(self, now: datetime) -> list[Message]:
+        """What nodes send by themselves since they were asked last."""
+        return [message for served in self._served.values() for message in served.due(now)]
 
     def calls(self, node: str = "", *, changes: bool = False) -> tuple[Call, ...]:
         """What was asked, in order; of one node, or of all; changes only, or reads too."""
@@ -229,7 +240,7 @@ class Simulation:
         Raises:
             UsageError: there is no such node.
         """
-        return all(isinstance(place.served.world, Joined) for place in self._named(node))
+        return all(place.joined for place in self._named(node))
 
     def clear(self) -> None:
         """Take away all faults that still wait; a killed node stays down."""

@@ -5,21 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from enum import Enum
-from importlib import import_module
 from typing import Any, Final
 
 from reconciler.errors import UsageError
-
-CHOICES: Final[Mapping[str, str]] = {
-    "m2": "reconciler.drivers.m2.choices",
-    "sora": "reconciler.drivers.sora.choices",
-}
-"""Kind -> the module whose `DEFAULTS` has all options, each with its default."""
+from reconciler.ports.driver import Driver
+from reconciler.simulation.products import simulated_kinds
 
 _WORDS: Final = {"true": True, "yes": True, "false": False, "no": False}
 
 
-def chosen(texts: Iterable[str]) -> dict[str, Any]:
+def chosen(texts: Iterable[str], drivers: Mapping[str, Driver[Any, Any]]) -> dict[str, Any]:
     """Kind -> its `Choices`, as `KIND.OPTION=VALUE` texts change them.
 
     Raises:
@@ -29,14 +24,15 @@ def chosen(texts: Iterable[str]) -> dict[str, Any]:
     for text in texts:
         name, _, value = text.partition("=")
         kind, _, option = name.partition(".")
-        if kind not in CHOICES or not option:
+        simulator = drivers[kind].simulator() if kind in drivers else None
+        if simulator is None or not option:
             raise UsageError(
                 f"the choice {text!r} is not of the form KIND.OPTION=VALUE",
-                remedy=f"KIND is one of {', '.join(CHOICES)}",
+                remedy=f"KIND is one of {', '.join(simulated_kinds(drivers))}",
             )
-        current = found.get(kind) or import_module(CHOICES[kind]).DEFAULTS
+        current = found.get(kind) or simulator.options
         option = option.replace("-", "_")
-        known = [each.name for each in fields(current)]
+        known = [each.name for each in fields(current)] if current is not None else []
         if option not in known:
             raise UsageError(f"{kind} has no choice {option!r}", remedy=f"one of {', '.join(known)}")
         found[kind] = replace(current, **{option: _value(name, value, getattr(current, option))})

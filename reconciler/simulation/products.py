@@ -1,42 +1,29 @@
-"""The one table of products that can be simulated, each loaded when a fleet has it."""
+"""The simulators of the products that a fleet has, each loaded when it is asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from importlib import import_module
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from reconciler.errors import UsageError
-from reconciler.ports.desk import Desk
-from reconciler.ports.simulator import Served
 
-PRODUCTS: Final[Mapping[str, tuple[str, str]]] = {
-    "m2": ("reconciler.drivers.m2.simulator.served", "M2Served"),
-    "sora": ("reconciler.drivers.sora.simulator.served", "SoraServed"),
-}
-"""Kind -> the module and the class that serve a cluster of it."""
-
-JOINED: Final = frozenset({"sora"})
-"""Kinds whose nodes talk to each other: their worlds are `served.Joined`."""
+if TYPE_CHECKING:
+    from reconciler.ports.driver import Driver
+    from reconciler.ports.simulator import Simulator
 
 
-def serve(desk: Desk, *, converged: bool, choices: Any, fresh: Collection[str] = ()) -> Served:
-    """A simulated cluster.
-
-    Args:
-        desk: the cluster.
-        converged: whether its nodes are as the fleet says already.
-        choices: the product's own `Choices`; None for its defaults.
-        fresh: nodes that are not, all the same.
+def simulator_of(kind: str, cluster: str, drivers: Mapping[str, Driver[Any, Any]]) -> Simulator:
+    """The simulator of a cluster's product.
 
     Raises:
         UsageError: nodes of this kind cannot be simulated.
     """
-    entry = desk.entry
-    if entry.kind not in PRODUCTS:
-        raise UsageError(f"{entry.name}: nodes of kind {entry.kind!r} cannot be simulated")
-    module, name = PRODUCTS[entry.kind]
-    served: Served = getattr(import_module(module), name)(
-        desk, converged=converged, choices=choices, fresh=fresh
-    )
-    return served
+    found = drivers[kind].simulator() if kind in drivers else None
+    if found is None:
+        raise UsageError(f"{cluster}: nodes of kind {kind!r} cannot be simulated")
+    return found
+
+
+def simulated_kinds(drivers: Mapping[str, Driver[Any, Any]]) -> list[str]:
+    """The kinds whose nodes can be simulated, sorted."""
+    return sorted(kind for kind, driver in drivers.items() if driver.capabilities.simulation)

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Final, TypeAlias
 
 from reconciler.errors import UsageError
-from reconciler.ports.simulator import Address, Joined, Reply, Request, Served
+from reconciler.ports.simulator import Address, Reply, Request, Served
 from reconciler.simulation.addresses import not_free
 from reconciler.simulation.faults import Fault, Kind, Pending
 from reconciler.simulation.node_server import CLOSED, Listener
@@ -33,6 +33,7 @@ class Place:
 
     Args:
         around: performs its changes.
+        joined: whether its product's nodes talk to each other.
         shown: what each read was answered last.
     """
 
@@ -43,6 +44,7 @@ class Place:
     address: Address
     listener: Listener
     around: Around
+    joined: bool = False
     pending: Pending = field(default_factory=Pending)
     shown: dict[tuple[str, str, str], Reply] = field(default_factory=dict)
 
@@ -78,7 +80,7 @@ def _served(place: Place, request: Request, kind: Kind | None, *, change: bool) 
 def among(place: Place, kind: Kind) -> None:
     """Let a fault between nodes happen to one of them."""
     world = place.served.world
-    if not isinstance(world, Joined):
+    if not place.joined:
         raise UsageError(
             f"{place.node}: its product's nodes do not talk to each other", remedy="use cut or killed"
         )

@@ -3,6 +3,7 @@
 import pytest
 from support_nodes import Host, m2_cluster, setting, sora_cluster
 
+from reconciler.drivers.registry import DRIVERS
 from reconciler.simulation.addresses import free_addresses
 from reconciler.simulation.host import Simulation
 
@@ -20,7 +21,7 @@ async def test_one_node_by_its_name_and_by_its_address_is_refused(host):
     port = free_addresses(1)[0].port
     nodes = {"edge-01": f"127.0.0.1:{port}", "edge-02": f"localhost:{port}"}
     first = host.fleet("/srv/f", m2_cluster("edge", {"edge-01": nodes["edge-01"]}))
-    async with Simulation(first) as nodes_up:
+    async with Simulation(first, DRIVERS) as nodes_up:
         fleet = host.fleet("/srv/f", m2_cluster("edge", nodes))
         seen = await host.look(fleet)
         assert told(seen) == [("one-address-twice", "edge/edge-02")]
@@ -57,7 +58,7 @@ async def shared(host):
     """A fleet that has written to its node, and the node."""
     address = str(free_addresses(1)[0])
     fleet = host.fleet("/srv/first", m2_cluster("edge", {"edge-01": address}), s_json=setting("first"))
-    async with Simulation(fleet) as simulation:
+    async with Simulation(fleet, DRIVERS) as simulation:
         assert await host.run(fleet) == {"edge-01": "done"}
         yield address, simulation
 
@@ -103,7 +104,9 @@ async def test_two_sora_nodes_with_swapped_addresses_stop_their_cluster(host):
     )
     blocked = sora_cluster("it", swapped)
     blocked["nodes"][0]["mode"] = "block_new_session"
-    async with Simulation(host.fleet("/srv/f", sora_cluster("it", right)), converged=True) as simulation:
+    async with Simulation(
+        host.fleet("/srv/f", sora_cluster("it", right)), DRIVERS, converged=True
+    ) as simulation:
         fleet = host.fleet("/srv/f", blocked)
         seen = await host.look(fleet)
         assert told(seen) == [
@@ -119,7 +122,9 @@ async def test_two_sora_nodes_with_swapped_addresses_stop_their_cluster(host):
 async def test_an_external_url_that_only_differs_is_no_contradiction(host):
     places = free_addresses(3)
     right = sora_nodes(places)
-    async with Simulation(host.fleet("/srv/f", sora_cluster("it", right)), converged=True) as simulation:
+    async with Simulation(
+        host.fleet("/srv/f", sora_cluster("it", right)), DRIVERS, converged=True
+    ) as simulation:
         site = simulation.world("it").site
         site.apis = {name: f"https://node{number}.example.com/api" for number, name in enumerate(site.apis)}
         assert told(await host.look(host.fleet("/srv/f", sora_cluster("it", right)))) == []

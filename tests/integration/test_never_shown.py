@@ -54,7 +54,7 @@ class Site:
         self.cluster = {"name": "it", "timeouts": {"read": 1, "settle": 0.5}, **cluster}
         self.store = open_store(folder, clock=self.clock)
         choices = {"m2": m2.Choices(takes=takes)}
-        self.simulation = Simulation(self.fleet("198.51.100.1"), converged=True, choices=choices)
+        self.simulation = Simulation(self.fleet("198.51.100.1"), DRIVERS, converged=True, choices=choices)
 
     def clock(self):
         self.now += timedelta(milliseconds=1)
@@ -161,7 +161,7 @@ def live(count=3):
 
 async def test_a_slow_initialisation_is_never_sent_a_second_time(tmp_path):
     site = Site(tmp_path, live())
-    site.simulation = Simulation(site.fleet("x"))
+    site.simulation = Simulation(site.fleet("x"), DRIVERS)
     async with site.simulation:
         with site.store:
             await site.simulation.fault("it", "works", 2.5, count=1)
@@ -177,7 +177,7 @@ async def test_a_registration_that_is_refused_each_time_ends(tmp_path):
     site = Site(tmp_path, {**whole, "nodes": whole["nodes"][:3]})
     machines = Site(tmp_path / "machines", whole)
     machines.store.close()
-    site.simulation = Simulation(machines.fleet("x"), converged=True, fresh=["n4@10.0.0.4"])
+    site.simulation = Simulation(machines.fleet("x"), DRIVERS, converged=True, fresh=["n4@10.0.0.4"])
     async with site.simulation:
         with site.store:
             site.cluster = {**site.cluster, "nodes": whole["nodes"]}

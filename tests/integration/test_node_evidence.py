@@ -88,7 +88,7 @@ async def test_what_another_server_shows_is_not_imported(kind):
 async def test_a_new_node_without_a_setting_is_known_by_its_metrics_and_gets_one(host, vacant):
     fleet = host.fleet("/srv/f", m2_cluster("edge", {"edge-01": str(free_addresses(1)[0])}))
     choices = {"m2": Choices(factory=False, vacant=vacant)}
-    async with Simulation(fleet, choices=choices) as simulation:
+    async with Simulation(fleet, DRIVERS, choices=choices) as simulation:
         assert isinstance((await host.look(fleet)).cases[0].observed.nodes["edge-01"], Absent)
         assert await host.run(fleet) == {"edge-01": "done"}
         assert simulation.world("edge").state("edge-01").running["meta"]["version"] == "1"

@@ -134,7 +134,7 @@ async def site(tmp_path):
     made = Site(tmp_path)
     folder, fresh = made.nodes()
     fleet = load(await FolderSource(folder).snapshot(), DRIVERS)
-    async with Simulation(fleet, converged=True, fresh=fresh) as made.simulation:
+    async with Simulation(fleet, DRIVERS, converged=True, fresh=fresh) as made.simulation:
         yield made
 
 
@@ -235,7 +235,7 @@ async def test_only_a_temporary_node_stays(tmp_path, host):
     site = Site(tmp_path)
     folder, fresh = site.nodes((1, 2, 3, 4), temporary=(4,))
     fleet = load(await FolderSource(folder).snapshot(), DRIVERS)
-    async with Simulation(fleet, converged=True, fresh=fresh) as site.simulation:
+    async with Simulation(fleet, DRIVERS, converged=True, fresh=fresh) as site.simulation:
         await applied(site, 1, 2, 3, 4, temporary=(4,))
         site.commit(4, 5, 6, temporary=(4,))
         assert await site.run(host)
@@ -314,7 +314,7 @@ class TestFounding:
         made = Site(tmp_path)
         folder, _ = made.nodes()
         fleet = load(await FolderSource(folder).snapshot(), DRIVERS)
-        async with Simulation(fleet) as made.simulation:
+        async with Simulation(fleet, DRIVERS) as made.simulation:
             yield made
 
     async def test_on_initialise(self, blank):
@@ -390,7 +390,7 @@ class TestPurge:
         made = Site(tmp_path)
         folder, fresh = made.nodes((1, 2, 3, 4, 5))
         fleet = load(await FolderSource(folder).snapshot(), DRIVERS)
-        async with Simulation(fleet, converged=True, fresh=fresh) as made.simulation:
+        async with Simulation(fleet, DRIVERS, converged=True, fresh=fresh) as made.simulation:
             await applied(made, 1, 2, 3, 4, 5)
             yield made
 

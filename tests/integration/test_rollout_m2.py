@@ -110,7 +110,7 @@ CAREFUL = {"canary": 1, "waves": 1, "soak": 5, "on_failure": "return"}
 
 async def test_every_wave_passes_by_what_the_nodes_show_and_count(stage):
     metric = {"name": "m2_sys_setting_reload_total", "factor": 1000, "ignore": 10, "compare": "rate"}
-    async with Simulation(stage.fleet(OLD, CAREFUL, 1)):
+    async with Simulation(stage.fleet(OLD, CAREFUL, 1), DRIVERS):
         report = await stage.run(stage.fleet(NEW, {**CAREFUL, "waves": 1}, 2))
         assert report.exit_status == 0
         assert [document["meta"]["version"] for document in await stage.shown()] == ["2"] * 3
@@ -122,7 +122,7 @@ async def test_every_wave_passes_by_what_the_nodes_show_and_count(stage):
 
 
 async def test_a_wave_whose_node_loses_its_change_is_given_back_what_it_had(stage):
-    async with Simulation(stage.fleet(OLD, CAREFUL, 1)) as simulation:
+    async with Simulation(stage.fleet(OLD, CAREFUL, 1), DRIVERS) as simulation:
         before = await stage.shown()
         fleet = stage.fleet(NEW, {**CAREFUL, "canary": 2}, 2)
 

@@ -8,13 +8,13 @@ import httpx
 import pytest
 from memory_files import fleet_of
 
-from reconciler.drivers.m2.simulator.reporter import Reporting
 from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import StateError
 from reconciler.planning.plan_pass import survey
 from reconciler.rollout.apply_pass import Occasion, apply
 from reconciler.simulation.addresses import free_addresses
 from reconciler.simulation.host import Simulation
+from reconciler.simulation.reporting import Reporting
 from reconciler.store.factory import open_store
 from reconciler.transports.bundle import open_transports
 
@@ -84,13 +84,13 @@ def states(report):
 
 
 async def test_a_wave_passes_when_its_nodes_report_what_they_were_given(stage):
-    async with Simulation(stage.fleet("1"), converged=True) as simulation, Reporting(simulation):
+    async with Simulation(stage.fleet("1"), DRIVERS, converged=True) as simulation, Reporting(simulation):
         report = await stage.run(stage.fleet("2", feedback=True))
     assert (states(report), report.findings) == (["done", "done"], ())
 
 
 async def test_a_node_that_falls_silent_after_a_change_stops_the_rollout_and_is_returned(stage):
-    async with Simulation(stage.fleet("1"), converged=True) as simulation:
+    async with Simulation(stage.fleet("1"), DRIVERS, converged=True) as simulation:
         async with Reporting(simulation, mute={"n0"}):
             report = await stage.run(stage.fleet("2", within=1))
         assert states(report) == ["undone", "skipped"]
@@ -117,7 +117,10 @@ async def test_a_failure_that_a_node_reports_itself_stops_the_rollout_at_once(st
                 except httpx.HTTPError:
                     continue
 
-    async with Simulation(stage.fleet("1"), converged=True) as simulation, Reporting(simulation, mute={"n0"}):
+    async with (
+        Simulation(stage.fleet("1"), DRIVERS, converged=True) as simulation,
+        Reporting(simulation, mute={"n0"}),
+    ):
         complaining = asyncio.create_task(complain())
         report = await asyncio.wait_for(stage.run(stage.fleet("2", feedback=True, within=600)), 30)
         complaining.cancel()
@@ -126,7 +129,7 @@ async def test_a_failure_that_a_node_reports_itself_stops_the_rollout_at_once(st
 
 
 async def test_where_it_cannot_listen_nothing_is_done(stage):
-    async with Simulation(stage.fleet("1"), converged=True) as simulation:
+    async with Simulation(stage.fleet("1"), DRIVERS, converged=True) as simulation:
         host, port = stage.ear.split(":")
         with socket.create_server((host, int(port))), pytest.raises(StateError, match="cannot listen on"):
             await stage.run(stage.fleet("2"))

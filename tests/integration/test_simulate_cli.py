@@ -144,10 +144,10 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, capsys):
 @pytest.mark.parametrize(("kind", "count"), [("m2", 1), ("m2", 120), ("sora", 3), ("sora", 37)])
 async def test_a_made_up_fleet_is_a_fleet_that_can_be_served(tmp_path, kind, count):
     (first,) = free_addresses(1)
-    for name, text in made_up(kind, count, first).items():
+    for name, text in made_up(kind, count, DRIVERS, first).items():
         (tmp_path / name).write_text(text)
     loaded = load(await FolderSource(tmp_path).snapshot(), DRIVERS)
     assert loaded.warnings == ()
-    simulation = Simulation(loaded, converged=True)
+    simulation = Simulation(loaded, DRIVERS, converged=True)
     assert len(simulation.nodes) == count
     assert next(iter(simulation.nodes.values())) == first

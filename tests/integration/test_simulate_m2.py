@@ -17,6 +17,7 @@ import pytest
 
 from reconciler.core.spec import ClusterEntry, NodeEntry
 from reconciler.drivers.m2.simulator import Choices, Port, Unlisted
+from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import UsageError
 from reconciler.ports.simulator import Address
 from reconciler.simulation.addresses import free_addresses
@@ -56,7 +57,7 @@ class Fleet:
 
 @pytest.fixture
 async def simulation():
-    async with Simulation(Fleet(free_addresses(2)), converged=True) as running:
+    async with Simulation(Fleet(free_addresses(2)), DRIVERS, converged=True) as running:
         yield running
 
 
@@ -126,7 +127,7 @@ async def test_httpie_uploads_a_setting_and_a_package(simulation, tmp_path):
 async def test_a_thousand_nodes_answer_from_one_process():
     network = 20 + os.getpid() % 200
     addresses = [Address(f"127.{network}.{index >> 8}.{index & 255}", 10040) for index in range(1, 1001)]
-    async with Simulation(Fleet(addresses), converged=True) as simulation:
+    async with Simulation(Fleet(addresses), DRIVERS, converged=True) as simulation:
         gate = asyncio.Semaphore(100)
 
         async def both(address):
@@ -255,7 +256,7 @@ async def test_a_moved_port_is_listened_on_from_the_restart():
     here, there = free_addresses(2)
     document = json.loads(json.dumps(SETTING).replace("10040", str(here.port)))
     choices = {"m2": Choices(port=Port.RESTART)}
-    async with Simulation(Fleet([here], document), converged=True, choices=choices) as simulation:
+    async with Simulation(Fleet([here], document), DRIVERS, converged=True, choices=choices) as simulation:
         moved = json.dumps(document).replace(str(here.port), str(there.port))
         assert (await ask(here, "POST", "/setting/upload", moved))[0] == 200
         assert (await ask(here))[0] == 200
@@ -270,14 +271,16 @@ async def test_converged_nodes_tell_the_commit_where_an_upload_would_stamp_it(de
     (desk,) = Fleet(free_addresses(1)).desks
     desk.entry = desk.entry.model_copy(update={"version": "commit", "deliver": deliver})
     desk.revision = SimpleNamespace(short="c0ffee0")
-    async with Simulation(SimpleNamespace(desks=[desk]), converged=True) as simulation:
+    async with Simulation(SimpleNamespace(desks=[desk]), DRIVERS, converged=True) as simulation:
         assert await version(simulation.nodes["edge-01"]) == expected
 
 
 async def test_a_stranger_may_find_the_connection_closed():
     document = json.loads(json.dumps(SETTING).replace("127.0.0.0/8", "192.168.1.1"))
     choices = {"m2": Choices(unlisted=Unlisted.CLOSED)}
-    async with Simulation(Fleet(free_addresses(1), document), converged=True, choices=choices) as simulation:
+    async with Simulation(
+        Fleet(free_addresses(1), document), DRIVERS, converged=True, choices=choices
+    ) as simulation:
         with pytest.raises(http.client.RemoteDisconnected):
             await ask(simulation.nodes["edge-01"])
 
@@ -339,7 +342,7 @@ async def test_the_control_endpoint_says_what_it_cannot_do(simulation, body, wor
 @pytest.mark.parametrize("host", ["192.168.1.1", "8.8.8.8", "0.0.0.0", "edge.example.com", "[2001:db8::1]"])
 async def test_only_loopback_is_served(host):
     with pytest.raises(UsageError, match=r"edge-01: its address .* is not on this machine"):
-        Simulation(Fleet([f"{host}:10040"]))
+        Simulation(Fleet([f"{host}:10040"]), DRIVERS)
 
 
 async def test_an_address_in_use_is_named_and_everything_is_closed_again():
@@ -347,7 +350,7 @@ async def test_an_address_in_use_is_named_and_everything_is_closed_again():
     server = await asyncio.start_server(lambda *_: None, *taken)
     async with server:
         with pytest.raises(UsageError, match=f"edge-02: {taken} is already in use"):
-            async with Simulation(Fleet([free, taken])):
+            async with Simulation(Fleet([free, taken]), DRIVERS):
                 pass
         with pytest.raises(ConnectionRefusedError):
             await ask(free)
@@ -356,12 +359,12 @@ async def test_an_address_in_use_is_named_and_everything_is_closed_again():
 def test_two_nodes_at_one_address_are_refused():
     (address,) = free_addresses(1)
     with pytest.raises(UsageError, match="edge-01 and edge-02 have the same address"):
-        Simulation(Fleet([address, address]))
+        Simulation(Fleet([address, address]), DRIVERS)
 
 
 def test_a_node_that_speaks_tls_is_refused():
     with pytest.raises(UsageError, match="edge-01: a simulated node speaks plain HTTP"):
-        Simulation(Fleet(["https://127.0.0.1:10040"]))
+        Simulation(Fleet(["https://127.0.0.1:10040"]), DRIVERS)
 
 
 def test_a_product_without_simulator_is_refused():
@@ -369,14 +372,16 @@ def test_a_product_without_simulator_is_refused():
     desk = fleet.desks[0]
     desk.entry = desk.entry.model_copy(update={"kind": "redis"})
     with pytest.raises(UsageError, match="edge: nodes of kind 'redis' cannot be simulated"):
-        Simulation(SimpleNamespace(desks=[desk]))
+        Simulation(SimpleNamespace(desks=[desk]), DRIVERS)
 
 
 async def test_ipv6_loopback_is_served():
     document = json.loads(json.dumps(SETTING).replace("127.0.0.0/8", "::1"))
     (address,) = free_addresses(1)
     try:
-        async with Simulation(Fleet([Address("::1", address.port)], document), converged=True) as simulation:
+        async with Simulation(
+            Fleet([Address("::1", address.port)], document), DRIVERS, converged=True
+        ) as simulation:
             assert await version(simulation.nodes["edge-01"]) == "A"
     except UsageError as error:
         pytest.skip(f"no IPv6 here: {error}")

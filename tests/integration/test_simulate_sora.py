@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from reconciler.drivers.registry import DRIVERS
 from reconciler.drivers.sora.choices import Choices, Repeat
 from reconciler.drivers.sora.schema import SoraCluster
 from reconciler.errors import UsageError
@@ -61,7 +62,7 @@ class Cluster:
 
 @pytest.fixture
 async def cluster():
-    async with Simulation(fleet()) as simulation:
+    async with Simulation(fleet(), DRIVERS) as simulation:
         yield Cluster(simulation)
 
 
@@ -111,7 +112,7 @@ async def test_a_restarted_regular_node_comes_back_by_itself(cluster):
 
 
 async def test_a_restarted_temporary_node_has_to_register_again():
-    async with Simulation(fleet(temporary=(FOUR,)), converged=True) as simulation:
+    async with Simulation(fleet(temporary=(FOUR,)), DRIVERS, converged=True) as simulation:
         cluster = Cluster(simulation)
         assert await cluster.members(ONE) == dict.fromkeys(NAMES, True)
         await simulation.fault(FOUR, "restarted")
@@ -154,18 +155,18 @@ async def test_what_the_framework_refuses(cluster):
 
 async def test_the_choices_of_the_product_reach_its_nodes():
     choices = {"sora": Choices(repeated_init=Repeat.ACCEPT_SAME)}
-    async with Simulation(fleet(), converged=True, choices=choices) as simulation:
+    async with Simulation(fleet(), DRIVERS, converged=True, choices=choices) as simulation:
         status, _ = await Cluster(simulation).ask(ONE, INIT, node_name_list=NAMES)
         assert status == 200
 
 
 async def test_a_fresh_node_among_converged_ones_is_in_no_cluster():
-    async with Simulation(fleet(), converged=True, fresh=[FOUR]) as simulation:
+    async with Simulation(fleet(), DRIVERS, converged=True, fresh=[FOUR]) as simulation:
         cluster = Cluster(simulation)
         assert await cluster.members(ONE) == dict.fromkeys([ONE, TWO, THREE], True)
         assert (await cluster.ask(FOUR, REGISTER, contact_node_name=TWO))[0] == 200
     with pytest.raises(UsageError, match="no node or cluster 'node-09'"):
-        Simulation(fleet(), fresh=["node-09"])
+        Simulation(fleet(), DRIVERS, fresh=["node-09"])
 
 
 async def test_faults_of_the_world_itself_are_at_hand(cluster):
@@ -213,7 +214,7 @@ async def test_a_duplicated_change_is_performed_twice_and_seen_once_by_who_looks
         return simulation.world("live")
 
     choices = {"sora": Choices(repeated_init=Repeat.RESET)}
-    async with Simulation(fleet(), choices=choices, around=around) as simulation:
+    async with Simulation(fleet(), DRIVERS, choices=choices, around=around) as simulation:
         await simulation.fault(ONE, "duplicate")
         status, _ = await Cluster(simulation).ask(ONE, INIT, node_name_list=NAMES)
         assert status == 200
@@ -223,4 +224,4 @@ async def test_a_duplicated_change_is_performed_twice_and_seen_once_by_who_looks
 
 def test_a_node_that_speaks_tls_is_refused():
     with pytest.raises(UsageError, match=r"node-01.*: a simulated node speaks plain HTTP"):
-        Simulation(fleet(scheme="https"))
+        Simulation(fleet(scheme="https"), DRIVERS)

@@ -14,12 +14,11 @@ from reconciler.fault_trials.scenario import Invariant, read
 from reconciler.fault_trials.schedule import drawn
 from reconciler.fault_trials.setup import staged
 from reconciler.fault_trials.trial import tried
-from reconciler.ports.simulator import Joined
+from reconciler.ports.simulator import World
 from reconciler.ports.store import Store
 from reconciler.rollout.recovery import Settling
 from reconciler.simulation.addresses import free_addresses
 from reconciler.simulation.host import Simulation
-from reconciler.simulation.products import JOINED
 
 SORA = [f"node-0{number}@sora-0{number}.example.com" for number in range(1, 6)]
 
@@ -105,10 +104,10 @@ def test_the_choices_of_a_product_reach_its_nodes(scene):
 
 def test_the_table_of_joined_products_is_what_their_worlds_are(scene):
     stage = staged(scene("name: x\nfleet: fleet\n"))
-    simulation = Simulation(stage.machines)
+    simulation = Simulation(stage.machines, DRIVERS)
     for desk in stage.machines.desks:
-        joined = isinstance(simulation.world(desk.entry.name), Joined)
-        assert joined == (desk.entry.kind in JOINED)
+        own = type(simulation.world(desk.entry.name)).isolate is not World.isolate
+        assert own == DRIVERS[desk.entry.kind].simulator().joined
 
 
 def test_waiting_costs_nothing_and_takes_its_time(scene):

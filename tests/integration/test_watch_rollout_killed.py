@@ -52,7 +52,7 @@ class Edges(Stage):
     async def simulated(self):
         source = locate(str(self.repository.folder), cache=self.folder / "cache")
         fleet = load(await source.snapshot(), DRIVERS)
-        return Simulation(fleet, converged=True, choices={"m2": Choices(late=LATE)})
+        return Simulation(fleet, DRIVERS, converged=True, choices={"m2": Choices(late=LATE)})
 
 
 @pytest.fixture

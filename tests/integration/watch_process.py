@@ -112,7 +112,9 @@ class Stage:
     @asynccontextmanager
     async def nodes(self, *, converged=True):
         source = locate(str(self.repository.folder), cache=self.folder / "cache")
-        async with Simulation(load(await source.snapshot(), DRIVERS), converged=converged) as simulation:
+        async with Simulation(
+            load(await source.snapshot(), DRIVERS), DRIVERS, converged=converged
+        ) as simulation:
             self.simulation = simulation
             yield self
 

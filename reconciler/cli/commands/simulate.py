@@ -12,10 +12,11 @@ import typer
 
 from reconciler.cli.options import HostConfigFile, columns, new_app
 from reconciler.cli.render.clean import plural
+from reconciler.drivers.registry import BUILT_IN, DRIVERS
 from reconciler.errors import UsageError
 from reconciler.ports.simulator import Address
 from reconciler.simulation.faults import MEANING, Fault, parse_fault
-from reconciler.simulation.fleet_generator import FIRST, MAKERS, made_up
+from reconciler.simulation.fleet_generator import FIRST, made_up
 
 if TYPE_CHECKING:
     from reconciler.host.host import Host
@@ -85,7 +86,7 @@ def simulate(
         bool, typer.Option("--write", help="Write a made-up fleet into FOLDER instead of serving one.")
     ] = False,
     kind: Annotated[
-        str, typer.Option(metavar="KIND", help=f"With --write: {' or '.join(sorted(MAKERS))}.")
+        str, typer.Option(metavar="KIND", help=f"With --write: {' or '.join(sorted(BUILT_IN))}.")
     ] = "m2",
     nodes: Annotated[int, typer.Option(metavar="N", min=1, help="With --write: how many nodes.")] = 3,
     first: Annotated[
@@ -115,7 +116,7 @@ def simulate(
             raise _with_faults()
         return _tried(faults, folder, seed, runs)
     if write:
-        _write(folder, made_up(kind, nodes, _address("--first", first)))
+        _write(folder, made_up(kind, nodes, DRIVERS, _address("--first", first)))
         typer.echo(f"wrote {plural(nodes, 'node')} to {folder}; serve them with: reconcile simulate {folder}")
         return 0
     from reconciler.cli.host import read_host  # noqa: PLC0415
@@ -127,7 +128,7 @@ def simulate(
         converged=converged,
         fresh=tuple(fresh or ()),
         faults=tuple(parse_fault(text) for text in fault or ()),
-        choices=chosen(choice or ()),
+        choices=chosen(choice or (), DRIVERS),
         control=_address("--control", control) if control else None,
         ready_file=ready_file,
         host=read_host(context, host_config, str(folder)),
@@ -169,15 +170,16 @@ async def _serve(stage: _Stage) -> int:
     """Serve until the first SIGINT or SIGTERM."""
     from reconciler.cli.signals import stopping  # noqa: PLC0415  (--help stays quick)
     from reconciler.desired.fleet import load  # noqa: PLC0415
-    from reconciler.drivers.m2.simulator.reporter import Reporting  # noqa: PLC0415
-    from reconciler.drivers.registry import DRIVERS  # noqa: PLC0415
     from reconciler.secrets.local_resolver import LocalVault  # noqa: PLC0415
     from reconciler.simulation.control import Control  # noqa: PLC0415
     from reconciler.simulation.host import Simulation  # noqa: PLC0415
+    from reconciler.simulation.reporting import Reporting  # noqa: PLC0415
     from reconciler.sources.folder import FolderSource  # noqa: PLC0415
 
     fleet = load(await FolderSource(stage.folder).snapshot(), DRIVERS, LocalVault(stage.host))
-    simulation = Simulation(fleet, converged=stage.converged, choices=stage.choices, fresh=stage.fresh)
+    simulation = Simulation(
+        fleet, DRIVERS, converged=stage.converged, choices=stage.choices, fresh=stage.fresh
+    )
     async with AsyncExitStack() as stack:
         stop = stack.enter_context(stopping(lambda: None))
         await stack.enter_async_context(simulation)

@@ -33,6 +33,7 @@ from reconciler.drivers.m2.schema import Deliver, Desired, Loaded, M2Cluster, Ta
 from reconciler.drivers.m2.undo import back, part
 from reconciler.ports.desk import Desk
 from reconciler.ports.driver import Capabilities, Claim, Done, Driver, Facts, Shown
+from reconciler.ports.simulator import Simulator
 from reconciler.ports.transport import Transports, Way
 
 AT_ONCE: Final = 128
@@ -62,6 +63,7 @@ class M2Driver(Driver[Desired, Loaded]):
         reports=True,
         imports=True,
         model_check=True,
+        simulation=True,
         transports=frozenset({Way.HTTP}),
     )
     entry: type[ClusterEntry] = M2Cluster
@@ -196,6 +198,12 @@ class M2Driver(Driver[Desired, Loaded]):
     def readings(self, step: Step, observed: Observed[Loaded]) -> Mapping[str, str]:
         """What the node shows where it differs; see `attempts.readings`."""
         return attempts.readings(step, observed)
+
+    def simulator(self) -> Simulator:
+        """Simulated nodes."""
+        from reconciler.drivers.m2.simulator.simulator import SIMULATOR  # noqa: PLC0415  (few runs need it)
+
+        return SIMULATOR
 
     def stages(
         self, desired: Desired, observed: Observed[Loaded], plan: ClusterPlan

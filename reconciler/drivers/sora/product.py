@@ -38,6 +38,7 @@ from reconciler.errors import (
 from reconciler.host.config import HostConfig
 from reconciler.ports.desk import Desk
 from reconciler.ports.driver import Capabilities, Done, Driver, Facts, Shown
+from reconciler.ports.simulator import Simulator
 from reconciler.ports.transport import Transports, Way
 
 AT_ONCE: Final = 64
@@ -65,6 +66,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
     capabilities = Capabilities(
         imports=True,
         model_check=True,
+        simulation=True,
         history=True,
         transports=frozenset({Way.HTTP, Way.COMMAND}),
     )
@@ -151,6 +153,12 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
     ) -> tuple[Stage[State], ...] | str:
         """The cluster for the model checker; see `rehearsal.stages`."""
         return modelcheck.stages(desired, observed, plan)
+
+    def simulator(self) -> Simulator:
+        """Simulated nodes."""
+        from reconciler.drivers.sora.simulator.simulator import SIMULATOR  # noqa: PLC0415  (few runs need it)
+
+        return SIMULATOR
 
     def learnt(self, desired: SoraDesired, observed: Observed[NodeView]) -> Mapping[str, Mapping[str, str]]:
         """Who is in the cluster, with every address known; see `history.learnt`."""

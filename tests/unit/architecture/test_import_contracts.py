@@ -58,9 +58,6 @@ PLANTED = {
 TABLES = {
     "reconciler/drivers/registry.py": "reconciler.drivers.",
     "reconciler/cli/command_table.py": "reconciler.cli.commands.",
-    "reconciler/simulation/products.py": "reconciler.drivers.",
-    "reconciler/simulation/options.py": "reconciler.drivers.",
-    "reconciler/simulation/witnesses/__init__.py": "reconciler.drivers.",
 }
 """The files that import modules by name, and where those are."""
 

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from reconciler.drivers.m2.choices import Choices, Match
+from reconciler.drivers.registry import DRIVERS
 from reconciler.drivers.sora.choices import Minority
 from reconciler.errors import UsageError
 from reconciler.ports.simulator import Address
@@ -79,12 +80,12 @@ def test_free_addresses_are_different_and_below_the_ephemeral_ports():
 
 
 def test_a_made_up_fleet_counts_ports_from_127_0_0_1_and_addresses_elsewhere():
-    ports = made_up("m2", 3)["fleet.yaml"]
+    ports = made_up("m2", 3, DRIVERS)["fleet.yaml"]
     assert [f"127.0.0.1:2000{number}" in ports for number in (1, 2, 3, 4)] == [True, True, True, False]
-    files = made_up("m2", 3, Address("127.1.0.255", 10040))
+    files = made_up("m2", 3, DRIVERS, Address("127.1.0.255", 10040))
     assert [f"127.1.{end}:10040" in files["fleet.yaml"] for end in ("0.255", "1.0", "1.1")] == [True] * 3
     assert json.loads(files["setting.json"])["env"]["management"]["api"]["port"] == 10040
-    assert made_up("m2", 3) == made_up("m2", 3)
+    assert made_up("m2", 3, DRIVERS) == made_up("m2", 3, DRIVERS)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +93,7 @@ def test_a_made_up_fleet_counts_ports_from_127_0_0_1_and_addresses_elsewhere():
     [(1, [1]), (3, [3]), (5, [5]), (6, [6]), (7, [7]), (8, [5, 3]), (12, [5, 7]), (1000, [5] * 200)],
 )
 def test_made_up_sora_clusters_have_a_majority_to_lose(nodes, sizes):
-    text = made_up("sora", nodes)["fleet.yaml"]
+    text = made_up("sora", nodes, DRIVERS)["fleet.yaml"]
     clusters = text.split("kind: sora")[1:]
     assert [cluster.count("api:") for cluster in clusters] == sizes
 
@@ -109,14 +110,16 @@ def test_made_up_sora_clusters_have_a_majority_to_lose(nodes, sizes):
 )
 def test_a_fleet_that_cannot_be_made_up_is_refused(kind, nodes, first, words):
     with pytest.raises(UsageError, match=words):
-        made_up(kind, nodes, first)
+        made_up(kind, nodes, DRIVERS, first)
 
 
 def test_choices_are_read_by_product_and_type():
-    found = chosen(["m2.match=union", "m2.late=2", "m2.factory=false", "m2.caller=10.0.0.1"])
+    found = chosen(["m2.match=union", "m2.late=2", "m2.factory=false", "m2.caller=10.0.0.1"], DRIVERS)
     assert found == {"m2": Choices(match=Match.UNION, late=2, factory=False, caller="10.0.0.1")}
-    assert chosen(["sora.list-without-majority=error"])["sora"].list_without_majority is Minority.ERROR
-    assert chosen([]) == {}
+    assert (
+        chosen(["sora.list-without-majority=error"], DRIVERS)["sora"].list_without_majority is Minority.ERROR
+    )
+    assert chosen([], DRIVERS) == {}
 
 
 @pytest.mark.parametrize(
@@ -132,4 +135,4 @@ def test_choices_are_read_by_product_and_type():
 )
 def test_what_is_no_choice_is_explained(text, words):
     with pytest.raises(UsageError, match=words):
-        chosen([text])
+        chosen([text], DRIVERS)

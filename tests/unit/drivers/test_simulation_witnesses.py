@@ -5,13 +5,16 @@ from types import SimpleNamespace
 
 import pytest
 
+from reconciler.drivers.registry import DRIVERS
 from reconciler.drivers.sora import machine
 from reconciler.drivers.sora.cluster import formed
 from reconciler.drivers.sora.schema import SoraCluster
+from reconciler.drivers.sora.simulator.simulator import SIMULATOR
+from reconciler.drivers.sora.simulator.witness import MAJORITY, PURGE_STOPPED
 from reconciler.drivers.sora.simulator.world import SoraWorld
 from reconciler.errors import UsageError
 from reconciler.ports.simulator import Request
-from reconciler.simulation.witnesses import MAJORITY, PURGE_STOPPED, witness
+from reconciler.simulation.products import simulator_of
 
 NAMES = [f"n{number}@s{number}.example.com" for number in range(4)]
 PURGE = "Sora_20220629.PurgeClusterNode"
@@ -33,7 +36,7 @@ def world():
 
 @pytest.fixture
 def seen(world):
-    return witness(SimpleNamespace(entry=entry()), world)
+    return SIMULATOR.witness(SimpleNamespace(entry=entry()), world)
 
 
 def request(target, **argument):
@@ -95,6 +98,6 @@ def test_what_is_not_as_desired_is_named(seen, world):
     assert seen.unlike() == [f"{NAMES[1]} is not connected to the others of live"]
 
 
-def test_a_kind_without_a_witness_is_refused(world):
-    with pytest.raises(UsageError, match="cannot be put on trial"):
-        witness(SimpleNamespace(entry=SimpleNamespace(name="x", kind="none")), world)
+def test_a_kind_without_a_simulator_is_refused():
+    with pytest.raises(UsageError, match="x: nodes of kind 'none' cannot be simulated"):
+        simulator_of("none", "x", DRIVERS)

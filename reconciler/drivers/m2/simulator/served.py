@@ -3,37 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import datetime
 from typing import Any
 
 from reconciler.core.endpoint import parse_endpoint
 from reconciler.core.secret import reveal
 from reconciler.drivers.m2.machine import lookup
-from reconciler.drivers.m2.simulator import M2World
+from reconciler.drivers.m2.simulator import Choices, M2World
+from reconciler.drivers.m2.simulator.reporter import Reporter
 from reconciler.ports.desk import Desk
-from reconciler.ports.simulator import Address, Reply, Request
-from reconciler.simulation.addresses import without_tls
+from reconciler.ports.simulator import Address, Message, Reply, Request, Served, without_tls
 
 
-class M2Served:
+class M2Served(Served):
     """M2: requests differ by path."""
 
-    def __init__(self, desk: Desk, *, converged: bool, choices: Any, fresh: Collection[str]) -> None:
+    def __init__(self, desk: Desk, *, converged: bool, choices: Choices, fresh: Collection[str]) -> None:
         shown: dict[int, Any] = {}
         for document in desk.documents.values():
             shown.setdefault(id(document), stamped(reveal(document.value), desk))
         documents = {node: shown[id(document)] for node, document in desk.documents.items()}
-        given = {} if choices is None else {"choices": choices}
-        self.world = M2World.from_entry(
-            desk.entry, documents, converged=converged, resources=desk.resources, fresh=fresh, **given
+        self._world = M2World.from_entry(
+            desk.entry,
+            documents,
+            converged=converged,
+            resources=desk.resources,
+            fresh=fresh,
+            choices=choices,
         )
         self.addresses = {
             node.name: _place(node.name, getattr(node, "address", ""), documents[node.name])
             for node in desk.entry.members()
         }
+        hosts = {node: address.host for node, address in self.addresses.items()}
+        self._reporter = Reporter(self._world, hosts)
+
+    @property
+    def world(self) -> M2World:
+        """The nodes."""
+        return self._world
 
     def answer(self, node: str, request: Request) -> Reply:
         """What the node answers, and the change it makes."""
-        return self.world.answer(
+        return self._world.answer(
             node,
             request.method,
             request.target,
@@ -61,7 +73,11 @@ class M2Served:
 
     def moved(self, node: str) -> int | None:
         """The port a node listens on from its last restart on, where it is another one."""
-        return self.world.moved(node)
+        return self._world.moved(node)
+
+    def due(self, now: datetime) -> list[Message]:
+        """Heartbeats by their cron, and feedbacks after a change."""
+        return list(self._reporter.due(now))
 
 
 def stamped(document: Any, desk: Desk) -> Any:

@@ -16,6 +16,7 @@ from reconciler.drivers.m2.choices import DEFAULTS, Choices, Port
 from reconciler.drivers.m2.simulator.answers import answered
 from reconciler.drivers.m2.simulator.wire import CLOSED, Call, Reply, Request
 from reconciler.errors import UsageError
+from reconciler.ports.simulator import World
 
 
 def factory_setting(port: int, caller: str = "") -> dict[str, Any]:
@@ -40,7 +41,7 @@ def factory_setting(port: int, caller: str = "") -> dict[str, Any]:
     }
 
 
-class M2World:
+class M2World(World):
     """The nodes of one cluster; the only thing here that changes.
 
     Args:

@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 from urllib.parse import urlsplit
 
+from reconciler.drivers.sora.choices import Choices
 from reconciler.drivers.sora.simulator.world import SoraWorld
 from reconciler.ports.desk import Desk
-from reconciler.ports.simulator import Address, Reply, Request
-from reconciler.simulation.addresses import without_tls
+from reconciler.ports.simulator import Address, Reply, Request, Served, without_tls
 
 
-class SoraServed:
+class SoraServed(Served):
     """Sora: one path, requests differ by the header `x-sora-target`."""
 
-    def __init__(self, desk: Desk, *, converged: bool, choices: Any, fresh: Collection[str]) -> None:
+    def __init__(self, desk: Desk, *, converged: bool, choices: Choices, fresh: Collection[str]) -> None:
         outside = [node.name for node in desk.entry.members() if node.name in fresh]
-        given = {} if choices is None else {"choices": choices}
-        self.world = SoraWorld.from_entry(desk.entry, converged=converged, outside=outside, **given)
+        self._world = SoraWorld.from_entry(desk.entry, converged=converged, outside=outside, choices=choices)
         self.addresses = {
             node.name: _place(node.name, getattr(node, "api", "")) for node in desk.entry.members()
         }
 
+    @property
+    def world(self) -> SoraWorld:
+        """The nodes."""
+        return self._world
+
     def answer(self, node: str, request: Request) -> Reply:
         """What the node answers, and the change it makes."""
-        return self.world.answer(node, request.headers.get("x-sora-target", ""), request.method, request.body)
+        return self._world.answer(
+            node, request.headers.get("x-sora-target", ""), request.method, request.body
+        )
 
     def asked(self, request: Request) -> str:
         """The value of `x-sora-target`."""
@@ -38,10 +43,6 @@ class SoraServed:
     def refusal(self) -> Reply:
         """How a node says no to a change."""
         return 400, {"Content-Type": "application/json"}, b'{"error_type":"REFUSED-ON-REQUEST"}'
-
-    def moved(self, node: str) -> int | None:  # noqa: ARG002  (the contract's parameter)
-        """None: a node's port is not part of its state."""
-        return None
 
 
 def _place(node: str, url: str) -> Address:

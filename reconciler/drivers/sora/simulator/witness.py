@@ -11,7 +11,17 @@ from reconciler.drivers.sora.cluster import Mode, State, groups, leading, majori
 from reconciler.drivers.sora.simulator.world import SoraWorld
 from reconciler.ports.desk import Desk
 from reconciler.ports.simulator import Request
-from reconciler.simulation.witnesses import INIT_ONCE, MAJORITY, PURGE_STOPPED
+
+MAJORITY: Final = "majority"
+INIT_ONCE: Final = "init-once"
+PURGE_STOPPED: Final = "purge-stopped"
+
+INVARIANTS: Final = {
+    MAJORITY: "no cluster loses its majority by a call of the reconciler",
+    INIT_ONCE: "no cluster is initialised a second time",
+    PURGE_STOPPED: "no node that runs, and no temporary one, is purged",
+}
+"""What a single change can break."""
 
 NOTHING: Final = ("", "")
 

@@ -15,6 +15,7 @@ from reconciler.drivers.sora.cluster import Mode, State, formed, fresh
 from reconciler.drivers.sora.membership import Roster
 from reconciler.drivers.sora.schema import SoraCluster
 from reconciler.drivers.sora.simulator.api import Crashed, Refused, Site, called
+from reconciler.ports.simulator import World
 
 HEADERS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -29,7 +30,7 @@ HEADERS: Final[Mapping[str, str]] = MappingProxyType(
 """As in the documents' examples; length and date are the host's business."""
 
 
-class SoraWorld:
+class SoraWorld(World):
     """The nodes of one simulated cluster, what they answer, and what can happen to them."""
 
     def __init__(self, site: Site) -> None:

@@ -1,0 +1,83 @@
+"""Sends what simulated nodes report by themselves."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from types import TracebackType
+from typing import Final, Self
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from reconciler.ports.simulator import Message
+from reconciler.simulation.host import Simulation
+
+TICK: Final = 0.1
+"""Seconds between two looks at what is due."""
+
+
+class Reporting:
+    """Lets the nodes of a simulation report while it is entered; an asynchronous context manager.
+
+    Only addresses of this machine are called. A report that is not taken is lost: the products' pages
+    say of none that it is sent again.
+
+    Args:
+        simulation: whose nodes report.
+        mute: names of nodes that report nothing, whatever their settings say; may be changed at any time.
+    """
+
+    def __init__(self, simulation: Simulation, mute: set[str] | None = None) -> None:
+        self.mute = set() if mute is None else mute
+        self._simulation = simulation
+        self._session: aiohttp.ClientSession | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._posts: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession()
+        self._simulation.due(datetime.now(UTC))  # changes count from here on
+        self._task = asyncio.create_task(self._report())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        tasks = [*self._posts, *([self._task] if self._task else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._session is not None:
+            await self._session.close()
+
+    async def _report(self) -> None:
+        while True:
+            for message in self._simulation.due(datetime.now(UTC)):
+                self._send(message)
+            await asyncio.sleep(TICK)
+
+    def _send(self, message: Message) -> None:
+        if message.node in self.mute or not _here(message.url):
+            return
+        task = asyncio.create_task(self._post(message))
+        self._posts.add(task)
+        task.add_done_callback(self._posts.discard)
+
+    async def _post(self, message: Message) -> None:
+        assert self._session is not None
+        timeout = aiohttp.ClientTimeout(total=message.timeout)
+        with suppress(aiohttp.ClientError, TimeoutError):
+            async with self._session.post(message.url, json=message.content, timeout=timeout):
+                pass
+
+
+def _here(url: str) -> bool:
+    """Whether a URL leads to this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
