@@ -15,10 +15,10 @@ from reconciler.fault_trials.schedule import drawn
 from reconciler.fault_trials.setup import staged
 from reconciler.fault_trials.trial import tried
 from reconciler.ports.simulator import World
-from reconciler.ports.store import Store
 from reconciler.rollout.recovery import Settling
 from reconciler.simulation.addresses import free_addresses
 from reconciler.simulation.host import Simulation
+from reconciler.store.sqlite.store import SqliteStore
 
 SORA = [f"node-0{number}@sora-0{number}.example.com" for number in range(1, 6)]
 
@@ -208,10 +208,10 @@ def test_random_schedules_find_a_planted_defect(scene, defect, kind, invariant):
 
 
 def test_a_call_without_an_intent_is_found(scene, monkeypatch):
-    async def nothing(self, run, step):
+    async def nothing(self, run, step, learnt=None):
         """The intent is not written."""
 
-    monkeypatch.setattr(Store, "intend", nothing)
+    monkeypatch.setattr(SqliteStore, "intend", nothing)
     found = {breach.invariant for breach in play(scene("name: x\nfleet: fleet\n")).breaches}
     assert Invariant.NOTHING_LOST in found
 

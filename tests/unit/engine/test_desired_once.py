@@ -19,7 +19,7 @@ from reconciler.ports.source import Snapshot
 from reconciler.server.bootstrap import read_fleet
 from reconciler.server.cluster_loop import Job
 from reconciler.server.pass_runner import Looking
-from reconciler.store.sqlite.store import Store
+from reconciler.store.factory import open_store
 
 
 class Counting(FakeDriver):
@@ -44,7 +44,7 @@ clusters:
 
 
 async def test_a_dry_run_and_the_run_that_follows_it_make_it_once(tmp_path):
-    with Store.open(tmp_path) as store:
+    with open_store(tmp_path) as store:
         await _run(store)
 
 
