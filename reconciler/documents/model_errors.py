@@ -1,4 +1,4 @@
-"""Where a file does not fit a model: pydantic's errors as problems with a place and plain words."""
+"""Where a value does not fit a model: pydantic's errors with a place and in plain words."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -19,6 +20,7 @@ from reconciler.text.json_pointer import pointer as pointer_of
 from reconciler.text.suggest import nearest
 from reconciler.text.urls import without_userinfo
 
+_LONGEST_PLACE = 100
 _LITERAL = re.compile(r"'((?:[^'\\]|\\.)*)'")
 
 Path = tuple[str | int, ...]
@@ -57,7 +59,8 @@ def mismatches(error: ValidationError, model: type[BaseModel], value: Any) -> li
             continue
         path = tuple(_existing(value, details["loc"]))
         missing = str(details["loc"][-1]) if details["type"] == "missing" else ""
-        field, known = _described(model, [*path, missing] if missing else path)
+        names = tuple(part for part in path if isinstance(part, str))
+        field, known = _field_at(model, (*names, missing) if missing else names)
         new = Mismatch(details, path, missing, field, known, (details["type"],))
         first = found.get((path, missing), new)
         kinds = tuple(dict.fromkeys((*first.kinds, *new.kinds)))
@@ -65,21 +68,50 @@ def mismatches(error: ValidationError, model: type[BaseModel], value: Any) -> li
     return list(found.values())
 
 
-def problems(found: Sequence[Mismatch], document: Document, pointer: str) -> list[Diagnostic]:
+def problems(
+    found: Sequence[Mismatch],
+    document: Document | None,
+    pointer: str,
+    *,
+    is_secret: Callable[[str], bool] = lambda _key: False,
+) -> list[Diagnostic]:
     """What is wrong as problems of the document, without keys that are missing because they are misspelt.
 
     Args:
         found: of the value at `pointer`.
-        document: the file.
+        document: the file; without one, the problems have a pointer and no position yet.
         pointer: of the value that was given to the model.
+        is_secret: whether what stands under a key is never shown.
     """
     meant = {(each.path[:-1], _meant(each)) for each in found if each.unknown}
-    return [_problem(each, document, pointer) for each in found if (each.path, each.missing) not in meant]
+    return [
+        _problem(each, document, pointer, is_secret)
+        for each in found
+        if (each.path, each.missing) not in meant
+    ]
 
 
-def _problem(mismatch: Mismatch, document: Document, pointer: str) -> Diagnostic:
-    at = pointer + pointer_of(mismatch.path)
-    code, message, remedy = _said(mismatch)
+def brief(error: ValidationError) -> str:
+    """The first thing that is wrong, without the value: for what a program or a node wrote, not a person."""
+    details = error.errors(include_url=False, include_input=False)[0]
+    place = "/".join(str(part) for part in details["loc"])[:_LONGEST_PLACE]
+    subject = f"`{place}`" if place else "it"
+    if details["type"] == "missing":
+        return f"{subject} is missing"
+    if details["type"] == "extra_forbidden":
+        return f"{subject} is not a known key"
+    wanted = _wanted(details["type"])
+    return f"{subject}: {f'{wanted} belongs here' if wanted else _lowered(details['msg'])}"
+
+
+def _problem(
+    mismatch: Mismatch, document: Document | None, pointer: str, is_secret: Callable[[str], bool]
+) -> Diagnostic:
+    at = pointer + pointer_of((*mismatch.path, mismatch.missing) if mismatch.missing else mismatch.path)
+    hidden = any(isinstance(part, str) and is_secret(part) for part in mismatch.path)
+    code, message, remedy = _said(mismatch, hidden=hidden)
+    if document is None:
+        return Diagnostic(Severity.ERROR, code, message, remedy, pointer=at)
     return Diagnostic(
         Severity.ERROR,
         code,
@@ -108,13 +140,12 @@ def _existing(value: Any, loc: Iterable[str | int]) -> Iterator[str | int]:
             yield part
 
 
-def _described(model: type[BaseModel], path: Iterable[str | int]) -> tuple[FieldInfo | None, tuple[str, ...]]:
-    """What the model says of the field at a path, and the keys it knows beside it."""
+@lru_cache(maxsize=1024)  # a file with one mistake in each of many items asks for the same field each time
+def _field_at(model: type[BaseModel], names: tuple[str, ...]) -> tuple[FieldInfo | None, tuple[str, ...]]:
+    """What the model says of the field at a path without its indices, and the keys it knows beside it."""
     models, field = [model], None
     known: tuple[str, ...] = ()
-    for part in path:
-        if isinstance(part, int):
-            continue
+    for part in names:
         fields = {info.alias or name: info for inner in models for name, info in inner.model_fields.items()}
         known = tuple(fields)
         field = fields.get(part)
@@ -129,19 +160,22 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _models(inner)
 
 
-def _said(mismatch: Mismatch) -> tuple[str, str, str]:
+def _said(mismatch: Mismatch, *, hidden: bool) -> tuple[str, str, str]:
     """Code, message and remedy."""
     if mismatch.missing:
         return "missing-key", f"`{mismatch.missing}` is missing here", _advice(mismatch.field)
     subject = _subject(mismatch.path)
     if mismatch.unknown:
         return "unknown-key", f"{subject} is not a known key", _known_keys(mismatch)
-    code, why, remedy = _wrong(mismatch)
-    given = _shown(mismatch.error["input"])
+    code, why, remedy = _wrong(mismatch, hidden=hidden)
+    given = mismatch.error["input"]
+    if mismatch.error["type"] == "string_too_short" and not given:
+        return "empty-text", f"{subject} is empty", remedy or _advice(mismatch.field)
+    given = _kind_of(given) if hidden else described(given)
     return code, f"{subject} is {given}, {why}", remedy or _advice(mismatch.field)
 
 
-def _wrong(mismatch: Mismatch) -> tuple[str, str, str]:
+def _wrong(mismatch: Mismatch, *, hidden: bool) -> tuple[str, str, str]:
     """Code, what is wrong with a value, and a remedy if there is a better one than the model's words."""
     kind, given = mismatch.error["type"], mismatch.error["input"]
     context = mismatch.error.get("ctx", {})
@@ -156,11 +190,19 @@ def _wrong(mismatch: Mismatch) -> tuple[str, str, str]:
         return "wrong-form", f"which does not have the form `{context.get('pattern', '')}`", ""
     wanted = " or ".join(dict.fromkeys(filter(None, map(_wanted, mismatch.kinds))))
     if wanted:
-        unquoted = kind == "string_type" and isinstance(given, int | float)
-        remedy = f"write `{json.dumps(json.dumps(given))}`" if unquoted else ""
-        return "wrong-type", f"{wanted} belongs here", remedy
+        return "wrong-type", f"{wanted} belongs here", "" if hidden else _as_wanted(kind, given)
     said = f"but {_lowered(str(context.get('error', mismatch.error['msg'])))}"
     return "bad-value", said, str(context.get("remedy", ""))
+
+
+def _as_wanted(kind: str, given: Any) -> str:
+    """How a value is written whose quotes are missing, or too many."""
+    if kind == "string_type" and isinstance(given, int | float):
+        return f"write `{json.dumps(json.dumps(given))}`"
+    plain = given.strip().lower() if isinstance(given, str) else ""
+    if (kind == "bool_type" and plain in {"true", "false"}) or (kind == "int_type" and plain.isdecimal()):
+        return f"write `{plain}` without quotes"
+    return ""
 
 
 def _wanted(kind: str) -> str:
@@ -207,7 +249,14 @@ def _subject(path: Path) -> str:
     return quoted(path[-1])
 
 
-def _shown(given: Any) -> str:
+def _kind_of(given: Any) -> str:
+    if isinstance(given, str):
+        return "text"
+    return "a number" if isinstance(given, int | float) and not isinstance(given, bool) else described(given)
+
+
+def described(given: Any) -> str:
+    """A value, to follow its name and `is`: `empty`, `a list`, or the value itself in backquotes."""
     if given is None:
         return "empty"
     if isinstance(given, Mapping):

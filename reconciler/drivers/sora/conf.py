@@ -7,7 +7,7 @@ A line is `key = value`; strings have no quotes, a number and its unit are parte
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from reconciler.core.fields import Whole
 from reconciler.core.json_schema import Schema, Title, schema_of
 from reconciler.diagnostic import Diagnostic, Position, Severity
+from reconciler.documents.model_errors import mismatches, problems
 from reconciler.errors import InputError
 from reconciler.text.json_pointer import parts
 
@@ -179,18 +180,7 @@ def checked(conf: ConfFile) -> SoraConf:
     try:
         return SoraConf.model_validate(dict(conf.value))
     except ValidationError as error:
-        raise InputError(list(_translated(conf, error))) from error
-
-
-def _translated(conf: ConfFile, error: ValidationError) -> Iterator[Diagnostic]:
-    for item in error.errors():
-        key = str(item["loc"][0]) if item["loc"] else ""
-        message = item["msg"].removeprefix("Value error, ")
-        if key == "node_name":
-            message = (
-                "node_name must be NAME@HOST with a dot in HOST: without one, nodes cannot talk to each other"
-            )
-        yield _problem(conf.position(f"/{key}"), f"/{key}" if key else "", "sora-conf", message, "")
+        raise InputError(problems(mismatches(error, SoraConf, conf.value), conf, "")) from error
 
 
 def scalar(text: str) -> Scalar:

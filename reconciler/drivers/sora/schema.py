@@ -26,6 +26,7 @@ from reconciler.core.endpoint import BadAddress, parse_api
 from reconciler.core.fields import Day, Flag, Number, Strict, Whole
 from reconciler.core.json_reader import JsonError, JsonLimits, read_json
 from reconciler.core.spec import ClusterEntry, NodeEntry
+from reconciler.documents.model_errors import brief
 from reconciler.drivers.sora.history import History
 from reconciler.text.one_line import one_line
 
@@ -368,6 +369,4 @@ def _parsed(adapter: TypeAdapter[Any], body: bytes) -> Any:
     try:
         return adapter.validate_json(body)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = "/".join(str(part) for part in first["loc"])
-        raise Unreadable(f"{first['msg'][:200]}{f' at {place[:100]}' if place else ''}") from error
+        raise Unreadable(brief(error)) from error

@@ -258,7 +258,7 @@ def test_a_node_that_is_wrong_does_not_hide_what_is_wrong_with_others():
         + "    nodes:\n      - {address: 5, setting: 6}\n      - {name: l2, address: a, setting: gone.json}\n"
     )
     assert told({"fleet.yaml": text}) == [
-        ("fleet.yaml:5:9", "/clusters/0/nodes/0", "missing-key"),
+        ("fleet.yaml:5:9", "/clusters/0/nodes/0/name", "missing-key"),
         ("fleet.yaml:5:19", "/clusters/0/nodes/0/address", "wrong-type"),
         ("fleet.yaml:5:31", "/clusters/0/nodes/0/setting", "wrong-type"),
         ("fleet.yaml:6:41", "/clusters/0/nodes/1/setting", "no-such-file"),

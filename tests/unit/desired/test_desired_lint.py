@@ -118,7 +118,7 @@ class TestSilencing:
 
     def test_a_reason_is_needed(self):
         (error, _) = reading({"a.json": IDLE}, [A], [{"code": "unused-role"}]).problems
-        assert (error.severity, error.pointer) == (Severity.ERROR, "/lint/ignore/0")
+        assert (error.severity, error.pointer) == (Severity.ERROR, "/lint/ignore/0/reason")
 
 
 class TestWithErrors:

@@ -209,9 +209,9 @@ def test_roles_with_one_name_are_told_at_the_second():
 
 
 def test_quoted_numbers_and_booleans_get_their_repair():
-    assert only(setting(**{API + "port": "10040"})).remedy == "write 10040 without quotes"
+    assert only(setting(**{API + "port": "10040"})).remedy == "write `10040` without quotes"
     listen = setting(env__management__cluster__stats__enable="true")
-    assert only(listen).remedy == "write true without quotes"
+    assert only(listen).remedy == "write `true` without quotes"
 
 
 def test_every_problem_is_told_at_once_in_the_order_of_the_file():
@@ -327,7 +327,7 @@ def test_secrets_are_not_judged_and_never_shown():
 def test_a_secret_is_text_and_wrong_where_none_may_stand():
     (problem,) = problems_of(kept(setting(**{API + "port": Secret("10040", "${env:PORT}")})))
     assert (problem.pointer, problem.code) == ("/env/management/api/port", "wrong-type")
-    assert problem.message == "`port` should be a whole number but is text"
+    assert problem.message == "`port` is `${env:PORT}`, a whole number belongs here"
     assert "10040" not in f"{problem.remedy}"
 
 

@@ -43,9 +43,9 @@ def test_a_change_keeps_comments_order_and_unknown_keys():
 @pytest.mark.parametrize(
     ("old", "new", "line", "column", "words"),
     [
-        (b"node01@node01.example.com", b"node01@node01", 3, 13, "dot in HOST"),
-        (b"cluster = true", b"cluster = yes", 2, 11, "boolean"),
-        (b"= 20", b"= 0", 7, 30, "greater than or equal to 1"),
+        (b"node01@node01.example.com", b"node01@node01", 3, 13, 'such as `"node01@node01.example.com"`'),
+        (b"cluster = true", b"cluster = yes", 2, 11, "`true` or `false` belongs here"),
+        (b"= 20", b"= 0", 7, 30, "at least 1 is needed"),
         (b"# the first node", b"the first node", 1, 1, "not `key = value`"),
         (b"websocket_ping_interval = 30 s", b"cluster = true", 8, 1, "stands twice, first in line 2"),
     ],
@@ -53,7 +53,7 @@ def test_a_change_keeps_comments_order_and_unknown_keys():
 def test_what_is_wrong_is_said_at_its_place(old, new, line, column, words):
     (problem,) = problems(TEXT.replace(old, new))
     assert (problem.position.line, problem.position.column) == (line, column)
-    assert words in problem.message
+    assert words in f"{problem.message}; {problem.remedy}"
 
 
 def test_a_clustered_node_needs_its_four_keys():

@@ -10,8 +10,9 @@ from reconciler.core.json_reader import JsonError, JsonLimits, check_size
 from reconciler.core.secret import mask
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document
-from reconciler.drivers.m2.setting import features, rules, shape
-from reconciler.drivers.m2.setting.fault import positioned
+from reconciler.drivers.m2.setting import features, rules
+from reconciler.drivers.m2.setting.fault import misfits, positioned
+from reconciler.drivers.m2.setting.models import SettingFile
 
 LIMITS: Final = JsonLimits(size=8 * 1024 * 1024, values=200_000)
 """Bounds on a setting, on what a node shows as on what a file has."""
@@ -25,7 +26,9 @@ def problems_of(document: Document) -> list[Diagnostic]:
     value = mask(document.value)
     if too_large := _unreadable(value):
         return positioned(document, [too_large])
-    return positioned(document, [*shape.faults(value), *rules.faults(value), *features.faults(value)])
+    return positioned(
+        document, [*misfits(SettingFile, value, ()), *rules.faults(value), *features.faults(value)]
+    )
 
 
 def _unreadable(value: Any) -> Diagnostic | None:

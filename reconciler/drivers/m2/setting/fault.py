@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import Any, Final, TypeAlias
+
+from pydantic import BaseModel, ValidationError
 
 from reconciler.core.secret import Secret
 from reconciler.diagnostic import Diagnostic
 from reconciler.documents.document import Document
-from reconciler.text.json_pointer import parts
+from reconciler.documents.model_errors import mismatches, problems
+from reconciler.secrets.patterns import sounds_secret
+from reconciler.text.json_pointer import parts, pointer
+from reconciler.text.suggest import nearest
 
 Path: TypeAlias = tuple[str | int, ...]
 """Keys and indices from the top of a document to a value."""
@@ -30,13 +34,13 @@ def positioned(document: Document, faults: Iterable[Diagnostic]) -> list[Diagnos
         document: the file that the pointers go into.
         faults: with a pointer alone, in any order.
     """
-    problems = {}
+    found = {}
     for fault in faults:
         if fault.code != WRONG_TYPE and isinstance(at(document.value, parts(fault.pointer)), Secret):
             continue
         place = document.position(fault.pointer)
-        problems[fault.pointer, fault.code, fault.message] = replace(fault, position=place)
-    return sorted(problems.values(), key=lambda problem: (problem.position, problem.pointer, problem.code))
+        found[fault.pointer, fault.code, fault.message] = replace(fault, position=place)
+    return sorted(found.values(), key=lambda problem: (problem.position, problem.pointer, problem.code))
 
 
 def at(value: Any, path: Iterable[str | int]) -> Any:
@@ -72,10 +76,18 @@ def named(value: Any, *path: str | int) -> list[tuple[int, str, Mapping[str, Any
     ]
 
 
-def nearest(name: str, known: Iterable[str], what: str) -> str:
+def misfits(model: type[BaseModel], value: Any, base: Path) -> list[Diagnostic]:
+    """What a model says of a value at `base`; what stands under a key that sounds secret is not shown."""
+    try:
+        model.model_validate(value)
+    except ValidationError as error:
+        return problems(mismatches(error, model, value), None, pointer(base), is_secret=sounds_secret)
+    return []
+
+
+def suggested(name: str, known: Iterable[str], what: str) -> str:
     """A remedy for an unknown name: the nearest known one, and all of them where they are few."""
     names = sorted(set(known))
-    close = get_close_matches(name, names, n=1)
-    if close:
-        return f'did you mean "{close[0]}"?'
+    if meant := nearest(name, names):
+        return f'did you mean "{meant}"?'
     return f"known {what}: {', '.join(names[:12])}" if names else f"no {what} are defined"

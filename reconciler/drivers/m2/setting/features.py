@@ -8,11 +8,10 @@ from typing import Any, Final
 
 from reconciler.core.cron import fault_of
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.drivers.m2.setting.fault import Path, at, items, mapping, named, nearest
+from reconciler.drivers.m2.setting.fault import Path, at, items, mapping, misfits, named, suggested
 from reconciler.drivers.m2.setting.feeds import CONNECTIONS, FEEDS, NEEDS, types_of
 from reconciler.drivers.m2.setting.models import MOST_PROPAGATED
 from reconciler.drivers.m2.setting.rules import MANAGEMENT, repeated
-from reconciler.drivers.m2.setting.shape import misfits
 from reconciler.text.json_pointer import pointer
 
 SERVER: Final[Path] = (*MANAGEMENT, "server")
@@ -46,7 +45,7 @@ def _connections(document: Any) -> Iterator[Diagnostic]:
                 Severity.ERROR,
                 "unknown-value",
                 said,
-                nearest(kind, CONNECTIONS, "types"),
+                suggested(kind, CONNECTIONS, "types"),
                 pointer=pointer((*path, "type")),
             )
         elif isinstance(kind, str):
@@ -73,7 +72,7 @@ def _side(document: Any, feature: str, side: str) -> Iterator[Diagnostic]:
                 severity,
                 "unknown-value",
                 said,
-                nearest(one, known, "types"),
+                suggested(one, known, "types"),
                 pointer=pointer((*path, "type")),
             )
             continue
@@ -93,7 +92,7 @@ def _connect(document: Any, path: Path, wanted: str, severity: Severity) -> Iter
     if name not in types:
         said = f'there is no connection "{name}"'
         yield Diagnostic(
-            severity, "unknown-connection", said, nearest(name, types, "connections"), pointer=pointer(path)
+            severity, "unknown-connection", said, suggested(name, types, "connections"), pointer=pointer(path)
         )
     elif types[name] != wanted:
         fitting = sorted(known for known, kind in types.items() if kind == wanted)

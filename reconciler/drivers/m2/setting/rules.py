@@ -8,12 +8,12 @@ from typing import Any, Final
 
 from reconciler.core.endpoint import BadAddress, is_ip_address, parse_endpoint
 from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.documents.model_errors import described
 from reconciler.drivers.m2.access import FACTORY_ROLES
 from reconciler.drivers.m2.address import span
-from reconciler.drivers.m2.setting.fault import Path, at, items, mapping, named, nearest
+from reconciler.drivers.m2.setting.fault import Path, at, items, mapping, misfits, named, suggested
 from reconciler.drivers.m2.setting.models import Group
 from reconciler.drivers.m2.setting.patterns import CLOUD
-from reconciler.drivers.m2.setting.shape import kind_of, misfits
 from reconciler.text.json_pointer import pointer
 
 MANAGEMENT: Final[Path] = ("env", "management")
@@ -60,7 +60,7 @@ def known_roles(document: Any) -> set[str]:
 def _version(document: Any) -> Iterator[Diagnostic]:
     version = mapping(document, "meta").get("version")
     if isinstance(version, bool | list | Mapping):
-        said = f"`version` should be text or a number but is {kind_of(version)}"
+        said = f"`version` is {described(version)}, text or a number belongs here"
         yield Diagnostic(Severity.ERROR, "wrong-type", said, pointer=pointer(("meta", "version")))
 
 
@@ -92,7 +92,7 @@ def _unknown_role(path: Path, role: str, known: Iterable[str]) -> Diagnostic:
         Severity.ERROR,
         "unknown-role",
         f'the role "{role}" is not defined',
-        nearest(role, known, "roles"),
+        suggested(role, known, "roles"),
         pointer=pointer(path),
     )
 
@@ -141,7 +141,7 @@ def _members(document: Any) -> Iterator[Diagnostic]:
                 if isinstance(node, str):
                     yield from _member((*path, "nodes", place), node)
         else:
-            said = f"a member should be an address or a group but is {kind_of(item)}"
+            said = f"item {index + 1} of `members` is {described(item)}, an address or a group belongs here"
             yield Diagnostic(Severity.ERROR, "wrong-type", said, pointer=pointer(path))
 
 
