@@ -177,7 +177,7 @@ def _origin(document: Any, path: Path) -> tuple[str, Path] | None:
         return document.name, path
     if not isinstance(document, Rendered):
         return None
-    value, origin = document.grown.value, document.grown.origin
+    value, origin = document.value, document.origin
     for index, part in enumerate(path):
         if origin.items is not None and index == len(path) - 1:
             return None  # the list was put together from several places

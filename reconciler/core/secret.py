@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,12 +31,12 @@ class Secret:
 
 
 def reveal(value: Any) -> Any:
-    """A copy of a plain value with every secret in clear: for the wire and for comparing only."""
+    """A plain value with every secret in clear: for the wire and for comparing only."""
     return _replaced(value, lambda secret: secret.value)
 
 
 def mask(value: Any) -> Any:
-    """A copy of a plain value with every secret masked: for everything a person or a file sees."""
+    """A plain value with every secret masked: for everything a person or a file sees."""
     return _replaced(value, str)
 
 
@@ -61,15 +61,28 @@ _PLAIN = frozenset({str, int, float, bool, type(None)})
 
 
 def _replaced(value: Any, shown: Any) -> Any:
+    """The value without its secrets; objects and lists that hold none are the same objects, not copies."""
     kind = type(value)  # the exact type is told at a small part of what a question to an ABC takes
     if kind in _PLAIN:
         return value
+    found = value
     if kind is dict:
-        return {key: _replaced(item, shown) for key, item in value.items()}
-    if isinstance(value, Secret):
-        return shown(value)
-    if isinstance(value, Mapping):
-        return {key: _replaced(item, shown) for key, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        return [_replaced(item, shown) for item in value]
-    return value
+        found = _replaced_within(value, value.items(), shown)
+    elif kind is list:
+        found = _replaced_within(value, enumerate(value), shown)
+    elif isinstance(value, Secret):
+        found = shown(value)
+    elif isinstance(value, Mapping):
+        found = {key: _replaced(item, shown) for key, item in value.items()}
+    elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        found = [_replaced(item, shown) for item in value]
+    return found
+
+
+def _replaced_within(value: Any, items: Iterable[tuple[Any, Any]], shown: Any) -> Any:
+    found = value
+    for place, item in items:
+        if type(item) not in _PLAIN and (new := _replaced(item, shown)) is not item:
+            found = value.copy() if found is value else found
+            found[place] = new
+    return found

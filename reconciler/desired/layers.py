@@ -114,15 +114,14 @@ class Layers:
         patch, start = self._patch(pointer, overlay)
         if patch is None:
             return None
-        grown = below.grown if isinstance(below, Rendered) else Grown(below.value, Origin(below))
-        if not isinstance(patch.value, list):
-            return Rendered(below.name, merged(grown, patch))
+        grown = below if isinstance(below, Rendered) else Grown(below.value, Origin(below))
         try:
-            return Rendered(below.name, patched(grown, patch))
+            made = patched(grown, patch) if isinstance(patch.value, list) else merged(grown, patch)
         except BadPatch as bad:
             message = f"{bad.message} (this is laid over {below.name})"
             self._tell(patch.origin.document, start + bad.place, bad.code, message, bad.remedy)
             return None
+        return made.named(below.name)
 
     def _patch(self, pointer: str, overlay: Overlay) -> tuple[Grown | None, str]:
         """What is laid over, and the pointer at which it stands in its document."""

@@ -45,26 +45,24 @@ class Grown:
     value: Any
     origin: Origin
 
+    def named(self, name: str) -> Rendered:
+        """The same as a document, under the name of its base."""
+        return Rendered(self.value, self.origin, name)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rendered:
-    """A document that came from several files; implements `ports.driver.Document`.
+class Rendered(Grown):
+    """A document that came from several files; implements `documents.document.Document`.
 
     Args:
         name: of the base.
     """
 
     name: str
-    grown: Grown = field(repr=False)
-
-    @property
-    def value(self) -> Any:
-        """The plain value."""
-        return self.grown.value
 
     def position(self, pointer: str, *, key: bool = False) -> Position:
         """Where the value (or its key) at a JSON pointer came from, or else its nearest parent."""
-        value, origin = self.grown.value, self.grown.origin
+        value, origin = self.value, self.origin
         for part in parts(pointer):
             if not has(value, part):
                 key = False

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.desired.json_patch import BadPatch, patched
-from reconciler.desired.merge_patch import Grown, Origin, Rendered, merged
+from reconciler.desired.merge_patch import Grown, Origin, merged
 from reconciler.diagnostic import Position
 from reconciler.text.json_pointer import parts, pointer
 
@@ -63,7 +63,7 @@ def test_every_leaf_is_where_it_is_said_to_come_from(base, overlays):
             grown = merged(grown, patch) if isinstance(overlay, dict) else patched(grown, patch)
         except BadPatch:
             continue
-    rendered = Rendered("base", grown)
+    rendered = grown.named("base")
     assert (base, overlays) == before
     for place, leaf in leaves(rendered.value):
         name, _, source = rendered.position(place).file.partition("#")

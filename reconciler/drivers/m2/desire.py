@@ -10,7 +10,6 @@ from typing import Any
 from reconciler.core.endpoint import BadAddress, Endpoint, check_single_machine, parse_endpoint
 from reconciler.core.fields import whole
 from reconciler.core.plan import Payload
-from reconciler.core.secret import Secret
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.m2 import unresolved_secrets
 from reconciler.drivers.m2.canonical import fingerprint
@@ -43,17 +42,17 @@ def desire(desk: Desk) -> Desired:
     errors = [problem for problem in problems if problem.severity is Severity.ERROR]
     if errors:
         raise InputError(problems)
-    contents = Contents()
-    made = {key: contents.of(_stamped(document.value, desk)) for key, document in documents.items()}
-    payloads = {
-        key: Payload(
-            content.document, desk.resources, unresolved_secrets.missing(content.document, desk.missing)
-        )
-        for key, content in made.items()
-    }
     files = digests(desk.resources) | dict.fromkeys(desk.missing, unresolved_secrets.UNKNOWN)
-    named = {key: digest(content.document, files) for key, content in made.items()}
-    targets = tuple(_target(node, desk, made, named) for node in entry.nodes)
+    # Nodes that get the same share one document, and so its meaning, its fingerprints and its payload.
+    contents = Contents()
+    made: dict[int, tuple[Content, str]] = {}
+    payloads: dict[str, Payload] = {}
+    for key, document in documents.items():
+        content = contents.of(stamped(document.value, desk))
+        made[key] = content, digest(content.document, files)
+        lacking = unresolved_secrets.missing(content.document, desk.missing)
+        payloads[made[key][1]] = Payload(content.document, desk.resources, lacking)
+    targets = tuple(_target(node, *made[id(desk.documents[node.name])]) for node in entry.nodes)
     notes = (
         *(replace(problem, target=entry.name) for problem in problems),
         *unresolved_secrets.findings(entry.name, iter(payloads.values())),
@@ -63,7 +62,7 @@ def desire(desk: Desk) -> Desired:
         revision=desk.revision,
         targets=targets,
         resources=files if entry.deliver is Deliver.UPLOAD else {},
-        payloads={named[key]: payloads[key] for key in payloads},
+        payloads=payloads,
         files=fingerprint(files) if files else "",
         notes=notes,
     )
@@ -148,10 +147,9 @@ def _problem(desk: Desk, path: str, code: str, message: str, remedy: str) -> Dia
     return Diagnostic(Severity.ERROR, code, message, remedy, position=desk.fleet.position(path), pointer=path)
 
 
-def _target(node: M2Node, desk: Desk, made: Mapping[int, Content], named: Mapping[int, str]) -> Target:
-    key = id(desk.documents[node.name])
-    base = parse_endpoint(node.address).base(_port(made[key].canonical))
-    return Target(node.name, (base,), made[key], named[key], trusted=node.first_delivery)
+def _target(node: M2Node, content: Content, payload: str) -> Target:
+    base = parse_endpoint(node.address).base(_port(content.canonical))
+    return Target(node.name, (base,), content, payload, trusted=node.first_delivery)
 
 
 def recall(desired: Desired, facts: Mapping[str, Mapping[str, str]]) -> Desired:
@@ -186,10 +184,13 @@ def _same_host(base: str, place: Endpoint) -> bool:
     return known.port is not None and replace(known, port=None) == replace(place, port=None)
 
 
-def _stamped(document: Any, desk: Desk) -> Any:
-    """The document as it is delivered: with the commit's short id where the fleet file asks for it."""
+def stamped(document: Any, desk: Desk) -> Any:
+    """The document as an upload delivers it: with the commit's short id where the fleet file asks for it.
+
+    What a node takes from its disk or its own git repository is what lies there, without it.
+    """
     entry = desk.entry
     assert isinstance(entry, M2Cluster)
-    if entry.version is None or entry.deliver is not Deliver.UPLOAD or isinstance(document, Secret):
+    if entry.version is None or entry.deliver is not Deliver.UPLOAD or not isinstance(document, Mapping):
         return document
     return {**document, "meta": {**mapping(document, "meta"), "version": desk.revision.short}}

@@ -6,7 +6,7 @@ import pytest
 
 from reconciler.core.secret import Secret
 from reconciler.desired.json_patch import BadPatch, patched
-from reconciler.desired.merge_patch import Grown, Origin, Rendered, merged
+from reconciler.desired.merge_patch import Grown, Origin, merged
 from reconciler.documents.document import parse
 
 
@@ -155,7 +155,7 @@ def test_every_value_knows_the_file_and_line_it_came_from():
         "patch.json", b'[{"op":"add","path":"/a/y/1","value":9},\n {"op":"move","from":"/a/x","path":"/k"}]'
     )
     one = merged(Grown(base.value, Origin(base)), Grown(over.value, Origin(over)))
-    document = Rendered("base.json", patched(one, Grown(patch.value, Origin(patch))))
+    document = patched(one, Grown(patch.value, Origin(patch))).named("base.json")
     assert document.value == {"a": {"y": [1, 9, 2], "new": {"deep": 1}}, "k": 5}
     places = {
         "": "base.json:1:1",

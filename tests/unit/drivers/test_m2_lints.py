@@ -9,7 +9,7 @@ import pytest
 
 from reconciler.core.plan import Revision
 from reconciler.core.secret import Secret
-from reconciler.desired.merge_patch import Grown, Origin, Rendered, merged
+from reconciler.desired.merge_patch import Grown, Origin, merged
 from reconciler.diagnostic import Severity
 from reconciler.documents.document import parse
 from reconciler.drivers.m2 import lints
@@ -412,7 +412,7 @@ def test_what_overlays_leave_alone_is_told_of_once_and_where_it_stands():
     base = document({"roles": [USER, OPS], "api": {"allowList": [{"addr": "10.0.0.1", "role": "user"}]}})
     overlays = [document({"api": {"port": port}}, f"{port}.json") for port in range(10_000, 10_005)]
     rendered = [
-        Rendered(base.name, merged(Grown(base.value, Origin(base)), Grown(over.value, Origin(over))))
+        merged(Grown(base.value, Origin(base)), Grown(over.value, Origin(over))).named(base.name)
         for over in overlays
     ]
     found = list(lints.lint(desk(rendered, [f"10.0.0.{number}" for number in range(1, 6)])))
@@ -424,7 +424,7 @@ def test_what_overlays_leave_alone_is_told_of_once_and_where_it_stands():
 def test_what_an_overlay_makes_doubtful_stands_in_the_overlay():
     base = document({"roles": [ADMIN], "api": {"allowList": [{"addr": "10.0.0.1", "role": "admin"}]}})
     over = document({"api": {"allowList": [{"addr": "10.0.0.0/8", "role": "admin"}]}}, "site.json")
-    made = Rendered(base.name, merged(Grown(base.value, Origin(base)), Grown(over.value, Origin(over))))
+    made = merged(Grown(base.value, Origin(base)), Grown(over.value, Origin(over))).named(base.name)
     (problem,) = lints.lint(desk([base, made], ["10.0.0.1", "10.0.0.2"]))
     assert problem.position == over.position("/env/management/api/allowList/0/addr")
     assert problem.position.file == "site.json"

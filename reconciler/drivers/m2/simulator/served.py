@@ -8,6 +8,7 @@ from typing import Any
 
 from reconciler.core.endpoint import parse_endpoint
 from reconciler.core.secret import reveal
+from reconciler.drivers.m2.desire import stamped
 from reconciler.drivers.m2.machine import lookup
 from reconciler.drivers.m2.simulator import Choices, M2World
 from reconciler.drivers.m2.simulator.reporter import Reporter
@@ -78,19 +79,6 @@ class M2Served(Served):
     def due(self, now: datetime) -> list[Message]:
         """Heartbeats by their cron, and feedbacks after a change."""
         return list(self._reporter.due(now))
-
-
-def stamped(document: Any, desk: Desk) -> Any:
-    """The document as an upload delivers it: where the fleet file asks for it, with the commit's id.
-
-    What a node takes from its disk or its own git repository is what lies there, without it.
-    """
-    asked = (
-        getattr(desk.entry, "version", None) == "commit" and getattr(desk.entry, "deliver", "") == "upload"
-    )
-    if not asked or not isinstance(document, dict):
-        return document
-    return {**document, "meta": {**document.get("meta", {}), "version": desk.revision.short}}
 
 
 def _place(node: str, address: str, document: Any) -> Address:

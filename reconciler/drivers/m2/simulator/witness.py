@@ -8,10 +8,10 @@ from reconciler.core.plan import Step
 from reconciler.core.secret import reveal
 from reconciler.drivers.m2 import machine
 from reconciler.drivers.m2.content import Contents
+from reconciler.drivers.m2.desire import stamped
 from reconciler.drivers.m2.judge import carries
 from reconciler.drivers.m2.package import digests
 from reconciler.drivers.m2.simulator import M2World
-from reconciler.drivers.m2.simulator.served import stamped
 from reconciler.ports.desk import Desk
 from reconciler.ports.simulator import Request
 
