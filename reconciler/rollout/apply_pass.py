@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from reconciler.core.guard import Case
 from reconciler.core.history import Claim
-from reconciler.core.outcome import Report, State
-from reconciler.core.plan import ClusterPlan, Step
+from reconciler.core.outcome import Report
+from reconciler.core.plan import ClusterPlan
 from reconciler.core.timestamps import Clock
 from reconciler.diagnostic import Diagnostic
 from reconciler.errors import ClusterBusy, GuardRefusal
@@ -24,11 +25,10 @@ from reconciler.ports.listener import SILENT, Listener
 from reconciler.ports.store import Store
 from reconciler.ports.transport import Transports
 from reconciler.rollout.gates import Gatekeeper, Rest, resting
-from reconciler.rollout.record import Ledger, Record
 from reconciler.rollout.recovery import Settling
-from reconciler.rollout.refusal import refuse
 from reconciler.rollout.report_listener import Ears, Hearing
-from reconciler.rollout.step_executor import Bench
+from reconciler.rollout.run_log import RunLog, refuse
+from reconciler.rollout.step_executor import Bench, execute
 from reconciler.rollout.step_scheduler import Course
 from reconciler.rollout.wave_runner import Rolling
 
@@ -95,9 +95,7 @@ async def apply(
         await refuse(survey.held_up(), journal, occasion.trigger)
         survey = open_ones
     async with Courier(journal, transports.http, survey.fleet.feedback) as courier:
-        wanted = survey.fleet.feedback is not None
-        ledger = Ledger(journal, courier, listener, occasion.clock, wanted)
-        run = _Run(survey, drivers, transports, ledger, stop or asyncio.Event(), occasion)
+        run = _Run(survey, drivers, transports, journal, courier, listener, stop or asyncio.Event(), occasion)
         idle = all(case.is_idle for case in survey.cases)
         report = Report("", survey.plan) if idle else await run.whole()
         for cluster, facts in learnt(survey, report.outcomes).items():
@@ -120,13 +118,15 @@ class _Run:
     survey: Survey
     drivers: Drivers
     transports: Transports
-    ledger: Ledger
+    store: Store
+    courier: Courier
+    listener: Listener
     stop: asyncio.Event
     occasion: Occasion
 
     async def whole(self) -> Report:
         """Lock, settle, write the run down, perform its steps and write down how it ended."""
-        plan, journal = self.survey.plan, self.ledger.journal
+        plan, journal = self.survey.plan, self.store
         cases = [case for case in self.survey.cases if not case.is_idle]
         async with AsyncExitStack() as locks:
             held, busy = await self._lock([case.plan for case in cases], locks)
@@ -137,19 +137,28 @@ class _Run:
             hearings = [await locks.enter_async_context(self._hearing(case)) for case in cases]
             tries = {step: facts for case in cases for step, facts in case.attempts.items()}
             await self._claim(cases)
-            record = await self.ledger.begin(self.occasion.trigger, plan, self.survey.stale, tries)
+            log = await RunLog.open(
+                journal,
+                self.occasion.trigger,
+                plan,
+                wanted=feedback is not None,
+                clock=clock,
+                listener=self.listener,
+                courier=self.courier,
+                attempts=tries,
+            )
             for cluster in plan.clusters:
                 if cluster.cluster in busy:
-                    await record.skip([(step, busy[cluster.cluster]) for step in cluster.steps])
+                    await log.skip([(step, busy[cluster.cluster]) for step in cluster.steps])
             found = await together(
                 [
-                    self._cluster(case, record, held[case.plan.cluster], hearing)
+                    self._cluster(case, log, held[case.plan.cluster], hearing)
                     for case, hearing in zip(cases, hearings, strict=True)
                 ]
             )
-            outcomes = tuple(record.outcomes[step.id] for step in plan.steps())
-            report = Report(record.run, plan, outcomes, tuple(one for some in found for one in some))
-            await record.finish(report.exit_status, "\n".join(one.located for one in report.findings))
+            outcomes = tuple(log.outcomes[step.id] for step in plan.steps())
+            report = Report(log.run, plan, outcomes, tuple(one for some in found for one in some))
+            await log.finish(report.exit_status, "\n".join(one.located for one in report.findings))
         return report
 
     async def _claim(self, cases: Iterable[Case]) -> None:
@@ -164,7 +173,7 @@ class _Run:
             for place in places
         }
         if taken:
-            await self.ledger.journal.claim(taken, ())
+            await self.store.claim(taken, ())
 
     async def _lock(
         self, plans: Iterable[ClusterPlan], locks: AsyncExitStack
@@ -176,7 +185,7 @@ class _Run:
         for plan in plans:
             own = await locks.enter_async_context(AsyncExitStack())
             try:
-                await own.enter_async_context(self.ledger.journal.lock(plan.cluster))
+                await own.enter_async_context(self.store.lock(plan.cluster))
             except ClusterBusy as error:
                 busy[plan.cluster] = error.message
                 refusal = refusal or error
@@ -190,22 +199,19 @@ class _Run:
         return self.occasion.ears.hearing(case, self.drivers[case.plan.kind])
 
     async def _cluster(
-        self, case: Case, record: Record, lock: AsyncExitStack, hearing: Hearing | None
+        self, case: Case, log: RunLog, lock: AsyncExitStack, hearing: Hearing | None
     ) -> tuple[Diagnostic, ...]:
         """Perform the steps of one cluster; gives what stopped its rollout, if anything did."""
         plan, rollout = case.plan, case.conduct.rollout
         driver, clock = self.drivers[plan.kind], self.occasion.clock
-        bench = Bench(driver, self.transports, plan.payloads, record.intend, self.stop, clock)
-
-        async def take_up(step: Step) -> State:
-            return await record.take_up(step, bench)
-
+        bench = Bench(driver, self.transports, plan.payloads, log, self.stop, clock, self.survey.stale)
         async with lock:
             if case.digest in case.past.approved:
-                await self.ledger.journal.spend_approval(case.digest)
+                await self.store.spend_approval(case.digest)
             if rollout is not None:
                 keeper = Gatekeeper(case, rollout, bench, self.occasion.rest, hearing)
                 is_whole = not self.survey.node
-                return await Rolling(keeper, record, self.survey.fleet.overrides, is_whole).run()
-            await Course(plan.steps, max(1, plan.concurrency), take_up, record.skip, self.stop).run()
+                return await Rolling(keeper, log, self.survey.fleet.overrides, is_whole).run()
+            perform = partial(execute, bench=bench)
+            await Course(plan.steps, max(1, plan.concurrency), perform, log.skip, self.stop).run()
             return ()

@@ -16,8 +16,8 @@ from reconciler.host.together import together
 from reconciler.planning.plan_pass import Drivers
 from reconciler.ports.store import Ending, Entry, RunRecord, Store
 from reconciler.ports.transport import Transports
-from reconciler.rollout.letters import Letters
 from reconciler.rollout.polling import until_done
+from reconciler.rollout.run_log import RunLog
 
 PATIENCE = 30.0
 """Seconds after an intent within which its call may still be on its way."""
@@ -89,27 +89,25 @@ class Settling:
         for record in await self._journal.unsettled():
             entries = [entry for entry in record.entries if entry.step.cluster in clusters and _open(entry)]
             found = await together([self._found(entry, record) for entry in entries])
-            letters = Letters(record.line.id, record.plan.revision, wanted=self._wanted, clock=self._clock)
             news = [
-                letters.enclose(
-                    Ending(
-                        Outcome(
-                            entry.step,
-                            state,
-                            reason,
-                            entry.seconds,
-                            entry.waiting_for_restart,
-                            sent=entry.intended is not None,
-                            killed=entry.state is None,
-                        ),
-                        answer=entry.answer,
-                        until=entry.until if state is State.UNKNOWN else None,
-                    )
+                Ending(
+                    Outcome(
+                        entry.step,
+                        state,
+                        reason,
+                        entry.seconds,
+                        entry.waiting_for_restart,
+                        sent=entry.intended is not None,
+                        killed=entry.state is None,
+                    ),
+                    answer=entry.answer,
+                    until=entry.until if state is State.UNKNOWN else None,
                 )
                 for entry, (state, reason) in zip(entries, found, strict=True)
                 if state is not entry.state
             ]
-            await self._journal.conclude(record.line.id, news)
+            run, revision = record.line.id, record.plan.revision
+            await RunLog(self._journal, run, revision, self._wanted, self._clock).conclude(news)
             settled += [ending.outcome for ending in news]
         return settled
 
@@ -154,4 +152,4 @@ async def _close(journal: Store) -> None:
         if record.line.finished is None and all(entry.state for entry in record.entries):
             outcomes = [Outcome(entry.step, entry.state) for entry in record.entries if entry.state]
             report = Report(record.line.id, record.plan, tuple(outcomes))
-            await journal.finish(record.line.id, report.exit_status, NOTE)
+            await RunLog(journal, record.line.id, record.plan.revision).finish(report.exit_status, NOTE)

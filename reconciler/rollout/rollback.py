@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from reconciler import __version__
@@ -18,8 +19,8 @@ from reconciler.planning.reading import only_reading
 from reconciler.ports.driver import Driver, Undo
 from reconciler.ports.store import Ending
 from reconciler.rollout.polling import judged
-from reconciler.rollout.record import Record
-from reconciler.rollout.step_executor import Bench
+from reconciler.rollout.run_log import RunLog
+from reconciler.rollout.step_executor import Bench, execute
 from reconciler.rollout.step_scheduler import Course
 
 UNCERTAIN = "effect-uncertain"
@@ -65,7 +66,7 @@ class _Back:
 
 
 async def undo(
-    wave: Sequence[Outcome], earlier: Sequence[Step], case: Case, bench: Bench, record: Record
+    wave: Sequence[Outcome], earlier: Sequence[Step], case: Case, bench: Bench, log: RunLog
 ) -> tuple[Diagnostic, ...]:
     """Undo what a wave did, last step first, whatever else is asked to stop meanwhile.
 
@@ -78,7 +79,7 @@ async def undo(
         earlier: steps of it that an earlier run did: what their nodes had before is not known any more.
         case: the cluster as it was surveyed.
         bench: what the steps were performed with; a product that has no way back undoes nothing.
-        record: the run that did the steps.
+        log: the run that did the steps.
 
     Returns:
         A finding for each step that was not undone, or may still take effect.
@@ -93,17 +94,14 @@ async def undo(
     if not back.steps:
         return tuple(back.findings)
     plan = replace(case.plan, unchanged=0, steps=tuple(back.steps), findings=(), payloads=back.payloads)
-    whole = Plan(_revision(record.revision), __version__, (plan,))
-    own = await record.ledger.begin(TRIGGER, whole)
-    way = replace(bench, payloads=plan.payloads, intend=own.intend, stop=asyncio.Event())
-
-    async def take_up(step: Step) -> State:
-        return await own.take_up(step, way)
-
-    await Course(plan.steps, max(1, plan.concurrency), take_up, own.skip, asyncio.Event()).run()
+    whole = Plan(_revision(log.revision), __version__, (plan,))
+    own = await log.open_another(TRIGGER, whole)
+    way = replace(bench, payloads=plan.payloads, log=own, stop=asyncio.Event(), stale={})
+    perform = partial(execute, bench=way)
+    await Course(plan.steps, max(1, plan.concurrency), perform, own.skip, asyncio.Event()).run()
     outcomes = tuple(own.outcomes[step.id] for step in plan.steps)
-    await own.finish(Report(own.run, whole, outcomes).exit_status, f"takes back steps of run {record.run}")
-    await record.conclude([_taken_back(step, own, record) for step in steps if _succeeded(own, step)])
+    await own.finish(Report(own.run, whole, outcomes).exit_status, f"takes back steps of run {log.run}")
+    await log.conclude([_taken_back(step, own, log) for step in steps if _succeeded(own, step)])
     back.findings += [_kept(step, own.outcomes[_id(step)].reason) for step in _failed(steps, own)]
     return tuple(back.findings)
 
@@ -142,17 +140,17 @@ def _id(step: Step) -> str:
     return f"{step.id}/undo"
 
 
-def _succeeded(own: Record, step: Step) -> bool:
+def _succeeded(own: RunLog, step: Step) -> bool:
     outcome = own.outcomes.get(_id(step))
     return outcome is not None and outcome.state in SUCCESSES
 
 
-def _failed(steps: Iterable[Step], own: Record) -> list[Step]:
+def _failed(steps: Iterable[Step], own: RunLog) -> list[Step]:
     return [step for step in steps if _id(step) in own.outcomes and not _succeeded(own, step)]
 
 
-def _taken_back(step: Step, own: Record, record: Record) -> Ending:
-    before = record.outcomes[step.id]
+def _taken_back(step: Step, own: RunLog, log: RunLog) -> Ending:
+    before = log.outcomes[step.id]
     reason = f"its wave failed its gates; run {own.run} took it back"
     return Ending(Outcome(before.step, State.UNDONE, reason, before.seconds))
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -20,6 +20,7 @@ from reconciler.ports.driver import Done, Driver
 from reconciler.ports.store import Ending
 from reconciler.ports.transport import Transports
 from reconciler.rollout.polling import standing, until_clear, until_done
+from reconciler.rollout.run_log import RunLog
 from reconciler.secrets.redact import Redactor
 
 STOPPED = "the run was asked to stop before this step"
@@ -33,17 +34,32 @@ class Bench:
     """What the steps of one cluster are performed with.
 
     Args:
-        intend: writes down the intent; it is on disk when this returns.
+        log: where each intent goes before the call, and each outcome after it.
         stop: once set, nothing more is sent.
         clock: gives the moment of an intent, from which a call under way is counted.
+        stale: step -> why it must not be performed.
     """
 
     driver: Driver[Any, Any]
     transports: Transports
     payloads: Mapping[str, Payload]
-    intend: Callable[[Step], Awaitable[None]]
+    log: RunLog
     stop: asyncio.Event
     clock: Clock = utc_now
+    stale: Mapping[str, str] = field(default_factory=dict)
+
+
+async def execute(step: Step, bench: Bench) -> State:
+    """Take up one step, and write down how it ended.
+
+    Raises:
+        StateError: the journal could not be written; no call was made that it does not know of.
+    """
+    bench.log.take_up(step)
+    why = bench.stale.get(step.id, "")
+    ending = await passed_over(step, bench, why) if why else await perform(step, bench)
+    await bench.log.conclude([ending])
+    return ending.outcome.state
 
 
 async def perform(step: Step, bench: Bench) -> Ending:
@@ -75,7 +91,7 @@ async def perform(step: Step, bench: Bench) -> Ending:
     began, intended = now(), bench.clock()
     # The intent, with the try that it counts, is on disk before the call: a run that is killed in between has
     # counted one try too many, but no call is ever unknown to the journal.
-    await bench.intend(step)
+    await bench.log.intend(step)
     done, error = await _act(step, bench)
     seconds = 0.0 if _is_over(error) else step.settle
     asked = now()

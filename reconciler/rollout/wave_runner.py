@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from reconciler import __version__
 from reconciler.core.guard import judged, verdicts
@@ -18,9 +19,9 @@ from reconciler.errors import UsageError
 from reconciler.guards.change_control import held
 from reconciler.rollout.gates import Gatekeeper, Wave
 from reconciler.rollout.health import Weighed, Weight
-from reconciler.rollout.record import Record
 from reconciler.rollout.rollback import undo
-from reconciler.rollout.step_executor import STOPPED
+from reconciler.rollout.run_log import RunLog
+from reconciler.rollout.step_executor import STOPPED, execute
 from reconciler.rollout.step_scheduler import Course
 
 _RUNS = 10
@@ -41,7 +42,7 @@ class Rolling:
     """
 
     keeper: Gatekeeper
-    record: Record
+    log: RunLog
     overrides: Sequence[Override]
     is_whole: bool = True
     _progress: Progress = field(init=False)
@@ -85,11 +86,11 @@ class Rolling:
 
     def _is_taken(self, steps: Sequence[Step]) -> bool:
         """Whether all of these steps have their end already."""
-        return all(step.id in self.record.outcomes for step in steps)
+        return all(step.id in self.log.outcomes for step in steps)
 
     async def _begin(self, number: int, steps: Sequence[Step]) -> None:
         """Write down which wave is open, before anything of it is sent."""
-        before, run = self._progress, self.record.run
+        before, run = self._progress, self.log.run
         is_open = number == before.number
         names = before.wave if is_open else ()
         runs = (*(one for one in before.runs if one != run), run) if is_open else (run,)
@@ -103,7 +104,7 @@ class Rolling:
         await self._keep(self._progress)
 
     async def _keep(self, progress: Progress | None) -> None:
-        journal, cluster = self.record.ledger.journal, self.keeper.case.plan.cluster
+        journal, cluster = self.log.store, self.keeper.case.plan.cluster
         if self.is_whole and (progress or self.keeper.case.past.progress or self._progress.number):
             await journal.keep_progress(cluster, progress)
 
@@ -115,7 +116,7 @@ class Rolling:
         found: dict[str, Step] = {}
         for run in self._progress.runs:
             try:
-                record = await self.record.ledger.journal.run(run)
+                record = await self.log.store.run(run)
             except UsageError:  # the history has let it go
                 continue
             if record.plan.program != __version__:
@@ -127,20 +128,16 @@ class Rolling:
         return list(found.values())
 
     async def _perform(self, steps: tuple[Step, ...], behind: frozenset[str]) -> None:
-        bench, record = self.keeper.bench, self.record
+        bench = self.keeper.bench
         if self.keeper.hearing is not None:
             self.keeper.hearing.begin()
-
-        async def take_up(step: Step) -> State:
-            return await record.take_up(step, bench)
-
         at_once = max(1, self.keeper.case.plan.concurrency)
-        await Course(steps, at_once, take_up, record.skip, bench.stop, behind).run()
+        await Course(steps, at_once, partial(execute, bench=bench), self.log.skip, bench.stop, behind).run()
 
     async def _held(self, number: int) -> str:
         """Why no further wave may begin now, though the first one might; empty where it may."""
         case = self.keeper.case
-        memory = await self.record.ledger.journal.recall()
+        memory = await self.log.store.recall()
         now = replace(case, at=memory.at, past=memory.of(case.plan.cluster))
         standing = judged(verdicts(now, (held,)), self.overrides, memory.at.date()).standing
         if not standing:
@@ -153,7 +150,7 @@ class Rolling:
 
         A step whose end is unknown fails nothing: a later run settles it by reading and goes on here.
         """
-        outcomes = self.record.outcomes
+        outcomes = self.log.outcomes
         failed = [outcomes[step.id] for step in steps if outcomes[step.id].state is State.FAILED]
         done = [step for step in steps if outcomes[step.id].state in SUCCESSES]
         unknown = [step for step in steps if outcomes[step.id].state is State.UNKNOWN]
@@ -193,7 +190,7 @@ class Rolling:
             await self._keep(self._progress)
         elif not any(gate.compare == "rate" for gate in rollout.gates.metrics):
             soak = max(0.0, soak - (clock() - moment(self._progress.performed)).total_seconds())
-        self.record.ledger.listener.soaking(case.plan.cluster, number, soak)
+        self.log.listener.soaking(case.plan.cluster, number, soak)
         wave = Wave(changed, tuple(done), tuple(earlier), soak)
         return await self.keeper.judge(wave, frozenset((*self._progress.passed, *self._progress.nodes)))
 
@@ -201,11 +198,11 @@ class Rolling:
         self, number: int, steps: Sequence[Step], earlier: Sequence[Step], weighed: Weighed
     ) -> str:
         """Remember the revision before anything is undone: a run that is killed here must not go on anew."""
-        plan, revision = self.keeper.case.plan, self.record.revision
+        plan, revision = self.keeper.case.plan, self.log.revision
         bad = weighed.weight is Weight.BAD
         why = f"wave {number} {'failed its gates' if bad else 'could not be judged'}: {weighed.reason}"
         self._progress = replace(self._progress, wave=(), runs=())
-        await self.record.ledger.journal.reject(plan.cluster, revision, why, ends_rollout=self.is_whole)
+        await self.log.store.reject(plan.cluster, revision, why, ends_rollout=self.is_whole)
         self._findings.append(
             Diagnostic(
                 Severity.ERROR,
@@ -216,8 +213,8 @@ class Rolling:
             )
         )
         if bad and self.keeper.rollout.on_failure == "return":
-            wave = [outcome for step in steps if (outcome := self.record.outcomes.get(step.id))]
-            self._findings += await undo(wave, earlier, self.keeper.case, self.keeper.bench, self.record)
+            wave = [outcome for step in steps if (outcome := self.log.outcomes.get(step.id))]
+            self._findings += await undo(wave, earlier, self.keeper.case, self.keeper.bench, self.log)
         return f"nothing follows: {why}"
 
     def _incomplete(self, number: int, because: str = "") -> str:
@@ -235,7 +232,7 @@ class Rolling:
         return f"nothing follows: {why}"
 
     async def _skip(self, waves: Sequence[Sequence[Step]], why: str) -> None:
-        await self.record.skip([(step, why) for wave in waves for step in wave])
+        await self.log.skip([(step, why) for wave in waves for step in wave])
 
 
 def _held(violation: Diagnostic, number: int) -> Diagnostic:

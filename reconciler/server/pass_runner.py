@@ -18,8 +18,8 @@ from reconciler.ports.store import Store
 from reconciler.ports.transport import Transports
 from reconciler.rollout.apply_pass import Occasion, apply
 from reconciler.rollout.recovery import Settling, has_open_steps, resume
-from reconciler.rollout.refusal import refuse
 from reconciler.rollout.report_listener import Ears
+from reconciler.rollout.run_log import refuse
 from reconciler.server.cluster_loop import Job
 from reconciler.server.logs import Log
 from reconciler.server.pass_result import Result, Turn, acted, looked

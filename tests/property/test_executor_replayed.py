@@ -9,8 +9,8 @@ from replay import Difference, all_scenes, replay, replay_all
 from reconciler.core.outcome import State
 from reconciler.modelcheck.explore import Move, traces
 from reconciler.modelcheck.journal import EMPTY, EventKind, follow
-from reconciler.rollout.record import Record
 from reconciler.rollout.recovery import Settling
+from reconciler.rollout.run_log import RunLog
 from reconciler.rollout.step_executor import _act, _state, perform
 from reconciler.rollout.step_scheduler import Course
 
@@ -40,8 +40,8 @@ PLANTED = {
     "the call comes before the intent": (
         edit(
             perform,
-            "await bench.intend(step)\n    done, error = await _act(step, bench)",
-            "done, error = await _act(step, bench)\n    await bench.intend(step)",
+            "await bench.log.intend(step)\n    done, error = await _act(step, bench)",
+            "done, error = await _act(step, bench)\n    await bench.log.intend(step)",
         ),
         "one M2 node",
     ),
@@ -56,9 +56,9 @@ PLANTED = {
     ),
     "an outcome is announced before it is written": (
         edit(
-            Record.conclude,
-            "letters = Letters(",
-            "[ledger.listener.ended(ending.outcome) for ending in endings]\n    letters = Letters(",
+            RunLog.conclude,
+            "await self.store.conclude(",
+            "[self.listener.ended(ending.outcome) for ending in endings]\n    await self.store.conclude(",
         ),
         "one M2 node",
     ),

@@ -1,6 +1,7 @@
 """What a stop gives up at once, and what it never begins."""
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 from support_driver import NOWHERE, FakeDriver, FakeNode, Wish, World, cluster
@@ -100,7 +101,7 @@ async def test_a_step_whose_node_is_still_being_asked_is_given_up_and_nothing_is
     async def intend(step):
         intents.append(step.id)
 
-    bench = Bench(driver, NOWHERE, plan.payloads, intend, stop)
+    bench = Bench(driver, NOWHERE, plan.payloads, SimpleNamespace(intend=intend), stop)
     performing = asyncio.create_task(perform(plan.steps[0], bench))
     async with asyncio.timeout(10):
         await world.entered.wait()

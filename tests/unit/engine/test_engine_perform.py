@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from support_driver import NOWHERE, FakeDriver, FakeNode, Killed, Wish, World, cluster
@@ -25,7 +26,7 @@ class Table:
         (self.step,) = plan.steps
         self.intents = []
         self.stop = asyncio.Event()
-        self.bench = Bench(self.driver, NOWHERE, plan.payloads, self.intend, self.stop)
+        self.bench = Bench(self.driver, NOWHERE, plan.payloads, self, self.stop)
 
     async def intend(self, step):
         assert self.world.read("n") == "old", "the intent comes before the call"
@@ -169,7 +170,7 @@ async def test_without_an_intent_on_disk_nothing_is_sent():
         raise StateError("the disk is full")
 
     with pytest.raises(StateError):
-        await perform(table.step, replace(table.bench, intend=full))
+        await perform(table.step, replace(table.bench, log=SimpleNamespace(intend=full)))
     assert table.world.acts == []
 
 

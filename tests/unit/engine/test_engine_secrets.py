@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from types import SimpleNamespace
 
 from support_driver import NOWHERE, FakeDriver, FakeNode, Wish, World, cluster
 
@@ -35,7 +36,8 @@ def _prepared(payload):
     async def intend(step):
         intents.append(step.id)
 
-    return world, step, Bench(driver, NOWHERE, {"p": payload}, intend, asyncio.Event()), intents
+    log = SimpleNamespace(intend=intend)
+    return world, step, Bench(driver, NOWHERE, {"p": payload}, log, asyncio.Event()), intents
 
 
 async def test_what_lacks_a_secret_is_neither_intended_nor_sent():
