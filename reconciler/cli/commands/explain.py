@@ -35,7 +35,7 @@ def explain(
         terminal.say("".join(f"{known:<{width}}  {title(known)}\n" for known in codes()))
         return 0
     if word == "host":
-        from reconciler.cli.host_reference import host_reference  # noqa: PLC0415
+        from reconciler.cli.render.host_reference import host_reference  # noqa: PLC0415
 
         terminal.say(host_reference())
         return 0

@@ -7,15 +7,15 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
-from reconciler.cli.fleet_reference import fleet_reference
-from reconciler.cli.host_reference import host_reference
-from reconciler.cli.lint_reference import lint_reference
-from reconciler.cli.reference import reference
-from reconciler.cli.setting_reference import setting_reference
+from reconciler.cli.render.host_reference import host_reference
 from reconciler.documents.document import parse
 from reconciler.drivers.m2.setting.check import problems_of
 from reconciler.drivers.m2.setting.feeds import CONNECTIONS
 from reconciler.drivers.m2.setting.models import SettingFile
+from tools.cli_reference import cli_reference
+from tools.fleet_reference import fleet_reference
+from tools.lint_reference import lint_reference
+from tools.setting_reference import setting_reference
 
 DOCS = Path(__file__).parents[3] / "docs"
 
@@ -23,7 +23,7 @@ DOCS = Path(__file__).parents[3] / "docs"
 @pytest.mark.parametrize(
     ("name", "made", "module"),
     [
-        ("cli.md", reference, "reference"),
+        ("cli.md", cli_reference, "cli_reference"),
         ("fleet-file.md", fleet_reference, "fleet_reference"),
         ("host-configuration.md", host_reference, "host_reference"),
         ("lints.md", lint_reference, "lint_reference"),
@@ -31,7 +31,7 @@ DOCS = Path(__file__).parents[3] / "docs"
     ],
 )
 def test_a_reference_is_what_the_program_says(name, made, module):
-    command = f"python -m reconciler.cli.{module} > docs/{name}"
+    command = f"python -m tools.{module} > docs/{name}"
     assert (DOCS / name).read_text(encoding="utf-8") == made(), f"make it anew: {command}"
 
 

@@ -1,6 +1,6 @@
 """The reference of the command line in Markdown, made from the commands themselves.
 
-`python -m reconciler.cli.reference` prints it.
+`python -m tools.cli_reference` prints it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ A first argument that names no command is a SOURCE: `reconcile examples/demo` pl
 that has a command's name is written with its path: `reconcile ./history`."""
 
 
-def reference() -> str:
+def cli_reference() -> str:
     """All commands with their arguments and options, the exit statuses and the environment, as Markdown.
 
     Raises:
@@ -74,4 +74,4 @@ def _table(heads: tuple[str, str], rows: Mapping[str, str]) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(reference())
+    sys.stdout.write(cli_reference())

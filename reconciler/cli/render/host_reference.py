@@ -1,13 +1,8 @@
-"""The reference of the host configuration in Markdown, made from the models that read it.
-
-`python -m reconciler.cli.host_reference` prints it, and so does `reconcile explain host`.
-"""
+"""The reference of the host configuration in Markdown, made from the models that read it."""
 
 from __future__ import annotations
 
-import sys
-
-from reconciler.cli.fleet_reference import section
+from reconciler.cli.render.model_table import section
 from reconciler.host.config import HostConfig
 
 _INTRODUCTION = """# Host configuration
@@ -80,7 +75,3 @@ git token goes to `git fetch` and `git ls-remote` alone."""
 def host_reference() -> str:
     """Every key of the host configuration, with defaults and meaning, as Markdown."""
     return "\n\n".join([_INTRODUCTION, *section("Keys", HostConfig, set())]) + "\n"
-
-
-if __name__ == "__main__":
-    sys.stdout.write(host_reference())

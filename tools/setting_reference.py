@@ -1,6 +1,6 @@
 """The reference of M2's `setting.json` in Markdown, made from the models that check it.
 
-`python -m reconciler.cli.setting_reference` prints it.
+`python -m tools.setting_reference` prints it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import sys
 
 from pydantic import BaseModel
 
-from reconciler.cli.fleet_reference import section
+from reconciler.cli.render.model_table import section
 from reconciler.drivers.m2.setting.feeds import CONNECTIONS, FEEDS
 from reconciler.drivers.m2.setting.models import AllowEntry, Connection, Group, Hosting, Role, SettingFile
 

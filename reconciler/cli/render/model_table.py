@@ -1,12 +1,8 @@
-"""The reference of the fleet file in Markdown, made from the models that read it.
-
-`python -m reconciler.cli.fleet_reference` prints it.
-"""
+"""Models as tables in Markdown: every field with its default and its meaning."""
 
 from __future__ import annotations
 
 import inspect
-import sys
 import types
 from collections.abc import Iterator, Mapping
 from typing import Any, Union, get_args, get_origin
@@ -14,24 +10,6 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
-
-from reconciler.desired.fleet_file import FleetFile
-from reconciler.drivers.registry import DRIVERS
-
-_INTRODUCTION = """# Fleet file
-
-Made from the program. A `fleet.yaml` (or `.yml`, `.json`) names the clusters of a fleet; every path in it
-is relative to it. Unknown keys are errors, at their line and column. Without a fleet file, a lone
-`setting.json` is a cluster of the nodes that it names itself."""
-
-
-def fleet_reference() -> str:
-    """Every field of the fleet file, of each product's clusters and nodes, with defaults and meaning."""
-    seen: set[type[BaseModel]] = set()
-    parts = [_INTRODUCTION, *section("Top level", FleetFile, seen)]
-    for kind in sorted(DRIVERS):
-        parts += section(f"A cluster of kind `{kind}`", DRIVERS[kind].entry, seen)
-    return "\n\n".join(parts) + "\n"
 
 
 def section(title: str, model: type[BaseModel], seen: set[type[BaseModel]]) -> Iterator[str]:
@@ -78,7 +56,3 @@ def _models(kind: Any) -> Iterator[type[BaseModel]]:
     elif get_origin(kind) in {Union, types.UnionType, tuple, list, dict} or get_args(kind):
         for inner in get_args(kind):
             yield from _models(inner)
-
-
-if __name__ == "__main__":
-    sys.stdout.write(fleet_reference())

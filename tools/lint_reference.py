@@ -1,4 +1,4 @@
-"""The list of lints in Markdown; `python -m reconciler.cli.lint_reference` prints it."""
+"""The list of lints in Markdown; `python -m tools.lint_reference` prints it."""
 
 from __future__ import annotations
 

@@ -1,0 +1,33 @@
+"""The reference of the fleet file in Markdown, made from the models that read it.
+
+`python -m tools.fleet_reference` prints it.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from pydantic import BaseModel
+
+from reconciler.cli.render.model_table import section
+from reconciler.desired.fleet_file import FleetFile
+from reconciler.drivers.registry import DRIVERS
+
+_INTRODUCTION = """# Fleet file
+
+Made from the program. A `fleet.yaml` (or `.yml`, `.json`) names the clusters of a fleet; every path in it
+is relative to it. Unknown keys are errors, at their line and column. Without a fleet file, a lone
+`setting.json` is a cluster of the nodes that it names itself."""
+
+
+def fleet_reference() -> str:
+    """Every field of the fleet file, of each product's clusters and nodes, with defaults and meaning."""
+    seen: set[type[BaseModel]] = set()
+    parts = [_INTRODUCTION, *section("Top level", FleetFile, seen)]
+    for kind in sorted(DRIVERS):
+        parts += section(f"A cluster of kind `{kind}`", DRIVERS[kind].entry, seen)
+    return "\n\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(fleet_reference())
