@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 
+from reconciler.cli.explanations import title
 from reconciler.desired.lint import CODES
 from reconciler.drivers.registry import DRIVERS
-from reconciler.explanations import title
 
 _INTRODUCTION = """# Lints
 

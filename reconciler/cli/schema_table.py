@@ -11,9 +11,7 @@ from reconciler.cli.render.shape import plan_schema
 from reconciler.core.json_schema import Schema, Title, schema_of
 from reconciler.core.plan_file import PlanFile
 from reconciler.desired.fleet_schema import fleet_schema
-from reconciler.drivers.m2.setting.json_schema import setting_schema
 from reconciler.drivers.registry import DRIVERS
-from reconciler.drivers.sora.conf import conf_schema
 from reconciler.feedback.schema import KINDS, message_schema
 from reconciler.host.config import HostConfig
 
@@ -42,8 +40,7 @@ SCHEMAS: Mapping[str, Callable[[], Schema]] = MappingProxyType(
     {
         "fleet": partial(fleet_schema, DRIVERS),
         "host": partial(schema_of, HostConfig, HOST),
-        "setting": setting_schema,
-        "sora-conf": conf_schema,
+        **{name: make for driver in DRIVERS.values() for name, make in driver.schemas().items()},
         "plan": plan_schema,
         "plan-file": partial(schema_of, PlanFile, PLAN_FILE),
         **{kind: partial(message_schema, kind) for kind in KINDS},

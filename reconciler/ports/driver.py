@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.resources.abc import Traversable
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from reconciler.core import attempts
 from reconciler.core.canonical import fingerprint
 from reconciler.core.endpoint import Endpoint
 from reconciler.core.guard import Guard
+from reconciler.core.json_schema import Schema
 from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan, Payload, Step
 from reconciler.core.prior import Prior
@@ -146,7 +148,7 @@ class Driver(ABC, Generic[D, S]):
     """Name of the settings file that is enough without a fleet file; empty where there is none."""
 
     lint_codes: frozenset[str] = frozenset()
-    """The codes that `lint` uses; each has a page under `reconciler/explanations`."""
+    """The codes that `lint` uses; each has a page, as all codes of the product have (`explanations`)."""
 
     @abstractmethod
     def desire(self, desk: Desk) -> D:
@@ -183,6 +185,14 @@ class Driver(ABC, Generic[D, S]):
     def on_host(self, config: HostConfig) -> Driver[D, S]:
         """The driver with what a host allows."""
         return self
+
+    def explanations(self) -> Traversable | None:
+        """The folder with a page of Markdown for each code of the product's own: `CODE.md`; None for none."""
+        return None
+
+    def schemas(self) -> Mapping[str, Callable[[], Schema]]:
+        """Name -> what makes the JSON Schema of a file of the product, such as `setting`."""
+        return {}
 
     # What the files say.
 

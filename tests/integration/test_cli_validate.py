@@ -12,8 +12,8 @@ import pytest
 
 from reconciler import __version__
 from reconciler.cli.demo_stage import examples
+from reconciler.cli.explanations import page, title
 from reconciler.cli.main import main
-from reconciler.explanations import page, title
 
 GOOD = {
     "env": {

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory_files import snapshot_of
 
+from reconciler.cli.explanations import codes
 from reconciler.cli.render.problems import render_github, render_json, render_text
 from reconciler.cli.render.sarif import render_sarif
 from reconciler.desired.validate import validate
 from reconciler.diagnostic import Severity
 from reconciler.drivers.registry import DRIVERS
-from reconciler.explanations import codes
 
 QUICK = settings(max_examples=100, deadline=timedelta(seconds=10))
 

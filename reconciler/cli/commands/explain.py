@@ -25,8 +25,8 @@ def explain(
 
     `host` shows every key of the host configuration.
     """
+    from reconciler.cli.explanations import codes, page, title  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415  (--help stays quick)
-    from reconciler.explanations import codes, page, title  # noqa: PLC0415
 
     terminal = Terminal.here(no_color=no_color)
     word = code.strip("[]`")
@@ -39,9 +39,10 @@ def explain(
 
         terminal.say(host_reference())
         return 0
-    if word not in codes():
-        raise _unknown(word, codes())
-    terminal.say(page(word))
+    try:
+        terminal.say(page(word))
+    except FileNotFoundError:
+        raise _unknown(word, codes()) from None
     return 0
 
 

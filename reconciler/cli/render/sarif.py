@@ -7,10 +7,10 @@ from typing import Any
 from urllib.parse import quote
 
 from reconciler import __version__
+from reconciler.cli.explanations import codes, page, title
 from reconciler.cli.render.json import written
 from reconciler.cli.render.problems import whole
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.explanations import codes, page, title
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 

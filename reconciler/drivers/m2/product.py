@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Any, Final
 
 from reconciler.core.endpoint import Endpoint
 from reconciler.core.guard import Guard
+from reconciler.core.json_schema import Schema
 from reconciler.core.observation import Observation, Observed, Present, Unreachable
 from reconciler.core.plan import USES, ClusterPlan, Payload, Step
 from reconciler.core.prior import Prior
@@ -198,6 +201,16 @@ class M2Driver(Driver[Desired, Loaded]):
     def readings(self, step: Step, observed: Observed[Loaded]) -> Mapping[str, str]:
         """What the node shows where it differs; see `attempts.readings`."""
         return attempts.readings(step, observed)
+
+    def explanations(self) -> Traversable:
+        """The pages of the product's codes."""
+        return Path(__file__).with_name("explanations")
+
+    def schemas(self) -> Mapping[str, Callable[[], Schema]]:
+        """The schema of the product's own file."""
+        from reconciler.drivers.m2.setting.json_schema import setting_schema  # noqa: PLC0415  (few runs need it)
+
+        return {"setting": setting_schema}
 
     def simulator(self) -> Simulator:
         """Simulated nodes."""

@@ -6,10 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Any, Final
 
 from reconciler.core.endpoint import Endpoint
 from reconciler.core.guard import Guard
+from reconciler.core.json_schema import Schema
 from reconciler.core.observation import Observed, Sign, Unauthorized, Unidentified, Unreachable
 from reconciler.core.plan import ClusterPlan, Payload, Step
 from reconciler.core.prior import Prior
@@ -153,6 +156,16 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
     ) -> tuple[Stage[State], ...] | str:
         """The cluster for the model checker; see `rehearsal.stages`."""
         return modelcheck.stages(desired, observed, plan)
+
+    def explanations(self) -> Traversable:
+        """The pages of the product's codes."""
+        return Path(__file__).with_name("explanations")
+
+    def schemas(self) -> Mapping[str, Callable[[], Schema]]:
+        """The schema of the product's own file."""
+        from reconciler.drivers.sora.conf import conf_schema  # noqa: PLC0415  (few runs need it)
+
+        return {"sora-conf": conf_schema}
 
     def simulator(self) -> Simulator:
         """Simulated nodes."""

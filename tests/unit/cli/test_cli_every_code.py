@@ -3,8 +3,8 @@
 import pytest
 from code_search import used
 
+from reconciler.cli.explanations import codes, page, title
 from reconciler.cli.main import main
-from reconciler.explanations import codes, page, title
 
 USED = used()
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.cli.explanations import codes, page
 from reconciler.drivers.registry import DRIVERS
-from reconciler.explanations import codes, page
 from reconciler.guards import registry
 
 PACKAGE = Path(__file__).parents[3] / "reconciler"

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from reconciler.cli.demo_stage import examples
+from reconciler.cli.explanations import codes, page
 from reconciler.core.plan import Revision
 from reconciler.desired.fleet import load, read
 from reconciler.desired.lint import known
 from reconciler.drivers.registry import DRIVERS
-from reconciler.explanations import codes, page
 from reconciler.ports.source import Snapshot
 
 PACKAGE = Path(__file__).parents[3] / "reconciler"

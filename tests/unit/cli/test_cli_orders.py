@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import reconciler
+from reconciler.cli.explanations import codes, page, title
 from reconciler.cli.main import main
-from reconciler.explanations import codes, page, title
 from reconciler.ports.store import ClusterFacts, Members
 from reconciler.store.factory import open_store
 

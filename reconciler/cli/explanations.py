@@ -1,0 +1,46 @@
+"""The pages of all codes: those that every product shares, and each product's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+
+from reconciler import explanations
+from reconciler.drivers.registry import DRIVERS
+
+_END = ".md"
+
+
+def _folders() -> Iterator[Traversable]:
+    """The shared pages first, so that no product is loaded for one of them."""
+    yield files(explanations)
+    for driver in DRIVERS.values():
+        if (folder := driver.explanations()) is not None:
+            yield folder
+
+
+@cache
+def codes() -> tuple[str, ...]:
+    """All codes that have a page, sorted."""
+    names = (entry.name for folder in _folders() for entry in folder.iterdir())
+    return tuple(sorted(name.removesuffix(_END) for name in names if name.endswith(_END)))
+
+
+@cache
+def page(code: str) -> str:
+    """The page of a code, Markdown.
+
+    Raises:
+        FileNotFoundError: the code has none.
+    """
+    for folder in _folders():
+        if (found := folder / f"{code}{_END}").is_file():
+            return found.read_text(encoding="utf-8")
+    raise FileNotFoundError(code)
+
+
+def title(code: str) -> str:
+    """The first line of a page, without its marks."""
+    return page(code).partition("\n")[0].lstrip("# ").strip()
