@@ -6,10 +6,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconciler.core.plan_file import Origin, PlanFile, parsed
 from reconciler.errors import StateError, UsageError
 from reconciler.host.atomic import put
-from reconciler.planning.plan_file import Notes, plan_file
+from reconciler.planning.plan_file import Notes, Origin, PlanFile, parsed, plan_file
 from reconciler.planning.plan_pass import Survey
 from reconciler.text.urls import without_secrets
 

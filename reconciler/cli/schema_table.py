@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
 
-from reconciler.cli.render.shape import plan_schema
+from reconciler.cli.render.json import plan_schema
 from reconciler.core.json_schema import Schema, Title, schema_of
-from reconciler.core.plan_file import PlanFile
 from reconciler.desired.fleet_schema import fleet_schema
 from reconciler.drivers.registry import DRIVERS
 from reconciler.feedback.schema import KINDS, message_schema
 from reconciler.host.config import HostConfig
+from reconciler.planning.plan_file import PlanFile
 
 SUFFIX = ".schema.json"
 

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final
+from functools import cache
+from typing import Annotated, Any, Final, NotRequired
+
+from pydantic import ConfigDict, Field, TypeAdapter, with_config
+from typing_extensions import TypedDict
 
 from reconciler.core.canonical import encode, fingerprint
 from reconciler.core.diff import Change, Op, bounded_changes
+from reconciler.core.fields import Number, Whole
 from reconciler.core.secret import mask
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import SecretError
@@ -47,6 +52,119 @@ class Risk(StrEnum):
     LOW = "low"
     MEDIUM = "medium"
     HIGH = "high"
+
+
+OPEN: Final = ConfigDict(extra="allow", strict=True)
+"""Of the plain forms: keys may be added in a later version, and none changes its meaning."""
+
+
+@with_config(OPEN)
+class RevisionShape(TypedDict):
+    """Which desired state."""
+
+    source: Annotated[
+        str, Field(description="Where it came from.", examples=["https://git.example.com/fleet.git"])
+    ]
+    id: Annotated[str, Field(description="In full: a commit, or a digest of the files.")]
+    short: Annotated[str, Field(description="For people.", examples=["4be6bbe"])]
+    title: Annotated[str, Field(description="The first line of the commit.")]
+    signer: NotRequired[
+        Annotated[str | None, Field(description="Who signed it; where signatures are asked for.")]
+    ]
+    signed: NotRequired[Annotated[str | None, Field(description="How that was checked.", examples=["ssh"])]]
+
+
+@with_config(OPEN)
+class InverseShape(TypedDict):
+    """How a step is undone."""
+
+    words: Annotated[
+        str,
+        Field(
+            description="For people; for a step that cannot be undone it begins with `point of no return`."
+        ),
+    ]
+    action: Annotated[str, Field(description="The verb that undoes it; empty for a point of no return.")]
+    arguments: Annotated[dict[str, Any], Field(description="What that verb needs; the product's own.")]
+
+
+@with_config(OPEN)
+class ChangeShape(TypedDict):
+    """One place where what a node shows and what it is to have differ."""
+
+    pointer: Annotated[str, Field(description="JSON pointer.", examples=["/env/management/api/port"])]
+    op: Annotated[Op, Field(description="What happens there.")]
+    old: Annotated[Any, Field(description="What the node shows; secrets are masked.")]
+    new: Annotated[Any, Field(description="What it is to have; secrets are masked.")]
+
+
+@with_config(OPEN)
+class StepShape(TypedDict):
+    """One call, or one wait, on behalf of one node."""
+
+    id: Annotated[
+        str,
+        Field(description="Unique in the plan and the same in every run.", examples=["edge/edge-01/upload"]),
+    ]
+    cluster: Annotated[str, Field(description="Its cluster.")]
+    node: Annotated[str, Field(description="Its node.")]
+    action: Annotated[str, Field(description="The product's verb.", examples=["upload", "register"])]
+    arguments: Annotated[dict[str, Any], Field(description="What the verb needs; the product's own.")]
+    reason: Annotated[str, Field(description="Why it is planned.")]
+    effect: Annotated[Effect, Field(description="What it does to a running node or cluster.")]
+    risk: Annotated[Risk, Field(description="How bad it can turn out.")]
+    risk_reason: Annotated[str, Field(description="Why.")]
+    needs: Annotated[str, Field(description="What has to be true when it starts.")]
+    inverse: Annotated[InverseShape, Field(description="How it is undone.")]
+    changes: Annotated[list[ChangeShape], Field(description="What changes on the node.")]
+    after: Annotated[list[str], Field(description="Ids of steps that must have succeeded before.")]
+    waits_for_person: Annotated[bool, Field(description="Whether somebody has to act.")]
+    settle: Annotated[Number, Field(description="Seconds within which its effect has to show.")]
+    wave: NotRequired[
+        Annotated[Whole | None, Field(description="Its wave, from 1; missing where there is one only.")]
+    ]
+    in_flight: NotRequired[
+        Annotated[
+            Number,
+            Field(
+                description="Seconds for which a call without an answer may still take effect; missing "
+                "where the fleet file says nothing."
+            ),
+        ]
+    ]
+
+
+@with_config(OPEN)
+class FindingShape(TypedDict):
+    """Something a person should know that is no step."""
+
+    severity: Annotated[Severity, Field(description="How much it weighs.")]
+    code: Annotated[str, Field(description="What `reconcile explain` explains.", examples=["unreachable"])]
+    target: Annotated[str, Field(description="A cluster, or `cluster/node`.")]
+    message: Annotated[str, Field(description="What it is, one sentence.")]
+    remedy: Annotated[str, Field(description="What to do about it; may be empty.")]
+
+
+@with_config(OPEN)
+class ClusterShape(TypedDict):
+    """The plan of one cluster."""
+
+    cluster: Annotated[str, Field(description="Its name.")]
+    kind: Annotated[str, Field(description="Its product.", examples=["m2", "sora"])]
+    nodes: Annotated[Whole, Field(description="How many nodes are desired.")]
+    unchanged: Annotated[Whole, Field(description="How many of them already are as desired.")]
+    concurrency: Annotated[Whole, Field(description="How many steps may run at once.")]
+    steps: Annotated[list[StepShape], Field(description="What would be done, in this order.")]
+    findings: Annotated[list[FindingShape], Field(description="What a person should know.")]
+
+
+@with_config(OPEN)
+class PlanShape(TypedDict):
+    """What one pass would do."""
+
+    revision: Annotated[RevisionShape, Field(description="What it was made from.")]
+    program: Annotated[str, Field(description="Version of the program that made the plan.")]
+    clusters: Annotated[list[ClusterShape], Field(description="Every cluster, by name.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,19 +241,38 @@ class Step:
             object.__setattr__(self, name, sentence(getattr(self, name)))
         object.__setattr__(self, "changes", bounded_changes(self.changes))
 
-    def plain(self) -> dict[str, Any]:
-        """The step as plain JSON with secrets masked."""
-        usual = [
-            name for name, value in (("wave", 0), ("in_flight", IN_FLIGHT)) if getattr(self, name) == value
-        ]
-        apart = ("inverse", "changes", "after", "arguments", *usual)
-        return {
-            **_fields(self, without=apart),
+    def plain(self) -> StepShape:
+        """The step as plain JSON, secrets masked; `wave` and `in_flight` only where they are not as usual."""
+        found: StepShape = {
+            "id": self.id,
+            "cluster": self.cluster,
+            "node": self.node,
+            "action": self.action,
+            "reason": self.reason,
+            "effect": self.effect,
+            "risk": self.risk,
+            "risk_reason": self.risk_reason,
+            "needs": self.needs,
+            "waits_for_person": self.waits_for_person,
+            "settle": self.settle,
             "arguments": mask(self.arguments),
-            "inverse": mask(_fields(self.inverse)),
-            "changes": [mask(_fields(change)) for change in self.changes],
+            "inverse": {
+                "words": self.inverse.words,
+                "action": self.inverse.action,
+                "arguments": mask(self.inverse.arguments),
+            },
+            "changes": [
+                {"pointer": each.pointer, "op": each.op, "old": mask(each.old), "new": mask(each.new)}
+                for each in self.changes
+            ],
             "after": list(self.after),
         }
+        # The digest is over these keys: a plan without waves has the digest that it always had.
+        if self.wave:
+            found["wave"] = self.wave
+        if self.in_flight != IN_FLIGHT:
+            found["in_flight"] = self.in_flight
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,10 +344,15 @@ class Revision:
             if not text.isascii():
                 object.__setattr__(self, name, text.encode("utf-8", "backslashreplace").decode())
 
-    def plain(self) -> dict[str, str]:
+    def plain(self) -> RevisionShape:
         """The revision as plain JSON; what a signature would say is left out where none was checked."""
-        unsigned = ("signer", "signed") if not self.signed else ()
-        return {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in unsigned}
+        found: RevisionShape = {
+            "source": self.source,
+            "id": self.id,
+            "short": self.short,
+            "title": self.title,
+        }
+        return {**found, "signer": self.signer, "signed": self.signed} if self.signed else found
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,14 +378,18 @@ class Plan:
         """Whether there is nothing to do."""
         return not any(cluster.steps for cluster in self.clusters)
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> PlanShape:
         """The plan as plain JSON with secrets masked and payloads left out; `load` is its inverse."""
         return {
             "revision": self.revision.plain(),
             "program": self.program,
             "clusters": [
                 {
-                    **_fields(cluster, without=("payloads", "steps", "findings")),
+                    "cluster": cluster.cluster,
+                    "kind": cluster.kind,
+                    "nodes": cluster.nodes,
+                    "unchanged": cluster.unchanged,
+                    "concurrency": cluster.concurrency,
                     "steps": [step.plain() for step in cluster.steps],
                     "findings": [plain_finding(finding) for finding in cluster.findings],
                 }
@@ -261,25 +407,7 @@ class Plan:
         return fingerprint(self.plain())
 
 
-def load(value: Mapping[str, Any]) -> Plan:
-    """The plan written by `Plan.plain`, without payloads."""
-    return Plan(
-        revision=Revision(**value["revision"]),
-        program=value["program"],
-        clusters=tuple(_load_cluster(cluster) for cluster in value["clusters"]),
-    )
-
-
-def _load_cluster(value: Mapping[str, Any]) -> ClusterPlan:
-    rest = {key: value[key] for key in ("cluster", "kind", "nodes", "unchanged", "concurrency")}
-    return ClusterPlan(
-        **rest,
-        steps=tuple(_load_step(step) for step in value["steps"]),
-        findings=tuple(_load_finding(finding) for finding in value["findings"]),
-    )
-
-
-def plain_finding(finding: Diagnostic) -> dict[str, Any]:
+def plain_finding(finding: Diagnostic) -> FindingShape:
     """A finding as plans have always held it: the digest is over these keys, so a position is in the text."""
     return {
         "severity": finding.severity,
@@ -290,27 +418,15 @@ def plain_finding(finding: Diagnostic) -> dict[str, Any]:
     }
 
 
-def _load_finding(value: Mapping[str, Any]) -> Diagnostic:
-    return Diagnostic(
-        Severity(value["severity"]),
-        value["code"],
-        value["message"],
-        value.get("remedy", ""),
-        target=value["target"],
-    )
+def load(value: Mapping[str, Any]) -> Plan:
+    """The plan written by `Plan.plain`, without payloads: from the journal, or from a plan file.
+
+    Raises:
+        pydantic.ValidationError: it is none.
+    """
+    return _reader().validate_python(value)
 
 
-def _load_step(value: Mapping[str, Any]) -> Step:
-    changes = tuple(Change(**{**change, "op": Op(change["op"])}) for change in value["changes"])
-    typed = {
-        "effect": Effect(value["effect"]),
-        "risk": Risk(value["risk"]),
-        "inverse": Inverse(**value["inverse"]),
-        "changes": changes,
-        "after": tuple(value["after"]),
-    }
-    return Step(**{**value, **typed})
-
-
-def _fields(value: Any, *, without: tuple[str, ...] = ()) -> dict[str, Any]:
-    return {name: getattr(value, name) for name in value.__dataclass_fields__ if name not in without}
+@cache
+def _reader() -> TypeAdapter[Plan]:
+    return TypeAdapter(Plan)

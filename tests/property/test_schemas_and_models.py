@@ -16,12 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from memory_files import snapshot_of
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from support_schemas import Maker, broken
 
-from reconciler.cli.render.shape import Output
+from reconciler.cli.render.json import Output
 from reconciler.cli.schema_table import SCHEMAS
-from reconciler.core.plan_file import PlanFile
 from reconciler.desired.fleet import read
 from reconciler.diagnostic import Severity
 from reconciler.documents.document import parse
@@ -31,6 +30,7 @@ from reconciler.drivers.sora.conf import SoraConf
 from reconciler.errors import InputError
 from reconciler.feedback.schema import KINDS, checked
 from reconciler.host.config import HostConfig
+from reconciler.planning.plan_file import PlanFile
 
 ROOT = Path(__file__).parents[2]
 MESSAGES = {
@@ -139,6 +139,9 @@ def fleet_faults(document):
     ]
 
 
+OUTPUT = TypeAdapter(Output)
+
+
 def modelled(validate):
     def faults(document):
         try:
@@ -155,7 +158,7 @@ FAULTS = {
     "fleet": fleet_faults,
     "sora-conf": modelled(SoraConf.model_validate),
     "host": modelled(HostConfig.model_validate),
-    "plan": modelled(lambda document: Output.model_validate_json(json.dumps(document))),
+    "plan": modelled(lambda document: OUTPUT.validate_json(json.dumps(document))),
     "plan-file": modelled(lambda document: PlanFile.model_validate_json(json.dumps(document))),
     **{kind: modelled(lambda document, kind=kind: checked(kind, document)) for kind in KINDS},
 }

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from reconciler.cli.terminal import Terminal
     from reconciler.core.outcome import Report
     from reconciler.core.plan import Revision
-    from reconciler.core.plan_file import PlanFile
     from reconciler.desired.fleet import Fleet
+    from reconciler.planning.plan_file import PlanFile
     from reconciler.planning.plan_pass import Survey
     from reconciler.ports.source import Source
 

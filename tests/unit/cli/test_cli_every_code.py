@@ -19,7 +19,7 @@ USED = used()
         ("path-outside", "desired/file_loader.py"),  # one of three texts that are returned
         ("node-unauthorized", "drivers/m2/findings.py"),  # one of two
         ("revoked-key", "sources/signatures/trust.py"),  # a constant, in a table
-        ("plan-edited", "core/plan_file.py"),  # a constant, in brackets behind a message
+        ("plan-edited", "planning/plan_file.py"),  # a constant, in brackets behind a message
         ("duplicate-api", "drivers/sora/product.py"),
         ("quorum", "drivers/sora/guards.py"),
     ],

@@ -7,11 +7,11 @@ from datetime import date
 import pytest
 
 from reconciler.core.observation import Absent, Observed, Present, Stale, Unauthorized, Unreachable
-from reconciler.core.plan_file import Origin, PlanFile, parsed
 from reconciler.core.prints import print_of, prints
 from reconciler.core.secret import Secret
 from reconciler.core.spec import Timeouts
 from reconciler.errors import UsageError
+from reconciler.planning.plan_file import Origin, PlanFile, parsed
 
 
 @dataclass(frozen=True)

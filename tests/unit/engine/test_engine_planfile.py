@@ -13,11 +13,19 @@ from support_rollout import states
 
 from reconciler.core.observation import Observed
 from reconciler.core.outcome import State
-from reconciler.core.plan_file import Origin, PlanFile, parsed
 from reconciler.core.rollout import Rollout
 from reconciler.core.waves import staged
 from reconciler.errors import GuardRefusal, ReconcilerError, WorldChanged
-from reconciler.planning.plan_file import Notes, fit_files, plan_file, prepared, within
+from reconciler.planning.plan_file import (
+    Notes,
+    Origin,
+    PlanFile,
+    fit_files,
+    parsed,
+    plan_file,
+    prepared,
+    within,
+)
 from reconciler.planning.plan_pass import survey
 from reconciler.ports.source import Snapshot
 from reconciler.rollout.apply_pass import apply
