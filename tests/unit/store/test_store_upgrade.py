@@ -1,0 +1,92 @@
+"""A store that an older version of the program left is read on, and goes on."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from support_driver import NOWHERE, REVISION, FakeDriver, Wish, World, cluster
+
+from reconciler.core.history import Claim
+from reconciler.core.observation import Observed
+from reconciler.core.outcome import Outcome, State
+from reconciler.core.plan import Plan
+from reconciler.ports.store import Ending, Opening
+from reconciler.rollout.recovery import NOTE, resume
+from reconciler.store.factory import open_store
+from reconciler.store.sqlite import FILE, schema
+
+LEFT = Path(__file__).parents[2] / "cases/store/tables-4.sql"
+"""What version 0.1.0 wrote before its store stood behind a port: a run that was done and whose message waits,
+one that failed, one that was killed after its call, orders of all kinds, a rollout that has begun."""
+
+
+@pytest.fixture
+def left(tmp_path):
+    with closing(sqlite3.connect(tmp_path / FILE)) as file:
+        file.executescript(LEFT.read_text(encoding="utf-8"))
+    return tmp_path
+
+
+async def test_what_it_remembers_is_recalled(left):
+    with open_store(left) as store:
+        memory = await store.recall()
+        orders = await store.orders()
+        letters = await store.due()
+        runs = [(line.id, line.exit_status, line.counts) for line in await store.runs()]
+    edge, live = memory.of("edge"), memory.of("live")
+    assert (edge.nodes, edge.names, edge.source, edge.applied) == (1, {"a"}, "/repo", REVISION)
+    assert {node: run.revision for node, run in edge.runs.items()} == {"a": REVISION.id}
+    assert [one.reason for one in edge.suspended] == ["a storm", "it looks odd"]
+    assert edge.rejected == {"d" * 40: "wave 1 failed its gates: a: too slow"}
+    assert edge.approved == {"f1" * 32}
+    assert live.progress.nodes == {"x"}
+    assert memory.recalled("/repo", "edge")["a"]["set_by_us"] == "new"
+    assert memory.claims == {"192.0.2.1:80": Claim("/repo", "edge", "a")}
+    assert [(one.cluster, one.digest) for one in orders.requests] == [("live", "e1" * 32)]
+    assert [letter.id for letter in letters] == ["cd4fc1740d347fbf8e956e786e29f8a4"]
+    assert runs == [
+        ("run-killed", None, {"open": 1}),
+        ("run-lost", 1, {"failed": 1}),
+        ("run-done", 0, {"done": 1}),
+    ]
+
+
+async def test_a_step_that_it_was_killed_in_is_settled_by_reading(left):
+    world = World({"c": "new"})
+    with open_store(left) as store:
+        (settled,) = await resume(store, {"fake": FakeDriver(world)}, NOWHERE)
+        record = await store.run("run-killed")
+    assert (settled.step.id, settled.state) == ("edge/c/set", State.DONE)
+    assert (record.line.exit_status, record.line.note) == (0, NOTE)
+    assert world.acts == []
+
+
+async def test_its_epochs_are_gone_on_with(left):
+    with open_store(left) as store:
+        async with store.lock("edge"):
+            pass
+    with closing(sqlite3.connect(left / FILE)) as file:
+        number = file.execute("SELECT value FROM fact WHERE cluster = 'edge' AND key = 'epoch'").fetchone()
+    assert number == ("4",)
+
+
+@pytest.mark.parametrize("version", range(1, len(schema.MIGRATIONS)))
+async def test_tables_of_each_earlier_version_are_brought_up_to_date(tmp_path, version):
+    with closing(sqlite3.connect(tmp_path / FILE)) as file:
+        for statements in schema.MIGRATIONS[:version]:
+            for statement in statements:
+                file.execute(statement)
+        file.execute(f"PRAGMA application_id = {schema.APPLICATION}")
+        file.execute(f"PRAGMA user_version = {version}")
+        file.execute("INSERT INTO fact VALUES ('edge', '', 'nodes', '3', '2026-11-21T12:00:00.000Z')")
+        file.commit()
+    entry, world = cluster("edge", {"a": "new"}), World({"a": "old"})
+    plan = Plan(REVISION, "0", (FakeDriver(world).plan(Wish(entry), Observed({"a": world.answer("a")})),))
+    (step,) = plan.steps()
+    with open_store(tmp_path) as store:
+        run = await store.begin(Opening("command", plan))
+        await store.intend(run, step)
+        await store.conclude(run, [Ending(Outcome(step, State.DONE), facts={"mode": "block"})])
+        memory = await store.recall()
+    assert (memory.of("edge").nodes, memory.recalled("/repo", "edge")["a"]["mode"]) == (3, "block")
