@@ -13,20 +13,19 @@ from reconciler.core.revision import BACK
 from reconciler.diagnostic import Severity
 from reconciler.guards.removed_clusters import CODE as GONE
 from reconciler.planning.plan_pass import Drivers, Survey
-from reconciler.ports.store import ClusterFacts, Members, Store
+from reconciler.ports.store import ClusterFacts, Members
 
 Facts = Mapping[str, Mapping[str, str]]
 """Node -> key -> value."""
 
 
-async def remember_members(survey: Survey, drivers: Drivers, journal: Store) -> None:
-    """Keep what drivers want to remember of what the nodes showed, whatever becomes of the plan.
-
-    It comes before the first step: a run that is killed must not leave the store without who was there.
-    """
-    for case in survey.cases:
-        if facts := drivers[case.plan.kind].learnt(case.desired, case.observed):
-            await journal.remember(case.plan.cluster, facts)
+def shown(survey: Survey, drivers: Drivers) -> dict[str, Facts]:
+    """Cluster -> what its driver wants to remember of what the nodes showed, whatever becomes of the plan."""
+    found = {
+        case.plan.cluster: drivers[case.plan.kind].learnt(case.desired, case.observed)
+        for case in survey.cases
+    }
+    return {cluster: facts for cluster, facts in found.items() if facts}
 
 
 def learnt(survey: Survey, outcomes: Iterable[Outcome]) -> dict[str, ClusterFacts]:

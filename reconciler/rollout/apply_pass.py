@@ -19,7 +19,7 @@ from reconciler.feedback.sink import Courier
 from reconciler.host.clock import utc_now
 from reconciler.host.interruption import unless
 from reconciler.host.together import together
-from reconciler.planning.applied import gone, learnt, remember_members, tries_of, withdrawn
+from reconciler.planning.applied import gone, learnt, tries_of, withdrawn
 from reconciler.planning.plan_pass import Drivers, Survey
 from reconciler.ports.listener import SILENT, Listener
 from reconciler.ports.store import Store
@@ -27,7 +27,7 @@ from reconciler.ports.transport import Transports
 from reconciler.rollout.gates import Gatekeeper, Rest, resting
 from reconciler.rollout.recovery import Settling
 from reconciler.rollout.report_listener import Ears, Hearing
-from reconciler.rollout.run_log import RunLog, refuse
+from reconciler.rollout.run_log import RunLog, refuse, remember_members
 from reconciler.rollout.step_executor import Bench, execute
 from reconciler.rollout.step_scheduler import Course
 from reconciler.rollout.wave_runner import Rolling

@@ -126,6 +126,8 @@ class Settling:
         left = max(0.0, min(step.settle, PATIENCE) - age)
         verdict = await until_done(step, driver, self._transports, seconds=left)
         why = f": {verdict.reason}" if verdict.reason else ""
+        # An effect that shows is this call's, whoever heard the answer. One that does not show proves nothing
+        # while the call may be under way; after that the step has failed, and a run may send it again.
         match verdict.standing:
             case Standing.DONE:
                 return State.DONE, f"settled by reading, its effect shows{why}"

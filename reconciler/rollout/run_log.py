@@ -15,7 +15,8 @@ from reconciler.feedback.message import identity, is_told, message
 from reconciler.feedback.sink import Courier
 from reconciler.guards.change_control import APPROVAL_NEEDED, marked_steps
 from reconciler.host.clock import utc_now
-from reconciler.planning.plan_pass import Survey
+from reconciler.planning.applied import shown
+from reconciler.planning.plan_pass import Drivers, Survey
 from reconciler.ports.listener import SILENT, Listener
 from reconciler.ports.store import Ending, Letter, Opening, Store
 
@@ -131,6 +132,15 @@ class RunLog:
             return ending
         body = encode(message(outcome, run=self.run, revision=self.revision, now=self.clock()))
         return replace(ending, letter=Letter(identity(self.run, outcome), body, wanted=self.wanted))
+
+
+async def remember_members(survey: Survey, drivers: Drivers, store: Store) -> None:
+    """Write down what drivers want to remember of what the nodes showed, whatever becomes of the plan.
+
+    It comes before the first step: a run that is killed must not leave the store without who was there.
+    """
+    for cluster, facts in shown(survey, drivers).items():
+        await store.remember(cluster, facts)
 
 
 async def refuse(survey: Survey, store: Store, trigger: str) -> None:

@@ -12,14 +12,13 @@ from reconciler.desired.fleet import Fleet
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.host.clock import utc_now
 from reconciler.host.interruption import unless
-from reconciler.planning.applied import remember_members
 from reconciler.planning.plan_pass import Drivers, Survey, survey
 from reconciler.ports.store import Store
 from reconciler.ports.transport import Transports
 from reconciler.rollout.apply_pass import Occasion, apply
 from reconciler.rollout.recovery import Settling, has_open_steps, resume
 from reconciler.rollout.report_listener import Ears
-from reconciler.rollout.run_log import refuse
+from reconciler.rollout.run_log import refuse, remember_members
 from reconciler.server.cluster_loop import Job
 from reconciler.server.logs import Log
 from reconciler.server.pass_result import Result, Turn, acted, looked

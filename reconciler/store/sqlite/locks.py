@@ -1,4 +1,9 @@
-"""Locks between processes as files that the kernel releases when their holder ends, however it ends."""
+"""Locks between processes as files that the kernel releases when their holder ends, however it ends.
+
+Why not the library filelock: where a file system has no `flock`, it makes a marker file unless told not to,
+which a killed run leaves behind; here such a place is refused. And its versions before 4 empty the file that
+they open, which is where a run that is refused reads who holds the cluster.
+"""
 
 from __future__ import annotations
 
