@@ -8,6 +8,8 @@ from typing import Any
 
 MASK = "••••••"
 
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+
 
 @dataclass(frozen=True, slots=True)
 class Secret:
@@ -49,15 +51,22 @@ def secrets(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tupl
     """(path, secret) of every secret in a plain value."""
     if isinstance(value, Secret):
         yield path, value
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from secrets(item, (*path, key))
-    elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        for index, item in enumerate(value):
-            yield from secrets(item, (*path, index))
+        return
+    for place, item in _items(value):
+        if type(item) not in _PLAIN:  # most of a value are leaves: for them no generator is begun
+            yield from secrets(item, (*path, place))
 
 
-_PLAIN = frozenset({str, int, float, bool, type(None)})
+def _items(value: Any) -> Iterable[tuple[Any, Any]]:
+    """The members of an object or the items of a list; none of anything else."""
+    kind = type(value)  # the exact type is told at a small part of what a question to an ABC takes
+    if kind is dict or (kind is not list and isinstance(value, Mapping)):
+        found: Iterable[tuple[Any, Any]] = value.items()
+    elif kind is list or (isinstance(value, Sequence) and not isinstance(value, str | bytes)):
+        found = enumerate(value)
+    else:
+        found = ()
+    return found
 
 
 def _replaced(value: Any, shown: Any) -> Any:
