@@ -15,6 +15,8 @@ Plain: TypeAlias = "bool | int | float | str | Sequence[Plain] | Mapping[str, Pl
 
 def encode(value: object) -> bytes:
     """The canonical bytes of a plain value: UTF-8, keys sorted, no white space."""
+    # Digests in plan files, approvals and the store are of these bytes: another writer of JSON, or another
+    # form of a number, would make every one of them stale.
     try:
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
     except TypeError:  # integers beyond 64 bits, lone surrogates: JSON allows them, products might send them

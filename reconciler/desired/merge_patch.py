@@ -75,6 +75,7 @@ def merged(target: Grown, patch: Grown) -> Grown:
     """A value after a JSON Merge Patch (RFC 7396)."""
     if not isinstance(patch.value, Mapping):
         return patch
+    # What is no object counts as an empty one (RFC 7396), and then all that comes of it is the patch's.
     whole = isinstance(target.value, Mapping)
     value = dict(target.value) if whole else {}
     origin = target.origin if whole else patch.origin

@@ -58,11 +58,15 @@ def section(key: str, value: Any) -> Any:
         _fill(holder[key], _MODELS[key])
     for path, rule in _RULES.get(key, ()):
         _within(holder, path, rule)
+    # A node may answer `10.0` where the file says `10`. To look for such a number in the bytes takes a small
+    # part of walking the value, and most settings have none.
     return _whole(holder[key]) if _MAYBE_WHOLE.search(clear_bytes(holder)) else holder[key]
 
 
 def clear_bytes(value: Any) -> bytes:
     """The canonical bytes of a plain value with secrets in clear: for comparing and for the wire."""
+    # In clear, because two values that differ in a secret alone are different settings, though both are
+    # shown as the same mask. The bytes are hashed or sent, and kept nowhere.
     try:
         return orjson.dumps(
             value, default=_clear, option=orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
@@ -166,6 +170,7 @@ def _api(api: Object) -> None:
             entry["addr"] = str(found)
 
     _each(api, "allowList", explicit)
+    # Only entries that cannot both match a caller may change places: of others, the order decides.
     if isinstance(api.get("allowList"), list):
         api["allowList"] = in_order(api["allowList"])
 
@@ -206,6 +211,8 @@ def _cluster(cluster: Object) -> None:
     mode = balance.get("mode") if isinstance(balance, dict) else None
     if not isinstance(discover, dict):
         return
+    # Served in turn, members are a set. A hash chooses by their place in the list: there another order is
+    # another setting.
     if mode == "rr":
         _sorted_texts(discover, "members")
 

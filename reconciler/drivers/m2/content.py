@@ -62,6 +62,8 @@ class Contents:
         """
         document = delivered(document)
         found = {key: self._section(key, document.get(key, {})) for key in canonical.keys(document)}
+        # The whole has the print of its sections' prints: nodes that differ in their version alone cost a
+        # small section each, and each large one is read once.
         prints = {key: found[key][2] for key in sorted(found)}
         return Content(
             {key: found[key][0] for key in document},

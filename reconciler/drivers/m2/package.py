@@ -38,6 +38,7 @@ def digests(resources: Mapping[str, bytes]) -> dict[str, str]:
 
 def digest(document: Any, files: Mapping[str, str]) -> str:
     """What names a payload: SHA-256 over its document in clear and the digests of its resources."""
+    # Not of the bytes that travel: packing is done once a delivery, and the name is needed for every plan.
     return fingerprint({"document": document, "resources": files})
 
 
@@ -80,6 +81,7 @@ def tgz(payload: Payload) -> bytes:
         gzip.GzipFile(filename="", fileobj=out, mode="wb", mtime=0) as zipped,
         tarfile.open(fileobj=zipped, mode="w", format=tarfile.GNU_FORMAT) as archive,
     ):
+        # Sorted, without times and owners: a second packing on another day gives the same bytes.
         for path, data in ((SETTING, setting_bytes(payload.document)), *sorted(payload.resources.items())):
             member = tarfile.TarInfo(path)
             member.size, member.mode = len(data), MODE
