@@ -8,7 +8,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 
 from reconciler import explanations
-from reconciler.drivers.registry import DRIVERS
+from reconciler.drivers.registry import DRIVERS, installed
 
 _END = ".md"
 
@@ -16,9 +16,17 @@ _END = ".md"
 def _folders() -> Iterator[Traversable]:
     """The shared pages first, so that no product is loaded for one of them."""
     yield files(explanations)
-    for driver in DRIVERS.values():
-        if (folder := driver.explanations()) is not None:
-            yield folder
+    table = [*DRIVERS]
+    for kind in table:
+        yield from _of(kind)
+    for kind in installed():  # packages are looked through where nothing else has the page
+        if kind not in table:
+            yield from _of(kind)
+
+
+def _of(kind: str) -> Iterator[Traversable]:
+    if (folder := DRIVERS[kind].explanations()) is not None:
+        yield folder
 
 
 @cache

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from reconciler.cli.render.json import plan_schema
 from reconciler.core.json_schema import Schema, Title, schema_of
 from reconciler.desired.fleet_schema import fleet_schema
-from reconciler.drivers.registry import DRIVERS
+from reconciler.drivers.registry import DRIVERS, installed
 from reconciler.feedback.schema import KINDS, message_schema
 from reconciler.host.config import HostConfig
 from reconciler.planning.plan_file import PlanFile
@@ -40,7 +40,7 @@ SCHEMAS: Mapping[str, Callable[[], Schema]] = MappingProxyType(
     {
         "fleet": partial(fleet_schema, DRIVERS),
         "host": partial(schema_of, HostConfig, HOST),
-        **{name: make for driver in DRIVERS.values() for name, make in driver.schemas().items()},
+        **{name: make for driver in installed().values() for name, make in driver.schemas().items()},
         "plan": plan_schema,
         "plan-file": partial(schema_of, PlanFile, PLAN_FILE),
         **{kind: partial(message_schema, kind) for kind in KINDS},

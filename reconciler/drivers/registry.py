@@ -1,12 +1,23 @@
-"""The one table of products: kind -> driver, each loaded when it is first asked for."""
+"""The products: a table of those that are built in, and others that packages bring by an entry point.
+
+A package adds a product by an entry point of the group `reconciler.drivers`, whose name is the kind and whose
+value is the driver, such as `beacon = "beacon:DRIVER"`. Looking through all packages that are installed takes
+a tenth of a second, so it is done only for a kind that the table does not know.
+"""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
+from reconciler.errors import UsageError
+
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from reconciler.host.config import HostConfig
     from reconciler.ports.driver import Driver
 
@@ -17,17 +28,32 @@ BUILT_IN: Final = {
 }
 """Kind -> the module whose `DRIVER` is the product."""
 
+GROUP: Final = "reconciler.drivers"
+"""The group of entry points by which a package brings a product."""
+
 
 class _Drivers(Mapping[str, "Driver[Any, Any]"]):
+    """Every product, each loaded when it is first asked for.
+
+    Iterating gives the kinds of the table, and those of packages once something has asked for them.
+    """
+
     def __getitem__(self, kind: str) -> Driver[Any, Any]:
-        driver: Driver[Any, Any] = import_module(BUILT_IN[kind]).DRIVER
-        return driver
+        if kind in BUILT_IN:
+            driver: Driver[Any, Any] = import_module(BUILT_IN[kind]).DRIVER
+            return driver
+        return _loaded(kind)
+
+    def __contains__(self, kind: object) -> bool:
+        return kind in BUILT_IN or (isinstance(kind, str) and kind in _brought())
 
     def __iter__(self) -> Iterator[str]:
-        return iter(BUILT_IN)
+        yield from BUILT_IN
+        if _brought.cache_info().currsize:
+            yield from _brought()
 
     def __len__(self) -> int:
-        return len(BUILT_IN)
+        return len(list(iter(self)))
 
 
 class _OnHost(Mapping[str, "Driver[Any, Any]"]):
@@ -43,6 +69,9 @@ class _OnHost(Mapping[str, "Driver[Any, Any]"]):
             self._made[kind] = self._drivers[kind].on_host(self._config)
         return self._made[kind]
 
+    def __contains__(self, kind: object) -> bool:
+        return kind in self._drivers
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._drivers)
 
@@ -51,7 +80,17 @@ class _OnHost(Mapping[str, "Driver[Any, Any]"]):
 
 
 DRIVERS: Mapping[str, Driver[Any, Any]] = _Drivers()
-"""Every product the program knows. A new product is its folder and one line above."""
+"""Every product there is."""
+
+
+def installed() -> Mapping[str, Driver[Any, Any]]:
+    """Every product there is, so that iterating gives those of packages, too.
+
+    Raises:
+        UsageError: two packages bring one kind.
+    """
+    _brought()
+    return DRIVERS
 
 
 def drivers_for(
@@ -59,3 +98,54 @@ def drivers_for(
 ) -> Mapping[str, Driver[Any, Any]]:
     """The products with what a host's configuration allows of each."""
     return _OnHost(config, drivers)
+
+
+@cache
+def _brought() -> Mapping[str, EntryPoint]:
+    """Kind -> the entry point that brings it.
+
+    Raises:
+        UsageError: two packages bring one kind, or one brings a kind that is built in.
+    """
+    from importlib.metadata import entry_points  # noqa: PLC0415  (few runs need it)
+
+    found: defaultdict[str, list[EntryPoint]] = defaultdict(list)
+    for point in entry_points(group=GROUP):
+        found[point.name].append(point)
+    for kind, points in sorted(found.items()):
+        owners = [f"the package {_package(point)}" for point in points]
+        owners += ["this program"] if kind in BUILT_IN else []
+        if len(owners) > 1:
+            raise UsageError(
+                f"the product {kind!r} is brought by {' and by '.join(sorted(owners))}",
+                remedy="uninstall all but one of them",
+            )
+    return {kind: point for kind, (point,) in found.items()}
+
+
+@cache
+def _loaded(kind: str) -> Driver[Any, Any]:
+    """The product that a package brings.
+
+    Raises:
+        KeyError: none brings it.
+        UsageError: what it brings cannot be loaded, or is no driver of that kind.
+    """
+    from reconciler.ports.driver import Driver  # noqa: PLC0415  (--help stays quick)
+
+    point = _brought()[kind]
+    where = f"the product {kind!r} of the package {_package(point)} ({point.value})"
+    remedy = f"install {_package(point)} anew in a version that fits this program, or uninstall it"
+    try:
+        driver = point.load()
+    except Exception as error:  # another program's code may fail in any way
+        raise UsageError(
+            f"{where} cannot be loaded: {type(error).__name__}: {error}", remedy=remedy
+        ) from error
+    if not isinstance(driver, Driver) or driver.kind != kind:
+        raise UsageError(f"{where} is no driver of this kind", remedy=remedy)
+    return driver
+
+
+def _package(point: EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else "without a name"

@@ -14,7 +14,7 @@ from reconciler.core.fields import Flag, Number, Span, Strict, Whole
 from reconciler.diagnostic import Diagnostic, Position, Severity
 from reconciler.documents.document import Document, parse
 from reconciler.documents.model_errors import mismatches, problems
-from reconciler.drivers.registry import DRIVERS
+from reconciler.drivers.registry import DRIVERS, installed
 from reconciler.errors import InputError
 from reconciler.simulation.faults import Kind, On
 from reconciler.simulation.products import simulated_kinds
@@ -36,7 +36,7 @@ CONVERGED: Final = "converged"
 
 def _of_products() -> dict[str, str]:
     """What a single change can break, by the products that can be put on trial."""
-    simulators = [DRIVERS[kind].simulator() for kind in simulated_kinds(DRIVERS)]
+    simulators = [DRIVERS[kind].simulator() for kind in simulated_kinds(installed())]
     return {name: claim for one in simulators if one for name, claim in one.invariants.items()}
 
 

@@ -56,7 +56,7 @@ PLANTED = {
 
 
 TABLES = {
-    "reconciler/drivers/registry.py": "reconciler.drivers.",
+    "reconciler/drivers/registry.py": "reconciler.drivers",
     "reconciler/cli/command_table.py": "reconciler.cli.commands.",
 }
 """The files that import modules by name, and where those are."""
