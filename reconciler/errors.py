@@ -13,6 +13,7 @@
     │   ├── NodeUnauthorized    a person mends the permission
     │   └── NodeRefused         the node understood and said no
     ├── NotReading            a fault of this program: a call that is not reading was kept back
+    ├── UnreadableArguments   nobody: a step of another version is left as it is
     ├── SecretError           a person supplies a secret that is missing here
     ├── GuardRefusal          a person reads the verdicts: nothing was done
     ├── WorldChanged          a person plans again: the plan no longer fits
@@ -205,6 +206,18 @@ class NodeRefused(NodeError):
     def is_final(self) -> bool:
         """Whether the product's own code, a redirect or a 4xx says no."""
         return not self.again and (bool(self.code) or _is_no(self.status))
+
+
+class UnreadableArguments(ReconcilerError):
+    """The arguments of a step that was written down are not of a form that this program reads.
+
+    Args:
+        why: the reason, without "the arguments".
+    """
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the arguments of the step are not readable: {why}")
+        self.why = why
 
 
 class SecretError(ReconcilerError):

@@ -23,6 +23,7 @@ from typing import Any
 
 from pydantic import Field
 
+from reconciler.core.arguments import Feedback, TypedArguments, typed
 from reconciler.core.canonical import fingerprint
 from reconciler.core.change_rules import Conduct
 from reconciler.core.guard import Case
@@ -109,6 +110,24 @@ class World:
         return Present(value) if value else Absent("empty")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Set(TypedArguments):
+    """What the one verb needs."""
+
+    before: str
+    want: str
+    payload: str
+    setting_version: str
+
+    @property
+    def payload_digest(self) -> str:
+        return self.payload
+
+    @property
+    def feedback(self) -> Feedback:
+        return Feedback("/fake/set", (self.setting_version,))
+
+
 class FakeDriver(Driver[Wish, str]):
     """A driver over a `World`."""
 
@@ -116,6 +135,7 @@ class FakeDriver(Driver[Wish, str]):
     title = "fake"
     entry = FakeCluster
     capabilities = Capabilities(single_node=True)
+    actions = {"set": Set}  # noqa: RUF012  (a table)
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -148,7 +168,7 @@ class FakeDriver(Driver[Wish, str]):
         return f"{step.action} {contents.get(step.node, '')}"
 
     def readings(self, step: Step, observed: Observed[str]) -> dict[str, str]:
-        return {"": str(step.arguments["before"])}
+        return {"": set_of(step).before}
 
     async def observe(self, desired: Wish, transports: Any) -> Observed[str]:
         await asyncio.sleep(0)
@@ -202,9 +222,9 @@ class FakeDriver(Driver[Wish, str]):
         if isinstance(answer, Unreachable):
             return Verdict(Standing.UNKNOWN, answer.reason)
         value = answer.value if isinstance(answer, Present) else ""
-        if value == step.arguments["want"]:
+        if value == set_of(step).want:
             return Verdict(Standing.DONE, f"{step.node} holds {value}")
-        if value == step.arguments["before"]:
+        if value == set_of(step).before:
             return Verdict(Standing.READY, f"{step.node} still holds {value or 'nothing'}")
         return Verdict(Standing.CHANGED, f"{step.node} holds {value}")
 
@@ -216,7 +236,7 @@ class FakeDriver(Driver[Wish, str]):
         try:
             await (world.gate.wait() if world.gate else asyncio.sleep(0))
             fault = world.faults[node].popleft() if world.faults.get(node) else ""
-            return self._act(step, str(payloads[step.arguments["payload"]].document), fault)
+            return self._act(step, str(payloads[step.payload].document), fault)
         finally:
             world.under_way -= 1
 
@@ -253,13 +273,7 @@ def _step(entry: FakeCluster, node: FakeNode, seen: str, digest: str) -> Step:
         cluster=entry.name,
         node=node.name,
         action="set",
-        arguments={
-            "before": seen,
-            "want": node.value,
-            "payload": digest,
-            "setting_version": node.value,
-            "feedback_api": "/fake/set",
-        },
+        arguments=Set(before=seen, want=node.value, payload=digest, setting_version=node.value),
         reason=f"{node.name} holds {seen or 'nothing'}",
         effect=Effect.MEMBERSHIP if node.membership else Effect.HOT,
         risk=Risk.LOW,
@@ -273,9 +287,13 @@ def _step(entry: FakeCluster, node: FakeNode, seen: str, digest: str) -> Step:
     )
 
 
+def set_of(step: Step) -> Set:
+    return typed(step.arguments, Set)
+
+
 def _forbidden(case: Case):
     for step in case.plan.steps:
-        if step.arguments["want"] == "forbidden":
+        if set_of(step).want == "forbidden":
             yield Diagnostic(
                 Severity.ERROR,
                 "forbidden",

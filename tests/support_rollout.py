@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from support_driver import NOWHERE, FakeDriver, World, fleet
+from support_driver import NOWHERE, FakeDriver, World, fleet, set_of
 
 from reconciler.core.canonical import fingerprint
 from reconciler.core.observation import Present
@@ -27,8 +27,9 @@ class Returning(FakeDriver):
         if step.node in self.final or not isinstance(seen, Present):
             return None
         digest = fingerprint(seen.value)
-        arguments = {"before": step.arguments["want"], "want": seen.value, "payload": digest}
-        back = replace(step, arguments={**step.arguments, **arguments}, reason="its wave failed")
+        own = set_of(step)
+        arguments = replace(own, before=own.want, want=seen.value, payload=digest)
+        back = replace(step, arguments=arguments, reason="its wave failed")
         return back, {digest: Payload(seen.value)}
 
     async def health(self, desired, nodes, transports):

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, NotRequired
 from pydantic import ConfigDict, Field, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
+from reconciler.core.arguments import Arguments, Feedback
 from reconciler.core.canonical import encode, fingerprint
 from reconciler.core.diff import Change, Op, bounded_changes
 from reconciler.core.fields import Number, Whole
@@ -18,17 +19,6 @@ from reconciler.core.secret import mask
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import SecretError
 from reconciler.text.one_line import sentence
-
-INTENT_FACTS = "intent_facts"
-"""Argument of a step: node -> key -> value that the store keeps from the moment of its intent.
-
-They hold as long as the step's call may have had an effect; a step that is shown to have had none takes them
-back. So a run that is killed between call and outcome leaves no doubt about what it may have begun.
-"""
-
-
-ANEW = "anew"
-"""Argument of a step that rests on a person's word that all nodes of before are gone for good."""
 
 IN_FLIGHT = 300.0
 """Seconds for which a call without an answer may still take effect, where the fleet file says nothing.
@@ -191,13 +181,6 @@ class Inverse:
         return self.words.lower().startswith("point of no return")
 
 
-USES: Final = "uses"
-"""Argument of a step: the words of the fleet file that count once and that it uses up, name -> for what.
-
-They are written down with the intent, because a call whose answer is lost may have had its effect.
-"""
-
-
 @dataclass(frozen=True, slots=True)
 class Step:
     """One call, or one wait, on behalf of one node.
@@ -205,8 +188,7 @@ class Step:
     Args:
         id: unique in the plan and the same in every run: `cluster/node/action`.
         action: the product's verb: `upload`, `checkout`, `register`, `purge`, `wait` …
-        arguments: all that the driver needs to perform and to judge it, plain: addresses, names,
-            digests of payloads, time limits in seconds. Never a secret in clear.
+        arguments: all that the driver needs to perform and to judge it, of the product's own type.
         reason: why it is planned, one sentence.
         needs: what must be true when it starts: a sentence for people. The machine-readable form
             is the driver's own, in `arguments`.
@@ -222,7 +204,7 @@ class Step:
     cluster: str
     node: str
     action: str
-    arguments: Mapping[str, Any]
+    arguments: Arguments
     reason: str
     effect: Effect
     risk: Risk
@@ -241,6 +223,36 @@ class Step:
             object.__setattr__(self, name, sentence(getattr(self, name)))
         object.__setattr__(self, "changes", bounded_changes(self.changes))
 
+    @property
+    def payload(self) -> str:
+        """Digest of the payload that it delivers; empty where it delivers none."""
+        return self.arguments.payload_digest
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The nodes that it speaks for: its own first."""
+        return (self.node, *(name for name in self.arguments.named_nodes if name != self.node))
+
+    @property
+    def used_words(self) -> Mapping[str, str]:
+        """See `Arguments.used_words`."""
+        return self.arguments.used_words
+
+    @property
+    def facts_of_intent(self) -> Mapping[str, Mapping[str, str]]:
+        """See `Arguments.facts_of_intent`."""
+        return self.arguments.facts_of_intent
+
+    @property
+    def is_anew(self) -> bool:
+        """See `Arguments.is_anew`."""
+        return self.arguments.is_anew
+
+    @property
+    def feedback(self) -> Feedback:
+        """See `Arguments.feedback`."""
+        return self.arguments.feedback
+
     def plain(self) -> StepShape:
         """The step as plain JSON, secrets masked; `wave` and `in_flight` only where they are not as usual."""
         found: StepShape = {
@@ -255,7 +267,7 @@ class Step:
             "needs": self.needs,
             "waits_for_person": self.waits_for_person,
             "settle": self.settle,
-            "arguments": mask(self.arguments),
+            "arguments": mask(self.arguments.plain()),
             "inverse": {
                 "words": self.inverse.words,
                 "action": self.inverse.action,

@@ -1,16 +1,11 @@
 """What became of a step as a message v1 in M2's `setting.feedback` format, for every product.
 
 What is not known is left out, never guessed: `node.licenseId`, `node.productVer` and
-`result.lastModified` unless a step's arguments name them; `setting` is always null, because the
+`result.lastModified` unless a product tells them; `setting` is always null, because the
 reconciler does not send settings around. Of the two keys `version` in the documented example the
 applied `meta.version` is kept (facts: M2, "Central server"). `schema` has the format.
 
-A product names what it knows in these optional arguments of its steps:
-
-- `feedback_api`: the call as messages name it, such as `/setting/upload` or `/sora/PurgeClusterNode`;
-- `setting_version`: the `meta.version` that the step delivers, text or number;
-- `product_version`: what the node said it runs;
-- `addresses`: the node's addresses, a list of text.
+What a product knows of its step comes from the type of its arguments, see `core.arguments.Feedback`.
 """
 
 from __future__ import annotations
@@ -23,11 +18,6 @@ from reconciler.core.outcome import SUCCESSES, Outcome, State
 from reconciler.core.plan import Revision
 from reconciler.core.timestamps import stamp
 
-_APIS = {
-    "upload": "/setting/upload",
-    "checkout": "/setting/deploy/checkout",
-    "local": "/setting/deploy/local",
-}
 _UNTOLD = frozenset({State.SKIPPED, State.WAITING, State.UNDONE})
 
 
@@ -50,7 +40,7 @@ def message(outcome: Outcome, *, run: str, revision: Revision, now: datetime) ->
     `userdata` is ours: `{"source", "revision", "run"}`. The result's `status` is `ok`, or the reason.
     """
     step = outcome.step
-    api = str(step.arguments.get("feedback_api") or _APIS.get(step.action, f"/{step.action}"))
+    api = step.feedback.api or f"/{step.action}"
     return {
         "messageVer": "1",
         "timestamp": stamp(now),
@@ -63,12 +53,12 @@ def message(outcome: Outcome, *, run: str, revision: Revision, now: datetime) ->
 
 
 def _node(outcome: Outcome) -> dict[str, Any]:
-    arguments = outcome.step.arguments
-    node: dict[str, Any] = {"hostname": outcome.step.node, "iplist": list(arguments.get("addresses", ()))}
-    if arguments.get("product_version"):
-        node["productVer"] = arguments["product_version"]
-    if outcome.state in SUCCESSES and "setting_version" in arguments:
-        node["settingVer"] = arguments["setting_version"]
+    told = outcome.step.feedback
+    node: dict[str, Any] = {"hostname": outcome.step.node, "iplist": list(told.addresses)}
+    if told.product_version:
+        node["productVer"] = told.product_version
+    if outcome.state in SUCCESSES and told.setting:
+        node["settingVer"] = told.setting[0]
     return node
 
 
@@ -78,8 +68,8 @@ def _result(outcome: Outcome) -> dict[str, Any]:
         "method": "deploy",
         "status": "ok" if succeeded else outcome.reason or outcome.state.value,
     }
-    if "setting_version" in outcome.step.arguments:
-        result["version"] = outcome.step.arguments["setting_version"]
+    if outcome.step.feedback.setting:
+        result["version"] = outcome.step.feedback.setting[0]
     if outcome.waiting_for_restart:
         result["notupdated"] = [{"field": field} for field in outcome.waiting_for_restart]
     return result

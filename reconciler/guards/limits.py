@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from reconciler.core.guard import Case, Guard, guard
-from reconciler.core.plan import ANEW, Risk, Step
+from reconciler.core.plan import Risk, Step
 from reconciler.core.policy import amount_of
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.guards import failure_domains
@@ -45,7 +45,7 @@ def shrinking(case: Case) -> Iterator[Diagnostic]:
     What counts is which nodes go, by name: others in their place make up for nothing, because the old ones
     are left alone or removed all the same. A person's word that all of them are gone for good is enough.
     """
-    if any(step.arguments.get(ANEW) for step in case.plan.steps):
+    if any(step.is_anew for step in case.plan.steps):
         return
     before, now = case.past.nodes, case.plan.nodes
     names = {node.name for node in case.entry.members()}

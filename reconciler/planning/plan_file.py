@@ -23,9 +23,10 @@ from reconciler.core.prints import prints
 from reconciler.core.waves import staged
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.model_errors import brief
-from reconciler.errors import UsageError, WorldChanged
+from reconciler.errors import UnreadableArguments, UsageError, WorldChanged
 from reconciler.guards import change_control
 from reconciler.planning.plan_pass import Drivers, Survey, weighed
+from reconciler.ports.driver import Driver
 from reconciler.ports.source import Files, Snapshot
 
 EDITED = "plan-edited"
@@ -285,14 +286,19 @@ def prepared(file: PlanFile, fresh: Survey, drivers: Drivers) -> Prepared:
         drivers: kind -> product, for the guards.
 
     Raises:
+        UsageError: a step is none of its product's.
         WorldChanged: a cluster, or the waves of its plan, are not those of the revision.
     """
     found = fresh.fleet.revision
     plan = file.loaded()
-    plan = replace(plan, revision=replace(plan.revision, signer=found.signer, signed=found.signed))
     now = {case.plan.cluster: case for case in fresh.cases}
     for own in plan.clusters:
         _fit_cluster(own, now.get(own.cluster))
+    plan = replace(
+        plan,
+        revision=replace(plan.revision, signer=found.signer, signed=found.signed),
+        clusters=tuple(_typed(own, drivers[own.kind]) for own in plan.clusters),
+    )
     held = [_Held(own, now[own.cluster], file.observed.get(own.cluster, {})) for own in plan.clusters]
     cases = [one.case(plan.revision, plan.program) for one in held]
     left = [replace(case, plan=one.left()) for one, case in zip(held, cases, strict=True)]
@@ -316,6 +322,18 @@ def _fit_cluster(own: ClusterPlan, now: Case | None) -> None:
     again = staged(bare, now.entry, now.conduct.rollout)
     if again.steps != own.steps:
         raise WorldChanged(f"the waves of {own.cluster} are not those of its revision [{OUTDATED}]")
+
+
+def _typed(own: ClusterPlan, driver: Driver[Any, Any]) -> ClusterPlan:
+    """The file's steps as the product reads them.
+
+    Raises:
+        UsageError: they are none of the product's, though the file's digest fits.
+    """
+    try:
+        return replace(own, steps=tuple(driver.typed(step) for step in own.steps))
+    except UnreadableArguments as error:
+        raise UsageError(f"the plan in the file is not whole: {own.cluster}: {error.message}") from None
 
 
 def within(remaining: Plan, file: Plan) -> Plan:

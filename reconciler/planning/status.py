@@ -150,7 +150,7 @@ def _cluster(seen: Survey, case: Case, orders: Orders) -> ClusterStatus:
 
 
 def _node(case: Case, node: str, applied: Applied | None) -> NodeStatus:
-    steps = [step for step in case.plan.steps if step.node == node or node in step.arguments.get("names", ())]
+    steps = [step for step in case.plan.steps if node in step.nodes]
     said = [one for one in case.plan.findings if one.target in {node, f"{case.plan.cluster}/{node}"}]
     state, reason = _state(case.observed.nodes.get(node), steps, said, case.kept_back.get(node, ""))
     return NodeStatus(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources.abc import Traversable
+from types import MappingProxyType
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from reconciler.core import attempts
+from reconciler.core.arguments import TypedArguments, typed
 from reconciler.core.canonical import fingerprint
 from reconciler.core.endpoint import Endpoint
 from reconciler.core.guard import Guard
@@ -18,12 +20,11 @@ from reconciler.core.plan import ClusterPlan, Payload, Step
 from reconciler.core.prior import Prior
 from reconciler.core.product_model import Stage
 from reconciler.core.reports import Report
-from reconciler.core.secret import mask
 from reconciler.core.spec import ClusterEntry
 from reconciler.core.step import Verdict
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document
-from reconciler.errors import InputError
+from reconciler.errors import InputError, UnreadableArguments
 from reconciler.host.config import HostConfig
 from reconciler.ports.desk import Desk
 from reconciler.ports.simulator import Simulator
@@ -144,6 +145,9 @@ class Driver(ABC, Generic[D, S]):
     reads: tuple[ReadingCall, ...] = ()
     """All calls that `observe`, `look` and other reading methods make; no other reaches a node from there."""
 
+    actions: Mapping[str, type[TypedArguments]] = MappingProxyType({})
+    """Action of a step -> the type of its arguments."""
+
     lone_file: str = ""
     """Name of the settings file that is enough without a fleet file; empty where there is none."""
 
@@ -193,6 +197,17 @@ class Driver(ABC, Generic[D, S]):
     def schemas(self) -> Mapping[str, Callable[[], Schema]]:
         """Name -> what makes the JSON Schema of a file of the product, such as `setting`."""
         return {}
+
+    def typed(self, step: Step) -> Step:
+        """A step that was written down, with its arguments as this product's type.
+
+        Raises:
+            UnreadableArguments: another version of the schema wrote them, or they are damaged.
+        """
+        kind = self.actions.get(step.action)
+        if kind is None:
+            raise UnreadableArguments(f"{self.title} has no step {step.action!r}")
+        return replace(step, arguments=typed(step.arguments, kind))
 
     # What the files say.
 
@@ -268,7 +283,7 @@ class Driver(ABC, Generic[D, S]):
             step: of a plan for the desired state.
             contents: what `contents` gave for it.
         """
-        return fingerprint([step.action, step.node, mask(step.arguments.get("payload"))])
+        return fingerprint([step.action, step.node, step.payload or None])
 
     def readings(self, step: Step, observed: Observed[S]) -> Mapping[str, str]:
         """What shows where it is not as the step wants it: place -> short fingerprint; bounded.

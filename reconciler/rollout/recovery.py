@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
+from dataclasses import replace
 
 from reconciler import __version__
 from reconciler.core.outcome import Outcome, Report, State
 from reconciler.core.spec import FeedbackEntry
 from reconciler.core.step import Standing
 from reconciler.core.timestamps import Clock
-from reconciler.errors import ClusterBusy
+from reconciler.errors import ClusterBusy, UnreadableArguments
 from reconciler.host.clock import utc_now
 from reconciler.host.together import together
 from reconciler.planning.plan_pass import Drivers
@@ -87,7 +88,11 @@ class Settling:
         """What became of the open steps of these clusters, written down; unknown ones may stay so."""
         settled: list[Outcome] = []
         for record in await self._journal.unsettled():
-            entries = [entry for entry in record.entries if entry.step.cluster in clusters and _open(entry)]
+            entries = [
+                self._typed(entry, record)
+                for entry in record.entries
+                if entry.step.cluster in clusters and _open(entry)
+            ]
             found = await together([self._found(entry, record) for entry in entries])
             news = [
                 Ending(
@@ -111,6 +116,14 @@ class Settling:
             settled += [ending.outcome for ending in news]
         return settled
 
+    def _typed(self, entry: Entry, record: RunRecord) -> Entry:
+        """The entry with its step as the product reads it; as it was written where nobody can read it."""
+        driver = self._drivers.get(_kind(record, entry.step.cluster))
+        if driver is not None:
+            with suppress(UnreadableArguments):
+                return replace(entry, step=driver.typed(entry.step))
+        return entry
+
     async def _found(self, entry: Entry, record: RunRecord) -> tuple[State, str]:
         """How a step stands now. What was sent just before the kill still gets its time to show."""
         step = entry.step
@@ -122,6 +135,10 @@ class Settling:
                 f"the run was killed; version {record.plan.program} of this program planned the step, "
                 "and only that version could tell whether it took effect"
             )
+        try:
+            step = driver.typed(step)
+        except UnreadableArguments as error:
+            return State.UNKNOWN, f"{error.message}; whether it took effect is not known"
         age = max(0.0, (self._clock() - entry.intended).total_seconds())
         left = max(0.0, min(step.settle, PATIENCE) - age)
         verdict = await until_done(step, driver, self._transports, seconds=left)

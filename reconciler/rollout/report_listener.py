@@ -54,7 +54,7 @@ class Hearing:
         """
         if not self.product:
             return Weighed(Weight.UNCLEAR, "nodes of this product send no reports")
-        given = {step.node: step.arguments.get("setting_version") for step in done}
+        given = {step.node: next(iter(step.feedback.setting), None) for step in done}
         loop = asyncio.get_running_loop()
         end = loop.time() + self.gate.within
         while True:

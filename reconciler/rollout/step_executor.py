@@ -82,7 +82,7 @@ async def perform(step: Step, bench: Bench) -> Ending:
         return Ending(_unperformed(step, verdict))
     if bench.stop.is_set():
         return Ending(Outcome(step, State.SKIPPED, STOPPED))
-    payload = bench.payloads.get(str(step.arguments.get("payload", "")), _NOTHING)
+    payload = bench.payloads.get(step.payload, _NOTHING)
     try:
         refuse_unknown(payload)
     except SecretError as lacking:

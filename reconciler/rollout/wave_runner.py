@@ -124,7 +124,7 @@ class Rolling:
             for entry in record.entries:
                 step = entry.step
                 if step.id in self._progress.wave and step.id not in again and entry.state in SUCCESSES:
-                    found[step.id] = step
+                    found[step.id] = self.keeper.bench.driver.typed(step)
         return list(found.values())
 
     async def _perform(self, steps: tuple[Step, ...], behind: frozenset[str]) -> None:

@@ -7,10 +7,11 @@ from datetime import timedelta
 import pytest
 from support_driver import NOON, REVISION, FakeDriver, Wish, World, cluster
 
+from reconciler.core.arguments import INTENT_FACTS, RawArguments
 from reconciler.core.history import Claim
 from reconciler.core.observation import Observed
 from reconciler.core.outcome import Outcome, State
-from reconciler.core.plan import INTENT_FACTS, Plan
+from reconciler.core.plan import Plan
 from reconciler.core.progress import Progress
 from reconciler.errors import ClusterBusy, Fenced, StateError, UsageError
 from reconciler.ports.store import ClusterFacts, Ending, Letter, Members, Opening
@@ -391,7 +392,7 @@ class TestIntentFacts:
         (own,) = plan.clusters
         (step,) = own.steps
         taught = {"a": {"began": "yes"}, "b": {"began": "yes"}}
-        step = replace(step, arguments={**step.arguments, INTENT_FACTS: taught})
+        step = replace(step, arguments=RawArguments({**step.arguments.plain(), INTENT_FACTS: taught}))
         return replace(plan, clusters=(replace(own, steps=(step,)),))
 
     async def known(self, store):

@@ -9,7 +9,6 @@ from support_nodes import Host, m2_cluster, sora_cluster, stranger
 
 from reconciler.adopt.importer import adopt
 from reconciler.core.observation import Absent, Unidentified
-from reconciler.core.plan import USES
 from reconciler.diagnostic import Severity
 from reconciler.drivers.m2.simulator import Choices, Vacant
 from reconciler.drivers.registry import DRIVERS
@@ -140,7 +139,7 @@ async def test_a_word_is_used_from_the_moment_of_the_intent(host):
         fleet = host.fleet("/srv/f", trusted("edge", other.address))
         plan = (await host.look(fleet)).plan
         (step,) = plan.steps()
-        assert step.arguments[USES] == {"first_delivery": other.url}
+        assert step.used_words == {"first_delivery": other.url}
         with open_store(host.folder) as store:  # the run is killed before it writes how the step ended
             await store.intend(await store.begin(Opening("command", plan)), step)
         assert (await host.look(fleet)).plan.empty

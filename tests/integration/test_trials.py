@@ -8,6 +8,7 @@ import pytest
 from reconciler.core.outcome import State
 from reconciler.drivers.m2.product import M2Driver
 from reconciler.drivers.registry import DRIVERS
+from reconciler.drivers.sora.arguments import Init as InitArguments
 from reconciler.drivers.sora.product import SoraDriver
 from reconciler.errors import InputError, NodeUnreachable
 from reconciler.fault_trials.scenario import Invariant, read
@@ -231,7 +232,12 @@ def test_a_second_initialisation_is_found(scene):
         """A defect: a node that is to be registered is initialised."""
 
         async def act(self, step, transports, payloads):
-            arguments = {**step.arguments, "names": [step.node], "spends": ""}
+            plain = {**step.arguments.plain(), "names": [step.node], "spends": "", "single": []}
+            plain |= {"word": {"name": "initialise", "reason": "", "until": ""}, "clear": True, "anew": False}
+            plain |= {"knowledge": "known", "earlier": [], "intent_facts": {}}
+            for key in ("target", "contact", "again", "temporary"):
+                del plain[key]
+            arguments = InitArguments.load(plain)
             return await super().act(replace(step, action="init", arguments=arguments), transports, payloads)
 
     before = f"{{converged: true, fresh: [{SORA[3]}]}}"

@@ -9,6 +9,7 @@ from reconciler.core import attempts
 from reconciler.core.canonical import fingerprint as plain_fingerprint
 from reconciler.core.observation import Observed, Present
 from reconciler.core.plan import Step
+from reconciler.drivers.m2.arguments import delivery_of
 from reconciler.drivers.m2.canonical import fingerprint
 from reconciler.drivers.m2.schema import Content, Deliver, Desired, Loaded
 
@@ -30,8 +31,8 @@ def contents(desired: Desired) -> Mapping[str, str]:
 
 def aim(step: Step, contents: Mapping[str, str]) -> str:
     """Fingerprint of what a delivery is to bring about, and where: another address is another machine."""
-    place = step.arguments["bases"][0]
-    return plain_fingerprint([step.action, contents.get(step.node, step.arguments["after"]), place])
+    own = delivery_of(step)
+    return plain_fingerprint([step.action, contents.get(step.node, own.after), own.bases[0]])
 
 
 def readings(step: Step, observed: Observed[Loaded]) -> Mapping[str, str]:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from reconciler.core.observation import Absent, Observation, Present
 from reconciler.core.plan import Step
 from reconciler.core.step import Standing, Verdict
+from reconciler.drivers.m2.arguments import Delivery, delivery_of
 from reconciler.drivers.m2.schema import Loaded
 from reconciler.drivers.m2.unresolved_secrets import UNKNOWN
-
-RETURNING: Final = "returning"
-"""Argument of a step that gives back what a node had: what waits for a restart has to go back as well."""
 
 
 def judge(step: Step, answer: Observation[Loaded]) -> Verdict:
@@ -22,19 +20,20 @@ def judge(step: Step, answer: Observation[Loaded]) -> Verdict:
     Where only the files that go with a setting differ, the node's own package decides; a node that does
     not show it leaves the step unknown, so that nothing is sent and nothing is believed.
     """
-    before = step.arguments["before"]
+    own = delivery_of(step)
+    before = own.before
     if isinstance(answer, Absent):
         if before == "":
-            return _ready(step, answer.base)
+            return _ready(own, answer.base)
         return Verdict(Standing.CHANGED, "the node has no setting loaded any more")
     if not isinstance(answer, Present):
         return Verdict(Standing.UNKNOWN, answer.reason)
-    loaded, after = answer.value, step.arguments["after"]
-    waits = bool(step.arguments.get(RETURNING)) and loaded.asked not in {"", after}
+    loaded, after = answer.value, own.after
+    waits = own.returning and loaded.asked not in {"", after}
     if loaded.shows(after) and not waits:
-        return _arrived(step, loaded)
+        return _arrived(own, loaded)
     if before == loaded.content.fingerprint or (waits and before == loaded.asked):
-        return _ready(step, loaded.base)
+        return _ready(own, loaded.base)
     version = f" (version {loaded.content.version})" if loaded.content.version else ""
     reason = (
         f"the node shows a setting that is neither the old nor the new one{version}: somebody changed it "
@@ -43,12 +42,12 @@ def judge(step: Step, answer: Observation[Loaded]) -> Verdict:
     return Verdict(Standing.CHANGED, reason)
 
 
-def _ready(step: Step, base: str) -> Verdict:
+def _ready(own: Delivery, base: str) -> Verdict:
     """Ready, where the node answered at the very URL that the step sends to.
 
     Another server may have taken that one since, while the node answers at the next one.
     """
-    if base and base != step.arguments["bases"][0]:
+    if base and base != own.bases[0]:
         return Verdict(Standing.CHANGED, f"the node answers at {base} now, and no more where it was planned")
     return Verdict(Standing.READY)
 
@@ -66,13 +65,13 @@ def carries(held: Mapping[str, str] | None, wanted: Mapping[str, Any]) -> bool |
     return all(path in held and digest in (UNKNOWN, held[path]) for path, digest in wanted.items())
 
 
-def _arrived(step: Step, loaded: Loaded) -> Verdict:
+def _arrived(own: Delivery, loaded: Loaded) -> Verdict:
     done = Verdict(Standing.DONE, "the node shows the desired setting")
-    match carries(loaded.held, step.arguments["resources"]):
+    match carries(loaded.held, own.resources):
         case True:
             return done
         case False:
             return Verdict(Standing.READY, "the node has the setting, but not all files that go with it")
-    if step.arguments["before"] != step.arguments["after"]:
+    if own.before != own.after:
         return done
     return Verdict(Standing.UNKNOWN, "the node does not show which files it has")

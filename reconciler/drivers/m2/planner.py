@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypedDict
 from urllib.parse import urlsplit
 
 from reconciler.core.diff import Change
 from reconciler.core.observation import Absent, Observed, Present, Unreachable
-from reconciler.core.plan import USES, ClusterPlan, Risk, Step
+from reconciler.core.plan import ClusterPlan, Risk, Step
 from reconciler.core.secret import mask
 from reconciler.diagnostic import Diagnostic
 from reconciler.drivers.defects import EXPECTED, defect_of
 from reconciler.drivers.m2 import findings
+from reconciler.drivers.m2.arguments import Checkout, Delivery, Local, Upload
 from reconciler.drivers.m2.changes import differences
 from reconciler.drivers.m2.judge import carries
 from reconciler.drivers.m2.risk import impact, inverse, moved
@@ -131,35 +133,47 @@ def _step(
 
 def _arguments(
     desired: Desired, target: Target, loaded: Loaded | None, restart: tuple[str, ...], base: str
-) -> dict[str, Any]:
-    """All that acting and judging need; `bases` are tried in turn, the one that answered first."""
-    entry = desired.entry
-    own: dict[str, Any] = {}
-    if entry.deliver is Deliver.UPLOAD:
-        own = {"payload": target.payload, "part": _part_name(loaded)}
-    if entry.deliver is Deliver.CHECKOUT:
-        own = {"method": entry.checkout_method}
-    bases = _bases(target, loaded, base)
-    if loaded is None and target.trusted and not base:
-        own[USES] = {findings.WORD: target.bases[0]}
-    return {
+) -> Delivery:
+    entry, bases = desired.entry, _bases(target, loaded, base)
+    only_on_word = loaded is None and target.trusted and not base
+    shared: _Shared = {
         "bases": bases,
-        "addresses": [urlsplit(bases[0]).hostname],
+        "addresses": (urlsplit(bases[0]).hostname,),
         "before": loaded.content.fingerprint if loaded else "",
         "after": target.content.fingerprint,
-        "restart": list(restart),
+        "restart": restart,
         "resources": dict(desired.resources),
         "setting_version": mask(at(target.content.canonical, ("meta", "version"))),
         "timeout": entry.timeouts.read,
         "connect": entry.timeouts.connect,
-        **own,
+        "uses": {findings.WORD: target.bases[0]} if only_on_word else {},
     }
+    match entry.deliver:
+        case Deliver.UPLOAD:
+            return Upload(**shared, payload=target.payload, part=_part_name(loaded))
+        case Deliver.CHECKOUT:
+            return Checkout(**shared, method=entry.checkout_method)
+        case Deliver.LOCAL:
+            return Local(**shared)
 
 
-def _bases(target: Target, loaded: Loaded | None, base: str) -> list[str]:
+class _Shared(TypedDict):
+    bases: tuple[str, ...]
+    addresses: tuple[str | None, ...]
+    before: str
+    after: str
+    restart: tuple[str, ...]
+    resources: Mapping[str, str]
+    setting_version: Any
+    timeout: float
+    connect: float
+    uses: Mapping[str, str]
+
+
+def _bases(target: Target, loaded: Loaded | None, base: str) -> tuple[str, ...]:
     """Where the node may answer, the likeliest first: where it did, then where the step may move it."""
     then = moved(base, loaded.content, target.content) if loaded and base else ""
-    return list(dict.fromkeys(filter(None, [base, *target.bases, then])))
+    return tuple(dict.fromkeys(filter(None, [base, *target.bases, then])))
 
 
 def _part_name(loaded: Loaded | None) -> str:

@@ -13,7 +13,7 @@ from reconciler.core.endpoint import Endpoint
 from reconciler.core.guard import Guard
 from reconciler.core.json_schema import Schema
 from reconciler.core.observation import Observation, Observed, Present, Unreachable
-from reconciler.core.plan import USES, ClusterPlan, Payload, Step
+from reconciler.core.plan import ClusterPlan, Payload, Step
 from reconciler.core.prior import Prior
 from reconciler.core.product_model import Stage
 from reconciler.core.reports import Report
@@ -23,13 +23,13 @@ from reconciler.diagnostic import Diagnostic
 from reconciler.documents.document import Document
 from reconciler.drivers.defects import caught
 from reconciler.drivers.m2 import adopt, attempts, desire, judge, lints, planner, reports, single_file
+from reconciler.drivers.m2.arguments import ACTIONS, Checkout, Delivery, Upload, delivery_of
 from reconciler.drivers.m2.canonical import fingerprint
 from reconciler.drivers.m2.client import READS, Client
 from reconciler.drivers.m2.content import MOST_SHOWN, Contents
 from reconciler.drivers.m2.desire import BASE_FACT
 from reconciler.drivers.m2.findings import FILES_FACT
 from reconciler.drivers.m2.guards import GUARDS
-from reconciler.drivers.m2.judge import RETURNING
 from reconciler.drivers.m2.modelcheck import stages
 from reconciler.drivers.m2.modelcheck.seats import World
 from reconciler.drivers.m2.schema import Deliver, Desired, Loaded, M2Cluster, Target
@@ -72,6 +72,7 @@ class M2Driver(Driver[Desired, Loaded]):
     entry: type[ClusterEntry] = M2Cluster
     guards: tuple[Guard, ...] = GUARDS
     reads = READS
+    actions = ACTIONS
     lone_file = "setting.json"
     lint_codes = lints.CODES
 
@@ -143,9 +144,10 @@ class M2Driver(Driver[Desired, Loaded]):
 
     async def look(self, step: Step, transports: Transports) -> Observed[Loaded]:
         """Ask the step's node."""
-        client, arguments = _client(step, transports), step.arguments
-        expected = "" if arguments.get(RETURNING) else arguments["after"]  # then all is asked
-        wanted, trusted = bool(arguments["resources"]), bool(arguments.get(USES))
+        own = delivery_of(step)
+        client = _client(own, step.node, transports)
+        expected = "" if own.returning else own.after  # then all is asked
+        wanted, trusted = bool(own.resources), bool(own.uses)
         answer = await _read(client, Contents(), expected, wanted, trusted)
         return Observed({step.node: answer})
 
@@ -159,15 +161,16 @@ class M2Driver(Driver[Desired, Loaded]):
         Raises:
             NodeError: the call failed; whether it had an effect is for `look` and `judge` to tell.
         """
-        client, arguments = _client(step, transports), step.arguments
-        match step.action:
-            case "upload":
-                done = await client.upload(payloads[arguments["payload"]], arguments["part"])
-            case "checkout":
-                done = await client.checkout(arguments["method"])
+        own = delivery_of(step)
+        client = _client(own, step.node, transports)
+        match own:
+            case Upload():
+                done = await client.upload(payloads[own.payload], own.part)
+            case Checkout():
+                done = await client.checkout(own.method)
             case _:
                 done = await client.deploy_local()
-        files = {FILES_FACT: fingerprint(arguments["resources"])} if arguments["resources"] else {}
+        files = {FILES_FACT: fingerprint(own.resources)} if own.resources else {}
         return replace(done, facts={BASE_FACT: client.bases[0], **files})
 
     def undo(
@@ -260,11 +263,8 @@ class M2Driver(Driver[Desired, Loaded]):
         return reports.reported(desired, message)
 
 
-def _client(step: Step, transports: Transports) -> Client:
-    arguments = step.arguments
-    return Client(
-        transports.http, step.node, tuple(arguments["bases"]), arguments["timeout"], arguments["connect"]
-    )
+def _client(own: Delivery, node: str, transports: Transports) -> Client:
+    return Client(transports.http, node, own.bases, own.timeout, own.connect)
 
 
 async def _read(

@@ -9,9 +9,10 @@ from typing import Any, Final
 from reconciler.core.plan import Inverse, Payload, Step
 from reconciler.core.secret import Secret, mask, secrets
 from reconciler.drivers.m2 import package
+from reconciler.drivers.m2.arguments import Upload, delivery_of
 from reconciler.drivers.m2.changes import differences
 from reconciler.drivers.m2.content import Contents
-from reconciler.drivers.m2.judge import RETURNING, carries
+from reconciler.drivers.m2.judge import carries
 from reconciler.drivers.m2.schema import Loaded
 from reconciler.drivers.m2.setting.fault import at
 
@@ -32,10 +33,11 @@ def back(
         before: what the node showed when it was planned.
         payloads: of the plan.
     """
-    wanted, carried = step.arguments["resources"], payloads.get(str(step.arguments.get("payload", "")))
+    given, carried = delivery_of(step), payloads.get(step.payload)
+    wanted = given.resources
     # a step with very many changes tells those below one place together
     moved = any(place == _PORT or _PORT.startswith(f"{place}/") for place in _places(step))
-    unseen = bool(step.arguments["restart"]) and before.waiting is None
+    unseen = bool(given.restart) and before.waiting is None
     files = bool(wanted) and (carried is None or carries(before.held, wanted) is not True)
     if moved or unseen or files:
         return None
@@ -43,15 +45,21 @@ def back(
     resources = carried.resources if carried and wanted else {}
     digest = package.digest(document, package.digests(resources))
     version = before.content.version
-    arguments: dict[str, Any] = {
-        **{key: value for key, value in step.arguments.items() if key not in {"payload", "part", "method"}},
-        "before": step.arguments["after"],
-        "after": step.arguments["before"],
-        "setting_version": mask(at(before.content.canonical, ("meta", "version"))),
-        "payload": digest,
-        "part": _part(carried),
-        RETURNING: True,
-    }
+    arguments = Upload(
+        bases=given.bases,
+        addresses=given.addresses,
+        before=given.after,
+        after=given.before,
+        restart=given.restart,
+        resources=wanted,
+        setting_version=mask(at(before.content.canonical, ("meta", "version"))),
+        timeout=given.timeout,
+        connect=given.connect,
+        uses=given.uses,
+        returning=True,
+        payload=digest,
+        part=_part(carried),
+    )
     own = replace(
         step,
         action="upload",
@@ -79,14 +87,14 @@ def part(
         payloads: of the plan.
         now: what the node shows; what somebody else wrote is not overwritten.
     """
-    carried, found = payloads.get(str(step.arguments.get("payload", ""))), back(step, before, payloads)
+    carried, found = payloads.get(step.payload), back(step, before, payloads)
     if carried is None or found is None:
         return None
     missing = {change.pointer for change in differences(now.content, Contents().of(carried.document))}
     if all(change.pointer in missing for change in step.changes):
         return None
     own, needed = found
-    arguments = {**own.arguments, "before": now.content.fingerprint}
+    arguments = replace(delivery_of(own), before=now.content.fingerprint)
     return replace(
         own, arguments=arguments, needs="the node still shows what it made of the delivery"
     ), needed

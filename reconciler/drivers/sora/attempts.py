@@ -8,6 +8,7 @@ from typing import Any, Final
 from reconciler.core.canonical import fingerprint
 from reconciler.core.observation import Observation, Observed, Present, Stale
 from reconciler.core.plan import Step
+from reconciler.drivers.sora.arguments import cluster_step
 from reconciler.drivers.sora.schema import NodeView, SoraDesired
 
 _ASKED: Final = ("target", "names", "mode", "command", "values")
@@ -25,16 +26,16 @@ def contents(desired: SoraDesired) -> Mapping[str, str]:
 def aim(step: Step, contents: Mapping[str, str]) -> str:
     """Fingerprint of what a call asks for, under the entry that it serves."""
     entry = next(iter(contents.values()), "")
-    asked = {key: step.arguments[key] for key in _ASKED if key in step.arguments}
+    plain = step.arguments.plain()
+    asked = {key: plain[key] for key in _ASKED if key in plain}
     return fingerprint([step.action, step.node, asked, entry])
 
 
 def readings(step: Step, observed: Observed[NodeView]) -> Mapping[str, str]:
     """What the members are, and what each node that tells how the step stands says of the others."""
-    told = {
-        name: fingerprint(_told(observed.nodes.get(name)))[:_SHORT] for name in step.arguments["witnesses"]
-    }
-    return {"members": fingerprint(step.arguments["before"])[:_SHORT], **told}
+    own = cluster_step(step)
+    told = {name: fingerprint(_told(observed.nodes.get(name)))[:_SHORT] for name in own.witnesses}
+    return {"members": fingerprint(own.before.plain())[:_SHORT], **told}
 
 
 def _told(answer: Observation[NodeView] | None) -> Any:

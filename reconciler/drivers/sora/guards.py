@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from reconciler.core.arguments import typed
 from reconciler.core.guard import Case, Guard, guard
 from reconciler.core.plan import Step
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.sora import machine, preconditions
+from reconciler.drivers.sora.arguments import Init, Purge, Register, Stop, cluster_step
 from reconciler.drivers.sora.capacity import Capacity, after_failure, carriers_of
 from reconciler.drivers.sora.cluster import (
     State,
@@ -28,7 +30,7 @@ from reconciler.drivers.sora.cluster_view import Picture, Places, picture_of, pl
 from reconciler.drivers.sora.decision import Outcome
 from reconciler.drivers.sora.history import Knowledge
 from reconciler.drivers.sora.init_cluster import outcome_of
-from reconciler.drivers.sora.membership import Membership, Roster
+from reconciler.drivers.sora.membership import Roster
 from reconciler.drivers.sora.schema import SoraCluster, SoraDesired
 from reconciler.drivers.sora.steps import MEMBERSHIP
 from reconciler.drivers.sora.stopped import stopped
@@ -139,7 +141,8 @@ def changing_membership(case: Case) -> Iterator[Diagnostic]:
             yield Diagnostic(Severity.ERROR, "membership", words, "plan again", target=target)
             continue
         now, then = turn.roster.membership(turn.state), turn.roster.membership(turn.result)
-        told = Membership.load(step.arguments["before"]), Membership.load(step.arguments["after"])
+        own = cluster_step(step)
+        told = own.before, own.after
         if step.action != "init" and told != (now, then):
             words = (
                 f"{step.id} expects {told[0]} to become {told[1]}, but it would find {now} and leave {then}"
@@ -264,7 +267,8 @@ def founding_renamed(case: Case) -> Iterator[Diagnostic]:
 def unknown_command(case: Case) -> Iterator[Diagnostic]:
     """Every command that a step runs must be one of this host, before anything is done."""
     for step in case.plan.steps:
-        name = step.arguments.get("command", "")
+        own = cluster_step(step)
+        name = own.command if isinstance(own, Stop) else ""
         if not name or case.commands is None or name in case.commands:
             continue
         yield Diagnostic(
@@ -325,18 +329,20 @@ def _turns(case: Case) -> Iterator[Turn]:
 
 
 def _run(step: Step, roster: Roster, state: State, *, half: bool) -> State | machine.Refusal:
-    node, arguments = roster.at(step.node), step.arguments
-    if step.action == "init":
-        known = set(arguments["names"]) <= set(roster.names)
-        return machine.init(state, node, roster.bits(arguments["names"])) if known else machine.MEMBER_AWAY
-    if step.action == "stop":
-        return machine.stop(state, node)
-    if arguments["contact"] not in roster.names:
-        return machine.CONTACT_AWAY
-    contact = roster.at(arguments["contact"])
-    if step.action == "purge":
-        return machine.purge(state, contact, node)
-    return machine.register(state, node, contact, half=half)
+    node, own = roster.at(step.node), cluster_step(step)
+    match own:
+        case Init():
+            known = set(own.names) <= set(roster.names)
+            return machine.init(state, node, roster.bits(own.names)) if known else machine.MEMBER_AWAY
+        case Stop():
+            return machine.stop(state, node)
+        case Register() | Purge() if own.contact not in roster.names:
+            return machine.CONTACT_AWAY
+        case Purge():
+            return machine.purge(state, roster.at(own.contact), node)
+        case Register():
+            return machine.register(state, node, roster.at(own.contact), half=half)
+    raise AssertionError(step.action)
 
 
 def _before(step: Step, by_id: Mapping[str, Step]) -> set[str]:
@@ -355,10 +361,11 @@ def _against_init(case: Case, step: Step) -> str:
     entry, picture = _seen(case)
     if picture.speakers:
         return f"{', '.join(picture.speakers)} is in a cluster that holds a majority"
-    if set(step.arguments["names"]) != set(entry.regular):
+    own = typed(step.arguments, Init)
+    if set(own.names) != set(entry.regular):
         return "it does not name exactly the regular nodes of the fleet file"
     outcome = outcome_of(case.desired, picture)
     if not outcome.allowed:
         return f"what is known and what the nodes answer do not allow it ({outcome})"
-    word = Outcome.COLLAPSED if step.arguments["word"].get("name") == "collapsed" else Outcome.INITIALISE
+    word = Outcome.COLLAPSED if own.word.name == "collapsed" else Outcome.INITIALISE
     return "" if word is outcome else f"it rests on `{word}`, and only `{outcome}` allows it"

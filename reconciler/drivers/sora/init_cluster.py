@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from datetime import date
 
 from reconciler.core.observation import Absent, Observation, Present, Stale, Unidentified
 from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.drivers.sora.arguments import Word
 from reconciler.drivers.sora.cluster import quorum
 from reconciler.drivers.sora.cluster_view import Picture, remedy_of_silence, silence
 from reconciler.drivers.sora.decision import Answers, Collapsed, Outcome, decide
@@ -23,28 +23,7 @@ _ONLY_IF = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
-    """An explicit entry of the fleet file on which a cluster may be initialised.
-
-    Args:
-        name: `initialise` or `collapsed`.
-        reason: what the operator wrote.
-        until: the last day on which it counts, in ISO form; empty for no end.
-    """
-
-    name: str
-    reason: str
-    until: str = ""
-
-    def plain(self) -> dict[str, str]:
-        """As plain JSON, for a step's arguments."""
-        return {"name": self.name, "reason": self.reason, "until": self.until}
-
-
-def founding(
-    desired: SoraDesired, picture: Picture
-) -> tuple[Mapping[str, str] | None, tuple[Diagnostic, ...]]:
+def founding(desired: SoraDesired, picture: Picture) -> tuple[Word | None, tuple[Diagnostic, ...]]:
     """The entry to initialise on, or None and the findings that say why not.
 
     Args:
@@ -54,10 +33,10 @@ def founding(
     entry = desired.entry
     outcome = outcome_of(desired, picture)
     if outcome is Outcome.INITIALISE:
-        return Word("initialise", "the fleet file says `initialise: true`").plain(), ()
+        return Word("initialise", "the fleet file says `initialise: true`", ""), ()
     if outcome is Outcome.COLLAPSED:
         assert entry.collapsed is not None
-        return Word("collapsed", entry.collapsed.reason, entry.collapsed.until.isoformat()).plain(), ()
+        return Word("collapsed", entry.collapsed.reason, entry.collapsed.until.isoformat()), ()
     lost = () if outcome is Outcome.LIVING else tuple(_lost(entry, picture))
     told = tuple(_FINDINGS[outcome](desired, picture))
     return None, tuple(dict.fromkeys((*told, *lost)))

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable
 from typing import Final
 
 from reconciler.core.observation import Absent, Observed, Present, Stale
 from reconciler.core.plan import Step
 from reconciler.core.step import Standing, Verdict
 from reconciler.drivers.sora import preconditions
+from reconciler.drivers.sora.arguments import (
+    ClusterStep,
+    Drain,
+    Init,
+    ModeChange,
+    Purge,
+    Register,
+    Stop,
+    cluster_step,
+)
 from reconciler.drivers.sora.cluster_view import Picture, picture_of, silence, state_of
 from reconciler.drivers.sora.decision import Answers, Collapsed, decide
 from reconciler.drivers.sora.history import Earlier, History, Knowledge
@@ -26,34 +35,42 @@ def judge(step: Step, seen: Observed[NodeView]) -> Verdict:
 
     Membership is believed only where every node that sees a majority says the same.
     """
-    before, after = (Membership.load(step.arguments[key]) for key in ("before", "after"))
-    founding = step.action == "init"
-    picture = picture_of(
-        seen,
-        regular=after.regular if founding else before.regular,
-        single=step.arguments["single"] if founding else (),
-    )
-    if step.action in _LOCAL:
-        return _mode(step, picture)
-    if founding:
-        return _init(step, picture, after)
+    own = cluster_step(step)
+    if isinstance(own, Init):
+        return _init(own, picture_of(seen, regular=own.after.regular, single=own.single))
+    picture = picture_of(seen, regular=own.before.regular, single=())
+    if isinstance(own, ModeChange) and not isinstance(own, Drain):
+        return _mode(own, picture)
     if not picture.speakers:
         return Verdict(Standing.UNKNOWN, "no node that sees a majority answers")
     membership = picture.membership
     if membership is None:
         return Verdict(Standing.UNKNOWN, "the views of the nodes disagree about who is a member")
-    return _JUDGES[step.action](step, picture, membership, before)
+    return _changed(own, step, picture, membership)
 
 
-def _init(step: Step, picture: Picture, after: Membership) -> Verdict:
-    names = step.arguments["names"]
-    if picture.membership == after:
+def _changed(own: ClusterStep, step: Step, picture: Picture, membership: Membership) -> Verdict:
+    match own:
+        case Register():
+            return _register(own, picture, membership)
+        case Purge():
+            return _purge(own, picture, membership)
+        case Drain():
+            return _drain(own, picture, membership)
+        case Stop():
+            return _stop(own, step, picture, membership)
+    raise AssertionError(step.action)
+
+
+def _init(own: Init, picture: Picture) -> Verdict:
+    names = own.names
+    if picture.membership == own.after:
         missing = [name for name in names if not (name in picture.speakers and picture.connected(name))]
         if missing:
             return Verdict(Standing.UNKNOWN, f"the new cluster is listed, but {missing[0]} is not in it yet")
         return Verdict(Standing.DONE, "every node lists the new cluster")
-    history = History({name: Earlier(required=True) for name in step.arguments["earlier"]})
-    answers = answers_of(tuple(names), history, picture)
+    history = History({name: Earlier(required=True) for name in own.earlier})
+    answers = answers_of(names, history, picture)
     if answers is Answers.LIVING:
         who = ", ".join((*picture.speakers, *(f"{name} at {place}" for name, place in picture.living)))
         return Verdict(Standing.CHANGED, f"{who} is in a cluster that holds a majority")
@@ -61,28 +78,28 @@ def _init(step: Step, picture: Picture, after: Membership) -> Verdict:
         heard = (Present, Absent, Stale)
         silent = next(name for name in names if not isinstance(picture.observed.nodes.get(name), heard))
         return Verdict(Standing.UNKNOWN, f"{silent}: {silence(picture.observed.nodes.get(silent))}")
-    return _founded_on(step, picture, answers)
+    return _founded_on(own, picture, answers)
 
 
-def _founded_on(step: Step, picture: Picture, answers: Answers) -> Verdict:
+def _founded_on(own: Init, picture: Picture, answers: Answers) -> Verdict:
     """Whether the entry of the fleet file still allows to initialise; all regular nodes have answered."""
-    word = step.arguments["word"]
-    if expired(word["until"], picture):
-        return Verdict(Standing.CHANGED, f"the `{word['name']}` entry expired on {word['until']}")
+    word = own.word
+    if expired(word.until, picture):
+        return Verdict(Standing.CHANGED, f"the `{word.name}` entry expired on {word.until}")
     outcome = decide(
         answers,
-        Knowledge(step.arguments["knowledge"]),
-        initialise=word["name"] == "initialise",
-        collapsed=Collapsed.VALID if word["name"] == "collapsed" else Collapsed.NONE,
+        Knowledge(own.knowledge),
+        initialise=word.name == "initialise",
+        collapsed=Collapsed.VALID if word.name == "collapsed" else Collapsed.NONE,
     )
-    if outcome.allowed and not (step.arguments["clear"] and answers is Answers.ALONE):
+    if outcome.allowed and not (own.clear and answers is Answers.ALONE):
         return _READY
     words = "a node no longer answers that it was never initialised"
     return Verdict(Standing.CHANGED, f"{words} ({answers}): {outcome}")
 
 
-def _register(step: Step, picture: Picture, membership: Membership, before: Membership) -> Verdict:
-    target, contact = step.arguments["target"], step.arguments["contact"]
+def _register(own: Register, picture: Picture, membership: Membership) -> Verdict:
+    target = own.target
     if target in membership.names:
         if picture.connected(target) and target in picture.speakers:
             return Verdict(Standing.DONE, "the members list it as connected, and it lists them")
@@ -91,55 +108,61 @@ def _register(step: Step, picture: Picture, membership: Membership, before: Memb
                 Standing.UNKNOWN,
                 f"it is listed, but does not show the cluster itself: {_own(picture, target)}",
             )
-        if not (step.arguments["again"] and picture.blank(target)):
+        if not (own.again and picture.blank(target)):
             why = "it is registered by half: listed by the members, but not connected to them"
             return Verdict(Standing.CHANGED, why)
-    if membership != before or not picture.agreed:
+    if membership != own.before or not picture.agreed:
         return _other(membership, picture)
     if not (picture.blank(target) or picture.alone(target)):
         return Verdict(Standing.UNKNOWN, f"{target} cannot be registered: {_own(picture, target)}")
-    return _if_allowed(picture, step, contact, preconditions.against_register, first=target, second=contact)
+    return _if_allowed(
+        picture,
+        own.contact,
+        preconditions.against_register,
+        first=target,
+        second=own.contact,
+        temporary=(target,) if own.temporary else (),
+    )
 
 
-def _purge(step: Step, picture: Picture, membership: Membership, before: Membership) -> Verdict:
-    target, contact = step.arguments["target"], step.arguments["contact"]
+def _purge(own: Purge, picture: Picture, membership: Membership) -> Verdict:
+    target = own.target
     if target not in membership.names:
         return Verdict(Standing.DONE, "no member lists it any more")
-    if membership != before or not picture.agreed:
+    if membership != own.before or not picture.agreed:
         return _other(membership, picture)
-    known, regular = step.arguments["known"], step.arguments["regular"]
-    proof, word = stopped(picture, target, known, regular=regular), step.arguments["word"]
-    if word and expired(word["until"], picture):
-        return Verdict(Standing.CHANGED, f"the `stopped` entry for {target} expired on {word['until']}")
-    if not proof.enough(word=bool(word)):
+    proof, word = stopped(picture, target, own.known, regular=own.regular), own.word
+    if word.until and expired(word.until, picture):
+        return Verdict(Standing.CHANGED, f"the `stopped` entry for {target} expired on {word.until}")
+    if not proof.enough(word=bool(word.until)):
         return Verdict(Standing.CHANGED, f"{target} is not known to be stopped: {proof.words}")
     if not enough(picture, membership):
         return Verdict(Standing.UNKNOWN, "too few members answer to believe that it is stopped")
-    return _if_allowed(picture, step, contact, preconditions.against_purge, first=contact, second=target)
+    return _if_allowed(picture, own.contact, preconditions.against_purge, first=own.contact, second=target)
 
 
-def _drain(step: Step, picture: Picture, membership: Membership, before: Membership) -> Verdict:
-    target = step.arguments["target"]
+def _drain(own: Drain, picture: Picture, membership: Membership) -> Verdict:
+    target = own.target
     observed = mode_of(picture, target)
-    if observed in {step.arguments["mode"], "block_new_connection"}:
+    if observed in {own.mode, "block_new_connection"}:
         return Verdict(Standing.DONE, "the node takes no new sessions")
     if not observed:
         return Verdict(Standing.UNKNOWN, f"{target} does not tell its mode: {_own(picture, target)}")
-    return _removable(step, picture, membership, before)
+    return _removable(own, picture, membership, spare=0)
 
 
-def _stop(step: Step, picture: Picture, membership: Membership, before: Membership) -> Verdict:
-    if picture.down(step.arguments["target"]):
+def _stop(own: Stop, step: Step, picture: Picture, membership: Membership) -> Verdict:
+    if picture.down(own.target):
         return Verdict(Standing.DONE, "no member sees it, and its API is silent")
-    verdict = _removable(step, picture, membership, before)
+    verdict = _removable(own, picture, membership, spare=own.spare)
     if step.waits_for_person and verdict.standing is Standing.READY:
         return Verdict(Standing.READY, f"stop {step.node} on its host, then run this again")
     return verdict
 
 
-def _removable(step: Step, picture: Picture, membership: Membership, before: Membership) -> Verdict:
-    target = step.arguments["target"]
-    if membership != before or not picture.agreed:
+def _removable(own: Drain | Stop, picture: Picture, membership: Membership, *, spare: int) -> Verdict:
+    target = own.target
+    if membership != own.before or not picture.agreed:
         return _other(membership, picture)
     silent = unknown(picture, membership, but=target)
     if silent:
@@ -147,12 +170,12 @@ def _removable(step: Step, picture: Picture, membership: Membership, before: Mem
     if target in membership.temporary:
         return _READY
     roster, state = state_of(picture, (), ())
-    why = preconditions.against_stop(state, roster.at(target), spare=step.arguments.get("spare", 0))
+    why = preconditions.against_stop(state, roster.at(target), spare=spare)
     return Verdict(Standing.CHANGED, f"{target} must not be stopped: {why}") if why else _READY
 
 
-def _mode(step: Step, picture: Picture) -> Verdict:
-    target, wanted, previous = (step.arguments[key] for key in ("target", "mode", "previous"))
+def _mode(own: ModeChange, picture: Picture) -> Verdict:
+    target, wanted, previous = own.target, own.mode, own.previous
     observed = mode_of(picture, target)
     if not observed:
         return Verdict(Standing.UNKNOWN, f"{target} does not tell its mode: {_own(picture, target)}")
@@ -164,13 +187,18 @@ def _mode(step: Step, picture: Picture) -> Verdict:
 
 
 def _if_allowed(
-    picture: Picture, step: Step, contact: str, rule: Callable[..., str], *, first: str, second: str
+    picture: Picture,
+    contact: str,
+    rule: Callable[..., str],
+    *,
+    first: str,
+    second: str,
+    temporary: tuple[str, ...] = (),
 ) -> Verdict:
     if contact not in picture.speakers or not picture.connected(contact):
         return Verdict(
             Standing.CHANGED, f"{contact}, which was to do it, no longer answers from within the majority"
         )
-    temporary = [first] if step.arguments.get("temporary") else []
     roster, state = state_of(picture, (first, second), temporary)
     why = rule(state, roster.at(first), roster.at(second))
     return Verdict(Standing.CHANGED, why) if why else _READY
@@ -187,7 +215,3 @@ def _own(picture: Picture, name: str) -> str:
 
 
 _READY: Final = Verdict(Standing.READY)
-_LOCAL: Final = frozenset({"mode"})
-_JUDGES: Final[Mapping[str, Callable[[Step, Picture, Membership, Membership], Verdict]]] = MappingProxyType(
-    {"register": _register, "purge": _purge, "drain": _drain, "stop": _stop}
-)

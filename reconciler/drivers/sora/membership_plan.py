@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from reconciler.core.plan import Step
 from reconciler.drivers.sora import machine, preconditions
+from reconciler.drivers.sora.arguments import Word
 from reconciler.drivers.sora.cluster import State, alive, margin
 from reconciler.drivers.sora.cluster_view import Places
 from reconciler.drivers.sora.membership import Membership, Roster
@@ -45,7 +46,7 @@ class Chain:
         """The cluster's entry of the fleet file."""
         return self.desired.entry
 
-    def init(self, names: Iterable[str], word: Mapping[str, str], *, clear: bool) -> None:
+    def init(self, names: Iterable[str], word: Word, *, clear: bool) -> None:
         """Initialise the cluster of these regular nodes, on the first of them.
 
         Whoever is known from earlier is asked once more right before the call, at every address.

@@ -15,6 +15,7 @@ from reconciler.core.plan import ClusterPlan, Step
 from reconciler.core.product_model import Stage
 from reconciler.core.step import Standing
 from reconciler.drivers.sora import machine, planner
+from reconciler.drivers.sora.arguments import Init, ModeChange, Purge, Register, Stop, cluster_step
 from reconciler.drivers.sora.choices import DEFAULTS, Choices, Permit
 from reconciler.drivers.sora.cluster import Mode, State, groups, leading, majority, registered
 from reconciler.drivers.sora.cluster_view import best_of, judged_view, picture_of, state_of
@@ -91,7 +92,8 @@ class SoraPlay:
 
     def standing(self, world: State, step: Step) -> Standing:
         """How the step stands, judged from its witnesses' answers."""
-        witnesses, elsewhere = step.arguments["witnesses"], step.arguments["elsewhere"]
+        own = cluster_step(step)
+        witnesses, elsewhere = own.witnesses, own.elsewhere
         nodes = {name: self._at(world, name, place) for name, place in sorted(witnesses.items())}
         others = {
             name: {place: self._at(world, name, place) for place in places}
@@ -103,26 +105,28 @@ class SoraPlay:
 
     def performed(self, world: State, step: Step) -> State:
         """What a step's call makes of the cluster; the same where the cluster refuses."""
-        node, arguments = self.roster.at(step.node), step.arguments
+        node, own = self.roster.at(step.node), cluster_step(step)
         result: State | machine.Refusal
-        match step.action:
-            case "init":
-                result = machine.init(world, node, self.roster.bits(arguments["names"]), self.choices)
-            case "register":
-                contact = self.roster.at(arguments["contact"])
-                result = machine.register(world, node, contact, self.choices)
-            case "purge":
-                result = machine.purge(world, self.roster.at(arguments["contact"]), node, self.choices)
-            case "stop":
+        match own:
+            case Init():
+                result = machine.init(world, node, self.roster.bits(own.names), self.choices)
+            case Register():
+                result = machine.register(world, node, self.roster.at(own.contact), self.choices)
+            case Purge():
+                result = machine.purge(world, self.roster.at(own.contact), node, self.choices)
+            case Stop():
                 result = machine.stop(world, node)
+            case ModeChange():
+                result = machine.change_mode(world, node, Mode(own.mode))
             case _:
-                result = machine.change_mode(world, node, Mode(arguments["mode"]))
+                raise AssertionError(step.action)
         return world if isinstance(result, machine.Refusal) else result
 
     def halves(self, world: State, step: Step) -> Iterator[tuple[str, State]]:
         """A registration that raises the number of registered nodes, and no more."""
-        if step.action == "register":
-            node, contact = self.roster.at(step.node), self.roster.at(step.arguments["contact"])
+        own = cluster_step(step)
+        if isinstance(own, Register):
+            node, contact = self.roster.at(step.node), self.roster.at(own.contact)
             half = machine.register(world, node, contact, self.choices, half=True)
             if not isinstance(half, machine.Refusal):
                 yield f"{step.id} is called and fails halfway", half
@@ -163,17 +167,18 @@ class SoraPlay:
     def effective(self, world: State, step: Step) -> bool:
         """Whether a step's effect is there, by the state itself and not by anybody's view."""
         node, group = self.roster.at(step.node), leading(world)
-        match step.action:
-            case "init":
-                return group is not None and group.log.regular == self.roster.bits(step.arguments["names"])
-            case "register":
+        match cluster_step(step):
+            case Init(names=names):
+                return group is not None and group.log.regular == self.roster.bits(names)
+            case Register():
                 return group is not None and bool(group.nodes & group.log.listed & 1 << node)
-            case "purge":
+            case Purge():
                 return group is not None and not group.log.listed & 1 << node
-            case "stop":
+            case Stop():
                 return not world[node].up or group is None or not group.nodes & 1 << node
-            case _:
-                return world[node].mode in {step.arguments["mode"], Mode.BLOCK_NEW_CONNECTION}
+            case ModeChange(mode=mode):
+                return world[node].mode in {mode, Mode.BLOCK_NEW_CONNECTION}
+        raise AssertionError(step.action)
 
     def observed(self, world: State) -> Observed[NodeView]:
         """What the driver's `observe` would see: the desired nodes, those of earlier, and whom they list."""

@@ -23,6 +23,15 @@ from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.defects import caught
 from reconciler.drivers.sora import adopt, attempts, contradictions, judge, lints, modelcheck, planner
 from reconciler.drivers.sora.addresses import allowed_places, endpoints, is_allowed, unfit_addresses
+from reconciler.drivers.sora.arguments import (
+    ACTIONS,
+    Init,
+    ModeChange,
+    Purge,
+    Register,
+    Stop,
+    cluster_step,
+)
 from reconciler.drivers.sora.client import READS, Client
 from reconciler.drivers.sora.cluster import State
 from reconciler.drivers.sora.cluster_view import Places, api_address, picture_of, places_of
@@ -42,7 +51,7 @@ from reconciler.host.config import HostConfig
 from reconciler.ports.desk import Desk
 from reconciler.ports.driver import Capabilities, Done, Driver, Facts, Shown
 from reconciler.ports.simulator import Simulator
-from reconciler.ports.transport import Transports, Way
+from reconciler.ports.transport import Http, Transports, Way
 
 AT_ONCE: Final = 64
 """Calls of one look that are under way together."""
@@ -76,6 +85,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
     entry: type[ClusterEntry] = SoraCluster
     guards: tuple[Guard, ...] = (*GUARDS, *contradictions.GUARDS)
     reads = READS
+    actions = ACTIONS
     lint_codes = lints.CODES
 
     def __init__(
@@ -207,10 +217,9 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
 
     async def look(self, step: Step, transports: Transports) -> Observed[NodeView]:
         """Ask the step's witnesses for their own views."""
-        arguments = step.arguments
-        waits = (arguments["timeout"], arguments["connect"])
-        apis, elsewhere = arguments["witnesses"], arguments.get("elsewhere", {})
-        places = {place: name for name, own in elsewhere.items() for place in own}
+        own = cluster_step(step)
+        waits, apis, elsewhere = (own.timeout, own.connect), own.witnesses, own.elsewhere
+        places = {place: name for name, others in elsewhere.items() for place in others}
         replies = await self._ask(places | {api: name for name, api in apis.items()}, transports, *waits)
         return gathered(apis, elsewhere, replies)
 
@@ -224,38 +233,33 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         Raises:
             NodeError: the call failed; whether it had an effect is for `look` and `judge` to tell.
         """
-        arguments = step.arguments
-        if step.action == "stop":
-            return Done(await self._stop(step, transports))
-        caller = arguments["contact"] if step.action == "purge" else step.node
-        client = Client(transports.http, caller, arguments["api"], arguments["timeout"], arguments["connect"])
-        if step.action == "init":
-            words, spent = await client.init(arguments["names"]), {"initialised": self._today().isoformat()}
-            if arguments["spends"]:
-                spent["collapsed"] = arguments["spends"]
-            return Done(words, spent=spent)
-        if step.action == "register":
-            return Done(await client.register(arguments["contact"]))
-        if step.action == "purge":
-            return Done(await client.purge(arguments["target"]))
-        return Done(await client.change_mode(arguments["mode"]), facts={"mode": arguments["mode"]})
+        http, own = transports.http, cluster_step(step)
+        waits = (own.timeout, own.connect)
+        match own:
+            case Stop():
+                left = await self._drained(own, step.node, http)
+                words = await transports.commands.run(own.command, own.values, node=step.node)
+                return Done(f"{left}{words}")
+            case Init():
+                words = await Client(http, step.node, own.api, *waits).init(own.names)
+                spent = {"initialised": self._today().isoformat()}
+                return Done(words, spent=spent | ({"collapsed": own.spends} if own.spends else {}))
+            case Register():
+                return Done(await Client(http, step.node, own.api, *waits).register(own.contact))
+            case Purge():
+                return Done(await Client(http, own.contact, own.api, *waits).purge(own.target))
+            case ModeChange():
+                words = await Client(http, step.node, own.api, *waits).change_mode(own.mode)
+                return Done(words, facts={"mode": own.mode})
+        raise AssertionError(step.action)
 
-    async def _stop(self, step: Step, transports: Transports) -> str:
-        left = await self._drained(step, transports)
-        words = await transports.commands.run(
-            step.arguments["command"], step.arguments["values"], node=step.node
-        )
-        return f"{left}{words}"
-
-    async def _drained(self, step: Step, transports: Transports) -> str:
+    async def _drained(self, own: Stop, node: str, http: Http) -> str:
         """Wait until the node owns no channel, or until its time is over."""
-        arguments, loop = step.arguments, asyncio.get_running_loop()
-        if not (arguments["drain"] and arguments["own"]):
+        loop = asyncio.get_running_loop()
+        if not (own.drain and own.own):
             return ""
-        client = Client(
-            transports.http, step.node, arguments["own"], arguments["timeout"], arguments["connect"]
-        )
-        end = loop.time() + arguments["drain"]
+        client = Client(http, node, own.own, own.timeout, own.connect)
+        end = loop.time() + own.drain
         while True:
             try:
                 channels = await client.channels()
@@ -264,13 +268,13 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
             owned = [
                 channel.channel_id
                 for channel in channels
-                if any(owner.node_name == step.node for owner in channel.owners)
+                if any(owner.node_name == node for owner in channel.owners)
             ]
             if not owned:
                 return "it owned no channel any more; "
             if loop.time() >= end:
-                return f"it still owned {len(owned)} channels after {arguments['drain']:g} s; "
-            await self._pause(min(BETWEEN, arguments["drain"]))
+                return f"it still owned {len(owned)} channels after {own.drain:g} s; "
+            await self._pause(min(BETWEEN, own.drain))
 
     async def _ask(
         self,

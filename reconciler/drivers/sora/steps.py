@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Final, TypedDict
 
-from reconciler.core.plan import ANEW, INTENT_FACTS, Effect, Inverse, Risk, Step
+from reconciler.core.plan import Effect, Inverse, Risk, Step
+from reconciler.drivers.sora.arguments import (
+    ClusterStep,
+    Drain,
+    Init,
+    ModeChange,
+    Purge,
+    Register,
+    Stop,
+    StoppedWord,
+    Word,
+)
 from reconciler.drivers.sora.history import init_facts, member_facts
 from reconciler.drivers.sora.membership import Membership
 from reconciler.drivers.sora.schema import NODE_NAME, SoraCluster, SoraDesired, StopCommand, Stopped
@@ -48,9 +59,7 @@ class Frame:
     elsewhere: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
-def init_step(
-    frame: Frame, node: str, api: str, word: Mapping[str, str], desired: SoraDesired, *, clear: bool
-) -> Step:
+def init_step(frame: Frame, node: str, api: str, word: Word, desired: SoraDesired, *, clear: bool) -> Step:
     """InitCluster on one of the regular nodes.
 
     Args:
@@ -61,30 +70,31 @@ def init_step(
         desired: with the cluster's past.
         clear: whether every node answers that it was never initialised.
     """
-    names, history = list(frame.after.regular), desired.history
-    spends = word_of(frame.entry) if word["name"] == "collapsed" else ""
-    arguments = {
-        "api": api,
-        "names": names,
-        "word": dict(word),
-        "spends": spends,
-        "clear": clear,
-        ANEW: word["name"] == "collapsed",
-        "knowledge": history.knowledge.value,
-        "earlier": sorted(name for name, one in history.nodes.items() if one.required),
-        "single": sorted(history.single),
-        INTENT_FACTS: {
+    names, history = frame.after.regular, desired.history
+    spends = word_of(frame.entry) if word.name == "collapsed" else ""
+    arguments = Init(
+        **_shared(frame, "init"),
+        api=api,
+        names=names,
+        word=word,
+        spends=spends,
+        clear=clear,
+        anew=word.name == "collapsed",
+        knowledge=history.knowledge.value,
+        earlier=tuple(sorted(name for name, one in history.nodes.items() if one.required)),
+        single=tuple(sorted(history.single)),
+        intent_facts={
             name: init_facts(desired.source, frame.witnesses[name])
             | ({"collapsed": spends} if spends else {})
             for name in names
         },
-    }
-    why = word["reason"]
+    )
+    why = word.reason
     step = _step(frame, node, "init", arguments)
     return replace(
         step,
         reason=f"the cluster of {', '.join(names)} does not exist yet: {why}",
-        risk=Risk.MEDIUM if clear and word["name"] == "initialise" and not history.unread else Risk.HIGH,
+        risk=Risk.MEDIUM if clear and word.name == "initialise" and not history.unread else Risk.HIGH,
         risk_reason="a cluster that was alive after all would be started anew",
         needs="every named node answers, and no node known from earlier sees a living cluster",
         inverse=Inverse("point of no return: a cluster is initialised once"),
@@ -96,14 +106,15 @@ def register_step(
 ) -> Step:
     """RegisterClusterNode, sent to the joining node; `again` where it was left registered by half."""
     temporary = node in frame.after.temporary
-    arguments = {
-        "api": api,
-        "target": node,
-        "contact": contact,
-        "again": again,
-        "temporary": temporary,
-        INTENT_FACTS: {} if again else {node: member_facts(source, [api])},
-    }
+    arguments = Register(
+        **_shared(frame, "register"),
+        api=api,
+        target=node,
+        contact=contact,
+        again=again,
+        temporary=temporary,
+        intent_facts={} if again else {node: member_facts(source, [api])},
+    )
     why = (
         "it is registered only by half: it answers that it is in no cluster"
         if again
@@ -144,15 +155,16 @@ def purge_step(
         regular: whether a fleet file names, or named, it as a regular node.
     """
     told = stopped_word(word) if word is not None else ""
-    arguments = {
-        "api": api,
-        "target": node,
-        "contact": contact,
-        "known": list(known),
-        "regular": regular,
-        "word": {"reason": word.reason, "until": word.until.isoformat()} if word is not None else {},
-        INTENT_FACTS: {node: {"stopped": told}} if told else {},
-    }
+    arguments = Purge(
+        **_shared(frame, "purge"),
+        api=api,
+        target=node,
+        contact=contact,
+        known=tuple(known),
+        regular=regular,
+        word=StoppedWord(word.reason, word.until.isoformat()) if word is not None else StoppedWord(),
+        intent_facts={node: {"stopped": told}} if told else {},
+    )
     return replace(
         _step(frame, node, "purge", arguments),
         reason=f"{node} is stopped and no longer belongs to the cluster"
@@ -168,8 +180,9 @@ def purge_step(
 
 def drain_step(frame: Frame, node: str, api: str, mode: str) -> Step:
     """ChangeMode, so that a node that is to be stopped gets no new sessions."""
+    arguments = Drain(**_shared(frame, "drain"), api=api, target=node, mode=BLOCKED, previous=mode)
     return replace(
-        _step(frame, node, "drain", {"api": api, "target": node, "mode": BLOCKED, "previous": mode}),
+        _step(frame, node, "drain", arguments),
         reason=f"{node} is to leave the cluster and gets no new sessions from now on",
         effect=Effect.HOT,
         risk=Risk.LOW,
@@ -185,14 +198,15 @@ def stop_step(frame: Frame, node: str, own: str, *, spare: int) -> Step:
     `spare` is how many further failures the majority survives then, as far as the plan relies on it.
     """
     stop = stop_command_of(frame.entry, node)
-    arguments = {
-        "target": node,
-        "own": own,
-        "command": stop.command if stop else "",
-        "values": {**stop.arguments, "node": node, "host": node.rpartition("@")[2]} if stop else {},
-        "drain": frame.entry.drain,
-        "spare": spare,
-    }
+    arguments = Stop(
+        **_shared(frame, "stop"),
+        target=node,
+        own=own,
+        command=stop.command if stop else "",
+        values={**stop.arguments, "node": node, "host": node.rpartition("@")[2]} if stop else {},
+        drain=frame.entry.drain,
+        spare=spare,
+    )
     wait = f"once its channels have moved away, or after {frame.entry.drain:g} s" if frame.entry.drain else ""
     asked = f"run the host's command {stop.command} {wait}" if stop else f"stop it on its host {wait}"
     return replace(
@@ -211,8 +225,9 @@ def stop_step(frame: Frame, node: str, own: str, *, spare: int) -> Step:
 
 def mode_step(frame: Frame, node: str, api: str, previous: str, mode: str) -> Step:
     """ChangeMode, to what the fleet file says."""
+    arguments = ModeChange(**_shared(frame, "mode"), api=api, target=node, mode=mode, previous=previous)
     return replace(
-        _step(frame, node, "mode", {"api": api, "target": node, "mode": mode, "previous": previous}),
+        _step(frame, node, "mode", arguments),
         reason=f"the fleet file says {mode}, the node is in {previous}",
         effect=Effect.HOT,
         risk=Risk.LOW if mode == "normal" else Risk.MEDIUM,
@@ -242,22 +257,36 @@ def stop_command_of(entry: SoraCluster, node: str) -> StopCommand | None:
     return (named.stop if named is not None else None) or entry.stop
 
 
-def _step(frame: Frame, node: str, action: str, arguments: Mapping[str, Any]) -> Step:
-    shared = {
+class _Shared(TypedDict):
+    witnesses: Mapping[str, str]
+    elsewhere: Mapping[str, tuple[str, ...]]
+    before: Membership
+    after: Membership
+    timeout: float
+    connect: float
+    feedback_api: str
+
+
+def _shared(frame: Frame, action: str) -> _Shared:
+    """What all verbs need; numbers stay as the fleet file has them, for the sake of the digest."""
+    return {
         "witnesses": dict(sorted(frame.witnesses.items())),
-        "elsewhere": {name: sorted(frame.elsewhere[name]) for name in sorted(frame.elsewhere)},
-        "before": frame.before.plain(),
-        "after": frame.after.plain(),
+        "elsewhere": {name: tuple(sorted(frame.elsewhere[name])) for name in sorted(frame.elsewhere)},
+        "before": frame.before,
+        "after": frame.after,
         "timeout": frame.entry.timeouts.read,
         "connect": frame.entry.timeouts.connect,
         "feedback_api": _APIS[action],
     }
+
+
+def _step(frame: Frame, node: str, action: str, arguments: ClusterStep) -> Step:
     return Step(
         id=f"{frame.entry.name}/{node}/{action}",
         cluster=frame.entry.name,
         node=node,
         action=action,
-        arguments={**shared, **arguments},
+        arguments=arguments,
         reason="",
         effect=Effect.MEMBERSHIP,
         risk=Risk.MEDIUM,

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from reconciler.core import attempts, retention
 from reconciler.core.outcome import Outcome, State
-from reconciler.core.plan import INTENT_FACTS, USES, Plan, Step
+from reconciler.core.plan import Plan, Step
 from reconciler.core.retention import KEPT_RUNS
 from reconciler.core.timestamps import stamp
 from reconciler.errors import Fenced, StateError
@@ -99,9 +99,9 @@ def intend(
             f"{epoch}); it writes no more [fenced]",
             remedy="nothing is to be done for this run; see `reconcile history` for the later one",
         )
-    facts.remember(connection, step.cluster, step.arguments.get(INTENT_FACTS, {}), now)
+    facts.remember(connection, step.cluster, step.facts_of_intent, now)
     connection.execute("UPDATE run SET acted = 1 WHERE id = ?", (run,))
-    if words := step.arguments.get(USES):
+    if words := step.used_words:
         facts.remember(connection, step.cluster, {step.node: words}, now, fleet=_fleet(connection, run))
     until = now + timedelta(seconds=max(step.in_flight, step.settle))
     changed = connection.execute(
@@ -136,7 +136,7 @@ def conclude(connection: sqlite3.Connection, run: str, endings: Sequence[Ending]
             ),
         )
         if outcome.state is State.FAILED:  # shown to have had no effect: what its intent said does not hold
-            taught = step.arguments.get(INTENT_FACTS, {})
+            taught = step.facts_of_intent
             facts.remember(
                 connection, step.cluster, {node: dict.fromkeys(own, "") for node, own in taught.items()}, now
             )

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import date
 
 from reconciler.cli.render.view import View
+from reconciler.core.arguments import RawArguments
 from reconciler.core.diff import Change, Op, diff
 from reconciler.core.outcome import Outcome, Report, State
 from reconciler.core.plan import ClusterPlan, Effect, Inverse, Plan, Revision, Risk, Step
@@ -50,7 +51,9 @@ def upload(number: int, **others) -> Step:
         cluster="edge-seoul",
         node=node,
         action="upload",
-        arguments={"url": f"http://10.0.0.{number}:10040", "payload": "5f2d", "header": Secret("hunter2")},
+        arguments=RawArguments(
+            {"url": f"http://10.0.0.{number}:10040", "payload": "5f2d", "header": Secret("hunter2")}
+        ),
         reason=f"{node} runs setting 7, the commit says 8",
         effect=Effect.HOT,
         risk=Risk.LOW,
@@ -105,7 +108,7 @@ REGISTER = Step(
     cluster="live",
     node="node-04@10.0.1.4",
     action="register",
-    arguments={"contact": "node-01@10.0.1.1"},
+    arguments=RawArguments({"contact": "node-01@10.0.1.1"}),
     reason="the fleet file names node-04@10.0.1.4, and no member lists it",
     effect=Effect.MEMBERSHIP,
     risk=Risk.MEDIUM,
@@ -118,7 +121,7 @@ STOP = Step(
     cluster="live",
     node="node-03@10.0.1.3",
     action="wait",
-    arguments={},
+    arguments=RawArguments(),
     reason="node-03@10.0.1.3 leaves the fleet, and the fleet file has no command that stops it",
     effect=Effect.MEMBERSHIP,
     risk=Risk.MEDIUM,
@@ -133,7 +136,7 @@ PURGE = Step(
     cluster="live",
     node="node-03@10.0.1.3",
     action="purge",
-    arguments={"through": "node-01@10.0.1.1"},
+    arguments=RawArguments({"through": "node-01@10.0.1.1"}),
     reason="the fleet file no longer names node-03@10.0.1.3",
     effect=Effect.MEMBERSHIP,
     risk=Risk.HIGH,

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from reconciler.core import attempts
+from reconciler.core.arguments import RawArguments
 from reconciler.core.attempts import DISTANCES, PLACES, TRIES, WAKES, Attempt, Turn, count_try, judge, load
 from reconciler.core.diff import Change, Op
 from reconciler.core.outcome import Outcome, State
@@ -12,7 +13,7 @@ from reconciler.core.plan import Effect, Inverse, Risk, Step
 from reconciler.core.secret import Secret
 
 NOON = datetime(2026, 11, 29, 12, 0, tzinfo=UTC)
-STEP = Step("c/n/upload", "c", "n", "upload", {}, "", Effect.HOT, Risk.LOW, "", "", Inverse(""))
+STEP = Step("c/n/upload", "c", "n", "upload", RawArguments(), "", Effect.HOT, Risk.LOW, "", "", Inverse(""))
 OLD = {"/hosting/0/name": "aaaa"}
 
 

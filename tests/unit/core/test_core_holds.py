@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from support_driver import NOON, REVISION, cluster
 
+from reconciler.core.arguments import RawArguments
 from reconciler.core.change_rules import Conduct
 from reconciler.core.change_windows import Freeze, Suspend, Window
 from reconciler.core.guard import Case, verdicts
@@ -21,7 +22,7 @@ STEP = Step(
     cluster="c",
     node="a",
     action="set",
-    arguments={},
+    arguments=RawArguments(),
     reason="",
     effect=Effect.HOT,
     risk=Risk.LOW,

@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 from support_driver import FakeNode, cluster
 
+from reconciler.core.arguments import ANEW, RawArguments
 from reconciler.core.guard import Case, verdicts
 from reconciler.core.history import Past
 from reconciler.core.observation import Observed
-from reconciler.core.plan import ANEW, ClusterPlan, Effect, Inverse, Risk, Step
+from reconciler.core.plan import ClusterPlan, Effect, Inverse, Risk, Step
 from reconciler.core.policy import Budget, Policy
 from reconciler.guards.limits import GUARDS
 
@@ -21,7 +22,7 @@ def step(node, **more):
         cluster="c",
         node=node,
         action="set",
-        arguments={},
+        arguments=RawArguments(),
         reason="",
         effect=Effect.HOT,
         risk=Risk.LOW,
@@ -109,7 +110,7 @@ def test_the_nodes_that_go_are_named():
 def test_a_word_that_all_nodes_of_before_are_gone_for_good_is_enough():
     past = Past(nodes=3, names=frozenset({"o1", "o2", "o3"}))
     assert codes(step("a1"), past=past) == ["desired-shrank"]
-    assert codes(step("a1", arguments={ANEW: True}), past=past) == []
+    assert codes(step("a1", arguments=RawArguments({ANEW: True})), past=past) == []
 
 
 def test_a_budget_counts_each_node_once_over_its_window():

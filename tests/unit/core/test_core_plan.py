@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from reconciler.core.arguments import RawArguments
 from reconciler.core.diff import Change, Op
 from reconciler.core.outcome import Outcome, Report, State
 from reconciler.core.plan import ClusterPlan, Effect, Inverse, Payload, Plan, Revision, Risk, Step, load
@@ -13,7 +14,7 @@ STEP = Step(
     cluster="edge",
     node="edge-01",
     action="upload",
-    arguments={"url": "http://127.0.0.1:1/", "payload": "abc", "token": Secret("hunter2")},
+    arguments=RawArguments({"url": "http://127.0.0.1:1/", "payload": "abc", "token": Secret("hunter2")}),
     reason="roles differ",
     effect=Effect.HOT,
     risk=Risk.LOW,

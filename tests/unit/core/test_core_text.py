@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconciler.core.arguments import RawArguments
 from reconciler.core.canonical import encode
 from reconciler.core.diff import MOST_CHANGES, Change, Op, bounded_changes
 from reconciler.core.outcome import Outcome, State
@@ -55,8 +56,8 @@ def step_of():
     def make(**fields):
         whole = {"reason": "why", "risk_reason": "", "needs": "", "changes": ()} | fields
         return Step(
-            id="edge/a/upload", cluster="edge", node="a", action="upload", arguments={}, effect=Effect.HOT,
-            risk=Risk.LOW, inverse=Inverse("back"), **whole,
+            id="edge/a/upload", cluster="edge", node="a", action="upload", arguments=RawArguments(),
+            effect=Effect.HOT, risk=Risk.LOW, inverse=Inverse("back"), **whole,
         )  # fmt: skip
 
     return make

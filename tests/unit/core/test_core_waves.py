@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support_driver import FakeNode, cluster
 
+from reconciler.core.arguments import RawArguments
 from reconciler.core.plan import ClusterPlan, Effect, Inverse, Plan, Revision, Risk, Step, load
 from reconciler.core.rollout import Rollout
 from reconciler.core.waves import parted, staged, waves
@@ -17,7 +18,7 @@ def step(node, action="set", after=(), effect=Effect.HOT):
         cluster="c",
         node=node,
         action=action,
-        arguments={},
+        arguments=RawArguments(),
         reason="",
         effect=effect,
         risk=Risk.LOW,

@@ -9,6 +9,7 @@ from reconciler.core.observation import Absent, Observed, Present
 from reconciler.core.plan import Effect, Inverse, Payload, Risk, Step
 from reconciler.core.secret import Secret, reveal
 from reconciler.core.step import Standing
+from reconciler.drivers.m2.arguments import Checkout, Upload
 from reconciler.drivers.m2.content import Contents
 from reconciler.drivers.m2.judge import judge
 from reconciler.drivers.m2.product import DRIVER
@@ -24,23 +25,25 @@ def content(version, **more):
 
 OLD, NEW = content("1", note="old-password"), content("2", note="new-password")
 CARRIED = Payload({"meta": {"version": "2"}, "note": Secret("new-password", "${env:NOTE}")})
+DELIVERY = Upload(
+    bases=("http://127.0.0.1:10040",),
+    addresses=("127.0.0.1",),
+    before=OLD.fingerprint,
+    after=NEW.fingerprint,
+    restart=(),
+    resources={},
+    setting_version="2",
+    timeout=5,
+    connect=3,
+    payload="d",
+    part="settingFile",
+)
 STEP = Step(
     id="edge/n1/upload",
     cluster="edge",
     node="n1",
     action="upload",
-    arguments={
-        "bases": ["http://127.0.0.1:10040"],
-        "before": OLD.fingerprint,
-        "after": NEW.fingerprint,
-        "restart": [],
-        "resources": {},
-        "setting_version": "2",
-        "timeout": 5,
-        "connect": 3,
-        "payload": "d",
-        "part": "settingFile",
-    },
+    arguments=DELIVERY,
     reason="differs",
     effect=Effect.HOT,
     risk=Risk.LOW,
@@ -57,11 +60,11 @@ def undone(step=STEP, loaded=None, carried=CARRIED):
 def test_what_the_node_showed_is_delivered_with_its_secrets_marked():
     step, payloads = undone()
     (payload,) = payloads.values()
-    assert step.arguments["payload"] in payloads
+    assert step.arguments.payload in payloads
     assert reveal(payload.document) == OLD.document
     assert isinstance(payload.document["note"], Secret)
-    assert (step.arguments["before"], step.arguments["after"]) == (NEW.fingerprint, OLD.fingerprint)
-    assert (step.arguments["setting_version"], step.reason) == ("1", "gives back version 1 that it had")
+    assert (step.arguments.before, step.arguments.after) == (NEW.fingerprint, OLD.fingerprint)
+    assert (step.arguments.setting_version, step.reason) == ("1", "gives back version 1 that it had")
     assert "old-password" not in repr(step)
 
 
@@ -84,7 +87,7 @@ def test_the_way_back_is_done_once_nothing_else_waits(loaded, standing):
 def test_files_that_did_not_change_are_delivered_again():
     files = {"certs/a.pem": b"pem"}
     digests = {"certs/a.pem": "4ba3"}
-    step = replace(STEP, arguments={**STEP.arguments, "resources": digests})
+    step = replace(STEP, arguments=replace(DELIVERY, resources=digests))
     carried = replace(CARRIED, resources=files)
     _, payloads = undone(step, Loaded(OLD, held=digests), carried)
     assert next(iter(payloads.values())).resources == files
@@ -94,7 +97,7 @@ def test_files_that_did_not_change_are_delivered_again():
 
 def test_what_cannot_be_told_for_sure_is_not_tried():
     moved = replace(STEP, changes=(Change("/env/management/api/port", Op.REPLACE, 10040, 10041),))
-    waiting = replace(STEP, arguments={**STEP.arguments, "restart": ["env.network.http.recvBufferSize"]})
+    waiting = replace(STEP, arguments=replace(DELIVERY, restart=("env.network.http.recvBufferSize",)))
     assert undone(moved) is None
     assert undone(waiting, Loaded(OLD, waiting=None)) is None
     assert undone(waiting, Loaded(OLD, waiting=())) is not None
@@ -106,9 +109,9 @@ def test_a_node_that_had_no_setting_has_no_way_back():
 
 
 def test_a_setting_that_the_nodes_pulled_is_given_back_by_upload():
-    arguments = {key: value for key, value in STEP.arguments.items() if key not in {"payload", "part"}}
-    pulled = replace(STEP, action="checkout", arguments={**arguments, "method": "GET"})
+    arguments = {key: value for key, value in DELIVERY.plain().items() if key not in {"payload", "part"}}
+    pulled = replace(STEP, action="checkout", arguments=Checkout.load({**arguments, "method": "GET"}))
     step, payloads = back(pulled, Loaded(OLD), {})
-    assert (step.action, step.arguments["part"]) == ("upload", "settingFile")
-    assert "method" not in step.arguments
+    assert (step.action, step.arguments.part) == ("upload", "settingFile")
+    assert "method" not in step.arguments.plain()
     assert next(iter(payloads.values())).document == OLD.document

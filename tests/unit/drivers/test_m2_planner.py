@@ -54,7 +54,7 @@ def test_a_node_that_differs_gets_one_step_with_all_it_takes():
     assert (cluster.unchanged, cluster.nodes, cluster.concurrency) == (1, 2, 3)
     assert only.id == "edge/edge-01/upload"
     assert (only.effect, only.risk, only.settle) == (Effect.HOT, Risk.LOW, 9)
-    arguments = dict(only.arguments)
+    arguments = only.arguments.plain()
     payload = arguments.pop("payload")
     assert cluster.payloads[payload].document == wanted
     assert arguments == {
@@ -118,7 +118,7 @@ def test_a_node_that_was_not_asked_is_not_taken_for_absent():
 
 def test_an_empty_node_gets_its_first_setting():
     only = step(BASE, Absent("404"))
-    assert (only.arguments["before"], only.arguments["part"]) == ("", "settingFile")
+    assert (only.arguments.before, only.arguments.part) == ("", "settingFile")
     assert (only.effect, only.risk) == (Effect.HOT, Risk.LOW)
     assert only.inverse.words.startswith("point of no return")
     assert only.inverse.action == ""
@@ -126,7 +126,7 @@ def test_an_empty_node_gets_its_first_setting():
 
 def test_the_part_is_named_as_the_node_wants_it_now():
     shown = setting(**{API + "multipartName": "theirs"})
-    assert step(setting(meta__version="B"), shown).arguments["part"] == "theirs"
+    assert step(setting(meta__version="B"), shown).arguments.part == "theirs"
 
 
 def test_a_deleted_hosting_is_a_point_of_no_return():
@@ -182,7 +182,7 @@ def test_several_reasons_stand_beside_each_other():
 def test_what_waits_for_a_restart_is_told_before():
     only = step(setting(env__properties__memoryUsage=70, env__network__http__x=1), BASE)
     assert only.effect is Effect.RESTART
-    assert only.arguments["restart"] == ["env.properties.memoryUsage", "env.network.http"]
+    assert only.arguments.restart == ("env.properties.memoryUsage", "env.network.http")
     assert "next restart" in only.risk_reason
 
 
@@ -190,25 +190,25 @@ def test_a_moved_port_is_looked_for_where_it_may_be():
     shown = Present(loaded(BASE, base="http://edge-01.example.com:10040"))
     desired = DRIVER.desire(desk(setting(**{API + "port": 10041})))
     (only,) = plan(desired, Observed({"edge-01": shown})).steps
-    assert only.arguments["bases"] == ["http://edge-01.example.com:10040", "http://edge-01.example.com:10041"]
+    assert only.arguments.bases == ("http://edge-01.example.com:10040", "http://edge-01.example.com:10041")
 
 
 def test_a_translated_port_is_not_guessed():
     shown = Present(loaded(BASE, base="http://edge-01.example.com:8080"))
     desired = DRIVER.desire(desk(setting(**{API + "port": 10041})))
     (only,) = plan(desired, Observed({"edge-01": shown})).steps
-    assert "http://edge-01.example.com:8081" not in only.arguments["bases"]
-    assert only.arguments["bases"][0] == "http://edge-01.example.com:8080"
+    assert "http://edge-01.example.com:8081" not in only.arguments.bases
+    assert only.arguments.bases[0] == "http://edge-01.example.com:8080"
 
 
 def test_each_way_of_delivery_has_its_arguments():
     wanted = setting(meta__version="B")
     pulled = step(wanted, BASE, deliver="checkout", checkoutMethod="POST")
-    assert (pulled.action, pulled.arguments["method"]) == ("checkout", "POST")
-    assert "payload" not in pulled.arguments
-    assert step(wanted, BASE, deliver="checkout").arguments["method"] == "GET"
+    assert (pulled.action, pulled.arguments.method) == ("checkout", "POST")
+    assert "payload" not in pulled.arguments.plain()
+    assert step(wanted, BASE, deliver="checkout").arguments.method == "GET"
     local = step(wanted, BASE, deliver="local")
-    assert (local.id, "payload" in local.arguments) == ("edge/edge-01/local", False)
+    assert (local.id, "payload" in local.arguments.plain()) == ("edge/edge-01/local", False)
     assert "on its disk" in local.reason
 
 
@@ -261,8 +261,8 @@ def test_files_are_compared_where_a_node_shows_them(held, steps, found):
     assert len(cluster.steps) == steps
     assert codes(cluster) == found
     for each in cluster.steps:
-        assert each.arguments["before"] == each.arguments["after"]
-        assert each.arguments["resources"] == HELD
+        assert each.arguments.before == each.arguments.after
+        assert each.arguments.resources == HELD
         assert "files" in each.reason
         assert each.changes == ()
 

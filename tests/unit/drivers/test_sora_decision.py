@@ -84,7 +84,7 @@ def test_all_nodes_are_others(words, history, earlier, expected):
     if expected == "init":
         assert verbs(plan) == ["init d"]
         assert verdicts(judged, GUARDS) == ()
-        names = {*plan.steps[0].arguments["witnesses"], *plan.steps[0].arguments["elsewhere"]}
+        names = {*plan.steps[0].arguments.witnesses, *plan.steps[0].arguments.elsewhere}
         assert names >= {full(one) for one in (*"def", *earlier)}
     else:
         assert (verbs(plan), codes(plan)) == ([], expected)

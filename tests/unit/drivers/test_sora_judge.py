@@ -216,7 +216,7 @@ class TestMode:
         [("block_new_session", READY), ("normal", DONE), ("block_new_connection", CHANGED)],
     )
     def test_it_stands_by_what_the_node_shows(self, step, mode, expected):
-        assert set(step.arguments["witnesses"]) == {full("b")}
+        assert set(step.arguments.witnesses) == {full("b")}
         assert standing(step, {"b": "a b c"}, modes={"b": mode}) is expected
 
     @pytest.mark.parametrize("answer", [None, "", "?NO"])

@@ -26,8 +26,8 @@ class TestFounding:
         assert verbs(result) == ["init a"]
         assert result.steps[0].risk is Risk.MEDIUM
         arguments = result.steps[0].arguments
-        assert arguments["names"] == [full("a"), full("b"), full("c")]
-        assert arguments["api"] == api("a")
+        assert arguments.names == (full("a"), full("b"), full("c"))
+        assert arguments.api == api("a")
 
     def test_an_error_that_says_so_is_as_good_as_an_empty_list(self):
         answers = seen({"a": "", "b": "?CLUSTER-NOT-INITIALIZED"})
@@ -36,7 +36,7 @@ class TestFounding:
     def test_temporary_nodes_are_registered_after_it(self):
         result = planned(entry("a b t~", **NEW), seen({"a": "", "b": "", "t": ""}))
         assert verbs(result) == ["init a", "register t"]
-        assert result.steps[0].arguments["names"] == [full("a"), full("b")]
+        assert result.steps[0].arguments.names == (full("a"), full("b"))
         assert result.steps[1].after == (result.steps[0].id,)
 
     @pytest.mark.parametrize("answer", [None, FORBIDDEN])
@@ -131,10 +131,10 @@ class TestRegister:
         first, second = result.steps
         assert second.after == (first.id,)
         assert first.effect is Effect.MEMBERSHIP
-        assert first.arguments["contact"] == full("a")
-        assert first.arguments["api"] == api("d")
-        assert first.arguments["after"] == second.arguments["before"]
-        assert set(second.arguments["witnesses"]) == {full(one) for one in "abcde"}
+        assert first.arguments.contact == full("a")
+        assert first.arguments.api == api("d")
+        assert first.arguments.after == second.arguments.before
+        assert set(second.arguments.witnesses) == {full(one) for one in "abcde"}
 
     def test_a_temporary_node_whatever_the_margin(self):
         result = planned(entry("a b c t~"), seen(agreeing("a b c!", "a", "b", c=None, t="")))
@@ -153,8 +153,8 @@ class TestRegister:
     def test_again_where_it_was_left_registered_by_half(self):
         result = planned(entry("a b c d"), seen(agreeing("a b c d!", "a", "b", "c", d="")))
         assert verbs(result) == ["register d"]
-        assert result.steps[0].arguments["again"]
-        assert result.steps[0].arguments["before"] == result.steps[0].arguments["after"]
+        assert result.steps[0].arguments.again
+        assert result.steps[0].arguments.before == result.steps[0].arguments.after
 
     def test_a_purged_node_that_came_back_as_a_new_member(self):
         result = planned(entry("a b c d"), seen(agreeing("a b c", "a", "b", "c", d="a! b! c! d")))
@@ -211,7 +211,7 @@ class TestPurge:
         result = planned(entry("a b c"), seen(agreeing("a b c d!", "a", "b", "c", d=None)))
         assert verbs(result) == ["purge d"]
         step = result.steps[0]
-        assert (step.arguments["contact"], step.arguments["api"]) == (full("a"), api("a"))
+        assert (step.arguments.contact, step.arguments.api) == (full("a"), api("a"))
         assert step.inverse.words.startswith("point of no return")
         assert step.risk is Risk.MEDIUM
 
@@ -252,10 +252,10 @@ class TestRemoval:
         result = planned(entry("a b c d", **STOP, drain=60), seen(agreeing("a b c d e", *"abcde")))
         assert verbs(result) == ["drain e", "stop e", "purge e"]
         drain, stop, _ = result.steps
-        assert drain.arguments["mode"] == "block_new_session"
-        assert stop.arguments["command"] == "stop-sora"
-        assert stop.arguments["values"] == {"node": full("e"), "host": "e.example.com"}
-        assert stop.arguments["drain"] == 60
+        assert drain.arguments.mode == "block_new_session"
+        assert stop.arguments.command == "stop-sora"
+        assert stop.arguments.values == {"node": full("e"), "host": "e.example.com"}
+        assert stop.arguments.drain == 60
         assert not stop.waits_for_person
 
     def test_without_a_command_the_plan_waits_for_a_person(self):
@@ -328,7 +328,7 @@ class TestModes:
         result = planned(cluster, seen(agreeing("a b c", *"abc"), modes=self.MODES))
         assert verbs(result) == ["mode b", "mode c"]
         assert result.unchanged == 1
-        assert result.steps[0].arguments["previous"] == "block_new_session"
+        assert result.steps[0].arguments.previous == "block_new_session"
         assert result.steps[0].inverse.arguments["mode"] == "block_new_session"
         assert not result.steps[1].after
 

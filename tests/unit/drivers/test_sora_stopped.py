@@ -10,7 +10,6 @@ import pytest
 from sora_kit import ALIVE, FORBIDDEN, UNASKED, agreeing, api, codes, entry, full, past, planned, seen, verbs
 
 from reconciler.core.guard import Case, verdicts
-from reconciler.core.plan import INTENT_FACTS
 from reconciler.core.step import Standing
 from reconciler.drivers.sora.cluster_view import picture_of
 from reconciler.drivers.sora.guards import GUARDS
@@ -123,7 +122,7 @@ class TestPlan:
 
     def test_a_word_counts_once(self):
         plan, _, _ = self.plan(odd=True, words=WORD)
-        taught = plan.steps[0].arguments[INTENT_FACTS]
+        taught = plan.steps[0].facts_of_intent
         again, _, _ = self.plan(odd=True, words=WORD, recalled=taught)
         assert (verbs(again), codes(again)) == ([], ["purge-unproven e"])
         assert "used" in again.findings[0].message
@@ -142,7 +141,7 @@ class TestPlan:
     @pytest.mark.parametrize("reply", [ALIVE, UNASKED, "", "a! b! c! d! e", FORBIDDEN])
     def test_the_addresses_are_asked_again_right_before_the_purge(self, reply):
         step = self.plan()[0].steps[0]
-        assert HERE in step.arguments["elsewhere"][full("e")]
+        assert HERE in step.arguments.elsewhere[full("e")]
         now = seen(agreeing(SEEN, *"abcd", e=reply), elsewhere={"e": {HERE: reply}})
         assert judge(step, now).standing is Standing.CHANGED
 

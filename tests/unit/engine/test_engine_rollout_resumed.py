@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from support_driver import NOWHERE, REVISION, cluster, fleet
+from support_driver import NOWHERE, REVISION, cluster, fleet, set_of
 from support_rollout import Returning, Soak, states
 from test_engine_attempts import Bench as Clocked
 
@@ -245,7 +245,7 @@ class Partly(Returning):
         if shown.nodes[step.node].value != "halfway":
             return None
         back, carried = self.undo(step, observed, payloads)
-        return replace(back, arguments={**back.arguments, "before": "halfway"}), carried
+        return replace(back, arguments=replace(set_of(back), before="halfway")), carried
 
 
 async def test_failed_is_not_without_effect_and_is_taken_back_with_its_wave(bench):

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import replace
 from types import SimpleNamespace
 
-from support_driver import NOWHERE, FakeDriver, FakeNode, Wish, World, cluster
+from support_driver import NOWHERE, FakeDriver, FakeNode, Wish, World, cluster, set_of
 
 from reconciler.core.observation import Observed, Present
 from reconciler.core.outcome import State
@@ -30,7 +30,7 @@ def _prepared(payload):
         Wish(cluster("c", {"n": FakeNode(name="n", value="new")})), Observed({"n": Present("old")})
     )
     (step,) = plan.steps
-    step = replace(step, arguments={**step.arguments, "payload": "p"})
+    step = replace(step, arguments=replace(set_of(step), payload="p"))
     intents = []
 
     async def intend(step):

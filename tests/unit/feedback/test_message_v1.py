@@ -1,23 +1,38 @@
 """Messages v1: what stands in them, what is left out, and which outcomes they are made of."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from support_driver import REVISION, FakeDriver, Wish, World, cluster
 
+from reconciler.core.arguments import Feedback, TypedArguments
 from reconciler.core.observation import Observed, Present
 from reconciler.core.outcome import Outcome, State
+from reconciler.drivers.m2 import arguments as m2
 from reconciler.feedback.message import identity, is_told, message
 from reconciler.feedback.schema import checked
 
 NOW = datetime(2026, 11, 21, 3, 44, 55, 120_000, tzinfo=UTC)
 (BARE,) = FakeDriver(World()).plan(Wish(cluster("c", {"n": "new"})), Observed({"n": Present("old")})).steps
-STEP = replace(BARE, node="edge-01", action="upload", arguments={"payload": "d", "before": "x"})
 
 
-def told(state: State = State.DONE, reason: str = "", *, action="upload", restart=(), **arguments):
-    step = replace(STEP, action=action, arguments={**STEP.arguments, **arguments})
+@dataclass(frozen=True, slots=True, eq=False)
+class Told(TypedArguments):
+    """Arguments of which messages say just this."""
+
+    told: Feedback
+
+    @property
+    def feedback(self):
+        return self.told
+
+
+STEP = replace(BARE, node="edge-01", action="upload", arguments=Told(Feedback()))
+
+
+def told(state: State = State.DONE, reason: str = "", *, action="upload", restart=(), **feedback):
+    step = replace(STEP, action=action, arguments=Told(Feedback(**feedback)))
     outcome = Outcome(step, state, reason, waiting_for_restart=restart)
     found = message(outcome, run="run-1", revision=REVISION, now=NOW)
     checked("setting.feedback", found)
@@ -26,9 +41,10 @@ def told(state: State = State.DONE, reason: str = "", *, action="upload", restar
 
 def test_a_success_as_a_whole():
     assert told(
-        setting_version="2022-06-21-A",
+        api="/setting/upload",
+        setting=("2022-06-21-A",),
         product_version="2.8.1",
-        addresses=["10.10.10.1", "10.10.10.2"],
+        addresses=("10.10.10.1", "10.10.10.2"),
         restart=("/env/network/http",),
     ) == {
         "messageVer": "1",
@@ -58,15 +74,13 @@ def test_a_success_as_a_whole():
 @pytest.mark.parametrize("state", list(State))
 @pytest.mark.parametrize("version", [10, "A", 1.5, None])
 def test_every_message_fits_the_format(state, version):
-    found = told(
-        state, "why", setting_version=version, product_version="2.8.1", restart=("env.rt.properties",)
-    )
+    found = told(state, "why", setting=(version,), product_version="2.8.1", restart=("env.rt.properties",))
     again = checked("setting.feedback", found).model_dump(mode="json", by_alias=True, exclude_unset=True)
     assert again == found
 
 
 def test_a_failure_gives_its_reason_and_does_not_claim_the_version():
-    found = told(State.FAILED, "it said no", setting_version=10)
+    found = told(State.FAILED, "it said no", setting=(10,))
     assert found["parameters"] == [{"result": {"method": "deploy", "status": "it said no", "version": 10}}]
     assert "settingVer" not in found["node"]
 
@@ -84,10 +98,10 @@ def test_what_is_not_known_is_left_out():
 @pytest.mark.parametrize(
     ("action", "arguments", "api"),
     [
-        ("upload", {}, "/setting/upload"),
-        ("checkout", {}, "/setting/deploy/checkout"),
-        ("local", {}, "/setting/deploy/local"),
-        ("purge", {"feedback_api": "/sora/PurgeClusterNode"}, "/sora/PurgeClusterNode"),
+        ("upload", {"api": m2.ACTIONS["upload"].api}, "/setting/upload"),
+        ("checkout", {"api": m2.ACTIONS["checkout"].api}, "/setting/deploy/checkout"),
+        ("local", {"api": m2.ACTIONS["local"].api}, "/setting/deploy/local"),
+        ("purge", {"api": "/sora/PurgeClusterNode"}, "/sora/PurgeClusterNode"),
         ("stop", {}, "/stop"),
     ],
 )

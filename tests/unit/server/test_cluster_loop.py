@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import pytest
 from watch_rig import CONVERGED, FOREVER, Rig, Script, fleet, until
 
+from reconciler.core.arguments import RawArguments
 from reconciler.core.plan import Effect, Inverse, Risk, Step
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import ClusterBusy, InputError, StateError
@@ -222,7 +223,7 @@ def step(settle):
         cluster="edge",
         node="a",
         action="drain",
-        arguments={},
+        arguments=RawArguments(),
         reason="it leaves",
         effect=Effect.NONE,
         risk=Risk.LOW,

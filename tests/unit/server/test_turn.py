@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from reconciler.core.arguments import RawArguments
 from reconciler.core.observation import Absent, Observed, Present, Stale, Unauthorized, Unreachable
 from reconciler.core.outcome import Outcome, Report, State
 from reconciler.core.plan import ClusterPlan, Effect, Inverse, Plan, Revision, Risk, Step
@@ -20,7 +21,7 @@ def step(name):
         cluster="edge",
         node=name,
         action="upload",
-        arguments={},
+        arguments=RawArguments(),
         reason="differs",
         effect=Effect.HOT,
         risk=Risk.LOW,

@@ -15,6 +15,7 @@ from reconciler.core.observation import Absent, Observation, Observed, Present, 
 from reconciler.core.plan import ClusterPlan, Step
 from reconciler.core.step import Standing
 from reconciler.drivers.m2 import machine, planner
+from reconciler.drivers.m2.arguments import Checkout, Upload, delivery_of
 from reconciler.drivers.m2.choices import Choices, Port
 from reconciler.drivers.m2.feed_topology import ring
 from reconciler.drivers.m2.judge import carries, judge
@@ -94,26 +95,26 @@ class M2Play:
 
     def standing(self, world: World, step: Step) -> Standing:
         """How a delivery stands, judged from what its node answers."""
-        place, arguments = self._places[step.node], step.arguments
-        return judge(step, self._answer(world, place, arguments["after"], tuple(arguments["bases"]))).standing
+        place, own = self._places[step.node], delivery_of(step)
+        return judge(step, self._answer(world, place, own.after, own.bases)).standing
 
     def performed(self, world: World, step: Step) -> World:
         """What a delivery makes of its node; the same where it does not arrive or is not taken."""
-        place = self._places[step.node]
+        place, own = self._places[step.node], delivery_of(step)
         seat, player = world.seats[place], self.players[place]
-        if not self._reached(world, place) or seat.at != step.arguments["bases"][0]:
+        if not self._reached(world, place) or seat.at != own.bases[0]:
             return world
         if NEEDED not in self._rights(world, place):
             return world
         shape = self.shapes.shape(seat.shape)
         result: machine.Accepted | machine.Refused
-        match step.action:
-            case "upload":
-                payload = self.desired.payloads[step.arguments["payload"]]
+        match own:
+            case Upload():
+                payload = self.desired.payloads[own.payload]
                 result = machine.upload(
                     shape.node, self.shapes.package(player.target.content, payload.resources)
                 )
-            case "checkout":
+            case Checkout():
                 result = machine.checkout(shape.node)
             case _:
                 result = machine.deploy_local(shape.node)
@@ -121,7 +122,7 @@ class M2Play:
             return world
         number = self.shapes.number(result.node, self.desired.resources or shape.held)
         content = self.shapes.loaded(number)
-        ours = content is not None and content.fingerprint == step.arguments["after"]
+        ours = content is not None and content.fingerprint == own.after
         again = ours and seat.ours and number == seat.shape
         return seated(world, place, seat._replace(shape=number, ours=ours, again=again))
 
@@ -131,14 +132,14 @@ class M2Play:
 
     def against(self, world: World, step: Step) -> str:
         """A node that has not the setting any more that was planned from."""
-        seat, arguments = world.seats[self._places[step.node]], step.arguments
+        seat, own = world.seats[self._places[step.node]], delivery_of(step)
         has = {
             content.fingerprint
             for content in (self.shapes.loaded(seat.shape), self.shapes.running(seat.shape))
             if content is not None
         } or {""}
-        bare = carries(self.shapes.shape(seat.shape).held, arguments["resources"]) is False
-        if arguments["before"] in has or (bare and arguments["after"] in has):
+        bare = carries(self.shapes.shape(seat.shape).held, own.resources) is False
+        if own.before in has or (bare and own.after in has):
             return ""
         return f"{step.id} begins, and would overwrite what somebody else has changed meanwhile"
 
@@ -162,10 +163,10 @@ class M2Play:
 
     def effective(self, world: World, step: Step) -> bool:
         """Whether the node has what was to be delivered."""
-        number = world.seats[self._places[step.node]].shape
+        number, own = world.seats[self._places[step.node]].shape, delivery_of(step)
         content = self.shapes.loaded(number)
-        held = carries(self.shapes.shape(number).held, step.arguments["resources"])
-        return content is not None and content.fingerprint == step.arguments["after"] and held is True
+        held = carries(self.shapes.shape(number).held, own.resources)
+        return content is not None and content.fingerprint == own.after and held is True
 
     def _shut(self, rule: int, place: int, step: Step, new: int, old: int) -> str:
         choices, player = self.rules[rule], self.players[place]
@@ -175,8 +176,9 @@ class M2Play:
                 return f"{step.id} shuts {host} out of {player.name}, which it then cannot change again"
         if self.shapes.repairable(old, choices) and not self.shapes.repairable(new, choices):
             return f"after {step.id} nobody may change {player.name} again"
-        at = self._moved(rule, player, new, step.arguments["bases"][0])
-        if at not in (step.arguments["bases"][0], *player.target.bases):
+        base = delivery_of(step).bases[0]
+        at = self._moved(rule, player, new, base)
+        if at not in (base, *player.target.bases):
             return f"once it is restarted, {player.name} answers at {at}, where no further pass looks for it"
         return ""
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from reconciler.core.plan import Step
 from reconciler.core.secret import reveal
 from reconciler.drivers.m2 import machine
+from reconciler.drivers.m2.arguments import delivery_of
 from reconciler.drivers.m2.content import Contents
 from reconciler.drivers.m2.desire import stamped
 from reconciler.drivers.m2.judge import carries
@@ -53,8 +54,8 @@ class M2Witness:
         if node is None or node.loaded is None:
             return False
         held = digests(node.loaded.package.resources)
-        same = self._print(node.loaded) == step.arguments["after"]
-        return same and carries(held, step.arguments["resources"]) is True
+        same = self._print(node.loaded) == delivery_of(step).after
+        return same and carries(held, delivery_of(step).resources) is True
 
     def unlike(self) -> list[str]:
         """Nodes with another setting."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from reconciler.core.plan import Step
+from reconciler.drivers.sora.arguments import Init, ModeChange, Purge, Register, Stop, cluster_step
 from reconciler.drivers.sora.cluster import Mode, State, groups, leading, majority
 from reconciler.drivers.sora.simulator.world import SoraWorld
 from reconciler.ports.desk import Desk
@@ -79,18 +80,19 @@ class SoraWitness:
         if step.node not in self._roster.names:
             return False
         node, group = self._roster.at(step.node), leading(seen)
-        match step.action:
-            case "init":
-                names = self._roster.bits(step.arguments["names"])
-                return group is not None and group.usable and group.log.regular == names
-            case "register":
+        match cluster_step(step):
+            case Init(names=names):
+                bits = self._roster.bits(names)
+                return group is not None and group.usable and group.log.regular == bits
+            case Register():
                 return group is not None and bool(group.nodes & group.log.listed & 1 << node)
-            case "purge":
+            case Purge():
                 return group is not None and not group.log.listed & 1 << node
-            case "stop":
+            case Stop():
                 return not seen[node].up
-            case _:
-                return seen[node].mode in {step.arguments["mode"], Mode.BLOCK_NEW_CONNECTION}
+            case ModeChange(mode=mode):
+                return seen[node].mode in {mode, Mode.BLOCK_NEW_CONNECTION}
+        raise AssertionError(step.action)
 
     def unlike(self) -> list[str]:
         """Members that are missing, away, or too many, and nodes in another mode."""

@@ -1,0 +1,110 @@
+"""What a delivery needs, one type for each way of it; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, ClassVar, Final
+
+from reconciler.core.arguments import OMITTED, Feedback, TypedArguments, typed
+from reconciler.core.plan import Step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Delivery(TypedArguments):
+    """All that acting and judging need, whichever way a setting is delivered.
+
+    Args:
+        bases: URLs at which the node may answer, tried in turn, the one that answered first.
+        addresses: of the node, for messages.
+        before: fingerprint of the setting that was read for the plan; empty where none was loaded.
+        after: fingerprint of the setting that is delivered.
+        restart: fields that wait for a restart once it is delivered.
+        resources: path in the package -> digest of the file.
+        setting_version: `meta.version` of the setting, masked where it is a secret.
+        timeout: seconds for one call.
+        connect: seconds for its connection.
+        uses: words of the fleet file that it uses up, such as `first_delivery` -> the URL.
+        returning: whether it gives back what the node had: what waits for a restart has to go back as well.
+    """
+
+    api: ClassVar[str]
+    """How messages name the call."""
+
+    bases: tuple[str, ...]
+    addresses: tuple[str | None, ...]
+    before: str
+    after: str
+    restart: tuple[str, ...]
+    resources: Mapping[str, str]
+    setting_version: Any
+    timeout: int | float
+    connect: int | float
+    uses: Mapping[str, str] = field(default_factory=dict, metadata=OMITTED)
+    returning: bool = field(default=False, metadata=OMITTED)
+
+    @property
+    def used_words(self) -> Mapping[str, str]:
+        """See `core.arguments.Arguments`."""
+        return self.uses
+
+    @property
+    def feedback(self) -> Feedback:
+        """See `core.arguments.Arguments`."""
+        return Feedback(self.api, (self.setting_version,), self.addresses)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Upload(Delivery):
+    """A setting is sent.
+
+    Args:
+        payload: digest of what is sent.
+        part: `api.multipartName` of the setting that the node has loaded.
+    """
+
+    api = "/setting/upload"
+
+    payload: str
+    part: str
+
+    @property
+    def payload_digest(self) -> str:
+        """See `core.arguments.Arguments`."""
+        return self.payload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Checkout(Delivery):
+    """The node pulls its repository.
+
+    Args:
+        method: the HTTP verb of the call.
+    """
+
+    api = "/setting/deploy/checkout"
+
+    method: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Local(Delivery):
+    """The node applies the file that lies on its disk."""
+
+    api = "/setting/deploy/local"
+
+
+ACTIONS: Final[Mapping[str, type[Delivery]]] = MappingProxyType(
+    {"upload": Upload, "checkout": Checkout, "local": Local}
+)
+"""Action -> what it needs."""
+
+
+def delivery_of(step: Step) -> Delivery:
+    """The arguments of a step of M2.
+
+    Raises:
+        UnreadableArguments: they are of another form.
+    """
+    return typed(step.arguments, ACTIONS.get(step.action, Delivery))

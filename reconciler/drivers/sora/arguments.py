@@ -1,0 +1,225 @@
+"""What each verb of Sora needs: one type for each; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+from reconciler.core.arguments import OMITTED, Feedback, TypedArguments, typed
+from reconciler.core.plan import Step
+from reconciler.drivers.sora.membership import Membership
+
+Facts = Mapping[str, Mapping[str, str]]
+"""Node -> key -> value that the store keeps from the moment of the intent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """An explicit entry of the fleet file on which a cluster may be initialised.
+
+    Args:
+        name: `initialise` or `collapsed`.
+        reason: what the operator wrote.
+        until: the last day on which it counts, in ISO form; empty for no end.
+    """
+
+    name: str
+    reason: str
+    until: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoppedWord:
+    """A person's word that a node is stopped; without an end there is none."""
+
+    reason: str = field(default="", metadata=OMITTED)
+    until: str = field(default="", metadata=OMITTED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ClusterStep(TypedArguments):
+    """What every step of a cluster carries.
+
+    Args:
+        witnesses: name -> API address of the nodes whose views tell how the step stands.
+        elsewhere: name -> further addresses at which a node is asked, because it may still answer there.
+        before: the membership that must be there when the step starts.
+        after: the membership that must be there when it is done.
+        timeout: seconds for one call.
+        connect: seconds for its connection.
+        feedback_api: how messages name the call.
+    """
+
+    witnesses: Mapping[str, str]
+    elsewhere: Mapping[str, tuple[str, ...]]
+    before: Membership
+    after: Membership
+    timeout: int | float
+    connect: int | float
+    feedback_api: str
+
+    @property
+    def feedback(self) -> Feedback:
+        """See `core.arguments.Arguments`."""
+        return Feedback(self.feedback_api)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Init(ClusterStep):
+    """InitCluster.
+
+    Args:
+        api: where it is sent.
+        names: the cluster's regular nodes.
+        word: what it rests on.
+        spends: how the store remembers the word that it uses up; empty for none.
+        clear: whether every node answered that it was never initialised.
+        anew: whether it rests on the word that the cluster of before is gone for good.
+        knowledge: what is known of the past, as `history.Knowledge` has it.
+        earlier: nodes of earlier that must have answered.
+        single: nodes that are known from a single answer.
+        intent_facts: what the store keeps from the intent on.
+    """
+
+    api: str
+    names: tuple[str, ...]
+    word: Word
+    spends: str
+    clear: bool
+    anew: bool
+    knowledge: str
+    earlier: tuple[str, ...]
+    single: tuple[str, ...]
+    intent_facts: Facts
+
+    @property
+    def named_nodes(self) -> tuple[str, ...]:
+        """See `core.arguments.Arguments`."""
+        return self.names
+
+    @property
+    def facts_of_intent(self) -> Facts:
+        """See `core.arguments.Arguments`."""
+        return self.intent_facts
+
+    @property
+    def is_anew(self) -> bool:
+        """See `core.arguments.Arguments`."""
+        return self.anew
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ThroughContact(ClusterStep):
+    """A change of the membership that a member makes.
+
+    Args:
+        api: where it is sent.
+        target: the node that it is about.
+        contact: the member that makes it.
+        intent_facts: what the store keeps from the intent on.
+    """
+
+    api: str
+    target: str
+    contact: str
+    intent_facts: Facts
+
+    @property
+    def facts_of_intent(self) -> Facts:
+        """See `core.arguments.Arguments`."""
+        return self.intent_facts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Register(ThroughContact):
+    """RegisterClusterNode.
+
+    Args:
+        again: whether the node was left registered by half.
+        temporary: whether it joins as a temporary node.
+    """
+
+    again: bool
+    temporary: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Purge(ThroughContact):
+    """PurgeClusterNode.
+
+    Args:
+        known: the target's addresses at which silence counts.
+        regular: whether a fleet file names, or named, it as a regular node.
+        word: a person's word that it is stopped.
+    """
+
+    known: tuple[str, ...]
+    regular: bool
+    word: StoppedWord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ModeChange(ClusterStep):
+    """ChangeMode.
+
+    Args:
+        api: where it is sent.
+        target: the node.
+        mode: the mode that it gets.
+        previous: the mode that it has.
+    """
+
+    api: str
+    target: str
+    mode: str
+    previous: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Drain(ModeChange):
+    """ChangeMode, so that a node that is to be stopped gets no new sessions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Stop(ClusterStep):
+    """A live node is stopped by a command of the host, or by a person.
+
+    Args:
+        target: the node.
+        own: its API address, to see its channels; empty where it is not known.
+        command: of the host; empty where a person stops it.
+        values: placeholder of the command -> text.
+        drain: seconds to wait for its channels to move away.
+        spare: further failures that the majority survives then, as far as the plan relies on it.
+    """
+
+    target: str
+    own: str
+    command: str
+    values: Mapping[str, str]
+    drain: int | float
+    spare: int
+
+
+ACTIONS: Final[Mapping[str, type[ClusterStep]]] = MappingProxyType(
+    {
+        "init": Init,
+        "register": Register,
+        "purge": Purge,
+        "drain": Drain,
+        "mode": ModeChange,
+        "stop": Stop,
+    }
+)
+"""Action -> what it needs."""
+
+
+def cluster_step(step: Step) -> ClusterStep:
+    """The arguments of a step of Sora, as what all of them share.
+
+    Raises:
+        UnreadableArguments: they are of another form.
+    """
+    return typed(step.arguments, ACTIONS.get(step.action, ClusterStep))

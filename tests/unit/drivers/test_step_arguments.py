@@ -1,0 +1,147 @@
+"""Arguments of steps: each action has its type, whose plain form is what plans and the journal hold."""
+
+import ast
+from dataclasses import FrozenInstanceError, dataclass, fields, replace
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support_driver import FakeDriver, Wish, World, cluster
+
+import reconciler
+from reconciler.core.arguments import RawArguments, TypedArguments, typed
+from reconciler.core.canonical import encode
+from reconciler.core.observation import Observed, Present
+from reconciler.core.secret import MASK
+from reconciler.drivers.m2 import arguments as m2
+from reconciler.drivers.registry import DRIVERS
+from reconciler.drivers.sora import arguments as sora
+from reconciler.drivers.sora.membership import Membership
+from reconciler.errors import UnreadableArguments
+
+KINDS = [*m2.ACTIONS.values(), *sora.ACTIONS.values()]
+NAMES = st.text("abc@.", min_size=1, max_size=4)
+BY_ANNOTATION = {
+    "str": NAMES,
+    "bool": st.booleans(),
+    "int": st.integers(0, 9),
+    "int | float": st.one_of(st.integers(0, 90), st.floats(0, 90)),
+    "Any": st.one_of(st.none(), st.integers(), st.floats(allow_nan=False), NAMES, st.just(MASK)),
+    "tuple[str, ...]": st.lists(NAMES, max_size=3).map(tuple),
+    "tuple[str | None, ...]": st.lists(st.one_of(NAMES, st.none()), max_size=2).map(tuple),
+    "Mapping[str, str]": st.dictionaries(NAMES, NAMES, max_size=2),
+    "Mapping[str, tuple[str, ...]]": st.dictionaries(
+        NAMES, st.lists(NAMES, max_size=2).map(tuple), max_size=2
+    ),
+    "Facts": st.dictionaries(NAMES, st.dictionaries(NAMES, NAMES, max_size=2), max_size=2),
+    "Membership": st.builds(Membership, st.just(("a",)), st.just(("t",))),
+    "Word": st.builds(sora.Word, NAMES, NAMES, NAMES),
+    "StoppedWord": st.one_of(st.builds(sora.StoppedWord, NAMES, NAMES), st.just(sora.StoppedWord())),
+}
+
+
+@st.composite
+def any_arguments(draw):
+    kind = draw(st.sampled_from(KINDS))
+    return kind(**{one.name: draw(BY_ANNOTATION[one.type]) for one in fields(kind)})
+
+
+@given(any_arguments())
+def test_what_was_written_down_is_read_as_it_was_and_written_the_same(arguments):
+    plain = arguments.plain()
+    again = type(arguments).load(plain)
+    assert encode(again.plain()) == encode(plain)
+    assert again == arguments == RawArguments(plain)
+    for one in fields(arguments):
+        assert type(getattr(again, one.name)) is type(getattr(arguments, one.name))
+
+
+@given(any_arguments())
+def test_what_the_program_reads_is_the_same_typed_and_raw(arguments):
+    raw = RawArguments(arguments.plain())
+    assert raw.payload_digest == arguments.payload_digest
+    assert raw.named_nodes == arguments.named_nodes
+    assert raw.used_words == arguments.used_words
+    assert raw.facts_of_intent == arguments.facts_of_intent
+    assert raw.is_anew == arguments.is_anew
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_action_has_a_frozen_type_of_its_own_version(kind):
+    assert kind.schema_version == 1
+    assert kind.__dataclass_params__.frozen
+    assert issubclass(kind, TypedArguments)
+
+
+def test_every_product_has_a_table_of_its_actions():
+    assert all(driver.actions for driver in DRIVERS.values())
+
+
+def step():
+    driver = FakeDriver(World({"a": "old"}))
+    desired, seen = Wish(cluster("hall", {"a": "new"})), Observed({"a": Present("old")})
+    (only,) = driver.plan(desired, seen).steps
+    return driver, only
+
+
+def test_a_step_that_was_written_down_gets_its_type_back():
+    driver, only = step()
+    written = replace(only, arguments=RawArguments(only.plain()["arguments"]))
+    assert type(driver.typed(written).arguments) is type(only.arguments)
+    assert driver.typed(only) == only == written
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"schema": 2}, "they are of version 2, and this program reads version 1"),
+        ({"want": ["new"]}, "want is not as it was written"),
+        ({"other": 1}, "other is not as it was written"),
+    ],
+)
+def test_arguments_of_another_form_are_refused_with_a_sentence(change, why):
+    driver, only = step()
+    written = replace(only, arguments=RawArguments(only.arguments.plain() | change))
+    with pytest.raises(UnreadableArguments) as caught:
+        driver.typed(written)
+    assert caught.value.message == f"the arguments of the step are not readable: {why}"
+
+
+def test_an_action_that_a_product_does_not_have_is_refused_with_a_sentence():
+    driver, only = step()
+    with pytest.raises(UnreadableArguments, match="fake has no step 'fly'"):
+        driver.typed(replace(only, action="fly"))
+
+
+def test_a_later_version_says_so_in_its_plain_form():
+    @dataclass(frozen=True, slots=True, eq=False)
+    class Later(TypedArguments):
+        schema_version: ClassVar[int] = 2
+        name: str
+
+    assert Later("x").plain() == {"schema": 2, "name": "x"}
+    assert typed(RawArguments({"schema": 2, "name": "x"}), Later) == Later("x")
+    with pytest.raises(UnreadableArguments, match="of version 1, and this program reads version 2"):
+        Later.load({"name": "x"})
+
+
+def test_arguments_do_not_change():
+    with pytest.raises(FrozenInstanceError):
+        step()[1].arguments.want = "x"
+
+
+def test_nothing_outside_the_products_reads_the_arguments_of_a_step():
+    root = Path(reconciler.__file__).parent
+    allowed = {root / "core/plan.py", root / "ports/driver.py"}
+    readers = {
+        str(module.relative_to(root))
+        for module in root.rglob("*.py")
+        if root / "drivers" not in module.parents and module not in allowed
+        for node in ast.walk(ast.parse(module.read_text()))
+        if isinstance(node, ast.Attribute)
+        and node.attr == "arguments"
+        and "step" in ast.unparse(node.value).rpartition(".")[2]
+    }
+    assert readers == set()
