@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from reconciler.diagnostic import Diagnostic, Position, Severity
-from reconciler.documents.document import Document
+from reconciler.documents.document import Document, ParsedDocument
 from reconciler.secrets.patterns import Prospect, has_private_key, prospect, secret_in, tells
 from reconciler.text.json_pointer import parts
 from reconciler.text.json_pointer import pointer as pointer_of
@@ -22,7 +22,7 @@ REMEDY: Final = (
 
 def in_document(document: Document) -> Iterator[Diagnostic]:
     """Warnings about the values of one file as it was written; what is a reference is none of them."""
-    text: str = getattr(document, "text", "")
+    text = document.text if isinstance(document, ParsedDocument) else ""
     worth = prospect(text) if text else Prospect()
     if not worth.shapes and not worth.keys:
         return
