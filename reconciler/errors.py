@@ -27,9 +27,10 @@ Command-line code turns them into a message and an exit status at one place, `re
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from reconciler.diagnostic import Diagnostic
+if TYPE_CHECKING:  # the start of the program needs errors, and not what data classes load
+    from reconciler.diagnostic import Diagnostic
 
 _SERVER_ERROR = 500
 _TRY_LATER = frozenset({408, 425, 429})
