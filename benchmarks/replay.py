@@ -251,6 +251,10 @@ class NoCommands(Commands):
         """Never called."""
         raise NodeUnreachable(node, f"the command {command} was not expected")
 
+    async def read(self, command: str, values: Mapping[str, str], *, node: str) -> str:  # noqa: ARG002
+        """Never called."""
+        raise NodeUnreachable(node, f"the command {command} was not expected")
+
 
 NOWHERE = Transports(NoHttp(), NoCommands())
 

@@ -184,6 +184,11 @@ class _CountedCommands(Commands):
         with self._loop.in_flight():
             return await self._commands.run(command, values, node=node)
 
+    async def read(self, command: str, values: Mapping[str, str], *, node: str) -> str:
+        """One command; see `ports.transport.Commands.read`."""
+        with self._loop.in_flight():
+            return await self._commands.read(command, values, node=node)
+
 
 def leaping(work: Coroutine[Any, Any, T], *, patience: float | None = SAME_PROCESS) -> T:
     """The result of a coroutine, run under a clock that leaps."""

@@ -14,11 +14,12 @@ from reconciler.core.outcome import Report, State
 from reconciler.core.prior import Prior, PriorCluster
 from reconciler.core.timestamps import Clock
 from reconciler.desired.fleet import Fleet
+from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import GuardRefusal, ReconcilerError
 from reconciler.fault_trials.clock import LeapingLoop, counted
 from reconciler.planning.plan_pass import Drivers, survey
 from reconciler.ports.store import Store
-from reconciler.ports.transport import Commands
+from reconciler.ports.transport import Commands, Http
 from reconciler.rollout.apply_pass import Occasion, apply
 from reconciler.rollout.recovery import resume
 from reconciler.store.factory import open_store
@@ -144,19 +145,37 @@ def plain_prior(machines: Fleet) -> Earlier:
     }
 
 
-class RecordedCommands(Commands):
-    """Runs nothing on this machine: keeps for which nodes a command was run; its effect comes after the run.
+class TrialCommands(Commands):
+    """Runs nothing on this machine: a product's simulator does what the command would do to a node.
 
-    Commands of a fleet under trial stop nodes; the trial stops them as a person would.
+    Where it does nothing, the command is one that stops a node: the trial stops it after the run, as a
+    person would.
+
+    Args:
+        fleet: whose nodes commands are for.
+        http: the way to simulated nodes.
     """
 
-    def __init__(self) -> None:
-        self.nodes: list[str] = []
+    def __init__(self, fleet: Fleet, http: Http) -> None:
+        self.stopped: list[str] = []
+        self._http = http
+        self._kinds = {node.name: desk.entry.kind for desk in fleet.desks for node in desk.entry.members()}
 
-    async def run(self, command: str, values: Mapping[str, str], *, node: str) -> str:  # noqa: ARG002
-        """Nothing but the note; see `ports.transport.Commands.run`."""
-        self.nodes.append(node)
-        return f"the command {command} is to stop it"
+    async def run(self, command: str, values: Mapping[str, str], *, node: str) -> str:
+        """What a simulated node makes of it; see `ports.transport.Commands.run`."""
+        told = await self._told(command, values, node)
+        if told is None:
+            self.stopped.append(node)
+            return f"the command {command} is to stop it"
+        return f"the command {command} ended with status 0: {told}"
+
+    async def read(self, command: str, values: Mapping[str, str], *, node: str) -> str:
+        """What a simulated node tells it; see `ports.transport.Commands.read`."""
+        return await self._told(command, values, node) or ""
+
+    async def _told(self, command: str, values: Mapping[str, str], node: str) -> str | None:
+        simulator = DRIVERS[self._kinds[node]].simulator()
+        return None if simulator is None else await simulator.run(command, values, node=node, http=self._http)
 
 
 async def one_run(
@@ -174,7 +193,7 @@ async def one_run(
     prior = {name: Prior((PriorCluster(nodes, "before"),)) for name, nodes in earlier.items()}
     try:
         async with open_transports() as transports:
-            loop, commands = asyncio.get_running_loop(), RecordedCommands()
+            loop, commands = asyncio.get_running_loop(), TrialCommands(fleet, transports.http)
             ways = replace(transports, commands=commands)
             ways = counted(ways, loop) if isinstance(loop, LeapingLoop) else ways
             await resume(journal, drivers, ways, clock=clock)
@@ -189,7 +208,7 @@ async def one_run(
         return Ran(f"it gives up: {error.message}")
     except Exception as error:  # noqa: BLE001  (whatever it is, a trial has found it)
         return Ran("it fails", crash=f"{type(error).__name__}: {error}")
-    return _told(report, commands.nodes)
+    return _told(report, commands.stopped)
 
 
 def _told(report: Report, commanded: Iterable[str]) -> Ran:

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from reconciler.errors import NotReading
-from reconciler.ports.transport import Answer, Commands, Http, ReadingCall, Transports
+from reconciler.ports.transport import Answer, Commands, Http, ReadingCall, ReadingCommand, Transports
 
 
-def only_reading(transports: Transports, calls: Iterable[ReadingCall]) -> Transports:
+def only_reading(transports: Transports, calls: Iterable[ReadingCall | ReadingCommand]) -> Transports:
     """The same ways, on which only the calls pass that a product's documents describe as reading.
 
     Whoever is given them instead cannot change a node, whatever is in its code, in a fleet file or in a
@@ -17,10 +17,15 @@ def only_reading(transports: Transports, calls: Iterable[ReadingCall]) -> Transp
 
     Args:
         transports: the ways to the nodes.
-        calls: what may be asked over HTTP; no command runs at all.
+        calls: what may be asked; no other command runs at all.
     """
-    allowed = tuple(calls)
-    return transports.wrapped(http=lambda http: _ReadingHttp(http, allowed), commands=_NoCommand)
+    listed = tuple(calls)
+    allowed = tuple(call for call in listed if isinstance(call, ReadingCall))
+    named = frozenset(call.name for call in listed if isinstance(call, ReadingCommand))
+    return transports.wrapped(
+        http=lambda http: _ReadingHttp(http, allowed),
+        commands=lambda commands: _ReadingCommands(commands, named),
+    )
 
 
 class _ReadingHttp(Http):
@@ -59,11 +64,10 @@ class _ReadingHttp(Http):
         return self._http.local_address(url)
 
 
-class _NoCommand(Commands):
-    """No command runs while nodes are only looked at."""
-
-    def __init__(self, _: Commands) -> None:
-        pass
+class _ReadingCommands(Commands):
+    def __init__(self, commands: Commands, named: frozenset[str]) -> None:
+        self._commands = commands
+        self._named = named
 
     async def run(self, command: str, values: Mapping[str, str], *, node: str) -> str:  # noqa: ARG002
         """Never possible; see `ports.transport.Commands.run`.
@@ -71,4 +75,20 @@ class _NoCommand(Commands):
         Raises:
             NotReading: always.
         """
-        raise NotReading(f"{node}: the command {command} is not a documented reading call; nothing was run")
+        raise _not_reading(command, node)
+
+    async def read(self, command: str, values: Mapping[str, str], *, node: str) -> str:
+        """What a reading command wrote; see `ports.transport.Commands.read`.
+
+        Raises:
+            NotReading: it is none of the product's reading commands; nothing was run.
+        """
+        if command not in self._named:
+            raise NotReading(
+                f"{node}: the command {command} is not a documented reading call; nothing was run"
+            )
+        return await self._commands.read(command, values, node=node)
+
+
+def _not_reading(command: str, node: str) -> NotReading:
+    return NotReading(f"{node}: the command {command} is not a documented reading call; nothing was run")

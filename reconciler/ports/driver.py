@@ -28,7 +28,7 @@ from reconciler.errors import InputError, UnreadableArguments
 from reconciler.host.config import HostConfig
 from reconciler.ports.desk import Desk
 from reconciler.ports.simulator import Simulator
-from reconciler.ports.transport import ReadingCall, Transports, Way
+from reconciler.ports.transport import ReadingCall, ReadingCommand, Transports, Way
 from reconciler.text.one_line import LONGEST_SENTENCE, first_names, one_line
 
 
@@ -142,7 +142,7 @@ class Driver(ABC, Generic[D, S]):
 
     capabilities: Capabilities = Capabilities()
     guards: tuple[Guard, ...] = ()
-    reads: tuple[ReadingCall, ...] = ()
+    reads: tuple[ReadingCall | ReadingCommand, ...] = ()
     """All calls that `observe`, `look` and other reading methods make; no other reaches a node from there."""
 
     actions: Mapping[str, type[TypedArguments]] = MappingProxyType({})

@@ -15,6 +15,7 @@ from reconciler.errors import UsageError
 if TYPE_CHECKING:
     from reconciler.core.plan import Step
     from reconciler.ports.desk import Desk
+    from reconciler.ports.transport import Http
 
 Reply: TypeAlias = tuple[int, Mapping[str, str], bytes]
 """Status, headers and body of an answer; status 0: the connection is closed without one."""
@@ -191,6 +192,20 @@ class Simulator(ABC):
             addresses: one for each node.
             same_port: whether they differ by host, not by port.
         """
+
+    async def run(self, command: str, values: Mapping[str, str], *, node: str, http: Http) -> str | None:
+        """What a command of the host writes that is run for a simulated node, in a trial; None: it stops it.
+
+        Args:
+            command: its name.
+            values: placeholder -> text.
+            node: its name.
+            http: the way to simulated nodes.
+
+        Raises:
+            NodeError: as a command that is really run.
+        """
+        return None
 
 
 def without_tls(node: str, scheme: str, address: Address) -> Address:

@@ -98,6 +98,20 @@ class Commands(ABC):
             NodeUnreachable: it did not end in time; whether it had an effect is not known.
         """
 
+    @abstractmethod
+    async def read(self, command: str, values: Mapping[str, str], *, node: str) -> str:
+        """Run a command that only reads, and give all that it wrote to its standard output.
+
+        Args:
+            command: its name; a `ReadingCommand` of the product.
+            values: as of `run`.
+            node: the name to put in errors.
+
+        Raises:
+            NodeRefused: there is no such command.
+            NodeUnreachable: it failed, did not end in time, or wrote more than is read.
+        """
+
 
 class _NoHttp(Http):
     is_there = False
@@ -111,6 +125,10 @@ class _NoCommands(Commands):
     is_there = False
 
     async def run(self, command: str, values: Mapping[str, str], *, node: str) -> str:
+        """Never possible."""
+        raise MissingTransport(node, Way.COMMAND)
+
+    async def read(self, command: str, values: Mapping[str, str], *, node: str) -> str:
         """Never possible."""
         raise MissingTransport(node, Way.COMMAND)
 
@@ -177,3 +195,10 @@ class ReadingCall:
         name, value = self.header
         told = [text for key, text in headers.items() if key.lower() == name]
         return told == [value]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingCommand:
+    """A command of the host that only reads a product's nodes: so its name says, and the host holds to it."""
+
+    name: str

@@ -9,7 +9,7 @@ from typing import Final
 from reconciler.errors import NodeRefused, NodeUnreachable
 from reconciler.host.environment import child_environment
 from reconciler.host.host import Host
-from reconciler.host.process import ProcessTimeout, ProgramMissing, run_process
+from reconciler.host.process import Ended, OutputTooLarge, ProcessTimeout, ProgramMissing, run_process
 from reconciler.ports.transport import Commands
 
 KEPT: Final = 300
@@ -17,6 +17,9 @@ KEPT: Final = 300
 
 CODE: Final = "COMMAND"
 """The code of every refusal here."""
+
+MOST_READ: Final = 1_000_000
+"""Bytes that a reading command may write."""
 
 _TAIL: Final = 4096
 _TOKEN: Final = re.compile(r"\{\{|\}\}|\{([a-z][a-z0-9_]*)\}")
@@ -81,6 +84,34 @@ class CommandTransport(Commands):
                 than 0.
             NodeUnreachable: it did not end in time; whether it had an effect is not known.
         """
+        ended = await self._ended(command, values, node, limit=_TAIL, tail=True)
+        words = _last_words(ended.out)
+        said = f": {words}" if words else ""
+        if ended.status:
+            raise _refused(
+                node, f"the command {command} ended with status {ended.status}{said}", status=ended.status
+            )
+        return f"the command {command} ended with status 0{said}"
+
+    async def read(self, command: str, values: Mapping[str, str], *, node: str) -> str:
+        """Run one of the host's commands for what it writes; see `ports.transport.Commands.read`.
+
+        Raises:
+            NodeRefused: the host has no such command, or it cannot be started.
+            NodeUnreachable: it failed, did not end in time, or wrote more than is read.
+        """
+        try:
+            ended = await self._ended(command, values, node, limit=MOST_READ, tail=False)
+        except OutputTooLarge as error:
+            raise NodeUnreachable(node, f"the command {command} {error}") from error
+        if ended.status:
+            words = _last_words(ended.error) or "it wrote nothing"
+            raise NodeUnreachable(node, f"the command {command} ended with status {ended.status}: {words}")
+        return ended.out.decode("utf-8", "replace")
+
+    async def _ended(
+        self, command: str, values: Mapping[str, str], node: str, *, limit: int, tail: bool
+    ) -> Ended:
         host, known = self._host, self._host.config.commands.get(command)
         if known is None:
             raise _refused(
@@ -89,21 +120,14 @@ class CommandTransport(Commands):
         try:
             arguments = fill_arguments(known.run, values)
             environment = child_environment(host.environment, *known.variables)
-            ended = await run_process(
-                arguments, environment=environment, seconds=known.timeout, limit=_TAIL, tail=True
+            return await run_process(
+                arguments, environment=environment, seconds=known.timeout, limit=limit, tail=tail
             )
         except (BadCommand, ProgramMissing) as error:
             why = f"the command {command} cannot be run: {error}"
             raise _refused(node, why, remedy=f"correct it in {_file(host)}, or in the fleet file") from error
         except ProcessTimeout as error:
             raise NodeUnreachable(node, f"the command {command} {error}") from error
-        words = _last_words(ended.out)
-        said = f": {words}" if words else ""
-        if ended.status:
-            raise _refused(
-                node, f"the command {command} ended with status {ended.status}{said}", status=ended.status
-            )
-        return f"the command {command} ended with status 0{said}"
 
 
 def _refused(node: str, why: str, *, status: int = 0, remedy: str = "") -> NodeRefused:

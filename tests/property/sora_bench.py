@@ -205,6 +205,9 @@ class MemoryWire(Http, Commands):
             self.world.kill(node)
         return "stopped"
 
+    async def read(self, command, values, *, node):
+        raise AssertionError(command)
+
 
 @dataclass
 class Bench:

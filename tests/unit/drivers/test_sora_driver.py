@@ -47,6 +47,9 @@ class Host(Commands):
         self.pauses: list[float] = []
         self.driver = SoraDriver(today=lambda: TODAY, pause=self.pause)
 
+    async def read(self, command, values, *, node):
+        raise AssertionError(command)
+
     async def run(self, command, values, *, node):
         self.commands.append((node, command, values))
         self.world.kill(node)

@@ -47,6 +47,10 @@ class Recording(Http, Commands):
         self.note(f"run {command}")
         return "done"
 
+    async def read(self, command, values, *, node):
+        self.note(f"read {command}")
+        return "done"
+
 
 def imported(module: Path) -> set[str]:
     found = set()
