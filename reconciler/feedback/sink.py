@@ -10,7 +10,7 @@ from typing import Self
 from reconciler.core.spec import FeedbackEntry
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import NodeUnreachable
-from reconciler.ports.sink import Outbox, Waiting
+from reconciler.ports.sink import Letter, Outbox
 from reconciler.ports.transport import Http
 from reconciler.text.urls import without_secrets
 
@@ -120,7 +120,7 @@ class Courier:
                     break
                 self._reached = letter.number
 
-    async def _deliver(self, letter: Waiting, entry: FeedbackEntry, pauses: tuple[float, ...]) -> None:
+    async def _deliver(self, letter: Letter, entry: FeedbackEntry, pauses: tuple[float, ...]) -> None:
         error = ""
         for pause in (0.0, *pauses):
             await asyncio.sleep(pause)
@@ -135,7 +135,7 @@ class Courier:
         self._dead = error
         await self._outbox.unsent(letter.id, error, refused=False)
 
-    async def _post(self, letter: Waiting, entry: FeedbackEntry) -> tuple[int, str]:
+    async def _post(self, letter: Letter, entry: FeedbackEntry) -> tuple[int, str]:
         """The answer's status and what is wrong with it; status 0 where no answer came."""
         try:
             answer = await self._http.send(

@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 
-class Waiting(Protocol):
-    """A message that waits in the outbox."""
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message about one outcome, on its way to the sink.
 
-    @property
-    def id(self) -> str:
-        """The same in every delivery of the same message."""
+    Args:
+        id: the same in every delivery of the same message.
+        body: the JSON that is sent.
+        wanted: whether there is a sink; without one the message is for the history alone.
+        number: its place in the outbox, given by the store.
+    """
 
-    @property
-    def body(self) -> bytes:
-        """The JSON to send."""
-
-    @property
-    def number(self) -> int:
-        """Its place in the outbox."""
+    id: str
+    body: bytes
+    wanted: bool = True
+    number: int = 0
 
 
 class Outbox(Protocol):
     """Where messages wait until the sink has taken them."""
 
-    async def due(self, *, beyond: int = 0, limit: int = 50) -> Sequence[Waiting]:
+    async def due(self, *, beyond: int = 0, limit: int = 50) -> Sequence[Letter]:
         """Messages to deliver, oldest first, numbered beyond the one given."""
 
     async def sent(self, letter: str) -> None:

@@ -19,7 +19,7 @@ from reconciler.core.history import Claim, Memory, Suspension
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import Plan, Revision, Step
 from reconciler.core.progress import Progress
-from reconciler.ports.sink import Outbox
+from reconciler.ports.sink import Letter, Outbox
 from reconciler.text.one_line import sentence
 
 
@@ -34,23 +34,6 @@ class Opening:
 
     trigger: str
     plan: Plan
-
-
-@dataclass(frozen=True, slots=True)
-class Letter:
-    """A message about one outcome, on its way to the sink.
-
-    Args:
-        id: the same in every delivery of the same message.
-        body: the JSON that is sent.
-        wanted: whether there is a sink; without one the message is for the history alone.
-        number: its place in the outbox, given by the store.
-    """
-
-    id: str
-    body: bytes
-    wanted: bool = True
-    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,8 @@ from reconciler.host.clock import utc_now
 from reconciler.planning.applied import shown
 from reconciler.planning.plan_pass import Drivers, Survey
 from reconciler.ports.listener import SILENT, Listener
-from reconciler.ports.store import Ending, Letter, Opening, Store
+from reconciler.ports.sink import Letter
+from reconciler.ports.store import Ending, Opening, Store
 
 _NAMED_STEPS = 3
 """Steps that a request for approval names; more of them fit on no line."""

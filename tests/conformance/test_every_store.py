@@ -14,7 +14,8 @@ from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import Plan
 from reconciler.core.progress import Progress
 from reconciler.errors import ClusterBusy, Fenced, StateError, UsageError
-from reconciler.ports.store import ClusterFacts, Ending, Letter, Members, Opening
+from reconciler.ports.sink import Letter
+from reconciler.ports.store import ClusterFacts, Ending, Members, Opening
 from reconciler.store.factory import open_store, run_id
 
 

@@ -10,7 +10,8 @@ from reconciler.core import retention
 from reconciler.core.observation import Observed
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import Plan
-from reconciler.ports.store import Ending, Letter, Opening
+from reconciler.ports.sink import Letter
+from reconciler.ports.store import Ending, Opening
 from reconciler.store.factory import open_store
 
 WINDOW = timedelta(days=31)

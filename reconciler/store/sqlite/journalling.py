@@ -14,7 +14,8 @@ from reconciler.core.plan import Plan, Step
 from reconciler.core.retention import KEPT_RUNS
 from reconciler.core.timestamps import stamp
 from reconciler.errors import Fenced, StateError
-from reconciler.ports.store import Ending, Letter, Opening
+from reconciler.ports.sink import Letter
+from reconciler.ports.store import Ending, Opening
 from reconciler.store.sqlite import facts, history, outbox
 from reconciler.store.sqlite.recall import WINDOW
 

@@ -6,7 +6,7 @@ import sqlite3
 from datetime import datetime
 
 from reconciler.core.timestamps import stamp
-from reconciler.ports.store import Letter
+from reconciler.ports.sink import Letter
 
 REFUSALS = 5
 """How often the sink may refuse one message before it stays in the history alone."""

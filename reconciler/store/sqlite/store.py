@@ -13,11 +13,11 @@ from reconciler.core.history import Claim, Memory
 from reconciler.core.plan import Revision, Step
 from reconciler.core.progress import Progress
 from reconciler.core.timestamps import Clock
+from reconciler.ports.sink import Letter
 from reconciler.ports.store import (
     Around,
     ClusterFacts,
     Ending,
-    Letter,
     Opening,
     Orders,
     RunLine,
