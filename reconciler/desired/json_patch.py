@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from reconciler.core.diff import diff
 from reconciler.core.secret import mask
 from reconciler.desired.merge_patch import Grown, Origin, has, index_of, item_of
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.json_stack import DEEPEST
 from reconciler.documents.yaml_parser import MOST_VALUES
 from reconciler.text.json_pointer import parts
@@ -18,11 +20,11 @@ _LONGEST_SHOWN = 60
 
 
 class BadPatch(ValueError):
-    """A JSON Patch that does not fit; `place` is the pointer, within the patch, of what is wrong."""
+    """A JSON Patch that does not fit; the diagnostic's pointer leads, within the patch, to what is wrong."""
 
-    def __init__(self, place: str, code: str, message: str, remedy: str) -> None:
-        super().__init__(message)
-        self.place, self.code, self.message, self.remedy = place, code, message, remedy
+    def __init__(self, diagnostic: Diagnostic) -> None:
+        super().__init__(diagnostic.message)
+        self.diagnostic = diagnostic
 
 
 def patched(target: Grown, patch: Grown) -> Grown:
@@ -37,7 +39,8 @@ def patched(target: Grown, patch: Grown) -> Grown:
             given = _given(operation)
             _OPERATIONS[operation["op"]](draft, Grown(given, patch.origin.child(str(index))))
         except BadPatch as bad:
-            raise BadPatch(f"/{index}{bad.place}", bad.code, bad.message, bad.remedy) from None
+            within = f"/{index}{bad.diagnostic.pointer}"
+            raise BadPatch(replace(bad.diagnostic, pointer=within)) from None
     return draft.whole
 
 
@@ -82,7 +85,7 @@ class _Draft:
         self._count += count
         if self._count > MOST_VALUES or levels + deep > DEEPEST:
             message = f"after this copy the document has {self._count:,} values on {levels + deep} levels"
-            raise BadPatch("", "too-large", message, "copy less")
+            raise BadPatch(Diagnostic(Severity.ERROR, "too-large", message, "copy less"))
         todo, seen = [value], set()
         while todo:
             item = todo.pop()
@@ -130,21 +133,35 @@ def _given(operation: Any) -> Mapping[str, Any]:
     """An operation that has the form of one."""
     form = 'an operation is such as {"op": "replace", "path": "/a/b", "value": 1}'
     if not isinstance(operation, Mapping):
-        raise BadPatch("", "bad-patch", "an item of the patch is no operation", form)
+        raise BadPatch(Diagnostic(Severity.ERROR, "bad-patch", "an item of the patch is no operation", form))
     name = operation.get("op")
     if not isinstance(name, str) or name not in _OPERATIONS:
         known = ", ".join(_OPERATIONS)
         place = "/op" if "op" in operation else ""
         raise BadPatch(
-            place, "bad-patch", "`op` is no operation of JSON Patch", f"the operations are {known}"
+            Diagnostic(
+                Severity.ERROR,
+                "bad-patch",
+                "`op` is no operation of JSON Patch",
+                f"the operations are {known}",
+                pointer=place,
+            )
         )
     for key in ("path", "from") if name in {"move", "copy"} else ("path",):
         path = operation.get(key)
         if not isinstance(path, str) or (path and not path.startswith("/")) or path.count("/") > DEEPEST:
             place = f"/{key}" if key in operation else ""
-            raise BadPatch(place, "bad-patch", f"`{key}` is no JSON pointer", "write it like /a/b/0")
+            raise BadPatch(
+                Diagnostic(
+                    Severity.ERROR,
+                    "bad-patch",
+                    f"`{key}` is no JSON pointer",
+                    "write it like /a/b/0",
+                    pointer=place,
+                )
+            )
     if name in {"add", "replace", "test"} and "value" not in operation:
-        raise BadPatch("", "bad-patch", f"`{name}` has no `value`", form)
+        raise BadPatch(Diagnostic(Severity.ERROR, "bad-patch", f"`{name}` has no `value`", form))
     return operation
 
 
@@ -176,7 +193,13 @@ def _move(draft: _Draft, operation: Grown) -> None:
         return
     if goal.startswith(f"{source}/"):
         raise BadPatch(
-            "/path", "bad-patch", "a value cannot be moved into itself", "copy it, or move it elsewhere"
+            Diagnostic(
+                Severity.ERROR,
+                "bad-patch",
+                "a value cannot be moved into itself",
+                "copy it, or move it elsewhere",
+                pointer="/path",
+            )
         )
     _cut(draft, source, "from")
     _put(draft, goal, found)
@@ -194,7 +217,11 @@ def _test(draft: _Draft, operation: Grown) -> None:
     if diff(found.value, wanted):
         where = operation.value["path"] or "the whole document"
         message = f"the test failed: {where} is {_shown(found.value)}, not {_shown(wanted)}"
-        raise BadPatch("", "patch-test-failed", message, "correct the test, or what comes before it")
+        raise BadPatch(
+            Diagnostic(
+                Severity.ERROR, "patch-test-failed", message, "correct the test, or what comes before it"
+            )
+        )
 
 
 _OPERATIONS: Mapping[str, Callable[[_Draft, Grown], None]] = {
@@ -229,7 +256,15 @@ def _cut(draft: _Draft, path: str, key: str) -> None:
     inner = parts(path)
     _at(draft.whole, inner, key)
     if not inner:
-        raise BadPatch(f"/{key}", "bad-patch", "the whole document cannot be removed", "name a part of it")
+        raise BadPatch(
+            Diagnostic(
+                Severity.ERROR,
+                "bad-patch",
+                "the whole document cannot be removed",
+                "name a part of it",
+                pointer=f"/{key}",
+            )
+        )
     held, part = draft.holder(inner), inner[-1]
     if isinstance(held.value, dict):
         del held.value[part]
@@ -249,7 +284,15 @@ def _at(target: Grown, path: tuple[str, ...], key: str) -> Grown:
 
 def _missing(path: str, key: str) -> BadPatch:
     message = f"there is nothing at {path}"
-    return BadPatch(f"/{key}", "patch-path", message, "correct the path, or `add` what is missing first")
+    return BadPatch(
+        Diagnostic(
+            Severity.ERROR,
+            "patch-path",
+            message,
+            "correct the path, or `add` what is missing first",
+            pointer=f"/{key}",
+        )
+    )
 
 
 def _child(held: Grown, part: str) -> Grown:

@@ -118,8 +118,9 @@ class Layers:
         try:
             made = patched(grown, patch) if isinstance(patch.value, list) else merged(grown, patch)
         except BadPatch as bad:
-            message = f"{bad.message} (this is laid over {below.name})"
-            self._tell(patch.origin.document, start + bad.place, bad.code, message, bad.remedy)
+            wrong = bad.diagnostic
+            message = f"{wrong.message} (this is laid over {below.name})"
+            self._tell(patch.origin.document, start + wrong.pointer, wrong.code, message, wrong.remedy)
             return None
         return made.named(below.name)
 

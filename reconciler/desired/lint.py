@@ -135,7 +135,16 @@ def _in_two(name: str, other: str, pairs: Sequence[tuple[Claim, Claim]]) -> Diag
     same = "by the same line" if where == there else f"there at {there}"
     said = f"{who} of two clusters, {quoted(name)} and {quoted(other)} ({same})"
     remedy = "give each cluster members of its own, or make them one cluster"
-    return Diagnostic(Severity.WARNING, "shared-member", said, remedy, position=where, pointer=claim.pointer)
+    further = () if where == there else (there,)
+    return Diagnostic(
+        Severity.WARNING,
+        "shared-member",
+        said,
+        remedy,
+        position=where,
+        pointer=claim.pointer,
+        related=further,
+    )
 
 
 def _clear(desks: Sequence[Desk], files: Files) -> Iterator[Remark]:

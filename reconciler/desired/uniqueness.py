@@ -20,11 +20,17 @@ def repeated_clusters(fleet: Document, raw: Sequence[Any]) -> Iterator[Diagnosti
         if not isinstance(name, str):
             continue
         place = f"/clusters/{index}/name"
-        if name in first:
-            message = f"two clusters have the name {quoted(name)}, first at {_at(fleet, first[name])}"
-            yield _problem(fleet, place, "duplicate-cluster", message, "give each its own name")
-        else:
-            first[name] = place
+        if first.setdefault(name, place) != place:
+            there = fleet.position(first[name])
+            yield Diagnostic(
+                Severity.ERROR,
+                "duplicate-cluster",
+                f"two clusters have the name {quoted(name)}, first at {there.line}:{there.column}",
+                "give each its own name",
+                position=fleet.position(place),
+                pointer=place,
+                related=(there,),
+            )
 
 
 def repeated_nodes(fleet: Document, clusters: Iterable[Cluster]) -> Iterator[Diagnostic]:
@@ -47,19 +53,17 @@ def repeated_nodes(fleet: Document, clusters: Iterable[Cluster]) -> Iterator[Dia
 
 def _twice(fleet: Document, place: str, what: str, earlier: tuple[str, Cluster], remedy: str) -> Diagnostic:
     first, cluster = earlier
-    message = f"{what}, first in the cluster {quoted(cluster.entry.name)} at {_at(fleet, first)}"
-    return _problem(fleet, place, "duplicate-node", message, remedy)
-
-
-def _problem(fleet: Document, pointer: str, code: str, message: str, remedy: str) -> Diagnostic:
+    there = fleet.position(first)
+    where = f"{quoted(cluster.entry.name)} at {there.line}:{there.column}"
     return Diagnostic(
-        Severity.ERROR, code, message, remedy, position=fleet.position(pointer), pointer=pointer
+        Severity.ERROR,
+        "duplicate-node",
+        f"{what}, first in the cluster {where}",
+        remedy,
+        position=fleet.position(place),
+        pointer=place,
+        related=(there,),
     )
-
-
-def _at(fleet: Document, pointer: str) -> str:
-    place = fleet.position(pointer)
-    return f"{place.line}:{place.column}"
 
 
 def _canonical(address: str) -> tuple[Any, ...]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from difflib import get_close_matches
 
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.lines import quoted
 
 _RUN = re.compile(r"""(?:[^\s,{}\[\]"';/]|/(?![/*])|(?<=:)//)+""")
@@ -21,34 +21,42 @@ _MEANT = {
 _NO_NUMBERS = frozenset({"nan", "infinity", "inf"})
 
 
-@dataclass(frozen=True, slots=True)
-class Bare:
-    """A word without quotes: where it ends and what to say of it."""
-
-    end: int
-    code: str
-    message: str
-    remedy: str
-
-
-def bare_value(text: str, start: int) -> Bare:
-    """What stands at an offset where a value belongs and none of JSON's words does."""
+def bare_value(text: str, start: int) -> tuple[int, Diagnostic]:
+    """Where the word ends that stands at an offset in place of a value, and what to say of it."""
     found = _RUN.match(text, start)
     end = found.end() if found else start + 1
     words = text[start:end]
     lower = words.lower()
     if meant := get_close_matches(lower, _MEANT, n=1, cutoff=0.85):
         right = _MEANT[meant[0]]
-        return Bare(end, "bare-word", f"{quoted(words)} is no word of JSON", f"write `{right}`")
+        return (
+            end,
+            Diagnostic(
+                Severity.ERROR, "bare-word", f"{quoted(words)} is no word of JSON", f"write `{right}`"
+            ),
+        )
     if lower.lstrip("+-") in _NO_NUMBERS:
         remedy = "leave it out, or write `null` or a number"
-        return Bare(end, "not-a-number", f"JSON has no {quoted(words)}", remedy)
+        return (end, Diagnostic(Severity.ERROR, "not-a-number", f"JSON has no {quoted(words)}", remedy))
     if right := _number(words):
-        return Bare(end, "bad-number", f"{quoted(words)} is no number of JSON", f"write `{right}`")
+        return (
+            end,
+            Diagnostic(
+                Severity.ERROR, "bad-number", f"{quoted(words)} is no number of JSON", f"write `{right}`"
+            ),
+        )
     if more := _MORE.match(text, end):
         end = more.end()
     words = text[start:end]
-    return Bare(end, "bare-word", f"{quoted(words)} stands here without quotes", f"write {_in_quotes(words)}")
+    return (
+        end,
+        Diagnostic(
+            Severity.ERROR,
+            "bare-word",
+            f"{quoted(words)} stands here without quotes",
+            f"write {_in_quotes(words)}",
+        ),
+    )
 
 
 def _number(words: str) -> str:

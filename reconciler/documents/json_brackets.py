@@ -18,12 +18,13 @@ def at_end(stack: Stack, token: Token) -> None:
     frame = stack.frames[-1]
     missing = "".join(open_frame.closer for open_frame in reversed(stack.frames))
     start, opener, remedy = frame.place.start, frame.opener, f"the file ends without {quoted(missing)}"
+    place = None
     if likely := _misplaced(stack):
         start, closer = likely
         opener = stack.text[start]
         place = stack.complaints.lines.at(closer)
         remedy = f"to judge by the indentation, its end is missing before {place.line}:{place.column}"
-    stack.doubt(start, "unclosed", f"the `{opener}` here is never closed", remedy)
+    stack.doubt(start, "unclosed", f"the `{opener}` here is never closed", remedy, related=place)
 
 
 def _misplaced(stack: Stack) -> tuple[int, int] | None:
@@ -44,7 +45,7 @@ def wrong_bracket(stack: Stack, token: Token) -> None:
     opened = f"the `{frame.opener}` of {place.line}:{place.column}"
     message = f"`{token.kind}` stands here while {opened} is open"
     remedy = f"put `{frame.closer}` before it or in its place"
-    stack.doubt(token.start, "wrong-bracket", message, remedy)
+    stack.doubt(token.start, "wrong-bracket", message, remedy, related=place)
     if any(token.kind == outer.closer for outer in stack.frames):
         while token.kind != stack.frames[-1].closer:
             stack.frames.pop()
@@ -57,5 +58,5 @@ def left_open(stack: Stack, offset: int) -> None:
     place = stack.complaints.lines.at(offset)
     remedy = f"put `{frame.closer}` before {place.line}:{place.column}"
     message = f"the `{frame.opener}` here is never closed"
-    stack.doubt(frame.place.start, "unclosed", message, remedy)
+    stack.doubt(frame.place.start, "unclosed", message, remedy, related=place)
     stack.state = State.AFTER

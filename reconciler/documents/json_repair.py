@@ -125,7 +125,7 @@ def _done(stack: Stack, token: Token) -> bool:
     what = quoted(_words(stack, token))
     message = f"{what} stands behind the end of the document, which is at {place.line}:{place.column}"
     remedy = "remove it, or look for a bracket that closes too early"
-    stack.doubt(token.start, "after-the-end", message, remedy)
+    stack.doubt(token.start, "after-the-end", message, remedy, related=place)
     stack.finished = True
     return False
 

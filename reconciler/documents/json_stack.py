@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from reconciler.diagnostic import Position
 from reconciler.documents.json_tokens import Lexer, Token
 from reconciler.documents.lines import quoted
 from reconciler.documents.places import Place
@@ -84,10 +85,12 @@ class Stack:
                 parts.append(frame.name)
         return pointer(part for part in parts if part is not None)
 
-    def doubt(self, offset: int, code: str, message: str, remedy: str) -> None:
+    def doubt(
+        self, offset: int, code: str, message: str, remedy: str, *, related: Position | None = None
+    ) -> None:
         """Tell of a broken structure; what is odd about brackets and names behind it is not told."""
         if not self.lexer.lost:
-            self.complaints.add(offset, code, message, remedy)
+            self.complaints.add(offset, code, message, remedy, related=related)
         self.lexer.lost = True
 
     def put(self, token: Token) -> None:
@@ -126,7 +129,7 @@ class Stack:
         if members is not None and name in members and not self.lexer.lost:
             first = self.complaints.lines.at(members[name].key)
             message = f"{quoted(name)} stands twice in this object, first at {first.line}:{first.column}"
-            self.complaints.add(token.start, "duplicate-key", message, "keep one of the two")
+            self.complaints.add(token.start, "duplicate-key", message, "keep one of the two", related=first)
 
     def close(self, token: Token) -> None:
         """The innermost frame ends here."""

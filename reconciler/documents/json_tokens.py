@@ -122,14 +122,15 @@ class Lexer:
     def _word(self, start: int, *, name: bool) -> Token:
         """A word without quotes, or with one of the two."""
         bare = None if name else bare_value(self.text, start)
-        self.offset = bare.end if bare else _end(_WORD, self.text, start)
+        self.offset = bare[0] if bare else _end(_WORD, self.text, start)
         within = self.text[start - 1 : start] in {'"', "'"}
         if not within and _LATE_QUOTE.match(self.text, self.offset):
             return self._unopened(start)
         if bare is None:
             return Token("word", start, self.offset, self.text[start : self.offset])
-        self.complaints.add(start, bare.code, bare.message, bare.remedy)
-        return Token("scalar", start, bare.end)
+        end, wrong = bare
+        self.complaints.place(start, wrong)
+        return Token("scalar", start, end)
 
     def _unopened(self, start: int) -> Token:
         """A word that ends with a quote but does not begin with one."""
@@ -240,7 +241,7 @@ class Lexer:
         colon = self.text.find(":", start, end) if name else -1
         place = self.complaints.lines.at(end if colon < 0 else colon)
         remedy = f'put `"` at its end, which is probably {place.line}:{place.column}'
-        self.complaints.add(start, "unterminated-text", message, remedy)
+        self.complaints.add(start, "unterminated-text", message, remedy, related=place)
         self.offset = end
         return Token("string", start, end, self.text[start + 1 : end], broken=True)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 
-from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.diagnostic import Diagnostic, Position, Severity
 from reconciler.documents.lines import Lines
 
 MOST = 100
@@ -39,16 +40,21 @@ class Complaints:
         """Whether looking further is of no use."""
         return len(self.problems) > MOST
 
-    def add(self, offset: int, code: str, message: str, remedy: str = "") -> None:
-        """One more error at an offset; the one beyond the limit says that there are more."""
+    def add(
+        self, offset: int, code: str, message: str, remedy: str = "", *, related: Position | None = None
+    ) -> None:
+        """One more error at an offset, with the further position that its message speaks of."""
+        further = () if related is None else (related,)
+        self.place(offset, Diagnostic(Severity.ERROR, code, message, remedy, related=further))
+
+    def place(self, offset: int, problem: Diagnostic) -> None:
+        """Add a problem at an offset; the one beyond the limit says that there are more."""
         if self.full:
             return
         if len(self.problems) == MOST:
-            code, remedy = "too-many", "mend these first"
             message = f"the file has more than {MOST} problems"
-        position, pointer = self.lines.at(offset), self.pointer()
+            problem = Diagnostic(Severity.ERROR, "too-many", message, "mend these first")
+        pointer = self.pointer()
         if pointer.count("/") > _DEEP:
             pointer = ""  # nobody reads it, and the position tells
-        self.problems.append(
-            Diagnostic(Severity.ERROR, code, message, remedy, position=position, pointer=pointer)
-        )
+        self.problems.append(replace(problem, position=self.lines.at(offset), pointer=pointer))

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import yaml
 
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.lines import Lines, quoted
 
-
-class Explained(NamedTuple):
-    """Where YAML breaks and what to do; the arguments of a complaint."""
-
-    offset: int
-    code: str
-    message: str
-    remedy: str
+Explained: TypeAlias = tuple[int, Diagnostic]
+"""The offset at which YAML breaks, and what is to be said of it."""
 
 
 class _Break(NamedTuple):
@@ -25,67 +20,87 @@ class _Break(NamedTuple):
     offset: int
     began: int
     text: str
+    lines: Lines
 
 
-def explain(error: Exception, text: str) -> Explained:
+def explain(error: Exception, lines: Lines, text: str) -> Explained:
     """The place and the repair of the one error at which the parser gives up."""
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
-        return Explained(0, "yaml", f"the YAML cannot be read: {error}", "correct it")
+        return (0, Diagnostic(Severity.ERROR, "yaml", f"the YAML cannot be read: {error}", "correct it"))
     offset = min(error.problem_mark.index, len(text))
     began = offset if error.context_mark is None else min(error.context_mark.index, len(text))
     problem = str(error.problem)
     for words, look in _LOOKS:
         if words in problem:
-            return look(_Break(offset, began, text))
+            return look(_Break(offset, began, text, lines))
     for words, code, message, remedy in _KNOWN:
         if words in problem:
-            return Explained(offset, code, message, remedy)
+            return (offset, Diagnostic(Severity.ERROR, code, message, remedy))
     remedy = "correct the line, or the one before"
-    return Explained(offset, "yaml", f"the YAML breaks here: {problem}", remedy)
+    return (offset, Diagnostic(Severity.ERROR, "yaml", f"the YAML breaks here: {problem}", remedy))
 
 
 def _odd_start(at: _Break) -> Explained:
     char = at.text[at.offset : at.offset + 1]
     if char == "\t":
-        return Explained(at.offset, "tab", "a tab stands in the indentation", "indent with blanks")
+        return (
+            at.offset,
+            Diagnostic(Severity.ERROR, "tab", "a tab stands in the indentation", "indent with blanks"),
+        )
     remedy = "put the text that starts with it in quotes"
-    return Explained(at.offset, "unexpected", f"nothing in YAML starts with {quoted(char)}", remedy)
+    return (
+        at.offset,
+        Diagnostic(Severity.ERROR, "unexpected", f"nothing in YAML starts with {quoted(char)}", remedy),
+    )
 
 
 def _unterminated(at: _Break) -> Explained:
     message = "the text that starts here is never closed"
-    return Explained(at.began, "unterminated-text", message, "close its quotes")
+    return (at.began, Diagnostic(Severity.ERROR, "unterminated-text", message, "close its quotes"))
 
 
 def _no_name(at: _Break) -> Explained:
     if at.text[: at.offset].rstrip(" \t").endswith(("'", '"')):
         remedy = 'write a quote within single quotes twice, and within double quotes as `\\"`'
         message = "something stands behind the closing quote of a text"
-        return Explained(at.offset, "stray-quote", message, remedy)
+        return (at.offset, Diagnostic(Severity.ERROR, "stray-quote", message, remedy))
     remedy = "check its indentation, and quotes and commas before it"
     message = "the line does not fit the mapping it stands in"
-    return Explained(at.offset, "indentation", message, remedy)
+    return (at.offset, Diagnostic(Severity.ERROR, "indentation", message, remedy))
 
 
 def _open_bracket(at: _Break) -> Explained:
     """A comma or a closing bracket is missing: before a word on the line of the opening one, or at all."""
-    offset, began, text = at
+    offset, began, text, lines = at
     opener = text[began : began + 1]
     closer = "}" if opener == "{" else "]"
-    lines = Lines("", text)
     start, place = lines.at(began), lines.at(offset)
     if text[offset : offset + 1] in {"}", "]"}:
         opened = f"the `{opener}` of {start.line}:{start.column}"
         message = f"`{text[offset]}` stands here while {opened} is open"
-        return Explained(offset, "wrong-bracket", message, f"put `{closer}` before it or in its place")
+        return (
+            offset,
+            Diagnostic(
+                Severity.ERROR,
+                "wrong-bracket",
+                message,
+                f"put `{closer}` before it or in its place",
+                related=(start,),
+            ),
+        )
     if place.line == start.line and offset < len(text):
         if text[offset] == ":":  # libyaml takes the name for the end of the value before it
             offset = began + len(text[began:offset].rstrip().rpartition(" ")[0]) + 1
         word = (text[offset : offset + 40].split() or [""])[0]
         message = f"neither `,` nor `{closer}` stands before {quoted(word)}"
-        return Explained(offset, "missing-comma", message, "put `,` before it")
+        return (offset, Diagnostic(Severity.ERROR, "missing-comma", message, "put `,` before it"))
     remedy = f"put `{closer}` before {place.line}:{place.column}, or `,` between its members"
-    return Explained(began, "unclosed", f"the `{opener}` here is not closed", remedy)
+    return (
+        began,
+        Diagnostic(
+            Severity.ERROR, "unclosed", f"the `{opener}` here is not closed", remedy, related=(place,)
+        ),
+    )
 
 
 _LOOKS: tuple[tuple[str, Callable[[_Break], Explained]], ...] = (

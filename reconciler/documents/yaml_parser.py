@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.json_stack import DEEPEST
 from reconciler.documents.lines import quoted
 from reconciler.documents.places import Place
@@ -111,7 +112,7 @@ class _Composer:
                 if take is not None:
                     take(self, event)
         except (yaml.YAMLError, ValueError, OverflowError) as error:
-            self.complaints.add(*explain(error, self.text))
+            self.complaints.place(*explain(error, self.complaints.lines, self.text))
         finally:
             loader.dispose()
         if not self.values and not self.complaints.problems:
@@ -134,7 +135,7 @@ class _Composer:
             value = self._scalar_value(event)
         except BadScalar as bad:
             words = None
-            self.complaints.add(start, bad.code, bad.message, bad.remedy)
+            self.complaints.place(start, bad.diagnostic)
         place = Place(start, start)
         if event.anchor is not None:
             self.anchors[event.anchor] = _Anchor(value, place, 1)
@@ -146,10 +147,14 @@ class _Composer:
     def _check_name(self, event: Any, start: int) -> None:
         if event.value == "<<" and event.implicit[0]:
             message = "merge keys are not read: `<<` is no part of YAML 1.2"
-            raise BadScalar("merge-key", message, _NO_MERGE)
+            raise BadScalar(Diagnostic(Severity.ERROR, "merge-key", message, _NO_MERGE))
         if event.value and self.text[start - 1 : start] == "?":  # libyaml takes `[?x]` for `[{x: null}]`
             message = "a question mark without a blank stands before the name"
-            raise BadScalar("question-mark", message, "put it and the text behind it in quotes")
+            raise BadScalar(
+                Diagnostic(
+                    Severity.ERROR, "question-mark", message, "put it and the text behind it in quotes"
+                )
+            )
 
     def start_collection(self, event: Any) -> None:
         """A mapping or sequence begins."""
@@ -164,8 +169,7 @@ class _Composer:
             return
         mapping = isinstance(event, yaml.MappingStartEvent)
         if event.tag not in _COLLECTION_TAGS:
-            tag = unknown_tag(event.tag)
-            self.complaints.add(start, tag.code, tag.message, tag.remedy)
+            self.complaints.place(start, unknown_tag(event.tag).diagnostic)
         place = Place(start, start, members={}) if mapping else Place(start, start, items=[])
         value: Any = {} if mapping else []
         before = self.size
@@ -231,7 +235,7 @@ class _Composer:
                 first = self.complaints.lines.at(members[value].key)
                 where = f"{first.line}:{first.column}"
                 message = f"{quoted(value)} stands twice in this mapping, first at {where}"
-                self.complaints.add(start, "duplicate-key", message, "keep one of the two")
+                self.complaints.add(start, "duplicate-key", message, "keep one of the two", related=first)
         elif words is not None:
             message = f"the name {quoted(words)} is no text" if words else "the name is empty"
             self.complaints.add(start, "name-not-text", message, f'write `"{words}"`')
@@ -242,7 +246,7 @@ class _Composer:
             return tagged(event.tag, words)
         if not words.isascii() and _HALF.search(words):
             message = "the text holds one half of a character"
-            raise BadScalar("bad-escape", message, "write the character itself")
+            raise BadScalar(Diagnostic(Severity.ERROR, "bad-escape", message, "write the character itself"))
         return plain(words) if event.implicit[0] else words
 
     def _stop(self, offset: int, code: str, message: str, remedy: str) -> None:

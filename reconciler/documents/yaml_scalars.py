@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.text.numbers import BadNumber, read_number
 
 _TAG = "tag:yaml.org,2002:"
@@ -23,11 +24,9 @@ Scalar = str | int | float | bool | None
 class BadScalar(ValueError):
     """A scalar that JSON cannot say or that its tag does not allow; the message says why."""
 
-    def __init__(self, code: str, message: str, remedy: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.remedy = remedy
+    def __init__(self, diagnostic: Diagnostic) -> None:
+        super().__init__(diagnostic.message)
+        self.diagnostic = diagnostic
 
 
 def plain(words: str) -> Scalar:
@@ -48,7 +47,11 @@ def plain(words: str) -> Scalar:
         return _number(words)
     if _NO_NUMBER.fullmatch(words):
         remedy = "leave it out, or write `null`, a number, or text in quotes"
-        raise BadScalar("not-a-number", f"`{words}` is a number that JSON does not have", remedy)
+        raise BadScalar(
+            Diagnostic(
+                Severity.ERROR, "not-a-number", f"`{words}` is a number that JSON does not have", remedy
+            )
+        )
     return words
 
 
@@ -68,7 +71,9 @@ def tagged(tag: str, words: str) -> Scalar:
         raise unknown_tag(tag)
     value = plain(words)
     if not isinstance(value, kinds[kind]) or (isinstance(value, bool) and kind != "bool"):
-        raise BadScalar("yaml-tag", f"the value does not fit `!!{kind}`", "remove the tag")
+        raise BadScalar(
+            Diagnostic(Severity.ERROR, "yaml-tag", f"the value does not fit `!!{kind}`", "remove the tag")
+        )
     # the tag asks for a double, so what a double would round is refused
     return _number(f"{value}.0") if kind == "float" and isinstance(value, int) else value
 
@@ -76,7 +81,9 @@ def tagged(tag: str, words: str) -> Scalar:
 def unknown_tag(tag: str) -> BadScalar:
     """The problem of a tag that is none of YAML's core."""
     shown = tag.replace(_TAG, "!!", 1)
-    return BadScalar("yaml-tag", f"the tag `{shown}` is none that is read here", "remove it")
+    return BadScalar(
+        Diagnostic(Severity.ERROR, "yaml-tag", f"the tag `{shown}` is none that is read here", "remove it")
+    )
 
 
 def _integer(words: str) -> int:
@@ -96,4 +103,8 @@ def _number(words: str) -> int | float:
 
 
 def _bad_number(error: BadNumber) -> BadScalar:
-    return BadScalar("bad-number", f"the number cannot be kept exactly: {error.message}", error.remedy)
+    return BadScalar(
+        Diagnostic(
+            Severity.ERROR, "bad-number", f"the number cannot be kept exactly: {error.message}", error.remedy
+        )
+    )

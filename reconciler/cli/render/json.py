@@ -38,6 +38,15 @@ class OverriddenShape(ViolationShape):
 
 
 @with_config(OPEN)
+class PositionShape(TypedDict):
+    """A place in a file."""
+
+    file: Annotated[str, Field(description="Which file.")]
+    line: Annotated[Whole, Field(description="From 1; 0 is the file as a whole.")]
+    column: Annotated[Whole, Field(description="From 1; 0 is the file as a whole.")]
+
+
+@with_config(OPEN)
 class ProblemShape(TypedDict):
     """Something about the files of the desired state."""
 
@@ -49,6 +58,12 @@ class ProblemShape(TypedDict):
     code: Annotated[str, Field(description="What `reconcile explain` explains.")]
     message: Annotated[str, Field(description="What is wrong.")]
     remedy: Annotated[str, Field(description="What would be right; may be empty.")]
+    related: NotRequired[
+        Annotated[
+            list[PositionShape],
+            Field(description="Further places that the message speaks of; missing where there are none."),
+        ]
+    ]
 
 
 @with_config(OPEN)
@@ -144,7 +159,7 @@ def plan_plain(view: View) -> Output:
 
 def problem_plain(problem: Diagnostic) -> ProblemShape:
     """A problem of a file, flat; lines and columns count from 1, 0 means the file as a whole."""
-    return {
+    found: ProblemShape = {
         "file": problem.position.file,
         "line": problem.position.line,
         "column": problem.position.column,
@@ -154,6 +169,12 @@ def problem_plain(problem: Diagnostic) -> ProblemShape:
         "message": problem.message,
         "remedy": problem.remedy,
     }
+    return {**found, "related": related_plain(problem)} if problem.related else found
+
+
+def related_plain(problem: Diagnostic) -> list[PositionShape]:
+    """The further places that a problem speaks of."""
+    return [{"file": one.file, "line": one.line, "column": one.column} for one in problem.related]
 
 
 def report_plain(report: Report, *, status: int) -> ReportShape:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from reconciler.cli.render.clean import clean, plural
-from reconciler.cli.render.json import written
+from reconciler.cli.render.json import related_plain, written
 from reconciler.desired.validate import Validity
 from reconciler.diagnostic import Diagnostic, Severity
 
@@ -65,7 +66,7 @@ def _lines(problem: Diagnostic) -> Iterator[str]:
         yield f"  → {clean(problem.remedy)}"
 
 
-def _plain(problem: Diagnostic) -> dict[str, str | int]:
+def _plain(problem: Diagnostic) -> dict[str, Any]:
     return {
         "file": problem.position.file,
         "line": problem.position.line,
@@ -74,6 +75,7 @@ def _plain(problem: Diagnostic) -> dict[str, str | int]:
         "severity": problem.severity,
         "code": problem.code,
         "message": whole(problem),
+        **({"related": related_plain(problem)} if problem.related else {}),
     }
 
 

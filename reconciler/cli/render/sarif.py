@@ -10,7 +10,7 @@ from reconciler import __version__
 from reconciler.cli.explanations import codes, page, title
 from reconciler.cli.render.json import written
 from reconciler.cli.render.problems import whole
-from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.diagnostic import Diagnostic, Position, Severity
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
@@ -50,19 +50,25 @@ def _rule(code: str, level: str) -> dict[str, Any]:
 
 
 def _result(problem: Diagnostic, order: Mapping[str, int], prefix: str) -> dict[str, Any]:
-    physical: dict[str, Any] = {"artifactLocation": {"uri": _uri(prefix + problem.position.file)}}
-    if problem.position.line:
-        physical["region"] = {"startLine": problem.position.line, "startColumn": problem.position.column}
-    location: dict[str, Any] = {"physicalLocation": physical}
+    location = _location(problem.position, prefix)
     if problem.pointer:
         location["logicalLocations"] = [{"fullyQualifiedName": problem.pointer}]
+    related = [_location(position, prefix) for position in problem.related]
     return {
         "ruleId": problem.code,
         "ruleIndex": order[problem.code],
         "level": _LEVELS[problem.severity],
         "message": {"text": whole(problem)},
         "locations": [location],
+        **({"relatedLocations": related} if related else {}),
     }
+
+
+def _location(position: Position, prefix: str) -> dict[str, Any]:
+    physical: dict[str, Any] = {"artifactLocation": {"uri": _uri(prefix + position.file)}}
+    if position.line:
+        physical["region"] = {"startLine": position.line, "startColumn": position.column}
+    return {"physicalLocation": physical}
 
 
 def _uri(path: str) -> str:

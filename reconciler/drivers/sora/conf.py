@@ -138,7 +138,7 @@ def parse(name: str, data: bytes) -> ConfFile:
     except UnicodeDecodeError as error:
         broken = data.count(b"\n", 0, error.start) + 1
         raise InputError(
-            [_problem(Position(name, broken, 1), "", "encoding", "not UTF-8 text", "")]
+            [Diagnostic(Severity.ERROR, "encoding", "not UTF-8 text", position=Position(name, broken, 1))]
         ) from error
     lines = tuple(text.splitlines())
     value: dict[str, Scalar] = {}
@@ -150,17 +150,25 @@ def parse(name: str, data: bytes) -> ConfFile:
         match = _LINE.match(line)
         if match is None:
             problems.append(
-                _problem(Position(name, number, 1), "", "syntax", "not `key = value`", "write `key = value`")
+                Diagnostic(
+                    Severity.ERROR,
+                    "syntax",
+                    "not `key = value`",
+                    "write `key = value`",
+                    position=Position(name, number, 1),
+                )
             )
         elif match["key"] in places:
             first = places[match["key"]][0]
             problems.append(
-                _problem(
-                    Position(name, number, match.start("key") + 1),
-                    f"/{match['key']}",
+                Diagnostic(
+                    Severity.ERROR,
                     "duplicate-key",
                     f"{match['key']} stands twice, first in line {first}",
                     "keep one of them",
+                    position=Position(name, number, match.start("key") + 1),
+                    pointer=f"/{match['key']}",
+                    related=(Position(name, *places[match["key"]]),),
                 )
             )
         else:
@@ -193,7 +201,3 @@ def scalar(text: str) -> Scalar:
 def printed(value: Any) -> str:
     """A value as it stands in the file; `scalar` is its inverse."""
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _problem(position: Position, pointer: str, code: str, message: str, remedy: str) -> Diagnostic:
-    return Diagnostic(Severity.ERROR, code, message, remedy, position=position, pointer=pointer)

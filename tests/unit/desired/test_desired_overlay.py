@@ -130,22 +130,22 @@ WRONG = [
 def test_a_wrong_operation_says_where_it_is_wrong(target, operation, code, place):
     with pytest.raises(BadPatch) as caught:
         patched(grown(target), grown([{"op": "test", "path": "", "value": target}, operation]))
-    assert (caught.value.code, caught.value.place) == (code, place)
+    assert (caught.value.diagnostic.code, caught.value.diagnostic.pointer) == (code, place)
 
 
 def test_copies_of_copies_come_to_an_end():
     doubling = [{"op": "copy", "from": "", "path": f"/{number}"} for number in range(64)]
     with pytest.raises(BadPatch) as caught:
         patched(grown({"a": 1}), grown(doubling))
-    assert caught.value.code == "too-large"
+    assert caught.value.diagnostic.code == "too-large"
 
 
 def test_a_failed_test_does_not_show_a_secret():
     held = Grown({"a": Secret("clear-text", "${env:A}")}, grown({"a": ""}).origin)
     with pytest.raises(BadPatch) as caught:
         patched(held, grown([{"op": "test", "path": "/a", "value": "x"}]))
-    assert "clear-text" not in caught.value.message
-    assert "${env:A}" in caught.value.message
+    assert "clear-text" not in caught.value.diagnostic.message
+    assert "${env:A}" in caught.value.diagnostic.message
 
 
 def test_every_value_knows_the_file_and_line_it_came_from():

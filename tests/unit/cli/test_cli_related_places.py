@@ -1,0 +1,48 @@
+"""A place that a problem speaks of beside its own is data in every output that programs read."""
+
+import json
+
+import pytest
+
+from reconciler.cli.render.problems import render_json
+from reconciler.cli.render.sarif import render_sarif
+from reconciler.documents.document import parse
+from reconciler.drivers.sora import conf
+from reconciler.errors import InputError
+
+
+def problems(read, name, text):
+    with pytest.raises(InputError) as caught:
+        read(name, text)
+    return caught.value.problems
+
+
+@pytest.mark.parametrize(
+    ("read", "name", "text", "there"),
+    [
+        (parse, "a.json", b'{"a": 1,\n "a": 2}', ["a.json:1:2"]),
+        (parse, "a.yaml", b"a: 1\na: 2\n", ["a.yaml:1:1"]),
+        (parse, "a.json", b'{"a": [1}', ["a.json:1:7"]),
+        (parse, "a.yaml", b"a: [1,\n 2}\n", ["a.yaml:1:4"]),
+        (parse, "a.json", b"{} {}", ["a.json:1:3"]),
+        (conf.parse, "sora.conf", b"a = 1\na = 2\n", ["sora.conf:1:5"]),
+    ],
+)
+def test_where_it_stood_first_or_was_opened_is_a_position(read, name, text, there):
+    found = problems(read, name, text)
+    assert [str(place) for place in found[0].related] == there
+
+
+def test_sarif_and_json_give_it():
+    found = problems(parse, "a.json", b'{"a": 1,\n "a": 2}')
+    (result,) = json.loads(render_sarif(found, "below/"))["runs"][0]["results"]
+    assert result["relatedLocations"] == [
+        {
+            "physicalLocation": {
+                "artifactLocation": {"uri": "below/a.json"},
+                "region": {"startLine": 1, "startColumn": 2},
+            }
+        }
+    ]
+    (plain,) = json.loads(render_json(found))
+    assert plain["related"] == [{"file": "a.json", "line": 1, "column": 2}]
