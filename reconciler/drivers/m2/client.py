@@ -8,7 +8,7 @@ They need another permission (`enableGet`): without it, what waits for a restart
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -198,19 +198,22 @@ class Client:
                 return None
         return None
 
-    async def upload(self, payload: Payload, part: str) -> Done:
+    async def upload(
+        self, payload: Payload, part: str, pack: Callable[[Payload], bytes] = package.tgz
+    ) -> Done:
         """Deliver a setting, with its resources if there are any.
 
         Args:
             payload: what to deliver.
             part: `api.multipartName` of the setting the node has loaded now.
+            pack: makes its package.
 
         Raises:
             NodeError: see `_change`.
             SecretError: a secret in it is not known here; nothing was sent.
         """
         refuse_unknown(payload)
-        kind, body = package.body(payload, part)
+        kind, body = package.body(payload, part, pack)
         return await self._change("POST", "/setting/upload", {"content-type": kind}, body)
 
     async def deploy_local(self) -> Done:

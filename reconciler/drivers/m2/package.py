@@ -6,7 +6,8 @@ import gzip
 import hashlib
 import io
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
@@ -38,7 +39,7 @@ def digests(resources: Mapping[str, bytes]) -> dict[str, str]:
 
 def digest(document: Any, files: Mapping[str, str]) -> str:
     """What names a payload: SHA-256 over its document in clear and the digests of its resources."""
-    # Not of the bytes that travel: packing is done once a delivery, and the name is needed for every plan.
+    # Not of the bytes that travel: packing takes long, and the name is needed for plans that send nothing.
     return fingerprint({"document": document, "resources": files})
 
 
@@ -49,29 +50,6 @@ def setting_bytes(document: Any) -> bytes:
         return orjson.dumps(document, default=_clear, option=options)
     except TypeError:  # integers beyond 64 bits
         return write_json(reveal(document), indent=True) + b"\n"
-
-
-def body(payload: Payload, part: str) -> tuple[str, bytes]:
-    """(Content-Type, body) of an upload: JSON alone, or multipart where there are resources.
-
-    The same payload gives the same bytes.
-
-    Args:
-        payload: what to send.
-        part: `api.multipartName` of the setting that the node has loaded now.
-    """
-    if not payload.resources:
-        return "application/json", setting_bytes(payload.document)
-    content = tgz(payload)
-    boundary = f"reconciler-{hashlib.sha256(content).hexdigest()[:32]}"
-    name = part.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
-    head = (
-        f"--{boundary}\r\n"
-        f'Content-Disposition: form-data; name="{name}"; filename="setting.tgz"\r\n'
-        "Content-Type: application/x-compressed\r\n\r\n"
-    )
-    whole = head.encode() + content + f"\r\n--{boundary}--\r\n".encode()
-    return f"multipart/form-data; boundary={boundary}", whole
 
 
 def tgz(payload: Payload) -> bytes:
@@ -87,6 +65,51 @@ def tgz(payload: Payload) -> bytes:
             member.size, member.mode = len(data), MODE
             archive.addfile(member, io.BytesIO(data))
     return out.getvalue()
+
+
+@dataclass(slots=True)
+class Packages:
+    """Packs payloads, each once for all the nodes that get it one after the other.
+
+    Args:
+        most: packages that are kept; each may be as large as its resources.
+    """
+
+    most: int = 2
+    _kept: list[tuple[Payload, bytes]] = field(init=False, default_factory=list, repr=False)
+
+    def tgz(self, payload: Payload) -> bytes:
+        """The package of a payload; see `tgz`."""
+        for known, content in self._kept:
+            if known is payload:
+                return content
+        content = tgz(payload)
+        self._kept = [(payload, content), *self._kept][: self.most]
+        return content
+
+
+def body(payload: Payload, part: str, pack: Callable[[Payload], bytes] = tgz) -> tuple[str, bytes]:
+    """(Content-Type, body) of an upload: JSON alone, or multipart where there are resources.
+
+    The same payload gives the same bytes.
+
+    Args:
+        payload: what to send.
+        part: `api.multipartName` of the setting that the node has loaded now.
+        pack: makes its package.
+    """
+    if not payload.resources:
+        return "application/json", setting_bytes(payload.document)
+    content = pack(payload)
+    boundary = f"reconciler-{hashlib.sha256(content).hexdigest()[:32]}"
+    name = part.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
+    head = (
+        f"--{boundary}\r\n"
+        f'Content-Disposition: form-data; name="{name}"; filename="setting.tgz"\r\n'
+        "Content-Type: application/x-compressed\r\n\r\n"
+    )
+    whole = head.encode() + content + f"\r\n--{boundary}--\r\n".encode()
+    return f"multipart/form-data; boundary={boundary}", whole
 
 
 def held(package: bytes) -> dict[str, str]:

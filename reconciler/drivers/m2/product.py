@@ -32,6 +32,7 @@ from reconciler.drivers.m2.findings import FILES_FACT
 from reconciler.drivers.m2.guards import GUARDS
 from reconciler.drivers.m2.modelcheck import stages
 from reconciler.drivers.m2.modelcheck.seats import World
+from reconciler.drivers.m2.package import Packages
 from reconciler.drivers.m2.schema import Deliver, Desired, Loaded, M2Cluster, Target
 from reconciler.drivers.m2.undo import back, part
 from reconciler.ports.desk import Desk
@@ -75,6 +76,9 @@ class M2Driver(Driver[Desired, Loaded]):
     actions = ACTIONS
     lone_file = "setting.json"
     lint_codes = lints.CODES
+
+    def __init__(self) -> None:
+        self._packages = Packages()
 
     def alone(self, document: Document) -> dict[str, Any]:
         """The cluster that a lone `setting.json` stands for.
@@ -165,7 +169,7 @@ class M2Driver(Driver[Desired, Loaded]):
         client = _client(own, step.node, transports)
         match own:
             case Upload():
-                done = await client.upload(payloads[own.payload], own.part)
+                done = await client.upload(payloads[own.payload], own.part, self._packages.tgz)
             case Checkout():
                 done = await client.checkout(own.method)
             case _:

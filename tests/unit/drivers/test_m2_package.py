@@ -62,6 +62,17 @@ def test_the_simulated_node_takes_the_form(part):
     assert taken.resources == FILES
 
 
+def test_a_payload_that_many_nodes_get_is_packed_once(monkeypatch):
+    packed = []
+    monkeypatch.setattr(package, "tgz", lambda payload: packed.append(payload) or f"{len(packed)}".encode())
+    packages = package.Packages(most=2)
+    first, second, third = (Payload(BASE, {"a": text}) for text in (b"1", b"2", b"3"))
+    assert [packages.tgz(each) for each in (first, second, first, second)] == [b"1", b"2", b"1", b"2"]
+    packages.tgz(third)
+    assert packages.tgz(second) == b"2"
+    assert packages.tgz(first) == b"4"
+
+
 def test_without_files_the_setting_travels_alone():
     kind, body = package.body(Payload(BASE), "settingFile")
     assert kind == "application/json"
