@@ -37,6 +37,7 @@ from reconciler.diagnostic import Diagnostic, Position, Severity
 from reconciler.errors import InputError, NodeRefused, NodeUnreachable
 from reconciler.ports.desk import Desk
 from reconciler.ports.driver import Capabilities, Done, Driver
+from reconciler.ports.source import Snapshot, Source
 from reconciler.ports.transport import Transports
 
 REVISION = Revision("/repo", "c0ffee" + "0" * 34, "c0ffee0", "Set everything")
@@ -339,3 +340,13 @@ def fleet(
 
 NOWHERE = Transports()
 """No way to any node: nothing of the fake product travels."""
+
+
+class FleetSource(Source):
+    """A source that has no files: whoever wants its fleet asks for it."""
+
+    def __init__(self, fleet: Any = None) -> None:
+        self.fleet = fleet
+
+    async def snapshot(self) -> Snapshot:
+        raise AssertionError("nothing is read from files here")

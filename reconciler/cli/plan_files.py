@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.errors import StateError, UsageError
 from reconciler.host.atomic import put
-from reconciler.planning.plan_file import Notes, Origin, PlanFile, parsed, plan_file
+from reconciler.planning.plan_file import Notes, Origin, PlanFile, fit_program, parsed, plan_file
 from reconciler.planning.plan_pass import Survey
 from reconciler.text.urls import without_secrets
 
@@ -43,6 +43,7 @@ def read(path: Path) -> PlanFile:
 
     Raises:
         UsageError: it cannot be read, is none, or was changed since it was written.
+        WorldChanged: another version of this program wrote it.
     """
     try:
         with path.open("rb") as file:
@@ -53,7 +54,9 @@ def read(path: Path) -> PlanFile:
         ) from error
     if len(data) > LARGEST:
         raise UsageError(f"the plan file {path} is larger than any plan", remedy="look at the path")
-    return parsed(data, str(path))
+    found = parsed(data, str(path))
+    fit_program(found)
+    return found
 
 
 def is_plan(place: str) -> bool:

@@ -26,6 +26,9 @@ class Lines:
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
 
+    def settled(self, outcome: Outcome) -> None:
+        """A step of an earlier run is settled; all of them are told together."""
+
     def observing(self, cluster: str, nodes: int) -> None:
         """A cluster is about to be read."""
 

@@ -260,21 +260,8 @@ def fit_files(file: PlanFile, now: Mapping[str, str]) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Prepared:
-    """A plan file held against the nodes as they are now.
-
-    Args:
-        survey: the file's plan over the fresh observations; what must not be done is in its `stale`.
-        anew: what is planned now for what has changed; without steps where nothing has.
-    """
-
-    survey: Survey
-    anew: Plan
-
-
-def prepared(file: PlanFile, fresh: Survey, drivers: Drivers) -> Prepared:
-    """The file's plan, its guards judged on the fresh observations and on the steps that are left.
+def prepared(file: PlanFile, fresh: Survey, drivers: Drivers) -> Survey:
+    """The file's plan over fresh observations, its guards judged on the steps that are left.
 
     A step is left out where its node shows something else than it did, or where it would not be planned
     just so any more. Where steps change a membership, the cluster is one unit: a change anywhere in it
@@ -303,15 +290,15 @@ def prepared(file: PlanFile, fresh: Survey, drivers: Drivers) -> Prepared:
     cases = [one.case(plan.revision, plan.program) for one in held]
     left = [replace(case, plan=one.left()) for one, case in zip(held, cases, strict=True)]
     judged = weighed(fresh.fleet, left, drivers)
-    survey = replace(
+    return replace(
         fresh,
         plan=plan,
         cases=tuple(cases),
         violations=(*judged.standing, *(one for one in fresh.violations if one.cluster not in now)),
         overridden=(*judged.overridden, *(one for one in fresh.overridden if one[0].cluster not in now)),
         stale={step: why for one in held for step, why in one.stale.items()},
+        anew=replace(fresh.plan, clusters=tuple(one.anew() for one in held)),
     )
-    return Prepared(survey, replace(fresh.plan, clusters=tuple(one.anew() for one in held)))
 
 
 def _fit_cluster(own: ClusterPlan, now: Case | None) -> None:

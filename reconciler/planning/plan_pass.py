@@ -54,6 +54,7 @@ class Survey:
         overridden: verdicts that an override of the fleet file sets aside, with the override.
         node: the one node that the survey was narrowed to; empty for whole clusters.
         stale: step -> why it must not be performed: of a plan file, what no longer fits the nodes.
+        anew: of a plan file, what is planned now for what has changed; without steps where nothing has.
     """
 
     fleet: Fleet
@@ -63,6 +64,7 @@ class Survey:
     overridden: tuple[tuple[Diagnostic, Override], ...] = ()
     node: str = ""
     stale: Mapping[str, str] = field(default_factory=dict)
+    anew: Plan | None = None
 
     @property
     def refused(self) -> bool:

@@ -12,6 +12,9 @@ from reconciler.core.plan import Plan, Step
 class Listener(Protocol):
     """Told of each stage of a pass as it happens; must not block and must not raise."""
 
+    def settled(self, outcome: Outcome) -> None:
+        """A step that an earlier run left open has its end now, by reading."""
+
     def observing(self, cluster: str, nodes: int) -> None:
         """The nodes of a cluster are being asked."""
 
@@ -36,6 +39,9 @@ class Listener(Protocol):
 
 class Silent:
     """A listener that does nothing."""
+
+    def settled(self, outcome: Outcome) -> None:
+        """Nothing."""
 
     def observing(self, cluster: str, nodes: int) -> None:
         """Nothing."""

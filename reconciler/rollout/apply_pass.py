@@ -26,6 +26,7 @@ from reconciler.ports.store import Store
 from reconciler.ports.transport import Transports
 from reconciler.rollout.gates import Gatekeeper, Rest, resting
 from reconciler.rollout.recovery import Settling
+from reconciler.rollout.refusals import Refusals
 from reconciler.rollout.report_listener import Ears, Hearing
 from reconciler.rollout.run_log import RunLog, refuse, remember_members
 from reconciler.rollout.step_executor import Bench, execute
@@ -42,16 +43,14 @@ class Occasion:
         clock: stamps the messages.
         rest: waits while a wave soaks.
         ears: hears what nodes report by themselves; runs of one process that go on side by side share it.
+        refusals: those that this process has written down already.
     """
 
     trigger: str = "command"
     clock: Clock = utc_now
     rest: Rest = resting
     ears: Ears = field(default_factory=Ears)
-
-
-ORDERED = Occasion()
-"""A run that a person asked for."""
+    refusals: Refusals = field(default_factory=Refusals)
 
 
 async def apply(
@@ -62,7 +61,7 @@ async def apply(
     journal: Store,
     listener: Listener = SILENT,
     stop: asyncio.Event | None = None,
-    occasion: Occasion = ORDERED,
+    occasion: Occasion | None = None,
 ) -> Report:
     """Make it so: every step of the plan that is still ready is performed once and believed when read.
 
@@ -78,7 +77,7 @@ async def apply(
         journal: is told of each intent before the call and of each outcome after it.
         listener: hears of each step.
         stop: once set, no step is taken up any more; those under way are completed and written down.
-        occasion: why the run takes place.
+        occasion: why the run takes place; None for a run of its own that a person asked for.
 
     Raises:
         GuardRefusal: a verdict stands against the plan, or nothing is left beside what is held up; nothing
@@ -86,14 +85,22 @@ async def apply(
         ClusterBusy: every cluster of the plan is held by another run; nothing was done.
         StateError: the journal cannot be written; no call was made that it does not know of.
     """
-    await remember_members(survey, drivers, journal)
-    open_ones = survey.released()
+    occasion = occasion or Occasion()
+    open_ones, refusals = survey.released(), occasion.refusals
     if survey.refused or (survey.violations and open_ones.plan.empty):
-        await refuse(survey, journal, occasion.trigger)
+        if refusals.is_new(survey):
+            await remember_members(survey, drivers, journal)
+            await refuse(survey, journal, occasion.trigger)
+            refusals.note(survey)
         raise GuardRefusal(survey.violations)
+    await remember_members(survey, drivers, journal)
     if survey.violations:
-        await refuse(survey.held_up(), journal, occasion.trigger)
+        held_up = survey.held_up()
+        if refusals.is_new(held_up):
+            await refuse(held_up, journal, occasion.trigger)
+            refusals.note(held_up)
         survey = open_ones
+    refusals.forget(survey)
     async with Courier(journal, transports.http, survey.fleet.feedback) as courier:
         run = _Run(survey, drivers, transports, journal, courier, listener, stop or asyncio.Event(), occasion)
         idle = all(case.is_idle for case in survey.cases)

@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, redirect_stderr
-from functools import partial
 from typing import TextIO, cast
 
 from prometheus_client import disable_created_metrics
 
-from reconciler.core.history import Memory
+from reconciler.api.reader import Reader
+from reconciler.api.reconciler import Reconciler
 from reconciler.desired.fleet import Fleet, load, with_desired
 from reconciler.drivers.registry import DRIVERS, drivers_for
 from reconciler.host import aio
 from reconciler.host.credentials import known_credentials
 from reconciler.host.host import Host
-from reconciler.planning.ancestry import traced
 from reconciler.planning.plan_pass import Drivers
-from reconciler.planning.prior import read_prior
 from reconciler.ports.source import Snapshot
-from reconciler.ports.store import Store
 from reconciler.secrets.local_resolver import LocalVault
 from reconciler.server.cluster_loops import chosen
 from reconciler.server.log_writer import LogState, LogWriter, is_stand_in
 from reconciler.server.logs import open_log
 from reconciler.server.options import Options
-from reconciler.server.pass_runner import Keeping, Looking, Recall
+from reconciler.server.pass_runner import Keeping, Looking
 from reconciler.server.watch import Equipment, Watch
 from reconciler.sources.locate import locate
-from reconciler.store.factory import open_reader, open_store
-from reconciler.transports.bundle import open_transports
+from reconciler.store.factory import open_store
 
 CACHE = "sources"
 """Folder below the state directory where copies of sources are kept."""
@@ -67,20 +63,9 @@ def watch(options: Options, stream: TextIO) -> int:
         stack.callback(writer.drain)
         store = None if options.dry_run else stack.enter_context(open_store(options.state, keep=options.keep))
 
-        async def trace(memory: Memory, fleet: Fleet) -> Memory:
-            memory = await traced(memory, fleet, source, drivers=drivers)
-            return await read_prior(memory, fleet, source, drivers=drivers)
-
-        commands = options.host.commands(applying=store is not None)
-        looking = Looking(
-            drivers,
-            partial(open_transports, options.host),
-            _recall(options, store),
-            options.only,
-            trace,
-            commands,
-        )
-        perform = looking if store is None else Keeping(looking, store, log)
+        reader = Reader(source, host=options.host, is_applying=store is not None)
+        looking = Looking(reader, options.state, options.only)
+        perform = looking if store is None else Keeping(Reconciler(reader, store), options.only)
 
         def read(snapshot: Snapshot) -> Fleet:
             return read_fleet(snapshot, drivers, options.host, only=options.only)
@@ -104,15 +89,3 @@ def read_fleet(snapshot: Snapshot, drivers: Drivers, host: Host, *, only: str = 
     fleet = load(snapshot, drivers, LocalVault(host))
     chosen(fleet, only)
     return with_desired(fleet, drivers)
-
-
-def _recall(options: Options, store: Store | None) -> Recall:
-    """How earlier runs are recalled; a dry run opens the store only for that, and only where there is one."""
-    if store is not None:
-        return store.recall
-
-    async def recall() -> Memory:
-        with open_reader(options.state) as opened:
-            return await opened.recall()
-
-    return recall

@@ -36,6 +36,16 @@ class Narrator:
         self._alive = alive
         self._running: dict[str, float] = {}
 
+    def settled(self, outcome: Outcome) -> None:
+        """A step that an earlier run left open is settled, whatever revision planned it."""
+        self._log.try_unbind("revision").info(
+            "step settled",
+            cluster=outcome.step.cluster,
+            step=outcome.step.id,
+            state=outcome.state.value,
+            words=outcome.reason,
+        )
+
     def observing(self, cluster: str, nodes: int) -> None:
         """A look at the nodes begins."""
         self._alive(LOOKING)

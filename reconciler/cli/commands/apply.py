@@ -23,18 +23,15 @@ from reconciler.cli.options import (
     state_folder,
     trust_of,
 )
-from reconciler.errors import SourceError, SourceUnreachable, Untrusted, UsageError, WorldChanged
+from reconciler.errors import UsageError, WorldChanged
 from reconciler.host import aio
 
 if TYPE_CHECKING:
     from reconciler.cli.order import Order
     from reconciler.cli.terminal import Terminal
     from reconciler.core.outcome import Report
-    from reconciler.core.plan import Revision
-    from reconciler.desired.fleet import Fleet
     from reconciler.planning.plan_file import PlanFile
     from reconciler.planning.plan_pass import Survey
-    from reconciler.ports.source import Source
 
 app = new_app()
 
@@ -74,10 +71,8 @@ def apply(
     from reconciler.cli.order import Order  # noqa: PLC0415
     from reconciler.cli.plan_files import read  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
-    from reconciler.planning.plan_file import fit_program  # noqa: PLC0415
 
     found = read(file)
-    fit_program(found)
     origin = found.origin
     if not (source or origin.whole):
         raise UsageError(
@@ -105,111 +100,36 @@ def _applied(file: PlanFile, order: Order, terminal: Terminal) -> int:
         applied_status,
         apply_and_look,
         nothing_to_apply,
+        reconciler_of,
         resumed,
         show_run,
     )
-    from reconciler.cli.commands.plan import view_of  # noqa: PLC0415
+    from reconciler.cli.commands.plan import read_planned, view_of  # noqa: PLC0415
     from reconciler.cli.render.text import render_plan  # noqa: PLC0415
     from reconciler.cli.render.view import View  # noqa: PLC0415
-    from reconciler.drivers.registry import DRIVERS  # noqa: PLC0415
-    from reconciler.planning.plan_file import prepared, within  # noqa: PLC0415
     from reconciler.store.factory import open_store  # noqa: PLC0415
 
     with open_store(order.state, keep=order.keep) as store:
+        reconciler = reconciler_of(order, store)
 
         async def surveyed() -> Survey:
-            return await resumed(await fleet_at(file, order), order, terminal, store)
+            fleet = await read_planned(file, order, reconciler.reader)
+            return await resumed(reconciler, fleet, order, terminal, file=file)
 
-        ready = prepared(file, aio.run(surveyed()), DRIVERS)
-        seen = ready.survey
+        seen = aio.run(surveyed())
         if seen.refused or seen.released().plan.empty:
-            return nothing_to_apply(order, terminal, seen, store)
+            return nothing_to_apply(reconciler, order, terminal, seen)
         if order.format is Format.TEXT:
             terminal.remark(render_plan(view_of(seen), layout=terminal.layout) + "\n")
-        report, later = aio.run(apply_and_look(order, terminal, seen, store))
-        remaining = within(later, seen.plan)
+        report, remaining = aio.run(apply_and_look(reconciler, order, terminal, seen))
         status = report.exit_status or applied_status(report, remaining)
         shown_rest = remaining if _acted(report) else None
         show_run(seen, report, shown_rest, order.format, terminal, status=status)
-        if not ready.anew.empty:
-            shown = render_plan(View(ready.anew), layout=terminal.layout)
+        if seen.anew is not None and not seen.anew.empty:
+            shown = render_plan(View(seen.anew), layout=terminal.layout)
             terminal.remark(f"\nPlanned anew for what had changed; nothing of it was done:\n\n{shown}")
         return status
 
 
 def _acted(report: Report) -> bool:
     return report.exit_status != WorldChanged.exit_status
-
-
-async def _not_withdrawn(planned: Revision, order: Order, source: Source) -> None:
-    """Nothing, where the branch that the plan was made from still has its commit.
-
-    Raises:
-        WorldChanged: the branch was rewritten without it, or is gone.
-        SourceUnreachable: the source does not answer.
-    """
-    from reconciler.core.revision import base  # noqa: PLC0415
-    from reconciler.planning.plan_file import OUTDATED  # noqa: PLC0415
-    from reconciler.sources.locate import COMMIT, locate  # noqa: PLC0415
-
-    if not (source.has_history and COMMIT.fullmatch(planned.id)):
-        return
-    try:
-        branch = locate(
-            order.source,
-            ref=order.ref,
-            path=order.path,
-            cache=order.state / "sources",
-            environment=order.host.environment,
-        )
-        tip = (await branch.snapshot()).revision.id
-    except SourceUnreachable:
-        raise
-    except SourceError as error:
-        raise WorldChanged(f"{error.message} [{OUTDATED}]", remedy=error.remedy) from error
-    before = await source.ancestors(base(tip)) if base(tip) != planned.id else None
-    if before is not None and planned.id not in before:
-        raise WorldChanged(
-            f"{order.source} no longer has revision {planned.short}, from which the plan was made: "
-            f"{order.ref or 'its branch'} was rewritten [{OUTDATED}]",
-            remedy="find out why it was withdrawn, then make a plan anew",
-        )
-
-
-async def fleet_at(file: PlanFile, order: Order) -> Fleet:
-    """The fleet at the plan's revision.
-
-    Raises:
-        WorldChanged: the source does not give that revision any more, or with other files or signer.
-        SourceUnreachable: it does not answer.
-    """
-    from dataclasses import replace  # noqa: PLC0415
-
-    from reconciler.desired.fleet import load  # noqa: PLC0415
-    from reconciler.drivers.registry import DRIVERS  # noqa: PLC0415
-    from reconciler.planning.plan_file import OUTDATED, Notes, fit_files, fit_revision  # noqa: PLC0415
-    from reconciler.secrets.local_resolver import LocalVault  # noqa: PLC0415
-    from reconciler.sources.locate import pinned  # noqa: PLC0415
-
-    planned, cache = file.loaded().revision, order.state / "sources"
-    try:
-        source = pinned(
-            order.source,
-            planned.id,
-            ref=order.ref,
-            path=order.path,
-            cache=cache,
-            trust=order.trust,
-            environment=order.host.environment,
-        )
-        snapshot = await source.snapshot()
-    except (SourceUnreachable, Untrusted):
-        raise
-    except SourceError as error:
-        raise WorldChanged(f"{error.message} [{OUTDATED}]", remedy=error.remedy) from error
-    await _not_withdrawn(planned, order, source)
-    notes = Notes()
-    whole = replace(snapshot, revision=fit_revision(file, snapshot.revision))
-    fleet = load(notes.over(whole), DRIVERS, LocalVault(order.host))
-    fit_files(file, notes.digests)
-    return fleet

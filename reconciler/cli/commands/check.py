@@ -29,8 +29,7 @@ from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
     from reconciler.cli.order import Order
-    from reconciler.cli.terminal import Terminal
-    from reconciler.planning.plan_pass import Survey
+    from reconciler.planning.plan_file import PlanFile
 
 app = new_app()
 
@@ -81,8 +80,6 @@ def check(
     from reconciler.cli.plan_files import is_plan  # noqa: PLC0415
     from reconciler.cli.render.check import render_json, render_text  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
-    from reconciler.drivers.registry import DRIVERS  # noqa: PLC0415
-    from reconciler.planning.model_check import check as checked  # noqa: PLC0415
 
     terminal = Terminal.here(no_color=no_color, for_people=format is Shape.TEXT)
     host = read_host(context, host_config, source)
@@ -97,26 +94,24 @@ def check(
         base=base_of(host, base),
         trust=trust_of(host, require_signed, allowed_signers, revoked_signers),
     )
-    seen = _of_file(order, terminal) if is_plan(source) else plan.planned(order, terminal)
-    found = checked(seen, DRIVERS, faults=faults, most=most)
+    file, order = _planned(order) if is_plan(source) else (None, order)
+    reader = plan.reader_of(order)
+    seen = plan.planned(reader, order, terminal, file=file)
+    found = reader.check(seen, faults=faults, most=most)
     terminal.say((render_json if format is Shape.JSON else render_text)(found, faults))
     if any(one.explored is not None and one.explored.broken for one in found):
         return _BROKEN
     return plan.planned_status(seen, detailed=False)
 
 
-def _of_file(order: Order, terminal: Terminal) -> Survey:
-    """The plan in a file, over what the nodes show now.
+def _planned(order: Order) -> tuple[PlanFile, Order]:
+    """The plan in a file, and the order that it was made for.
 
     Raises:
         UsageError: the file is no whole plan, or the order asks for more than stands in it.
-        WorldChanged: the plan fits its source, or this program, no longer.
+        WorldChanged: the plan does not fit this program.
     """
-    from reconciler.cli.commands import plan  # noqa: PLC0415
-    from reconciler.cli.commands.apply import fleet_at  # noqa: PLC0415
     from reconciler.cli.plan_files import read  # noqa: PLC0415
-    from reconciler.drivers.registry import DRIVERS  # noqa: PLC0415
-    from reconciler.planning.plan_file import fit_program, prepared  # noqa: PLC0415
 
     if order.ref or order.path or order.sha256 or order.only:
         raise UsageError(
@@ -124,12 +119,10 @@ def _of_file(order: Order, terminal: Terminal) -> Survey:
             remedy="leave out --ref, --path, --sha256 and --only",
         )
     file = read(Path(order.source))
-    fit_program(file)
     origin = file.origin
     if not origin.whole:
         raise UsageError(
             f"the address {origin.source} had a part that is kept out of plan files",
             remedy="check the source itself: `reconcile check SOURCE`",
         )
-    own = replace(order, source=origin.source, ref=origin.ref, path=origin.path, only=origin.only)
-    return prepared(file, plan.planned(own, terminal, fleet=fleet_at(file, own)), DRIVERS).survey
+    return file, replace(order, source=origin.source, ref=origin.ref, path=origin.path, only=origin.only)

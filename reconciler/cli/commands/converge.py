@@ -5,12 +5,13 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import replace
 
+from reconciler.api.reconciler import Reconciler
 from reconciler.cli.commands.plan import (
     REFUSED,
-    fleet_of,
     has_errors,
-    looked,
+    look,
     planned_status,
+    reader_of,
     show_plan,
     view_of,
 )
@@ -25,15 +26,12 @@ from reconciler.cli.terminal import Terminal
 from reconciler.core.outcome import Report
 from reconciler.core.plan import Plan
 from reconciler.desired.fleet import Fleet
-from reconciler.drivers.registry import DRIVERS, drivers_for
 from reconciler.errors import GuardRefusal, UsageError
 from reconciler.host import aio
+from reconciler.planning.plan_file import PlanFile
 from reconciler.planning.plan_pass import Survey
 from reconciler.ports.store import Store
-from reconciler.rollout.apply_pass import Occasion, apply
-from reconciler.rollout.recovery import resume
 from reconciler.store.factory import open_store
-from reconciler.transports.bundle import open_transports
 
 IN_PART = 5
 
@@ -49,16 +47,17 @@ def converge(order: Order, terminal: Terminal) -> int:
         ReconcilerError: the source, the files or the state cannot be used, or nobody can be asked.
     """
     with open_store(order.state, keep=order.keep) as store:
-        seen = aio.run(_surveyed(order, terminal, store))
+        reconciler = reconciler_of(order, store)
+        seen = aio.run(_surveyed(reconciler, order, terminal))
         open_ones = seen.released()
         if seen.refused or open_ones.plan.empty:
-            return nothing_to_apply(order, terminal, seen, store)
+            return nothing_to_apply(reconciler, order, terminal, seen)
         if order.format is Format.TEXT or not order.yes:
             terminal.remark(text.render_plan(view_of(seen), layout=terminal.layout) + "\n")
         if not order.yes and not _agreed(open_ones.plan, terminal):
             terminal.remark("Nothing was done.\n")
             return 1
-        report, remaining = aio.run(apply_and_look(order, terminal, seen, store))
+        report, remaining = aio.run(apply_and_look(reconciler, order, terminal, seen))
         status = applied_status(report, remaining)
         show_run(seen, report, remaining, order.format, terminal, status=status)
         return status
@@ -72,11 +71,11 @@ def applied_status(report: Report, remaining: Plan) -> int:
     return status
 
 
-def nothing_to_apply(order: Order, terminal: Terminal, seen: Survey, store: Store) -> int:
+def nothing_to_apply(reconciler: Reconciler, order: Order, terminal: Terminal, seen: Survey) -> int:
     """A refusal goes into the history; where all is as desired, messages left over are delivered."""
     report = Report("", seen.plan)
     with suppress(GuardRefusal):  # the plan below shows the verdicts
-        report = aio.run(apply_survey(order, terminal, seen, store))
+        report = aio.run(apply_survey(reconciler, order, terminal, seen))
     status = REFUSED if seen.violations else planned_status(seen, detailed=False) or report.exit_status
     if order.format is Format.JSON:
         terminal.say(as_json.render_run(view_of(seen), report, None, status=status))
@@ -94,48 +93,53 @@ def _agreed(plan: Plan, terminal: Terminal) -> bool:
     return terminal.confirm(f"Apply {words.pending(plan)}?")
 
 
-async def _surveyed(order: Order, terminal: Terminal, store: Store) -> Survey:
-    return await resumed(await fleet_of(order), order, terminal, store)
+def reconciler_of(order: Order, store: Store) -> Reconciler:
+    """What carries out an order.
+
+    Raises:
+        ReconcilerError: the order names no source, or an option does not fit it.
+    """
+    return Reconciler(reader_of(order, is_applying=True), store)
 
 
-async def resumed(fleet: Fleet, order: Order, terminal: Terminal, store: Store) -> Survey:
+async def _surveyed(reconciler: Reconciler, order: Order, terminal: Terminal) -> Survey:
+    return await resumed(reconciler, await reconciler.reader.read_fleet(), order, terminal)
+
+
+async def resumed(
+    reconciler: Reconciler, fleet: Fleet, order: Order, terminal: Terminal, *, file: PlanFile | None = None
+) -> Survey:
     """Settle what a killed run left, then look."""
-    async with open_transports(order.host) as transports:
-        settled = await resume(store, DRIVERS, transports, feedback=fleet.feedback)
-    if settled:
-        number = plural(len(settled), "step")
-        terminal.remark(f"An earlier run had not ended; {number} settled by reading the nodes:\n")
-        for outcome in settled:
-            terminal.remark(text.outcome_line(outcome, layout=terminal.layout) + "\n")
-        terminal.remark("\n")
-    return await looked(fleet, order, terminal, await store.recall(), applying=True)
+    async with reconciler.connected() as connected:
+        settled = await connected.settle(fleet)
+        if settled:
+            number = plural(len(settled), "step")
+            terminal.remark(f"An earlier run had not ended; {number} settled by reading the nodes:\n")
+            for outcome in settled:
+                terminal.remark(text.outcome_line(outcome, layout=terminal.layout) + "\n")
+            terminal.remark("\n")
+        return await look(connected.reader, fleet, order, terminal, file=file)
 
 
-async def apply_survey(order: Order, terminal: Terminal, seen: Survey, store: Store) -> Report:
+async def apply_survey(reconciler: Reconciler, order: Order, terminal: Terminal, seen: Survey) -> Report:
     """Apply a survey's plan, with what is under way shown on the terminal.
 
     Raises:
         GuardRefusal: a verdict stands against it; the history has it.
     """
     steps = len(list(seen.plan.steps()))
-    async with open_transports(order.host) as transports:
-        with watching(terminal, steps) as listener, stopping(lambda: terminal.remark(_STOPPING)) as stop:
-            return await apply(
-                seen,
-                drivers=drivers_for(order.host.config, DRIVERS),
-                transports=transports,
-                journal=store,
-                listener=listener,
-                stop=stop,
-                occasion=Occasion(order.trigger),
-            )
+    with watching(terminal, steps) as listener, stopping(lambda: terminal.remark(_STOPPING)) as stop:
+        return await reconciler.apply(seen, trigger=order.trigger, listener=listener, stop=stop)
 
 
-async def apply_and_look(order: Order, terminal: Terminal, seen: Survey, store: Store) -> tuple[Report, Plan]:
+async def apply_and_look(
+    reconciler: Reconciler, order: Order, terminal: Terminal, seen: Survey
+) -> tuple[Report, Plan]:
     """Apply, then survey the same desired state again."""
-    report = await apply_survey(order, terminal, seen, store)
-    again = await looked(seen.fleet, order, terminal, await store.recall())
-    return report, again.plan
+    async with reconciler.connected() as connected:
+        report = await apply_survey(connected, order, terminal, seen)
+        with watching(terminal) as listener:
+            return report, await connected.look_again(seen, only=order.only, listener=listener)
 
 
 def show_run(

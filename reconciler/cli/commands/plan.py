@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING
 
+from reconciler.api.reader import Reader
 from reconciler.cli.options import Format
 from reconciler.cli.order import Order
 from reconciler.cli.progress import watching
 from reconciler.cli.render.view import View
 from reconciler.cli.terminal import Terminal
-from reconciler.core.history import Memory
 from reconciler.core.plan import Plan
-from reconciler.desired.fleet import Fleet, load
+from reconciler.desired.fleet import Fleet
 from reconciler.diagnostic import Severity
-from reconciler.drivers.registry import DRIVERS, drivers_for
 from reconciler.host import aio
-from reconciler.planning.ancestry import traced
 from reconciler.planning.plan_file import Notes
-from reconciler.planning.plan_pass import Survey, survey
-from reconciler.planning.prior import read_prior
-from reconciler.ports.source import Source
-from reconciler.secrets.local_resolver import LocalVault
+from reconciler.planning.plan_pass import Survey
 from reconciler.sources.locate import locate
 from reconciler.store.factory import open_reader
-from reconciler.transports.bundle import open_transports
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from reconciler.planning.plan_file import PlanFile
 
 PENDING, REFUSED = 2, 3
 
@@ -46,9 +39,10 @@ def dry_run(order: Order, terminal: Terminal) -> int:
     Raises:
         ReconcilerError: the source, the files or the state cannot be used.
     """
-    notes = Notes()
-    found = planned(order, terminal, notes)
-    show_plan(_with_check(view_of(found), found) if order.check else view_of(found), order.format, terminal)
+    notes, reader = Notes(), reader_of(order)
+    found = planned(reader, order, terminal, notes=notes)
+    view = view_of(found)
+    show_plan(_with_check(view, found, reader) if order.check else view, order.format, terminal)
     if order.out is not None:
         from reconciler.cli.plan_files import keep  # noqa: PLC0415  (only where it is asked for)
 
@@ -58,26 +52,30 @@ def dry_run(order: Order, terminal: Terminal) -> int:
 
 
 def planned(
+    reader: Reader,
     order: Order,
     terminal: Terminal,
+    *,
     notes: Notes | None = None,
-    fleet: Coroutine[Any, Any, Fleet] | None = None,
+    file: PlanFile | None = None,
 ) -> Survey:
     """Read everything and plan, with no way to write; the store is not opened where there is none.
 
     Args:
+        reader: of the order.
         order: what to plan.
         terminal: where progress is shown.
         notes: is told which files were read.
-        fleet: gives the desired state, where that is not simply what the order's source describes now.
+        file: a plan that was made earlier, in the place of a new one.
 
     Raises:
         ReconcilerError: the source, the files or the state cannot be used.
     """
 
     async def seen() -> Survey:
-        desired = await (fleet or fleet_of(order, notes))
-        return await looked(desired, order, terminal, await _recalled(order.state))
+        fleet = await (read_planned(file, order, reader) if file else reader.read_fleet(notes=notes))
+        with open_reader(order.state) as store:
+            return await look(replace(reader, store=store), fleet, order, terminal, file=file)
 
     return aio.run(seen())
 
@@ -94,64 +92,51 @@ def planned_status(seen: Survey, *, detailed: bool) -> int:
     return PENDING if detailed and not seen.plan.empty else 0
 
 
-async def fleet_of(order: Order, notes: Notes | None = None) -> Fleet:
-    """The fleet that the order's source describes now; `notes` is told which files were read.
+def reader_of(order: Order, *, is_applying: bool = False) -> Reader:
+    """What reads the source that an order names, and the nodes.
+
+    Args:
+        order: what the command line asks for.
+        is_applying: whether this host is to apply what is planned.
 
     Raises:
-        ReconcilerError: the source or its files cannot be used.
+        ReconcilerError: the order names no source, or an option does not fit it.
     """
-    snapshot = await source_of(order).snapshot()
-    return load(notes.over(snapshot) if notes else snapshot, DRIVERS, LocalVault(order.host))
-
-
-def source_of(order: Order) -> Source:
-    """The source that an order names.
-
-    Raises:
-        ReconcilerError: it names none, or an option does not fit it.
-    """
-    cache = order.state / "sources"
-    return locate(
+    source = locate(
         order.source,
         ref=order.ref,
         path=order.path,
         sha256=order.sha256,
-        cache=cache,
+        cache=order.state / "sources",
         trust=order.trust,
         environment=order.host.environment,
     )
+    is_named = order.trigger == "rollback"
+    return Reader(source, host=order.host, is_applying=is_applying, base=order.base, is_named=is_named)
 
 
-async def looked(
-    fleet: Fleet, order: Order, terminal: Terminal, memory: Memory, *, applying: bool = False
+async def look(
+    reader: Reader, fleet: Fleet, order: Order, terminal: Terminal, *, file: PlanFile | None = None
 ) -> Survey:
     """A survey of a fleet, with what is under way shown on the terminal.
-
-    Args:
-        fleet: the desired state.
-        order: what the command line asks for.
-        terminal: where progress is shown.
-        memory: what earlier runs left.
-        applying: whether this host is to apply the plan.
 
     Raises:
         ReconcilerError: the files are wrong, or the order names nothing in them.
     """
-    named = order.trigger == "rollback"
-    source, drivers = source_of(order), drivers_for(order.host.config, DRIVERS)
-    memory = await traced(memory, fleet, source, drivers=drivers, named=named)
-    memory = await read_prior(memory, fleet, source, drivers=drivers, base=order.base)
-    async with open_transports(order.host) as transports:
-        with watching(terminal) as listener:
-            return await survey(
-                fleet,
-                drivers=drivers,
-                transports=transports,
-                recalled=memory,
-                only=order.only,
-                listener=listener,
-                commands=order.host.commands(applying=applying),
-            )
+    with watching(terminal) as listener:
+        return await reader.plan(fleet, only=order.only, file=file, listener=listener)
+
+
+async def read_planned(file: PlanFile, order: Order, reader: Reader) -> Fleet:
+    """The fleet that a plan file was made from.
+
+    Raises:
+        WorldChanged: the source does not give its revision any more, or with other files or signer.
+        SourceUnreachable: it does not answer.
+    """
+    from reconciler.cli.planned_source import PlannedSource  # noqa: PLC0415  (only where there is a plan file)
+
+    return await replace(reader, source=PlannedSource(order, file)).read_planned_fleet(file)
 
 
 def view_of(seen: Survey) -> View:
@@ -159,12 +144,10 @@ def view_of(seen: Survey) -> View:
     return View(seen.plan, seen.violations, seen.overridden, seen.fleet.warnings)
 
 
-def _with_check(view: View, seen: Survey) -> View:
-    from reconciler.planning.model_check import check  # noqa: PLC0415  (only where it is asked for)
-
+def _with_check(view: View, seen: Survey, reader: Reader) -> View:
     changed = sum(1 for case in seen.cases if case.plan.steps)
     most = max(_LEAST, _STATES // max(1, changed))
-    return replace(view, checked=check(seen, DRIVERS, faults=view.faults, most=most))
+    return replace(view, checked=reader.check(seen, faults=view.faults, most=most))
 
 
 def has_errors(plan: Plan) -> bool:
@@ -187,8 +170,3 @@ def show_plan(view: View, form: Format, terminal: Terminal) -> None:
             from reconciler.cli.render import markdown  # noqa: PLC0415
 
             terminal.say(markdown.render_plan(view))
-
-
-async def _recalled(folder: Path) -> Memory:
-    with open_reader(folder) as store:
-        return await store.recall()

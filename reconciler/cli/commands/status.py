@@ -85,11 +85,12 @@ def status(
 
 
 async def _status(order: Order, terminal: Terminal) -> FleetStatus:
-    from reconciler.cli.commands.plan import fleet_of, looked  # noqa: PLC0415
-    from reconciler.planning.status import status as standing  # noqa: PLC0415
+    from dataclasses import replace  # noqa: PLC0415
+
+    from reconciler.cli.commands.plan import reader_of  # noqa: PLC0415
+    from reconciler.cli.progress import watching  # noqa: PLC0415
     from reconciler.store.factory import open_reader  # noqa: PLC0415
 
-    with open_reader(order.state) as store:
-        seen = await looked(await fleet_of(order), order, terminal, await store.recall())
-        newest = await store.runs(1)
-        return standing(seen, await store.orders(), next(iter(newest), None))
+    with open_reader(order.state) as store, watching(terminal) as listener:
+        reader = replace(reader_of(order), store=store)
+        return await reader.status(only=order.only, listener=listener)

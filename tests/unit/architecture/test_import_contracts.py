@@ -42,6 +42,14 @@ PLANTED = {
         "from reconciler.rollout import step_executor",
         "The reading half reaches nothing that writes",
     ),
+    "api/reader.py": (
+        "from reconciler.rollout import recovery",
+        "The reading half reaches nothing that writes",
+    ),
+    "server/planted_pass.py": (
+        "from reconciler.rollout import apply_pass",
+        "The pass is driven through the API only",
+    ),
     "core/planted_output.py": ("import asyncio", "What is pure does no input or output"),
     "drivers/sora/machine.py": (
         "from reconciler.drivers.sora import client",

@@ -7,8 +7,10 @@ from dataclasses import replace
 
 import pytest
 import support_driver as support
-from support_driver import NOWHERE, FakeDriver, World, cluster
+from support_driver import NOWHERE, FakeDriver, FleetSource, World, cluster
 
+from reconciler.api import reader
+from reconciler.api.reader import Reader
 from reconciler.cli.commands import converge as flow
 from reconciler.cli.commands import plan
 from reconciler.cli.main import main
@@ -28,6 +30,13 @@ class Strict(FakeDriver):
         return replace(plan, findings=tuple(replace(one, severity=Severity.ERROR) for one in plan.findings))
 
 
+class StageReader(Reader):
+    """A reader of fleets that were never files."""
+
+    async def read_fleet(self, *, notes=None):
+        return self.source.fleet()
+
+
 class Stage:
     """A fleet in memory, a state folder, and a terminal that keeps what it is told."""
 
@@ -41,12 +50,15 @@ class Stage:
         self.monkeypatch = monkeypatch
         self.terminal = Terminal(out=self.out, aside=self.aside)
         for module in (flow, plan):
-            monkeypatch.setattr(module, "DRIVERS", {"fake": Strict(self.world)})
-            monkeypatch.setattr(module, "open_transports", lambda _: contextlib.nullcontext(NOWHERE))
-            monkeypatch.setattr(module, "fleet_of", self._fleet)
+            monkeypatch.setattr(module, "reader_of", self._reader)
 
-    async def _fleet(self, order, notes=None):
-        return support.fleet(cluster("hall", self.wanted, **self.options))
+    def _reader(self, order, *, is_applying=False):
+        return StageReader(
+            FleetSource(lambda: support.fleet(cluster("hall", self.wanted, **self.options))),
+            is_applying=is_applying,
+            drivers={"fake": Strict(self.world)},
+            connect=lambda _: contextlib.nullcontext(NOWHERE),
+        )
 
     def run(self, *, dry_run=False, **order) -> int:
         self.out.truncate(0), self.out.seek(0), self.aside.truncate(0), self.aside.seek(0)
@@ -218,13 +230,13 @@ def test_facts_of_earlier_runs_are_recalled_by_a_dry_run_that_writes_nothing(sta
     assert stage.run(yes=True) == 0
     before = (stage.folder / FILE).read_bytes()
     seen = []
-    surveyed = plan.survey
+    surveyed = reader.survey
 
     async def survey(fleet, **named):
         seen.append(named["recalled"].recalled("/repo", "hall")["a"]["set_by_us"])
         return await surveyed(fleet, **named)
 
-    monkeypatch.setattr(plan, "survey", survey)
+    monkeypatch.setattr(reader, "survey", survey)
     assert stage.run(dry_run=True) == 0
     assert seen == ["new"]
     assert (stage.folder / FILE).read_bytes() == before

@@ -6,13 +6,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 from memory_files import MemoryFiles
-from support_driver import NOWHERE, REVISION, FakeDriver, World, cluster, fleet
+from support_driver import NOWHERE, REVISION, FakeDriver, FleetSource, World, cluster, fleet
 from support_rollout import Bench
 
-from reconciler.core.history import Memory
+from reconciler.api.reader import Reader
 from reconciler.desired.fleet import with_desired
 from reconciler.errors import InputError
-from reconciler.host.clock import utc_now
 from reconciler.host.host import Host
 from reconciler.ports.listener import SILENT
 from reconciler.ports.source import Snapshot
@@ -57,19 +56,16 @@ async def _run(store):
     assert bench.driver.made == ONCE
 
 
-async def test_a_watch_makes_it_once_for_the_check_and_all_passes():
+async def test_a_watch_makes_it_once_for_the_check_and_all_passes(tmp_path):
     driver = Counting(World({"a": "old", "b": "old"}))
 
     @asynccontextmanager
-    async def way():
+    async def way(host):
         yield NOWHERE
-
-    async def nothing():
-        return Memory(at=utc_now())
 
     snapshot = Snapshot(REVISION, MemoryFiles({"fleet.yaml": FILE}))
     loaded = read_fleet(snapshot, {"fake": driver}, Host())
-    looking = Looking({"fake": driver}, way, nothing)
+    looking = Looking(Reader(FleetSource(), drivers={"fake": driver}, connect=way), tmp_path)
     for name in ("alpha", "beta", "alpha"):
         turn = await looking(Job(loaded, name, "interval", SILENT, asyncio.Event()))
         assert turn.pending == 1

@@ -54,7 +54,7 @@ class Bench:
 
     async def apply(self, file):
         ready = prepared(file, await self.look(), self.drivers)
-        report = await apply(ready.survey, drivers=self.drivers, transports=NOWHERE, journal=self.store)
+        report = await apply(ready, drivers=self.drivers, transports=NOWHERE, journal=self.store)
         return ready, report
 
 

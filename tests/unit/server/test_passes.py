@@ -2,22 +2,26 @@
 
 import asyncio
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import pytest
-from support_driver import NOWHERE, FakeDriver, FakeNode, Killed, World, cluster, fleet
+from support_driver import NOWHERE, FakeDriver, FakeNode, FleetSource, Killed, World, cluster, fleet
 from watch_rig import Rig
 
-from reconciler.core.history import Memory
+from reconciler.api.reader import Reader
+from reconciler.api.reconciler import Reconciler
 from reconciler.core.spec import FeedbackEntry
 from reconciler.errors import ClusterBusy
 from reconciler.feedback.sink import Courier
-from reconciler.host.clock import utc_now
 from reconciler.ports.listener import SILENT
 from reconciler.ports.transport import Answer, Http, Transports
 from reconciler.server.cluster_loop import Job
 from reconciler.server.pass_result import Result
 from reconciler.server.pass_runner import HALTED, Keeping, Looking
+from reconciler.server.progress_listener import Narrator
 from reconciler.store.factory import open_store
+
+NO_STATE = Path("/nowhere/state")
 
 
 @pytest.fixture
@@ -33,21 +37,18 @@ class Bench:
         self.world, self.rig = World(**world), Rig()
         self.drivers = {"fake": FakeDriver(self.world)}
         self.transports = Transports(http) if http else NOWHERE
-        self.looking = Looking(self.drivers, self.way, store.recall if store else self.nothing)
+        self.reader = Reader(FleetSource(), drivers=self.drivers, connect=self.way)
+        self.looking = Looking(self.reader, NO_STATE)
         self.store = store
-        self.keeping = Keeping(self.looking, store, self.rig.around.log)
+        self.keeping = Keeping(Reconciler(self.reader, store))
 
     @asynccontextmanager
-    async def way(self):
+    async def way(self, host):
         yield self.transports
 
-    @staticmethod
-    async def nothing():
-        return Memory(at=utc_now())
 
-
-def job(desired, name="edge", trigger="interval", stop=None):
-    return Job(desired, name, trigger, SILENT, stop or asyncio.Event())
+def job(desired, name="edge", trigger="interval", stop=None, listener=SILENT):
+    return Job(desired, name, trigger, listener, stop or asyncio.Event())
 
 
 TWO = fleet(cluster("edge", {"a": "new", "b": "old"}))
@@ -99,7 +100,9 @@ async def test_what_a_killed_run_left_is_settled_by_reading_not_by_doing_it_agai
     assert [record.line.finished for record in await store.unsettled()] == [None]
 
     heir = Bench(store, values=bench.world.values)
-    turn = await heir.keeping(job(TWO))
+    around = heir.rig.around
+    narrator = Narrator("edge", around.board, around.metrics, around.log, lambda _: None)
+    turn = await heir.keeping(job(TWO, listener=narrator))
     assert turn.result is Result.CONVERGED
     assert heir.world.acts == []
     assert await store.unsettled() == ()
@@ -212,7 +215,7 @@ async def test_a_stop_that_comes_with_the_plan_lets_no_run_begin(store):
 
 async def test_a_node_to_keep_to():
     bench = Bench(values={"a": "old", "b": "older"})
-    narrow = Looking(bench.drivers, bench.way, bench.nothing, only="a")
+    narrow = Looking(bench.reader, NO_STATE, only="a")
     turn = await narrow(job(fleet(cluster("edge", {"a": "new", "b": "new"}))))
     assert turn.pending == 1
 

@@ -1,0 +1,79 @@
+"""The revision that a plan file was made from, as a source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reconciler.cli.order import Order
+from reconciler.core.plan import Revision
+from reconciler.core.revision import COMMIT, base
+from reconciler.errors import SourceError, SourceUnreachable, Untrusted, WorldChanged
+from reconciler.planning.plan_file import OUTDATED, PlanFile
+from reconciler.ports.source import Snapshot, Source
+from reconciler.sources.locate import locate, pinned
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedSource(Source):
+    """A source at the revision of a plan file; that it gives it no more means that the world has changed."""
+
+    order: Order
+    file: PlanFile
+
+    async def snapshot(self) -> Snapshot:
+        """The files of that revision.
+
+        Raises:
+            WorldChanged: the source does not give the revision any more.
+            SourceUnreachable: it does not answer.
+            Untrusted: it is not signed by anybody whose signature counts here.
+        """
+        order, planned = self.order, self.file.loaded().revision
+        try:
+            source = pinned(
+                order.source,
+                planned.id,
+                ref=order.ref,
+                path=order.path,
+                cache=order.state / "sources",
+                trust=order.trust,
+                environment=order.host.environment,
+            )
+            snapshot = await source.snapshot()
+        except (SourceUnreachable, Untrusted):
+            raise
+        except SourceError as error:
+            raise WorldChanged(f"{error.message} [{OUTDATED}]", remedy=error.remedy) from error
+        await self._not_withdrawn(planned, source)
+        return snapshot
+
+    async def _not_withdrawn(self, planned: Revision, source: Source) -> None:
+        """Nothing, where the branch that the plan was made from still has its commit.
+
+        Raises:
+            WorldChanged: the branch was rewritten without it, or is gone.
+            SourceUnreachable: the source does not answer.
+        """
+        order = self.order
+        if not (source.has_history and COMMIT.fullmatch(planned.id)):
+            return
+        try:
+            branch = locate(
+                order.source,
+                ref=order.ref,
+                path=order.path,
+                cache=order.state / "sources",
+                environment=order.host.environment,
+            )
+            tip = (await branch.snapshot()).revision.id
+        except SourceUnreachable:
+            raise
+        except SourceError as error:
+            raise WorldChanged(f"{error.message} [{OUTDATED}]", remedy=error.remedy) from error
+        before = await source.ancestors(base(tip)) if base(tip) != planned.id else None
+        if before is not None and planned.id not in before:
+            raise WorldChanged(
+                f"{order.source} no longer has revision {planned.short}, from which the plan was made: "
+                f"{order.ref or 'its branch'} was rewritten [{OUTDATED}]",
+                remedy="find out why it was withdrawn, then make a plan anew",
+            )

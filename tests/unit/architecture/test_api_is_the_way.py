@@ -1,0 +1,40 @@
+"""Command line and server drive the pass through the API: of what is below they know types and values."""
+
+import ast
+import importlib
+import inspect
+from pathlib import Path
+
+import reconciler
+
+PACKAGE = Path(reconciler.__file__).parent
+PASS = ("reconciler.planning", "reconciler.rollout")
+FUNCTIONS = {
+    "plan_file": "writes a plan file, which is the command line's own business",
+    "parsed": "reads one",
+    "fit_program": "refuses a plan file of another version before anything is read",
+    "only_reading": "keeps `reconcile import` from writing, which is no pass",
+}
+"""The functions of the pass that command line and server may call, and why."""
+
+
+def taken_from_below():
+    """(module, name) of everything that command line and server import from the pass."""
+    for part in ("cli", "server"):
+        for path in sorted((PACKAGE / part).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PASS):
+                    yield from ((node.module, alias.name) for alias in node.names)
+
+
+def test_the_command_line_and_the_server_call_nothing_below_the_api():
+    found = {name for module, name in taken_from_below() if inspect.isroutine(_value(module, name))}
+    assert found == set(FUNCTIONS)
+
+
+def _value(module, name):
+    return getattr(importlib.import_module(module), name)
+
+
+def test_the_package_says_that_it_is_typed():
+    assert (PACKAGE / "py.typed").is_file()
