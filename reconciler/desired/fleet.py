@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -256,11 +256,16 @@ def _targets(
     document: Document, overrides: Sequence[Override], clusters: Sequence[Cluster], drivers: Drivers
 ) -> list[Diagnostic]:
     """Warnings of overrides that do nothing."""
-    if not overrides:
-        return []  # products are imported where they are asked for something, which takes time
-    kinds = sorted({*drivers, *(cluster.entry.kind for cluster in clusters)})
-    guards = registry.codes(guard for kind in kinds for guard in drivers[kind].guards)
+    kinds = {cluster.entry.kind for cluster in clusters}
+    guards = _guards(kinds, drivers)
+    if any(override.guard not in guards for override in overrides):
+        # asked last: a product is imported where it is asked for something, and that takes its time
+        guards = _guards({*kinds, *drivers}, drivers)
     return idle_overrides(document, overrides, sorted({cluster.entry.name for cluster in clusters}), guards)
+
+
+def _guards(kinds: Iterable[str], drivers: Drivers) -> tuple[str, ...]:
+    return registry.codes(guard for kind in kinds for guard in drivers[kind].guards)
 
 
 def ordered(found: Sequence[Diagnostic], first: str) -> tuple[Diagnostic, ...]:

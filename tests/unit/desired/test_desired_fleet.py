@@ -190,7 +190,9 @@ def test_products_are_not_loaded_that_the_fleet_file_does_not_name():
         def __missing__(self, kind):
             raise AssertionError(kind)
 
-    fleet({"fleet.yaml": "clusters: [{name: a, kind: bell}]"}, Lazy(bell=DRIVERS["bell"], lamp=None))
+    override = "{guard: quorum, target: a, until: 2099-01-01, reason: it is known}"
+    text = f"clusters: [{{name: a, kind: bell}}]\noverrides: [{override}]"
+    assert fleet({"fleet.yaml": text}, Lazy(bell=DRIVERS["bell"], lamp=None)).warnings == ()
 
 
 def test_a_file_that_goes_away_while_it_is_read_is_told():
