@@ -9,6 +9,7 @@ import re
 import shutil
 import threading
 from collections.abc import Callable, Collection, Coroutine
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -51,14 +52,14 @@ class Repository:
 
         shutil.copytree(example, folder)
         self.folder = folder
-        own = command.GitSettings.local(
+        settings = command.GitSettings.local(
             os.environ,
             command.Repository(str(folder / ".git")),
             config=_AUTHOR,
             variables={"GIT_WORK_TREE": str(folder)},
             folder=str(folder),
         )
-        self._git = command.Git(settings=own)
+        self._git = command.Git(settings=replace(settings, verbs=frozenset({"add", "commit"})))
         self._git.run("init", "--quiet", "--template=")
         self._spare = iter(free_addresses(32))
         moved: dict[str, str] = {}

@@ -184,6 +184,7 @@ async def run_process(
     data: bytes | None = None,
     limit: int = OUTPUT_LIMIT,
     tail: bool = False,
+    cut: bool = False,
     largest_file: int = 0,
     memory: int = 0,
 ) -> Ended:
@@ -198,6 +199,7 @@ async def run_process(
             data=data,
             limit=limit,
             tail=tail,
+            cut=cut,
             largest_file=largest_file,
             memory=memory,
         )
@@ -213,6 +215,7 @@ def run(
     data: bytes | None = None,
     limit: int = OUTPUT_LIMIT,
     tail: bool = False,
+    cut: bool = False,
     largest_file: int = 0,
     memory: int = 0,
 ) -> Ended:
@@ -227,13 +230,14 @@ def run(
         limit: bytes of standard output.
         tail: keep the last `limit` bytes of standard output and error together, instead of killing a
             program that writes more.
+        cut: keep the first `limit` bytes of standard output of a program that was killed for writing more.
         largest_file: bytes of one file that it, or what it starts, may write; 0 for any number.
         memory: bytes of address space that each of these processes may have; 0 for any number.
 
     Raises:
         ProgramMissing: it cannot be started.
         ProcessTimeout: it did not end in time.
-        OutputTooLarge: it wrote more than `limit` bytes.
+        OutputTooLarge: it wrote more than `limit` bytes, and neither `tail` nor `cut` is asked for.
         WorkCancelled: it is part of `blocking` work that was given up.
     """
     check_cancelled()
@@ -249,6 +253,10 @@ def run(
     collector = _Collector(process, limit, tail=tail)
     try:
         collector.gather(data, seconds)
+    except OutputTooLarge:
+        check_cancelled()
+        if not cut:
+            raise
     except ProcessError:
         check_cancelled()  # it did not fail: it was killed
         raise
@@ -259,7 +267,7 @@ def run(
         if (work := _WORK.get()) is not None:
             work.discard(process)
     check_cancelled()
-    return Ended(process.returncode or 0, bytes(collector.out), bytes(collector.error))
+    return Ended(process.returncode or 0, bytes(collector.out[:limit]), bytes(collector.error))
 
 
 def run_at_terminal(command: Sequence[str], *, environment: Mapping[str, str]) -> int:

@@ -401,7 +401,7 @@ def _alive(process: int) -> bool:
 
 async def test_no_git_on_the_path(tmp_path):
     with pytest.raises(SourceError, match="git cannot be run: it is not installed"):
-        await in_thread(GitSettings.remote({"PATH": str(tmp_path)}), "version")
+        await in_thread(GitSettings.remote({"PATH": str(tmp_path)}), "fetch")
 
 
 def test_settings_join_those_that_the_environment_already_has(tmp_path):

@@ -102,7 +102,19 @@ NOWHERE: Final = {
 
 PROTOCOLS: Final = "file:http:https:ssh"
 
-_NEVER: Final = frozenset({"shell", "env", "universal_newlines"})
+VERBS: Final = frozenset({
+    "cat-file", "config", "fetch", "init", "ls-files", "ls-remote", "merge-base", "rev-list", "rev-parse",
+    "verify-commit", "verify-tag",
+})  # fmt: skip
+"""Commands that are run: those that read objects, fetch them, or make a repository of ours.
+
+GitPython has many a method that runs another. Of those that are missing here `status`, `diff`, `archive`,
+`add` and `checkout` run the filters that a repository's configuration names, and no option keeps them from
+it.
+"""
+
+_MEANT: Final = frozenset({"max_chunk_size", "with_stdout"})
+"""Options of the library that change nothing here."""
 
 
 class GitFailed(library.GitCommandError):
@@ -146,6 +158,7 @@ class GitSettings:
         seconds: for one command.
         pack: bytes of one file that it may write.
         folder: where it runs; only commands that read a work tree need one.
+        verbs: commands that are run besides `VERBS`, in a repository whose files are ours, too.
     """
 
     environment: Mapping[str, str]
@@ -154,6 +167,7 @@ class GitSettings:
     seconds: float = SECONDS
     pack: int = PACK
     folder: str = "/"
+    verbs: frozenset[str] = frozenset()
 
     @classmethod
     def local(
@@ -216,7 +230,13 @@ class GitSettings:
         return kept
 
     def command(self, arguments: Sequence[str]) -> list[str]:
-        """The command line for a git command, without `git`."""
+        """The whole command line for a git command.
+
+        Raises:
+            ValueError: it is a command that is not run here.
+        """
+        if (verb := _verb(arguments)) not in VERBS | self.verbs:
+            raise ValueError(f"git {verb} is not run here: it may run what a configuration names")
         # Without a git directory git would look for one, from its folder upwards.
         directory = self.repository.directory if self.repository else os.devnull
         options = [part for key, value in SHIELD for part in ("-c", f"{key}={value}")]
@@ -251,6 +271,15 @@ class Git(library.Git):
         """Standard output of one git command; see `execute`."""
         return self._ended_well(arguments).out
 
+    def cat(self, names: Sequence[str], *, limit: int) -> bytes:
+        """Headers and contents of objects as `cat-file --batch` writes them, cut after `limit` bytes.
+
+        It runs to its end: one that goes on answering would wait for ever beside us where an object is
+        shorter than its header says.
+        """
+        data = "".join(f"{name}\n" for name in names).encode()
+        return self._ended(("cat-file", "--batch", "--buffer"), data=data, cut=limit).out
+
     def told(self, *arguments: str) -> str:
         """What one git command wrote to standard error; see `execute`."""
         return self._ended_well(arguments).error.decode("utf-8", "replace")
@@ -277,7 +306,7 @@ class Git(library.Git):
             SourceUnreachable: it did not end within `seconds`.
             SourceError: git is not installed, or it wrote more than it may.
         """
-        if not {name for name, value in others.items() if value} <= {"max_chunk_size", "with_stdout"}:
+        if others := {name: value for name, value in others.items() if value and name not in _MEANT}:
             raise ValueError(f"not for git here: {', '.join(sorted(others))}")
         arguments = [str(part) for part in command[1:]]
         if as_process:
@@ -296,16 +325,18 @@ class Git(library.Git):
             raise GitFailed(_verb(arguments), ended.status, ended.error.decode("utf-8", "replace"))
         return ended
 
-    def _ended(self, arguments: Sequence[str]) -> Ended:
+    def _ended(self, arguments: Sequence[str], *, data: bytes | None = None, cut: int = 0) -> Ended:
         settings, verb = self.settings, _verb(arguments)
-        limit = LISTING if verb == "ls-remote" else OUTPUT
+        limit = cut or (LISTING if verb == "ls-remote" else OUTPUT)
         try:
             return run(
                 settings.command(arguments),
                 environment=settings.child_environment(),
                 seconds=settings.seconds,
                 folder=settings.folder,
+                data=data,
                 limit=limit,
+                cut=cut > 0,
                 largest_file=settings.pack,
                 memory=MEMORY,
             )
@@ -323,7 +354,7 @@ class Git(library.Git):
             ) from None
 
     def _started(self, arguments: Sequence[str]) -> _Group:
-        """A command that goes on answering, such as `cat-file --batch`; who reads it bounds what it reads."""
+        """A command that goes on answering, such as `cat-file --batch-check`; who reads it bounds that."""
         settings = self.settings
         try:
             process = start(
@@ -367,4 +398,4 @@ def _settings(environment: Mapping[str, str]) -> Sequence[tuple[str, str]]:
 
 
 def _verb(arguments: Sequence[str]) -> str:
-    return next(argument for argument in arguments if not argument.startswith("-"))
+    return next((argument for argument in arguments if not argument.startswith("-")), "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from reconciler.core.prior import EarlierFile, EarlierFiles
@@ -13,7 +13,7 @@ from reconciler.sources.text import shown
 from reconciler.text.one_line import SHORT_ID
 
 if TYPE_CHECKING:  # it loads the library, which `no_history` has no need of
-    from reconciler.sources.git.objects import Commit, Objects
+    from reconciler.sources.git.objects import Commit, Entry, Objects
 
 COMMITS: Final = 500
 """Commits that are walked back."""
@@ -53,25 +53,27 @@ def earlier_files(
     """
     commit, _, changes = revision.partition("+")
     start, unread = _start(objects, commit, base, changed=bool(changes))
+    line = _line(objects, start) if start and not unread else []
+    files = _files(objects, [earlier.tree for _, earlier in line if earlier is not None], names, path)
+    near = [file[1] for file in files.values()]
     found: list[EarlierFile] = []
     last = ""
-    if start and not unread:
-        for id_, earlier in _walk(objects, start):
-            if earlier is None:
-                unread = SHALLOW.format(commit=id_[:SHORT_ID])
-                break
-            file = _file(objects, earlier.tree, names, path)
-            if file is not None and file[1] != last:
-                found.append(EarlierFile(id_, file[0], _data(objects, file[1])))
-            last = file[1] if file is not None else ""
-            if len(found) >= VERSIONS:
-                break
+    for id_, earlier in line:
+        if earlier is None:
+            unread = SHALLOW.format(commit=id_[:SHORT_ID])
+            break
+        file = files.get(earlier.tree)
+        if file is not None and file[1] != last:
+            found.append(EarlierFile(id_, file[0], _data(objects, file[1], near)))
+        last = file[1] if file is not None else ""
+        if len(found) >= VERSIONS:
+            break
     at: dict[str, EarlierFile] = {}
     for id_ in applied:
         own = _commit(objects, id_)
-        file = _file(objects, own.tree, names, path) if own is not None else None
+        file = _files(objects, [own.tree], names, path).get(own.tree) if own is not None else None
         if file is not None:
-            at[id_] = EarlierFile(id_, file[0], _data(objects, file[1]))
+            at[id_] = EarlierFile(id_, file[0], _data(objects, file[1], near))
     return EarlierFiles(tuple(found), at, unread)
 
 
@@ -116,17 +118,19 @@ def _start(objects: Objects, commit: str, base: str, *, changed: bool) -> tuple[
     return next(iter(own.parents), ""), ""
 
 
-def _walk(objects: Objects, start: str) -> Iterator[tuple[str, Commit | None]]:
-    """Commits by their ids along first parents; None where one is missing, which ends it."""
+def _line(objects: Objects, start: str) -> list[tuple[str, Commit | None]]:
+    """Commits by their ids along first parents; the last is None where it is missing."""
+    near = objects.line(start, COMMITS)
+    found: list[tuple[str, Commit | None]] = []
     id_ = start
-    for _ in range(COMMITS):
-        commit = _commit(objects, id_)
-        yield id_, commit
-        if commit is None:
-            return
+    while id_ and len(found) < COMMITS:
+        try:
+            commit = objects.commit(id_, near)
+        except SourceError:
+            return [*found, (id_, None)]
+        found.append((id_, commit))
         id_ = next(iter(commit.parents), "")
-        if not id_:
-            return
+    return found
 
 
 def _commit(objects: Objects, id_: str) -> Commit | None:
@@ -140,23 +144,36 @@ def _commit(objects: Objects, id_: str) -> Commit | None:
         return None
 
 
-def _file(objects: Objects, tree: str, names: Sequence[str], path: str) -> tuple[str, str] | None:
-    """The name and the id of the fleet file in a folder of a tree; None where it is not there as a file."""
+def _files(
+    objects: Objects, trees: Sequence[str], names: Sequence[str], path: str
+) -> dict[str, tuple[str, str]]:
+    """Name and id of the fleet file in a folder of trees, for those that have one; level by level."""
+    at = {tree: tree for tree in trees}
+    for part in path.split("/") if path else ():
+        below = {id_: _entries(objects, id_, at.values()).get(part.encode()) for id_ in set(at.values())}
+        entries = {tree: below[id_] for tree, id_ in at.items()}
+        at = {tree: entry.id for tree, entry in entries.items() if entry is not None and entry.mode == TREE}
+    found: dict[str, tuple[str, str]] = {}
+    for tree, id_ in at.items():
+        entries_ = _entries(objects, id_, at.values())
+        named = ((name, entries_.get(name.encode())) for name in names)
+        file = next(((name, entry.id) for name, entry in named if entry and entry.mode in _BLOB), None)
+        if file is not None:
+            found[tree] = file
+    return found
+
+
+def _entries(objects: Objects, tree: str, near: Iterable[str]) -> dict[bytes, Entry]:
+    """The entries of a tree by their names; none where it is not here."""
     try:
-        for part in path.split("/") if path else ():
-            found = {entry.name: entry for entry in objects.tree(tree)}.get(part.encode())
-            if found is None or found.mode != TREE:
-                return None
-            tree = found.id
-        files = {entry.name: entry.id for entry in objects.tree(tree) if entry.mode in _BLOB}
+        return {entry.name: entry for entry in objects.tree(tree, near)}
     except SourceError:
-        return None
-    return next(((name, files[name.encode()]) for name in names if name.encode() in files), None)
+        return {}
 
 
-def _data(objects: Objects, id_: str) -> bytes:
+def _data(objects: Objects, id_: str, near: Iterable[str]) -> bytes:
     """The content of a file; what is too large or missing is empty, and so no fleet file."""
     try:
-        return objects.read(id_, "blob") if objects.size(id_) <= LARGEST else b""
+        return objects.read(id_, "blob") if objects.size(id_, near) <= LARGEST else b""
     except SourceError:
         return b""

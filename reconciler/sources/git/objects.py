@@ -1,8 +1,9 @@
 """Objects, refs and ancestry of a repository whose configuration this program wrote, by GitPython's `Repo`.
 
-Objects are read through `Repo.odb`, whose two git processes answer one request after another: GitPython's
-reader for pack files (GitDB) is deprecated, and a process for each object would cost milliseconds. 3,000
-files of a mirror are read in about 0.1 s.
+What objects hold is read by `Git.cat` instead of `Repo.odb`, a bulk at a time. The library asks for one
+object after another: a turn from process to process and back for each costs little on an idle machine and
+seconds for 3,000 files on a busy one. And it waits for ever where an object is shorter than its header says,
+as everybody can make one. Its own reader of pack files (GitDB) is deprecated.
 
 Commits and trees are taken apart here, from the bytes: `Repo.commit` decodes a message by whatever encoding
 the commit itself names, and `Tree` has names without the bytes that they are made of.
@@ -14,8 +15,10 @@ import hashlib
 import os
 import threading
 import weakref
-from collections.abc import Iterator, Mapping
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from reconciler.errors import SourceError
@@ -36,8 +39,14 @@ from reconciler.text.one_line import size
 LARGEST = LIMITS.file_bytes
 """Bytes of any object at most."""
 
-HEX = 40
-"""Digits of an object's full id."""
+BULK = LARGEST + 1024
+"""Bytes that are read at once, so that the first object of a bulk comes whole if it may be read at all."""
+
+KEPT = 4 * LARGEST
+"""Bytes of objects that are kept, the last ones that were asked for or came along."""
+
+AT_ONCE = 5_000
+"""Objects that are asked for at once."""
 
 _ID_BYTES = 20
 
@@ -60,10 +69,20 @@ class Entry:
     id: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """An object: its kind and bytes, and what it holds; None where that is too large."""
+
+    kind: str
+    size: int
+    data: bytes | None
+
+
 class OwnRepo(Repo):
     """A repository of ours, which GitPython reads by our command class and nothing else."""
 
     GitCommandWrapperType = Git
+    git: Git
 
     def __init__(self, settings: GitSettings) -> None:
         assert settings.repository is not None
@@ -105,7 +124,9 @@ class Objects:
             self._repo = OwnRepo(GitSettings.local(environment, repository))
         except (InvalidGitRepositoryError, NoSuchPathError) as error:
             raise self.damaged() from error
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # what is likely to be asked for next may come from objects, too
+        self._known: OrderedDict[str, _Found] = OrderedDict()
+        self._held = 0
         # The library's parser of configuration is a circle that holds its Repo: without this the processes
         # would go on until the interpreter happens to look for circles.
         weakref.finalize(self, self._repo.git.clear_cache)
@@ -143,76 +164,119 @@ class Objects:
         found: str = self._repo.git.rev_parse(f"--disambiguate={prefix}")
         return found.split()
 
-    def size(self, id_: str) -> int:
+    def size(self, id_: str, near: Iterable[str] = ()) -> int:
         """The bytes of an object that has to be there.
 
-        Raises:
-            Damaged: it is not.
-        """
-        found = self.resolve(id_)
-        if found is None:
-            raise self.damaged()
-        return found[2]
+        Args:
+            id_: its full id.
+            near: ids of objects that are likely to be asked for next.
 
-    def read(self, id_: str, kind: str) -> bytes:
+        Raises:
+            Damaged: it is not there, or not what its id says.
+        """
+        return self._found(id_, near).size
+
+    def read(self, id_: str, kind: str, near: Iterable[str] = ()) -> bytes:
         """The contents of an object that has to be there.
 
-        Git itself does not compare them with the id: whoever writes into a work tree's object folder could
-        put other files under a tree that somebody signed.
+        Args:
+            id_: its full id.
+            kind: `blob`, `commit` or `tree`.
+            near: ids of objects that are likely to be asked for next.
 
         Raises:
             Damaged: it is not there, is of another kind, or is not what its id says.
             SourceError: it is larger than anything that is read.
         """
-        # The header first: an object of gigabytes packs into kilobytes, and is whole in memory once read.
-        found = self.resolve(id_)
-        if found is None or found[1] != kind:
+        found = self._found(id_, near)
+        if found.kind != kind:
             raise self.damaged()
-        if (count := found[2]) > LARGEST:
+        if found.data is None:
             raise SourceError(
-                f"{self.where}: the object {id_} of the commit has {size(count)}, more than the "
+                f"{self.where}: the object {id_} of the commit has {size(found.size)}, more than the "
                 f"{size(LARGEST)} that are read",
                 remedy="Keep large files out of the desired state.",
             )
-        with self._lock:
-            try:
-                data: bytes = self._repo.odb.stream(bytes.fromhex(id_)).read()
-            except (OSError, ValueError) as error:
-                raise self._failed() from error
-        whole = b"%s %d\0%s" % (kind.encode(), count, data)
-        if hashlib.sha1(whole, usedforsecurity=False).hexdigest() != id_:
-            raise self._failed()
-        return data
+        return found.data
 
-    def commit(self, id_: str) -> Commit:
-        """A commit that has to be there.
+    def commit(self, id_: str, near: Iterable[str] = ()) -> Commit:
+        """A commit that has to be there; see `read`.
 
         Raises:
             Damaged: it is not, or cannot be taken apart.
             SourceError: it is larger than anything that is read.
         """
-        head, _, message = self.read(id_, "commit").partition(b"\n\n")
+        head, _, message = self.read(id_, "commit", near).partition(b"\n\n")
         named = [line.partition(b" ")[::2] for line in head.split(b"\n")]
         trees = [_text(value) for key, value in named if key == b"tree"]
         if not trees:
             raise self.damaged()
         return Commit(trees[0], tuple(_text(value) for key, value in named if key == b"parent"), message)
 
-    def tree(self, id_: str) -> Iterator[Entry]:
-        """The entries of a tree that has to be there.
+    def tree(self, id_: str, near: Iterable[str] = ()) -> list[Entry]:
+        """The entries of a tree that has to be there; see `read`.
 
         Raises:
             Damaged: it is not, or cannot be taken apart.
             SourceError: it is larger than anything that is read.
         """
-        data, place = self.read(id_, "tree"), 0
+        data, place, found = self.read(id_, "tree", near), 0, list[Entry]()
         while place < len(data):
             end = data.find(b"\0", place)
             mode, blank, name = data[place:end].partition(b" ")
             place = end + 1 + _ID_BYTES
-            if end < 0 or not blank or mode.strip(b"01234567") or place > len(data):
+            if end < 0 or not blank or not mode or mode.strip(b"01234567") or place > len(data):
                 raise self.damaged()
-            yield Entry(name, int(mode, 8), data[end + 1 : place].hex())
+            found.append(Entry(name, int(mode, 8), data[end + 1 : place].hex()))
+        return found
+
+    def _found(self, id_: str, near: Iterable[str]) -> _Found:
+        with self._lock:
+            if id_ not in self._known:
+                more = islice((other for other in near if other not in self._known), AT_ONCE)
+                self._read_bulk(list(dict.fromkeys((id_, *more))))
+            if id_ not in self._known:
+                raise self.damaged()
+            self._known.move_to_end(id_)
+            return self._known[id_]
+
+    def _read_bulk(self, ids: Sequence[str]) -> None:
+        """Keep as many of some objects as come; the first comes, unless it is damaged or not there."""
+        data, place = self._repo.git.cat(ids, limit=BULK), 0
+        for id_ in ids:
+            end = data.find(b"\n", place)
+            kind, _, count = data[place:end].decode("ascii", "replace").partition(" ")[2].partition(" ")
+            if end < 0 or not count.isdecimal():
+                if kind == "" and data[place:end].endswith(b" missing"):
+                    place = end + 1
+                    continue
+                return
+            if int(count) > LARGEST:
+                self._keep(id_, _Found(kind, int(count), None))
+                return
+            place = end + 1 + int(count)
+            whole = b"%s %s\0%s" % (kind.encode(), count.encode(), data[end + 1 : place])
+            # Git does not compare contents with the id: whoever writes into a work tree's object folder could
+            # put other files under a tree that somebody signed.
+            if hashlib.sha1(whole, usedforsecurity=False).hexdigest() != id_:
+                return  # or it was cut off; in both cases it is not known where the next one begins
+            self._keep(id_, _Found(kind, int(count), data[end + 1 : place]))
+            place += 1
+
+    def _keep(self, id_: str, found: _Found) -> None:
+        self._known[id_] = found
+        self._held += len(found.data or b"")
+        while self._held > KEPT and len(self._known) > 1:
+            _, oldest = self._known.popitem(last=False)
+            self._held -= len(oldest.data or b"")
+
+    def line(self, commit: str, most: int) -> list[str]:
+        """Ids of a commit and of those before it along first parents, as far as git says."""
+        options = ("--first-parent", f"--max-count={most}")
+        git = self._repo.git
+        _, out, _ = git.rev_list(*options, commit, "--", with_extended_output=True, with_exceptions=False)
+        found: list[str] = out.split()
+        return found
 
     def history(self, commit: str) -> frozenset[str] | None:
         """Ids of a commit and of all that it descends from; None where some of them are not there."""

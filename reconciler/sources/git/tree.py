@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import dropwhile
 from typing import TYPE_CHECKING
 
 from reconciler.core.plan import Revision
@@ -60,9 +62,13 @@ class CommitFiles:
             SourceError: it is a Git LFS pointer, too large, in a submodule or behind a wrong link.
         """
         full = self.layout.find(path)
-        data = _blob(self.objects, self.layout.files[full], self.place, path)
+        data = _blob(self.objects, self.layout.files[full], self.place, path, near=self._following(full))
         self.budget.spend(full, len(data))
         return content.whole(data, where=self.layout.where, path=path)
+
+    def _following(self, full: str) -> Iterator[str]:
+        """Ids of the files from one on, those of its folder first: they are likely to be read next."""
+        return (self.layout.files[path] for path in dropwhile(lambda path: path != full, self.layout.files))
 
 
 def snapshot(objects: Objects, commit: str, place: Place) -> Snapshot:
@@ -72,7 +78,7 @@ def snapshot(objects: Objects, commit: str, place: Place) -> Snapshot:
         SourceError: the commit has no such folder, or too many files.
     """
     found = objects.commit(commit)
-    layout = _looked_at(objects, list(objects.tree(found.tree)), place, commit[:SHORT_ID])
+    layout = _looked_at(objects, objects.tree(found.tree), place, commit[:SHORT_ID])
     revision = Revision(
         source=f"{place.where}//{place.path}" if place.path else place.where,
         id=commit,
@@ -110,7 +116,7 @@ def committed(objects: Objects, commit: str, place: Place) -> Committed | None:
     if named is not None and named[1] != "commit":
         raise SourceError(f"{place.where}: {commit} is not a commit", remedy="Run `git fsck`.")
     found = objects.commit(commit)
-    tree = _subtree(objects, list(objects.tree(found.tree)), place)
+    tree = _subtree(objects, objects.tree(found.tree), place)
     if tree is None:
         return None
     counts = Counts(place.where, place.limits)
@@ -143,7 +149,7 @@ def _subtree(objects: Objects, tree: list[Entry], place: Place) -> list[Entry] |
         named = [entry for entry in tree if name(entry.name) == part]
         if not named or named[0].mode != TREE:
             return None
-        tree = list(objects.tree(named[0].id))
+        tree = objects.tree(named[0].id)
     return tree
 
 
@@ -151,9 +157,9 @@ def _top(tree: list[Entry]) -> list[str]:
     return [shown(name(entry.name)) for entry in tree if entry.mode == TREE][:8] or ["no folders"]
 
 
-def _blob(objects: Objects, key: str, place: Place, path: str) -> bytes:
+def _blob(objects: Objects, key: str, place: Place, path: str, *, near: Iterable[str]) -> bytes:
     """A file's contents; as `Objects.read`, with the file's name in the message."""
-    content.within(place.limits, where=place.where, path=path, count=objects.size(key))
+    content.within(place.limits, where=place.where, path=path, count=objects.size(key, near))
     return objects.read(key, "blob")
 
 
@@ -166,18 +172,22 @@ class _Sorted:
 
 def _layout(objects: Objects, tree: list[Entry], place: Place, base: str) -> Layout:
     """What is below a tree, sorted."""
-    found, counts = _Sorted(), Counts(place.where, place.limits)
+    found, counts, links = _Sorted(), Counts(place.where, place.limits), dict[str, str]()
     for path, entry in _walk(objects, tree, f"{base}/" if base else "", place, counts):
         if entry.mode == LINK:
-            target = name(_blob(objects, entry.id, place, path))
-            counts.link(path, target)
-            found.links[path] = target
+            links[path] = entry.id
+            if len(links) > place.limits.links:
+                break  # more than are counted below
         elif entry.mode == SUBMODULE:
             counts.file(path)
             found.closed[path] = "it is a submodule, and those are not fetched"
         else:
             counts.file(path)
             found.files[path] = entry.id
+    for path, id_ in links.items():
+        target = name(_blob(objects, id_, place, path, near=links.values()))
+        counts.link(path, target)
+        found.links[path] = target
     return Layout(place.where, found.files, found.links, found.closed, base, place.limits.files)
 
 
@@ -191,15 +201,15 @@ def _walk(
     count, also empty ones.
     """
     known: dict[str, list[Entry]] = {}
-    todo = [(tree, prefix)]
+    todo = deque([("", prefix)])
     while todo:
-        folder, before = todo.pop()
-        for path, entry in _entries(folder, before, place.where):
+        id_, before = todo.popleft()
+        if id_ and id_ not in known:
+            known[id_] = objects.tree(id_, near=(other for other, _ in todo))
+        for path, entry in _entries(known[id_] if id_ else tree, before, place.where):
             if entry.mode == TREE:
                 counts.folder(path)
-                if entry.id not in known:
-                    known[entry.id] = list(objects.tree(entry.id))
-                todo.append((known[entry.id], f"{path}/"))
+                todo.append((entry.id, f"{path}/"))
             else:
                 yield path, entry
 
