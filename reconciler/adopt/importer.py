@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from reconciler.adopt.file_edits import Member, Rewriting
+from reconciler.adopt.file_edits import Member, Rewriting, path_of
 from reconciler.adopt.foreseen import Foreseen, Overlaid
 from reconciler.adopt.live_edits import drift
 from reconciler.adopt.new_cluster import fleet_text, founded
@@ -64,6 +64,7 @@ class _Live:
     shown: Shown
     steps: tuple[Step, ...]
     new: bool
+    unsaid: frozenset[str]
 
 
 async def adopt(
@@ -129,7 +130,9 @@ async def _seen(desk: Desk, drivers: Drivers, transports: Transports, *, new: bo
     desired = driver.desire(desk)
     observed = await driver.observe(desired, only_reading(transports, driver.reads))
     steps = driver.plan(desired, observed).steps
-    return _Live(desk, desired, observed, driver.shown(desired, observed), steps, new)
+    return _Live(
+        desk, desired, observed, driver.shown(desired, observed), steps, new, driver.unsaid(desk.entry)
+    )
 
 
 def _complete(live: Sequence[_Live]) -> None:
@@ -185,7 +188,7 @@ def _written(
             rewriting.edits.setdefault(fleet.document.name, []).extend(found.edits)
         elif one.shown.nodes is not None:
             raw = fleet.document.value["clusters"][_index(one.desk)]["nodes"]
-            edits = entries(raw, one.shown.nodes, one.desk.pointer)
+            edits = entries(raw, one.shown.nodes, one.desk.pointer, one.shown.followed)
             rewriting.edits.setdefault(fleet.document.name, []).extend(edits)
     rewriting.settle(dict(_wanted(live)), shared=shared)
     texts = {
@@ -223,11 +226,10 @@ def _wanted(live: Sequence[_Live]) -> Iterator[tuple[Member, tuple[Edit, ...]]]:
         if one.new:
             continue
         differing = {step.node for step in one.steps}
-        stamped = getattr(one.desk.entry, "version", None) == "commit"
         for node, document in one.shown.documents.items():
             if node in differing:
                 edits = _drift(node, one.desk.documents[node].value, document)
-                kept = tuple(edit for edit in edits if not _unsaid(edit, stamped=stamped))
+                kept = tuple(edit for edit in edits if not _unsaid(edit, one.unsaid))
                 yield (one.desk.entry.name, node), kept
 
 
@@ -238,9 +240,9 @@ def _drift(node: str, rendered: Any, shown: Any) -> tuple[Edit, ...]:
         raise UsageError(f"{node}: {error.message}", remedy=error.remedy) from error
 
 
-def _unsaid(edit: Edit, *, stamped: bool) -> bool:
-    """Whether a difference is none of the file's: what it says to editors, and a version that is stamped."""
-    return edit.path == (editors.KEY,) or (stamped and edit.path == ("meta", "version"))
+def _unsaid(edit: Edit, unsaid: Collection[str]) -> bool:
+    """Whether a difference is none of the file's: what it says to editors, and what is stamped."""
+    return edit.path == (editors.KEY,) or edit.path in {path_of(pointer) for pointer in unsaid}
 
 
 def _rest(files: Overlaid, live: Sequence[_Live], drivers: Drivers, vault: Vault) -> list[str]:
@@ -255,22 +257,18 @@ def _rest(files: Overlaid, live: Sequence[_Live], drivers: Drivers, vault: Vault
         desk = next(desk for desk in fleet.desks if desk.entry.name == one.desk.entry.name)
         driver = drivers[desk.entry.kind]
         plan = driver.plan(driver.desire(desk), one.observed)
-        found += [step.node for step in plan.steps if not _stamps(step)]
+        found += [step.node for step in plan.steps if not _stamps(step, one.unsaid)]
     return found
 
 
-def _stamps(step: Step) -> bool:
-    """Whether a step changes nothing but the version that is stamped."""
-    return bool(step.changes) and all(change.pointer == "/meta/version" for change in step.changes)
+def _stamps(step: Step, unsaid: Collection[str]) -> bool:
+    """Whether a step changes nothing but what is stamped."""
+    return bool(step.changes) and all(change.pointer in unsaid for change in step.changes)
 
 
 def _adoption(files: Overlaid, after: Overlaid, concealer: Concealer, live: Sequence[_Live]) -> Adoption:
     known = set(files.names())
     before = {name: files.read(name) for name in after.texts if name in known}
     texts = {name: text for name, text in after.texts.items() if before.get(name) != text.encode()}
-    notes = [
-        f"{one.desk.entry.name}: how its nodes are stopped is not known, so plans wait for a person to do it"
-        for one in live
-        if one.new and one.shown.nodes is not None
-    ]
+    notes = [words for one in live if one.new for words in one.shown.left_open]
     return Adoption(before, texts, dict(concealer.named), tuple(notes))

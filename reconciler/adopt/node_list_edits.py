@@ -10,7 +10,10 @@ from reconciler.documents.edit import REMOVED, Edit
 
 
 def entries(
-    written: Sequence[Mapping[str, Any]], shown: Sequence[Mapping[str, Any]], pointer: str
+    written: Sequence[Mapping[str, Any]],
+    shown: Sequence[Mapping[str, Any]],
+    pointer: str,
+    followed: Sequence[str],
 ) -> list[Edit]:
     """The edits of a cluster's nodes: keys that differ, then those who left, then those who came.
 
@@ -18,6 +21,7 @@ def entries(
         written: the nodes as the file says them.
         shown: the nodes as they are; keys of which nothing is shown stay.
         pointer: of the cluster.
+        followed: the keys in which the file follows what is shown.
     """
     place = (*path_of(pointer), "nodes")
     now = {entry["name"]: entry for entry in shown}
@@ -30,16 +34,16 @@ def entries(
             Edit((*place, index, key), value)
             for index, entry in enumerate(written)
             if entry["name"] in now
-            for key, value in _changed(entry, now[entry["name"]])
+            for key, value in _changed(entry, now[entry["name"]], followed)
         ),
         *(Edit((*place, index), REMOVED) for index in reversed(left)),
         *(Edit((*place, kept + number), dict(entry)) for number, entry in enumerate(came)),
     ]
 
 
-def _changed(written: Mapping[str, Any], shown: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key in ("temporary", "mode"):
-        if key in shown and written.get(key) != shown[key]:
-            yield key, shown[key]
-    if written.get("temporary") and "temporary" not in shown:
-        yield "temporary", REMOVED
+def _changed(
+    written: Mapping[str, Any], shown: Mapping[str, Any], followed: Sequence[str]
+) -> Iterator[tuple[str, Any]]:
+    for key in followed:
+        if key in shown and (shown[key] is not None or written.get(key)) and written.get(key) != shown[key]:
+            yield key, REMOVED if shown[key] is None else shown[key]

@@ -78,11 +78,29 @@ class Shown:
         nodes: the cluster's nodes as entries of the fleet file, sorted by name; None where the nodes do not
             tell who belongs to the cluster.
         missing: why not everything is known, one sentence each; then nothing may be written.
+        followed: keys of a node's entry in which the file follows the nodes; one that is shown as None is
+            taken out.
+        left_open: what a new cluster's entry cannot say, because nodes do not tell it, one sentence each.
     """
 
     documents: Mapping[str, Any] = field(default_factory=dict)
     nodes: tuple[Mapping[str, Any], ...] | None = None
     missing: tuple[str, ...] = ()
+    followed: tuple[str, ...] = ()
+    left_open: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ImportOption:
+    """The option that names a new cluster to `reconcile import`.
+
+    Args:
+        metavar: its value's form, a name and addresses.
+        help: what it says of itself; empty for the usual sentence.
+    """
+
+    metavar: str = "NAME=ADDRESS,…"
+    help: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -355,6 +373,13 @@ class Driver(ABC, Generic[D, S]):
         return None
 
     # What live nodes show, written down.
+
+    import_option: ImportOption = ImportOption()
+    """The option `--KIND` of `reconcile import`; see `Capabilities.imports`."""
+
+    def unsaid(self, entry: ClusterEntry) -> frozenset[str]:
+        """JSON pointers of what nodes show in their settings and files do not say, because it is stamped."""
+        return frozenset()
 
     async def entry_of(self, name: str, addresses: Sequence[str], transports: Transports) -> dict[str, Any]:
         """The fleet file's entry of a cluster that no file names yet, as plain data.

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
+from typer.core import TyperCommand
 
 from reconciler.cli.options import HostConfigFile, NoColor, new_app
+from reconciler.drivers.registry import BUILT_IN, DRIVERS
 from reconciler.errors import UsageError
 from reconciler.host import aio
 
@@ -18,43 +21,25 @@ if TYPE_CHECKING:
     from reconciler.host.host import Host
     from reconciler.ports.source import Snapshot
 
-app = new_app()
-
 _FEW = 200
 """Lines of a difference that are shown."""
 
 _FEW_NEW = 40
 """Lines of a new file that are shown."""
 
-Clusters = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="NAME=ADDRESS,…", help="A new M2 cluster and all its nodes; may be given more than once."
-    ),
-]
 
-
-@app.command("import")
 def import_(
     context: typer.Context,
     folder: Annotated[
         Path, typer.Argument(metavar="FOLDER", help="Where the files are, or are to be.")
     ] = Path(),
     *,
-    m2: Clusters = None,
-    sora: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=URL,…",
-            help="A new Sora cluster and the API of some of its nodes, of which one tells all; may stand "
-            "repeatedly.",
-        ),
-    ] = None,
     only: Annotated[str, typer.Option(metavar="CLUSTER", help="Look at this cluster alone.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be written.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Write without asking.")] = False,
     host_config: HostConfigFile = None,
     no_color: NoColor = False,
+    new: Sequence[tuple[str, str]] = (),
 ) -> int:
     """Write the desired state that live nodes show.
 
@@ -68,7 +53,6 @@ def import_(
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
 
     terminal = Terminal.here(no_color=no_color)
-    new = [("m2", text) for text in m2 or ()] + [("sora", text) for text in sora or ()]
     host = read_host(context, host_config, str(folder))
     found = aio.run(_adopted(folder, new, only, host, there=folder.is_dir()))
     if not found.after:
@@ -88,7 +72,7 @@ def import_(
 
 
 async def _adopted(
-    folder: Path, new: list[tuple[str, str]], only: str, host: Host, *, there: bool
+    folder: Path, new: Sequence[tuple[str, str]], only: str, host: Host, *, there: bool
 ) -> Adoption:
     from reconciler.adopt.importer import adopt  # noqa: PLC0415
     from reconciler.drivers.registry import drivers_for  # noqa: PLC0415
@@ -100,7 +84,8 @@ async def _adopted(
     if snapshot is None and not new:
         raise UsageError(
             f"there is no desired state in {folder} yet",
-            remedy="name what to read, for example --m2 edge=192.0.2.11,192.0.2.12",
+            remedy=f"name what to read, for example --{next(iter(drivers_for(host.config)))} "
+            "edge=192.0.2.11,192.0.2.12",
         )
     drivers = drivers_for(host.config)
     async with open_transports(host) as transports:
@@ -109,7 +94,7 @@ async def _adopted(
             name, _, addresses = text.partition("=")
             if not name or not _several(addresses):
                 raise UsageError(f"--{kind} {text!r} is not NAME=ADDRESS,…")
-            driver: Any = drivers[kind]
+            driver = drivers[kind]
             reading = only_reading(transports, driver.reads)
             entries.append(await driver.entry_of(name, _several(addresses), reading))
         return await adopt(
@@ -193,3 +178,56 @@ def _agreed(terminal: Terminal, files: int) -> bool:
             remedy="add --yes to write without asking, or --dry-run to look only",
         )
     return terminal.confirm(f"Write {plural(files, 'file')}?")
+
+
+class _Import(TyperCommand):
+    """The command, with the options of products that packages bring: asked for where one is named."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse with an option for every product that is named."""
+        known = {name for param in self.params for name in param.opts}
+        named = dict.fromkeys(arg.partition("=")[0] for arg in args if arg.startswith("--") and arg != "--")
+        more = [name.removeprefix("--") for name in named if name not in known]
+        if kinds := [kind for kind in more if kind in DRIVERS]:
+            whole = typer.main.get_command(_app(kinds))
+            self.params, self.callback = whole.params, whole.callback
+        return super().parse_args(ctx, args)
+
+
+def _app(more: Iterable[str] = ()) -> typer.Typer:
+    """The app of the command, with one option for each product that can be imported.
+
+    Args:
+        more: kinds beside those of the table.
+    """
+    kinds = [kind for kind in (*BUILT_IN, *more) if DRIVERS[kind].capabilities.imports]
+    names = {f"new_{number}": kind for number, kind in enumerate(kinds)}
+
+    def run(**given: Any) -> int:
+        new = [(kind, text) for name, kind in names.items() for text in given.pop(name) or ()]
+        return import_(**given, new=new)
+
+    hints = get_type_hints(import_, include_extras=True)
+    own = [one.replace(annotation=hints[one.name]) for one in signature(import_).parameters.values()]
+    context, folder, *rest = (one for one in own if one.name != "new")
+    options = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=_option(kind))
+        for name, kind in names.items()
+    ]
+    parameters = [context, folder, *options, *rest]
+    run.__doc__ = import_.__doc__
+    vars(run)["__signature__"] = Signature(parameters)  # what typer reads
+    run.__annotations__ = {one.name: one.annotation for one in parameters}
+    made = new_app()
+    made.command("import", cls=_Import)(run)
+    return made
+
+
+def _option(kind: str) -> Any:
+    driver = DRIVERS[kind]
+    usual = f"A new {driver.title} cluster and the addresses of its nodes; may be given more than once."
+    own = driver.import_option
+    return Annotated[list[str] | None, typer.Option(f"--{kind}", metavar=own.metavar, help=own.help or usual)]
+
+
+app = _app()

@@ -36,7 +36,7 @@ from reconciler.drivers.m2.package import Packages
 from reconciler.drivers.m2.schema import Deliver, Desired, Loaded, M2Cluster, Target
 from reconciler.drivers.m2.undo import back, part
 from reconciler.ports.desk import Desk
-from reconciler.ports.driver import Capabilities, Claim, Done, Driver, Facts, Shown
+from reconciler.ports.driver import Capabilities, Claim, Done, Driver, Facts, ImportOption, Shown
 from reconciler.ports.simulator import Simulator
 from reconciler.ports.transport import Transports, Way
 
@@ -72,6 +72,7 @@ class M2Driver(Driver[Desired, Loaded]):
     )
     entry: type[ClusterEntry] = M2Cluster
     guards: tuple[Guard, ...] = GUARDS
+    import_option = ImportOption(help="A new M2 cluster and all its nodes; may be given more than once.")
     reads = READS
     actions = ACTIONS
     lone_file = "setting.json"
@@ -141,6 +142,11 @@ class M2Driver(Driver[Desired, Loaded]):
             UsageError: an address is none.
         """
         return adopt.entry_of(name, addresses)
+
+    def unsaid(self, entry: ClusterEntry) -> frozenset[str]:
+        """The version, where the commit's id is stamped into it."""
+        assert isinstance(entry, M2Cluster)
+        return frozenset() if entry.version is None else frozenset({"/meta/version"})
 
     def shown(self, desired: Desired, observed: Observed[Loaded]) -> Shown:
         """The settings that the nodes have loaded; see `adoption.shown`."""

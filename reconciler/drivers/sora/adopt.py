@@ -78,11 +78,20 @@ def shown(desired: SoraDesired, observed: Observed[NodeView]) -> Shown:
     for name, row in sorted(rows.items()):
         entry: dict[str, Any] = _entry(row)
         if name in known:
+            entry.setdefault("temporary", None)
             entry["api"] = known[name].api
             if known[name].mode is not None and row.mode is not None:
                 entry["mode"] = row.mode
         nodes.append(entry)
-    return Shown(nodes=tuple(nodes), missing=tuple(missing))
+    stop = (
+        f"{desired.entry.name}: how its nodes are stopped is not known, so plans wait for a person to do it"
+    )
+    return Shown(
+        nodes=tuple(nodes),
+        missing=tuple(missing),
+        followed=("temporary", "mode"),
+        left_open=(f"{desired.entry.name}: {stop}",),
+    )
 
 
 def _told(views: Iterable[NodeView]) -> Mapping[str, NodeRow]:

@@ -49,7 +49,7 @@ from reconciler.errors import (
 )
 from reconciler.host.config import HostConfig
 from reconciler.ports.desk import Desk
-from reconciler.ports.driver import Capabilities, Done, Driver, Facts, Shown
+from reconciler.ports.driver import Capabilities, Done, Driver, Facts, ImportOption, Shown
 from reconciler.ports.simulator import Simulator
 from reconciler.ports.transport import Http, Transports, Way
 
@@ -84,6 +84,10 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
     )
     entry: type[ClusterEntry] = SoraCluster
     guards: tuple[Guard, ...] = (*GUARDS, *contradictions.GUARDS)
+    import_option = ImportOption(
+        "NAME=URL,…",
+        "A new Sora cluster and the API of some of its nodes, of which one tells all; may stand repeatedly.",
+    )
     reads = READS
     actions = ACTIONS
     lint_codes = lints.CODES
