@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import support_driver
-from support_driver import NOWHERE, FakeDriver, FakeNode, Killed, World, cluster, fleet
+from support_driver import NOWHERE, FakeDriver, FakeNode, Killed, Set, World, cluster, fleet
 from support_journal import Breaking
 
 from reconciler.core.outcome import State
@@ -194,6 +194,27 @@ async def test_another_version_s_steps_are_not_judged(tmp_path, monkeypatch):
     assert len(world.looks) == looks
     assert settled[0].state is State.UNKNOWN
     assert "of this program planned the step" in settled[0].reason
+
+
+async def test_a_step_whose_arguments_are_of_a_later_version_stays_open_with_a_sentence(tmp_path):
+    class Later(Set):
+        schema_version = 2
+
+    class Upgraded(FakeDriver):
+        actions = {"set": Later}  # noqa: RUF012  (a table)
+
+    world = World()
+    world.fault("a", "killed after")
+    with open_store(tmp_path) as store:
+        with pytest.raises(Killed):
+            await one_pass(world, store)
+        looks = len(world.looks)
+        settled = await resume(store, {"fake": Upgraded(world)}, NOWHERE)
+        assert await resume(store, {"fake": Upgraded(world)}, NOWHERE) == ()
+        assert await store.is_open("edge")
+    assert len(world.looks) == looks
+    assert settled[0].state is State.UNKNOWN
+    assert "they are of version 1, and this program reads version 2" in settled[0].reason
 
 
 async def test_a_product_that_is_gone_leaves_its_steps_unknown(tmp_path):
