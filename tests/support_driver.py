@@ -27,7 +27,7 @@ from reconciler.core.arguments import Feedback, TypedArguments, typed
 from reconciler.core.canonical import fingerprint
 from reconciler.core.change_rules import Conduct
 from reconciler.core.guard import Case
-from reconciler.core.observation import Absent, Observed, Present, Unreachable
+from reconciler.core.observation import Absent, Observed, Present, Stale, Unreachable
 from reconciler.core.plan import ClusterPlan, Effect, Inverse, Payload, Revision, Risk, Step
 from reconciler.core.policy import Override, Policy
 from reconciler.core.spec import ClusterEntry, FeedbackEntry, NodeEntry
@@ -119,6 +119,7 @@ class Set(TypedArguments):
     want: str
     payload: str
     setting_version: str
+    feedback_api: str = "/fake/set"
 
     @property
     def payload_digest(self) -> str:
@@ -126,7 +127,7 @@ class Set(TypedArguments):
 
     @property
     def feedback(self) -> Feedback:
-        return Feedback("/fake/set", (self.setting_version,))
+        return Feedback(self.feedback_api, (self.setting_version,))
 
 
 class FakeDriver(Driver[Wish, str]):
@@ -185,7 +186,7 @@ class FakeDriver(Driver[Wish, str]):
             answer = observed.nodes[node.name]
             if node.name in desired.but:
                 continue
-            if isinstance(answer, Unreachable):
+            if isinstance(answer, Unreachable | Stale):
                 findings.append(
                     Diagnostic(
                         Severity.WARNING, "unreachable", answer.reason, target=f"{entry.name}/{node.name}"
@@ -220,7 +221,7 @@ class FakeDriver(Driver[Wish, str]):
 
     def judge(self, step: Step, seen: Observed[str]) -> Verdict:
         answer = seen.nodes[step.node]
-        if isinstance(answer, Unreachable):
+        if isinstance(answer, Unreachable | Stale):
             return Verdict(Standing.UNKNOWN, answer.reason)
         value = answer.value if isinstance(answer, Present) else ""
         if value == set_of(step).want:

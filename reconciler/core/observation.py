@@ -12,9 +12,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Present(Generic[T]):
-    """The node answered just now with `value`."""
+    """What the node shows, fresh enough to plan on.
+
+    Args:
+        value: what it said.
+        age: seconds since it said so; 0 for an answer given just now. Two readings that say the same are
+            the same, however old.
+    """
 
     value: T
+    age: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +87,30 @@ class Unidentified:
 
 @dataclass(frozen=True, slots=True)
 class Stale(Generic[T]):
-    """The node answered, but what it says is known to be behind: a view from outside the majority."""
+    """What the node said is known to be behind: a view from outside the majority, or too old a report.
+
+    Args:
+        value: what it said.
+        reason: why nothing may be planned on it.
+        age: seconds since it said so; 0 for an answer given just now.
+    """
 
     value: T
     reason: str
+    age: float = field(default=0.0, compare=False)
+
+
+def aged(value: T, age: float, limit: float) -> Present[T] | Stale[T]:
+    """A reading that was not given just now: fresh up to a limit, then stale: nothing is planned on it.
+
+    Args:
+        value: what the node said.
+        age: seconds since it said so.
+        limit: seconds up to which that counts as what it shows now.
+    """
+    if age <= limit:
+        return Present(value, age)
+    return Stale(value, f"its last report is {age:.0f} s old, and {limit:.0f} s count as fresh", age)
 
 
 Observation: TypeAlias = Present[T] | Absent | Unreachable | Unidentified | Unauthorized | Stale[T]

@@ -26,6 +26,9 @@ class State(StrEnum):
     """Performed, but the nodes' answers do not tell yet, or it may still be under way; the next run settles
     it by reading."""
 
+    OFFERED = "offered"
+    """Lies ready for the node to take when it next asks; a later run settles it by reading."""
+
     UNDONE = "undone"
     """Performed, and taken back because its wave failed."""
 
@@ -41,6 +44,9 @@ class State(StrEnum):
 
 
 SUCCESSES = frozenset({State.DONE, State.FOUND})
+
+OPEN = frozenset({State.UNKNOWN, State.OFFERED})
+"""States that a later run settles by reading; until then nothing is sent in the place of the step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +102,7 @@ class Report:
         states = {outcome.state for outcome in self.outcomes}
         if states <= SUCCESSES:
             return 5 if self._spoilt else 0
-        if states & (SUCCESSES | {State.UNKNOWN, State.WAITING}):
+        if states & (SUCCESSES | OPEN | {State.WAITING}):
             return 5
         return 4 if State.CHANGED in states and State.UNDONE not in states else 1
 

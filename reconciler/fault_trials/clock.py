@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 from reconciler.host.clock import utc_now
-from reconciler.ports.transport import Answer, Commands, Http, Transports
+from reconciler.ports.transport import Answer, Commands, Http, Mailbox, MailReport, Transports
 
 T = TypeVar("T")
 
@@ -138,7 +138,9 @@ class Ahead:
 def counted(transports: Transports, loop: LeapingLoop) -> Transports:
     """The same ways, all of whose calls a leaping loop is told of: it leaps only where none is in flight."""
     return transports.wrapped(
-        http=lambda http: _CountedHttp(http, loop), commands=lambda commands: _CountedCommands(commands, loop)
+        http=lambda http: _CountedHttp(http, loop),
+        commands=lambda commands: _CountedCommands(commands, loop),
+        mailbox=lambda mailbox: _CountedMailbox(mailbox, loop),
     )
 
 
@@ -188,6 +190,22 @@ class _CountedCommands(Commands):
         """One command; see `ports.transport.Commands.read`."""
         with self._loop.in_flight():
             return await self._commands.read(command, values, node=node)
+
+
+class _CountedMailbox(Mailbox):
+    def __init__(self, mailbox: Mailbox, loop: LeapingLoop) -> None:
+        self._mailbox = mailbox
+        self._loop = loop
+
+    async def offer(self, node: str, body: bytes, *, seconds: float) -> str:
+        """One offer; see `ports.transport.Mailbox.offer`."""
+        with self._loop.in_flight():
+            return await self._mailbox.offer(node, body, seconds=seconds)
+
+    async def report(self, node: str) -> MailReport | None:
+        """One look; see `ports.transport.Mailbox.report`."""
+        with self._loop.in_flight():
+            return await self._mailbox.report(node)
 
 
 def leaping(work: Coroutine[Any, Any, T], *, patience: float | None = SAME_PROCESS) -> T:

@@ -18,11 +18,11 @@ from reconciler.core.outcome import SUCCESSES, Outcome, State
 from reconciler.core.plan import Revision
 from reconciler.core.timestamps import stamp
 
-_UNTOLD = frozenset({State.SKIPPED, State.WAITING, State.UNDONE})
+_UNTOLD = frozenset({State.SKIPPED, State.WAITING, State.OFFERED, State.UNDONE})
 
 
 def is_told(outcome: Outcome) -> bool:
-    """Whether a message is made of an outcome: not where nothing was tried, nor where a person is awaited.
+    """Whether a message is made of an outcome: not where nothing was tried, a person is awaited, or the node.
 
     The steps that take something back have messages of their own.
     """

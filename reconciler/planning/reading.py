@@ -6,7 +6,16 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from reconciler.errors import NotReading
-from reconciler.ports.transport import Answer, Commands, Http, ReadingCall, ReadingCommand, Transports
+from reconciler.ports.transport import (
+    Answer,
+    Commands,
+    Http,
+    Mailbox,
+    MailReport,
+    ReadingCall,
+    ReadingCommand,
+    Transports,
+)
 
 
 def only_reading(transports: Transports, calls: Iterable[ReadingCall | ReadingCommand]) -> Transports:
@@ -17,7 +26,7 @@ def only_reading(transports: Transports, calls: Iterable[ReadingCall | ReadingCo
 
     Args:
         transports: the ways to the nodes.
-        calls: what may be asked; no other command runs at all.
+        calls: what may be asked; no other command runs at all, and nothing is offered.
     """
     listed = tuple(calls)
     allowed = tuple(call for call in listed if isinstance(call, ReadingCall))
@@ -25,6 +34,7 @@ def only_reading(transports: Transports, calls: Iterable[ReadingCall | ReadingCo
     return transports.wrapped(
         http=lambda http: _ReadingHttp(http, allowed),
         commands=lambda commands: _ReadingCommands(commands, named),
+        mailbox=_ReadingMailbox,
     )
 
 
@@ -84,11 +94,26 @@ class _ReadingCommands(Commands):
             NotReading: it is none of the product's reading commands; nothing was run.
         """
         if command not in self._named:
-            raise NotReading(
-                f"{node}: the command {command} is not a documented reading call; nothing was run"
-            )
+            raise _not_reading(command, node)
         return await self._commands.read(command, values, node=node)
 
 
 def _not_reading(command: str, node: str) -> NotReading:
     return NotReading(f"{node}: the command {command} is not a documented reading call; nothing was run")
+
+
+class _ReadingMailbox(Mailbox):
+    def __init__(self, mailbox: Mailbox) -> None:
+        self._mailbox = mailbox
+
+    async def offer(self, node: str, body: bytes, *, seconds: float) -> str:  # noqa: ARG002
+        """Never possible; see `ports.transport.Mailbox.offer`.
+
+        Raises:
+            NotReading: always.
+        """
+        raise NotReading(f"{node}: an offer is not a reading call; nothing was left for it")
+
+    async def report(self, node: str) -> MailReport | None:
+        """The last thing that the node sent."""
+        return await self._mailbox.report(node)

@@ -41,12 +41,15 @@ class Done:
     Args:
         facts: what the step taught of its node, for later runs of the same fleet.
         spent: the words of the fleet file that the step used up, whatever fleet gives them again.
+        offered: whether what was sent only lies ready for the node to take, for as long as the step's
+            `in_flight`: the step outlives the pass, and a later one settles it by reading.
     """
 
     words: str
     waiting_for_restart: tuple[str, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
     spent: Mapping[str, str] = field(default_factory=dict)
+    offered: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "words", one_line(self.words, LONGEST_SENTENCE))

@@ -26,6 +26,9 @@ class Way(StrEnum):
     COMMAND = "command"
     """Commands that the host's configuration names."""
 
+    MAILBOX = "mailbox"
+    """Nodes that ask by themselves: what is left for them is an offer, what they show is the last report."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -113,6 +116,50 @@ class Commands(ABC):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class MailReport:
+    """What a node last sent by itself.
+
+    Args:
+        body: as it came.
+        age: seconds since it came, by this host's clock.
+    """
+
+    body: bytes
+    age: float
+
+
+class Mailbox(ABC):
+    """A place where things lie for nodes that cannot be called, and where their reports are kept."""
+
+    is_there: bool = True
+    """Whether this host has the way."""
+
+    @abstractmethod
+    async def offer(self, node: str, body: bytes, *, seconds: float) -> str:
+        """Leave something for a node to take when it next asks; what comes back is for the journal.
+
+        An offer takes the place of an earlier one for the same node. The answer only says that it lies
+        there: whether the node took it is read from its reports.
+
+        Args:
+            node: its name.
+            body: what it is to take.
+            seconds: after which the offer is gone, taken or not.
+
+        Raises:
+            NodeUnreachable: the mailbox did not answer; whether the offer lies there is not known.
+        """
+
+    @abstractmethod
+    async def report(self, node: str) -> MailReport | None:
+        """The last thing that the node sent; None where it never sent anything.
+
+        Raises:
+            NodeUnreachable: the mailbox did not answer.
+        """
+
+
 class _NoHttp(Http):
     is_there = False
 
@@ -133,8 +180,21 @@ class _NoCommands(Commands):
         raise MissingTransport(node, Way.COMMAND)
 
 
+class _NoMailbox(Mailbox):
+    is_there = False
+
+    async def offer(self, node: str, body: bytes, *, seconds: float) -> str:
+        """Never possible."""
+        raise MissingTransport(node, Way.MAILBOX)
+
+    async def report(self, node: str) -> MailReport | None:
+        """Never possible."""
+        raise MissingTransport(node, Way.MAILBOX)
+
+
 _NO_HTTP: Final = _NoHttp()
 _NO_COMMANDS: Final = _NoCommands()
+_NO_MAILBOX: Final = _NoMailbox()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +203,7 @@ class Transports:
 
     http: Http = _NO_HTTP
     commands: Commands = _NO_COMMANDS
+    mailbox: Mailbox = _NO_MAILBOX
 
     def refuse_missing(self, needed: Iterable[Way], subject: str) -> None:
         """Nothing, where every way that is needed is there.
@@ -154,18 +215,27 @@ class Transports:
         Raises:
             MissingTransport: this host lacks one.
         """
-        there = {Way.HTTP: self.http.is_there, Way.COMMAND: self.commands.is_there}
+        there = {
+            Way.HTTP: self.http.is_there,
+            Way.COMMAND: self.commands.is_there,
+            Way.MAILBOX: self.mailbox.is_there,
+        }
         for way in sorted(needed):
             if not there[way]:
                 raise MissingTransport(subject, way)
 
     def wrapped(
-        self, *, http: Callable[[Http], Http], commands: Callable[[Commands], Commands]
+        self,
+        *,
+        http: Callable[[Http], Http],
+        commands: Callable[[Commands], Commands],
+        mailbox: Callable[[Mailbox], Mailbox],
     ) -> Transports:
         """Every way that is there, wrapped; each must be named, so that none can be forgotten."""
         return Transports(
             http=http(self.http) if self.http.is_there else self.http,
             commands=commands(self.commands) if self.commands.is_there else self.commands,
+            mailbox=mailbox(self.mailbox) if self.mailbox.is_there else self.mailbox,
         )
 
 

@@ -7,9 +7,9 @@ from contextlib import suppress
 from dataclasses import replace
 
 from reconciler import __version__
-from reconciler.core.outcome import Outcome, Report, State
+from reconciler.core.outcome import OPEN, Outcome, Report, State
 from reconciler.core.spec import FeedbackEntry
-from reconciler.core.step import Standing
+from reconciler.core.step import Standing, Verdict
 from reconciler.core.timestamps import Clock
 from reconciler.errors import ClusterBusy, UnreadableArguments
 from reconciler.host.clock import utc_now
@@ -106,7 +106,7 @@ class Settling:
                         killed=entry.state is None,
                     ),
                     answer=entry.answer,
-                    until=entry.until if state is State.UNKNOWN else None,
+                    until=entry.until if state in OPEN else None,
                 )
                 for entry, (state, reason) in zip(entries, found, strict=True)
                 if state is not entry.state
@@ -140,16 +140,24 @@ class Settling:
         except UnreadableArguments as error:
             return State.UNKNOWN, f"{error.message}; whether it took effect is not known"
         age = max(0.0, (self._clock() - entry.intended).total_seconds())
-        left = max(0.0, min(step.settle, PATIENCE) - age)
-        verdict = await until_done(step, driver, self._transports, seconds=left)
-        why = f": {verdict.reason}" if verdict.reason else ""
-        # An effect that shows is this call's, whoever heard the answer. One that does not show proves nothing
-        # while the call may be under way; after that the step has failed, and a run may send it again.
+        # An offer is taken when the node next asks: there is nothing to wait for.
+        left = 0.0 if entry.state is State.OFFERED else max(0.0, min(step.settle, PATIENCE) - age)
+        return self._settled(entry, await until_done(step, driver, self._transports, seconds=left))
+
+    def _settled(self, entry: Entry, verdict: Verdict) -> tuple[State, str]:
+        """What a reading says of a step that was sent.
+
+        An effect that shows is this call's, whoever heard the answer. One that does not show proves nothing
+        while the call may be under way; after that the step has failed, and a run may send it again.
+        """
+        why, under_way = f": {verdict.reason}" if verdict.reason else "", self._under_way(entry)
         match verdict.standing:
             case Standing.DONE:
                 return State.DONE, f"settled by reading, its effect shows{why}"
-            case Standing.READY if not self._under_way(entry):
+            case Standing.READY if not under_way:
                 return State.FAILED, f"settled by reading, it was not done{why}"
+        if entry.state is State.OFFERED and under_way:
+            return State.OFFERED, f"the node has not taken it yet{why}"
         return State.UNKNOWN, f"whether it took effect is not known{why}"
 
     def _under_way(self, entry: Entry) -> bool:
@@ -158,7 +166,7 @@ class Settling:
 
 
 def _open(entry: Entry) -> bool:
-    return entry.state is None or (entry.state is State.UNKNOWN and entry.intended is not None)
+    return entry.state is None or (entry.state in OPEN and entry.intended is not None)
 
 
 def _kind(record: RunRecord, cluster: str) -> str:

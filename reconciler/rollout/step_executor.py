@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from reconciler.core.outcome import Outcome, State
+from reconciler.core.outcome import OPEN, Outcome, State
 from reconciler.core.plan import Payload, Step, refuse_unknown
 from reconciler.core.secret import secrets
 from reconciler.core.step import Standing, Verdict
@@ -69,8 +69,8 @@ async def perform(step: Step, bench: Bench) -> Ending:
     (changed), where the nodes' answers do not tell or the run was stopped (skipped), and where a
     person has to act (waiting). Performed: done where the effect shows; failed where the nodes show
     that it does not, and no call can be under way any more; unknown where they do not tell, where nobody
-    answered for the call, and where this run was stopped before its time was over. What the call itself
-    answered never counts as the effect.
+    answered for the call, and where this run was stopped before its time was over; offered where what was
+    sent lies ready for the node to take. What the call itself answered never counts as the effect.
 
     Raises:
         StateError: the intent could not be written down, so nothing was sent.
@@ -93,15 +93,17 @@ async def perform(step: Step, bench: Bench) -> Ending:
     # counted one try too many, but no call is ever unknown to the journal.
     await bench.log.intend(step)
     done, error = await _act(step, bench)
-    seconds = 0.0 if _is_over(error) else step.settle
+    offered = done is not None and done.offered
+    # An offer is taken when the node next asks, which may be long after this pass: one look is enough.
+    seconds = 0.0 if offered or _is_over(error) else step.settle
     asked = now()
     # Whether the step is done is read from the nodes; the answer to the call only says how long to wait.
     verdict = await until_done(step, bench.driver, bench.transports, seconds=seconds, stop=bench.stop)
     interrupted = bench.stop.is_set() and now() - asked < seconds
-    lasts = _lasts(step, error, asked - began, interrupted=interrupted)
+    lasts = step.in_flight if offered else _lasts(step, error, asked - began, interrupted=interrupted)
     # Counted from before the intent: a later run knows that moment from the journal, and no other one.
     until = intended + timedelta(seconds=lasts) if lasts > now() - began else None
-    state = _state(verdict, is_open=until is not None)
+    state = _state(verdict, is_open=until is not None, is_offered=offered)
     redactor = Redactor(_clear_texts(payload))
     outcome = Outcome(
         step,
@@ -117,7 +119,7 @@ async def perform(step: Step, bench: Bench) -> Ending:
         answer=redactor.text(done.words if done else str(error)),
         facts=done.facts if done else {},
         spent=done.spent if done else {},
-        until=until if state is State.UNKNOWN else None,
+        until=until if state in OPEN else None,
     )
 
 
@@ -177,9 +179,11 @@ def _unperformed(step: Step, verdict: Verdict) -> Outcome:
             return Outcome(step, State.WAITING, reason or step.needs)
 
 
-def _state(verdict: Verdict, *, is_open: bool) -> State:
+def _state(verdict: Verdict, *, is_open: bool, is_offered: bool) -> State:
     if verdict.standing is Standing.DONE:
         return State.DONE
+    if is_offered:
+        return State.OFFERED
     return State.UNKNOWN if is_open or verdict.standing is Standing.UNKNOWN else State.FAILED
 
 
@@ -188,6 +192,8 @@ def _reason(state: State, verdict: Verdict, error: ReconcilerError | None, done:
     if state is State.DONE:
         lost = f"the call itself failed ({_why(error)}), its effect shows" if error else ""
         return "; ".join(part for part in (lost, verdict.reason) if part)
+    if state is State.OFFERED:
+        return f"{done.words if done and done.words else 'it lies ready'}; the node has not taken it yet"
     if error is not None:
         call = _why(error)
     else:

@@ -16,6 +16,7 @@ from reconciler.rollout.step_executor import STOPPED
 _ENDED = {
     State.FAILED: "failed",
     State.UNKNOWN: "ended without telling whether it took effect",
+    State.OFFERED: "lies ready for its node, which has not taken it yet",
     State.CHANGED: "was not performed because the world has changed",
     State.WAITING: "waits for a person",
     State.SKIPPED: "was not performed",

@@ -8,7 +8,7 @@ from functools import partial
 
 from reconciler import __version__
 from reconciler.core.guard import judged, verdicts
-from reconciler.core.outcome import SUCCESSES, State
+from reconciler.core.outcome import OPEN, SUCCESSES, State
 from reconciler.core.plan import Step
 from reconciler.core.policy import Override
 from reconciler.core.progress import Progress
@@ -153,7 +153,7 @@ class Rolling:
         outcomes = self.log.outcomes
         failed = [outcomes[step.id] for step in steps if outcomes[step.id].state is State.FAILED]
         done = [step for step in steps if outcomes[step.id].state in SUCCESSES]
-        unknown = [step for step in steps if outcomes[step.id].state is State.UNKNOWN]
+        unknown = [step for step in steps if outcomes[step.id].state in OPEN]
         if failed:
             weighed = Weighed(Weight.BAD, f"{failed[0].step.id}: {failed[0].reason}")
         elif unknown and not self.keeper.bench.stop.is_set():

@@ -157,4 +157,4 @@ def _ended(states: set[State], report: Report) -> Result:
         return Result.PARTIAL if states & (SUCCESSES | {State.UNKNOWN}) else Result.FAILED
     if State.CHANGED in states:
         return Result.CHANGED
-    return Result.WAITING if State.WAITING in states else Result.STOPPED
+    return Result.WAITING if states & {State.WAITING, State.OFFERED} else Result.STOPPED

@@ -80,7 +80,7 @@ class Narrator:
         fields = {"step": step.id, "node": step.node, "state": outcome.state.value, "words": outcome.reason}
         if outcome.waiting_for_restart:
             fields["waiting_for_restart"] = ", ".join(outcome.waiting_for_restart)
-        calm = outcome.state in SUCCESSES | {State.WAITING, State.SKIPPED}
+        calm = outcome.state in SUCCESSES | {State.WAITING, State.OFFERED, State.SKIPPED}
         tell = self._log.info if calm else self._log.warning
         tell(
             "step ended",

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmana
 from dataclasses import dataclass
 
 from reconciler import __version__
+from reconciler.core.outcome import OPEN
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import StateError
 from reconciler.ports.source import Snapshot, Source
@@ -168,7 +169,7 @@ class Watch:
                 entry.step.id
                 for record in records
                 for entry in record.entries
-                if entry.intended is not None and (entry.state is None or entry.state == "unknown")
+                if entry.intended is not None and (entry.state is None or entry.state in OPEN)
             }
         )
 

@@ -191,7 +191,7 @@ def _state(entry: Entry) -> str:
 def _tone(state: State | None) -> Tone:
     if state in SUCCESSES:
         return Tone.ADD
-    return Tone.CHANGE if state in {None, State.WAITING, State.SKIPPED} else Tone.DANGER
+    return Tone.CHANGE if state in {None, State.WAITING, State.OFFERED, State.SKIPPED} else Tone.DANGER
 
 
 def _when(moment: datetime) -> str:

@@ -187,4 +187,4 @@ def _restarts(report: Report, layout: Layout) -> Iterator[str]:
 def _outcome_tone(state: State) -> Tone:
     if state in SUCCESSES:
         return Tone.ADD
-    return Tone.CHANGE if state in {State.WAITING, State.SKIPPED} else Tone.DANGER
+    return Tone.CHANGE if state in {State.WAITING, State.OFFERED, State.SKIPPED} else Tone.DANGER

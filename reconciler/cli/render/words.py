@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from reconciler.cli.render.clean import clean, plural
-from reconciler.core.outcome import SUCCESSES, Report, State
+from reconciler.core.outcome import OPEN, SUCCESSES, Report, State
 from reconciler.core.plan import ClusterPlan, Effect, Plan, Revision, Risk, Step
 from reconciler.diagnostic import Diagnostic, Severity
 
@@ -21,6 +21,7 @@ STATES = {
     State.FOUND: "already so",
     State.FAILED: "failed",
     State.UNKNOWN: "not known",
+    State.OFFERED: "offered",
     State.UNDONE: "undone",
     State.CHANGED: "world changed",
     State.WAITING: "waiting",
@@ -132,7 +133,7 @@ def _extent(report: Report) -> str:
     states = {outcome.state for outcome in report.outcomes}
     if State.UNDONE in states:
         return "Sent and taken back"
-    is_sent = State.UNKNOWN in states or any(outcome.sent for outcome in report.outcomes)
+    is_sent = bool(states & OPEN) or any(outcome.sent for outcome in report.outcomes)
     return "Sent without the intended effect" if is_sent else "Nothing was applied"
 
 

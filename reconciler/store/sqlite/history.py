@@ -19,8 +19,8 @@ from reconciler.errors import UsageError
 from reconciler.ports.store import Entry, Message, RunLine, RunRecord
 
 UNKNOWN = """
-    SELECT mine.run, mine.id FROM step AS mine WHERE mine.state = 'unknown' AND mine.intended IS NOT NULL
-    AND NOT EXISTS (
+    SELECT mine.run, mine.id FROM step AS mine WHERE mine.state IN ('unknown', 'offered')
+    AND mine.intended IS NOT NULL AND NOT EXISTS (
         SELECT 1 FROM step AS later
         WHERE later.run > mine.run AND later.cluster = mine.cluster AND later.node = mine.node
         AND (later.intended IS NOT NULL OR later.state = 'found')
@@ -82,8 +82,8 @@ def unsettled(connection: sqlite3.Connection) -> tuple[RunRecord, ...]:
 def is_open(connection: sqlite3.Connection, cluster: str) -> bool:
     """Whether a step of a cluster was sent and has no end, or an unknown one."""
     row = connection.execute(
-        "SELECT 1 FROM step WHERE (state IS NULL OR state = 'unknown') AND intended IS NOT NULL"
-        " AND cluster = ? LIMIT 1",
+        "SELECT 1 FROM step WHERE (state IS NULL OR state IN ('unknown', 'offered'))"
+        " AND intended IS NOT NULL AND cluster = ? LIMIT 1",
         (cluster,),
     ).fetchone()
     return row is not None

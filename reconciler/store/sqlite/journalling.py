@@ -231,7 +231,7 @@ def _forget(connection: sqlite3.Connection, which: str, keep: int, now: datetime
         f"DELETE FROM run WHERE {which} AND finished IS NOT NULL AND number <= ({oldest})"  # noqa: S608
         f" AND number NOT IN (SELECT run FROM ({history.UNKNOWN}))"
         f" AND number NOT IN (SELECT run FROM message WHERE {outbox.DUE})"
-        " AND number NOT IN (SELECT run FROM step WHERE (state IS NULL OR state = 'unknown')"
+        " AND number NOT IN (SELECT run FROM step WHERE (state IS NULL OR state IN ('unknown', 'offered'))"
         " AND intended IS NOT NULL AND (state IS NULL OR until > ?))"
         f" AND NOT (acted AND number > coalesce(({recent}), 0)"
         " AND EXISTS (SELECT 1 FROM step WHERE step.run = run.number AND step.intended >= ?))",

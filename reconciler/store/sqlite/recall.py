@@ -87,7 +87,8 @@ def _under_way(connection: sqlite3.Connection, now: datetime) -> tuple[UnderWay,
     rows = connection.execute(
         "SELECT step.cluster, step.node, step.id, run.id AS run, step.until FROM step"
         " JOIN run ON run.number = step.run WHERE step.until > ?"
-        " AND (step.state IS NULL OR step.state = 'unknown') ORDER BY step.cluster, step.node, step.id",
+        " AND (step.state IS NULL OR step.state IN ('unknown', 'offered'))"
+        " ORDER BY step.cluster, step.node, step.id",
         (stamp(now),),
     )
     return tuple(

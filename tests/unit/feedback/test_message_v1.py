@@ -124,5 +124,5 @@ def test_one_outcome_of_one_run_has_one_id():
 
 @pytest.mark.parametrize("state", list(State))
 def test_messages_tell_of_nodes_not_of_what_was_never_tried(state):
-    untold = {State.SKIPPED, State.WAITING, State.UNDONE}
+    untold = {State.SKIPPED, State.WAITING, State.OFFERED, State.UNDONE}
     assert is_told(Outcome(STEP, state)) is (state not in untold)

@@ -15,15 +15,15 @@ from reconciler.fault_trials.clock import LeapingLoop, counted, leaping
 from reconciler.planning.plan_pass import survey
 from reconciler.planning.reading import only_reading
 from reconciler.ports.driver import Capabilities
-from reconciler.ports.transport import Answer, Commands, Http, Transports, Way
+from reconciler.ports.transport import Answer, Commands, Http, Mailbox, MailReport, Transports, Way
 from reconciler.transports.bundle import open_transports
 
 CARRIERS = {"socket", "ssl", "http.client", "urllib.request", "httpx", "aiohttp", "subprocess"}
 """Modules by which something could travel."""
 
 
-class Recording(Http, Commands):
-    """Both ways; keeps what travels, and what was in flight meanwhile."""
+class Recording(Http, Commands, Mailbox):
+    """All ways; keeps what travels, and what was in flight meanwhile."""
 
     def __init__(self, loop: LeapingLoop | None = None) -> None:
         self.sent: list[str] = []
@@ -50,6 +50,14 @@ class Recording(Http, Commands):
     async def read(self, command, values, *, node):
         self.note(f"read {command}")
         return "done"
+
+    async def offer(self, node, body, *, seconds):
+        self.note(f"offer {node}")
+        return "it lies ready"
+
+    async def report(self, node):
+        self.note(f"report {node}")
+        return MailReport(b"", 0.0)
 
 
 def imported(module: Path) -> set[str]:
@@ -95,27 +103,36 @@ async def test_a_way_that_is_missing_answers_as_a_node_that_was_not_asked():
     with pytest.raises(MissingTransport):
         await Transports().commands.run("stop", {}, node="n")
     with pytest.raises(MissingTransport):
+        await Transports().mailbox.offer("n", b"", seconds=1)
+    with pytest.raises(MissingTransport):
+        await Transports().mailbox.report("n")
+    with pytest.raises(MissingTransport):
         await only_reading(Transports(), ()).http.send("GET", "http://n/", node="n", timeout=1)
 
 
 async def test_where_only_reading_is_possible_names_resolve_and_no_command_runs():
     below = Recording()
-    transports = only_reading(Transports(below, below), ())
+    transports = only_reading(Transports(below, below, below), ())
     assert transports.http.local_address("http://n/") == "198.51.100.1"
     assert await transports.http.resolve("n") == ("192.0.2.1",)
     with pytest.raises(NotReading, match="nothing was run"):
         await transports.commands.run("stop", {}, node="n")
-    assert below.sent == ["resolve n, 0 in flight"]
+    with pytest.raises(NotReading, match="nothing was left"):
+        await transports.mailbox.offer("n", b"", seconds=1)
+    assert (await transports.mailbox.report("n")).age == 0
+    assert below.sent == ["resolve n, 0 in flight", "report n, 0 in flight"]
 
 
 def test_every_call_of_every_way_is_counted():
     async def work():
         loop = asyncio.get_running_loop()
         below = Recording(loop)
-        transports = counted(Transports(below, below), loop)
+        transports = counted(Transports(below, below, below), loop)
         await transports.http.send("GET", "http://n/", node="n", timeout=1)
         await transports.http.resolve("n")
         await transports.commands.run("stop", {}, node="n")
+        await transports.mailbox.offer("n", b"", seconds=1)
+        await transports.mailbox.report("n")
         assert loop._leaping.calls == 0
         return below.sent
 
@@ -123,6 +140,8 @@ def test_every_call_of_every_way_is_counted():
         "GET http://n/, 1 in flight",
         "resolve n, 1 in flight",
         "run stop, 1 in flight",
+        "offer n, 1 in flight",
+        "report n, 1 in flight",
     ]
 
 
