@@ -85,11 +85,11 @@ def _suggest(given: Sequence[str], commands: Iterable[str]) -> None:
     word = given[0] if given else ""
     if not word.isalpha() or os.path.lexists(word):
         return
-    from difflib import get_close_matches  # noqa: PLC0415
+    from reconciler.text.suggest import nearest  # noqa: PLC0415
 
-    if near := get_close_matches(word, list(commands), n=1, cutoff=0.7):
+    if near := nearest(word, commands, cutoff=0.7):
         raise UsageError(
-            f"there is no command and no folder {word!r}", remedy=f"did you mean `reconcile {near[0]}`?"
+            f"there is no command and no folder {word!r}", remedy=f"did you mean `reconcile {near}`?"
         )
 
 

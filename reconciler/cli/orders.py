@@ -44,13 +44,13 @@ def standing(store: StoreReader) -> Orders:
 
 def doubt(cluster: str, known: Iterable[str]) -> str:
     """What to say of a cluster that no run here has dealt with; empty where one has."""
-    from difflib import get_close_matches  # noqa: PLC0415
+    from reconciler.text.suggest import nearest  # noqa: PLC0415
 
     listed = sorted(known)
     if not cluster or cluster in listed:
         return ""
-    near = get_close_matches(cluster, listed, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    near = nearest(cluster, listed)
+    hint = f"; did you mean {near}?" if near else ""
     return f"No run here has dealt with a cluster {cluster!r} yet{hint}\n"
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
 
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.lines import quoted
+from reconciler.text.suggest import nearest
 
 _RUN = re.compile(r"""(?:[^\s,{}\[\]"';/]|/(?![/*])|(?<=:)//)+""")
 _MORE = re.compile(r"""(?:[ \t]+(?![^\s,:={}\[\]"';]+[ \t]*[:=])[^\s,:={}\[\]"';/#]+)*""")
@@ -27,8 +27,8 @@ def bare_value(text: str, start: int) -> tuple[int, Diagnostic]:
     end = found.end() if found else start + 1
     words = text[start:end]
     lower = words.lower()
-    if meant := get_close_matches(lower, _MEANT, n=1, cutoff=0.85):
-        right = _MEANT[meant[0]]
+    if meant := nearest(lower, _MEANT, cutoff=0.85):
+        right = _MEANT[meant]
         return (
             end,
             Diagnostic(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from difflib import get_close_matches
 from typing import Any, TypeAlias
 
 from reconciler import __version__
@@ -34,6 +33,7 @@ from reconciler.ports.desk import Desk
 from reconciler.ports.driver import Driver, Facts
 from reconciler.ports.listener import SILENT, Listener
 from reconciler.ports.transport import Transports
+from reconciler.text.suggest import similar
 
 Drivers: TypeAlias = Mapping[str, Driver[Any, Any]]
 """Kind -> product."""
@@ -297,6 +297,6 @@ def _narrowed(aims: list[_Aim], only: str) -> list[_Aim]:
 def _nothing_named(aims: list[_Aim], only: str) -> UsageError:
     clusters = [aim.desk.entry.name for aim in aims]
     nodes = sorted(node.name for aim in aims for node in aim.desk.entry.members())
-    near = get_close_matches(only, [*clusters, *nodes], n=_NEAREST, cutoff=0.5)
+    near = similar(only, [*clusters, *nodes], most=_NEAREST)
     hint = f"the nearest names: {', '.join(near)}" if near else f"the clusters are: {', '.join(clusters)}"
     return UsageError(f"no cluster and no node is named {only!r}", remedy=hint)

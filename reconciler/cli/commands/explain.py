@@ -47,8 +47,8 @@ def explain(
 
 
 def _unknown(word: str, known: tuple[str, ...]) -> UsageError:
-    from difflib import get_close_matches  # noqa: PLC0415
+    from reconciler.text.suggest import similar  # noqa: PLC0415
 
-    near = get_close_matches(word, known, n=3, cutoff=0.5)
+    near = similar(word, known)
     remedy = f"did you mean {' or '.join(near)}?" if near else "`reconcile explain` lists them all"
     return UsageError(f"there is no code {word!r}", remedy=remedy)

@@ -106,7 +106,7 @@ def _shares(fleet: Fleet) -> Iterator[Share]:
 
 
 def _nobody(fleet: Fleet, shares: list[Share], node: str) -> UsageError:
-    from difflib import get_close_matches  # noqa: PLC0415
+    from reconciler.text.suggest import similar  # noqa: PLC0415
 
     known = {member.name for desk in fleet.desks for member in desk.entry.members()}
     if not node or node.rpartition("/")[2] in known:
@@ -115,7 +115,7 @@ def _nobody(fleet: Fleet, shares: list[Share], node: str) -> UsageError:
             f"there is no settings file for {who}" if node else f"{who} gets a settings file",
             remedy="only products with a settings file, such as m2, have something to render",
         )
-    near = get_close_matches(node, [share.node for share in shares], n=_NEAREST, cutoff=0.5)
+    near = similar(node, [share.node for share in shares], most=_NEAREST)
     remedy = f"the nearest names: {', '.join(near)}" if near else "leave --node out to see all names"
     return UsageError(f"no node is named {node!r}", remedy=remedy)
 

@@ -60,8 +60,8 @@ def _write(texts: dict[str, str], folder: Path) -> None:
 
 
 def _unknown(name: str, known: tuple[str, ...]) -> UsageError:
-    from difflib import get_close_matches  # noqa: PLC0415
+    from reconciler.text.suggest import similar  # noqa: PLC0415
 
-    near = get_close_matches(name, known, n=3, cutoff=0.5)
+    near = similar(name, known)
     remedy = f"did you mean {' or '.join(near)}?" if near else "`reconcile schemas` lists them all"
     return UsageError(f"there is no schema {name!r}", remedy=remedy)

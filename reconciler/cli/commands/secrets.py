@@ -156,20 +156,9 @@ def _given(file: Path | None) -> bytes:
 
 def _write(path: Path, data: bytes) -> None:
     """The whole file, or none of it."""
-    import os  # noqa: PLC0415
-    import tempfile  # noqa: PLC0415
+    from reconciler.host.atomic import put  # noqa: PLC0415
 
-    def write() -> None:
-        descriptor, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(data)
-            Path(name).chmod(path.stat().st_mode & 0o777 if path.exists() else 0o644)
-            Path(name).replace(path)
-        finally:
-            Path(name).unlink(missing_ok=True)
-
-    _attempt(path, write)
+    _attempt(path, lambda: put(path, data, mode=path.stat().st_mode & 0o777 if path.exists() else 0o644))
     sys.stdout.write(f"wrote {path}\n")
 
 

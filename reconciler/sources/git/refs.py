@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 
 from reconciler.errors import SourceError, UsageError
 from reconciler.sources.text import shown
+from reconciler.text.suggest import similar
 
 OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 COMMIT_ID = re.compile(r"[0-9a-f]{4,40}")
@@ -107,7 +107,7 @@ def wanted(refs: Refs, ref: str, *, where: str) -> Ref | None:
 def unknown(refs: Refs, ref: str, *, where: str) -> SourceError:
     """The error for a ref that the repository does not have; it names the nearest that it has."""
     names = _short(refs)[:MOST_COMPARED]
-    near = get_close_matches(ref.rpartition("/")[2], names, n=5, cutoff=0.5) or names[:5]
+    near = similar(ref.rpartition("/")[2], names, most=5) or names[:5]
     what = "commit" if COMMIT_ID.fullmatch(ref.lower()) and len(ref) >= USUAL else "branch, tag or commit"
     return SourceError(
         f"{where} has no {what} {shown(ref)}",

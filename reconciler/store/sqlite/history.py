@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import datetime
-from difflib import get_close_matches
 from typing import Any
 
 from reconciler.core import plan as plans
@@ -17,6 +16,7 @@ from reconciler.core.outcome import State
 from reconciler.core.timestamps import moment
 from reconciler.errors import UsageError
 from reconciler.ports.store import Entry, Message, RunLine, RunRecord
+from reconciler.text.suggest import similar
 
 UNKNOWN = """
     SELECT mine.run, mine.id FROM step AS mine WHERE mine.state IN ('unknown', 'offered')
@@ -157,7 +157,7 @@ def _unknown(connection: sqlite3.Connection, text: str) -> UsageError:
     ids = [row["id"] for row in connection.execute("SELECT id FROM run ORDER BY number DESC")]
     if not ids:
         return UsageError(f"there is no run {text!r}: the history is empty")
-    near = get_close_matches(text, ids, n=_SHOWN, cutoff=0.5) or ids
+    near = similar(text, ids, most=_SHOWN) or ids
     return UsageError(f"there is no run {text!r}; the nearest: {_some(near)}", remedy="see reconcile history")
 
 

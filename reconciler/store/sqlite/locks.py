@@ -1,20 +1,15 @@
-"""Locks between processes as files that the kernel releases when their holder ends, however it ends.
-
-Why not the library filelock: where a file system has no `flock`, it makes a marker file unless told not to,
-which a killed run leaves behind; here such a place is refused. And its versions before 4 empty the file that
-they open, which is where a run that is refused reads who holds the cluster.
-"""
+"""The locks of a state folder: one for moments such as making the tables, and one for each cluster."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from hashlib import sha256
 from pathlib import Path
 
 from reconciler.errors import ClusterBusy, StateError
+from reconciler.host.locks import lock_file, try_lock, wait_lock
 
 _LONGEST = 200
 """Characters of a cluster's name that its lock file keeps: file names end at 255 bytes."""
@@ -28,7 +23,10 @@ def waiting(path: Path) -> Iterator[None]:
         StateError: the file cannot be made or locked.
     """
     with _opened(path) as number:
-        _locked(path, number, fcntl.LOCK_EX)
+        try:
+            wait_lock(number)
+        except OSError as error:
+            raise _unusable(path, error) from error
         yield
 
 
@@ -43,9 +41,11 @@ def holding(folder: Path, cluster: str) -> Iterator[None]:
     path = folder / _name(cluster)
     with _opened(path) as number:
         try:
-            _locked(path, number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise _busy(cluster, number) from None
+            is_free = try_lock(number)
+        except OSError as error:
+            raise _unusable(path, error) from error
+        if not is_free:
+            raise _busy(cluster, number)
         os.truncate(number, 0)
         os.pwrite(number, str(os.getpid()).encode(), 0)
         yield
@@ -53,24 +53,12 @@ def holding(folder: Path, cluster: str) -> Iterator[None]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[int]:
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise _unusable(path, error) from error
-    try:
+    with ExitStack() as stack:
+        try:
+            number = stack.enter_context(lock_file(path))
+        except OSError as error:
+            raise _unusable(path, error) from error
         yield number
-    finally:
-        os.close(number)
-
-
-def _locked(path: Path, number: int, how: int) -> None:
-    try:
-        fcntl.flock(number, how)
-    except BlockingIOError:
-        raise
-    except OSError as error:
-        raise _unusable(path, error) from error
 
 
 def _unusable(path: Path, error: OSError) -> StateError:

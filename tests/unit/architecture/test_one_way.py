@@ -49,3 +49,32 @@ def test_one_type_holds_a_code_a_message_and_a_remedy():
 def test_one_module_translates_what_a_model_says_is_wrong():
     # core/arguments.py names the places alone; it stands beside the documents and does not import them
     assert {file for file, _ in calls(".errors")} == {"documents/model_errors.py", "core/arguments.py"}
+
+
+def importers(module):
+    return {
+        file
+        for file, tree in TREES.items()
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Import) and module in {each.name for each in node.names})
+        or (isinstance(node, ast.ImportFrom) and node.module == module)
+    }
+
+
+def test_one_module_looks_for_the_name_that_was_meant():
+    assert {file for file, _ in calls("get_close_matches", ".get_close_matches")} == {"text/suggest.py"}
+
+
+def test_one_module_locks_files():
+    assert importers("fcntl") == {"host/locks.py"}
+
+
+def test_one_module_puts_a_file_in_the_place_of_another():
+    def renames(node):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute) or node.keywords:
+            return False
+        of_os = ast.unparse(node.func) in {"os.replace", "os.rename", "shutil.move"}
+        return of_os or (node.func.attr in {"replace", "rename"} and len(node.args) == 1)
+
+    found = {file for file, tree in TREES.items() if any(map(renames, ast.walk(tree)))}
+    assert found == {"host/atomic.py"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from functools import cache
 from typing import Any, Final, TypeAlias, get_args
 
@@ -14,6 +13,7 @@ from reconciler.drivers.m2.setting.models import Discover, Group, Management, Se
 from reconciler.drivers.m2.setting.part import Part
 from reconciler.drivers.m2.setting.rules import MANAGEMENT
 from reconciler.text.json_pointer import pointer
+from reconciler.text.suggest import nearest
 
 CODES: Final = frozenset({"unfamiliar-key"})
 
@@ -74,9 +74,9 @@ def _strange(value: Mapping[str, Any], known: Fields, path: Path, *, whole: bool
         if key in known:
             continue
         names = list(known) if whole else [name for name in known if name not in value]
-        near = get_close_matches(key, names, n=1, cutoff=_SOME if whole else _NEAR)
+        near = nearest(key, names, cutoff=_SOME if whole else _NEAR)
         if near or whole:
-            remedy = f'did you mean "{near[0]}"?' if near else f"the keys here are {', '.join(known)}"
+            remedy = f'did you mean "{near}"?' if near else f"the keys here are {', '.join(known)}"
             said = f"`{key}` is not a known key, and goes to the nodes as it stands"
             yield Diagnostic(Severity.WARNING, "unfamiliar-key", said, remedy, pointer=pointer((*path, key)))
 
