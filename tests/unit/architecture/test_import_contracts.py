@@ -51,6 +51,10 @@ PLANTED = {
         "The pass is driven through the API only",
     ),
     "core/planted_output.py": ("import asyncio", "What is pure does no input or output"),
+    "modelcheck/planted_reader.py": (
+        "from reconciler.host import clock",
+        "What judges a plan reads neither this machine nor a store",
+    ),
     "drivers/sora/machine.py": (
         "from reconciler.drivers.sora import client",
         "What is pure in a product reaches no client",
