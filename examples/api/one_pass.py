@@ -1,0 +1,54 @@
+"""Plans towards a source, applies the plan, and tells how every node stands afterwards.
+
+python examples/api/one_pass.py SOURCE STATE
+"""
+
+import asyncio
+import sys
+from pathlib import Path
+
+from reconciler.api.reader import Reader
+from reconciler.api.reconciler import Reconciler
+from reconciler.core.outcome import Outcome
+from reconciler.errors import ReconcilerError
+from reconciler.ports.listener import Silent
+from reconciler.sources.locate import locate
+from reconciler.store.factory import open_store
+
+
+class Told(Silent):
+    """Hears of the pass as it goes on; here of the end of each step."""
+
+    def ended(self, outcome: Outcome) -> None:
+        print(f"  {outcome.step.id}: {outcome.state} {outcome.reason}".rstrip())
+
+
+async def main(place: str, state: Path) -> int:
+    reader = Reader(locate(place, cache=state / "sources"))
+
+    seen = await reader.plan()  # reads, and cannot write
+    for step in seen.plan.steps():
+        print(f"planned: {step.id}, because {step.reason}; undone so: {step.inverse.words}")
+    for violation in seen.violations:
+        print(f"refused: {violation.message} [{violation.code}]")
+    if seen.refused:
+        return 3
+
+    with open_store(state) as store:
+        reconciler = Reconciler(reader, store)
+        done = await reconciler.run(seen.fleet, trigger="example", listener=Told())
+        if done.report is None:
+            return 3
+        print(f"run {done.report.run or 'not needed'}")
+        status = await reconciler.reader.status()
+    for cluster in status.clusters:
+        for node in cluster.nodes:
+            print(f"{cluster.cluster}/{node.node}: {node.state}")
+    return done.report.exit_status
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(asyncio.run(main(sys.argv[1], Path(sys.argv[2]))))
+    except ReconcilerError as error:
+        sys.exit(f"{error.message}; {error.remedy}")

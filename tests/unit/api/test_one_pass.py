@@ -1,0 +1,144 @@
+"""The pass as a program calls it: a reader cannot write; a reconciler settles, applies and looks again."""
+
+import asyncio
+import dataclasses
+import re
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+from support_driver import NOWHERE, FakeDriver, FleetSource, Killed, World, cluster, fleet
+
+from reconciler.api.reader import Reader
+from reconciler.api.reconciler import Pass, Reconciler
+from reconciler.core.outcome import State
+from reconciler.errors import ClusterBusy, GuardRefusal
+from reconciler.planning.status import NodeState
+from reconciler.ports.listener import Silent
+from reconciler.store.factory import open_store
+
+ROOT = Path(__file__).parents[3]
+TWO = fleet(cluster("edge", {"a": "new", "b": "new"}), cluster("lab", {"c": "new"}))
+
+
+class Desk:
+    """A world, a reader over it, and how often its ways were opened."""
+
+    def __init__(self, store=None, **values):
+        self.world, self.opened = World(values), 0
+        self.reader = Reader(
+            FleetSource(TWO), store, drivers={"fake": FakeDriver(self.world)}, connect=self.way
+        )
+        self.reconciler = Reconciler(self.reader, store) if store else None
+
+    @asynccontextmanager
+    async def way(self, host):
+        self.opened += 1
+        yield NOWHERE
+
+
+class Heard(Silent):
+    def __init__(self):
+        self.events = []
+
+    def settled(self, outcome):
+        self.events.append(f"settled {outcome.step.node}")
+
+    def begun(self, run):
+        self.events.append("begun")
+
+    def ended(self, outcome):
+        self.events.append(f"ended {outcome.step.node}")
+
+
+@pytest.fixture
+def store(tmp_path):
+    with open_store(tmp_path) as opened:
+        yield opened
+
+
+def nodes(survey):
+    return [step.node for step in survey.plan.steps()]
+
+
+async def test_a_reader_plans_all_of_a_fleet_a_cluster_or_a_node():
+    reader = Desk(a="old", b="old", c="old").reader
+    assert nodes(await reader.plan(TWO)) == ["a", "b", "c"]
+    assert nodes(await reader.plan(TWO, cluster="lab")) == ["c"]
+    assert nodes(await reader.plan(TWO, only="edge")) == ["a", "b"]
+    assert nodes(await reader.plan(TWO, only="edge/b")) == ["b"]
+
+
+async def test_a_reader_tells_status_without_a_store():
+    status = await Desk(a="new", b="old", c="new").reader.status(TWO)
+    states = {node.node: node.state for one in status.clusters for node in one.nodes}
+    assert states == {"a": NodeState.AS_DESIRED, "b": NodeState.DIFFERS, "c": NodeState.AS_DESIRED}
+    assert not status.converged
+
+
+def test_a_reader_has_nothing_to_write_with():
+    """The contract on imports says the same of its module; here of what an object of it holds."""
+    held = {field.type for field in dataclasses.fields(Reader)}
+    assert "StoreReader | None" in held
+    assert not any(re.search(r"\bStore\b|Journal|Reconciler", str(kind)) for kind in held)
+
+
+async def test_a_pass_opens_the_ways_to_the_nodes_once(store):
+    desk = Desk(store, a="old", b="old", c="old")
+    heard = Heard()
+    done = await desk.reconciler.run(TWO, listener=heard)
+    assert [outcome.state for outcome in done.report.outcomes] == [State.DONE] * 3
+    assert desk.opened == 1
+    assert heard.events[0] == "begun"
+    assert sorted(heard.events[1:]) == ["ended a", "ended b", "ended c"]
+    assert (await desk.reconciler.look_again(done.survey)).empty
+    assert [line.trigger for line in await store.runs()] == ["program"]
+
+
+async def test_what_was_left_open_is_settled_before_the_plan_and_told(store):
+    desk, heard = Desk(store, a="old", b="new", c="new"), Heard()
+    desk.world.fault("a", "killed after")
+    with suppress(Killed):
+        await desk.reconciler.run(TWO)
+    heir = Desk(store, a="new", b="new", c="new")
+    done = await heir.reconciler.run(TWO, listener=heard)
+    assert heard.events == ["settled a"]
+    assert (done.report.run, heir.world.acts) == ("", [])
+
+
+async def test_a_refusal_has_no_report_and_is_written_once(store):
+    desk = Desk(store, a="old")
+    wrong = fleet(cluster("edge", {"a": "forbidden"}))
+    for _ in range(3):
+        done = await desk.reconciler.run(wrong)
+        assert done.report is None
+        assert [one.code for one in done.survey.violations] == ["forbidden"]
+    with pytest.raises(GuardRefusal):
+        await desk.reconciler.apply(done.survey)
+    assert len(await store.runs()) == 1
+    await Reconciler(desk.reader, store).run(fleet(cluster("edge", {"a": "forbidden", "b": "forbidden"})))
+    assert len(await store.runs()) == 2
+    assert desk.world.acts == []
+
+
+async def test_a_pass_that_is_stopped_before_its_plan_comes_to_nothing(store):
+    desk, stop = Desk(store, a="old", b="old", c="old"), asyncio.Event()
+    stop.set()
+    assert await desk.reconciler.run(TWO, stop=stop) == Pass()
+    assert (desk.world.acts, await store.runs()) == ([], ())
+
+
+async def test_a_cluster_that_another_run_holds_is_left_to_it(store):
+    desk = Desk(store, a="old", b="new", c="new")
+    async with store.lock("edge"):
+        with pytest.raises(ClusterBusy):
+            await desk.reconciler.run(TWO, cluster="edge")
+        assert (await desk.reconciler.run(TWO, cluster="lab")).report.run == ""
+    assert desk.world.acts == []
+
+
+def test_the_document_shows_the_program_that_its_commands_run():
+    document = (ROOT / "docs/api.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^```python\n(.*?)^```", document, re.MULTILINE | re.DOTALL)
+    assert shown == (ROOT / "examples/api/one_pass.py").read_text(encoding="utf-8")
+    assert "$ python examples/api/one_pass.py" in document
