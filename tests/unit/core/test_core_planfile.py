@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, field
 from datetime import date
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from reconciler.core.observation import Absent, Observed, Present, Stale, Unauth
 from reconciler.core.prints import print_of, prints
 from reconciler.core.secret import Secret
 from reconciler.core.spec import Timeouts
+from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import UsageError
 from reconciler.planning.plan_file import Origin, PlanFile, parsed
 
@@ -95,3 +97,20 @@ def test_spacing_and_the_order_of_keys_do_not_count():
 def test_the_seconds_that_nobody_wrote_are_what_a_file_gives_back():
     """A plan is read from its file as it was made: 30 in the one and 30.0 in the other would be two plans."""
     assert {type(seconds) for _, seconds in Timeouts()} == {float}
+
+
+LEFT = Path(__file__).parents[2] / "cases/store/plan-file-1.json"
+"""A plan for both products of the demonstration, as version 0.1.0 wrote it when arguments had no types."""
+
+
+def test_a_file_that_the_last_version_left_is_read_with_the_products_types_and_written_the_same():
+    data = LEFT.read_bytes()
+    found = parsed(data, LEFT.name)
+    assert found.written() == data
+    plan = found.loaded()
+    assert [step.action for step in plan.steps()] == ["upload", "upload", "upload", "init"]
+    for own in plan.clusters:
+        for step in own.steps:
+            again = DRIVERS[own.kind].typed(step)
+            assert isinstance(again.arguments, DRIVERS[own.kind].actions[step.action])
+            assert again.plain() == step.plain()
