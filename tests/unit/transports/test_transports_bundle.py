@@ -18,7 +18,10 @@ from reconciler.ports.driver import Capabilities
 from reconciler.ports.transport import Answer, Commands, Http, Mailbox, MailReport, Transports, Way
 from reconciler.transports.bundle import open_transports
 
-CARRIERS = {"socket", "ssl", "http.client", "urllib.request", "httpx", "aiohttp", "subprocess"}
+CARRIERS = {
+    *("socket", "ssl", "http.client", "urllib.request", "httpx", "aiohttp", "subprocess", "os"),
+    "reconciler.host.process",
+}
 """Modules by which something could travel."""
 
 
@@ -75,6 +78,14 @@ def test_a_product_reaches_its_nodes_through_the_transports_only():
     modules = [one for one in root.rglob("*.py") if "simulator" not in one.parts]
     assert len(modules) > 50
     assert {str(one): sorted(imported(one) & CARRIERS) for one in modules if imported(one) & CARRIERS} == {}
+    opened = [
+        f"{one}: {node.attr}"
+        for one in modules
+        for node in ast.walk(ast.parse(one.read_text()))
+        if isinstance(node, ast.Attribute)
+        and node.attr.startswith(("open_connection", "open_unix", "create_", "subprocess_", "connect_"))
+    ]
+    assert opened == []
 
 
 @pytest.mark.parametrize("way", list(Way))

@@ -464,3 +464,28 @@ async def test_a_packed_answer_counts_by_what_it_unpacks_to():
 async def test_headers_without_end_are_refused(line):
     async with serving(b"HTTP/1.1 200 OK\r\n" + line * 20_000) as (_, url), HttpTransport() as wire:
         assert "not proper HTTP" in await failure(wire, url)
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("http://127.0.0.1:9/", "127.0.0.1"),
+        ("http://edge-01.example.com:9/", ""),
+        ("http://256.0.0.1:9/", ""),
+        ("nonsense", ""),
+    ],
+)
+async def test_the_address_of_this_host_that_faces_an_address_is_known_without_sending(url, address):
+    async with HttpTransport() as wire:
+        assert wire.local_address(url) == address
+
+
+async def test_a_connection_that_is_closed_without_an_answer_is_told_apart():
+    async with serving(None) as (_, url), HttpTransport() as wire:
+        with pytest.raises(NodeUnreachable) as caught:
+            await wire.send("GET", url, node="n", timeout=5)
+    assert caught.value.closed
+    async with HttpTransport() as wire:
+        with pytest.raises(NodeUnreachable) as caught:
+            await wire.send("GET", url, node="n", timeout=5)
+    assert not caught.value.closed
