@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from reconciler.cli.render.clean import clean, plural
+from reconciler.cli.render.clean import plural
 from reconciler.cli.render.text import outcome_line
 from reconciler.cli.terminal import Terminal
 from reconciler.core.observation import Observed
 from reconciler.core.outcome import SUCCESSES, Outcome
 from reconciler.core.plan import Plan, Step
+from reconciler.text.one_line import clean
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

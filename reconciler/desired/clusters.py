@@ -12,9 +12,9 @@ from reconciler.core.policy import Policy
 from reconciler.core.spec import ClusterEntry, NodeEntry
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document
-from reconciler.documents.lines import quoted
 from reconciler.documents.model_errors import Mismatch, Path, mismatches, problems
 from reconciler.ports.driver import Driver
+from reconciler.text.one_line import quoted
 from reconciler.text.suggest import nearest
 
 UNNAMED = "unnamed"

@@ -12,13 +12,13 @@ from reconciler.desired.glob import fitting, is_pattern
 from reconciler.desired.layers import Layers
 from reconciler.diagnostic import Diagnostic, Position, Severity
 from reconciler.documents.document import Document, parse
-from reconciler.documents.lines import quoted
 from reconciler.documents.model_errors import Path
 from reconciler.errors import InputError
 from reconciler.ports.source import Files
 from reconciler.secrets.references import ENCRYPTED, Marker
 from reconciler.secrets.resolver import Vault
 from reconciler.text.json_pointer import pointer as pointer_of
+from reconciler.text.one_line import quoted
 from reconciler.text.suggest import nearest
 
 _DRIVE = re.compile(r"[A-Za-z]:")

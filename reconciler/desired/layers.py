@@ -14,9 +14,9 @@ from reconciler.desired.json_patch import BadPatch, patched
 from reconciler.desired.merge_patch import Grown, Origin, Rendered, merged
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document
-from reconciler.documents.lines import quoted
 from reconciler.secrets.references import Marker
 from reconciler.text.json_pointer import parts
+from reconciler.text.one_line import quoted
 from reconciler.text.suggest import nearest
 
 Opened = Callable[[str, str], Document | None]

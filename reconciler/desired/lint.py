@@ -12,10 +12,10 @@ from reconciler.core.spec import ClusterEntry
 from reconciler.desired.glob import fitting
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document
-from reconciler.documents.lines import quoted
 from reconciler.ports.desk import Desk
 from reconciler.ports.driver import Claim, Driver
 from reconciler.secrets import scan
+from reconciler.text.one_line import quoted
 from reconciler.text.suggest import nearest
 
 CODES: Final = frozenset({scan.CODE, "shared-member"})

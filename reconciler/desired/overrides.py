@@ -8,8 +8,8 @@ from datetime import date
 from reconciler.core.policy import Override
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document
-from reconciler.documents.lines import quoted
 from reconciler.guards.removed_clusters import CODE as VANISHED
+from reconciler.text.one_line import quoted
 from reconciler.text.suggest import nearest
 
 

@@ -9,7 +9,7 @@ from reconciler.core.endpoint import BadAddress, parse_api, parse_endpoint
 from reconciler.desired.clusters import Cluster
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document
-from reconciler.documents.lines import quoted
+from reconciler.text.one_line import quoted
 
 
 def repeated_clusters(fleet: Document, raw: Sequence[Any]) -> Iterator[Diagnostic]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.documents.lines import quoted
+from reconciler.text.one_line import quoted
 from reconciler.text.suggest import nearest
 
 _RUN = re.compile(r"""(?:[^\s,{}\[\]"';/]|/(?![/*])|(?<=:)//)+""")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reconciler.documents.json_stack import Stack, State
 from reconciler.documents.json_tokens import Token
-from reconciler.documents.lines import quoted
+from reconciler.text.one_line import quoted
 
 
 def at_end(stack: Stack, token: Token) -> None:

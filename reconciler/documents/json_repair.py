@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from reconciler.documents.json_brackets import at_end, left_open, wrong_bracket
 from reconciler.documents.json_stack import Stack, State
 from reconciler.documents.json_tokens import Token
-from reconciler.documents.lines import quoted
 from reconciler.documents.places import Place
+from reconciler.text.one_line import quoted
 
 
 def mend(stack: Stack, token: Token) -> bool:

@@ -8,10 +8,10 @@ from typing import Any
 
 from reconciler.diagnostic import Position
 from reconciler.documents.json_tokens import Lexer, Token
-from reconciler.documents.lines import quoted
 from reconciler.documents.places import Place
 from reconciler.documents.problem_list import Complaints
 from reconciler.text.json_pointer import pointer
+from reconciler.text.one_line import quoted
 
 DEEPEST = 200
 """How many arrays and objects may stand within each other."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from reconciler.documents.json_barewords import bare_value
-from reconciler.documents.lines import quoted
 from reconciler.documents.problem_list import Complaints
 from reconciler.text.numbers import BadNumber, read_number
+from reconciler.text.one_line import quoted
 
 _ESCAPE = r'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})'
 _TOKEN = re.compile(

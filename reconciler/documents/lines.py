@@ -39,14 +39,6 @@ class Lines:
         return end - start, offset <= end
 
 
-def quoted(text: str, *, most: int = 40) -> str:
-    """A piece of a file for a message: in backquotes, on one line, cut where it is long."""
-    flat = "".join(char if char.isprintable() else " " for char in text[: most + 1])
-    if len(flat) > most:
-        flat = f"{flat[: most - 1]}…"
-    return f"`{flat}`" if "`" not in flat else f'"{flat}"'
-
-
 @dataclass(slots=True)
 class Text:
     """A file's characters; `problems` says which bytes are no UTF-8.

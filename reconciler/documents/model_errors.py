@@ -15,8 +15,8 @@ from pydantic_core import ErrorDetails
 
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document
-from reconciler.documents.lines import quoted
 from reconciler.text.json_pointer import pointer as pointer_of
+from reconciler.text.one_line import quoted
 from reconciler.text.suggest import nearest
 from reconciler.text.urls import without_userinfo
 

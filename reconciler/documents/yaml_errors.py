@@ -8,7 +8,8 @@ from typing import NamedTuple, TypeAlias
 import yaml
 
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.documents.lines import Lines, quoted
+from reconciler.documents.lines import Lines
+from reconciler.text.one_line import quoted
 
 Explained: TypeAlias = tuple[int, Diagnostic]
 """The offset at which YAML breaks, and what is to be said of it."""

@@ -15,13 +15,13 @@ import yaml
 
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.json_stack import DEEPEST
-from reconciler.documents.lines import quoted
 from reconciler.documents.places import Place
 from reconciler.documents.problem_list import Complaints
 from reconciler.documents.yaml_errors import explain
 from reconciler.documents.yaml_scalars import BadScalar, plain, tagged, unknown_tag
 from reconciler.errors import InputError
 from reconciler.text.json_pointer import pointer
+from reconciler.text.one_line import quoted
 from reconciler.text.suggest import nearest
 
 MOST_VALUES = 1_000_000

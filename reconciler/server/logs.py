@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, cast
@@ -16,6 +15,7 @@ from structlog.typing import FilteringBoundLogger, Processor
 from reconciler.core.secret import mask
 from reconciler.secrets.redact import Redactor
 from reconciler.server.throttle import Throttle
+from reconciler.text.one_line import UNSEEN, escaped
 
 Log = FilteringBoundLogger
 Event: TypeAlias = MutableMapping[str, Any]
@@ -34,10 +34,6 @@ MOST_OF_LINE = 2_000
 
 DEEPEST = 10
 """Levels of lists and mappings in a line."""
-
-_CONTROLS = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
-)
 
 
 class Stream(Protocol):
@@ -190,7 +186,7 @@ def _without_controls(_logger: Any, _method: str, event: Event) -> Event:
 
 def _escaped(value: Any) -> Any:
     if isinstance(value, str):
-        return _CONTROLS.sub(lambda found: ascii(found.group())[1:-1], value)
+        return escaped(value)
     if isinstance(value, Mapping):
         return {_escaped(key): _escaped(item) for key, item in value.items()}
     return [_escaped(item) for item in value] if isinstance(value, list | tuple) else value
@@ -199,6 +195,6 @@ def _escaped(value: Any) -> Any:
 def _json(value: Any, **_options: Any) -> str:
     try:
         text = orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
-        return _CONTROLS.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
+        return UNSEEN.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
     except TypeError:  # lone surrogates, or whole numbers beyond 64 bits
         return json.dumps(value, default=str)

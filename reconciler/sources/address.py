@@ -9,7 +9,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from reconciler.core.endpoint import url_host
 from reconciler.errors import UsageError
-from reconciler.sources.text import line
+from reconciler.text.one_line import first_line
 from reconciler.text.urls import without_secrets
 
 ALIKE_SCP = re.compile(r"(?:(?P<user>[\w.-]+)@)?(?P<host>[A-Za-z0-9][\w.-]*):(?P<path>[^:].*)")
@@ -53,7 +53,7 @@ def address(text: str) -> Address:
         UsageError: it has no host, a port that is no number, or control characters.
     """
     if not unquote(text).isprintable():
-        raise UsageError(f"the URL '{without_secrets(line(text))}' has control characters in it")
+        raise UsageError(f"the URL '{without_secrets(first_line(text))}' has control characters in it")
     if "://" not in text:
         return _short_form(text)
     parts, host = _split(text)

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 
 from reconciler.errors import SourceError
 from reconciler.sources.limits import Limits
-from reconciler.sources.text import shown
-from reconciler.text.one_line import size
+from reconciler.text.one_line import quoted_path, size
 
 POINTER = b"version https://git-lfs.github.com/spec/"
 LONGEST_SHOWN = 80
@@ -52,8 +51,8 @@ class Counts:
         self._check(self.links, self.limits.links, "symbolic links")
         if len(target) > self.limits.path_chars or target.count("/") > self.limits.depth:
             raise SourceError(
-                f"{self.where}: the target of the link {shown(path)} is longer than {self.limits.path_chars} "
-                f"characters or {self.limits.depth} folders",
+                f"{self.where}: the target of the link {quoted_path(path)} is longer than "
+                f"{self.limits.path_chars} characters or {self.limits.depth} folders",
                 remedy="Put the file itself there.",
             )
 
@@ -74,13 +73,13 @@ class Counts:
     def _check_path(self, path: str) -> None:
         if path.count("/") > self.limits.depth:
             raise SourceError(
-                f"{self.where}: {shown(path[:LONGEST_SHOWN])} … is nested more than {self.limits.depth} "
-                "folders deep",
+                f"{self.where}: {quoted_path(path[:LONGEST_SHOWN])} … is nested more than "
+                f"{self.limits.depth} folders deep",
                 remedy="Move the files up; desired state needs no such depth.",
             )
         if len(path) > self.limits.path_chars:
             raise SourceError(
-                f"{self.where}: the path {shown(path[:LONGEST_SHOWN])} … has more than "
+                f"{self.where}: the path {quoted_path(path[:LONGEST_SHOWN])} … has more than "
                 f"{self.limits.path_chars:,} characters",
                 remedy="Use shorter names.",
             )
@@ -120,7 +119,7 @@ def within(limits: Limits, *, where: str, path: str, count: int) -> None:
     """
     if count > limits.file_bytes:
         raise SourceError(
-            f"{where}: {shown(path)} has {size(count)}, more than the {size(limits.file_bytes)} "
+            f"{where}: {quoted_path(path)} has {size(count)}, more than the {size(limits.file_bytes)} "
             "that a file of desired state may have",
             remedy="Keep large files out of the desired state.",
         )
@@ -134,7 +133,7 @@ def whole(data: bytes, *, where: str, path: str) -> bytes:
     """
     if data.startswith(POINTER):
         raise SourceError(
-            f"{where}: {shown(path)} is a Git LFS pointer, its contents are kept elsewhere",
+            f"{where}: {quoted_path(path)} is a Git LFS pointer, its contents are kept elsewhere",
             remedy="Store it as an ordinary file (git lfs untrack, then commit), or, in a folder, "
             "run `git lfs pull`.",
         )

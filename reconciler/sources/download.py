@@ -16,8 +16,7 @@ from reconciler.errors import SourceError, SourceUnreachable, UsageError
 from reconciler.sources.address import Address, address
 from reconciler.sources.http_routes import routes
 from reconciler.sources.limits import Limits
-from reconciler.sources.text import line
-from reconciler.text.one_line import size
+from reconciler.text.one_line import first_line, size
 
 if TYPE_CHECKING:
     import httpx
@@ -119,7 +118,7 @@ async def answer(
                 await response.aclose()
     except httpx.ConnectError as error:
         raise SourceUnreachable(
-            f"{place.shown} cannot be reached: {line(str(error)) or 'no connection'}",
+            f"{place.shown} cannot be reached: {first_line(str(error)) or 'no connection'}",
             remedy="Look at the host's name and the network; a certificate of your own authority needs "
             "SSL_CERT_FILE.",
         ) from error
@@ -131,7 +130,7 @@ async def answer(
         raise SourceError(f"{place.shown} is no URL that can be asked", remedy="Look at the URL.") from error
     except httpx.TransportError as error:
         raise SourceUnreachable(
-            f"{place.shown} gave no whole answer: {line(str(error)) or type(error).__name__}",
+            f"{place.shown} gave no whole answer: {first_line(str(error)) or type(error).__name__}",
             remedy="Try again; look at the server and at proxies on the way.",
         ) from error
 

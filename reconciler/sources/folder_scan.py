@@ -18,8 +18,7 @@ from reconciler.sources import content
 from reconciler.sources.content import SMALLER, Counts
 from reconciler.sources.layout import Layout
 from reconciler.sources.limits import Limits
-from reconciler.sources.text import name
-from reconciler.text.one_line import size
+from reconciler.text.one_line import decoded_name, size
 
 PASSED_OVER = (
     ".git", ".hg", ".svn", ".venv", "node_modules", "__pycache__", ".idea", ".vscode", ".DS_Store", "._*",
@@ -95,14 +94,14 @@ class _Walk:
     ) -> Iterator[tuple[str, str, bool]]:
         """Sort a folder's entries; gives the folders in it, with prefix and whether they are ignored."""
         for entry in entries:
-            path = prefix + name(os.fsencode(entry.name))
+            path = prefix + decoded_name(os.fsencode(entry.name))
             if SKIPPED.fullmatch(entry.name):
                 continue
             is_ignored = hidden or path in self.ignored
             if is_ignored and path not in self.kept:
                 self.closed[path] = "git is told to ignore it (.gitignore)"
             elif entry.is_symlink():
-                target = name(os.fsencode(Path(entry.path).readlink()))
+                target = decoded_name(os.fsencode(Path(entry.path).readlink()))
                 self.counts.link(path, target)
                 self.links[path] = target
             elif entry.is_dir(follow_symlinks=False):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from reconciler.errors import SourceError, SourceUnreachable
 from reconciler.host.environment import AUTHORITIES, irregular_authorities
 from reconciler.sources.proxy import Proxy, proxy_for
-from reconciler.sources.text import line
+from reconciler.text.one_line import first_line
 
 if TYPE_CHECKING:
     import httpx
@@ -42,7 +42,7 @@ def routes(environment: Mapping[str, str]) -> httpx.AsyncBaseTransport:
                     raise
                 raise SourceUnreachable(
                     f"{request.url.host} cannot be reached through the proxy {proxy.shown}, which "
-                    f"{proxy.variable} names: {line(str(error)) or type(error).__name__}",
+                    f"{proxy.variable} names: {first_line(str(error)) or type(error).__name__}",
                     remedy=f"Look at the proxy and at {proxy.variable}, "
                     f"or list {request.url.host} in NO_PROXY.",
                 ) from error
@@ -96,7 +96,8 @@ def _context(environment: Mapping[str, str]) -> ssl.SSLContext:
     if file:
         if irregular_authorities(environment):
             raise SourceError(
-                f"the variable {CA_FILE} names {line(file)}, which cannot be used: it is not a regular file",
+                f"the variable {CA_FILE} names {first_line(file)}, which cannot be used: "
+                "it is not a regular file",
                 remedy=remedy,
             )
         try:
@@ -105,12 +106,12 @@ def _context(environment: Mapping[str, str]) -> ssl.SSLContext:
             bad = isinstance(error, ssl.SSLError)
             why = "it holds no certificates" if bad else getattr(error, "strerror", "") or "it is no path"
             raise SourceError(
-                f"the variable {CA_FILE} names {line(file)}, which cannot be used: {why}", remedy=remedy
+                f"the variable {CA_FILE} names {first_line(file)}, which cannot be used: {why}", remedy=remedy
             ) from error
     if folder:
         if not Path(folder).is_dir():
             raise SourceError(
-                f"the variable {CA_FOLDER} names {line(folder)}, which is not a folder", remedy=remedy
+                f"the variable {CA_FOLDER} names {first_line(folder)}, which is not a folder", remedy=remedy
             )
         return ssl.create_default_context(capath=folder)
     return httpx.create_ssl_context(trust_env=False)

@@ -10,7 +10,7 @@ from typing import Any
 
 from reconciler.errors import SourceError
 from reconciler.sources.limits import LIMITS
-from reconciler.sources.text import shown
+from reconciler.text.one_line import quoted_path
 
 HOPS = 40
 """Links followed for one path; Linux stops at the same number."""
@@ -69,7 +69,7 @@ class Layout:
                 if max(looked_at, len(found)) > self.most:
                     raise SourceError(
                         f"{self.where}: the links in it lead to more than {self.most:,} files",
-                        remedy=f"Look at the link {shown(link)}.",
+                        remedy=f"Look at the link {quoted_path(link)}.",
                     )
         return tuple(sorted(found))
 
@@ -143,7 +143,8 @@ class Layout:
             return end
         if full in self.links and end not in self._folders:
             raise SourceError(
-                f"{self.where}: {shown(full)} is a link to {shown(self.links[full])}, which does not exist",
+                f"{self.where}: {quoted_path(full)} is a link to {quoted_path(self.links[full])}, "
+                "which does not exist",
                 remedy="Mend the link, or put the file in its place.",
             )
         raise FileNotFoundError(path)
@@ -156,7 +157,9 @@ class Layout:
             part = todo.pop()
             steps += 1
             if steps > STEPS:
-                raise SourceError(f"{self.where}: the links at {shown(path)} lead through too many folders")
+                raise SourceError(
+                    f"{self.where}: the links at {quoted_path(path)} lead through too many folders"
+                )
             if part in ("", "."):
                 continue
             if part == "..":
@@ -167,20 +170,20 @@ class Layout:
             done.append(part)
             here = "/".join(done)
             if here in self.closed:
-                raise SourceError(f"{self.where}: {shown(path)} cannot be read: {self.closed[here]}")
+                raise SourceError(f"{self.where}: {quoted_path(path)} cannot be read: {self.closed[here]}")
             if here in self.links:
                 hops += 1
                 target = self.links[here]
                 if target.startswith("/"):
                     raise self._leads_out(path)
                 if hops > HOPS:
-                    raise SourceError(f"{self.where}: the links at {shown(path)} lead in a circle")
+                    raise SourceError(f"{self.where}: the links at {quoted_path(path)} lead in a circle")
                 done.pop()
                 todo.extend(target.split("/")[::-1])
         return "/".join(done)
 
     def _leads_out(self, path: str) -> SourceError:
         return SourceError(
-            f"{self.where}: the link at {shown(path)} leads out of the source",
+            f"{self.where}: the link at {quoted_path(path)} leads out of the source",
             remedy="Put the file itself into the source; links are followed inside it only.",
         )

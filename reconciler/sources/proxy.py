@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from reconciler.errors import SourceError
-from reconciler.sources.text import line
+from reconciler.text.one_line import first_line
 from reconciler.text.urls import without_secrets
 
 SUPPORTED = ("http", "https")
@@ -134,7 +134,7 @@ def _check(proxy: Proxy, host: str) -> None:
         raise SourceError(f"the variable {variable} holds no URL of a proxy", remedy=remedy)
     if parts.scheme.lower() not in SUPPORTED:
         raise SourceError(
-            f"the variable {variable} names the proxy {line(without_secrets(url))}: proxies of the kind "
-            f"{line(parts.scheme)} are not supported for downloads",
+            f"the variable {variable} names the proxy {first_line(without_secrets(url))}: "
+            f"proxies of the kind {first_line(parts.scheme)} are not supported for downloads",
             remedy=remedy,
         )

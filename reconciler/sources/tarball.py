@@ -24,9 +24,8 @@ from reconciler.sources.download import TOKEN, WHOLE, download
 from reconciler.sources.limits import LIMITS, Limits
 from reconciler.sources.signatures.trust import UNSIGNED, Signer, Trust, refusal, signed
 from reconciler.sources.signatures.verify import file_signer
-from reconciler.sources.text import line
 from reconciler.sources.unpack import unpack
-from reconciler.text.one_line import SHORT_ID, size
+from reconciler.text.one_line import SHORT_ID, first_line, size
 
 LARGEST_SIGNATURE = 64 * 1024
 """Bytes that a detached signature may have."""
@@ -87,7 +86,7 @@ class Packing:
             )
         files = unpack(data, where=where, path=self.path, limits=self.limits)
         source = f"{where}//{self.path}" if self.path else where
-        return Snapshot(Revision(source, digest, digest[:SHORT_ID], line(title)), files)
+        return Snapshot(Revision(source, digest, digest[:SHORT_ID], first_line(title)), files)
 
 
 class TarballFile(Source):

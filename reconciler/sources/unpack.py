@@ -21,7 +21,7 @@ from reconciler.errors import SourceError
 from reconciler.sources import content
 from reconciler.sources.layout import Layout
 from reconciler.sources.limits import LIMITS, Limits
-from reconciler.sources.text import shown
+from reconciler.text.one_line import quoted_path
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def _looked_at(layout: Layout, path: str, where: str) -> Layout:
         return stripped
     found = layout.below(f"{top}/{path}") or layout.below(path)
     if found is None:
-        raise SourceError(f"{where}: there is no folder {shown(path)} in it", remedy="Look at --path.")
+        raise SourceError(f"{where}: there is no folder {quoted_path(path)} in it", remedy="Look at --path.")
     return found
 
 
@@ -156,7 +156,7 @@ class _Sorter:
     def _hard_link(self, number: int, path: str, member: tar.Member) -> tar.Member:
         target = "/".join(part for part in member.link.split("/") if part not in ("", "."))
         if member.size or target not in self.files:
-            reason = f"is a hard link to {shown(member.link)}, which is no file before it"
+            reason = f"is a hard link to {quoted_path(member.link)}, which is no file before it"
             raise self._refused(number, path, reason)
         return self.files[target]
 
@@ -180,12 +180,12 @@ class _Sorter:
                 layout.below(path)
             except SourceError as error:
                 number = self.numbers[path]
-                reason = f"is a link to {shown(self.links[path])}, which leads out of the archive"
+                reason = f"is a link to {quoted_path(self.links[path])}, which leads out of the archive"
                 raise self._refused(number, path, f"{reason} or in a circle") from error
         return layout
 
     def _refused(self, number: int, path: str, reason: str) -> SourceError:
         return SourceError(
-            f"{self.where}: member {number}, {shown(path)}, {reason}",
+            f"{self.where}: member {number}, {quoted_path(path)}, {reason}",
             remedy="Nothing of this archive is used. Ask whoever made it; pack plain files and folders only.",
         )

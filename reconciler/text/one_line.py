@@ -1,4 +1,7 @@
-"""Text and numbers of bytes for people: one line, bounded, that cannot steer a terminal."""
+"""Text from outside for people: one line, bounded, that cannot steer a terminal; and numbers of bytes.
+
+Every cleaning of text that a node, a file or a server wrote rests on one set of characters, `UNSEEN`.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,17 @@ LONGEST_NAME: Final = 200
 SHORT_ID: Final = 12
 """Characters that people are shown of a commit's id or a digest; a stamp on a node has as many."""
 
-_UNFIT = re.compile(r"[\x00-\x20\x7f-\xa0\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]+")
-"""White space, control characters, marks that turn the direction of writing, invisible characters, half
-characters: what could move a cursor, hide words, reorder them, or be refused by a database."""
+MOST_QUOTED: Final = 40
+"""Characters of a piece of a file that a message quotes."""
 
+UNSEEN: Final = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
+)
+"""One control character, mark that turns the direction of writing, invisible character or half character:
+what could move a cursor, hide words, reorder them, or be refused by a database."""
 
+_UNFIT = re.compile(rf"(?:{UNSEEN.pattern}|[\x20\xa0])+")
+_BLANKS = re.compile(r"[ \t\r\n\v\f\x85\u2028\u2029]+")
 _HALF = re.compile(r"[\ud800-\udfff]")
 
 
@@ -35,6 +44,48 @@ def one_line(text: str, longest: int) -> str:
     """
     line = _UNFIT.sub(" ", text[: 8 * longest]).strip()
     return line if len(line) <= longest and len(text) <= 8 * longest else f"{line[: longest - 1]}…"
+
+
+def first_line(text: str, *, longest: int = LONGEST_NAME) -> str:
+    """The first line of a text that says something, cut to `longest`; what is not seen becomes a mark."""
+    first = next((part for part in text.splitlines() if part.strip()), "").strip()
+    visible = UNSEEN.sub("\N{REPLACEMENT CHARACTER}", first)
+    return visible if len(visible) <= longest else visible[: longest - 1] + "…"
+
+
+def clean(text: str) -> str:
+    r"""One line of text, of any length, in which nothing is hidden.
+
+    White space becomes single blanks; what is not seen becomes its escape, such as `\x1b`.
+    """
+    return escaped(_BLANKS.sub(" ", text).strip())
+
+
+def escaped(text: str) -> str:
+    r"""Text in which each character that is not seen is its escape, such as `\x1b`."""
+    return text if text.isascii() and text.isprintable() else UNSEEN.sub(_escape, text)
+
+
+def quoted(text: str, *, most: int = MOST_QUOTED) -> str:
+    """A piece of a file for a message: in backquotes, on one line, cut where it is long."""
+    flat = UNSEEN.sub(" ", text[: most + 1])
+    if len(flat) > most:
+        flat = f"{flat[: most - 1]}…"
+    return f"`{flat}`" if "`" not in flat else f'"{flat}"'
+
+
+def quoted_path(path: str) -> str:
+    """A file name for a message: in quotes, bounded, and what is not seen as its escape."""
+    return f"'{escaped(path[:LONGEST_NAME])}'"
+
+
+def decoded_name(raw: bytes) -> str:
+    r"""A file name as text; bytes that are not UTF-8 become `\xNN`, so that no two names fall together."""
+    return raw.decode("utf-8", "backslashreplace")
+
+
+def _escape(found: re.Match[str]) -> str:
+    return ascii(found.group())[1:-1]
 
 
 def sentence(text: str) -> str:

@@ -11,6 +11,7 @@ from reconciler.host.environment import child_environment
 from reconciler.host.host import Host
 from reconciler.host.process import Ended, OutputTooLarge, ProcessTimeout, ProgramMissing, run_process
 from reconciler.ports.transport import Commands
+from reconciler.text.one_line import UNSEEN
 
 KEPT: Final = 300
 """Characters of a command's output that are kept: the last ones."""
@@ -141,5 +142,5 @@ def _file(host: Host) -> str:
 
 def _last_words(out: bytes) -> str:
     text = out.decode("utf-8", "replace")
-    words = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    words = " ".join(UNSEEN.sub(" ", text).split())
     return words if len(words) <= KEPT else f"…{words[-KEPT:]}"

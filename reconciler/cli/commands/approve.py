@@ -34,10 +34,10 @@ def approve(
     """Approve a plan that waits for it; the next run that makes the same plan applies it, once."""
     from reconciler.cli import orders  # noqa: PLC0415
     from reconciler.cli.host import read_host  # noqa: PLC0415
-    from reconciler.cli.render.clean import clean  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
     from reconciler.host import aio  # noqa: PLC0415
     from reconciler.store.factory import open_store  # noqa: PLC0415
+    from reconciler.text.one_line import clean  # noqa: PLC0415
 
     if bool(id) is list_:
         raise UsageError("name one plan to approve, or ask for --list", remedy="see reconcile approve --help")
@@ -58,8 +58,8 @@ def approve(
 
 def _listed(found: Orders, shape: Shape) -> str:
     from reconciler.cli import orders  # noqa: PLC0415
-    from reconciler.cli.render.clean import clean  # noqa: PLC0415
     from reconciler.cli.render.json import written  # noqa: PLC0415
+    from reconciler.text.one_line import clean  # noqa: PLC0415
 
     if shape is Shape.JSON:
         waiting = [orders.request_plain(one) for one in found.requests]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reconciler.cli.render.clean import clean, plural
+from reconciler.cli.render.clean import plural
 from reconciler.cli.terminal import Terminal
 from reconciler.drivers.registry import DRIVERS
 from reconciler.fault_trials.scenario import CLAIMS, Script, read
@@ -14,6 +14,7 @@ from reconciler.fault_trials.schedule import drawn
 from reconciler.fault_trials.setup import staged
 from reconciler.fault_trials.subprocess_run import tried_apart
 from reconciler.fault_trials.trial import Stage, Verdict, tried
+from reconciler.text.one_line import clean
 
 _SHOWN = 40
 """Lines of a story that are shown: those before the end."""

@@ -132,7 +132,8 @@ async def _snapshot(folder: Path) -> Snapshot | None:
 
 def _told(found: Adoption) -> Iterator[str]:
     """What is to be written, as a difference; secrets are masked, even those that a file has in clear."""
-    from reconciler.cli.render.clean import clean, plural  # noqa: PLC0415
+    from reconciler.cli.render.clean import plural  # noqa: PLC0415
+    from reconciler.text.one_line import clean  # noqa: PLC0415
 
     for name, text in sorted(found.after.items()):
         lines = list(_changed(name, found.before.get(name), text))
@@ -163,7 +164,7 @@ def _changed(name: str, before: bytes | None, text: str) -> Iterator[str]:
 
 def _line(text: str) -> str:
     """A line of a difference, made safe; its mark and what it is indented by stay."""
-    from reconciler.cli.render.clean import clean  # noqa: PLC0415
+    from reconciler.text.one_line import clean  # noqa: PLC0415
 
     words = text[1:].lstrip(" ")
     return text[: len(text) - len(words)] + clean(words)

@@ -122,7 +122,8 @@ def _nobody(fleet: Fleet, shares: list[Share], node: str) -> UsageError:
 
 def _listed(shares: list[Share]) -> str:
     """The nodes, those that get the same on one line."""
-    from reconciler.cli.render.clean import clean, plural  # noqa: PLC0415
+    from reconciler.cli.render.clean import plural  # noqa: PLC0415
+    from reconciler.text.one_line import clean  # noqa: PLC0415
 
     alike: dict[int, list[Share]] = {}
     for share in shares:
@@ -148,8 +149,9 @@ def _json(value: Any) -> str:
 
 def _explained(document: Document) -> str:
     """Each leaf: pointer, value, and where it came from."""
-    from reconciler.cli.render.clean import clean, shown  # noqa: PLC0415
+    from reconciler.cli.render.clean import shown  # noqa: PLC0415
     from reconciler.text.json_pointer import pointer  # noqa: PLC0415
+    from reconciler.text.one_line import clean  # noqa: PLC0415
 
     lines = []
     for path, value in _leaves(delivered(document.value), ()):

@@ -28,10 +28,10 @@ def resume(
     """
     from reconciler.cli import orders  # noqa: PLC0415
     from reconciler.cli.host import read_host  # noqa: PLC0415
-    from reconciler.cli.render.clean import clean  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
     from reconciler.host import aio  # noqa: PLC0415
     from reconciler.store.factory import is_there, open_store  # noqa: PLC0415
+    from reconciler.text.one_line import clean  # noqa: PLC0415
 
     terminal = Terminal.here(no_color=no_color)
     folder = state_folder(read_host(context, host_config), state)

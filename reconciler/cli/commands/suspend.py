@@ -31,10 +31,10 @@ def suspend(
     """
     from reconciler.cli import orders  # noqa: PLC0415
     from reconciler.cli.host import read_host  # noqa: PLC0415
-    from reconciler.cli.render.clean import clean  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
     from reconciler.host import aio  # noqa: PLC0415
     from reconciler.store.factory import open_store  # noqa: PLC0415
+    from reconciler.text.one_line import clean  # noqa: PLC0415
 
     if not reason.strip():
         raise UsageError("a suspension needs its reason", remedy='add --reason "…"')

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.cli.render.clean import clean, plural, shown
+from reconciler.cli.render.clean import plural, shown
 from reconciler.core.canonical import encode
 from reconciler.core.diff import Change, Op
 from reconciler.core.secret import mask, reveal
+from reconciler.text.one_line import clean
 
 ADD, REMOVE, REPLACE = "+", "-", "~"
 _ONE_LINE = 60

@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from reconciler.cli.render.clean import clean, plural
+from reconciler.cli.render.clean import plural
 from reconciler.planning.model_check import Checked
+from reconciler.text.one_line import clean
 
 
 def render_text(checked: Sequence[Checked], faults: int) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from reconciler.cli.render.clean import clean, plural
+from reconciler.cli.render.clean import plural
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import GuardRefusal, InputError, ReconcilerError
+from reconciler.text.one_line import clean
 
 
 def render_error(error: ReconcilerError) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from reconciler.cli.render.clean import clean, short
+from reconciler.cli.render.clean import short
+from reconciler.text.one_line import clean
 
 _PUNCTUATION = re.compile(r"([\\`*_\[\]<>|~#$&!])")
 _SUMMONS = re.compile(r"(?<!\w)(\\?[@#!])(?=\w)")

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeVar
 
-from reconciler.cli.render.clean import clean, plural
+from reconciler.cli.render.clean import plural
 from reconciler.core.canonical import encode
 from reconciler.core.plan import ClusterPlan, Plan, Step
 from reconciler.core.secret import mask
+from reconciler.text.one_line import clean
 
 _T = TypeVar("_T")
 _EACH = "each node"

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from reconciler.cli.render import words
-from reconciler.cli.render.clean import clean, plural, shown
+from reconciler.cli.render.clean import plural, shown
 from reconciler.cli.render.colour import Tone
 from reconciler.cli.render.group import about, alike, names
 from reconciler.cli.render.json import written
@@ -17,7 +17,7 @@ from reconciler.cli.render.text import PLAIN, Layout
 from reconciler.core.outcome import SUCCESSES, State
 from reconciler.core.timestamps import stamp
 from reconciler.ports.store import Entry, Message, RunLine, RunRecord
-from reconciler.text.one_line import SHORT_ID
+from reconciler.text.one_line import SHORT_ID, clean
 
 _OPEN = "open"
 _BODY = 1000

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from reconciler.cli.render.clean import clean
 from reconciler.cli.render.group import about, alike, names
 from reconciler.core.outcome import SUCCESSES, Outcome, Report, State
 from reconciler.diagnostic import NOWHERE, Diagnostic, Severity
+from reconciler.text.one_line import clean
 
 _WEIGHTS = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
 

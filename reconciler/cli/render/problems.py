@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from reconciler.cli.render.clean import clean, plural
+from reconciler.cli.render.clean import plural
 from reconciler.cli.render.json import related_plain, written
 from reconciler.desired.validate import Validity
 from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.text.one_line import clean
 
 _COMMANDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "notice"}
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from reconciler.cli.render import words
-from reconciler.cli.render.clean import clean, plural
+from reconciler.cli.render.clean import plural
 from reconciler.cli.render.colour import Tone
 from reconciler.cli.render.group import about, alike, names
 from reconciler.cli.render.history import result
@@ -18,7 +18,7 @@ from reconciler.core.plan import Revision, plain_finding
 from reconciler.core.timestamps import stamp
 from reconciler.diagnostic import Diagnostic
 from reconciler.planning.status import ClusterStatus, FleetStatus, NodeState, NodeStatus
-from reconciler.text.one_line import SHORT_ID
+from reconciler.text.one_line import SHORT_ID, clean
 
 _EACH = 30
 """Nodes of a cluster up to which each one has a line; beyond, those alike share one."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from reconciler.cli.render import words
 from reconciler.cli.render.changes import ADD, REMOVE, REPLACE, bounded
-from reconciler.cli.render.clean import clean
 from reconciler.cli.render.colour import Palette, Tone
 from reconciler.cli.render.group import Group, gathered
 from reconciler.cli.render.notes import missed, notes, restarts
@@ -17,6 +16,7 @@ from reconciler.core.outcome import SUCCESSES, Outcome, Report, State
 from reconciler.core.plan import ClusterPlan, Plan, Step
 from reconciler.core.policy import Override
 from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.text.one_line import clean
 
 _CHANGES = 20
 _MARKS = {ADD: Tone.ADD, REMOVE: Tone.DANGER, REPLACE: Tone.CHANGE}

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from reconciler.cli.render.clean import clean, plural
+from reconciler.cli.render.clean import plural
 from reconciler.core.outcome import OPEN, SUCCESSES, Report, State
 from reconciler.core.plan import ClusterPlan, Effect, Plan, Revision, Risk, Step
 from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.text.one_line import clean
 
 EFFECTS = {
     Effect.NONE: "nothing on the node changes",

@@ -9,8 +9,7 @@ from reconciler.core.prior import EarlierFile, EarlierFiles
 from reconciler.errors import SourceError, UsageError
 from reconciler.sources.git.refs import COMMIT_ID
 from reconciler.sources.git.tree import TREE
-from reconciler.sources.text import shown
-from reconciler.text.one_line import SHORT_ID
+from reconciler.text.one_line import SHORT_ID, quoted_path
 
 if TYPE_CHECKING:  # it loads the library, which `no_history` has no need of
     from reconciler.sources.git.objects import Commit, Entry, Objects
@@ -94,7 +93,7 @@ def no_history(where: str, base: str) -> EarlierFiles:
 def unknown_base(base: str, where: str) -> SourceError:
     """The error for a base that is not there."""
     return SourceError(
-        f"{where} has no branch, tag or commit {shown(base)} to compare with",
+        f"{where} has no branch, tag or commit {quoted_path(base)} to compare with",
         remedy="Fetch it, or name another one with --base.",
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from reconciler.errors import SourceError, UsageError
-from reconciler.sources.text import shown
+from reconciler.text.one_line import quoted_path
 from reconciler.text.suggest import similar
 
 OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -50,7 +50,7 @@ def checked(ref: str) -> str:
     """
     if FORBIDDEN.search(ref):
         raise UsageError(
-            f"--ref {shown(ref)} is no name of a branch, a tag or a commit",
+            f"--ref {quoted_path(ref)} is no name of a branch, a tag or a commit",
             remedy="Give a branch, a tag, or a commit id; expressions such as HEAD~1 are not read.",
         )
     return ref
@@ -94,7 +94,7 @@ def wanted(refs: Refs, ref: str, *, where: str) -> Ref | None:
     ]
     if len({refs.ids[name] for name in found}) > 1:
         raise SourceError(
-            f"{where}: {shown(ref)} means {' and '.join(found)}, which are not the same",
+            f"{where}: {quoted_path(ref)} means {' and '.join(found)}, which are not the same",
             remedy=f"Give the full name: --ref {found[0]}.",
         )
     if found:
@@ -110,7 +110,7 @@ def unknown(refs: Refs, ref: str, *, where: str) -> SourceError:
     near = similar(ref.rpartition("/")[2], names, most=5) or names[:5]
     what = "commit" if COMMIT_ID.fullmatch(ref.lower()) and len(ref) >= USUAL else "branch, tag or commit"
     return SourceError(
-        f"{where} has no {what} {shown(ref)}",
+        f"{where} has no {what} {quoted_path(ref)}",
         remedy=f"There are, among others: {', '.join(near)}." if near else "",
     )
 

@@ -15,8 +15,7 @@ from reconciler.sources import content
 from reconciler.sources.content import Counts
 from reconciler.sources.layout import Layout
 from reconciler.sources.limits import Limits
-from reconciler.sources.text import line, name, shown
-from reconciler.text.one_line import SHORT_ID
+from reconciler.text.one_line import SHORT_ID, decoded_name, first_line, quoted_path
 
 if TYPE_CHECKING:  # it loads the library, which those who only name these types have no need of
     from reconciler.sources.git.objects import Entry, Objects
@@ -83,7 +82,7 @@ def snapshot(objects: Objects, commit: str, place: Place) -> Snapshot:
         source=f"{place.where}//{place.path}" if place.path else place.where,
         id=commit,
         short=commit[:SHORT_ID],
-        title=line(found.message.decode("utf-8", "replace")),
+        title=first_line(found.message.decode("utf-8", "replace")),
     )
     budget = content.Budget(place.where, place.limits)
     return Snapshot(revision, CommitFiles(objects, layout, place, budget))
@@ -125,7 +124,7 @@ def committed(objects: Objects, commit: str, place: Place) -> Committed | None:
         counts.file(path)
         if entry.mode != SUBMODULE:
             ids[LINK if entry.mode == LINK else 0][path] = entry.id
-    return Committed(commit, line(found.message.decode("utf-8", "replace")), ids[0], ids[LINK])
+    return Committed(commit, first_line(found.message.decode("utf-8", "replace")), ids[0], ids[LINK])
 
 
 def _looked_at(objects: Objects, tree: list[Entry], place: Place, commit: str) -> Layout:
@@ -138,7 +137,7 @@ def _looked_at(objects: Objects, tree: list[Entry], place: Place, commit: str) -
     found = _layout(objects, tree, place, "").below(place.path)
     if found is None:
         raise SourceError(
-            f"{place.where}: there is no folder {shown(place.path)} at {commit}",
+            f"{place.where}: there is no folder {quoted_path(place.path)} at {commit}",
             remedy=f"Commit it, or look at the path; at the top are: {', '.join(_top(tree))}.",
         )
     return found
@@ -146,7 +145,7 @@ def _looked_at(objects: Objects, tree: list[Entry], place: Place, commit: str) -
 
 def _subtree(objects: Objects, tree: list[Entry], place: Place) -> list[Entry] | None:
     for part in place.path.split("/") if place.path else ():
-        named = [entry for entry in tree if name(entry.name) == part]
+        named = [entry for entry in tree if decoded_name(entry.name) == part]
         if not named or named[0].mode != TREE:
             return None
         tree = objects.tree(named[0].id)
@@ -154,7 +153,9 @@ def _subtree(objects: Objects, tree: list[Entry], place: Place) -> list[Entry] |
 
 
 def _top(tree: list[Entry]) -> list[str]:
-    return [shown(name(entry.name)) for entry in tree if entry.mode == TREE][:8] or ["no folders"]
+    return [quoted_path(decoded_name(entry.name)) for entry in tree if entry.mode == TREE][:8] or [
+        "no folders"
+    ]
 
 
 def _blob(objects: Objects, key: str, place: Place, path: str, *, near: Iterable[str]) -> bytes:
@@ -185,7 +186,7 @@ def _layout(objects: Objects, tree: list[Entry], place: Place, base: str) -> Lay
             counts.file(path)
             found.files[path] = entry.id
     for path, id_ in links.items():
-        target = name(_blob(objects, id_, place, path, near=links.values()))
+        target = decoded_name(_blob(objects, id_, place, path, near=links.values()))
         counts.link(path, target)
         found.links[path] = target
     return Layout(place.where, found.files, found.links, found.closed, base, place.limits.files)
@@ -222,11 +223,11 @@ def _entries(tree: list[Entry], prefix: str, where: str) -> Iterator[tuple[str, 
     """
     before: set[str] = set()
     for entry in tree:
-        own = name(entry.name)
+        own = decoded_name(entry.name)
         # git writes no such tree, but everybody can: `a/b` in one tree stands for what another tree holds.
         if own in ("", ".", "..") or "/" in own or own in before:
             raise SourceError(
-                f"{where}: the commit is damaged: a folder of it has the entry {shown(prefix + own)}, "
+                f"{where}: the commit is damaged: a folder of it has the entry {quoted_path(prefix + own)}, "
                 "which is a name that no file can have, or is there twice",
                 remedy="Make the commit anew; `git fsck` tells more.",
             )

@@ -23,7 +23,7 @@ from reconciler.sources.git.objects import Objects
 from reconciler.sources.git.refs import COMMIT_ID, FULL
 from reconciler.sources.git.tree import Committed, Place
 from reconciler.sources.limits import Limits
-from reconciler.sources.text import line, name
+from reconciler.text.one_line import decoded_name, first_line
 
 IGNORE_SECONDS = 60.0
 """For git to match what lies in a folder against `.gitignore`: a pattern can take exponential time."""
@@ -150,10 +150,10 @@ def ignored(work: WorkTree, folder: Path, environment: Mapping[str, str]) -> fro
             )
         except GitFailed as failed:
             raise SourceError(
-                f"{folder}: git cannot tell which files are ignored: {line(failed.words)}",
+                f"{folder}: git cannot tell which files are ignored: {first_line(failed.words)}",
                 remedy="Look at the files .gitignore in it.",
             ) from failed
-    return frozenset(name(path) for path in output.split(b"\0") if path)
+    return frozenset(decoded_name(path) for path in output.split(b"\0") if path)
 
 
 def _excludes_file(environment: Mapping[str, str]) -> str:

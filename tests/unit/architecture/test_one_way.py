@@ -78,3 +78,13 @@ def test_one_module_puts_a_file_in_the_place_of_another():
 
     found = {file for file, tree in TREES.items() if any(map(renames, ast.walk(tree)))}
     assert found == {"host/atomic.py"}
+
+
+def test_one_module_says_which_characters_are_not_shown():
+    found = {
+        file
+        for file, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and "\\x7f-\\x9f" in node.value
+    }
+    assert found == {"text/one_line.py"}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from reconciler.cli.render import json as as_json
 from reconciler.cli.render import markdown, text, words
 from reconciler.cli.render.changes import bounded, lines
-from reconciler.cli.render.clean import clean, plural, short, shown
+from reconciler.cli.render.clean import plural, short, shown
 from reconciler.cli.render.escape import code, escaped, fenced
 from reconciler.cli.render.fit import Piece, Rank, fitted
 from reconciler.cli.render.group import about, gathered, names
@@ -21,6 +21,7 @@ from reconciler.core.outcome import State
 from reconciler.core.plan import ClusterPlan, Plan
 from reconciler.core.secret import Secret
 from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.text.one_line import clean
 
 RENDERED = [text.render_plan, markdown.render_plan, as_json.render_plan]
 PRINTABLE = re.compile(r"[^\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]*")

@@ -8,8 +8,8 @@ from reconciler.errors import SourceError, SourceUnreachable, UsageError
 from reconciler.sources.address import address
 from reconciler.sources.git.errors import RULES, translated
 from reconciler.sources.git.refs import Ref, Refs, checked, listed, unknown, wanted
-from reconciler.sources.text import line
-from reconciler.sources.text import shown as shown_path
+from reconciler.text.one_line import first_line
+from reconciler.text.one_line import quoted_path as shown_path
 
 A, B, C = "a" * 40, "b" * 40, "c" * 40
 
@@ -140,8 +140,8 @@ def test_ownership_remedy_names_the_folder():
 
 
 def test_line_for_a_message():
-    assert line("\n  Title \n\nbody") == "Title"
-    assert line("") == ""
-    assert line("a\x1b]0;x\x07b").isprintable()
-    assert len(line("x" * 500)) == 200
+    assert first_line("\n  Title \n\nbody") == "Title"
+    assert first_line("") == ""
+    assert first_line("a\x1b]0;x\x07b").isprintable()
+    assert len(first_line("x" * 500)) == 200
     assert shown_path("a\nb") == "'a\\nb'"
