@@ -1,8 +1,8 @@
 """The products: a table of those that are built in, and others that packages bring by an entry point.
 
 A package adds a product by an entry point of the group `reconciler.drivers`, whose name is the kind and whose
-value is the driver, such as `beacon = "beacon:DRIVER"`. Looking through all packages that are installed takes
-a tenth of a second, so it is done only for a kind that the table does not know.
+value is the driver, such as `tower = "tower_driver:DRIVER"`. Looking through all packages takes a tenth of a
+second, so it is done only for a kind that the table does not know.
 """
 
 from __future__ import annotations

@@ -1,17 +1,21 @@
 """What every driver must do, driven through the same life over real HTTP: from nothing, and changed.
 
-A new product adds a `Life` here: a fleet, two desired states of it, and how a stranger sees which one holds.
+A product brings a `Life`: a fleet, two desired states of it, and how a stranger sees which one holds. One of
+another package has it in its folder, `tests/products/NAME/life.py`.
 """
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 from memory_files import json_files
+from products import installed as products
+from products.life import Life
 
 from reconciler.core.observation import Absent, Present, Stale, Unauthorized, Unidentified, Unreachable
 from reconciler.core.outcome import State
@@ -19,8 +23,9 @@ from reconciler.core.plan import Plan, Revision
 from reconciler.core.plan import load as load_plan
 from reconciler.core.step import Standing
 from reconciler.desired.fleet import load
-from reconciler.drivers.registry import DRIVERS
+from reconciler.drivers.registry import DRIVERS, installed
 from reconciler.errors import NodeError
+from reconciler.fault_trials.runs import TrialCommands
 from reconciler.planning.plan_pass import survey
 from reconciler.ports.driver import Capabilities, Driver
 from reconciler.ports.source import Snapshot
@@ -38,16 +43,6 @@ FAULTS = {
     "an error once": ("error", {"count": 1, "on": "changes"}),
     "a web page": ("garbage", {"count": 1, "on": "changes"}),
 }
-
-
-@dataclass(frozen=True)
-class Life:
-    """One product's fleet: `machines` run from the start, `first` and `second` are desired in turn."""
-
-    machines: dict[str, Any]
-    first: dict[str, Any]
-    second: dict[str, Any]
-    shows: Callable[[Any, str], Any]
 
 
 def setting(version: str, mode: str) -> dict[str, Any]:
@@ -113,11 +108,20 @@ def sora() -> Life:
     return Life(fleet(5), fleet(3), fleet(5), shows)
 
 
-LIVES = {"m2": m2, "sora": sora}
+BROUGHT = sorted(file.parent.name for file in products.HERE.glob("*/life.py"))
+LIVES = {"m2": m2, "sora": sora, **{name: import_module(f"products.{name}.life").life for name in BROUGHT}}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def packages(tmp_path_factory):
+    with ExitStack() as stack:
+        for name in BROUGHT:
+            stack.enter_context(products.installed(name, tmp_path_factory.mktemp(name)))
+        yield
 
 
 def test_every_driver_has_a_life():
-    assert set(LIVES) == set(DRIVERS)
+    assert set(LIVES) == set(installed())
 
 
 HOOKS = {
@@ -136,7 +140,7 @@ def test_every_capability_is_held_against_its_hooks():
     assert HOOKS.keys() == {field.name for field in fields(Capabilities)} - {"transports"}
 
 
-@pytest.mark.parametrize("kind", sorted(DRIVERS))
+@pytest.mark.parametrize("kind", sorted(LIVES))
 def test_capabilities_say_which_hooks_a_driver_has(kind):
     driver = DRIVERS[kind]
     for capability, hooks in HOOKS.items():
@@ -162,14 +166,20 @@ class Stage:
     def clock(self):
         return datetime.now(UTC) + self.ahead
 
+    @asynccontextmanager
+    async def transports(self):
+        """The ways to the nodes; commands of a host do what the simulated nodes make of them."""
+        async with open_transports() as ways:
+            yield replace(ways, commands=TrialCommands(self.fleet(self.life.machines), ways.http))
+
     async def look(self, files: dict[str, Any]):
-        async with open_transports() as transports:
+        async with self.transports() as transports:
             return await survey(
                 self.fleet(files), drivers=DRIVERS, transports=transports, recalled=await self.store.recall()
             )
 
     async def run(self, files: dict[str, Any]):
-        async with open_transports() as transports:
+        async with self.transports() as transports:
             await resume(self.store, DRIVERS, transports, clock=self.clock)
             seen = await self.look(files)
             occasion = Occasion(clock=self.clock)
@@ -254,7 +264,7 @@ async def test_a_step_read_back_from_a_stored_plan_is_judged_alike(stage):
     plan = (await stage.look(stage.life.first)).plan
     stored = load_plan(json.loads(plan.encoded()))
     first = next(stored.steps())
-    async with open_transports() as transports:
+    async with stage.transports() as transports:
         assert driver.judge(first, await driver.look(first, transports)).standing is Standing.READY
         await stage.run(stage.life.first)
         assert driver.judge(first, await driver.look(first, transports)).standing is Standing.DONE
@@ -278,7 +288,7 @@ async def test_a_refusal_is_a_node_error_with_the_nodes_name(stage):
     step = next(seen.plan.steps())
     driver = DRIVERS[seen.cases[0].entry.kind]
     await stage.simulation.fault(step.node, "refuse", count=1)
-    async with open_transports() as transports:
+    async with stage.transports() as transports:
         with pytest.raises(NodeError, match=step.node.replace(".", r"\.")):
             await driver.act(step, transports, seen.plan.clusters[0].payloads)
 

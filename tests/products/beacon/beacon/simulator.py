@@ -1,0 +1,134 @@
+"""Simulated beacons: each tells its pattern, and the one that is asked sets that of all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from beacon.product import Beacons, SetPattern
+from reconciler.core.arguments import typed
+from reconciler.core.plan import Step
+from reconciler.errors import NodeRefused
+from reconciler.ports.desk import Desk
+from reconciler.ports.simulator import Address, Reply, Request, Served, Simulator, World
+from reconciler.ports.transport import Http
+
+DARK = "dark"
+"""The pattern of a light that was never set."""
+
+
+class Lights(World):
+    """The lights of one cluster: name -> pattern."""
+
+    def __init__(self, patterns: dict[str, str]) -> None:
+        self.patterns = patterns
+
+    def kill(self, node: str) -> None:
+        """It goes on flashing, and cannot be asked."""
+
+    def start(self, node: str) -> None:
+        """It can be asked again."""
+
+
+class ServedLights(Served):
+    """`GET /show` and `POST /set/PATTERN`, which is what the host's commands ask for."""
+
+    def __init__(self, entry: Beacons, patterns: dict[str, str]) -> None:
+        self._world = Lights(patterns)
+        places = {node.name: node.address.rpartition(":") for node in entry.nodes}
+        self.addresses = {name: Address(host, int(port)) for name, (host, _, port) in places.items()}
+
+    @property
+    def world(self) -> Lights:
+        """The lights."""
+        return self._world
+
+    def answer(self, node: str, request: Request) -> Reply:
+        """What a light says, after what it does."""
+        patterns = self._world.patterns
+        if self.changes(request):
+            patterns.update(dict.fromkeys(patterns, request.target.rpartition("/")[2]))
+        said = {"name": node, "pattern": patterns[node]}
+        return 200, {"Content-Type": "application/json"}, json.dumps(said).encode()
+
+    def asked(self, request: Request) -> str:
+        """The path."""
+        return request.target
+
+    def changes(self, request: Request) -> bool:
+        """Whether a pattern is set."""
+        return request.method == "POST"
+
+    def refusal(self) -> Reply:
+        """How a light says no."""
+        return 403, {}, b"not now"
+
+
+class LightsWitness:
+    """Judges by the patterns themselves."""
+
+    def __init__(self, entry: Beacons, lights: Lights) -> None:
+        self._entry = entry
+        self._lights = lights
+
+    def state(self) -> Mapping[str, str]:
+        """Every light's pattern."""
+        return dict(self._lights.patterns)
+
+    def about(self, node: str, request: Request) -> str:
+        """The light that was asked."""
+        return node
+
+    def repeated(self, node: str, request: Request, before: Any, after: Any) -> bool:
+        """Whether all flashed so before."""
+        return bool(before == after)
+
+    def broken(self, node: str, request: Request, before: Any, after: Any) -> tuple[str, str]:
+        """Nothing that one change could break."""
+        return "", ""
+
+    def effective(self, step: Step, seen: Any) -> bool:
+        """Whether all flash the step's pattern."""
+        return set(seen.values()) == {typed(step.arguments, SetPattern).pattern}
+
+    def unlike(self) -> Sequence[str]:
+        """Lights that flash otherwise."""
+        wanted = self._entry.pattern
+        return [f"{name} flashes {is_}" for name, is_ in self.state().items() if is_ != wanted]
+
+    def unmanageable(self, peer: str) -> Sequence[str]:
+        """None: a light asks nobody who he is."""
+        return ()
+
+
+class BeaconSimulator(Simulator):
+    """See `reconciler.ports.simulator.Simulator`."""
+
+    def serve(self, desk: Desk, *, converged: bool, options: Any, fresh: Collection[str]) -> ServedLights:
+        """A simulated cluster."""
+        assert isinstance(desk.entry, Beacons)
+        names = [node.name for node in desk.entry.nodes]
+        lit = desk.entry.pattern if converged else DARK
+        return ServedLights(desk.entry, {name: DARK if name in fresh else lit for name in names})
+
+    def witness(self, desk: Desk, world: Lights) -> LightsWitness:
+        """Who judges it."""
+        assert isinstance(desk.entry, Beacons)
+        return LightsWitness(desk.entry, world)
+
+    def sample_fleet(self, addresses: Sequence[Address], *, same_port: bool) -> Mapping[str, str]:
+        """One cluster of all lights."""
+        named = enumerate(addresses, 1)
+        nodes = "".join(f"      - {{name: light-{number}, address: '{at}'}}\n" for number, at in named)
+        head = "clusters:\n  - name: harbour\n    kind: beacon\n    pattern: slow\n    nodes:\n"
+        return {"fleet.yaml": head + nodes}
+
+    async def run(self, command: str, values: Mapping[str, str], *, node: str, http: Http) -> str:
+        """What the host's commands do, without a process of their own."""
+        show = command == "beacon-show"
+        path, method = ("show", "GET") if show else (f"set/{values['pattern']}", "POST")
+        answer = await http.send(method, f"http://{values['host']}/{path}", node=node, timeout=1)
+        if answer.status != 200:
+            raise NodeRefused(node, answer.body.decode("utf-8", "replace"), status=answer.status)
+        return answer.body.decode("utf-8", "replace")
