@@ -263,6 +263,9 @@ async def test_a_step_read_back_from_a_stored_plan_is_judged_alike(stage):
     driver = DRIVERS[stage.fleet(stage.life.first).desks[0].entry.kind]
     plan = (await stage.look(stage.life.first)).plan
     stored = load_plan(json.loads(plan.encoded()))
+    for step, read in zip(plan.steps(), stored.steps(), strict=True):
+        assert type(step.arguments) is driver.actions[step.action], "each action has its own type"
+        assert driver.typed(read) == step
     first = next(stored.steps())
     async with stage.transports() as transports:
         assert driver.judge(first, await driver.look(first, transports)).standing is Standing.READY

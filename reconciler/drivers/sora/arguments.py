@@ -53,7 +53,7 @@ class ClusterStep(TypedArguments):
     """
 
     witnesses: Mapping[str, str]
-    elsewhere: Mapping[str, tuple[str, ...]]
+    elsewhere: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     before: Membership
     after: Membership
     timeout: int | float
@@ -200,7 +200,7 @@ class Stop(ClusterStep):
     command: str
     values: Mapping[str, str]
     drain: int | float
-    spare: int
+    spare: int = 0
 
 
 ACTIONS: Final[Mapping[str, type[ClusterStep]]] = MappingProxyType(
