@@ -9,7 +9,7 @@ from typing import Any
 from reconciler.core.observation import Observed
 from reconciler.core.plan import Step
 from reconciler.core.step import Standing, Verdict
-from reconciler.drivers.defects import EXPECTED, defect_of
+from reconciler.host.defects import EXPECTED, defect_of
 from reconciler.planning.reading import only_reading
 from reconciler.ports.driver import Driver
 from reconciler.ports.transport import Transports

@@ -12,8 +12,8 @@ from reconciler.core.guard import Case
 from reconciler.core.plan import Step
 from reconciler.core.reports import Kind
 from reconciler.core.rollout import ReportGate
-from reconciler.drivers.defects import EXPECTED, defect_of
 from reconciler.feedback.receiver import Receiver
+from reconciler.host.defects import EXPECTED, defect_of
 from reconciler.ports.driver import Driver
 from reconciler.rollout.health import Weighed, Weight
 from reconciler.rollout.report_gate import Heard, weighed

@@ -24,7 +24,6 @@ from reconciler.core.observation import (
     Unreachable,
 )
 from reconciler.core.plan import Payload, refuse_unknown
-from reconciler.drivers.answers import describe_answer, describe_denial, port_hint
 from reconciler.drivers.m2 import package, responses
 from reconciler.drivers.m2.content import Contents, TooMuchShown
 from reconciler.drivers.m2.evidence import Shape, has_m2_metrics, is_refusal, shape_of
@@ -32,6 +31,7 @@ from reconciler.drivers.m2.metrics import parsed
 from reconciler.drivers.m2.risk import waits
 from reconciler.drivers.m2.schema import Content, Loaded
 from reconciler.errors import NodeUnidentified, NodeUnreachable
+from reconciler.ports.answers import describe_answer, describe_denial, port_hint
 from reconciler.ports.driver import Done
 from reconciler.ports.transport import Answer, Http, ReadingCall
 from reconciler.text.one_line import one_line

@@ -12,7 +12,6 @@ from reconciler.core.observation import Absent, Observed, Present, Unreachable
 from reconciler.core.plan import ClusterPlan, Risk, Step
 from reconciler.core.secret import mask
 from reconciler.diagnostic import Diagnostic
-from reconciler.drivers.defects import EXPECTED, defect_of
 from reconciler.drivers.m2 import findings
 from reconciler.drivers.m2.arguments import Checkout, Delivery, Local, Upload
 from reconciler.drivers.m2.changes import differences
@@ -21,6 +20,7 @@ from reconciler.drivers.m2.risk import impact, inverse, moved
 from reconciler.drivers.m2.schema import Deliver, Desired, Loaded, Target
 from reconciler.drivers.m2.setting.fault import at
 from reconciler.drivers.m2.unresolved_secrets import supposed
+from reconciler.host.defects import EXPECTED, defect_of
 
 VERSION = "/meta/version"
 

@@ -21,7 +21,6 @@ from reconciler.core.spec import ClusterEntry
 from reconciler.core.step import Verdict
 from reconciler.diagnostic import Diagnostic
 from reconciler.documents.document import Document
-from reconciler.drivers.defects import caught
 from reconciler.drivers.m2 import adopt, attempts, desire, judge, lints, planner, reports, single_file
 from reconciler.drivers.m2.arguments import ACTIONS, Checkout, Delivery, Upload, delivery_of
 from reconciler.drivers.m2.canonical import fingerprint
@@ -35,6 +34,7 @@ from reconciler.drivers.m2.modelcheck.seats import World
 from reconciler.drivers.m2.package import Packages
 from reconciler.drivers.m2.schema import Deliver, Desired, Loaded, M2Cluster, Target
 from reconciler.drivers.m2.undo import back, part
+from reconciler.host.defects import caught
 from reconciler.ports.desk import Desk
 from reconciler.ports.driver import Capabilities, Claim, Done, Driver, Facts, ImportOption, Shown
 from reconciler.ports.simulator import Simulator

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from reconciler.core.canonical import encode
 from reconciler.core.json_reader import JsonError, JsonLimits, read_json
-from reconciler.drivers.answers import describe_answer, describe_denial, port_hint
 from reconciler.drivers.sora.schema import (
     Channel,
     NodeRow,
@@ -20,6 +19,7 @@ from reconciler.drivers.sora.schema import (
     parse_nodes,
 )
 from reconciler.errors import NodeError, NodeRefused, NodeUnauthorized, NodeUnidentified, NodeUnreachable
+from reconciler.ports.answers import describe_answer, describe_denial, port_hint
 from reconciler.ports.transport import Answer, Http, ReadingCall
 from reconciler.text.one_line import one_line
 from reconciler.text.urls import bare_url

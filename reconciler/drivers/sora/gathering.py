@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from reconciler.core.observation import Observation, Observed, Sign, Unauthorized, Unidentified, Unreachable
-from reconciler.drivers.defects import EXPECTED, defect_of
 from reconciler.drivers.sora.cluster_view import best_of, judged_view, places_of
 from reconciler.drivers.sora.history import History
 from reconciler.drivers.sora.schema import NodeView, SoraCluster
+from reconciler.host.defects import EXPECTED, defect_of
 
 Reply = NodeView | Unauthorized | Unidentified | Unreachable
 """What one address answered, whoever it is."""

@@ -20,7 +20,6 @@ from reconciler.core.product_model import Stage
 from reconciler.core.spec import ClusterEntry
 from reconciler.core.step import Verdict
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.drivers.defects import caught
 from reconciler.drivers.sora import adopt, attempts, contradictions, judge, lints, modelcheck, planner
 from reconciler.drivers.sora.addresses import allowed_places, endpoints, is_allowed, unfit_addresses
 from reconciler.drivers.sora.arguments import (
@@ -48,6 +47,7 @@ from reconciler.errors import (
     NodeUnreachable,
 )
 from reconciler.host.config import HostConfig
+from reconciler.host.defects import caught
 from reconciler.ports.desk import Desk
 from reconciler.ports.driver import Capabilities, Done, Driver, Facts, ImportOption, Shown
 from reconciler.ports.simulator import Simulator
