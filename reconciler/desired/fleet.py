@@ -256,6 +256,8 @@ def _targets(
     document: Document, overrides: Sequence[Override], clusters: Sequence[Cluster], drivers: Drivers
 ) -> list[Diagnostic]:
     """Warnings of overrides that do nothing."""
+    if not overrides:
+        return []
     kinds = {cluster.entry.kind for cluster in clusters}
     guards = _guards(kinds, drivers)
     if any(override.guard not in guards for override in overrides):

@@ -153,13 +153,18 @@ class TrialCommands(Commands):
 
     Args:
         fleet: whose nodes commands are for.
+        earlier: nodes that an earlier revision of it named: a command may be for one that it names no more.
         http: the way to simulated nodes.
     """
 
-    def __init__(self, fleet: Fleet, http: Http) -> None:
+    def __init__(self, fleet: Fleet, earlier: Earlier, http: Http) -> None:
         self.stopped: list[str] = []
         self._http = http
-        self._kinds = {node.name: desk.entry.kind for desk in fleet.desks for node in desk.entry.members()}
+        self._kinds = {
+            name: desk.entry.kind
+            for desk in fleet.desks
+            for name in (*earlier.get(desk.entry.name, ()), *(node.name for node in desk.entry.members()))
+        }
 
     async def run(self, command: str, values: Mapping[str, str], *, node: str) -> str:
         """What a simulated node makes of it; see `ports.transport.Commands.run`."""
@@ -193,7 +198,7 @@ async def one_run(
     prior = {name: Prior((PriorCluster(nodes, "before"),)) for name, nodes in earlier.items()}
     try:
         async with open_transports() as transports:
-            loop, commands = asyncio.get_running_loop(), TrialCommands(fleet, transports.http)
+            loop, commands = asyncio.get_running_loop(), TrialCommands(fleet, earlier, transports.http)
             ways = replace(transports, commands=commands)
             ways = counted(ways, loop) if isinstance(loop, LeapingLoop) else ways
             await resume(journal, drivers, ways, clock=clock)
