@@ -128,8 +128,9 @@ EXECUTOR = (
         "what was open is done again",
         edit(
             Rehearsal._resumed,
-            "plan=-1, phases=(), struck=False)",
-            "phases=tuple(Phase.INTENT if one in OPEN else one for one in moment.phases), struck=False)",
+            "plan=-1, phases=(), struck=False, held=())",
+            "phases=tuple(Phase.INTENT if one in OPEN else one for one in moment.phases),"
+            " struck=False, held=())",
         ),
         PLAIN,
     ),

@@ -20,7 +20,7 @@ NO_ORDER = edit(Chain._frame, 'self.steps[-1].id if self.steps else ""', '""')
 ANY_PURGE = edit(guards.purging_alive, 'step.action != "purge" or', "True or")
 NONE_TO_SPARE = edit(guards.sparing_nobody, "left < preconditions.SPARE", "False")
 ANY_MEMBERSHIP = edit(
-    judge._removable, "membership != before or not picture.agreed", "target not in membership.names"
+    judge._removable, "membership != own.before or not picture.agreed", "target not in membership.names"
 )
 CUT_OFF_IS_DEAD = edit(
     node_actions._unwanted,
@@ -29,7 +29,7 @@ CUT_OFF_IS_DEAD = edit(
         piles.put("dead", name)
     elif proof.proof in {Proof.SEEN, Proof.ANSWERS}:""",
 )
-PURGE_UNSEEN = edit(judge._purge, "if not proof.enough(word=bool(word)):", "if False:")
+PURGE_UNSEEN = edit(judge._purge, "if not proof.enough(word=bool(word.until)):", "if False:")
 RASH_FOUNDING = edit(
     init_cluster.founding,
     "if outcome is Outcome.INITIALISE:",

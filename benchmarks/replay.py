@@ -373,7 +373,7 @@ class Replay:
         """A pass, of this process or of a new one."""
         if not self.trace[number - 1].running:
             self.process()
-        if not after.late:
+        if not (after.late or after.held):
             await asyncio.sleep(OVER)
         self.nodes.first = self.taken_up(number)
         self.task = asyncio.ensure_future(self.one_pass())

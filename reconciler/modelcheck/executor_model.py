@@ -51,8 +51,9 @@ class Moment(NamedTuple):
         crashes: how often the executor may still be killed.
         passes: how many further passes it may begin.
         late: 1 + number of a step whose call may still take effect; 0 for none.
-        held: numbers of further steps, sorted, that a killed run left open and no reading has shown done: as
-            long as the time of `late` is not over, their calls may be under way too, for all that is known.
+        held: numbers of further steps, sorted, whose calls count as under way for a pass that begins before
+            their time is over: a killed run left them open, or nobody answered for them. Kept only where that
+            decides something, for products whose nodes can be left out one by one.
     """
 
     world: int
@@ -92,12 +93,16 @@ class Rehearsal(Generic[W]):
             yield from self._beside(moment)
         elif not moment.running:
             yield self._resumed(moment)
+            yield from self._beside(moment)
         else:
             yield from self._planned(moment)
+            yield from self._beside(moment)
 
     def _stuck(self, moment: Moment) -> Iterator[Move[Moment]]:
-        """A call that was given up takes effect after all, or never."""
-        number, freed = moment.late - 1, moment._replace(late=0, held=())
+        """A call that was given up takes effect after all, or never; nobody tells the executor which."""
+        number = moment.late - 1
+        held = tuple(sorted({*moment.held, number})) if self.ground.single_node else ()
+        freed = moment._replace(late=0, held=held)
         call, name = self.ground.called(moment.world, number), self.ground.steps[number].id
         yield Move(f"the stuck call of {name} takes effect", freed._replace(world=call.world), call.broken)
         yield Move(f"the stuck call of {name} is lost", freed)
@@ -116,14 +121,15 @@ class Rehearsal(Generic[W]):
             yield Move(back.story, same)
 
     def _beside(self, moment: Moment) -> Iterator[Move[Moment]]:
-        """A pass, of this process or another one, while a call may be under way.
+        """A pass, of this process or another one, while a call may be under way, for all that is known.
 
-        It takes every call that was left open for one that may be: only the model knows which one is stuck.
+        It takes every call that was left open for one that may be: only the model knows which one is stuck,
+        and that none is where the reconciler was killed and is started again at once.
         """
         left = {*moment.held, *self._open(moment)} - {moment.late - 1}
         held, broken = self._settled(moment.world, left)
-        calls = (moment.late - 1, *held)
-        index = self.ground.beside(moment.world, calls) if moment.passes else -1
+        calls = (moment.late - 1, *held) if moment.late else held
+        index = self.ground.beside(moment.world, calls) if calls and moment.passes else -1
         if index >= 0:
             begun = moment._replace(
                 plan=index,
@@ -151,7 +157,11 @@ class Rehearsal(Generic[W]):
         steps = self.ground.plans[index].steps
         if steps:
             begun = moment._replace(
-                plan=index, phases=(Phase.PENDING,) * len(steps), passes=moment.passes - 1, struck=False
+                plan=index,
+                phases=(Phase.PENDING,) * len(steps),
+                passes=moment.passes - 1,
+                struck=False,
+                held=(),
             )
             yield Move("the reconciler reads all nodes and plans", begun)
 
@@ -237,14 +247,17 @@ class Rehearsal(Generic[W]):
     def _concluded(self, moment: Moment, place: int, step: Step) -> Move[Moment]:
         done = self._recorded(moment, place)
         read = moment._replace(struck=False)
+        if done:
+            number = self.ground.first[moment.plan] + place
+            read = read._replace(held=tuple(one for one in moment.held if one != number))
         ended = _at(read, place, Phase.SUCCEEDED) if done else self._ended(read, place)
         broken = self._lie_at(moment, place) if done else ""
         return Move(f"{step.id} is recorded as {'done' if done else 'not done'}", ended, broken)
 
     def _resumed(self, moment: Moment) -> Move[Moment]:
         """A new process settles what was open by reading; the next pass plans anew."""
-        fresh = moment._replace(running=True, plan=-1, phases=(), struck=False)
-        _, broken = self._settled(moment.world, self._open(moment))
+        fresh = moment._replace(running=True, plan=-1, phases=(), struck=False, held=())
+        _, broken = self._settled(moment.world, {*moment.held, *self._open(moment)})
         return Move("the reconciler is started again and settles what was open by reading", fresh, broken)
 
     def _open(self, moment: Moment) -> set[int]:

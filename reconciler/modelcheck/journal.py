@@ -185,7 +185,7 @@ def _pass_changed(writing: _Writing, before: Moment, after: Moment) -> None:
     if after.plan < 0 and before.running:
         writing.finish(len(writing.runs) - 1)
         return
-    writing.settle(before.world, is_over=not before.late)
+    writing.settle(before.world, is_over=not (before.late or after.held))
     if after.plan >= 0:
         writing.begin(after.plan)
 

@@ -32,8 +32,8 @@ def test_the_traces_hold_whatever_the_executor_can_write():
                 kinds |= {event.kind for event in events}
                 states |= {event.state for event in events if event.state}
     assert kinds == set(EventKind)
-    # no step waits for a person in these scenes, and none is taken back
-    assert states == set(State) - {State.WAITING, State.UNDONE}
+    # no step waits for a person in these scenes, none is taken back, and no node asks for its steps by itself
+    assert states == set(State) - {State.WAITING, State.UNDONE, State.OFFERED}
 
 
 PLANTED = {
@@ -67,7 +67,7 @@ PLANTED = {
         "one M2 node",
     ),
     "a call under way is settled as failed": (
-        edit(Settling._found, "if not self._under_way(entry)", "if entry"),
+        edit(Settling._settled, "READY if not under_way", "READY if entry"),
         "two M2 nodes that do not fail, one after the other",
     ),
     "a step begins though the one before it has failed": (
