@@ -22,15 +22,19 @@ from reconciler.store.factory import open_store
 
 
 class Counting(FakeDriver):
-    """Counts how often each cluster's desired state is made."""
+    """Counts how often each cluster's desired state is made, and its nodes are looked for in the files."""
 
     def __init__(self, world):
         super().__init__(world)
-        self.made = Counter()
+        self.made, self.found = Counter(), Counter()
 
     def desire(self, desk):
         self.made[desk.entry.name] += 1
         return super().desire(desk)
+
+    def endpoints(self, desk):
+        self.found[desk.entry.name] += 1
+        return super().endpoints(desk)
 
 
 ONCE = {"alpha": 1, "beta": 1}
@@ -69,7 +73,7 @@ async def test_a_watch_makes_it_once_for_the_check_and_all_passes(tmp_path):
     for name in ("alpha", "beta", "alpha"):
         turn = await looking(Job(loaded, name, "interval", SILENT, asyncio.Event()))
         assert turn.pending == 1
-    assert driver.made == ONCE
+    assert driver.made == driver.found == ONCE
 
 
 def test_what_was_made_from_another_desk_is_not_kept():
