@@ -91,15 +91,15 @@ def test_a_configuration_with_fourteen_hostile_keys_runs_nothing(work, tmp_path)
     assert list(tmp_path.glob("ran-*")), "the traps work"
 
 
-@pytest.mark.parametrize("verb", ["status", "diff", "archive", "add", "checkout", "gc", "submodule"])
-def test_commands_that_obey_a_configuration_are_not_run(work, verb):
-    objects = objects_of(work)
-    with pytest.raises(ValueError, match=f"git {verb} is not run here"):
-        getattr(objects._repo.git, verb)()
+def test_commands_that_obey_a_configuration_are_not_run(work):
+    own = objects_of(work)._repo.git
+    for verb in ("status", "diff", "archive", "add", "checkout", "gc", "submodule"):
+        with pytest.raises(ValueError, match=f"git {verb} is not run here"):
+            own._call_process(verb)
     with pytest.raises(ValueError, match="is not run here"):
-        objects._repo.git.execute(["git", "-c", "core.fsmonitor=x", "rev-parse"])
+        own.execute(["git", "-c", "core.fsmonitor=x", "rev-parse"])
     with pytest.raises(ValueError, match="shell"):
-        objects._repo.git.execute(["git", "rev-parse"], shell=True)
+        own.execute(["git", "rev-parse"], shell=True)
     with pytest.raises(AssertionError):
         Git(str(work.folder)).run("rev-parse", "HEAD")
 
@@ -251,6 +251,23 @@ def test_an_object_is_read_again_after_one_that_cannot_be(work):
             objects.read(id_, "blob")
     assert objects.commit(work.head).parents == ()
     assert objects.resolve("0" * 40) is None
+
+
+@pytest.mark.parametrize("parent", ["--all", "HEAD:fleet.yaml", "main", ""])
+async def test_a_commit_that_names_no_ids_is_damaged(work, parent):
+    tree = git(work.folder, "rev-parse", "HEAD^{tree}")
+    who = "a <a@example.com> 0 +0000"
+    text = f"tree {tree}\nparent {parent}\nauthor {who}\ncommitter {who}\n\nOdd\n"
+    whole = b"commit %d\0%s" % (len(text), text.encode())
+    id_ = hashlib.sha1(whole).hexdigest()
+    place = work.folder / ".git/objects" / id_[:2] / id_[2:]
+    place.parent.mkdir(exist_ok=True)
+    place.write_bytes(zlib.compress(whole))
+    with pytest.raises(Damaged):
+        objects_of(work).commit(id_)
+    (work.folder / ".git/refs/heads/main").write_text(f"{id_}\n")
+    with pytest.raises(SourceError, match="lacks objects of its commit"):
+        await FolderSource(work.folder).snapshot()
 
 
 @pytest.fixture

@@ -163,6 +163,9 @@ class Copy:
         return known
 
     def _known(self, id_: str) -> str | None:
+        """The commit that an id, or the first digits of one, means; None where it is not here."""
+        if not refs.COMMIT_ID.fullmatch(id_):
+            return None
         objects = self.open()
         matching = [id_] if len(id_) == refs.FULL else objects.matching(id_)
         if len(matching) > 1:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import threading
 import weakref
 from collections import OrderedDict
@@ -48,6 +49,7 @@ KEPT = 4 * LARGEST
 AT_ONCE = 5_000
 """Objects that are asked for at once."""
 
+FULL_ID = re.compile("[0-9a-f]{40}")
 _ID_BYTES = 20
 
 
@@ -209,9 +211,11 @@ class Objects:
         head, _, message = self.read(id_, "commit", near).partition(b"\n\n")
         named = [line.partition(b" ")[::2] for line in head.split(b"\n")]
         trees = [_text(value) for key, value in named if key == b"tree"]
-        if not trees:
+        parents = [_text(value) for key, value in named if key == b"parent"]
+        # Whoever makes a commit may write an option of git or the name of another object in place of an id.
+        if not trees or not all(map(FULL_ID.fullmatch, (*trees, *parents))):
             raise self.damaged()
-        return Commit(trees[0], tuple(_text(value) for key, value in named if key == b"parent"), message)
+        return Commit(trees[0], tuple(parents), message)
 
     def tree(self, id_: str, near: Iterable[str] = ()) -> list[Entry]:
         """The entries of a tree that has to be there; see `read`.
