@@ -1,4 +1,4 @@
-"""Moments as text: ISO 8601 in UTC with milliseconds and Z, which sorts as it stands."""
+"""Moments as text, in UTC: for programs ISO 8601 with milliseconds and Z, which sorts; for people without."""
 
 from __future__ import annotations
 
@@ -13,6 +13,16 @@ Clock: TypeAlias = Callable[[], datetime]
 def stamp(moment: datetime) -> str:
     """A moment as text: `2026-11-21T03:44:55.120Z`."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def minute(moment: datetime) -> str:
+    """A moment for people, to the minute in UTC: `2026-11-21 03:44`."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}"
+
+
+def second(moment: datetime) -> str:
+    """A moment for people, to the second in UTC: `2026-11-21 03:44:55`."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def moment(text: str) -> datetime:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from types import TracebackType
 from typing import Self
 
 from reconciler.core.spec import FeedbackEntry
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import NodeUnreachable
+from reconciler.host.retry import poll
 from reconciler.ports.sink import Letter, Outbox
 from reconciler.ports.transport import Http
 from reconciler.text.urls import without_secrets
@@ -121,19 +123,17 @@ class Courier:
                 self._reached = letter.number
 
     async def _deliver(self, letter: Letter, entry: FeedbackEntry, pauses: tuple[float, ...]) -> None:
-        error = ""
-        for pause in (0.0, *pauses):
-            await asyncio.sleep(pause)
-            status, error = await self._post(letter, entry)
-            if status in _OK:
-                await self._outbox.sent(letter.id)
-                return
-            if status and status < _SERVER_ERROR and status not in _AGAIN:
-                self._refused = error
-                await self._outbox.unsent(letter.id, error, refused=True)
-                return
-        self._dead = error
-        await self._outbox.unsent(letter.id, error, refused=False)
+        status, error = await poll(
+            partial(self._post, letter, entry), lambda answer: not _may_be_taken_later(answer[0]), pauses
+        )
+        if status in _OK:
+            await self._outbox.sent(letter.id)
+        elif _may_be_taken_later(status):
+            self._dead = error
+            await self._outbox.unsent(letter.id, error, refused=False)
+        else:
+            self._refused = error
+            await self._outbox.unsent(letter.id, error, refused=True)
 
     async def _post(self, letter: Letter, entry: FeedbackEntry) -> tuple[int, str]:
         """The answer's status and what is wrong with it; status 0 where no answer came."""
@@ -161,6 +161,10 @@ class Courier:
             said = f"{left} feedback messages still wait for the sink {where}: {why}"
             found.append(_finding("feedback-undelivered", where, said, "the next run delivers them"))
         return tuple(found)
+
+
+def _may_be_taken_later(status: int) -> bool:
+    return not status or status >= _SERVER_ERROR or status in _AGAIN
 
 
 def _finding(code: str, where: str, message: str, remedy: str) -> Diagnostic:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
 
 from reconciler.core.change_windows import closes, frozen, opens
 from reconciler.core.guard import Case, Guard, guard
 from reconciler.core.plan import ClusterPlan, Effect, Plan, Revision, Risk, Step
 from reconciler.core.policy import Mark
+from reconciler.core.timestamps import minute
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.text.one_line import SHORT_ID
 
@@ -23,7 +23,7 @@ def outside_window(case: Case) -> Iterator[Diagnostic]:
     if not windows or case.at is None or closes(windows, case.at):
         return
     following = opens(windows, case.at)
-    then = f"the next one opens at {_told(following)}" if following else "none of them ever opens again"
+    then = f"the next one opens at {minute(following)} UTC" if following else "none of them ever opens again"
     yield Diagnostic(
         Severity.ERROR,
         "outside-window",
@@ -42,7 +42,7 @@ def in_freeze(case: Case) -> Iterator[Diagnostic]:
         yield Diagnostic(
             Severity.ERROR,
             "frozen",
-            f"{case.plan.cluster}: changes are frozen until {_told(freeze.end)}: {freeze.reason}",
+            f"{case.plan.cluster}: changes are frozen until {minute(freeze.end)} UTC: {freeze.reason}",
             "run again then, or set an override with an expiry in the fleet file",
             target=case.plan.cluster,
             hold=True,
@@ -68,7 +68,7 @@ def suspended(case: Case) -> Iterator[Diagnostic]:
             "suspended",
             f"{case.plan.cluster}: {suspension.by or 'somebody'} suspended changes "
             f"{'of this cluster' if suspension.cluster else 'of the whole fleet'} "
-            f"at {_told(suspension.since)}: {suspension.reason}",
+            f"at {minute(suspension.since)} UTC: {suspension.reason}",
             f"`reconcile resume{whose}` when it is over",
             target=case.plan.cluster,
             hold=True,
@@ -156,7 +156,3 @@ def _has(step: Step, mark: Mark) -> bool:
             return step.effect is Effect.MEMBERSHIP
         case "point-of-no-return":
             return step.inverse.final
-
-
-def _told(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M} UTC"

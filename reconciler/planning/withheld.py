@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Any, Final
 
 from reconciler.core import attempts
@@ -15,6 +14,7 @@ from reconciler.core.history import Memory, UnderWay
 from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan, Step
 from reconciler.core.secret import mask
+from reconciler.core.timestamps import second
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.ports.driver import Driver
 from reconciler.text.one_line import one_line
@@ -212,7 +212,7 @@ def _in_flight(call: UnderWay) -> Diagnostic:
         Severity.ERROR,
         IN_FLIGHT,
         f"{call.step} of run {call.run} may still be under way on {call.node}: nobody answered for it, or "
-        f"its effect was not read yet; nothing is sent before {_at(call.until)}",
+        f"its effect was not read yet; nothing is sent before {second(call.until)} UTC",
         "run again then, or as soon as the node shows the effect; `in_flight` under `timeouts` in the fleet "
         "file says how long to wait",
         target=f"{call.cluster}/{call.node}",
@@ -226,7 +226,7 @@ def _later(cluster: str, step: Step, attempt: Attempt) -> Diagnostic:
         Severity.ERROR,
         LATER,
         f"{step.node} does not show what it was sent: {_why(attempt)}; try {attempt.count + 1} of "
-        f"{attempts.TRIES} is made after {_at(due)}{_instead(step.changes)}",
+        f"{attempts.TRIES} is made after {second(due)} UTC{_instead(step.changes)}",
         f"run again then; `reconcile resume {cluster}` lets it be tried at once",
         target=f"{cluster}/{step.node}",
     )
@@ -273,7 +273,3 @@ def _value(value: Any) -> str:
     shown = mask(value)
     told = f'"{shown}"' if isinstance(shown, str) else encode(shown).decode("utf-8", "replace")
     return one_line(told, _LONGEST)
-
-
-def _at(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from reconciler.core.observation import Observed
 from reconciler.core.plan import Step
 from reconciler.core.step import Standing, Verdict
 from reconciler.host.defects import EXPECTED, defect_of
+from reconciler.host.retry import growing, poll
 from reconciler.planning.reading import only_reading
 from reconciler.ports.driver import Driver
 from reconciler.ports.transport import Transports
@@ -37,13 +39,11 @@ def judged(step: Step, driver: Driver[Any, Any], seen: Observed[Any]) -> Verdict
 
 async def until_clear(step: Step, driver: Driver[Any, Any], transports: Transports) -> Verdict:
     """How a step stands before it is performed; nodes that do not tell are asked twice more."""
-    verdict = await standing(step, driver, transports)
-    for pause in (0.3, 1.0):
-        if verdict.standing is not Standing.UNKNOWN:
-            break
-        await asyncio.sleep(pause)
-        verdict = await standing(step, driver, transports)
-    return verdict
+    return await poll(
+        partial(standing, step, driver, transports),
+        lambda verdict: verdict.standing is not Standing.UNKNOWN,
+        (0.3, 1.0),
+    )
 
 
 async def until_done(
@@ -58,22 +58,21 @@ async def until_done(
 
     Once `stop` is set, no more than `GRACE` seconds are waited.
     """
+    return await poll(
+        partial(standing, step, driver, transports),
+        lambda verdict: verdict.standing is Standing.DONE,
+        _pauses(asyncio.get_running_loop().time() + seconds, stop),
+    )
+
+
+def _pauses(end: float, stop: asyncio.Event | None) -> Iterator[float]:
+    """Growing pauses until a moment of the event loop's clock; a request to stop brings it nearer, once."""
     now = asyncio.get_running_loop().time
-    end = now() + seconds
     hurried = False
-    for pause in _pauses():
-        verdict = await standing(step, driver, transports)
+    for pause in growing(_FIRST, _LONGEST):
         if stop is not None and stop.is_set() and not hurried:
             end, hurried = min(end, now() + GRACE), True
         left = end - now()
-        if verdict.standing is Standing.DONE or left <= 0:
-            break
-        await asyncio.sleep(min(pause, left))
-    return verdict
-
-
-def _pauses() -> Iterator[float]:
-    pause = _FIRST
-    while True:
-        yield pause
-        pause = min(_LONGEST, pause * 2)
+        if left <= 0:
+            return
+        yield min(pause, left)

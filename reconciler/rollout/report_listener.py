@@ -14,6 +14,7 @@ from reconciler.core.reports import Kind
 from reconciler.core.rollout import ReportGate
 from reconciler.feedback.receiver import Receiver
 from reconciler.host.defects import EXPECTED, defect_of
+from reconciler.host.retry import poll, steady
 from reconciler.ports.driver import Driver
 from reconciler.rollout.health import Weighed, Weight
 from reconciler.rollout.report_gate import Heard, weighed
@@ -55,15 +56,15 @@ class Hearing:
         if not self.product:
             return Weighed(Weight.UNCLEAR, "nodes of this product send no reports")
         given = {step.node: next(iter(step.feedback.setting), None) for step in done}
-        loop = asyncio.get_running_loop()
-        end = loop.time() + self.gate.within
-        while True:
-            found = weighed(self.gate, given, self.heard, silent)
-            if found.weight is not Weight.UNCLEAR or stop.is_set():
-                return found
-            if loop.time() >= end:
-                return Weighed(Weight.BAD, found.reason)
-            await asyncio.sleep(_PAUSE)
+
+        async def look() -> Weighed:
+            return weighed(self.gate, given, self.heard, silent)
+
+        def is_over(found: Weighed) -> bool:
+            return found.weight is not Weight.UNCLEAR or stop.is_set()
+
+        found = await poll(look, is_over, steady(_PAUSE, self.gate.within))
+        return found if is_over(found) else Weighed(Weight.BAD, found.reason)
 
 
 @dataclass(slots=True)

@@ -59,6 +59,7 @@ def approve(
 def _listed(found: Orders, shape: Shape) -> str:
     from reconciler.cli import orders  # noqa: PLC0415
     from reconciler.cli.render.json import written  # noqa: PLC0415
+    from reconciler.core.timestamps import minute  # noqa: PLC0415
     from reconciler.text.one_line import clean  # noqa: PLC0415
 
     if shape is Shape.JSON:
@@ -68,13 +69,13 @@ def _listed(found: Orders, shape: Shape) -> str:
         )
     approved_ones = {one.digest for one in found.approvals}
     lines = [
-        f"{request.digest[:SHORT_ID]}  waits since {request.since:%Y-%m-%d %H:%M} UTC  "
+        f"{request.digest[:SHORT_ID]}  waits since {minute(request.since)} UTC  "
         f"{clean(request.cluster)}, revision {clean(request.short)}: {clean(request.words)}"
         for request in found.requests
         if request.digest not in approved_ones
     ]
     lines += [
-        f"{one.digest[:SHORT_ID]}  approved {one.since:%Y-%m-%d %H:%M} UTC by {clean(one.by) or 'somebody'}"
+        f"{one.digest[:SHORT_ID]}  approved {minute(one.since)} UTC by {clean(one.by) or 'somebody'}"
         + (f": {clean(one.reason)}" if one.reason else "")
         for one in found.approvals
     ]

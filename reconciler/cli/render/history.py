@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from reconciler.cli.render import words
@@ -15,7 +14,7 @@ from reconciler.cli.render.group import about, alike, names
 from reconciler.cli.render.json import written
 from reconciler.cli.render.text import PLAIN, Layout
 from reconciler.core.outcome import SUCCESSES, State
-from reconciler.core.timestamps import stamp
+from reconciler.core.timestamps import second, stamp
 from reconciler.ports.store import Entry, Message, RunLine, RunRecord
 from reconciler.text.one_line import SHORT_ID, clean
 
@@ -30,7 +29,7 @@ def render_runs(runs: Sequence[RunLine], *, layout: Layout = PLAIN) -> str:
     if not runs:
         return "No runs yet.\n"
     rows = [("id", "when (UTC)", "trigger", "revision", "result")]
-    rows += [(run.id, _when(run.started), clean(run.trigger), clean(run.short), result(run)) for run in runs]
+    rows += [(run.id, second(run.started), clean(run.trigger), clean(run.short), result(run)) for run in runs]
     widths = [max(len(row[index]) for row in rows) for index in range(4)]
     lines = []
     for number, row in enumerate(rows):
@@ -100,7 +99,7 @@ def _head(run: RunLine, layout: Layout) -> Iterator[str]:
     title = f" “{clean(run.title)}”" if run.title else ""
     yield f"  revision  {clean(run.short or run.revision)}{title} from {clean(run.source)}"
     yield f"  asked by  {clean(run.trigger)}; reconcile {clean(run.program)}, plan {run.digest[:SHORT_ID]}"
-    yield f"  started   {_when(run.started)} UTC{_took(run)}"
+    yield f"  started   {second(run.started)} UTC{_took(run)}"
     for note in run.note.splitlines():
         yield from layout.wrapped(clean(note), 2, Tone.CHANGE)
 
@@ -161,7 +160,7 @@ def _messages(messages: Sequence[Message], layout: Layout) -> Iterator[str]:
 
 def _delivery(message: Message) -> str:
     if message.delivered:
-        return f"delivered {_when(message.delivered)} UTC"
+        return f"delivered {second(message.delivered)} UTC"
     if not message.wanted:
         return "kept here, no sink is configured"
     why = f": {clean(message.error)}" if message.error else ""
@@ -192,10 +191,6 @@ def _tone(state: State | None) -> Tone:
     if state in SUCCESSES:
         return Tone.ADD
     return Tone.CHANGE if state in {None, State.WAITING, State.OFFERED, State.SKIPPED} else Tone.DANGER
-
-
-def _when(moment: datetime) -> str:
-    return stamp(moment)[:19].replace("T", " ")
 
 
 def _line(run: RunLine) -> dict[str, Any]:

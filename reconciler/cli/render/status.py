@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Any
 
 from reconciler.cli.render import words
@@ -15,7 +14,7 @@ from reconciler.cli.render.json import written
 from reconciler.cli.render.notes import notes
 from reconciler.cli.render.text import PLAIN, Layout
 from reconciler.core.plan import Revision, plain_finding
-from reconciler.core.timestamps import stamp
+from reconciler.core.timestamps import minute, stamp
 from reconciler.diagnostic import Diagnostic
 from reconciler.planning.status import ClusterStatus, FleetStatus, NodeState, NodeStatus
 from reconciler.text.one_line import SHORT_ID, clean
@@ -34,7 +33,7 @@ def render_status(status: FleetStatus, *, layout: Layout = PLAIN) -> str:
         blocks.append([line for violation in status.gone for line in _held(violation, layout)])
     if status.last is not None:
         last = status.last
-        blocks.append([f"Last run {last.id}, {_when(last.started)}: {result(last)}"])
+        blocks.append([f"Last run {last.id}, {minute(last.started)} UTC: {result(last)}"])
     tone = Tone.ADD if status.converged else Tone.CHANGE
     blocks.append([layout.paint(_summary(status), tone)])
     return "\n\n".join("\n".join(block) for block in blocks) + "\n"
@@ -79,12 +78,14 @@ def _groups(nodes: tuple[NodeStatus, ...]) -> list[tuple[NodeStatus, ...]]:
     if len(nodes) <= _EACH:
         return [(node,) for node in nodes]
     return alike(
-        nodes, lambda node: (node.state, about(node.reason, node.node), node.revision, _minute(node.since))
+        nodes,
+        lambda node: (
+            node.state,
+            about(node.reason, node.node),
+            node.revision,
+            node.since and minute(node.since),
+        ),
     )
-
-
-def _minute(moment: datetime | None) -> str:
-    return f"{moment:%Y-%m-%d %H:%M}" if moment else ""
 
 
 def _runs(node: NodeStatus, revision: Revision) -> str:
@@ -92,7 +93,7 @@ def _runs(node: NodeStatus, revision: Revision) -> str:
         return "revision not known here"
     same = node.revision == revision.id
     name = (revision.short if same else "") or node.revision[:SHORT_ID]
-    return f"{clean(name)} since {_when(node.since)}" if node.since else clean(name)
+    return f"{clean(name)} since {minute(node.since)} UTC" if node.since else clean(name)
 
 
 def _held(violation: Diagnostic, layout: Layout) -> Iterator[str]:
@@ -149,7 +150,3 @@ def _plain(cluster: ClusterStatus) -> dict[str, Any]:
 
 def _violation(one: Diagnostic) -> dict[str, str]:
     return {"code": one.code, "target": one.target, "message": one.message, "remedy": one.remedy}
-
-
-def _when(moment: datetime | None) -> str:
-    return f"{_minute(moment)} UTC"

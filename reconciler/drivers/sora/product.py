@@ -48,6 +48,7 @@ from reconciler.errors import (
 )
 from reconciler.host.config import HostConfig
 from reconciler.host.defects import caught
+from reconciler.host.retry import poll, steady
 from reconciler.ports.desk import Desk
 from reconciler.ports.driver import Capabilities, Done, Driver, Facts, ImportOption, Shown
 from reconciler.ports.simulator import Simulator
@@ -259,26 +260,22 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
 
     async def _drained(self, own: Stop, node: str, http: Http) -> str:
         """Wait until the node owns no channel, or until its time is over."""
-        loop = asyncio.get_running_loop()
         if not (own.drain and own.own):
             return ""
         client = Client(http, node, own.own, own.timeout, own.connect)
-        end = loop.time() + own.drain
-        while True:
-            try:
-                channels = await client.channels()
-            except NodeError as error:
-                return f"its channels are not known ({error.reason}); "
-            owned = [
-                channel.channel_id
-                for channel in channels
-                if any(owner.node_name == node for owner in channel.owners)
-            ]
-            if not owned:
-                return "it owned no channel any more; "
-            if loop.time() >= end:
-                return f"it still owned {len(owned)} channels after {own.drain:g} s; "
-            await self._pause(min(BETWEEN, own.drain))
+
+        async def count_owned() -> int:
+            channels = await client.channels()
+            return sum(any(owner.node_name == node for owner in channel.owners) for channel in channels)
+
+        pauses = steady(min(BETWEEN, own.drain), own.drain)
+        try:
+            owned = await poll(count_owned, lambda count: not count, pauses, wait=self._pause)
+        except NodeError as error:
+            return f"its channels are not known ({error.reason}); "
+        if owned:
+            return f"it still owned {owned} channels after {own.drain:g} s; "
+        return "it owned no channel any more; "
 
     async def _ask(
         self,

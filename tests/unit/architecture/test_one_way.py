@@ -88,3 +88,16 @@ def test_one_module_says_which_characters_are_not_shown():
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and "\\x7f-\\x9f" in node.value
     }
     assert found == {"text/one_line.py"}
+
+
+def test_one_loop_asks_again():
+    # what else sleeps gives way to other tasks, waits for a lock, or is a simulation of time passing
+    others = (
+        "host/locks.py",
+        "server/http_listener.py",
+        "server/supervision.py",
+        "fault_trials/",
+        "simulation/",
+    )
+    found = {file for file, _ in calls("asyncio.sleep", "time.sleep") if not file.startswith(others)}
+    assert found == set()
