@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from reconciler.core.guard import Case, judged, verdicts
-from reconciler.core.history import Applied
 from reconciler.core.observation import (
     Absent,
     Observation,
@@ -139,7 +140,7 @@ def _cluster(seen: Survey, case: Case, orders: Orders) -> ClusterStatus:
     return ClusterStatus(
         name,
         case.plan.kind,
-        tuple(_node(case, node, case.past.runs.get(node)) for node in names),
+        tuple(_nodes(case, names)),
         findings=tuple(finding for finding in case.plan.findings if finding.target not in own),
         held=held,
         refused=tuple(
@@ -149,13 +150,21 @@ def _cluster(seen: Survey, case: Case, orders: Orders) -> ClusterStatus:
     )
 
 
-def _node(case: Case, node: str, applied: Applied | None) -> NodeStatus:
-    steps = [step for step in case.plan.steps if node in step.nodes]
-    said = [one for one in case.plan.findings if one.target in {node, f"{case.plan.cluster}/{node}"}]
-    state, reason = _state(case.observed.nodes.get(node), steps, said, case.kept_back.get(node, ""))
-    return NodeStatus(
-        node, state, reason, applied.revision if applied else "", applied.since if applied else None
-    )
+def _nodes(case: Case, names: Sequence[str]) -> Iterator[NodeStatus]:
+    """How each of some nodes stands; steps and findings are grouped once, however many nodes there are."""
+    steps: dict[str, list[Step]] = defaultdict(list)
+    for step in case.plan.steps:
+        for node in step.nodes:
+            steps[node].append(step)
+    said: dict[str, list[Diagnostic]] = defaultdict(list)
+    for finding in case.plan.findings:
+        said[finding.target.removeprefix(f"{case.plan.cluster}/")].append(finding)
+    for node in names:
+        applied, kept_back = case.past.runs.get(node), case.kept_back.get(node, "")
+        state, reason = _state(case.observed.nodes.get(node), steps[node], said[node], kept_back)
+        yield NodeStatus(
+            node, state, reason, applied.revision if applied else "", applied.since if applied else None
+        )
 
 
 def _state(
