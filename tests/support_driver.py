@@ -26,7 +26,7 @@ from pydantic import Field
 from reconciler.core.arguments import Feedback, TypedArguments, typed
 from reconciler.core.canonical import fingerprint
 from reconciler.core.change_rules import Conduct
-from reconciler.core.guard import Case
+from reconciler.core.guard import Case, guard
 from reconciler.core.observation import Absent, Observed, Present, Stale, Unreachable
 from reconciler.core.plan import ClusterPlan, Effect, Inverse, Payload, Revision, Risk, Step
 from reconciler.core.policy import Override, Policy
@@ -293,6 +293,7 @@ def set_of(step: Step) -> Set:
     return typed(step.arguments, Set)
 
 
+@guard("forbidden")
 def _forbidden(case: Case):
     for step in case.plan.steps:
         if set_of(step).want == "forbidden":

@@ -125,18 +125,16 @@ class Reader:
         memory = await self.store.recall() if self.store else Memory(at=utc_now())
         memory = await traced(memory, fleet, self.source, drivers=drivers, named=self.is_named)
         memory = await read_prior(memory, fleet, self.source, drivers=drivers, base=self.base)
-        own = tuple(desk for desk in fleet.desks if cluster in {"", desk.entry.name})
-        others = tuple(desk for desk in fleet.desks if cluster not in {"", desk.entry.name})
         async with self.connect(self.host) as transports:
             seen = await survey(
-                replace(fleet, desks=own),
+                fleet,
                 drivers=drivers,
                 transports=transports,
                 recalled=memory,
+                cluster=cluster,
                 only=only,
                 listener=listener,
                 commands=self.host.commands(applying=self.is_applying),
-                neighbours=others,
             )
         return prepared(file, seen, drivers) if file else seen
 

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from reconciler.core.change_rules import Conduct
+from reconciler.core.endpoint import Endpoint
 from reconciler.core.plan import Revision
 from reconciler.core.policy import Override, Policy
 from reconciler.core.spec import FeedbackEntry
@@ -40,10 +41,12 @@ class DesiredCluster:
     Args:
         desk: what it was made from.
         state: what the product's `desire` made of it.
+        endpoints: node -> where the files say that it is reached.
     """
 
     desk: Desk
     state: Any
+    endpoints: Mapping[str, Endpoint]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,12 @@ class Fleet:
     def clusters(self) -> frozenset[str]:
         """Names of all clusters of the file, of those too whose desks were taken out to look at a part."""
         return frozenset((*(desk.entry.name for desk in self.desks), *self.policies, *self.conducts))
+
+    def part(self, cluster: str) -> Fleet:
+        """The fleet with one cluster alone to be looked at; `clusters` still names all of them."""
+        desks = tuple(desk for desk in self.desks if desk.entry.name == cluster)
+        desired = tuple(one for one in self.desired if one.desk.entry.name == cluster)
+        return replace(self, desks=desks, desired=desired)
 
     def policy(self, cluster: str) -> Policy:
         """The limits of one cluster."""
@@ -129,13 +138,16 @@ def with_desired(fleet: Fleet, drivers: Drivers) -> Fleet:
     problems: list[Diagnostic] = []
     for desk in sorted(fleet.desks, key=lambda desk: desk.entry.name):
         try:
-            made = known.get(id(desk)) or DesiredCluster(desk, drivers[desk.entry.kind].desire(desk))
-            found.append(made)
+            found.append(known.get(id(desk)) or _made(desk, drivers[desk.entry.kind]))
         except InputError as error:
             problems += error.problems
     if problems:
         raise InputError(sorted(problems, key=lambda problem: (problem.position, problem.pointer)))
     return replace(fleet, desired=tuple(found))
+
+
+def _made(desk: Desk, driver: Driver[Any, Any]) -> DesiredCluster:
+    return DesiredCluster(desk, driver.desire(desk), driver.endpoints(desk))
 
 
 def read(snapshot: Snapshot, drivers: Drivers, vault: Vault | None = None) -> Reading:

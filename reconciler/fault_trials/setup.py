@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from reconciler.desired.fleet import Fleet, load, with_desired
+from reconciler.desired.fleet import Fleet, load
 from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import UsageError
 from reconciler.fault_trials.scenario import Script
@@ -73,7 +73,7 @@ def fleet_in(folder: Path) -> Fleet:
     """The fleet in a folder, without anything that reaches beyond this machine's simulated nodes."""
     snapshot = asyncio.run(FolderSource(folder).snapshot())
     fleet = load(snapshot, DRIVERS, MadeUpVault())
-    return with_desired(replace(fleet, feedback=None), DRIVERS)
+    return replace(fleet, feedback=None)
 
 
 def _check(script: Script, stage: Stage) -> None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from reconciler.core.contradictions import NamedPlace, places_of_others, places_shared, released
 from reconciler.core.endpoint import is_ip_address
 from reconciler.core.history import Memory
 from reconciler.diagnostic import Diagnostic
-from reconciler.ports.desk import Desk
-from reconciler.ports.driver import Driver
 from reconciler.ports.transport import Http
 
 if TYPE_CHECKING:
@@ -45,27 +43,19 @@ class Places:
         return (*self.released.get(cluster, ()), *self.released.get("", ()))
 
 
-async def located(
-    fleet: Fleet,
-    neighbours: Sequence[Desk],
-    drivers: Mapping[str, Driver[Any, Any]],
-    http: Http,
-    memory: Memory,
-) -> Places:
-    """The places of all nodes.
+async def located(fleet: Fleet, http: Http, memory: Memory) -> Places:
+    """The places of all nodes of a fleet, whichever of its clusters are looked at.
 
     Args:
-        fleet: its clusters that are looked at, and the names of all.
-        neighbours: the other clusters of its file.
-        drivers: kind -> product.
+        fleet: with the desired state of all its clusters.
         http: resolves names, where it can.
         memory: what other fleets of this host have written to.
     """
-    source, desks = fleet.revision.source, (*fleet.desks, *neighbours)
+    source = fleet.revision.source
     named = [
-        NamedPlace(desk.entry.name, node, endpoint)
-        for desk in sorted(desks, key=lambda desk: desk.entry.name)
-        for node, endpoint in drivers[desk.entry.kind].endpoints(desk).items()
+        NamedPlace(one.desk.entry.name, node, endpoint)
+        for one in fleet.desired
+        for node, endpoint in one.endpoints.items()
     ]
     addresses = await _resolved({place.endpoint.host for place in named}, http)
     places = [

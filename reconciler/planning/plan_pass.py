@@ -105,10 +105,10 @@ async def survey(
     drivers: Drivers,
     transports: Transports,
     recalled: Memory | None = None,
+    cluster: str = "",
     only: str = "",
     listener: Listener = SILENT,
     commands: frozenset[str] | None = None,
-    neighbours: Sequence[Desk] = (),
 ) -> Survey:
     """Load, observe, plan and guard; the same fleet and the same answers give the same plan.
 
@@ -117,10 +117,10 @@ async def survey(
         drivers: kind -> product.
         transports: the ways to the nodes.
         recalled: what earlier runs left, from `Store.recall`.
+        cluster: look at this cluster alone; the addresses of all others still count. Empty for all.
         only: a cluster, a node or `cluster/node` to keep to; empty for all.
         listener: hears of each stage.
         commands: names of the commands of the host that applies; None where that is another one.
-        neighbours: clusters of the same fleet file that are not looked at, whose addresses must differ.
 
     Raises:
         InputError: with the problems of all clusters.
@@ -128,11 +128,12 @@ async def survey(
         MissingTransport: this program lacks a way to the nodes of a cluster; nothing was asked.
     """
     memory = recalled or Memory(at=utc_now())
-    fleet = with_desired(fleet, drivers)
+    whole = with_desired(fleet, drivers)
+    fleet = whole.part(cluster) if cluster else whole
     aims = _narrowed(_aims(fleet, drivers, memory), only)
     for aim in aims:
         transports.refuse_missing(aim.driver.capabilities.transports, aim.desk.entry.name)
-    places = await located(fleet, neighbours, drivers, transports.http, memory)
+    places = await located(whole, transports.http, memory)
     seen = await together([_case(fleet, aim, transports, memory, listener, places=places) for aim in aims])
     cases = [replace(case, commands=commands) for case in seen]
     plan = Plan(fleet.revision, __version__, tuple(case.plan for case in cases))

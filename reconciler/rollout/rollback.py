@@ -11,7 +11,7 @@ from typing import Any
 from reconciler import __version__
 from reconciler.core.guard import Case
 from reconciler.core.observation import Observed
-from reconciler.core.outcome import SUCCESSES, Outcome, Report, State
+from reconciler.core.outcome import OPEN, SUCCESSES, Outcome, Report, State
 from reconciler.core.plan import Payload, Plan, Revision, Step
 from reconciler.core.step import Standing
 from reconciler.diagnostic import Diagnostic, Severity
@@ -122,7 +122,7 @@ async def _plan_back(outcome: Outcome, steps: Sequence[Step], back: _Back, bench
                 back.findings.append(_kept(step, none))
         case Standing.READY if outcome.refused:
             return
-        case _ if outcome.state is State.UNKNOWN or verdict.standing is Standing.READY:
+        case _ if outcome.state in OPEN or verdict.standing is Standing.READY:
             back.findings.append(_uncertain(step))  # while its call may be under way, nothing is sent
         case Standing.CHANGED:
             if not back.take(step, steps, seen):

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from reconciler.core.observation import Absent, Observed, Present
-from reconciler.core.outcome import SUCCESSES, Report, State
+from reconciler.core.outcome import OPEN, SUCCESSES, Report, State
 from reconciler.core.plan import ClusterPlan
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.planning.withheld import STALLED
@@ -154,7 +154,7 @@ def _ended(states: set[State], report: Report) -> Result:
     if states <= SUCCESSES:
         return Result.APPLIED if report.succeeded else Result.PARTIAL
     if states & {State.FAILED, State.UNKNOWN, State.UNDONE}:
-        return Result.PARTIAL if states & (SUCCESSES | {State.UNKNOWN}) else Result.FAILED
+        return Result.PARTIAL if states & (SUCCESSES | OPEN) else Result.FAILED
     if State.CHANGED in states:
         return Result.CHANGED
     return Result.WAITING if states & {State.WAITING, State.OFFERED} else Result.STOPPED
