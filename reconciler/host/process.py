@@ -120,7 +120,7 @@ _WORK: ContextVar[_Work | None] = ContextVar("work", default=None)
 
 
 def check_cancelled() -> None:
-    """Give up where nobody waits for this work any more: a killed program looks like a damaged repository.
+    """Give up where nobody waits for this work any more: what a killed program has written is no answer.
 
     Raises:
         WorkCancelled: nobody does.

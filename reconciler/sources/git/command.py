@@ -23,16 +23,7 @@ from typing import Any, Final
 
 from reconciler.errors import SourceError, SourceUnreachable
 from reconciler.host.environment import NETWORK, child_environment
-from reconciler.host.process import (
-    QUIET,
-    Ended,
-    OutputTooLarge,
-    ProcessTimeout,
-    ProgramMissing,
-    kill_group,
-    run,
-    start,
-)
+from reconciler.host.process import Ended, OutputTooLarge, ProcessTimeout, ProgramMissing, run
 from reconciler.sources.git import library
 from reconciler.sources.limits import LIMITS
 
@@ -272,11 +263,7 @@ class Git(library.Git):
         return self._ended_well(arguments).out
 
     def cat(self, names: Sequence[str], *, limit: int) -> bytes:
-        """Headers and contents of objects as `cat-file --batch` writes them, cut after `limit` bytes.
-
-        It runs to its end: one that goes on answering would wait for ever beside us where an object is
-        shorter than its header says.
-        """
+        """Headers and contents of objects as `cat-file --batch` writes them, cut after `limit` bytes."""
         data = "".join(f"{name}\n" for name in names).encode()
         return self._ended(("cat-file", "--batch", "--buffer"), data=data, cut=limit).out
 
@@ -287,16 +274,15 @@ class Git(library.Git):
     def execute(  # type: ignore[override]  # noqa: D417  (the arguments are the library's)
         self,
         command: Sequence[str],
-        istream: Any = None,
+        istream: None = None,
         with_extended_output: bool = False,  # noqa: FBT001, FBT002
         with_exceptions: bool = True,  # noqa: FBT001, FBT002
-        as_process: bool = False,  # noqa: FBT001, FBT002
         *,
         stdout_as_string: bool = True,
         strip_newline_in_stdout: bool = True,
         **others: Any,
     ) -> Any:
-        """One git command; everything that GitPython runs goes through here.
+        """One git command, run to its end; everything that GitPython runs goes through here.
 
         Args:
             command: the command line, as GitPython makes it: `git`, then options and arguments.
@@ -305,13 +291,13 @@ class Git(library.Git):
             GitFailed: it ended with an error.
             SourceUnreachable: it did not end within `seconds`.
             SourceError: git is not installed, or it wrote more than it may.
+            ValueError: an option of the library is asked for that is not supported: a shell, another
+                environment, or a process that goes on. Ending such a process waits for ever where a helper of
+                git's holds its pipes, and so does reading from it where an object is shorter than it says.
         """
-        if others := {name: value for name, value in others.items() if value and name not in _MEANT}:
-            raise ValueError(f"not for git here: {', '.join(sorted(others))}")
+        if istream is not None or any(value and name not in _MEANT for name, value in others.items()):
+            raise ValueError(f"not supported for git here: {', '.join(sorted(others)) or 'istream'}")
         arguments = [str(part) for part in command[1:]]
-        if as_process:
-            return self._started(arguments)
-        assert istream is None
         ended = self._ended_well(arguments) if with_exceptions else self._ended(arguments)
         out = ended.out.removesuffix(b"\n") if strip_newline_in_stdout else ended.out
         shown = out.decode("utf-8", "surrogateescape") if stdout_as_string else out
@@ -341,7 +327,7 @@ class Git(library.Git):
                 memory=MEMORY,
             )
         except ProgramMissing as error:
-            raise _missing(error) from None
+            raise SourceError(f"git cannot be run: {error}", remedy="Install git.") from None
         except ProcessTimeout:
             raise SourceUnreachable(
                 f"git {verb} did not end within {settings.seconds:g} seconds",
@@ -352,39 +338,6 @@ class Git(library.Git):
                 f"git {verb} gave more than {limit:,} bytes",
                 remedy="Use a smaller repository for the desired state.",
             ) from None
-
-    def _started(self, arguments: Sequence[str]) -> _Group:
-        """A command that goes on answering, such as `cat-file --batch-check`; who reads it bounds that."""
-        settings = self.settings
-        try:
-            process = start(
-                settings.command(arguments),
-                environment=settings.child_environment(),
-                folder=settings.folder,
-                stderr=QUIET,  # nobody reads it: git would wait for ever once the pipe is full
-                largest_file=settings.pack,
-                memory=MEMORY,
-            )
-        except ProgramMissing as error:
-            raise _missing(error) from None
-        return _Group(process, ("git", _verb(arguments)))
-
-
-class _Group(library.Git.AutoInterrupt):
-    """A running git that is killed with all that it started.
-
-    The library ends git alone and then waits for its pipes; a helper of git's that stays holds them open,
-    so that this wait never ends.
-    """
-
-    def _terminate(self) -> None:
-        if self.proc is not None and self.proc.poll() is None:
-            kill_group(self.proc)
-        super()._terminate()
-
-
-def _missing(error: ProgramMissing) -> SourceError:
-    return SourceError(f"git cannot be run: {error}", remedy="Install git.")
 
 
 def _settings(environment: Mapping[str, str]) -> Sequence[tuple[str, str]]:

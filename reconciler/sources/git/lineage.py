@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from reconciler.core.prior import EarlierFile, EarlierFiles
 from reconciler.errors import SourceError, UsageError
-from reconciler.sources.git.refs import COMMIT_ID
+from reconciler.sources.git.refs import COMMIT_ID, FULL
 from reconciler.sources.git.tree import TREE
 from reconciler.text.one_line import SHORT_ID, quoted_path
 
@@ -69,7 +69,7 @@ def earlier_files(
             break
     at: dict[str, EarlierFile] = {}
     for id_ in applied:
-        own = _commit(objects, id_)
+        own = _commit(objects, id_, applied)
         file = _files(objects, [own.tree], names, path).get(own.tree) if own is not None else None
         if file is not None:
             at[id_] = EarlierFile(id_, file[0], _data(objects, file[1], near))
@@ -132,11 +132,14 @@ def _line(objects: Objects, start: str) -> list[tuple[str, Commit | None]]:
     return found
 
 
-def _commit(objects: Objects, id_: str) -> Commit | None:
+def _commit(objects: Objects, id_: str, near: Iterable[str] = ()) -> Commit | None:
     """A commit, also by a tag of it or by the first digits of its id; None where it is not here."""
     if not COMMIT_ID.fullmatch(id_):
         return None
     try:
+        full = (other for other in near if len(other) == FULL and COMMIT_ID.fullmatch(other))
+        if len(id_) == FULL and objects.kind(id_, full) == "commit":
+            return objects.commit(id_)
         found = objects.resolve(f"{id_}^{{commit}}")
         return objects.commit(found[0]) if found is not None else None
     except SourceError:

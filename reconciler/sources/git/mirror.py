@@ -178,10 +178,9 @@ class Copy:
 
     def _peeled(self, objects: Objects, id_: str, name: str) -> str:
         """The commit that an object is, or that a tag names."""
-        named = objects.resolve(id_)
-        if named is None:
-            raise objects.damaged()
-        if (count := named[2]) > LARGEST:  # git reads a tag whole to see what it names
+        if objects.kind(id_) == "commit":
+            return id_
+        if (count := objects.size(id_)) > LARGEST:  # git reads a tag whole to see what it names
             raise SourceError(
                 f"{self.place.shown}: '{name}' names an object of {size(count)}, more than the "
                 f"{size(LARGEST)} that are read",

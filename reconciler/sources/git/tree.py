@@ -111,8 +111,7 @@ def committed(objects: Objects, commit: str, place: Place) -> Committed | None:
     Raises:
         SourceError: it has too much there, or an object is missing.
     """
-    named = objects.resolve(commit)
-    if named is not None and named[1] != "commit":
+    if objects.kind(commit) != "commit":
         raise SourceError(f"{place.where}: {commit} is not a commit", remedy="Run `git fsck`.")
     found = objects.commit(commit)
     tree = _subtree(objects, objects.tree(found.tree), place)
