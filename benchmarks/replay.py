@@ -3,7 +3,7 @@
     python benchmarks/replay.py [EXTRA]
 
 The model checker explores `modelcheck.executor_model`, which is not the executor. Here the executor itself,
-from the survey of a pass to the last write of its journal in SQLite, is driven along each trace of the model:
+from the call of a pass to the last write of its journal in SQLite, is driven along each trace of the model:
 the product's own state machine stands for the nodes, a clock that leaps stands for waiting, and whatever the
 executor asks of a node is answered at the moment at which the trace has it. After each move, what has been
 written, called and announced must be what `modelcheck.journal` says, and in that order; at the end the
@@ -19,6 +19,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import count, groupby, pairwise
 from typing import Any
@@ -26,6 +27,8 @@ from typing import Any
 import scenes
 import states
 
+from reconciler.api.reader import Reader
+from reconciler.api.reconciler import Reconciler
 from reconciler.core.observation import Observed
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import ClusterPlan, Revision, Step
@@ -43,13 +46,11 @@ from reconciler.modelcheck.executor_model import Moment, Phase, Rehearsal
 from reconciler.modelcheck.explore import traces
 from reconciler.modelcheck.journal import EMPTY, EventKind, JournalEvent, ModelJournal, follow
 from reconciler.modelcheck.state_table import Ground
-from reconciler.planning.plan_pass import survey
 from reconciler.ports.driver import Desk, Done
 from reconciler.ports.listener import Silent
+from reconciler.ports.source import Snapshot, Source
 from reconciler.ports.store import Ending, Opening, Store
 from reconciler.ports.transport import Answer, Commands, Http, Transports
-from reconciler.rollout.apply_pass import Occasion, apply
-from reconciler.rollout.recovery import resume
 from reconciler.store.factory import open_store
 
 OVER = 90_000.0
@@ -143,6 +144,9 @@ def driven(product: Any, nodes: Nodes) -> Any:
     """The product's driver over the world of a model."""
 
     class Driven(type(product)):  # type: ignore[misc]
+        def on_host(self, *_: Any) -> Any:
+            return self
+
         def desire(self, *_: Any) -> Any:
             return nodes.ground.play.desired  # type: ignore[attr-defined]
 
@@ -236,6 +240,14 @@ class Recorder(Silent):
         self.events.append(JournalEvent(kind, self._runs.index(run), step, state))
 
 
+class NoSource(Source):
+    """A source that is never read: the fleet is there already."""
+
+    async def snapshot(self) -> Snapshot:
+        """Never called."""
+        raise NotImplementedError
+
+
 class NoHttp(Http):
     """A way to nowhere: the world of the model is asked directly."""
 
@@ -288,6 +300,8 @@ class Replay:
         self.nodes.gated = frozenset()
         self.journal = Recorder(self.store, self.nodes, self.runs)
         self.nodes.called = self.journal.called
+        reader = Reader(NoSource(), drivers=self.drivers, connect=lambda _: nullcontext(NOWHERE))
+        self.reconciler = Reconciler(reader, self.journal, self.clock)
 
     async def play(self) -> None:
         """All moves.
@@ -349,7 +363,7 @@ class Replay:
             else:
                 self.process()
                 await asyncio.sleep(OVER)
-                await resume(self.journal, self.drivers, NOWHERE, clock=self.clock)
+                await self.reconciler.settle(self.fleet)
         elif before.phases != after.phases:
             place = next(
                 place
@@ -376,7 +390,7 @@ class Replay:
         if not (after.late or after.held):
             await asyncio.sleep(OVER)
         self.nodes.first = self.taken_up(number)
-        self.task = asyncio.ensure_future(self.one_pass())
+        self.task = asyncio.ensure_future(self.reconciler.run(self.fleet, listener=self.journal))
 
     def taken_up(self, number: int) -> list[str]:
         """The steps of a pass in the order in which the trace looks at them."""
@@ -388,21 +402,6 @@ class Replay:
             pairs = zip(steps, before.phases, after.phases, strict=True)
             found += [step.id for step, old, new in pairs if old is Phase.PENDING and new is not old][:1]
         return found
-
-    async def one_pass(self) -> None:
-        """What the command line does, and the server: settle, look, plan, apply."""
-        await resume(self.journal, self.drivers, NOWHERE, clock=self.clock)
-        seen = await survey(
-            self.fleet, drivers=self.drivers, transports=NOWHERE, recalled=await self.store.recall()
-        )
-        await apply(
-            seen,
-            drivers=self.drivers,
-            transports=NOWHERE,
-            journal=self.journal,
-            listener=self.journal,
-            occasion=Occasion(clock=self.clock),
-        )
 
     def answered(self, before: Moment, after: Moment) -> Callable[[Step], NodeError | None]:
         """How the call of a step is answered; what the executor believes must not depend on it."""
