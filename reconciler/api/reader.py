@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Self, TypeAlias
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 from reconciler.core.history import Memory
 from reconciler.desired.fleet import Fleet, load
@@ -13,17 +13,19 @@ from reconciler.drivers.registry import DRIVERS, drivers_for
 from reconciler.host.clock import utc_now
 from reconciler.host.host import Host
 from reconciler.planning.ancestry import traced
-from reconciler.planning.model_check import Checked, check
 from reconciler.planning.plan_file import Notes, PlanFile, fit_files, fit_revision, prepared
 from reconciler.planning.plan_pass import Drivers, Survey, survey
 from reconciler.planning.prior import NO_BASE, Base, read_prior
-from reconciler.planning.status import FleetStatus, status
 from reconciler.ports.listener import SILENT, Listener
 from reconciler.ports.source import Source
 from reconciler.ports.store import Orders, StoreReader
 from reconciler.ports.transport import Transports
 from reconciler.secrets.local_resolver import LocalVault
 from reconciler.transports.bundle import open_transports
+
+if TYPE_CHECKING:
+    from reconciler.planning.model_check import Checked
+    from reconciler.planning.status import FleetStatus
 
 Connect: TypeAlias = Callable[[Host], AbstractAsyncContextManager[Transports]]
 """Opens a host's ways to the nodes, which are closed at the end of the context."""
@@ -151,6 +153,8 @@ class Reader:
         Raises:
             ReconcilerError: as `plan` does.
         """
+        from reconciler.planning.status import status  # noqa: PLC0415  (a dry run does not need it)
+
         seen = await self.plan(fleet, only=only, listener=listener)
         if self.store is None:
             return status(seen, Orders(), None)
@@ -165,4 +169,6 @@ class Reader:
             faults: how many failures, cuts and lost calls at most.
             most: bound on the states of one cluster.
         """
+        from reconciler.planning.model_check import check  # noqa: PLC0415  (a dry run does not need it)
+
         return check(seen, self.products, faults=faults, most=most)
