@@ -170,7 +170,7 @@ class Stage:
     async def transports(self):
         """The ways to the nodes; commands of a host do what the simulated nodes make of them."""
         async with open_transports() as ways:
-            yield replace(ways, commands=TrialCommands(self.fleet(self.life.machines), ways.http))
+            yield replace(ways, commands=TrialCommands(self.fleet(self.life.machines), {}, ways.http))
 
     async def look(self, files: dict[str, Any]):
         async with self.transports() as transports:
