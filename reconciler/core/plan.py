@@ -6,17 +6,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
-from typing import Annotated, Any, Final, NotRequired
+from typing import Annotated, Any, NotRequired
 
-from pydantic import ConfigDict, Field, TypeAdapter, with_config
+from pydantic import Field, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
 from reconciler.core.arguments import Arguments, Feedback
 from reconciler.core.canonical import encode, fingerprint
+from reconciler.core.diagnostic_json import EXTENSIBLE, FindingShape, plain_finding
 from reconciler.core.diff import Change, Op, bounded_changes
 from reconciler.core.fields import Number, Whole
 from reconciler.core.secret import mask
-from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.diagnostic import Diagnostic
 from reconciler.errors import SecretError
 from reconciler.text.one_line import sentence
 
@@ -44,11 +45,7 @@ class Risk(StrEnum):
     HIGH = "high"
 
 
-OPEN: Final = ConfigDict(extra="allow", strict=True)
-"""Of the plain forms: keys may be added in a later version, and none changes its meaning."""
-
-
-@with_config(OPEN)
+@with_config(EXTENSIBLE)
 class RevisionShape(TypedDict):
     """Which desired state."""
 
@@ -64,7 +61,7 @@ class RevisionShape(TypedDict):
     signed: NotRequired[Annotated[str | None, Field(description="How that was checked.", examples=["ssh"])]]
 
 
-@with_config(OPEN)
+@with_config(EXTENSIBLE)
 class InverseShape(TypedDict):
     """How a step is undone."""
 
@@ -78,7 +75,7 @@ class InverseShape(TypedDict):
     arguments: Annotated[dict[str, Any], Field(description="What that verb needs; the product's own.")]
 
 
-@with_config(OPEN)
+@with_config(EXTENSIBLE)
 class ChangeShape(TypedDict):
     """One place where what a node shows and what it is to have differ."""
 
@@ -88,7 +85,7 @@ class ChangeShape(TypedDict):
     new: Annotated[Any, Field(description="What it is to have; secrets are masked.")]
 
 
-@with_config(OPEN)
+@with_config(EXTENSIBLE)
 class StepShape(TypedDict):
     """One call, or one wait, on behalf of one node."""
 
@@ -124,18 +121,7 @@ class StepShape(TypedDict):
     ]
 
 
-@with_config(OPEN)
-class FindingShape(TypedDict):
-    """Something a person should know that is no step."""
-
-    severity: Annotated[Severity, Field(description="How much it weighs.")]
-    code: Annotated[str, Field(description="What `reconcile explain` explains.", examples=["unreachable"])]
-    target: Annotated[str, Field(description="A cluster, or `cluster/node`.")]
-    message: Annotated[str, Field(description="What it is, one sentence.")]
-    remedy: Annotated[str, Field(description="What to do about it; may be empty.")]
-
-
-@with_config(OPEN)
+@with_config(EXTENSIBLE)
 class ClusterShape(TypedDict):
     """The plan of one cluster."""
 
@@ -148,7 +134,7 @@ class ClusterShape(TypedDict):
     findings: Annotated[list[FindingShape], Field(description="What a person should know.")]
 
 
-@with_config(OPEN)
+@with_config(EXTENSIBLE)
 class PlanShape(TypedDict):
     """What one pass would do."""
 
@@ -417,17 +403,6 @@ class Plan:
     def digest(self) -> str:
         """SHA-256 over the canonical bytes, in hexadecimal."""
         return fingerprint(self.plain())
-
-
-def plain_finding(finding: Diagnostic) -> FindingShape:
-    """A finding as plans have always held it: the digest is over these keys, so a position is in the text."""
-    return {
-        "severity": finding.severity,
-        "code": finding.code,
-        "target": finding.target,
-        "message": sentence(finding.located),
-        "remedy": finding.remedy,
-    }
 
 
 def load(value: Mapping[str, Any]) -> Plan:

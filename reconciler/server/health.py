@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+from reconciler.core.diagnostic_json import plain_problem
 from reconciler.core.plan import Revision
 from reconciler.server.pass_result import Turn
 from reconciler.server.state import Board, ClusterStatus, SourceState
@@ -42,6 +43,7 @@ def ready(board: Board, *, dry_run: bool) -> tuple[bool, dict[str, Any]]:
             "revision": _revision(source.revision),
             "rejected": source.rejected or None,
             "problem": source.words or None,
+            **({"problems": [plain_problem(one) for one in source.problems]} if source.problems else {}),
             "looked": _instant(source.looked),
             "since": _instant(source.since),
         },

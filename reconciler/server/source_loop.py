@@ -174,7 +174,7 @@ class Intake:
             self._around.log.info("source is well again", was=before.state.value)
         since = before.since if before.state is SourceState.GOOD else now
         self._around.board.source = replace(
-            status, state=SourceState.GOOD, words="", rejected="", looked=now, since=since
+            status, state=SourceState.GOOD, words="", problems=(), rejected="", looked=now, since=since
         )
         self._around.metrics.looks.labels(result).inc()
 
@@ -186,7 +186,13 @@ class Intake:
             self._complain(error, rejected)
         since = before.since if before.state is state else now
         self._around.board.source = replace(
-            before, state=state, words=words, rejected=rejected, looked=now, since=since
+            before,
+            state=state,
+            words=words,
+            problems=error.problems[:PROBLEMS] if isinstance(error, InputError) else (),
+            rejected=rejected,
+            looked=now,
+            since=since,
         )
         self._around.metrics.looks.labels(state.value).inc()
 
@@ -214,7 +220,9 @@ class Intake:
         fields = {key: text for key, text in said.items() if text}
         if isinstance(error, InputError):
             for problem in error.problems[:PROBLEMS]:
-                log.error("desired state refused", words=str(problem), **fields)
+                place = {"code": problem.code, "file": problem.position.file, "pointer": problem.pointer}
+                numbers = {"line": problem.position.line, "column": problem.position.column}
+                log.error("desired state refused", words=str(problem), **place, **numbers, **fields)
             if len(error.problems) > PROBLEMS:
                 log.error("desired state refused", words=f"{len(error.problems)} problems in all", **fields)
             return

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from reconciler.core.plan import Revision
+from reconciler.diagnostic import Diagnostic
 from reconciler.server.log_writer import LogState
 from reconciler.server.pass_result import Turn
 
@@ -34,6 +35,7 @@ class SourceStatus:
     Args:
         revision: the one in use; None before the first good one.
         words: what is wrong, empty where nothing is.
+        problems: the first of what is wrong in its files; none where something else is wrong.
         rejected: id of the newest revision where it cannot be used.
         looked: when it was last asked, seconds since 1970; 0 for never.
         since: when it came to be in this state, seconds since 1970.
@@ -42,6 +44,7 @@ class SourceStatus:
     state: SourceState = SourceState.UNREAD
     revision: Revision | None = None
     words: str = ""
+    problems: tuple[Diagnostic, ...] = ()
     rejected: str = ""
     looked: float = 0.0
     since: float = 0.0

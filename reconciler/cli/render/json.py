@@ -9,27 +9,22 @@ from pydantic import Field, with_config
 from typing_extensions import TypedDict
 
 from reconciler.cli.render.view import View
+from reconciler.core.diagnostic_json import (
+    EXTENSIBLE,
+    FindingShape,
+    ProblemShape,
+    ViolationShape,
+    plain_finding,
+    plain_problem,
+    plain_violation,
+)
 from reconciler.core.fields import Number, Whole
 from reconciler.core.json_schema import Schema, Title, schema_of
 from reconciler.core.outcome import Outcome, Report, State
-from reconciler.core.plan import OPEN, FindingShape, Plan, PlanShape, plain_finding
-from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.core.plan import Plan, PlanShape
 
 
-@with_config(OPEN)
-class ViolationShape(TypedDict):
-    """Why a plan is refused."""
-
-    code: Annotated[str, Field(description="The guard.", examples=["blast-radius"])]
-    target: Annotated[str, Field(description="A cluster, or `cluster/node`.")]
-    message: Annotated[str, Field(description="Target, number, limit and reason.")]
-    remedy: Annotated[str, Field(description="What a person can do.")]
-    hold: Annotated[
-        bool, Field(description="Whether it says when, not whether: it ends by itself or by a word.")
-    ]
-
-
-@with_config(OPEN)
+@with_config(EXTENSIBLE)
 class OverriddenShape(ViolationShape):
     """A violation that an override of the fleet file sets aside."""
 
@@ -37,36 +32,7 @@ class OverriddenShape(ViolationShape):
     reason: Annotated[str, Field(description="Why it was overridden.")]
 
 
-@with_config(OPEN)
-class PositionShape(TypedDict):
-    """A place in a file."""
-
-    file: Annotated[str, Field(description="Which file.")]
-    line: Annotated[Whole, Field(description="From 1; 0 is the file as a whole.")]
-    column: Annotated[Whole, Field(description="From 1; 0 is the file as a whole.")]
-
-
-@with_config(OPEN)
-class ProblemShape(TypedDict):
-    """Something about the files of the desired state."""
-
-    file: Annotated[str, Field(description="Which file.")]
-    line: Annotated[Whole, Field(description="From 1; 0 is the file as a whole.")]
-    column: Annotated[Whole, Field(description="From 1; 0 is the file as a whole.")]
-    pointer: Annotated[str, Field(description="JSON pointer within the file.")]
-    severity: Annotated[Severity, Field(description="How much it weighs.")]
-    code: Annotated[str, Field(description="What `reconcile explain` explains.")]
-    message: Annotated[str, Field(description="What is wrong.")]
-    remedy: Annotated[str, Field(description="What would be right; may be empty.")]
-    related: NotRequired[
-        Annotated[
-            list[PositionShape],
-            Field(description="Further places that the message speaks of; missing where there are none."),
-        ]
-    ]
-
-
-@with_config(OPEN)
+@with_config(EXTENSIBLE)
 class OutcomeShape(TypedDict):
     """What became of a step."""
 
@@ -79,7 +45,7 @@ class OutcomeShape(TypedDict):
     ]
 
 
-@with_config(OPEN)
+@with_config(EXTENSIBLE)
 class ReportShape(TypedDict):
     """What became of a run."""
 
@@ -92,7 +58,7 @@ class ReportShape(TypedDict):
     findings: Annotated[list[FindingShape], Field(description="What a person should know of the run.")]
 
 
-@with_config(OPEN)
+@with_config(EXTENSIBLE)
 class Output(TypedDict):
     """What `--format json` prints."""
 
@@ -148,33 +114,13 @@ def plan_plain(view: View) -> Output:
     return {
         "digest": view.plan.digest,
         "plan": view.plan.plain(),
-        "violations": [_violation(item) for item in view.violations],
+        "violations": [plain_violation(item) for item in view.violations],
         "overridden": [
-            {**_violation(item), "until": override.until.isoformat(), "reason": override.reason}
+            {**plain_violation(item), "until": override.until.isoformat(), "reason": override.reason}
             for item, override in view.overridden
         ],
-        "warnings": [problem_plain(problem) for problem in view.warnings],
+        "warnings": [plain_problem(problem) for problem in view.warnings],
     }
-
-
-def problem_plain(problem: Diagnostic) -> ProblemShape:
-    """A problem of a file, flat; lines and columns count from 1, 0 means the file as a whole."""
-    found: ProblemShape = {
-        "file": problem.position.file,
-        "line": problem.position.line,
-        "column": problem.position.column,
-        "pointer": problem.pointer,
-        "severity": problem.severity,
-        "code": problem.code,
-        "message": problem.message,
-        "remedy": problem.remedy,
-    }
-    return {**found, "related": related_plain(problem)} if problem.related else found
-
-
-def related_plain(problem: Diagnostic) -> list[PositionShape]:
-    """The further places that a problem speaks of."""
-    return [{"file": one.file, "line": one.line, "column": one.column} for one in problem.related]
 
 
 def report_plain(report: Report, *, status: int) -> ReportShape:
@@ -191,16 +137,6 @@ def report_plain(report: Report, *, status: int) -> ReportShape:
 def written(value: object) -> str:
     """A plain value as indented JSON with sorted keys, ending in a line break."""
     return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=True) + "\n"
-
-
-def _violation(item: Diagnostic) -> ViolationShape:
-    return {
-        "code": item.code,
-        "target": item.target,
-        "message": item.message,
-        "remedy": item.remedy,
-        "hold": item.hold,
-    }
 
 
 def _outcome(outcome: Outcome) -> OutcomeShape:

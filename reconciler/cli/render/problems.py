@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from reconciler.cli.render.clean import plural
-from reconciler.cli.render.json import related_plain, written
+from reconciler.cli.render.json import written
+from reconciler.core.diagnostic_json import plain_related
 from reconciler.desired.validate import Validity
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.text.one_line import clean
@@ -76,7 +77,7 @@ def _plain(problem: Diagnostic) -> dict[str, Any]:
         "severity": problem.severity,
         "code": problem.code,
         "message": whole(problem),
-        **({"related": related_plain(problem)} if problem.related else {}),
+        **({"related": plain_related(problem)} if problem.related else {}),
     }
 
 

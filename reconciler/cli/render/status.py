@@ -13,7 +13,8 @@ from reconciler.cli.render.history import result
 from reconciler.cli.render.json import written
 from reconciler.cli.render.notes import notes
 from reconciler.cli.render.text import PLAIN, Layout
-from reconciler.core.plan import Revision, plain_finding
+from reconciler.core.diagnostic_json import plain_finding
+from reconciler.core.plan import Revision
 from reconciler.core.timestamps import minute, stamp
 from reconciler.diagnostic import Diagnostic
 from reconciler.planning.status import ClusterStatus, FleetStatus, NodeState, NodeStatus

@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 from support_m2_wire import BASE, REVISION, WorldWire, content, desired, desk, loaded, setting, world
 
+from reconciler.core.diagnostic_json import plain_finding
 from reconciler.core.observation import Absent, Observed, Present, Unauthorized, Unreachable
-from reconciler.core.plan import Plan, load, plain_finding
+from reconciler.core.plan import Plan, load
 from reconciler.core.step import Standing
 from reconciler.documents.document import parse
 from reconciler.drivers.m2 import machine

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 from reconciler.core.plan import Revision
-from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.diagnostic import Diagnostic, Position, Severity
 from reconciler.server.health import live, ready
 from reconciler.server.pass_result import Result, Turn
 from reconciler.server.state import Board, ClusterStatus, SourceState, SourceStatus
@@ -67,11 +67,23 @@ def test_a_bad_commit_or_a_refusal_is_shown_but_does_not_shut_the_webhook_out():
     )
     board = replace(
         good_board(),
-        source=SourceStatus(SourceState.INVALID, REVISION, "fleet.yaml:3:1: unknown key", rejected="2" * 40),
+        source=SourceStatus(
+            SourceState.INVALID,
+            REVISION,
+            "fleet.yaml:3:1: unknown key",
+            (
+                Diagnostic(
+                    Severity.ERROR, "unknown-key", "no", position=Position("fleet.yaml", 3, 1), pointer="/x"
+                ),
+            ),
+            rejected="2" * 40,
+        ),
         clusters={"edge": replace(CONVERGED, turn=refused)},
     )
     good, detail = ready(board, dry_run=False)
     assert good
     assert detail["source"]["problem"] == "fleet.yaml:3:1: unknown key"
+    (problem,) = detail["source"]["problems"]
+    assert (problem["file"], problem["line"], problem["pointer"]) == ("fleet.yaml", 3, "/x")
     assert detail["source"]["rejected"] == "2" * 40
     assert detail["clusters"][0]["violations"][0]["code"] == "quorum"

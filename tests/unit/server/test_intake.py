@@ -186,6 +186,7 @@ async def test_every_problem_of_a_bad_revision_is_named_with_its_place():
         await until(lambda: site.status.state is SourceState.INVALID)
     (line,) = site.rig.lines("desired state refused")
     assert line["words"].startswith("fleet.yaml:3:1: error: unknown key 'x'")
+    assert (line["file"], line["line"], line["pointer"]) == ("fleet.yaml", 3, "/x")
     assert site.published == []
     assert site.status.revision is None
 
