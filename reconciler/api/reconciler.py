@@ -68,8 +68,8 @@ class Reconciler:
     lives: a refusal that repeats is written once, and reports of nodes find the run that waits for them.
 
     Args:
-        reader: the reading half.
-        store: the journal, held open by the caller; the reader reads it, too.
+        reader: the reading half; from here on it reads this store, and plans for this host to apply.
+        store: the journal, held open by the caller.
         clock: stamps what is written.
         rest: waits while a wave soaks.
     """
@@ -81,7 +81,7 @@ class Reconciler:
     _process: _Process = field(default_factory=_Process, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "reader", replace(self.reader, store=self.store))
+        object.__setattr__(self, "reader", replace(self.reader, store=self.store, is_applying=True))
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[Self]:

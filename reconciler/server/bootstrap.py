@@ -63,7 +63,7 @@ def watch(options: Options, stream: TextIO) -> int:
         stack.callback(writer.drain)
         store = None if options.dry_run else stack.enter_context(open_store(options.state, keep=options.keep))
 
-        reader = Reader(source, host=options.host, is_applying=store is not None)
+        reader = Reader(source, host=options.host)
         looking = Looking(reader, options.state, options.only)
         perform = looking if store is None else Keeping(Reconciler(reader, store), options.only)
 

@@ -99,7 +99,7 @@ def reconciler_of(order: Order, store: Store) -> Reconciler:
     Raises:
         ReconcilerError: the order names no source, or an option does not fit it.
     """
-    return Reconciler(reader_of(order, is_applying=True), store)
+    return Reconciler(reader_of(order), store)
 
 
 async def _surveyed(reconciler: Reconciler, order: Order, terminal: Terminal) -> Survey:

@@ -92,12 +92,8 @@ def planned_status(seen: Survey, *, detailed: bool) -> int:
     return PENDING if detailed and not seen.plan.empty else 0
 
 
-def reader_of(order: Order, *, is_applying: bool = False) -> Reader:
+def reader_of(order: Order) -> Reader:
     """What reads the source that an order names, and the nodes.
-
-    Args:
-        order: what the command line asks for.
-        is_applying: whether this host is to apply what is planned.
 
     Raises:
         ReconcilerError: the order names no source, or an option does not fit it.
@@ -111,8 +107,7 @@ def reader_of(order: Order, *, is_applying: bool = False) -> Reader:
         trust=order.trust,
         environment=order.host.environment,
     )
-    is_named = order.trigger == "rollback"
-    return Reader(source, host=order.host, is_applying=is_applying, base=order.base, is_named=is_named)
+    return Reader(source, host=order.host, base=order.base, is_named=order.trigger == "rollback")
 
 
 async def look(

@@ -52,10 +52,9 @@ class Stage:
         for module in (flow, plan):
             monkeypatch.setattr(module, "reader_of", self._reader)
 
-    def _reader(self, order, *, is_applying=False):
+    def _reader(self, order):
         return StageReader(
             FleetSource(lambda: support.fleet(cluster("hall", self.wanted, **self.options))),
-            is_applying=is_applying,
             drivers={"fake": Strict(self.world)},
             connect=lambda _: contextlib.nullcontext(NOWHERE),
         )
