@@ -10,7 +10,7 @@ import sys
 from pydantic import BaseModel
 
 from reconciler.cli.render.model_table import section
-from reconciler.desired.fleet_file import FleetFile
+from reconciler.desired.policies import every_policy, fleet_file_with
 from reconciler.drivers.registry import DRIVERS
 
 _INTRODUCTION = """# Fleet file
@@ -23,7 +23,7 @@ is relative to it. Unknown keys are errors, at their line and column. Without a 
 def fleet_reference() -> str:
     """Every field of the fleet file, of each product's clusters and nodes, with defaults and meaning."""
     seen: set[type[BaseModel]] = set()
-    parts = [_INTRODUCTION, *section("Top level", FleetFile, seen)]
+    parts = [_INTRODUCTION, *section("Top level", fleet_file_with(every_policy(DRIVERS.values())), seen)]
     for kind in sorted(DRIVERS):
         parts += section(f"A cluster of kind `{kind}`", DRIVERS[kind].entry, seen)
     return "\n\n".join(parts) + "\n"

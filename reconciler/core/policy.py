@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -24,6 +24,9 @@ class Budget(Strict):
 class Policy(Strict):
     """Limits of one cluster; the fleet file's own `policy` is the default for all of them."""
 
+    shares: ClassVar[tuple[str, ...]] = ("max_risky", "max_shrink")
+    """Limits whose default is a share of the nodes; a product with limits of its own adds them."""
+
     max_changed: Amount = Field(default="100%", description="Nodes that one run may change.")
     max_risky: Amount = Field(
         default="34%",
@@ -32,10 +35,6 @@ class Policy(Strict):
     max_shrink: Amount = Field(
         default="34%",
         description="Nodes that the desired state may lose at once, compared with the last applied one.",
-    )
-    max_cache_lost: Amount = Field(
-        default="34%",
-        description="Nodes that one run may make lose the cache of a hosting, for good.",
     )
     max_domains: Amount | None = Field(
         default=None,
@@ -53,6 +52,11 @@ class Policy(Strict):
         "that change the membership, or that cannot be undone.",
         examples=[["high", "point-of-no-return"]],
     )
+
+    @classmethod
+    def unlimited(cls) -> Self:
+        """Limits for a few nodes that stand for many, of which a share says nothing."""
+        return cls(**dict.fromkeys(cls.shares, "100%"))
 
 
 class Override(Strict):

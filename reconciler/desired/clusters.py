@@ -23,11 +23,16 @@ UNNAMED = "unnamed"
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What the fleet file's top level says for clusters that do not say it themselves."""
+    """What the fleet file's top level says for clusters that do not say it themselves.
+
+    Args:
+        limits: the model of policies.
+    """
 
     version: str | None = None
     management: tuple[str, ...] = ()
     policy: Policy = field(default_factory=Policy)
+    limits: type[Policy] = Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +104,14 @@ class Clusters:
             return rest, self.defaults.policy
         own = rest.pop("policy")
         try:
-            given = Policy.model_validate(own).model_dump(exclude_unset=True)
+            given = self.defaults.limits.model_validate(own).model_dump(exclude_unset=True)
         except ValidationError as error:
-            found = mismatches(error, Policy, own)
+            found = mismatches(error, self.defaults.limits, own)
             self.problems += problems(found, self.fleet, f"{pointer}/policy")
             return rest, self.defaults.policy
-        return rest, Policy.model_validate({**self.defaults.policy.model_dump(exclude_unset=True), **given})
+        return rest, self.defaults.limits.model_validate(
+            {**self.defaults.policy.model_dump(exclude_unset=True), **given}
+        )
 
     def _unknown_kind(self, raw: Mapping[str, Any], pointer: str) -> None:
         known = ", ".join(f"`{kind}`" for kind in sorted(self.drivers))

@@ -19,6 +19,7 @@ from reconciler.desired.fleet_file import FleetFile, find
 from reconciler.desired.lint import Files as Written
 from reconciler.desired.lint import Remark, heard, idle, remarks
 from reconciler.desired.overrides import idle as idle_overrides
+from reconciler.desired.policies import fleet_file_with, policy_for
 from reconciler.desired.uniqueness import repeated_clusters, repeated_nodes
 from reconciler.diagnostic import Diagnostic, Position, Severity
 from reconciler.documents.document import Document, parse
@@ -199,10 +200,13 @@ def _remarks(
 
 def _fleet(revision: Revision, attached: Attached, drivers: Drivers) -> Reading:
     document = attached.fleet
-    top, wrong = _top(document)
+    limits = policy_for(document.value, drivers)
+    top, wrong = _top(document, fleet_file_with(limits))
     raw = document.value.get("clusters") if isinstance(document.value, Mapping) else None
     entries: Sequence[Any] = raw if isinstance(raw, list) else ()
-    reader = Clusters(document, drivers, Defaults(top.version, top.management, top.policy or Policy()))
+    reader = Clusters(
+        document, drivers, Defaults(top.version, top.management, top.policy or limits(), limits)
+    )
     read_ones = [reader.read(entry, f"/clusters/{index}") for index, entry in enumerate(entries)]
     clusters = [cluster for cluster in read_ones if cluster is not None]
     desks = tuple(_desk(cluster, revision, attached) for cluster in clusters)
@@ -227,26 +231,26 @@ def _partial(clusters: Sequence[Cluster]) -> frozenset[str]:
     return frozenset(cluster.pointer for cluster in clusters if not cluster.whole)
 
 
-def _top(document: Document) -> tuple[FleetFile, list[Diagnostic]]:
+def _top(document: Document, model: type[FleetFile]) -> tuple[FleetFile, list[Diagnostic]]:
     """The top level, as far as it is right, and what is wrong with it."""
     try:
-        top = FleetFile.model_validate(document.value)
+        top = model.model_validate(document.value)
     except ValidationError as error:
-        found = mismatches(error, FleetFile, document.value)
-        return _salvaged(document, found), problems(found, document, "")
+        found = mismatches(error, model, document.value)
+        return _salvaged(document, found, model), problems(found, document, "")
     return top, [] if top.clusters else [_no_clusters(document)]
 
 
-def _salvaged(document: Document, found: Sequence[Mismatch]) -> FleetFile:
+def _salvaged(document: Document, found: Sequence[Mismatch], model: type[FleetFile]) -> FleetFile:
     """What the top level says apart from the keys in which something is wrong."""
     wrong = {mismatch.path[0] for mismatch in found if mismatch.path}
     value = document.value if isinstance(document.value, Mapping) else {}
     try:
-        return FleetFile.model_validate(
+        return model.model_validate(
             {"clusters": []} | {key: inner for key, inner in value.items() if key not in wrong}
         )
     except ValidationError:
-        return FleetFile(clusters=[])
+        return model(clusters=[])
 
 
 def _no_clusters(document: Document) -> Diagnostic:

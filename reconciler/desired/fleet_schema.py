@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from reconciler.core.cron import BEYOND as CRON_BEYOND
 from reconciler.core.json_schema import Schema, Title, either, finished, parts_of, reference
-from reconciler.core.policy import Policy
 from reconciler.desired.fleet_file import FleetFile
+from reconciler.desired.policies import every_policy, fleet_file_with
 from reconciler.ports.driver import Driver
 
 FLEET: Final = Title(
@@ -29,12 +29,13 @@ FLEET: Final = Title(
 def fleet_schema(drivers: Mapping[str, Driver[Any, Any]]) -> Schema:
     """The schema of a fleet file whose clusters are of these products."""
     entries = {kind: drivers[kind].entry for kind in sorted(drivers)}
-    found = parts_of([FleetFile, Policy, *entries.values()])
+    limits = every_policy(drivers.values())
+    found = parts_of([fleet_file_with(limits), limits, *entries.values()])
     whole = found.pop(FleetFile.__name__)
     for kind, entry in entries.items():
         own = found[entry.__name__]["properties"]
         own["kind"] = {**own["kind"], "const": kind}
-        own.setdefault("policy", {**reference(Policy), "description": "Limits of this cluster."})
+        own.setdefault("policy", {**reference(limits), "description": "Limits of this cluster."})
     whole["properties"]["clusters"] |= {
         "minItems": 1,
         "items": {

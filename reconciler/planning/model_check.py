@@ -9,16 +9,13 @@ from typing import Any
 from reconciler.core.guard import Case, judged, verdicts
 from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan
-from reconciler.core.policy import Override, Policy
+from reconciler.core.policy import Override
 from reconciler.core.product_model import Stage, Weigh
 from reconciler.core.waves import staged
 from reconciler.modelcheck.executor_model import Rehearsal
 from reconciler.modelcheck.explore import Explored, explore
 from reconciler.modelcheck.state_table import Ground
 from reconciler.planning.plan_pass import Drivers, Survey, weighed
-
-_UNLIMITED = Policy(max_risky="100%", max_shrink="100%", max_cache_lost="100%")
-"""Limits by share say nothing about a few nodes that stand for many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +107,9 @@ def _few(seen: Survey, case: Case, stage: Stage[Any], drivers: Drivers) -> Weigh
     overrides: Sequence[Override] = seen.fleet.overrides
 
     def weigh(plan: ClusterPlan, observed: Observed[Any]) -> bool:
-        again = Case(plan, stage.desired.entry, stage.desired, observed, policy=_UNLIMITED)
+        again = Case(
+            plan, stage.desired.entry, stage.desired, observed, policy=drivers[plan.kind].policy.unlimited()
+        )
         found = verdicts(again, drivers[plan.kind].guards)
         return not (judged(found, overrides, case.at.date()).standing if case.at else found)
 

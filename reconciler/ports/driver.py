@@ -17,6 +17,7 @@ from reconciler.core.guard import Guard
 from reconciler.core.json_schema import Schema
 from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan, Payload, Step
+from reconciler.core.policy import Policy
 from reconciler.core.prior import Prior
 from reconciler.core.product_model import Stage
 from reconciler.core.reports import Report
@@ -162,6 +163,9 @@ class Driver(ABC, Generic[D, S]):
     """The model of a cluster's entry in the fleet file."""
 
     capabilities: Capabilities = Capabilities()
+    policy: type[Policy] = Policy
+    """The limits of its clusters; a product extends it with limits of its own."""
+
     guards: tuple[Guard, ...] = ()
     reads: tuple[ReadingCall | ReadingCommand, ...] = ()
     """All calls that `observe`, `look` and other reading methods make; no other reaches a node from there."""

@@ -13,7 +13,7 @@ from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.m2.feed_topology import Origin, origins
 from reconciler.drivers.m2.management_access import anybody, callers, losing_unknown, said_of_access
 from reconciler.drivers.m2.risk import NEEDED, able, hostings_lost, moved
-from reconciler.drivers.m2.schema import Deliver, Desired, Loaded, Target
+from reconciler.drivers.m2.schema import Deliver, Desired, Loaded, M2Policy, Target
 from reconciler.drivers.m2.uniform import splitting_cluster
 from reconciler.drivers.m2.unresolved_secrets import supposed
 
@@ -147,7 +147,7 @@ def deleting_hostings(case: Case) -> Iterator[Diagnostic]:
         gone = hostings_lost(answer.value.content, target.content) if isinstance(answer, Present) else ()
         if gone:
             lost[target.node] = gone
-    limit = amount_of(case.policy.max_cache_lost, case.plan.nodes)
+    limit = amount_of(M2Policy.of(case.policy).max_cache_lost, case.plan.nodes)
     if len(lost) > limit:
         names = sorted({name for gone in lost.values() for name in gone})
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""  # noqa: PLR2004  (enough to see what)

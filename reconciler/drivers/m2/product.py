@@ -32,7 +32,7 @@ from reconciler.drivers.m2.guards import GUARDS
 from reconciler.drivers.m2.modelcheck import stages
 from reconciler.drivers.m2.modelcheck.seats import World
 from reconciler.drivers.m2.package import Packages
-from reconciler.drivers.m2.schema import Deliver, Desired, Loaded, M2Cluster, Target
+from reconciler.drivers.m2.schema import Deliver, Desired, Loaded, M2Cluster, M2Policy, Target
 from reconciler.drivers.m2.undo import back, part
 from reconciler.host.defects import caught
 from reconciler.ports.desk import Desk
@@ -71,6 +71,7 @@ class M2Driver(Driver[Desired, Loaded]):
         transports=frozenset({Way.HTTP}),
     )
     entry: type[ClusterEntry] = M2Cluster
+    policy = M2Policy
     guards: tuple[Guard, ...] = GUARDS
     import_option = ImportOption(help="A new M2 cluster and all its nodes; may be given more than once.")
     reads = READS

@@ -13,6 +13,7 @@ from pydantic import Field
 from reconciler.core.fields import Flag
 from reconciler.core.overlays import OverlaidCluster, OverlaidNode
 from reconciler.core.plan import Payload, Revision
+from reconciler.core.policy import Amount, Policy
 from reconciler.core.spec import Address, NodeEntry
 from reconciler.diagnostic import Diagnostic
 from reconciler.drivers.m2.setting.patterns import ENDPOINT
@@ -51,6 +52,24 @@ class M2Node(OverlaidNode):
         description="States that a new M2 node without a setting is at this address, where its own answers "
         "do not show it. Counts for one delivery at this address; remove it afterwards.",
     )
+
+
+class M2Policy(Policy):
+    """Limits of an M2 cluster."""
+
+    shares = (*Policy.shares, "max_cache_lost")
+
+    max_cache_lost: Amount = Field(
+        default="34%",
+        description="Nodes that one run may make lose the cache of a hosting, for good.",
+    )
+
+    @classmethod
+    def of(cls, policy: Policy) -> M2Policy:
+        """A policy that may say nothing of M2's own limits."""
+        return (
+            policy if isinstance(policy, cls) else cls.model_validate(policy.model_dump(exclude_unset=True))
+        )
 
 
 class M2Cluster(OverlaidCluster):

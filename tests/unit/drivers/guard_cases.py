@@ -13,8 +13,8 @@ from support_m2_wire import REVISION, desk, loaded, setting, world
 from reconciler.core.change_windows import Freeze
 from reconciler.core.guard import Case
 from reconciler.core.observation import Absent, Observed, Present
-from reconciler.core.policy import Policy
 from reconciler.drivers.m2.product import DRIVER
+from reconciler.drivers.m2.schema import M2Policy
 from reconciler.drivers.sora import machine
 from reconciler.drivers.sora.cluster import majority
 from reconciler.drivers.sora.cluster_view import picture_of, state_of
@@ -66,7 +66,7 @@ ADMIN = {"role": "admin", "addr": "127.0.0.1"}
 OTHERS = setting(**{API: [{"role": "admin", "addr": "10.0.0.1"}]})
 NOBODY = setting(env__management__roles=[{"name": "admin"}, {"name": "user"}])
 KEPT = setting(**{API: [ADMIN]})
-FREE = Policy(max_risky="100%", max_cache_lost="100%", max_domains="100%")
+FREE = M2Policy(max_risky="100%", max_cache_lost="100%", max_domains="100%")
 WITHOUT = setting(hosting=[])
 FIVE, BLANK = agreeing("a b c d e", *"abcde"), {"a": "", "b": "", "c": ""}
 

@@ -48,6 +48,7 @@ from reconciler.core.policy import Budget, Policy
 from reconciler.core.revision import Descent
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.m2 import guards as m2
+from reconciler.drivers.m2.schema import M2Policy
 from reconciler.drivers.sora import contradictions as sora_contradictions
 from reconciler.drivers.sora import guards as sora
 from reconciler.drivers.sora.history import History
@@ -115,8 +116,8 @@ SCENARIOS = [
         "failure-domain",
         failure_domains,
         "crossing_domains",
-        lambda: edge(WITHOUT, domain="rrs", policy=Policy(max_risky="3", max_cache_lost="3")),
-        lambda: edge(WITHOUT, domain="rrr", policy=Policy(max_risky="3", max_cache_lost="3")),
+        lambda: edge(WITHOUT, domain="rrs", policy=M2Policy(max_risky="3", max_cache_lost="3")),
+        lambda: edge(WITHOUT, domain="rrr", policy=M2Policy(max_risky="3", max_cache_lost="3")),
     ),
     Scenario(
         "failure-domain-share",

@@ -11,6 +11,7 @@ from reconciler.core.policy import Policy
 from reconciler.core.rollout import Rollout
 from reconciler.core.waves import staged
 from reconciler.drivers.m2.product import DRIVER
+from reconciler.drivers.m2.schema import M2Policy
 
 FEED = "env__management__server__features__setting__feed"
 CLUSTER = "env__management__cluster"
@@ -202,7 +203,7 @@ LESS = setting(hosting=[])
 )
 def test_caches_are_lost_on_no_more_nodes_than_the_policy_allows(limit, refused):
     shown = dict.fromkeys(("edge-01", "edge-02", "edge-03"), BASE)
-    verdict = found(LESS, shown, policy=Policy(max_cache_lost=limit))
+    verdict = found(LESS, shown, policy=M2Policy(max_cache_lost=limit))
     assert list(verdict) == (["hosting-deleted"] if refused else [])
     if refused:
         assert "3 of 3 nodes would lose the cache of www.example.com" in verdict["hosting-deleted"].message
@@ -218,5 +219,5 @@ def test_caches_are_lost_on_no_more_nodes_than_the_policy_allows(limit, refused)
 )
 def test_a_hosting_that_is_only_switched_off_keeps_its_cache(wanted, refused):
     assert (
-        "hosting-deleted" in found(wanted, {"edge-01": BASE}, policy=Policy(max_cache_lost="0"))
+        "hosting-deleted" in found(wanted, {"edge-01": BASE}, policy=M2Policy(max_cache_lost="0"))
     ) is refused

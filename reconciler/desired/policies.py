@@ -1,0 +1,61 @@
+"""The limits that a fleet file may name: those of every cluster, and those that products add."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from typing import Any
+
+from pydantic import create_model
+
+from reconciler.core.policy import Policy
+from reconciler.desired.fleet_file import FleetFile
+from reconciler.ports.driver import Driver
+
+
+def policy_for(value: Any, drivers: Mapping[str, Driver[Any, Any]]) -> type[Policy]:
+    """The model of the limits in a fleet file.
+
+    The fleet's own policy counts for clusters of every kind, so that it may name the limits of all products.
+    They are loaded only where the file names a limit that not every cluster has, because that takes time.
+
+    Args:
+        value: the fleet file, right or wrong.
+        drivers: kind -> product.
+    """
+    listed = value.get("clusters") if isinstance(value, Mapping) else None
+    clusters = [one for one in listed if isinstance(one, Mapping)] if isinstance(listed, list) else []
+    named = {key for part in (value, *clusters) for key in _keys(part)}
+    if named <= Policy.model_fields.keys():
+        return Policy
+    kinds = {one["kind"] for one in clusters if isinstance(one.get("kind"), str)}
+    return every_policy(
+        drivers[kind] for kind in sorted({*drivers, *(kind for kind in kinds if kind in drivers)})
+    )
+
+
+def _keys(part: Any) -> Iterator[str]:
+    policy = part.get("policy") if isinstance(part, Mapping) else None
+    yield from policy if isinstance(policy, Mapping) else ()
+
+
+def every_policy(drivers: Iterable[Driver[Any, Any]]) -> type[Policy]:
+    """One model with the limits of all these products."""
+    own = dict.fromkeys(driver.policy for driver in drivers if driver.policy is not Policy)
+    return _together(tuple(own))
+
+
+@lru_cache(maxsize=16)
+def _together(policies: tuple[type[Policy], ...]) -> type[Policy]:
+    if not policies:
+        return Policy
+    return create_model(Policy.__name__, __base__=policies, __doc__=Policy.__doc__)
+
+
+@lru_cache(maxsize=16)
+def fleet_file_with(policy: type[Policy]) -> type[FleetFile]:
+    """The model of the fleet file's top level whose limits are these."""
+    if policy is Policy:
+        return FleetFile
+    field: Any = (policy | None, FleetFile.model_fields["policy"])
+    return create_model(FleetFile.__name__, __base__=FleetFile, __doc__=FleetFile.__doc__, policy=field)
