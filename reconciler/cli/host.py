@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
@@ -175,7 +175,25 @@ def parse_config(name: str, data: bytes) -> HostConfig:
     if not any(line.strip() and not line.strip().startswith(b"#") for line in data.splitlines()):
         return HostConfig()
     document = parse(name, data)
+    named = document.value if isinstance(document.value, Mapping) else {}
+    model = HostConfig if named.keys() <= HostConfig.model_fields.keys() else config_model(named)
     try:
-        return HostConfig.model_validate(document.value)
+        return model.model_validate(document.value)
     except ValidationError as error:
-        raise InputError(problems(mismatches(error, HostConfig, document.value), document, "")) from None
+        raise InputError(problems(mismatches(error, model, document.value), document, "")) from None
+
+
+def config_model(named: Iterable[str] = ()) -> type[HostConfig]:
+    """The configuration with the sections of all products.
+
+    Args:
+        named: keys, some of which may be kinds that only packages bring.
+    """
+    from reconciler.drivers.registry import DRIVERS  # noqa: PLC0415
+    from reconciler.host.config import with_sections  # noqa: PLC0415
+
+    kinds = [*DRIVERS, *(key for key in named if key not in {*DRIVERS} and key in DRIVERS)]
+    drivers = [DRIVERS[kind] for kind in dict.fromkeys(kinds)]
+    return with_sections(
+        {driver.kind: (driver.title, driver.host_section) for driver in drivers if driver.host_section}
+    )

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
 
+from reconciler.cli.host import config_model
 from reconciler.cli.render.json import plan_schema
 from reconciler.core.json_schema import Schema, Title, schema_of
 from reconciler.desired.fleet_schema import fleet_schema
 from reconciler.drivers.registry import DRIVERS, installed
 from reconciler.feedback.schema import KINDS, message_schema
-from reconciler.host.config import HostConfig
 from reconciler.planning.plan_file import PlanFile
 
 SUFFIX = ".schema.json"
@@ -39,7 +39,7 @@ HOST = Title(
 SCHEMAS: Mapping[str, Callable[[], Schema]] = MappingProxyType(
     {
         "fleet": partial(fleet_schema, DRIVERS),
-        "host": partial(schema_of, HostConfig, HOST),
+        "host": lambda: schema_of(config_model(), HOST),
         **{name: make for driver in installed().values() for name, make in driver.schemas().items()},
         "plan": plan_schema,
         "plan-file": partial(schema_of, PlanFile, PLAN_FILE),

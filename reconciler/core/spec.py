@@ -45,8 +45,7 @@ class NodeEntry(Strict):
 
     def endpoint(self) -> str:
         """Where the node is reached, so that one node under two names is noticed; empty where unknown."""
-        where: Any = getattr(self, "address", "") or getattr(self, "api", "")
-        return str(where)
+        return ""
 
 
 class Timeouts(Strict):

@@ -9,12 +9,11 @@ import re
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, create_model, field_validator
 from pydantic_core import PydanticCustomError
 
-from reconciler.core.endpoint import BadAddress, parse_api
 from reconciler.core.fields import SomeTime, Strict
 from reconciler.core.retention import KEPT_RUNS, MOST_KEPT_RUNS
 
@@ -26,6 +25,8 @@ PREFIX: Final = "RECONCILE_SECRET_"
 
 NEVER: Final = ("/proc", "/dev", "/sys")
 """Folders of the kernel; no secret is read from them, whatever the host says."""
+
+S = TypeVar("S", bound=Strict)
 
 Network: TypeAlias = IPv4Network | IPv6Network
 
@@ -53,17 +54,6 @@ def _network(text: Any) -> Any:
     raise PydanticCustomError(
         "network", "a network is written as 192.0.2.0/24 or 2001:db8::/32, with its first address"
     )
-
-
-def _api_address(text: str) -> str:
-    """An address that could never be one of a Sora API would be listed without effect."""
-    try:
-        parse_api(text)
-    except BadAddress:
-        raise PydanticCustomError(
-            "api_address", "an API's address is written as https://node1.example.com/api, without query"
-        ) from None
-    return text
 
 
 def _secret_folder(path: Path | str) -> Path | str:
@@ -96,13 +86,6 @@ Cidr = Annotated[
     WithJsonSchema({"type": "string", "pattern": rf"^{_CIDR}$"}),
 ]
 """A network such as `192.0.2.0/24` or `2001:db8::/32`; an address alone is a network of one."""
-
-ApiAddress = Annotated[
-    str,
-    AfterValidator(_api_address),
-    WithJsonSchema({"type": "string", "pattern": r"^https?://[^/?#@\s]+(/[^?#\s]*)?$"}),
-]
-"""The whole address of an API, which may have a path."""
 
 SecretFolder = Annotated[
     Path | Literal["$CREDENTIALS_DIRECTORY"],
@@ -193,17 +176,6 @@ class HistoryRules(Strict):
     )
 
 
-class SoraRules(Strict):
-    """Rules for Sora nodes."""
-
-    api_paths: tuple[ApiAddress, ...] = Field(
-        default=(),
-        max_length=1000,
-        description="Addresses of Sora APIs that may have a path; every other one is scheme, host and port.",
-        examples=[["https://node1.example.com/api"]],
-    )
-
-
 class HostConfig(Strict):
     """What this machine decides, whatever a tree of desired state says."""
 
@@ -238,4 +210,26 @@ class HostConfig(Strict):
         description="Programs that a fleet file may ask for by name, such as Sora's `stop`.",
         examples=[{"stop-sora": {"run": ["ssh", "{host}", "sudo", "systemctl", "stop", "sora"]}}],
     )
-    sora: SoraRules = Field(default_factory=SoraRules, description="What this host allows for Sora.")
+
+    def section(self, kind: str, model: type[S]) -> S:
+        """What the file says for one product; all at its default where it says nothing.
+
+        Args:
+            kind: the section's key, see `with_sections`.
+            model: of the section.
+        """
+        found = dict(self).get(kind)
+        return found if isinstance(found, model) else model()
+
+
+def with_sections(sections: Mapping[str, tuple[str, type[Strict]]]) -> type[HostConfig]:
+    """The configuration with a section for each of some products.
+
+    Args:
+        sections: kind -> the product's name, and the model of its section.
+    """
+    fields: dict[str, Any] = {
+        kind: (model, Field(default_factory=model, description=f"What this host allows for {title}."))
+        for kind, (title, model) in sections.items()
+    }
+    return create_model(HostConfig.__name__, __base__=HostConfig, __doc__=HostConfig.__doc__, **fields)

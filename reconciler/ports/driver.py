@@ -13,6 +13,7 @@ from reconciler.core import attempts
 from reconciler.core.arguments import TypedArguments, typed
 from reconciler.core.canonical import fingerprint
 from reconciler.core.endpoint import Endpoint
+from reconciler.core.fields import Strict
 from reconciler.core.guard import Guard
 from reconciler.core.json_schema import Schema
 from reconciler.core.observation import Observed
@@ -166,6 +167,9 @@ class Driver(ABC, Generic[D, S]):
     policy: type[Policy] = Policy
     """The limits of its clusters; a product extends it with limits of its own."""
 
+    host_section: type[Strict] | None = None
+    """The model of the product's own section of the host configuration, which has the kind as its key."""
+
     guards: tuple[Guard, ...] = ()
     reads: tuple[ReadingCall | ReadingCommand, ...] = ()
     """All calls that `observe`, `look` and other reading methods make; no other reaches a node from there."""
@@ -212,7 +216,7 @@ class Driver(ABC, Generic[D, S]):
         """
 
     def on_host(self, config: HostConfig) -> Driver[D, S]:
-        """The driver with what a host allows."""
+        """The driver with what a host allows, by `host_section`."""
         return self
 
     def explanations(self) -> Traversable | None:

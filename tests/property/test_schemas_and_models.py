@@ -19,6 +19,7 @@ from memory_files import snapshot_of
 from pydantic import TypeAdapter, ValidationError
 from support_schemas import Maker, broken
 
+from reconciler.cli.host import config_model
 from reconciler.cli.render.json import Output
 from reconciler.cli.schema_table import SCHEMAS
 from reconciler.desired.fleet import read
@@ -29,7 +30,6 @@ from reconciler.drivers.registry import DRIVERS
 from reconciler.drivers.sora.conf import SoraConf
 from reconciler.errors import InputError
 from reconciler.feedback.schema import KINDS, checked
-from reconciler.host.config import HostConfig
 from reconciler.planning.plan_file import PlanFile
 
 ROOT = Path(__file__).parents[2]
@@ -157,7 +157,7 @@ FAULTS = {
     "setting": setting_faults,
     "fleet": fleet_faults,
     "sora-conf": modelled(SoraConf.model_validate),
-    "host": modelled(HostConfig.model_validate),
+    "host": modelled(config_model().model_validate),
     "plan": modelled(lambda document: OUTPUT.validate_json(json.dumps(document))),
     "plan-file": modelled(lambda document: PlanFile.model_validate_json(json.dumps(document))),
     **{kind: modelled(lambda document, kind=kind: checked(kind, document)) for kind in KINDS},

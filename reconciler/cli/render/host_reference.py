@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from reconciler.cli.host import config_model
 from reconciler.cli.render.model_table import section
-from reconciler.host.config import HostConfig
 
 _INTRODUCTION = """# Host configuration
 
@@ -74,4 +74,4 @@ git token goes to `git fetch` and `git ls-remote` alone."""
 
 def host_reference() -> str:
     """Every key of the host configuration, with defaults and meaning, as Markdown."""
-    return "\n\n".join([_INTRODUCTION, *section("Keys", HostConfig, set())]) + "\n"
+    return "\n\n".join([_INTRODUCTION, *section("Keys", config_model(), set())]) + "\n"

@@ -53,6 +53,10 @@ class M2Node(OverlaidNode):
         "do not show it. Counts for one delivery at this address; remove it afterwards.",
     )
 
+    def endpoint(self) -> str:
+        """The address of its management API."""
+        return self.address
+
 
 class M2Policy(Policy):
     """Limits of an M2 cluster."""

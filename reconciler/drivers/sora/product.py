@@ -37,6 +37,7 @@ from reconciler.drivers.sora.cluster_view import Places, api_address, picture_of
 from reconciler.drivers.sora.gathering import MOST, ROUNDS, Reply, further, gathered, names_listed
 from reconciler.drivers.sora.guards import GUARDS
 from reconciler.drivers.sora.history import history_of, learnt
+from reconciler.drivers.sora.host_rules import SoraRules
 from reconciler.drivers.sora.schema import NodeView, SoraCluster, SoraDesired
 from reconciler.errors import (
     InputError,
@@ -90,6 +91,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         "A new Sora cluster and the API of some of its nodes, of which one tells all; may stand repeatedly.",
     )
     reads = READS
+    host_section = SoraRules
     actions = ACTIONS
     lint_codes = lints.CODES
 
@@ -107,7 +109,8 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
 
     def on_host(self, config: HostConfig) -> SoraDriver:
         """The driver with what a host allows."""
-        return type(self)(today=self._today, pause=self._pause, api_paths=config.sora.api_paths)
+        rules = config.section(self.kind, SoraRules)
+        return type(self)(today=self._today, pause=self._pause, api_paths=rules.api_paths)
 
     def desire(self, desk: Desk) -> SoraDesired:
         """The desired state of one cluster.

