@@ -26,11 +26,11 @@ class Defaults:
     """What the fleet file's top level says for clusters that do not say it themselves.
 
     Args:
+        keys: key -> value of those that a cluster takes over whose product knows them.
         limits: the model of policies.
     """
 
-    version: str | None = None
-    management: tuple[str, ...] = ()
+    keys: Mapping[str, Any] = field(default_factory=dict)
     policy: Policy = field(default_factory=Policy)
     limits: type[Policy] = Policy
 
@@ -79,10 +79,8 @@ class Clusters:
             return None
         model = self.drivers[kind].entry
         rest, policy = self._policy(raw, pointer, model)
-        if "version" in model.model_fields and self.defaults.version is not None:
-            rest.setdefault("version", self.defaults.version)
-        if "management" in model.model_fields and self.defaults.management:
-            rest.setdefault("management", list(self.defaults.management))
+        for key in self.defaults.keys.keys() & model.model_fields.keys():
+            rest.setdefault(key, self.defaults.keys[key])
         try:
             entry = model.model_validate(rest)
         except ValidationError as error:

@@ -204,9 +204,7 @@ def _fleet(revision: Revision, attached: Attached, drivers: Drivers) -> Reading:
     top, wrong = _top(document, fleet_file_with(limits))
     raw = document.value.get("clusters") if isinstance(document.value, Mapping) else None
     entries: Sequence[Any] = raw if isinstance(raw, list) else ()
-    reader = Clusters(
-        document, drivers, Defaults(top.version, top.management, top.policy or limits(), limits)
-    )
+    reader = Clusters(document, drivers, Defaults(top.defaults(), top.policy or limits(), limits))
     read_ones = [reader.read(entry, f"/clusters/{index}") for index, entry in enumerate(entries)]
     clusters = [cluster for cluster in read_ones if cluster is not None]
     desks = tuple(_desk(cluster, revision, attached) for cluster in clusters)

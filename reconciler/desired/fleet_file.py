@@ -51,6 +51,11 @@ class FleetFile(Strict):
     lint: Lint = Field(default_factory=Lint, description="What is said of lints.")
     clusters: list[Any] = Field(description="The clusters, at least one.")
 
+    def defaults(self) -> dict[str, Any]:
+        """What clusters take over that do not say it themselves, as plain data."""
+        said = {"version": self.version, "management": list(self.management)}
+        return {key: value for key, value in said.items() if value}
+
     def conduct(self) -> Conduct:
         """When and how clusters may be changed that say nothing else."""
         return Conduct(self.rollout, self.windows, self.freeze, self.suspend, self.require_signed or "")

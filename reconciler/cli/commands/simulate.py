@@ -87,7 +87,7 @@ def simulate(
     ] = False,
     kind: Annotated[
         str, typer.Option(metavar="KIND", help=f"With --write: {' or '.join(sorted(BUILT_IN))}.")
-    ] = "m2",
+    ] = next(iter(BUILT_IN)),
     nodes: Annotated[int, typer.Option(metavar="N", min=1, help="With --write: how many nodes.")] = 3,
     first: Annotated[
         str,
