@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 from reconciler.core.history import Memory
 from reconciler.desired.fleet import Fleet, load
 from reconciler.drivers.registry import DRIVERS, drivers_for
+from reconciler.errors import UsageError
 from reconciler.host.clock import utc_now
 from reconciler.host.host import Host
 from reconciler.planning.ancestry import traced
@@ -118,11 +119,15 @@ class Reader:
         Raises:
             SourceError: the source, or its history, cannot be read.
             InputError: the files are wrong; with the problems of all clusters.
-            UsageError: `only` names nothing, or a node that cannot be planned alone.
+            UsageError: `cluster` or `only` names nothing, or a node that cannot be planned alone.
             WorldChanged: the plan file does not fit its revision.
             StateError: the store cannot be read.
         """
         fleet = fleet or await self.read_fleet()
+        names = [desk.entry.name for desk in fleet.desks]
+        if cluster and cluster not in names:
+            remedy = f"its clusters: {', '.join(names)}"
+            raise UsageError(f"the fleet has no cluster {cluster!r}", remedy=remedy)
         drivers = self.products
         memory = await self.store.recall() if self.store else Memory(at=utc_now())
         memory = await traced(memory, fleet, self.source, drivers=drivers, named=self.is_named)

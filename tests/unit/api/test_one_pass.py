@@ -12,7 +12,7 @@ from support_driver import NOWHERE, FakeDriver, FleetSource, Killed, World, clus
 from reconciler.api.reader import Reader
 from reconciler.api.reconciler import Pass, Reconciler
 from reconciler.core.outcome import State
-from reconciler.errors import ClusterBusy, GuardRefusal
+from reconciler.errors import ClusterBusy, GuardRefusal, UsageError
 from reconciler.planning.status import NodeState
 from reconciler.ports.listener import Silent
 from reconciler.store.factory import open_store
@@ -67,6 +67,11 @@ async def test_a_reader_plans_all_of_a_fleet_a_cluster_or_a_node():
     assert nodes(await reader.plan(TWO, cluster="lab")) == ["c"]
     assert nodes(await reader.plan(TWO, only="edge")) == ["a", "b"]
     assert nodes(await reader.plan(TWO, only="edge/b")) == ["b"]
+
+
+async def test_a_cluster_that_the_fleet_does_not_have_is_not_taken_for_done():
+    with pytest.raises(UsageError, match="no cluster 'hall'"):
+        await Desk().reader.plan(TWO, cluster="hall")
 
 
 async def test_a_reader_tells_status_without_a_store():
