@@ -71,11 +71,15 @@ class Diagnostic:
         return self.target.partition("/")[0]
 
     @property
+    def where(self) -> str:
+        """What it speaks of, for people: its position, else its target."""
+        return str(self.position) if self.position.file else self.target
+
+    @property
     def located(self) -> str:
         """The message, behind its position where it has one."""
         return f"{self.position}: {self.message}" if self.position.file else self.message
 
     def __str__(self) -> str:
         hint = f"; {self.remedy}" if self.remedy else ""
-        where = self.position if self.position.file else self.target
-        return f"{where}: {self.severity}: {self.message}{hint} [{self.code}]"
+        return f"{self.where}: {self.severity}: {self.message}{hint} [{self.code}]"

@@ -27,7 +27,7 @@ def render_error(error: ReconcilerError) -> str:
 
 def _problems(error: InputError) -> Iterator[str]:
     for problem in error.problems:
-        text = f"{problem.position}: {problem.message} [{problem.code}]"
+        text = f"{problem.where}: {problem.message} [{problem.code}]"
         yield from _said(problem.severity, text, problem.remedy)
     if len(error.problems) > 1:
         yield _total(error.problems)

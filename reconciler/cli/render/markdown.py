@@ -87,7 +87,7 @@ def _warnings(warnings: Sequence[Diagnostic]) -> Iterator[Piece]:
     shown, rest = words.few(warnings)
     for problem in shown:
         remedy = f" → {escaped(problem.remedy)}" if problem.remedy else ""
-        where, what = code(str(problem.position)), escaped(problem.message)
+        where, what = code(problem.where), escaped(problem.message)
         yield Piece(f"- {problem.severity}: {where}: {what}{remedy} ({code(problem.code)})\n", Rank.LINE)
     if rest:
         yield Piece(f"- {rest}\n")

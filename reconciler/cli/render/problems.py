@@ -60,7 +60,7 @@ def whole(problem: Diagnostic) -> str:
 
 
 def _lines(problem: Diagnostic) -> Iterator[str]:
-    place = clean(str(problem.position))
+    place = clean(problem.where)
     yield f"{place}: {problem.severity}: {clean(problem.message)} [{problem.code}]"
     if problem.pointer:
         yield f"  at {clean(problem.pointer)}"
@@ -84,7 +84,7 @@ def _plain(problem: Diagnostic) -> dict[str, Any]:
 def _command(problem: Diagnostic, prefix: str) -> str:
     """`::error file=…,line=…,col=…,title=…::…`, escaped as GitHub's runner reads it."""
     position = problem.position
-    properties = {"file": _property(prefix + position.file)}
+    properties = {"file": _property(prefix + position.file)} if position.file else {}
     if position.line:
         properties |= {"line": str(position.line), "col": str(position.column)}
     properties["title"] = _property(problem.code)

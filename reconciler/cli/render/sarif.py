@@ -50,9 +50,9 @@ def _rule(code: str, level: str) -> dict[str, Any]:
 
 
 def _result(problem: Diagnostic, order: Mapping[str, int], prefix: str) -> dict[str, Any]:
-    location = _location(problem.position, prefix)
-    if problem.pointer:
-        location["logicalLocations"] = [{"fullyQualifiedName": problem.pointer}]
+    location = _location(problem.position, prefix) if problem.position.file else {}
+    if name := problem.pointer or problem.target:
+        location["logicalLocations"] = [{"fullyQualifiedName": name}]
     related = [_location(position, prefix) for position in problem.related]
     return {
         "ruleId": problem.code,

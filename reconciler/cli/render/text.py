@@ -150,7 +150,7 @@ def _findings(findings: Iterable[Diagnostic], layout: Layout, indent: int) -> It
 def _warnings(warnings: Sequence[Diagnostic], layout: Layout) -> Iterator[str]:
     shown, rest = words.few(warnings)
     for problem in shown:
-        where, message = clean(str(problem.position)), clean(problem.message)
+        where, message = clean(problem.where), clean(problem.message)
         tone = _SEVERITIES[problem.severity]
         yield from layout.wrapped(f"{problem.severity}: {where}: {message} [{clean(problem.code)}]", 0, tone)
         if problem.remedy:

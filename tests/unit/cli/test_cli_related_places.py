@@ -4,8 +4,10 @@ import json
 
 import pytest
 
-from reconciler.cli.render.problems import render_json
+from reconciler.cli.render.problems import render_github, render_json, render_text
 from reconciler.cli.render.sarif import render_sarif
+from reconciler.desired.validate import Validity
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import parse
 from reconciler.drivers.sora import conf
 from reconciler.errors import InputError
@@ -46,3 +48,12 @@ def test_sarif_and_json_give_it():
     ]
     (plain,) = json.loads(render_json(found))
     assert plain["related"] == [{"file": "a.json", "line": 1, "column": 2}]
+
+
+def test_what_speaks_of_a_node_and_of_no_file_has_its_target_in_every_output():
+    silent = Diagnostic(Severity.ERROR, "node-unreachable", "no answer", "start it", target="edge/edge-01")
+    (result,) = json.loads(render_sarif([silent], "below/"))["runs"][0]["results"]
+    assert result["locations"] == [{"logicalLocations": [{"fullyQualifiedName": "edge/edge-01"}]}]
+    found = Validity((silent,), 1, 1)
+    assert render_text(found).startswith("edge/edge-01: error: no answer [node-unreachable]\n")
+    assert render_github(found).startswith("::error title=node-unreachable::no answer; start it\n")
