@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import ValidationError
+
 from reconciler.adopt.file_edits import Member, Rewriting, path_of
 from reconciler.adopt.foreseen import Foreseen, Overlaid
 from reconciler.adopt.live_edits import drift
@@ -25,7 +27,7 @@ from reconciler.host.together import together
 from reconciler.planning.plan_pass import Drivers
 from reconciler.planning.reading import only_reading
 from reconciler.ports.desk import Desk
-from reconciler.ports.driver import Shown
+from reconciler.ports.driver import Driver, Shown
 from reconciler.ports.source import Files, Snapshot
 from reconciler.ports.transport import Transports
 from reconciler.secrets.extract import Concealer
@@ -81,7 +83,7 @@ async def adopt(
 
     Args:
         snapshot: the files that are there; none where nothing is.
-        new: entries of clusters that no file names yet, from `Adopts.entry_of`.
+        new: entries of clusters that no file names yet, from `Driver.entry_of`.
         drivers: kind -> product.
         transports: the ways to the nodes; nothing is changed there.
         vault: gives the secrets that the files refer to already.
@@ -95,7 +97,7 @@ async def adopt(
     """
     files = Overlaid(snapshot.files if snapshot else None, {})
     fleet = load(Snapshot(_NOWHERE, files), drivers, vault) if snapshot else None
-    first = _begun(files, fleet, new)
+    first = _begun(files, fleet, new, drivers)
     fleet = load(Snapshot(_NOWHERE, first), drivers, vault)
     names = {entry["name"] for entry in new}
     desks = [desk for desk in fleet.desks if only in {"", desk.entry.name}]
@@ -150,7 +152,9 @@ def _complete(live: Sequence[_Live]) -> None:
         )
 
 
-def _begun(files: Overlaid, fleet: Fleet | None, new: Sequence[Mapping[str, Any]]) -> Overlaid:
+def _begun(
+    files: Overlaid, fleet: Fleet | None, new: Sequence[Mapping[str, Any]], drivers: Drivers
+) -> Overlaid:
     """The files with new clusters in the fleet file, whose settings are empty as yet."""
     if not new:
         return files
@@ -162,10 +166,20 @@ def _begun(files: Overlaid, fleet: Fleet | None, new: Sequence[Mapping[str, Any]
     if fleet is not None and not all(desk.pointer for desk in fleet.desks):
         words = f"{fleet.document.name} stands alone, without a fleet file"
         raise UsageError(words, remedy="import into a folder of its own")
-    begun = {entry["setting"]: "{}\n" for entry in new if "setting" in entry}
+    settings = {path for entry in new for path in _settings(entry, drivers[entry["kind"]])}
+    begun = dict.fromkeys(sorted(settings), "{}\n")
     if fleet is None:
         return files.over({FLEET: fleet_text(new), **begun})
     return files.over({fleet.document.name: _named(files, fleet, new), **begun})
+
+
+def _settings(entry: Mapping[str, Any], driver: Driver[Any, Any]) -> set[str]:
+    """The settings files that a new cluster names; none where its entry is wrong, which loading tells."""
+    try:
+        model = driver.entry.model_validate(entry)
+    except ValidationError:
+        return set()
+    return {model.setting_of(node) for node in model.members()} - {""}
 
 
 def _named(files: Files, fleet: Fleet, new: Sequence[Mapping[str, Any]]) -> str:

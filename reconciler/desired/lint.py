@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 
 from reconciler.core.lint import Ignore
+from reconciler.core.overlays import OverlaidCluster, OverlaidNode
 from reconciler.core.spec import ClusterEntry
 from reconciler.desired.glob import fitting
 from reconciler.diagnostic import Diagnostic, Severity
@@ -166,7 +167,8 @@ def _clear(desks: Sequence[Desk], files: Files) -> Iterator[Remark]:
 def _named(entry: ClusterEntry) -> Iterator[str]:
     """Paths of the settings and overlays that a cluster names."""
     nodes = entry.members()
-    overlaid = [entry, *getattr(entry, "groups", ()), *nodes]
-    stacks = [each.overlays for each in overlaid if hasattr(each, "overlays")]
+    stacks = [node.overlays for node in nodes if isinstance(node, OverlaidNode)]
+    if isinstance(entry, OverlaidCluster):
+        stacks = [entry.overlays, *(group.overlays for group in entry.groups), *stacks]
     texts = [*(entry.setting_of(node) for node in nodes), *(one for stack in stacks for one in stack)]
     yield from (str(PurePosixPath(text)) for text in texts if isinstance(text, str) and text)
