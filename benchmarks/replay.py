@@ -61,7 +61,7 @@ TIMEOUTS = {"settle": 0.1, "in_flight": 86_400.0}
 WAITS = {"begin": 5.0, "look": 2.0, "other": 0.001}
 """Seconds of the leaping clock within which the executor has done all that it can do after a move."""
 
-FREE = Policy(max_risky="100%", max_shrink="100%", max_cache_lost="100%")
+FREE = Policy(max_risky="100%", max_shrink="100%")
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,15 @@
 """A plan rehearsed: the executor, a cluster and its faults as one system for the model checker.
 
 The executor is the one of the engine, move by move: it reads, writes its intent, calls, reads again and
-records; it may be killed between any two moves, and then a new one settles what was left open by reading
-and plans anew. A call may fail halfway, or get stuck and take effect long after it was given up. What the
-cluster does, and what must never happen to it, is the product's.
+records; it may be killed between any two moves, and then a new one, at once or later, settles what was left
+open by reading and plans anew. A call may fail halfway, or get stuck and take effect long after it was given
+up. What the cluster does, and what must never happen to it, is the product's.
 
 Bounds: so many faults in all; at most one fault or return between a reading and the end of the call that
 rests on it, which are milliseconds apart; a call that was given up takes effect, if ever, before the time is
-over for which the executor takes it to be under way. Until then it settles nothing, and a pass leaves the
-call's node out; where nodes depend on each other, none begins.
+over for which the executor takes it to be under way. Until then a pass leaves out the nodes of all calls that
+may be, for all that is known; where nodes cannot be left out one by one, none begins. Waves and offers are no
+part of it. `benchmarks/replay.py` holds it against the executor, by the journal that `journal` derives.
 """
 
 from __future__ import annotations
