@@ -124,7 +124,7 @@ def watch(
         host=host,
         state=state_folder(host, state),
         keep=kept_runs(host, keep),
-        ref=ref,
+        ref=ref.strip(),
         path=path,
         sha256=sha256,
         uncommitted=uncommitted,

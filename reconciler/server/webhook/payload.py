@@ -9,11 +9,16 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import parse_qs
 
+from reconciler.sources.git.refs import full_names
+
 EVENT_HEADERS = ("x-forgejo-event", "x-gitea-event", "x-github-event", "x-gitlab-event")
 LONGEST = 200
 """Characters of a ref or of an event's name; nothing longer is one of those that are watched."""
 
 PUSHES = frozenset({"push", "tag_push", "push hook", "tag push hook", "create", "delete"})
+
+_DEFAULT = frozenset({"", "HEAD"})
+"""Refs that stand for the default branch."""
 
 
 class Kind(StrEnum):
@@ -73,18 +78,17 @@ def _push(payload: Mapping[str, Any], event: str, ref: str) -> Call:
     pushed = _full(_text(payload.get("ref")), event, _text(payload.get("ref_type")))
     watched = _watched(ref, payload)
     if pushed and watched and pushed not in watched:
-        return Call(Kind.ELSEWHERE, f"{pushed} was pushed; {' or '.join(sorted(watched))} is watched here")
+        here = ref if ref not in _DEFAULT else " or ".join(sorted(watched))
+        return Call(Kind.ELSEWHERE, f"{pushed} was pushed; {here} is watched here")
     return Call(Kind.PUSH, f"{pushed or 'something'} was pushed; the source is looked at")
 
 
 def _watched(ref: str, payload: Mapping[str, Any]) -> frozenset[str]:
     """The full names that `ref` may stand for; none where the call does not tell the default branch."""
-    if ref.startswith("refs/"):
-        return frozenset({ref})
-    if ref in {"", "HEAD"}:
+    if ref in _DEFAULT:
         branches = [_text(part.get("default_branch")) for part in _repositories(payload)]
         return frozenset(f"refs/heads/{branch}" for branch in branches if branch)
-    return frozenset({f"refs/heads/{ref}", f"refs/tags/{ref}"})
+    return frozenset(full_names(ref))
 
 
 def _repositories(payload: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -56,6 +56,11 @@ def checked(ref: str) -> str:
     return ref
 
 
+def full_names(ref: str) -> tuple[str, ...]:
+    """The full names that a ref as people write it may stand for, such as `heads/main`; git's own rule."""
+    return (ref, f"refs/{ref}", *(prefix + ref for prefix in PREFIXES))
+
+
 def listed(output: str) -> Refs:
     """The answer of `git ls-remote --symref`."""
     ids: dict[str, str] = {}
@@ -89,9 +94,7 @@ def wanted(refs: Refs, ref: str, *, where: str) -> Ref | None:
             f"{where} has no default branch: its HEAD names {refs.default or 'nothing'}, which is not there",
             remedy=f"Name one with --ref: {', '.join(_short(refs)[:5])}.",
         )
-    found = [
-        name for name in (ref, f"refs/{ref}", *(prefix + ref for prefix in PREFIXES)) if name in refs.ids
-    ]
+    found = [name for name in full_names(ref) if name in refs.ids]
     if len({refs.ids[name] for name in found}) > 1:
         raise SourceError(
             f"{where}: {quoted_path(ref)} means {' and '.join(found)}, which are not the same",

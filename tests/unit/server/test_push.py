@@ -31,6 +31,13 @@ def call(headers, payload, ref=""):
         ),
         (GITHUB, {"ref": "refs/tags/v2", "repository": {"default_branch": "main"}}, "v2", Kind.PUSH),
         (GITHUB, {"ref": "refs/tags/v2"}, "refs/heads/v2", Kind.ELSEWHERE),
+        (GITHUB, {"ref": "refs/heads/main"}, "heads/main", Kind.PUSH),
+        (GITHUB, {"ref": "refs/tags/v2"}, "tags/v2", Kind.PUSH),
+        (GITHUB, {"ref": "refs/tags/v2"}, "heads/v2", Kind.ELSEWHERE),
+        (GITHUB, {"ref": "refs/heads/heads/main"}, "heads/main", Kind.PUSH),
+        (GITHUB, {"ref": "refs/environments/live"}, "environments/live", Kind.PUSH),
+        (GITHUB, {"ref": "refs/heads/main"}, "refs/heads/main", Kind.PUSH),
+        ({"x-gitea-event": "create"}, {"ref": "main", "ref_type": "branch"}, "heads/main", Kind.PUSH),
         (GITHUB, {"ref": "refs/heads/main"}, "", Kind.PUSH),
         (GITHUB, {}, "main", Kind.PUSH),
         (GITHUB, {"ref": "refs/heads/main"}, "5f1c0de", Kind.ELSEWHERE),
@@ -59,7 +66,7 @@ def test_kinds(headers, payload, ref, kind):
 def test_a_push_elsewhere_names_both_refs():
     found = call(GITHUB, {"ref": "refs/heads/wip"}, "live")
     assert "refs/heads/wip was pushed" in found.words
-    assert "refs/heads/live" in found.words
+    assert "; live is watched here" in found.words
 
 
 @pytest.mark.parametrize("header", ["x-github-event", "x-gitea-event"])

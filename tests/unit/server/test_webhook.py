@@ -27,7 +27,10 @@ def test_a_push_to_the_watched_ref_asks():
 def test_a_push_elsewhere_is_acknowledged_with_words_and_asks_nothing():
     headers, body = signed({"ref": "refs/heads/wip"})
     assert told(headers, body) == (200, "elsewhere", False)
-    assert "refs/heads/main" in answer(headers, body, secret=SECRET, ref="main", now=0).words
+    assert (
+        "refs/heads/wip was pushed; main is watched"
+        in answer(headers, body, secret=SECRET, ref="main", now=0).words
+    )
 
 
 def test_a_ping_and_an_event_of_another_kind():
