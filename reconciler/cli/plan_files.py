@@ -10,6 +10,7 @@ from reconciler.errors import StateError, UsageError
 from reconciler.host.atomic import put
 from reconciler.planning.plan_file import Notes, Origin, PlanFile, fit_program, parsed, plan_file
 from reconciler.planning.plan_pass import Survey
+from reconciler.sources.linked import with_links
 from reconciler.text.urls import without_secrets
 
 if TYPE_CHECKING:
@@ -70,6 +71,6 @@ def is_plan(place: str) -> bool:
 
 def _origin(order: Order) -> Origin:
     place = Path(order.source).expanduser()
-    source = str(place.resolve()) if place.exists() else order.source
+    source = str(with_links(place)) if place.exists() else order.source
     bare = without_secrets(source)
     return Origin(source=bare, ref=order.ref, path=order.path, only=order.only, whole=bare == source)

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.errors import SourceError
+from reconciler.ports.source import Source
 from reconciler.server.logs import Log
+from reconciler.sources.folder import FolderSource
 from reconciler.sources.git.discovery import WorkTree
+from reconciler.sources.git.source import GitSource
+from reconciler.sources.linked import LinkedSource, links_on, target_of
 
 DEBOUNCE, STEP = 200, 50
 """Milliseconds over which changes are gathered, and between two looks at them."""
 
 MOVES = frozenset({"HEAD", "ORIG_HEAD", "COMMIT_EDITMSG", "packed-refs"})
 """Files of a git directory of which one changes whenever another commit is checked out or made."""
+
+
+LOOK = 5_000
+"""Milliseconds after which a link is looked at, though nobody told that it changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +56,82 @@ def commits_of(work: WorkTree) -> FileEvents:
     log = work.directory / "logs"
     places = (work.directory, log) if log.is_dir() else (work.directory,)
     return FileEvents(places, lambda path: path.name in MOVES, recursive=False)
+
+
+def file_events(source: Source) -> FileEvents | None:
+    """Which changes on disk ask for a look at a source; None where none does."""
+    if isinstance(source, GitSource) and source.work:
+        return commits_of(source.work)
+    return files_below(source.folder) if isinstance(source, FolderSource) else None
+
+
+async def follow_source(source: Source, ring: Callable[[], None], log: Log, *, stop: asyncio.Event) -> None:
+    """Ring for every batch of changes of a source on disk until told to stop; see `follow`.
+
+    Behind links the files are those of the folder that the links lead to now: once they lead elsewhere, ring
+    and go on there.
+    """
+    while isinstance(source, LinkedSource) and not stop.is_set():
+        real, events = _target(source.path), _located(source)
+        left = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            if events is not None:
+                group.create_task(follow(events, ring, log, stop=left))
+            try:
+                await _switched(source, real, log, usable=events is not None, stop=stop)
+            finally:
+                left.set()
+        if not stop.is_set():
+            ring()
+    if (events := file_events(source)) is not None:
+        await follow(events, ring, log, stop=stop)
+
+
+def _target(path: Path) -> Path | None:
+    """Where a path leads to; None where that cannot be told: whoever looks at the source says why."""
+    try:
+        return target_of(path)
+    except SourceError:
+        return None
+
+
+def _located(source: LinkedSource) -> FileEvents | None:
+    try:
+        return file_events(source.located())
+    except SourceError:
+        return None
+
+
+async def _switched(
+    source: LinkedSource, real: Path | None, log: Log, *, usable: bool, stop: asyncio.Event
+) -> None:
+    """Wait until the links lead elsewhere than to `real`, to what can be used at last, or to be stopped."""
+    from watchfiles import awatch  # noqa: PLC0415  (loads native code: only where a folder is watched)
+
+    def moved() -> bool:
+        return _target(source.path) != real or (not usable and _located(source) is not None)
+
+    try:
+        links = frozenset({*links_on(source.path), source.path})
+        async for _changes in awatch(
+            *sorted({link.parent for link in links}),
+            watch_filter=lambda _change, name: Path(name) in links,
+            debounce=DEBOUNCE,
+            step=STEP,
+            rust_timeout=LOOK,
+            yield_on_timeout=True,
+            stop_event=stop,
+            recursive=False,
+            ignore_permission_denied=True,
+        ):
+            if moved():
+                return
+    except (OSError, RuntimeError, ValueError) as error:
+        log.warning("link not watched", words=str(error), remedy="a switch is seen a few seconds later")
+    while not stop.is_set() and not moved():
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK / 1_000):
+                await stop.wait()
 
 
 async def follow(events: FileEvents, ring: Callable[[], None], log: Log, *, stop: asyncio.Event) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from reconciler import __version__
 from reconciler.core.outcome import OPEN
@@ -18,7 +19,7 @@ from reconciler.ports.source import Snapshot, Source
 from reconciler.ports.store import Store
 from reconciler.server.cluster_loop import PATIENCE, Pass, Surroundings
 from reconciler.server.cluster_loops import Roster
-from reconciler.server.files import FileEvents, commits_of, files_below, follow
+from reconciler.server.files import file_events, follow_source
 from reconciler.server.http_listener import HttpListener
 from reconciler.server.log_writer import LogState
 from reconciler.server.logs import Bridge, Log
@@ -31,6 +32,7 @@ from reconciler.server.unexpected import REPORT, name_error, trace_error
 from reconciler.server.web import Endpoints, bound
 from reconciler.sources.folder import FolderSource
 from reconciler.sources.git.source import GitSource
+from reconciler.sources.linked import LinkedSource
 
 CLEAN, CUT = 0, 5
 """Exit statuses: ended in good order; steps are left to be resumed."""
@@ -116,9 +118,10 @@ class Watch:
         spawn(self._intake.run, "source")
         if (store := self._equipment.store) is not None:
             spawn(lambda: self._tend(store), "store")
-        if (events := _file_events(self._equipment.source)) is not None:
-            stop = self._tasks.stop
-            spawn(lambda: follow(events, lambda: self._intake.ask("files"), self._log, stop=stop), "files")
+        source, stop = self._equipment.source, self._tasks.stop
+        if isinstance(source, LinkedSource) or file_events(source) is not None:
+            ring = partial(self._intake.ask, "files")
+            spawn(lambda: follow_source(source, ring, self._log, stop=stop), "files")
 
     def _halt(self) -> None:
         """Begin nothing more from this moment on: the signal itself calls this, not a task that it wakes."""
@@ -229,6 +232,11 @@ class Watch:
 
 def _followed(source: Source) -> dict[str, str]:
     """What of a folder is followed, for the first line of the log."""
+    if isinstance(source, LinkedSource):
+        return {
+            key: f"{words}; {source.path} leads there now"
+            for key, words in _followed(source.located()).items()
+        }
     if isinstance(source, GitSource) and source.work:
         return {
             "follows": f"the commit checked out in {source.work.top}; saved files only with --uncommitted"
@@ -236,13 +244,6 @@ def _followed(source: Source) -> dict[str, str]:
     if isinstance(source, FolderSource):
         return {"follows": f"the files in {source.folder} as they are saved"}
     return {}
-
-
-def _file_events(source: Source) -> FileEvents | None:
-    """Which changes on disk ask for a look at a source; None where none does."""
-    if isinstance(source, GitSource) and source.work:
-        return commits_of(source.work)
-    return files_below(source.folder) if isinstance(source, FolderSource) else None
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from reconciler.sources.folder import FolderSource
 from reconciler.sources.git.discovery import NAME, WorkTree, find_work_tree, is_bare
 from reconciler.sources.git.source import GitSource
 from reconciler.sources.layout import clean
+from reconciler.sources.linked import LinkedSource, with_links
 from reconciler.sources.signatures.trust import Trust
 from reconciler.sources.tarball import Packing, TarballFile, TarballUrl
 from reconciler.sources.undecided import UndecidedSource
@@ -160,7 +161,8 @@ def pinned(
     source = locate(text, ref=ref, path=path, cache=cache, trust=trust, environment=environment)
     if COMMIT.fullmatch(revision):
         return locate(text, ref=revision, path=path, cache=cache, trust=trust, environment=environment)
-    if isinstance(source, FolderSource):
+    now = source.located() if isinstance(source, LinkedSource) else source
+    if isinstance(now, FolderSource):
         return source
     return locate(text, path=path, sha256=revision, cache=cache, trust=trust, environment=environment)
 
@@ -202,18 +204,12 @@ def _git_address(place: Address, text: str, wish: _Wish) -> Source:
 
 def _local(place: Path, wish: _Wish) -> Source:
     if place.is_dir():
-        real = place.resolve()
-        if real.name.endswith(NAME):
-            return wish.git(_on_disk(_explicit(real)))
-        if is_bare(real):
-            raise UsageError(
-                f"the folder {place} holds a bare repository, and no files of desired state",
-                remedy=f"To read the repository, name it file://{real}",
-            )
-        if wish.ref:
-            return _in_work_tree(real, find_work_tree(real), wish)
-        work = find_work_tree(real) if wish.saved is False else None
-        return _in_work_tree(real, work, wish) if work else wish.folder(real)
+        named, real = with_links(place), place.resolve()
+        source = _folder(real, wish)
+        if named == real:
+            return source
+        name = str(named / wish.path) if wish.path else str(named)
+        return LinkedSource(named, source, lambda folder: _folder(folder, wish), name=name)
     if place.is_file():
         if not ARCHIVE.search(place.name):
             raise UsageError(
@@ -228,6 +224,21 @@ def _local(place: Path, wish: _Wish) -> Source:
     kind = "tarball" if ARCHIVE.search(place.name) else "folder"
     hint = f" For a repository write https://{place}." if re.match(r"[\w-]+(\.[\w-]+)+/", str(place)) else ""
     raise SourceError(f"there is no {kind} {place}", remedy=f"Look at the path.{hint}")
+
+
+def _folder(real: Path, wish: _Wish) -> Source:
+    """What a folder stands for: a repository, the commit of a work tree, or its files."""
+    if real.name.endswith(NAME):
+        return wish.git(_on_disk(_explicit(real)))
+    if is_bare(real):
+        raise UsageError(
+            f"the folder {real} holds a bare repository, and no files of desired state",
+            remedy=f"To read the repository, name it file://{real}",
+        )
+    if wish.ref:
+        return _in_work_tree(real, find_work_tree(real), wish)
+    work = find_work_tree(real) if wish.saved is False else None
+    return _in_work_tree(real, work, wish) if work else wish.folder(real)
 
 
 def _in_work_tree(folder: Path, work: WorkTree | None, wish: _Wish) -> Source:

@@ -1,0 +1,123 @@
+"""A source behind a link that a deploy switches."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+from support_git import Repository, alone, git
+
+from reconciler.errors import SourceError
+from reconciler.server import files
+from reconciler.sources.linked import LinkedSource, links_on, with_links
+from reconciler.sources.locate import locate, pinned
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """Two releases, and a link to the first."""
+    alone(monkeypatch, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for number in (1, 2):
+        folder = tmp_path / f"releases/{number}/fleet"
+        folder.mkdir(parents=True)
+        (folder / "fleet.yaml").write_text(f"{number}\n")
+    switch(tmp_path, "releases/1")
+    return tmp_path
+
+
+def switch(site, target):
+    (site / "new").symlink_to(target)
+    (site / "new").replace(site / "current")
+
+
+async def read(source):
+    snapshot = await source.snapshot()
+    return snapshot.revision.source, snapshot.files.read("fleet.yaml")
+
+
+@pytest.mark.parametrize("text", ["current/fleet", "./releases/../current/fleet"])
+async def test_each_look_goes_where_the_link_leads_then_under_one_name(site, text):
+    source = locate(text, cache=site / "cache")
+    assert await read(source) == (f"{site}/current/fleet", b"1\n")
+    switch(site, site / "releases/2")
+    assert await read(source) == (f"{site}/current/fleet", b"2\n")
+
+
+async def test_a_folder_within_the_linked_one_is_part_of_the_name(site):
+    source = locate("current", path="fleet", cache=site / "cache")
+    switch(site, "releases/2")
+    assert await read(source) == (f"{site}/current/fleet", b"2\n")
+
+
+async def test_a_link_from_one_work_tree_to_another_is_followed(site):
+    """As git-sync does it: each commit is checked out in a work tree of its own."""
+    work = Repository.make(site / "clone", {"fleet.yaml": "one\n"})
+    first = work.head
+    second = work.commit({"fleet.yaml": "two\n"}, "Second")
+    for name, commit in (("a", first), ("b", second)):
+        git(work.folder, "worktree", "add", "--quiet", "--detach", str(site / name), commit)
+    switch(site, "a")
+    source = locate("current", cache=site / "cache", saved=False)
+    assert await read(source) == (f"{site}/current", b"one\n")
+    assert source.located().work.top == site / "a"
+    switch(site, "b")
+    snapshot = await source.snapshot()
+    assert (snapshot.revision.source, snapshot.revision.id) == (f"{site}/current", second)
+    assert first in await source.ancestors(second)
+    old = await pinned("current", first, cache=site / "cache").snapshot()
+    assert old.files.read("fleet.yaml") == b"one\n"
+
+
+async def test_a_link_to_nothing_is_said_and_found_again(site):
+    source = locate("current", path="fleet", cache=site / "cache")
+    switch(site, "releases/3")
+    with pytest.raises(
+        SourceError, match=rf"{site}/current leads to {site}/releases/3, and there is no such"
+    ):
+        await source.snapshot()
+    switch(site, "current")
+    with pytest.raises(SourceError, match="cannot be followed"):
+        await source.snapshot()
+    switch(site, "releases/2")
+    assert (await read(source))[1] == b"2\n"
+
+
+def test_all_links_on_the_way_are_known(site):
+    (site / "again").symlink_to(site / "current")
+    (site / "releases/1/self").symlink_to("../1")
+    assert links_on(with_links(site / "again/self/fleet")) == (
+        site / "again",
+        site / "current",
+        site / "releases/1/self",
+    )
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(files, "DEBOUNCE", 20)
+    monkeypatch.setattr(files, "STEP", 5)
+
+
+async def test_a_switch_rings_and_so_does_what_is_saved_behind_it(site, quick):
+    source = locate("current", cache=site / "cache")
+    assert isinstance(source, LinkedSource)
+    rung, stop = asyncio.Event(), asyncio.Event()
+    log = SimpleNamespace(warning=lambda *words, **fields: pytest.fail(f"{words} {fields}"))
+
+    async def heard(act):
+        async with asyncio.timeout(10):
+            while not rung.is_set():  # a change before the system watches the folder is not told
+                act()
+                await asyncio.wait({asyncio.ensure_future(rung.wait())}, timeout=0.3)
+        await asyncio.sleep(0.05)
+        rung.clear()
+
+    follower = asyncio.create_task(files.follow_source(source, rung.set, log, stop=stop))
+    await heard((site / "releases/1/fleet/x").touch)
+    await heard(lambda: switch(site, "releases/2"))
+    await heard((site / "releases/2/fleet/x").touch)
+    stop.set()
+    async with asyncio.timeout(10):
+        await follower
