@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -163,24 +162,32 @@ def test_a_fleet_of_it_is_made_up(site):
 def test_the_watch_keeps_it_as_desired(served):
     places = install("beacon", served.folder / "watched")
     environment = {**os.environ, **ALONE, "PYTHONPATH": os.pathsep.join(places), "HOME": str(served.folder)}
-    command = [sys.executable, "-m", "reconciler.cli.main", "watch", str(served.fleet)]
-    options = ["--interval", "1s", "--listen", "off", "--host-config", str(served.host)]
-    with subprocess.Popen([*command, *options], env=environment, stderr=subprocess.PIPE) as watch:
+    command = [sys.executable, "-m", "reconciler.cli.main", "watch", str(served.fleet), "--interval", "1s"]
+    options = ["--listen", "off", "--log-format", "json", "--host-config", str(served.host)]
+    with subprocess.Popen([*command, *options], env=environment, stderr=subprocess.PIPE, text=True) as watch:
+        late = threading.Timer(PATIENCE, watch.kill)
+        late.start()
         try:
-            until(lambda: [run["finished"] for run in json.loads(served.run("history", "--format", "json"))])
+            await_applied(watch)
+            assert served.patterns == {"slow"}
             served.simulation.world("harbour").patterns["light-2"] = "fast"
-            until(lambda: served.patterns == {"slow"})
+            await_applied(watch)
+            assert served.patterns == {"slow"}
         finally:
             watch.send_signal(signal.SIGTERM)
-            said = watch.stderr.read().decode()
-    assert watch.returncode == 0, said
+            rest = watch.stderr.read()
+            late.cancel()
+    assert watch.returncode == 0, rest
 
 
-def until(true):
-    end = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.01)
+def await_applied(watch):
+    """Reads the log up to the end of a pass that applied something."""
+    said = []
+    for line in watch.stderr:
+        said.append(line)
+        if {"event": "pass ended", "result": "applied"}.items() <= json.loads(line).items():
+            return
+    raise AssertionError("".join(said))
 
 
 def test_no_file_of_the_program_knows_it():
