@@ -83,8 +83,8 @@ class World(ABC):
         """It reaches the other nodes again."""
         raise NotImplementedError
 
-    def half_register(self, times: int = 1) -> None:
-        """The next registrations fail halfway."""
+    def join_halfway(self, times: int = 1) -> None:
+        """The next nodes that join are listed as members and left out."""
         raise NotImplementedError
 
 

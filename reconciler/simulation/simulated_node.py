@@ -90,7 +90,7 @@ def among(place: Place, kind: Kind) -> None:
         case Kind.REJOINED:
             world.rejoin(place.node)
         case _:
-            world.half_register()
+            world.join_halfway()
 
 
 async def opened(place: Place) -> None:

@@ -161,7 +161,7 @@ class Trouble:
         elif self.kind == "start":
             world.start(name)
         elif self.kind == "half":
-            world.half_register()
+            world.join_halfway()
         elif not (self.kind == "lost" and change):
             return
         self.struck = True

@@ -119,7 +119,7 @@ class TestPasses:
 
     async def test_after_a_registration_that_failed_halfway(self):
         host = Host("a b c d", outside="d")
-        host.world.half_register()
+        host.world.join_halfway()
         step = (await host.plan()).steps[0]
         with pytest.raises(NodeRefused, match="500"):
             await host.driver.act(step, Transports(host.wire, host), {})

@@ -46,12 +46,12 @@ class TestRegister:
     def test_unknown_while_it_spreads(self, step):
         assert standing(step, {"a": "a b c d", "b": "a b c", "c": "a b c", "d": "a b c d"}) is UNKNOWN
 
-    def test_half_registered_is_said(self, step):
+    def test_join_halfwayed_is_said(self, step):
         verdict = judge(step, seen(agreeing("a b c d!", *"abc", d="")))
         assert verdict.standing is CHANGED
         assert "registered by half" in verdict.reason
 
-    def test_half_registered_is_what_a_second_registration_starts_from(self):
+    def test_join_halfwayed_is_what_a_second_registration_starts_from(self):
         half = agreeing("a b c d!", *"abc", d="")
         again = step_of(entry("a b c d"), half, "register")
         assert standing(again, half) is READY

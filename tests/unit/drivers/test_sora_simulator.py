@@ -127,7 +127,7 @@ def test_what_the_cluster_refuses_has_a_code_of_its_own(letter, target, body, er
 
 def test_a_registration_that_fails_halfway_answers_500_and_lists_the_node():
     cluster = world("a b c d", outside=[full("d")])
-    cluster.half_register()
+    cluster.join_halfway()
     body = json.dumps({"contact_node_name": full("a")}).encode()
     assert cluster.answer(full("d"), REGISTER, "POST", body)[0] == 500
     assert listed(cluster, "a") == {"a": True, "b": True, "c": True, "d": False}

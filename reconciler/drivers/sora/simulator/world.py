@@ -121,7 +121,7 @@ class SoraWorld(World):
         """All nodes reach each other again."""
         self.site.state = machine.heal(self.state)
 
-    def half_register(self, times: int = 1) -> None:
+    def join_halfway(self, times: int = 1) -> None:
         """The next registrations fail halfway: the node is listed, not connected, and answers 500."""
         self.site.halves += times
 
