@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -15,7 +16,7 @@ from reconciler.core.progress import Progress
 from reconciler.core.timestamps import moment, stamp
 from reconciler.core.waves import parted
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.errors import UsageError
+from reconciler.errors import UnreadableArguments, UsageError
 from reconciler.guards.change_control import held
 from reconciler.rollout.gates import Gatekeeper, Wave
 from reconciler.rollout.health import Weighed, Weight
@@ -124,7 +125,8 @@ class Rolling:
             for entry in record.entries:
                 step = entry.step
                 if step.id in self._progress.wave and step.id not in again and entry.state in SUCCESSES:
-                    found[step.id] = self.keeper.bench.driver.typed(step)
+                    with suppress(UnreadableArguments):  # as if the history had let it go
+                        found[step.id] = self.keeper.bench.driver.typed(step)
         return list(found.values())
 
     async def _perform(self, steps: tuple[Step, ...], behind: frozenset[str]) -> None:
