@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from base64 import b64decode
+from collections.abc import Callable
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,9 @@ _SUPPLY = f"set {file_variable(AGE_IDENTITY)} to a file with an identity that it
 class LocalVault:
     """Secrets of this machine; implements `secrets.resolver.Vault`. Each is looked up once.
 
+    It remembers what each file held, or why it could not be read, so that a file that is written later is
+    noticed.
+
     Args:
         host: which of its variables and folders count, and the age identities that its environment names.
         identity: a file of age identities, in the place of those.
@@ -28,6 +34,7 @@ class LocalVault:
         self._identity = identity
         self._identities: list[Any] | None = None
         self._known: dict[tuple[str, str], str] = {}
+        self._files: dict[str, tuple[Callable[[], bytes], bytes]] = {}
 
     def clear(self, scheme: str, name: str) -> str:
         """The text that a reference stands for; see `secrets.resolver.Vault`.
@@ -42,7 +49,8 @@ class LocalVault:
             if scheme == "env":
                 self._known[key] = read_secret_variable(self._host, name)
             elif scheme == "file":
-                self._known[key] = _text(f"file {name}", read_secret_file(self._host, name))
+                read = partial(read_secret_file, self._host, name)
+                self._known[key] = _text(f"file {name}", self._noted(f"file {name}", read))
             else:
                 self._known[key] = _text("what age decrypted", self.opened("the value", b64decode(name)))
         return self._known[key]
@@ -74,8 +82,37 @@ class LocalVault:
             path = self._identity or Path(environment.get(file_variable(AGE_IDENTITY), ""))
             self._identities = identities(AGE_IDENTITY, environment.get(AGE_IDENTITY, ""))
             if path != Path():
-                self._identities += identities(str(path), _text(str(path), _read(path)))
+                data = self._noted(str(path), partial(_read, path))
+                self._identities += identities(str(path), _text(str(path), data))
         return self._identities
+
+    def has_changed(self) -> bool:
+        """Whether a file that was asked for was written, changed or taken away since then."""
+        return any(_print(_content(read)) != seen for read, seen in self._files.values())
+
+    def _noted(self, name: str, read: Callable[[], bytes]) -> bytes:
+        """What a file holds, which is remembered by its print.
+
+        Raises:
+            SecretError: it cannot be read, which is remembered too.
+        """
+        content = _content(read)
+        self._files[name] = (read, _print(content))
+        if isinstance(content, SecretError):
+            raise content
+        return content
+
+
+def _print(content: bytes | SecretError) -> bytes:
+    """What tells one content of a file from another; why it cannot be read is a content, too."""
+    return sha256(b"+" + content if isinstance(content, bytes) else b"-" + content.message.encode()).digest()
+
+
+def _content(read: Callable[[], bytes]) -> bytes | SecretError:
+    try:
+        return read()
+    except SecretError as error:
+        return error
 
 
 def identities(name: str, text: str) -> list[Any]:

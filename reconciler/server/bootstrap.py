@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, redirect_stderr
+from dataclasses import dataclass, field
 from typing import TextIO, cast
 
 from prometheus_client import disable_created_metrics
@@ -67,25 +68,40 @@ def watch(options: Options, stream: TextIO) -> int:
         looking = Looking(reader, options.state, options.only)
         perform = looking if store is None else Keeping(Reconciler(reader, store), options.only)
 
-        def read(snapshot: Snapshot) -> Fleet:
-            return read_fleet(snapshot, drivers, options.host, only=options.only)
+        fleets = FleetReader(drivers, options.host, options.only)
+        equipment = Equipment(source, fleets.load, perform, store, fleets.is_stale)
+        return aio.run(Watch(options, equipment, log, state).run())
 
-        return aio.run(Watch(options, Equipment(source, read, perform, store), log, state).run())
 
-
-def read_fleet(snapshot: Snapshot, drivers: Drivers, host: Host, *, only: str = "") -> Fleet:
-    """The fleet of a snapshot with every cluster's desired state, which all passes towards it work from.
+@dataclass(slots=True)
+class FleetReader:
+    """Reads the fleet of each snapshot, and knows which secrets the last one was read with.
 
     Args:
-        snapshot: the files.
         drivers: kind -> product.
-        host: gives the values of secrets, which are looked up anew.
+        host: gives the values of secrets, which are looked up anew for each snapshot.
         only: one cluster's or node's name; empty for all.
-
-    Raises:
-        InputError: with the problems of all clusters; then none of them is touched.
-        UsageError: the fleet has nothing that `only` names.
     """
-    fleet = load(snapshot, drivers, LocalVault(host))
-    chosen(fleet, only)
-    return with_desired(fleet, drivers)
+
+    drivers: Drivers
+    host: Host
+    only: str = ""
+    _vault: LocalVault | None = field(default=None, repr=False)
+
+    def load(self, snapshot: Snapshot) -> Fleet:
+        """The fleet with every cluster's desired state, which all passes towards it work from.
+
+        Raises:
+            InputError: with the problems of all clusters; then none of them is touched.
+            UsageError: the fleet has nothing that `only` names.
+        """
+        vault = LocalVault(self.host)
+        fleet = load(snapshot, self.drivers, vault)
+        chosen(fleet, self.only)
+        fleet = with_desired(fleet, self.drivers)
+        self._vault = vault
+        return fleet
+
+    def is_stale(self) -> bool:
+        """Whether a file with a secret of the last fleet was written, changed or taken away since."""
+        return self._vault is not None and self._vault.has_changed()

@@ -96,9 +96,15 @@ class ClusterLoop:
         self._told = ""
         self._defective = ""
 
-    def take(self, fleet: Fleet, trigger: str) -> None:
-        """Work towards this fleet from now on; a pass towards an older one begins no further step."""
-        newer = self._fleet is None or self._fleet.revision.id != fleet.revision.id
+    def take(self, fleet: Fleet, trigger: str, *, anew: bool = False) -> None:
+        """Work towards this fleet from now on; a pass towards an older one begins no further step.
+
+        Args:
+            fleet: the latest one.
+            trigger: what brought it.
+            anew: whether it asks for a pass though its revision is the same.
+        """
+        newer = anew or self._fleet is None or self._fleet.revision.id != fleet.revision.id
         self._fleet = fleet
         board = self._around.board
         if self.name not in board.clusters:

@@ -34,6 +34,8 @@ class Roster:
         """Have every cluster work towards this fleet from now on; nothing where the watch is to end."""
         if self._stopping:
             return
+        # The same revision is published again only because its secrets are others now.
+        anew = self.fleet is not None and self.fleet.revision.id == fleet.revision.id
         self.fleet = fleet
         names = [desk.entry.name for desk in chosen(fleet, self._only)]
         for name in sorted(self._loops.keys() - set(names)):
@@ -42,7 +44,7 @@ class Roster:
             if name not in self._loops:
                 self._loops[name] = ClusterLoop(name, self._perform, self._around)
                 self._spawn(self._loops[name].run, f"cluster {name}")
-            self._loops[name].take(fleet, trigger)
+            self._loops[name].take(fleet, trigger, anew=anew)
 
     def stop(self) -> None:
         """Have every loop begin no further step, and end; no fleet is taken any more."""

@@ -16,7 +16,7 @@ from reconciler.server.state import Board, ClusterStatus, SourceState
 
 BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 TRIGGERS = ("start", "poll", "files", "webhook", "interval", "again")
-LOOKS = ("new", "same", "invalid", "unreachable")
+LOOKS = ("new", "secrets", "same", "invalid", "unreachable")
 DROPPED = ("deadline", "room", "files")
 ANSWERS = ("present", "absent", "unreachable", "unauthorized", "stale")
 

@@ -40,12 +40,14 @@ class Reading:
         load: snapshot to fleet; raises `ReconcilerError` where the files are wrong.
         publish: given each new fleet and the trigger that brought it.
         poll: seconds between looks that nobody asked for.
+        is_stale: whether files with secrets are others than when the last fleet was loaded.
     """
 
     source: Source
     load: Callable[[Snapshot], Fleet]
     publish: Callable[[Fleet, str], None]
     poll: float
+    is_stale: Callable[[], bool] = lambda: False
 
 
 class Intake:
@@ -125,13 +127,18 @@ class Intake:
         status = self._around.board.source
         snapshot = await self._reading.source.snapshot()
         seen.append(snapshot.revision)
-        if status.revision and status.revision.id == snapshot.revision.id:
+        same = status.revision is not None and status.revision.id == snapshot.revision.id
+        # Secrets are no part of a revision: one that appears or changes later is read for the same one.
+        if same and not await contained(asyncio.to_thread(self._reading.is_stale)):
             self._settled(status, result="same")
             return
         fleet = await self._loaded(snapshot)
         self._reading.publish(fleet, trigger)
-        self._settled(replace(status, revision=fleet.revision), result="new")
-        self._tell(fleet, trigger)
+        self._settled(replace(status, revision=fleet.revision), result="secrets" if same else "new")
+        if same:
+            self._around.log.info("secrets read again", revision=fleet.revision.short, trigger=trigger)
+        else:
+            self._tell(fleet, trigger)
 
     async def _loaded(self, snapshot: Snapshot) -> Fleet:
         """The fleet of a snapshot, read in a thread; nobody can end one, so that only a few may be left."""

@@ -56,12 +56,14 @@ class Equipment:
         load: snapshot to fleet; raises `ReconcilerError` where the files are wrong.
         perform: runs one pass over one cluster.
         store: journal and history; None for a dry run.
+        is_stale: whether files with secrets are others than when the last fleet was loaded.
     """
 
     source: Source
     load: Callable[[Snapshot], Fleet]
     perform: Pass
     store: Store | None = None
+    is_stale: Callable[[], bool] = lambda: False
 
 
 class Watch:
@@ -86,7 +88,9 @@ class Watch:
             interval=options.interval,
         )
         self._roster = Roster(equipment.perform, around, self._tasks.spawn, only=options.only)
-        reading = Reading(equipment.source, equipment.load, self._roster.publish, options.poll)
+        reading = Reading(
+            equipment.source, equipment.load, self._roster.publish, options.poll, equipment.is_stale
+        )
         self._intake = Intake(reading, around)
 
     async def run(self) -> int:

@@ -15,7 +15,7 @@ from reconciler.errors import InputError
 from reconciler.host.host import Host
 from reconciler.ports.listener import SILENT
 from reconciler.ports.source import Snapshot
-from reconciler.server.bootstrap import read_fleet
+from reconciler.server.bootstrap import FleetReader
 from reconciler.server.cluster_loop import Job
 from reconciler.server.pass_runner import Looking
 from reconciler.store.factory import open_store
@@ -68,7 +68,7 @@ async def test_a_watch_makes_it_once_for_the_check_and_all_passes(tmp_path):
         yield NOWHERE
 
     snapshot = Snapshot(REVISION, MemoryFiles({"fleet.yaml": FILE}))
-    loaded = read_fleet(snapshot, {"fake": driver}, Host())
+    loaded = FleetReader({"fake": driver}, Host()).load(snapshot)
     looking = Looking(Reader(FleetSource(), drivers={"fake": driver}, connect=way), tmp_path)
     for name in ("alpha", "beta", "alpha"):
         turn = await looking(Job(loaded, name, "interval", SILENT, asyncio.Event()))

@@ -54,7 +54,10 @@ def load(snapshot):
 class Site:
     def __init__(self, *ends, poll=FOREVER):
         self.rig, self.source, self.published = Rig(), Fake(*ends), []
-        reading = Reading(self.source, load, self.publish, poll)
+        self.stale = []
+        reading = Reading(
+            self.source, load, self.publish, poll, lambda: bool(self.stale and self.stale.pop())
+        )
         self.intake = Intake(reading, self.rig.around)
 
     def publish(self, new, trigger):
@@ -82,6 +85,18 @@ async def test_it_looks_at_the_start_and_publishes_once_for_each_revision():
     assert site.rig.sample("source_looks_total", result="new") == 2
     assert site.rig.sample("source_looks_total", result="same") >= 1
     assert site.status.state is SourceState.GOOD
+
+
+async def test_secrets_that_changed_are_read_again_for_the_same_revision():
+    async with Site("a", poll=0.005).running() as site:
+        await until(lambda: site.source.looks >= 2)
+        assert site.published == [("a", "start")]
+        site.stale.append(True)
+        await until(lambda: len(site.published) > 1)
+        await until(lambda: site.source.looks >= 6)
+    assert site.published == [("a", "start"), ("a", "poll")]
+    assert site.rig.sample("source_looks_total", result="secrets") == 1
+    assert len(site.rig.lines("secrets read again")) == 1
 
 
 async def test_a_burst_of_triggers_is_one_look_and_the_webhook_gets_the_credit():

@@ -46,6 +46,19 @@ async def test_a_new_fleet_starts_what_is_missing_and_rests_what_left():
     assert await tasks.drained(10)
 
 
+async def test_a_fleet_of_the_same_revision_whose_secrets_are_others_brings_a_pass():
+    rig, tasks, script = Rig(), Supervision(lambda: None, print), Script()
+    roster = Roster(script, rig.around, tasks.spawn)
+    roster.publish(fleet("a", "edge"), "start")
+    await script.ran(1)
+    other = fleet("a", "edge")
+    roster.publish(other, "poll")
+    await script.ran(2)
+    assert script.jobs[1].fleet is other
+    roster.stop()
+    assert await tasks.drained(10)
+
+
 def test_only_names_a_cluster_or_a_node():
     whole = fleet("a", "edge", "live", nodes=("n1", "n2"))
     assert len(chosen(whole, "")) == 2

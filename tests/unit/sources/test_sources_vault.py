@@ -201,3 +201,33 @@ def test_recipients_of_a_list_and_the_line_of_a_bad_one(identity):
     assert len(recipients("list", text)) == 1
     with pytest.raises(SecretError, match="list:4: this is no age recipient"):
         recipients("list", f"{text}age1nonsense\n")
+
+
+def test_a_file_that_is_written_changed_or_taken_away_later_is_noticed(tmp_path):
+    path, key = tmp_path / "f", tmp_path / "key"
+    vault = _vault({"RECONCILE_AGE_IDENTITY_FILE": str(key)}, folders=[str(tmp_path)])
+    assert not vault.has_changed()
+    with pytest.raises(SecretError, match="does not exist"):
+        vault.clear("file", "f")
+    assert not vault.has_changed()
+    path.write_text("one")
+    assert vault.has_changed()
+    for text in ("one", "two", ""):
+        path.write_text(text)
+        vault = _vault(folders=[str(tmp_path)])
+        vault.clear("file", "f")
+        assert not vault.has_changed()
+        path.write_text(text + "+")
+        assert vault.has_changed()
+    path.unlink()
+    assert vault.has_changed()
+
+
+def test_an_identity_that_is_written_later_is_noticed(tmp_path, identity):
+    key = tmp_path / "key"
+    vault = _vault({"RECONCILE_AGE_IDENTITY_FILE": str(key)})
+    with pytest.raises(SecretError):
+        vault.clear("age", _age(identity, b"x"))
+    assert not vault.has_changed()
+    key.write_text(str(identity))
+    assert vault.has_changed()
