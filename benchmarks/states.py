@@ -45,6 +45,18 @@ BEHAVIOURS = {
         list_uninitialised=Listing.ERROR,
         list_without_majority=Minority.ERROR,
     ),
+    "refusing without a reason": Choices(
+        init_with_away=Permit.ACCEPT,
+        purge_cut_off=Permit.REFUSE,
+        list_uninitialised=Listing.OTHER_ERROR,
+        list_without_majority=Minority.OTHER_ERROR,
+    ),
+    "refusing without a reason or statistics": Choices(
+        purge_cut_off=Permit.REFUSE,
+        list_uninitialised=Listing.OTHER_ERROR,
+        list_without_majority=Minority.ERROR,
+        statistics=Permit.REFUSE,
+    ),
 }
 
 

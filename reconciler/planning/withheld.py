@@ -112,7 +112,9 @@ def withhold(
         kept = driver.plan(desired, observed)
     else:
         kept = replace(plan, steps=tuple(_unblocked(plan.steps, sorting.blocked)))
-    known = {finding.target for finding in found}
+    # A node of its own is planned anew, and what withholds it says all of it; of a cluster whose nodes depend
+    # on each other, the plan's own findings say why the step is there at all, and how to do without it.
+    known = {finding.target for finding in found} if driver.capabilities.single_node else set()
     others = tuple(one for one in kept.findings if one.target not in known)
     sent = {step.node for step in kept.steps}
     kept_back = {step.node: step.reason for step in reversed(plan.steps) if step.node not in sent}
@@ -185,13 +187,13 @@ class _Sorting:
             return
         self.blocked.add(step.id)
         if turn is Turn.LATER:
-            self.findings[step.node] = _later(cluster, step, attempt)
+            self.findings[step.node] = _later(cluster, step, attempt, self.driver.way_out(step))
             self.whole |= self.in_waves
             return
         if attempt is not before:
             self.noted.setdefault(step.node, {})[key] = attempt.plain()
         self.stalled[step.node] = _why(attempt)
-        self.findings[step.node] = _stalled(cluster, step, attempt)
+        self.findings[step.node] = _stalled(cluster, step, attempt, self.driver.way_out(step))
         self.whole |= self.in_waves and attempt.rollout == self.content
 
 
@@ -219,7 +221,7 @@ def _in_flight(call: UnderWay) -> Diagnostic:
     )
 
 
-def _later(cluster: str, step: Step, attempt: Attempt) -> Diagnostic:
+def _later(cluster: str, step: Step, attempt: Attempt, way_out: str) -> Diagnostic:
     due = attempt.due
     assert due is not None
     return Diagnostic(
@@ -227,12 +229,13 @@ def _later(cluster: str, step: Step, attempt: Attempt) -> Diagnostic:
         LATER,
         f"{step.node} does not show what it was sent: {_why(attempt)}; try {attempt.count + 1} of "
         f"{attempts.TRIES} is made after {second(due)} UTC{_instead(step.changes)}",
-        f"run again then; `reconcile resume {cluster}` lets it be tried at once",
+        f"run again then; `reconcile resume {cluster}` lets it be tried at once"
+        f"{f'; if it fails each time, {way_out}' if way_out else ''}",
         target=f"{cluster}/{step.node}",
     )
 
 
-def _stalled(cluster: str, step: Step, attempt: Attempt) -> Diagnostic:
+def _stalled(cluster: str, step: Step, attempt: Attempt, way_out: str) -> Diagnostic:
     tries = "once" if attempt.count == 1 else f"{attempt.count} times"
     end = "a definite refusal" if attempt.refused else "no effect"
     return Diagnostic(
@@ -240,7 +243,7 @@ def _stalled(cluster: str, step: Step, attempt: Attempt) -> Diagnostic:
         STALLED,
         f"{step.node} is stalled: {step.action} was sent {tries} with {end} ({_why(attempt)}), so nothing is "
         f"sent until what it is to get changes, or what it shows{_instead(step.changes)}",
-        _REMEDY.format(cluster=cluster),
+        f"{way_out}; then `reconcile resume {cluster}`" if way_out else _REMEDY.format(cluster=cluster),
         target=f"{cluster}/{step.node}",
     )
 

@@ -314,6 +314,10 @@ class Driver(ABC, Generic[D, S]):
         """
         return fingerprint([step.action, step.node, step.payload or None])
 
+    def way_out(self, step: Step) -> str:
+        """What a person does where a step fails each time, in the imperative; empty for the general words."""
+        return ""
+
     def readings(self, step: Step, observed: Observed[S]) -> Mapping[str, str]:
         """What shows where it is not as the step wants it: place -> short fingerprint; bounded.
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from reconciler.core.canonical import fingerprint
 from reconciler.core.observation import Observation, Observed, Present, Stale
 from reconciler.core.plan import Step
-from reconciler.drivers.sora.arguments import cluster_step
+from reconciler.drivers.sora.arguments import Register, cluster_step
 from reconciler.drivers.sora.schema import NodeView, SoraDesired
 
 _ASKED: Final = ("target", "names", "mode", "command", "values")
@@ -29,6 +29,23 @@ def aim(step: Step, contents: Mapping[str, str]) -> str:
     plain = step.arguments.plain()
     asked = {key: plain[key] for key in _ASKED if key in plain}
     return fingerprint([step.action, step.node, asked, entry])
+
+
+def way_out(step: Step) -> str:
+    """How to do without a registration that fails each time; see `ports.driver.Driver.way_out`.
+
+    What a node keeps on disk decides whether a cluster takes it in: one that was purged, or whose
+    registration broke off, still holds the log of before, and Sora's documents name no call that clears it.
+    """
+    if step.action != "register":
+        return ""
+    own = cluster_step(step)
+    if isinstance(own, Register) and own.again:
+        return (
+            f"stop {step.node} and remove it from the fleet file, so that the next run purges it; wipe its "
+            "data, start it, and add it to the fleet file again"
+        )
+    return f"stop {step.node}, wipe the data of the cluster that it was in before, and start it"
 
 
 def readings(step: Step, observed: Observed[NodeView]) -> Mapping[str, str]:

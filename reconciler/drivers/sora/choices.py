@@ -33,6 +33,8 @@ class Listing(StrEnum):
     """The node alone, connected: the same answer as that of a cluster of one node."""
 
     ERROR = "error"
+    OTHER_ERROR = "other-error"
+    """An error whose code says nothing of a cluster."""
 
 
 class Returned(StrEnum):
@@ -50,6 +52,8 @@ class Minority(StrEnum):
 
     SHOW = "show"
     ERROR = "error"
+    OTHER_ERROR = "other-error"
+    """The same error that says nothing of a cluster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,11 @@ class Choices:
         list_uninitialised: ListClusterNodes on a node that was never in a cluster.
         list_after_purge: ListClusterNodes on a purged node that was started again.
         list_without_majority: ListClusterNodes in a group that has lost the majority.
+        init_with_temporary: InitCluster that names a temporary node beside regular ones; it becomes a
+            temporary member.
+        statistics: GetStatsReport, which only the vendor's public documents describe. Where it is refused,
+            and nodes in no cluster and in one without majority refuse to list with the same code, nothing
+            tells the two apart; then `initialise: true` decides where nothing is known of a past.
     """
 
     repeated_init: Repeat = Repeat.REFUSE
@@ -77,6 +86,8 @@ class Choices:
     list_uninitialised: Listing = Listing.EMPTY
     list_after_purge: Returned = Returned.STALE
     list_without_majority: Minority = Minority.SHOW
+    init_with_temporary: Permit = Permit.REFUSE
+    statistics: Permit = Permit.ACCEPT
 
 
 DEFAULTS: Final = Choices()

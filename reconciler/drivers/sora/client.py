@@ -17,6 +17,7 @@ from reconciler.drivers.sora.schema import (
     is_report,
     parse_channels,
     parse_nodes,
+    shows_cluster,
 )
 from reconciler.errors import NodeError, NodeRefused, NodeUnauthorized, NodeUnidentified, NodeUnreachable
 from reconciler.ports.answers import describe_answer, describe_denial, port_hint
@@ -102,6 +103,16 @@ class Client:
     async def change_mode(self, mode: str) -> str:
         """ChangeMode of this node."""
         return _words(await self._call(CHANGE_MODE, {"mode": mode}))
+
+    async def clustered(self) -> bool | None:
+        """Whether GetStatsReport shows the node in a cluster; None where it does not tell.
+
+        Public documents: `cluster` holds `raft_state`, `raft_term` and `raft_commit_index`.
+        """
+        try:
+            return shows_cluster((await self._call(REPORT)).body)
+        except NodeError:
+            return None
 
     async def _is_sora(self) -> bool:
         """The second witness: whether another documented call is answered in a form that is Sora's.

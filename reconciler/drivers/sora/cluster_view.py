@@ -164,6 +164,25 @@ class Picture:
             return names_of(answer.value) == (name,)
         return isinstance(answer, Absent)
 
+    def refuses(self, name: str) -> bool:
+        """Whether the node itself answers that it does not list its cluster; that names no cluster."""
+        answer = self.observed.nodes.get(name)
+        return isinstance(answer, Stale) and bool(answer.value.refusal)
+
+    def outside(self, name: str) -> bool:
+        """Whether nothing that the node answers shows a cluster: it is blank, or refuses in other words."""
+        answer = self.observed.nodes.get(name)
+        told = isinstance(answer, Stale) and answer.value.holds_cluster
+        return self.blank(name) or (self.refuses(name) and not told)
+
+    def joinable(self, name: str) -> bool:
+        """Whether the node itself answers and shows no connected other node.
+
+        A new node need not be able to list: how it refuses is not documented, and Sora itself decides
+        whether it takes the node in.
+        """
+        return self.blank(name) or self.alone(name) or self.refuses(name)
+
     def alone(self, name: str) -> bool:
         """Whether the node itself answers and is connected to nobody, whatever it remembers."""
         answer = self.observed.nodes.get(name)
@@ -241,7 +260,7 @@ def state_of(picture: Picture, names: Iterable[str], temporary: Container[str]) 
             state.append(Node(temporary=kind, log=log))
         elif picture.down(name) and not kind:
             state.append(Node(up=False, log=log))
-        elif picture.blank(name):
+        elif picture.outside(name):
             state.append(Node(temporary=kind))
         else:  # cut off; so is a temporary node that is away, for a stopped one would not be listed
             state.append(Node(temporary=kind, side=1 + number, log=log))

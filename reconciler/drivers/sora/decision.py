@@ -22,17 +22,22 @@ class Answers(StrEnum):
     SILENT = "silent"
     """A regular node of the fleet file has not answered."""
 
+    MISFIT = "misfit"
+    """A node that the fleet file names as a regular one shows itself as a temporary one."""
+
     REMEMBERED = "remembered"
-    """No majority is seen, but a node lists other nodes than itself."""
+    """No majority is seen, but a node lists other nodes, or refuses as one that lost its majority."""
 
     EARLIER_SILENT = "earlier-silent"
     """The fleet file's nodes remember nothing; a node known from earlier has not answered so itself."""
 
     UNCLEAR = "unclear"
-    """A regular node refuses to list, or does not list itself: nothing follows from that."""
+    """A regular node refuses to list, in words that speak of no cluster: how a new node refuses is not
+    documented."""
 
     ALONE = "alone"
-    """All are blank, but one lists itself: a cluster of one node and a node in none may look so."""
+    """All are blank, but one lists itself: a cluster of one node and a node in none may look so. A node that
+    refuses to list counts as one, where its statistics show no cluster."""
 
     BLANK = "blank"
     """Every node answers that it was never initialised."""
@@ -54,6 +59,7 @@ class Outcome(StrEnum):
     COLLAPSED = "collapsed"
     LIVING = "living-elsewhere"
     UNREACHABLE = "node-unreachable"
+    KIND = "kind-differs"
     LOST = "majority-lost"
     EARLIER_SILENT = "earlier-node-silent"
     UNCLEAR = "initialised-unclear"
@@ -95,8 +101,18 @@ TABLE: Final[tuple[Row, ...]] = (
     # Whatever the file says: a living cluster is never initialised, and a node that may be in one is asked.
     _row(Outcome.LIVING, answers=(Answers.LIVING,)),
     _row(Outcome.UNREACHABLE, answers=(Answers.SILENT,)),
+    # InitCluster takes no temporary node, whatever the file says of it.
+    _row(Outcome.KIND, answers=(Answers.MISFIT,)),
     # `initialise: true` is enough while no node is known to have been in the cluster; it is never used up.
     _row(Outcome.INITIALISE, answers=_FREE, knowledge=_NOT_MEMBER, initialise=(True,)),
+    # Of nodes that only refuse, the statement is enough where nothing at all is known of a past: an earlier
+    # revision that names them may have been applied by somebody, and their refusal proves nothing.
+    _row(
+        Outcome.INITIALISE,
+        answers=(Answers.UNCLEAR,),
+        knowledge=(Knowledge.NOTHING,),
+        initialise=(True,),
+    ),
     # Everything else needs `collapsed`, and that is enough.
     _row(Outcome.COLLAPSED, collapsed=(Collapsed.VALID,)),
     _row(Outcome.EXPIRED, collapsed=(Collapsed.EXPIRED,)),

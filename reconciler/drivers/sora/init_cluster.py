@@ -37,7 +37,7 @@ def founding(desired: SoraDesired, picture: Picture) -> tuple[Word | None, tuple
     if outcome is Outcome.COLLAPSED:
         assert entry.collapsed is not None
         return Word("collapsed", entry.collapsed.reason, entry.collapsed.until.isoformat()), ()
-    lost = () if outcome is Outcome.LIVING else tuple(_lost(entry, picture))
+    lost = () if outcome is Outcome.LIVING else tuple(_lost(desired, picture))
     told = tuple(_FINDINGS[outcome](desired, picture))
     return None, tuple(dict.fromkeys((*told, *lost)))
 
@@ -66,18 +66,40 @@ def answers_of(regular: tuple[str, ...], history: History, picture: Picture) -> 
         return Answers.LIVING
     if any(not isinstance(nodes.get(name), _ANSWERS) for name in regular):
         return Answers.SILENT
+    if _misfits(regular, picture):
+        return Answers.MISFIT
     if any(_remembers(name, answer) for name, answer in picture.answers_of_all()):
         return Answers.REMEMBERED
+    return _without_a_trace(regular, history, picture)
+
+
+def _without_a_trace(regular: tuple[str, ...], history: History, picture: Picture) -> Answers:
+    """The same where no answer shows a cluster."""
+    nodes = picture.observed.nodes
     if _unanswered(regular, history, picture):
         return Answers.EARLIER_SILENT
-    if not all(picture.blank(name) for name in regular):
+    if not all(picture.blank(name) or _unclustered(nodes[name]) for name in regular):
         return Answers.UNCLEAR
     return Answers.BLANK if all(isinstance(nodes[name], Absent) for name in regular) else Answers.ALONE
 
 
+def _misfits(regular: tuple[str, ...], picture: Picture) -> list[str]:
+    """Nodes named as regular ones that show themselves as temporary."""
+    answers = ((name, picture.observed.nodes[name]) for name in regular)
+    rows = ((name, answer.value.row(name)) for name, answer in answers if isinstance(answer, Present | Stale))
+    return [name for name, row in rows if row is not None and row.temporary]
+
+
+def _unclustered(answer: Observation[NodeView]) -> bool:
+    """Whether a node refuses to list, and its statistics show no cluster."""
+    return isinstance(answer, Stale) and bool(answer.value.refusal) and answer.value.clustered is False
+
+
 def _remembers(name: str, answer: Observation[NodeView]) -> bool:
-    """Whether a node lists another node than itself."""
-    return isinstance(answer, Present | Stale) and any(row.node_name != name for row in answer.value.rows)
+    """Whether a node lists another node than itself, or refuses as one whose cluster lost its majority."""
+    return isinstance(answer, Present | Stale) and (
+        answer.value.holds_cluster or any(row.node_name != name for row in answer.value.rows)
+    )
 
 
 def _unanswered(regular: tuple[str, ...], history: History, picture: Picture) -> list[str]:
@@ -160,6 +182,19 @@ def _earlier_silent(desired: SoraDesired, picture: Picture) -> Iterator[Diagnost
         )
 
 
+def _kind_differs(desired: SoraDesired, picture: Picture) -> Iterator[Diagnostic]:
+    entry = desired.entry
+    for name in _misfits(entry.regular, picture):
+        yield _error(
+            "kind-differs",
+            f"{entry.name}/{name}",
+            f"{name} shows itself as a temporary node, the fleet file says regular; a cluster is initialised "
+            "of regular nodes only",
+            "write `temporary: true` beside the node in the fleet file, or set cluster_temporary_node to "
+            "false in its sora.conf and restart it",
+        )
+
+
 def _needs_initialise(desired: SoraDesired, picture: Picture) -> Iterator[Diagnostic]:  # noqa: ARG001
     entry, history = desired.entry, desired.history
     known = "nothing is known of its past"
@@ -205,7 +240,7 @@ def _unclear(desired: SoraDesired, picture: Picture) -> Iterator[Diagnostic]:
     entry = desired.entry
     for name in entry.regular:
         answer = picture.observed.nodes[name]
-        if isinstance(answer, Absent) or picture.blank(name):
+        if picture.blank(name) or _unclustered(answer):
             continue
         yield _error(
             "initialised-unclear",
@@ -238,7 +273,7 @@ def _used(desired: SoraDesired, picture: Picture) -> Iterator[Diagnostic]:  # no
 
 
 def _lost_majority(desired: SoraDesired, picture: Picture) -> Iterator[Diagnostic]:
-    found = tuple(_lost(desired.entry, picture))
+    found = tuple(_lost(desired, picture))
     yield from found
     if not found:
         yield from _needs_collapsed(desired, picture)
@@ -247,6 +282,7 @@ def _lost_majority(desired: SoraDesired, picture: Picture) -> Iterator[Diagnosti
 _FINDINGS = {
     Outcome.LIVING: _living,
     Outcome.UNREACHABLE: _silent,
+    Outcome.KIND: _kind_differs,
     Outcome.LOST: _lost_majority,
     Outcome.EARLIER_SILENT: _earlier_silent,
     Outcome.UNCLEAR: _unclear,
@@ -257,8 +293,9 @@ _FINDINGS = {
 }
 
 
-def _lost(entry: SoraCluster, picture: Picture) -> Iterator[Diagnostic]:
-    """The best that any node still sees of a cluster without majority."""
+def _lost(desired: SoraDesired, picture: Picture) -> Iterator[Diagnostic]:
+    """The best that any node still sees of a cluster without majority, or who of it refuses to list."""
+    entry = desired.entry
     best: tuple[int, int, str] | None = None
     for name, answer in sorted(picture.answers_of_all(), key=lambda one: one[0]):
         if isinstance(answer, Stale) and len(answer.value.rows) > 1:
@@ -267,12 +304,30 @@ def _lost(entry: SoraCluster, picture: Picture) -> Iterator[Diagnostic]:
             best = max(best, seen) if best is not None else seen
     if best is not None:
         up, total, name = best
-        yield Diagnostic(
-            Severity.ERROR,
-            "majority-lost",
-            f"no node of {entry.name} sees a majority: {name} sees {up} of {total} regular nodes, "
-            f"{quorum(total)} are needed; nothing can be changed",
-            "start the stopped nodes or mend the network; only if they are gone for good, write "
-            "`collapsed` with a reason and a date into the fleet file",
-            target=entry.name,
-        )
+        words = f"{name} sees {up} of {total} regular nodes, {quorum(total)} are needed"
+    else:
+        refusing = _refusing(desired, picture)
+        if not refusing:
+            return
+        words = f"no node lists the cluster, and {'; '.join(refusing[:_SHOWN])}"
+    yield Diagnostic(
+        Severity.ERROR,
+        "majority-lost",
+        f"no node of {entry.name} sees a majority: {words}; nothing can be changed",
+        "start the stopped nodes or mend the network; only if they are gone for good, write "
+        "`collapsed` with a reason and a date into the fleet file",
+        target=entry.name,
+    )
+
+
+def _refusing(desired: SoraDesired, picture: Picture) -> list[str]:
+    """Members that run and refuse to list, each with its code: a cluster that holds its majority lists."""
+    members = {name for name, one in desired.history.nodes.items() if one.member}
+    found = {
+        f"{name} refuses to list it ({answer.value.refusal})"
+        for name, answer in picture.answers_of_all()
+        if isinstance(answer, Stale)
+        and answer.value.refusal
+        and (answer.value.holds_cluster or name in members)
+    }
+    return sorted(found)

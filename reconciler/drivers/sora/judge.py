@@ -69,6 +69,10 @@ def _init(own: Init, picture: Picture) -> Verdict:
         if missing:
             return Verdict(Standing.UNKNOWN, f"the new cluster is listed, but {missing[0]} is not in it yet")
         return Verdict(Standing.DONE, "every node lists the new cluster")
+    if picture.membership is not None and picture.membership.names == tuple(sorted(names)):
+        # A node that a fleet file calls regular may be temporary: the cluster is founded all the same.
+        other = ", ".join(picture.membership.temporary)
+        return Verdict(Standing.DONE, f"every node is in the new cluster; {other} joined as a temporary node")
     history = History({name: Earlier(required=True) for name in own.earlier})
     answers = answers_of(names, history, picture)
     if answers is Answers.LIVING:
@@ -92,7 +96,7 @@ def _founded_on(own: Init, picture: Picture, answers: Answers) -> Verdict:
         initialise=word.name == "initialise",
         collapsed=Collapsed.VALID if word.name == "collapsed" else Collapsed.NONE,
     )
-    if outcome.allowed and not (own.clear and answers is Answers.ALONE):
+    if outcome.allowed and not (own.clear and answers in {Answers.ALONE, Answers.UNCLEAR}):
         return _READY
     words = "a node no longer answers that it was never initialised"
     return Verdict(Standing.CHANGED, f"{words} ({answers}): {outcome}")
@@ -108,12 +112,12 @@ def _register(own: Register, picture: Picture, membership: Membership) -> Verdic
                 Standing.UNKNOWN,
                 f"it is listed, but does not show the cluster itself: {_own(picture, target)}",
             )
-        if not (own.again and picture.blank(target)):
+        if not (own.again and picture.outside(target)):
             why = "it is registered by half: listed by the members, but not connected to them"
             return Verdict(Standing.CHANGED, why)
     if membership != own.before or not picture.agreed:
         return _other(membership, picture)
-    if not (picture.blank(target) or picture.alone(target)):
+    if not picture.joinable(target):
         return Verdict(Standing.UNKNOWN, f"{target} cannot be registered: {_own(picture, target)}")
     return _if_allowed(
         picture,

@@ -54,6 +54,7 @@ BAD_LIST: Final = Refusal("INVALID-NODE-NAME-LIST", "the list must hold this nod
 UNKNOWN_TARGET: Final = Refusal("NODE-NOT-FOUND", "the cluster does not list the target")
 IS_TEMPORARY: Final = Refusal("NODE-IS-TEMPORARY", "a temporary node cannot be purged")
 IS_ALIVE: Final = Refusal("NODE-IS-ALIVE", "the target is running")
+NOT_LISTED: Final = Refusal("NODE-STATUS-UNKNOWN", "the node does not list the nodes of a cluster")
 IS_PURGED: Final = Refusal("NODE-IS-PURGED", "the cluster does not know this node any more")
 
 
@@ -62,7 +63,9 @@ def init(state: State, on: int, names: int, choices: Choices = DEFAULTS) -> Stat
     if not state[on].up:
         return NOT_RUNNING
     wanted = members(names)
-    if on not in wanted or any(state[node].temporary for node in wanted):
+    temporary = bits(node for node in wanted if state[node].temporary)
+    unfit = temporary and choices.init_with_temporary is Permit.REFUSE
+    if on not in wanted or unfit or not names & ~temporary:
         return BAD_LIST
     here = bits(node for node in wanted if _reach(state, on, node))
     if here != names and choices.init_with_away is Permit.REFUSE:
@@ -73,7 +76,7 @@ def init(state: State, on: int, names: int, choices: Choices = DEFAULTS) -> Stat
         return state if same else ALREADY_INITIALISED
     # Each InitCluster makes a cluster of its own: nodes of two epochs never merge, even with equal names.
     epoch = 1 + max((node.log.epoch for node in state if node.log is not None), default=-1)
-    return settled(adopted(state, here, Log(epoch, 0, names, 0)))
+    return settled(adopted(state, here, Log(epoch, 0, names & ~temporary, temporary)))
 
 
 def register(
@@ -148,19 +151,28 @@ def view(state: State, node: int, choices: Choices = DEFAULTS) -> tuple[Row, ...
         return NOT_RUNNING
     log, group = state[node].log, group_of(state, node)
     if log is None or group is None:
-        if choices.list_uninitialised is Listing.ERROR:
-            return NOT_INITIALISED
-        alone = (Row(node, connected=True, temporary=state[node].temporary),)
-        return alone if choices.list_uninitialised is Listing.SELF else ()
+        return _view_outside(state, node, choices)
     if not group.usable:
         if choices.list_after_purge is not Returned.STALE and _purged(state, node, log):
             return IS_PURGED if choices.list_after_purge is Returned.ERROR else ()
-        if choices.list_without_majority is Minority.ERROR:
-            return NO_MAJORITY
+        if choices.list_without_majority is not Minority.SHOW:
+            return NO_MAJORITY if choices.list_without_majority is Minority.ERROR else NOT_LISTED
     return tuple(
         Row(one, connected=bool(group.nodes >> one & 1), temporary=bool(log.temporary >> one & 1))
         for one in members(log.listed)
     )
+
+
+def _view_outside(state: State, node: int, choices: Choices) -> tuple[Row, ...] | Refusal:
+    match choices.list_uninitialised:
+        case Listing.ERROR:
+            return NOT_INITIALISED
+        case Listing.OTHER_ERROR:
+            return NOT_LISTED
+        case Listing.SELF:
+            return (Row(node, connected=True, temporary=state[node].temporary),)
+        case Listing.EMPTY:
+            return ()
 
 
 def _serving(state: State, node: int) -> Group | Refusal:

@@ -17,7 +17,7 @@ from reconciler.core.step import Standing
 from reconciler.drivers.sora import machine, planner
 from reconciler.drivers.sora.arguments import Init, ModeChange, Purge, Register, Stop, cluster_step
 from reconciler.drivers.sora.choices import DEFAULTS, Choices, Permit
-from reconciler.drivers.sora.cluster import Mode, State, groups, leading, majority, registered
+from reconciler.drivers.sora.cluster import Mode, State, group_of, groups, leading, majority, registered
 from reconciler.drivers.sora.cluster_view import best_of, judged_view, picture_of, state_of
 from reconciler.drivers.sora.gathering import ROUNDS, further, names_listed
 from reconciler.drivers.sora.judge import judge
@@ -169,7 +169,7 @@ class SoraPlay:
         node, group = self.roster.at(step.node), leading(world)
         match cluster_step(step):
             case Init(names=names):
-                return group is not None and group.log.regular == self.roster.bits(names)
+                return group is not None and group.log.listed == self.roster.bits(names)
             case Register():
                 return group is not None and bool(group.nodes & group.log.listed & 1 << node)
             case Purge():
@@ -240,7 +240,9 @@ class SoraPlay:
         if not world[number].up:
             return Unreachable("connection refused")
         if isinstance(rows, machine.Refusal):
-            return judged_view(name, NodeView((), refusal=rows.error_type))
+            shown = group_of(world, number) is not None
+            clustered = shown if self.choices.statistics is Permit.ACCEPT else None
+            return judged_view(name, NodeView((), refusal=rows.error_type, clustered=clustered))
         view = NodeView(tuple(sorted((self._row(world, row) for row in rows), key=lambda row: row.node_name)))
         return judged_view(name, view)
 

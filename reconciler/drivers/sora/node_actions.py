@@ -106,14 +106,14 @@ def _member(
     elif picture.connected(node.name):
         if node.name not in picture.speakers:
             piles.findings.append(_silent(target, node.name, picture))
-    elif picture.blank(node.name):
+    elif picture.outside(node.name):
         piles.put("again", node.name)
     else:
         running = picture.answers(node.name)
         state = silence(picture.observed.nodes.get(node.name)) if running else "its API does not answer"
         piles.findings.append(
             Diagnostic(
-                Severity.WARNING,
+                Severity.ERROR,
                 "node-away",
                 f"{node.name} is registered, but the other members do not see it ({state}); it is left alone",
                 "find out why it is cut off; it comes back by itself"
@@ -130,7 +130,7 @@ def _outsider(entry: SoraCluster, node: SoraNode, picture: Picture, piles: _Pile
     if own is not None and own.temporary not in {None, node.temporary}:
         code, words = "kind-differs", "it shows itself as another kind of node than the fleet file says"
         remedy = "correct cluster_temporary_node in its sora.conf, or the fleet file"
-    elif picture.blank(node.name) or picture.alone(node.name):
+    elif picture.joinable(node.name):
         piles.put("temporary" if node.temporary else "regular", node.name)
         return
     elif isinstance(answer, Present | Stale) and own is not None:
@@ -173,7 +173,7 @@ def _unwanted(
         else:
             piles.findings.append(
                 Diagnostic(
-                    Severity.NOTE,
+                    Severity.ERROR,
                     "temporary-away",
                     f"the temporary node {name} is cut off; it is erased when it is stopped",
                     "stop it on its host",
@@ -215,7 +215,7 @@ def _unproven(desired: SoraDesired, target: str, name: str, proof: Verdict, pict
             else "is not enough"
         )
     return Diagnostic(
-        Severity.WARNING,
+        Severity.ERROR,
         "purge-unproven",
         f"{name} no longer belongs to the cluster and no member sees it, but nothing proves that it is "
         f"stopped, so it is not purged: {proof.words}{said}",
@@ -227,7 +227,7 @@ def _unproven(desired: SoraDesired, target: str, name: str, proof: Verdict, pict
 
 def _error(target: str, name: str, picture: Picture) -> Diagnostic:
     return Diagnostic(
-        Severity.WARNING,
+        Severity.ERROR,
         "member-error",
         f"the members show an error in place of {name}, so it counts neither as up nor as down: "
         f"{one_line(picture.errors[name], 200)}",
@@ -240,7 +240,7 @@ def _few(target: str, name: str, picture: Picture, membership: Membership) -> Di
     total = len(membership.regular)
     seen = sum(one in picture.speakers for one in membership.regular)
     return Diagnostic(
-        Severity.WARNING,
+        Severity.ERROR,
         "purge-waits",
         f"{name} seems to be stopped, but only {seen} of {total} regular nodes gave their view, "
         f"and {quorum(total)} are needed to believe it",
@@ -261,5 +261,9 @@ def _silent(target: str, name: str, picture: Picture) -> Diagnostic:
 
 
 def waits(entry: SoraCluster, code: str, name: str, words: str, remedy: str) -> Diagnostic:
-    """The finding that something cannot be done about a node yet."""
-    return Diagnostic(Severity.WARNING, code, f"{name} {words}", remedy, target=f"{entry.name}/{name}")
+    """The finding that something cannot be done about a node yet.
+
+    An error, as all that leaves a node other than the fleet file says and that no step mends: otherwise a run
+    that changed nothing would end with success.
+    """
+    return Diagnostic(Severity.ERROR, code, f"{name} {words}", remedy, target=f"{entry.name}/{name}")

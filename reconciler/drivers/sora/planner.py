@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from reconciler.core.observation import Absent, Observed
+from reconciler.core.observation import Absent, Observed, Present, Stale
 from reconciler.core.plan import ClusterPlan
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.sora.cluster import fresh
@@ -51,7 +51,7 @@ def _chain(desired: SoraDesired, picture: Picture) -> tuple[Chain, tuple[Diagnos
         roster, state = state_of(picture, [node.name for node in entry.nodes], entry.temporary)
         chain = Chain(desired, roster, apis, state, places)
         tasks = tasks_of(desired, picture, picture.membership, places)
-        notes = (*_words_left(entry), *_single(entry, picture))
+        notes = (*_words_left(entry), *_single(entry, picture), *_rejoining(desired, picture))
         return chain, (*tasks.findings, *notes, *_walk(chain, tasks, picture, picture.membership))
     roster = Roster(tuple(sorted(node.name for node in entry.nodes)))
     chain = Chain(desired, roster, apis, fresh(name in entry.temporary for name in roster.names), places)
@@ -72,6 +72,7 @@ def _chain(desired: SoraDesired, picture: Picture) -> tuple[Chain, tuple[Diagnos
 
 def _walk(chain: Chain, tasks: Tasks, picture: Picture, membership: Membership) -> Iterator[Diagnostic]:
     for name in tasks.again:
+        yield _half_registered(chain.entry, name)
         why = chain.against_register(name)
         if why:
             yield _register_waits(chain.entry, name, why)
@@ -140,6 +141,17 @@ def _leave(
 _MORE = "bring the nodes that are away back first; the next run goes on from there"
 
 
+def _half_registered(entry: SoraCluster, name: str) -> Diagnostic:
+    return waits(
+        entry,
+        "half-registered",
+        name,
+        "is registered by half: the members list it, and it shows no cluster itself",
+        "the plan registers it once more; if it stays so, stop the node and remove it from the fleet file, "
+        "so that the next run purges it; then wipe its data, start it and add it again",
+    )
+
+
 def _register_waits(entry: SoraCluster, name: str, why: str) -> Diagnostic:
     return waits(entry, "register-waits", name, f"is not registered yet: {why}", _MORE)
 
@@ -178,6 +190,29 @@ def _single(entry: SoraCluster, picture: Picture) -> Iterator[Diagnostic]:
             yield Diagnostic(
                 Severity.NOTE, "initialised-unclear", words, remedy, target=f"{entry.name}/{name}"
             )
+
+
+def _rejoining(desired: SoraDesired, picture: Picture) -> Iterator[Diagnostic]:
+    """Nodes outside the cluster that run with the log of one: such a node tries to rejoin by itself."""
+    entry, membership = desired.entry, picture.membership
+    assert membership is not None
+    for name in sorted({*(node.name for node in entry.nodes), *desired.history.nodes} - {*membership.names}):
+        answer = picture.observed.nodes.get(name)
+        if not isinstance(answer, Present | Stale) or picture.is_other(name, answer):
+            continue
+        own = answer.value.row(name) is not None and len(answer.value.rows) > 1
+        named = entry.node(name) is not None
+        if not (own or answer.value.holds_cluster) or (named and not picture.joinable(name)):
+            continue
+        yield Diagnostic(
+            Severity.NOTE if named else Severity.WARNING,
+            "node-rejoins",
+            f"{name} is not in the cluster and runs with the data of one, so it tries to rejoin by itself",
+            "if its registration is refused, stop it, wipe its data and start it"
+            if named
+            else "stop it, and wipe its data before it is started again",
+            target=f"{entry.name}/{name}",
+        )
 
 
 def _unchanged(entry: SoraCluster, picture: Picture) -> int:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from http import HTTPStatus
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Final
@@ -165,6 +166,10 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         """What a call asks for; see `attempts.aim`."""
         return attempts.aim(step, contents)
 
+    def way_out(self, step: Step) -> str:
+        """What a person does where a step fails each time; see `attempts.way_out`."""
+        return attempts.way_out(step)
+
     def readings(self, step: Step, observed: Observed[NodeView]) -> Mapping[str, str]:
         """What the cluster shows; see `attempts.readings`."""
         return attempts.readings(step, observed)
@@ -312,13 +317,20 @@ async def _reply(client: Client, day: date) -> Reply:
     except NodeUnauthorized as error:
         return Unauthorized(error.reason)
     except NodeRefused as error:
-        return NodeView((), day, refusal=error.code or str(error.status))
+        return await _refusal(client, day, error)
     except NodeUnidentified as error:
         return Unidentified(error.reason)
     except NodeUnreachable as error:
         return Unreachable(error.reason, Sign(error.sign))
     except NodeError as error:
         return Unreachable(error.reason, Sign.ALIVE)
+
+
+async def _refusal(client: Client, day: date, error: NodeRefused) -> Reply:
+    """What a refusal to list is worth, with what the node's statistics show of a cluster."""
+    if error.status == HTTPStatus.TEMPORARY_REDIRECT:  # it speaks for another address, not for a node
+        return Unidentified(error.reason)
+    return NodeView((), day, refusal=error.code or str(error.status), clustered=await client.clustered())
 
 
 def _problems(desk: Desk, entry: SoraCluster) -> Iterator[Diagnostic]:

@@ -35,6 +35,9 @@ API_URL: Final = re.compile(r"^https?://[^/?#@\s]+(/[^?#@\s]*)?$")
 
 _GIVEN: Final = ("node", "host")
 
+_LOST: Final = re.compile(r"MAJORITY|QUORUM|MINORITY|AVAILABLE|LEADER|PURGED|COLLAPSE|SPLIT|PARTITION")
+"""What the code of a refusal speaks of where the node is, or was, in a cluster."""
+
 ModeName: TypeAlias = Literal["normal", "block_new_session", "block_new_connection"]
 
 
@@ -305,11 +308,23 @@ class NodeView:
         rows: sorted by node name.
         day: the day (UTC) on which it was asked, for words that expire; not part of what is compared.
         refusal: the code with which it refused to list; there are no rows then.
+        clustered: of a node that refused, whether its GetStatsReport shows a cluster (`cluster` with its
+            raft figures); None where it does not tell.
     """
 
     rows: tuple[NodeRow, ...]
     day: date | None = field(default=None, compare=False)
     refusal: str = ""
+    clustered: bool | None = None
+
+    @property
+    def holds_cluster(self) -> bool:
+        """Whether a refusal to list shows that the node is in a cluster, which has lost its majority.
+
+        Sora's documents name no code for it, so that any name that speaks of a majority counts, and what the
+        node's own statistics show.
+        """
+        return bool(self.refusal) and (bool(self.clustered) or bool(_LOST.search(self.refusal.upper())))
 
     def row(self, name: str) -> NodeRow | None:
         """The line of one node; None where it is not listed."""
@@ -356,11 +371,21 @@ def parse_channels(body: bytes) -> tuple[Channel, ...]:
 
 def is_report(body: bytes) -> bool:
     """Whether a body is a GetStatsReport as the documents describe it: an object with Sora's `version`."""
+    return _report(body) is not None
+
+
+def shows_cluster(body: bytes) -> bool | None:
+    """Whether a GetStatsReport shows a cluster; None where the body is none."""
+    report = _report(body)
+    return None if report is None else bool(report.get("cluster"))
+
+
+def _report(body: bytes) -> dict[str, Any] | None:
     try:
         value = read_json(body, JsonLimits(size=16 * 1024 * 1024, values=1_000_000))
     except JsonError:
-        return False
-    return isinstance(value, dict) and isinstance(value.get("version"), str)
+        return None
+    return value if isinstance(value, dict) and isinstance(value.get("version"), str) else None
 
 
 def _parsed(adapter: TypeAdapter[Any], body: bytes) -> Any:

@@ -174,7 +174,10 @@ def purge_step(
         if word is None
         else "the fleet file says that it is stopped, and the cluster forgets the node for good",
         needs=f"{node} is stopped, at all its addresses, and the majority stands without it",
-        inverse=Inverse("point of no return: it can only be registered again, as a new member"),
+        inverse=Inverse(
+            "point of no return: it can only be registered again, as a new member; wipe its data before it "
+            "is started again"
+        ),
     )
 
 

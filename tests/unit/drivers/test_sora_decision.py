@@ -22,10 +22,15 @@ EVERY = list(product(Answers, Knowledge, (False, True), Collapsed))
 def test_the_table_is_the_rule(answers, knowledge, initialise, collapsed):
     """The rule once more, from its sentences and not from the table's lines."""
     outcome = decide(answers, knowledge, initialise=initialise, collapsed=collapsed)
-    never = answers in {Answers.LIVING, Answers.SILENT}
+    never = answers in {Answers.LIVING, Answers.SILENT, Answers.MISFIT}
     every_node_is_blank = answers in {Answers.ALONE, Answers.BLANK}
     nobody_was_a_member = knowledge is not Knowledge.MEMBER
-    on_initialise = not never and initialise and every_node_is_blank and nobody_was_a_member
+    refusing_and_nothing_known = answers is Answers.UNCLEAR and knowledge is Knowledge.NOTHING
+    on_initialise = (
+        not never
+        and initialise
+        and ((every_node_is_blank and nobody_was_a_member) or refusing_and_nothing_known)
+    )
     on_collapsed = not never and not on_initialise and collapsed is Collapsed.VALID
     assert (outcome is Outcome.INITIALISE) is on_initialise
     assert (outcome is Outcome.COLLAPSED) is on_collapsed
@@ -33,7 +38,7 @@ def test_the_table_is_the_rule(answers, knowledge, initialise, collapsed):
 
 
 def test_no_combination_is_left_out():
-    assert len(EVERY) == len(Answers) * len(Knowledge) * 2 * len(Collapsed) == 224
+    assert len(EVERY) == len(Answers) * len(Knowledge) * 2 * len(Collapsed) == 256
 
 
 NEW, GONE = {"initialise": True}, {"collapsed": Word(reason="two hosts burnt down", until="2026-11-30")}
@@ -67,7 +72,9 @@ def test_an_earlier_member_that_sees_a_living_cluster_is_joined_never_replaced(w
         ({}, NAMED, dict.fromkeys("abc", ""), ["initialise-needed"]),
         (NEW, NAMED, {"a": "", "b": "", "c": None}, ["earlier-node-silent c"]),
         (NEW, NAMED, {"a": "", "b": "", "c": FORBIDDEN}, ["earlier-node-silent c"]),
-        (NEW, NAMED, {"a": "", "b": "", "c": "?CLUSTER-NOT-AVAILABLE"}, ["earlier-node-silent c"]),
+        (NEW, NAMED, {"a": "", "b": "", "c": "?CLUSTER-NOT-AVAILABLE"}, ["majority-lost"]),
+        (NEW, NAMED, {"a": "", "b": "", "c": "?ODD"}, ["earlier-node-silent c"]),
+        (NEW, WAS, {"a": "?ODD", "b": None, "c": None}, ["collapsed-needed", "majority-lost"]),
         (NEW, NAMED, {"a": "", "b": "", "c": "a! b! c"}, ["majority-lost"]),
         (GONE, NAMED, {"a": "", "b": "", "c": None}, "init"),
         (NEW, WAS, dict.fromkeys("abc", ""), ["collapsed-needed"]),

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 import pytest
-from sora_kit import TODAY, FixedWire, WorldWire, codes, entry, full, verbs
+from sora_kit import TODAY, FixedWire, WorldWire, codes, entry, full, past, verbs
 
 from reconciler.core.observation import Absent, Present, Stale, Unauthorized, Unidentified, Unreachable
-from reconciler.core.plan import Revision
+from reconciler.core.plan import Revision, Risk
 from reconciler.core.step import Standing
 from reconciler.diagnostic import Position
 from reconciler.drivers.registry import DRIVERS
+from reconciler.drivers.sora import machine
+from reconciler.drivers.sora.choices import DEFAULTS, Choices, Listing, Minority, Permit, Returned
 from reconciler.drivers.sora.product import DRIVER, SoraDriver
 from reconciler.drivers.sora.schema import NodeView, SoraCluster, SoraDesired
 from reconciler.drivers.sora.simulator.world import HEADERS, SoraWorld
@@ -36,11 +38,11 @@ class Paper:
 class Host(Commands):
     """The driver, with commands that stop simulated nodes, and pauses that take no time."""
 
-    def __init__(self, words, *, present="", converged=True, outside="", **more):
+    def __init__(self, words, *, present="", converged=True, outside="", choices=DEFAULTS, **more):
         self.entry = entry(words, stop={"command": "stop-sora", "arguments": {"unit": "sora"}}, **more)
         everyone = " ".join(dict.fromkeys([*words.split(), *present.split()]))
         self.world = SoraWorld.from_entry(
-            entry(everyone), converged, outside=[full(o) for o in outside.split()]
+            entry(everyone), converged, choices, outside=[full(o) for o in outside.split()]
         )
         self.wire = WorldWire(self.world)
         self.commands: list[tuple[str, str, dict[str, str]]] = []
@@ -128,6 +130,130 @@ class TestPasses:
         assert "by half" in verdict.reason
         plan, _ = await host.carry_out()
         assert verbs(plan) == ["register d"]
+
+
+class TestWhereTheDocumentsAreSilent:
+    """A cluster that refuses to list in words of its own, and one that takes what the documents exclude."""
+
+    UNNAMED = Choices(list_uninitialised=Listing.OTHER_ERROR, list_without_majority=Minority.OTHER_ERROR)
+    MUTE = replace(UNNAMED, statistics=Permit.REFUSE)
+
+    @pytest.mark.parametrize("choices", [UNNAMED, MUTE])
+    async def test_nodes_that_refuse_to_list_are_initialised_on_the_entry(self, choices):
+        host = Host("a b c t~", converged=False, choices=choices, initialise=True)
+        plan, _ = await host.carry_out()
+        assert verbs(plan) == ["init a", "register t"]
+        assert plan.steps[0].risk is Risk.HIGH
+        assert verbs(await host.plan()) == []
+
+    @pytest.mark.parametrize("choices", [UNNAMED, MUTE])
+    async def test_without_the_entry_they_are_not(self, choices):
+        assert verbs(await Host("a b c", converged=False, choices=choices).plan()) == []
+
+    async def test_nor_where_their_statistics_show_a_cluster(self):
+        host = Host("a b c", choices=self.UNNAMED, initialise=True)
+        host.world.partition([full("a")], [full("b")], [full("c")])
+        plan = await host.plan()
+        assert (verbs(plan), codes(plan)) == ([], ["majority-lost"])
+        assert "NODE-STATUS-UNKNOWN" in plan.findings[0].message
+
+    @pytest.mark.parametrize("choices", [UNNAMED, MUTE])
+    async def test_a_new_node_need_not_list_to_be_registered(self, choices):
+        host = Host("a b c d t~", outside="d t", choices=choices)
+        plan, _ = await host.carry_out()
+        assert verbs(plan) == ["register d", "register t"]
+        assert verbs(await host.plan()) == codes(await host.plan()) == []
+
+    @pytest.mark.parametrize("minority", Minority)
+    @pytest.mark.parametrize("returned", Returned)
+    async def test_a_purged_node_is_taken_back(self, minority, returned):
+        host = Host("a b c d", choices=Choices(list_without_majority=minority, list_after_purge=returned))
+        host.world.kill(full("d"))
+        site, roster = host.world.site, host.world.site.roster
+        site.take(machine.purge(site.state, roster.at(full("a")), roster.at(full("d"))))
+        host.world.start(full("d"))
+        plan, _ = await host.carry_out()
+        assert verbs(plan) == ["register d"]
+
+    @pytest.mark.parametrize("listing", Listing)
+    @pytest.mark.parametrize("choices", [UNNAMED, MUTE])
+    async def test_a_registration_by_half_is_done_again(self, listing, choices):
+        host = Host("a b c d", outside="d", choices=replace(choices, list_uninitialised=listing))
+        host.world.join_halfway()
+        step = (await host.plan()).steps[0]
+        with pytest.raises(NodeRefused, match="500"):
+            await host.driver.act(step, Transports(host.wire, host), {})
+        plan, _ = await host.carry_out()
+        assert verbs(plan) == ["register d"]
+
+    async def test_one_that_is_never_completed_has_a_way_out_that_works(self):
+        host = Host("a b c d", outside="d")
+        host.world.join_halfway()
+        (step,) = (await host.plan()).steps
+        with pytest.raises(NodeRefused):
+            await host.driver.act(step, Transports(host.wire, host), {})
+        plan = await host.plan()
+        assert codes(plan) == ["half-registered d"]
+        words = "stop the node and remove it from the fleet file"
+        assert words in plan.findings[0].remedy
+        assert "purges it; wipe" in host.driver.way_out(plan.steps[0])
+        host.world.kill(full("d"))
+        host.entry = entry("a b c")
+        plan, _ = await host.carry_out()
+        assert verbs(plan) == ["purge d"]
+        host.world.start(full("d"))
+        host.entry = entry("a b c d")
+        plan, _ = await host.carry_out()
+        assert verbs(plan) == ["register d"]
+
+    async def test_a_purged_node_that_runs_again_is_named(self):
+        host = Host("a b c", present="d")
+        host.world.kill(full("d"))
+        plan, _ = await host.carry_out()
+        assert "wipe its data" in plan.steps[0].inverse.words
+        host.world.start(full("d"))
+        wanted = SoraDesired(host.entry, history=past("d"))
+        seen = await host.driver.observe(wanted, Transports(host.wire, host))
+        plan = host.driver.plan(wanted, seen)
+        assert codes(plan) == ["node-rejoins d"]
+        host.entry = entry("a b c d")
+        plan = await host.plan()
+        assert (verbs(plan), codes(plan)) == (["register d"], ["node-rejoins d"])
+        assert "wipe" in host.driver.way_out(plan.steps[0])
+
+    async def test_a_node_that_shows_itself_as_temporary_is_not_initialised(self):
+        host = Host(
+            "a b c", converged=False, initialise=True, choices=Choices(list_uninitialised=Listing.SELF)
+        )
+        host.world.site.state = tuple(
+            node._replace(temporary=number == 2) for number, node in enumerate(host.world.state)
+        )
+        plan = await host.plan()
+        assert (verbs(plan), codes(plan)) == ([], ["kind-differs c"])
+
+    async def test_a_cluster_that_took_a_temporary_node_in_is_founded(self):
+        host = Host(
+            "a b c", converged=False, initialise=True, choices=Choices(init_with_temporary=Permit.ACCEPT)
+        )
+        host.world.site.state = tuple(
+            node._replace(temporary=number == 2) for number, node in enumerate(host.world.state)
+        )
+        plan, _ = await host.carry_out()
+        assert verbs(plan) == ["init a"]
+        assert codes(await host.plan()) == ["kind-differs c"]
+
+    async def test_a_node_that_crashes_over_its_list_is_one_that_refuses(self):
+        wire = FixedWire(500, headers=HEADERS)
+        seen = await SoraDriver(today=lambda: TODAY).observe(
+            SoraDesired(entry("a", initialise=True)), Transports(wire, None)
+        )
+        assert seen.nodes[full("a")].value.refusal == "500"
+
+    async def test_a_call_that_is_redirected_speaks_for_no_node(self):
+        wire = FixedWire(307, headers={"location": "https://other.example.com/"})
+        wanted = SoraDesired(entry("a", initialise=True))
+        seen = await SoraDriver(today=lambda: TODAY).observe(wanted, Transports(wire, None))
+        assert isinstance(seen.nodes[full("a")], Unidentified)
 
 
 class TestObserve:

@@ -165,7 +165,6 @@ class TestRegister:
         [
             (None, "node-unreachable"),
             (FORBIDDEN, "node-refuses"),
-            ("?NODE-IS-PURGED", "node-refuses"),
             ("x y d", "in-another-cluster"),
             ("x y", "wrong-address"),
             ("d~", "kind-differs"),

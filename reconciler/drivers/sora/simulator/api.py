@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from reconciler.drivers.sora import machine
-from reconciler.drivers.sora.choices import DEFAULTS, Choices
+from reconciler.drivers.sora.choices import DEFAULTS, Choices, Permit
 from reconciler.drivers.sora.cluster import Mode, State, bits, group_of
 from reconciler.drivers.sora.machine import Refusal
 from reconciler.drivers.sora.membership import Roster
@@ -203,6 +203,8 @@ def _update_licence(site: Site, node: int, _: None) -> Any:
 
 
 def _report(site: Site, node: int, _: None) -> Any:
+    if site.choices.statistics is Permit.REFUSE:
+        raise Refused("SchemaNotFound")
     report: dict[str, Any] = {"version": VERSION}
     group = group_of(site.state, node)
     if group is not None:
