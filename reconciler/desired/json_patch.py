@@ -8,15 +8,17 @@ from dataclasses import replace
 from typing import Any
 
 from reconciler.core.diff import diff
-from reconciler.core.secret import mask
+from reconciler.core.secret import Secret, mask, secrets
 from reconciler.desired.merge_patch import Grown, Origin, has, index_of, item_of
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.json_stack import DEEPEST
 from reconciler.documents.yaml_parser import MOST_VALUES
+from reconciler.secrets.redact import hidden_by_key
 from reconciler.text.json_pointer import parts
 from reconciler.text.json_pointer import pointer as pointer_of
 
 _LONGEST_SHOWN = 60
+_MARKED = "\0secret"
 
 
 class BadPatch(ValueError):
@@ -214,14 +216,28 @@ def _copy(draft: _Draft, operation: Grown) -> None:
 def _test(draft: _Draft, operation: Grown) -> None:
     found = _at(draft.whole, parts(operation.value["path"]), "path")
     wanted = operation.value["value"]
-    if diff(found.value, wanted):
+    # A secret is known by its reference alone: were its value compared, whoever may write a test could try
+    # guesses against it, because a plan that fails is seen.
+    if diff(_by_reference(found.value), _by_reference(wanted)):
         where = operation.value["path"] or "the whole document"
         message = f"the test failed: {where} is {_shown(found.value)}, not {_shown(wanted)}"
-        raise BadPatch(
-            Diagnostic(
-                Severity.ERROR, "patch-test-failed", message, "correct the test, or what comes before it"
-            )
-        )
+        remedy = "correct the test, or what comes before it"
+        if _has_secret(found.value) != _has_secret(wanted):
+            remedy = "a test compares the reference of a secret, never its value: write the same reference"
+        raise BadPatch(Diagnostic(Severity.ERROR, "patch-test-failed", message, remedy))
+
+
+def _has_secret(value: Any) -> bool:
+    return any(True for _ in secrets(value))
+
+
+def _by_reference(value: Any) -> Any:
+    """A value in which each secret is its reference, which no text of a file equals."""
+    if isinstance(value, Secret):
+        return {_MARKED: value.reference}
+    if isinstance(value, Mapping):
+        return {key: _by_reference(item) for key, item in value.items()}
+    return [_by_reference(item) for item in value] if isinstance(value, list) else value
 
 
 _OPERATIONS: Mapping[str, Callable[[_Draft, Grown], None]] = {
@@ -311,5 +327,5 @@ def _size(value: Any, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
 
 
 def _shown(value: Any) -> str:
-    text = json.dumps(mask(value), ensure_ascii=False)
+    text = json.dumps(mask(hidden_by_key("", value)), ensure_ascii=False)
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"

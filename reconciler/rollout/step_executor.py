@@ -21,7 +21,7 @@ from reconciler.ports.store import Ending
 from reconciler.ports.transport import Transports
 from reconciler.rollout.polling import standing, until_clear, until_done
 from reconciler.rollout.run_log import RunLog
-from reconciler.secrets.redact import Redactor
+from reconciler.secrets.redact import Redactor, hidden_by_key
 
 STOPPED = "the run was asked to stop before this step"
 """Reason of steps that a stop kept from starting."""
@@ -104,7 +104,7 @@ async def perform(step: Step, bench: Bench) -> Ending:
     # Counted from before the intent: a later run knows that moment from the journal, and no other one.
     until = intended + timedelta(seconds=lasts) if lasts > now() - began else None
     state = _state(verdict, is_open=until is not None, is_offered=offered)
-    redactor = Redactor(_clear_texts(payload))
+    redactor = Redactor(_clear_texts(step, payload))
     outcome = Outcome(
         step,
         state,
@@ -131,9 +131,11 @@ async def passed_over(step: Step, bench: Bench, why: str) -> Ending:
     return Ending(Outcome(step, State.CHANGED, why))
 
 
-def _clear_texts(payload: Payload) -> set[str]:
-    """What a node may quote from what it was sent, and nobody may read."""
-    return {str(secret.value) for _, secret in secrets(payload.document)}
+def _clear_texts(step: Step, payload: Payload) -> set[str]:
+    """What a node may quote from what it was sent or has, and nobody may read."""
+    sent = [secret for _, secret in secrets(hidden_by_key("", payload.document))]
+    had = [secret for change in step.changes for _, secret in secrets(change.old)]
+    return {str(secret.value) for secret in (*sent, *had)}
 
 
 async def _act(step: Step, bench: Bench) -> tuple[Done | None, ReconcilerError | None]:

@@ -5,27 +5,59 @@ Values of the type `core.secret.Secret` are masked by `core.secret.mask`, which 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from html import escape
 from typing import Any, Final
+from urllib.parse import quote
 
-from reconciler.core.secret import MASK, Secret
+from reconciler.core.secret import MASK, Secret, secrets
 from reconciler.documents import json_parser
 from reconciler.documents.document import parse
 from reconciler.documents.places import Place
-from reconciler.secrets.patterns import may_be_secret
+from reconciler.secrets.patterns import (
+    PAIR_VALUES,
+    is_reference,
+    masked_shapes,
+    may_be_secret,
+    may_hold_secret,
+    pair_name,
+    sounds_secret,
+)
 from reconciler.secrets.scan import in_value
 from reconciler.text.json_pointer import parts
+from reconciler.text.json_pointer import pointer as pointer_of
 from reconciler.text.urls import without_userinfo
 
 _QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\']|\'\')*\'', re.DOTALL)
 
+_PAIR: Final = 2
+_FEW: Final = 64
+_LONGEST: Final = 256 * 1024
+
 SHORTEST: Final = 4
-"""Characters from which on a known value is masked wherever it stands: a shorter one is a part of words."""
+"""Characters from which on a known value is masked as a word of its own: a shorter one is a part of words."""
+
+FRAGMENT: Final = 8
+"""Characters from which on a known value is masked wherever it stands, whole, by lines, escaped or cut."""
+
+_ARMOUR: Final = re.compile(r"-----(?:BEGIN|END) [A-Z0-9 ]+-----")
+_BEFORE: Final = re.compile(
+    r"(?i)[a-z][a-z0-9+.-]*://(?:[^/\s:@]*:(?=[^/\s]*@))?|(?:basic|bearer|token|digest)\s+"
+)
+"""What a secret begins with that others begin with too, and that says nothing."""
+
+Path = tuple[str, ...]
+"""A place in a document: the keys that lead to it. Indices do not count, because items move."""
 
 
 class Redactor:
-    """Masks, in texts of somebody else's, clear values that are known and what stands before a URL's host.
+    """Masks, in texts of somebody else's, clear values that are known and what looks like a secret.
+
+    A value is found as it is, as JSON, Python, HTML and addresses escape it, with its blanks collapsed, by
+    its lines, and cut behind its eighth character.
 
     Args:
         known: clear values.
@@ -33,37 +65,171 @@ class Redactor:
     """
 
     def __init__(self, known: Iterable[str], *, shortest: int = SHORTEST) -> None:
-        long = {clear for clear in known if len(clear) >= shortest}
+        long = {form for clear in known for form in _forms(clear) if len(form) >= shortest}
         # The longest first: where one value is a part of another, the rest of that would stay readable.
         self._known = sorted(long, key=lambda clear: (-len(clear), clear))
+        self._shortest = shortest
 
     def text(self, text: str) -> str:
         """A text, such as a node's answer or a line of a log, as it may be shown or written down."""
-        return without_userinfo(self.values(text))
+        return without_userinfo(masked_shapes(self.values(text), MASK))
 
     def values(self, text: str) -> str:
         """A text without the known values; what stands in its URLs stays."""
         for clear in self._known:
-            text = text.replace(clear, MASK)
+            if len(clear) >= FRAGMENT or self._shortest < SHORTEST:
+                text = text.replace(clear, MASK)
+            elif clear in text:
+                text = re.sub(rf"(?<!\w){re.escape(clear)}(?!\w)", MASK, text)
+        for clear in self._known:
+            if len(clear) > FRAGMENT:
+                text = _without_beginning(text, clear)
         return text
 
 
+def _forms(clear: str) -> set[str]:
+    """How a value may be quoted."""
+    lines = [line.strip() for line in clear.splitlines() if not _ARMOUR.fullmatch(line.strip())]
+    found = {clear, " ".join(clear.split()), *(line for line in lines if len(line) >= FRAGMENT)}
+    found |= {escape(one) for one in tuple(found)} | {quote(one, safe="") for one in tuple(found)}
+    for one in (clear, *found):
+        found |= {json.dumps(one)[1:-1], json.dumps(one, ensure_ascii=False)[1:-1], repr(one)[1:-1]}
+    return found
+
+
+def _without_beginning(text: str, clear: str) -> str:
+    """A text without the beginnings of a value, from `FRAGMENT` characters on: whoever quotes may cut."""
+    common = _BEFORE.match(clear)
+    least = (common.end() if common else 0) + FRAGMENT
+    if len(clear) <= least or _ARMOUR.match(clear):
+        return text
+    head, start = clear[:least], 0
+    while (start := text.find(head, start)) >= 0:
+        end = start + least
+        while end < len(text) and end - start < len(clear) and text[end] == clear[end - start]:
+            end += 1
+        text = text[:start] + MASK + text[end:]
+        start += len(MASK)
+    return text
+
+
 def hidden_by_key(key: str, value: Any) -> Any:
-    """A plain value with everything secret in it that stands under a key that may be secret.
+    """A plain value in which everything is a `Secret` that its key, its name or its shape says is one.
 
     Args:
         key: under which the value stands; items of lists stand under the list's.
         value: the value itself is given back where nothing in it is hidden.
     """
-    if isinstance(value, str | int | float) and not isinstance(value, bool):
-        return Secret(value) if value != "" and may_be_secret(key) else value
+    return _hidden(value, key, within=False)
+
+
+def _hidden(value: Any, key: str, *, within: bool) -> Any:
+    """The same, with all scalars hidden where it stands `within` something that sounds secret."""
     if isinstance(value, Mapping):
-        inner = {name: hidden_by_key(str(name), item) for name, item in value.items()}
+        pair = pair_name(value)
+        inside = within or sounds_secret(key)
+        inner = {
+            name: _hidden(item, pair, within=True)
+            if pair and str(name).casefold() in PAIR_VALUES
+            else _hidden(item, str(name), within=inside)
+            for name, item in value.items()
+        }
         return inner if any(inner[name] is not value[name] for name in inner) else value
     if isinstance(value, list | tuple):
-        listed = [hidden_by_key(key, item) for item in value]
+        if len(value) == _PAIR and all(isinstance(one, str) for one in value) and may_be_secret(value[0]):
+            return [value[0], _hidden(value[1], value[0], within=True)]
+        listed = [_hidden(item, key, within=within) for item in value]
         return listed if any(new is not old for new, old in zip(listed, value, strict=True)) else value
+    if value is None or isinstance(value, bool | Secret) or value == "":
+        return value
+    if within or (may_hold_secret(key, value) if isinstance(value, str) else may_be_secret(key)):
+        return Secret(value)
     return value
+
+
+@dataclass(frozen=True, slots=True)
+class Veil:
+    """What of two documents that are compared must not be seen on either side.
+
+    Args:
+        places: where secrets stand, or stood.
+        texts: what stands there, of at least `FRAGMENT` characters, wherever else it stands.
+    """
+
+    places: frozenset[Path] = frozenset()
+    texts: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, veils: Iterable[Veil]) -> Veil:
+        """All that several hide."""
+        listed = list(veils)
+        return cls(
+            frozenset().union(*(one.places for one in listed)),
+            frozenset().union(*(one.texts for one in listed)),
+        )
+
+    def hide(self, value: Any, path: Path = ()) -> Any:
+        """A plain value with a `Secret` wherever one is to be hidden; the same where none is.
+
+        Args:
+            value: plain, perhaps with secrets.
+            path: where it stands.
+        """
+        if not self.places and not self.texts:
+            return value
+        inside = any(path[:length] in self.places for length in range(1, len(path) + 1))
+        return self._hidden(value, path, inside=inside)
+
+    def _hidden(self, value: Any, path: Path, *, inside: bool) -> Any:
+        if isinstance(value, Mapping):
+            if any(self._quotes(str(key)) for key in value):
+                return Secret(value)
+            members = {
+                key: self._hidden(item, own, inside=inside or own in self.places)
+                for key, item in value.items()
+                for own in ((*path, *_steps(key)),)
+            }
+            return members if any(members[key] is not value[key] for key in members) else value
+        if isinstance(value, list | tuple):
+            items = [self._hidden(item, path, inside=inside) for item in value]
+            return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
+        if value is None or isinstance(value, bool | Secret) or value == "":
+            return value
+        return Secret(value) if inside or (isinstance(value, str) and self._quotes(value)) else value
+
+    def _quotes(self, value: str) -> bool:
+        if len(value) < FRAGMENT or value in self.texts:
+            return len(value) >= FRAGMENT
+        if len(self.texts) <= _FEW:
+            return any(text in value for text in self.texts)
+        # A node may show any number of secrets: each place of the value is looked up once.
+        heads: dict[str, list[str]] = {}
+        for text in self.texts:
+            heads.setdefault(text[:FRAGMENT], []).append(text)
+        places = range(min(len(value), _LONGEST) - FRAGMENT + 1)
+        return any(
+            value.startswith(text, at) for at in places for text in heads.get(value[at : at + FRAGMENT], ())
+        )
+
+
+NO_VEIL: Final = Veil()
+"""Hides nothing."""
+
+
+def veil_of(value: Any) -> Veil:
+    """What of a plain value is secret: its secrets by type, and what sounds or looks like one."""
+    places: set[Path] = set()
+    texts: set[str] = set()
+    for path, secret in secrets(hidden_by_key("", value)):
+        places.add(tuple(step for part in path if isinstance(part, str) for step in _steps(part)))
+        if isinstance(secret.value, str) and len(secret.value) >= FRAGMENT and not secret.missing:
+            texts.add(secret.value)
+    return Veil(frozenset(places), frozenset(texts))
+
+
+def _steps(key: str) -> Path:
+    """A key as a part of a place; a number is none, because it may be an index."""
+    return () if str(key).isdigit() else (str(key),)
 
 
 def shaded(name: str, text: str) -> str:
@@ -75,6 +241,9 @@ def shaded(name: str, text: str) -> str:
     """
     document = parse(name, text.encode())
     found = {pointer: _at(document.value, pointer) for pointer in in_value(document.value)}
+    for path, secret in secrets(hidden_by_key("", document.value)):
+        if isinstance(secret.value, str) and not is_reference(secret.value):
+            found[pointer_of(path)] = secret.value
     if not found:
         return text
     tree = document.place or json_parser.places(name, document.text)

@@ -10,7 +10,7 @@ from typing import Any
 from reconciler.cli.render.clean import plural, shown
 from reconciler.core.canonical import encode
 from reconciler.core.diff import Change, Op
-from reconciler.core.secret import mask, reveal
+from reconciler.core.secret import mask
 from reconciler.text.one_line import clean
 
 ADD, REMOVE, REPLACE = "+", "-", "~"
@@ -54,22 +54,23 @@ def bounded(changes: Sequence[Change], limit: int) -> tuple[Line, ...]:
 def _items(place: str, old: Sequence[Any], new: Sequence[Any]) -> tuple[Line, ...]:
     """Arrays have no identity in their items: what left, what came, and whether the order turned."""
     gone, come = _without(old, new), _without(new, old)
+    if mask(old) == mask(new):
+        return (Line(REPLACE, f"{place}: a secret in it changes (not shown)"),)
     if not gone and not come:
         head = Line(REPLACE, f"{place}: the same {plural(len(new), 'item')} in another order")
         return head, Line(REMOVE, f"  was      {shown(old)}"), Line(ADD, f"  becomes  {shown(new)}")
-    if mask(old) == mask(new):
-        return (Line(REPLACE, f"{place}: a secret in it changes (not shown)"),)
     stay = len(old) - len(gone)
-    kept = f", {stay:,} of them as before" if stay else ""
+    # Items that look the same behind their masks may differ: which of them do is not told.
+    kept = f", {stay:,} of them as before" if stay and mask([old, new]) == [old, new] else ""
     head = Line(REPLACE, f"{place}: was {plural(len(old), 'item')}, becomes {len(new):,}{kept}")
     return head, *_some(REMOVE, gone), *_some(ADD, come)
 
 
 def _without(items: Sequence[Any], others: Sequence[Any]) -> list[Any]:
-    left = Counter(encode(reveal(item)) for item in others)
+    left = Counter(encode(mask(item)) for item in others)
     result = []
     for item in items:
-        key = encode(reveal(item))
+        key = encode(mask(item))
         if left[key]:
             left[key] -= 1
         else:

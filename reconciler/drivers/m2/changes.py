@@ -9,7 +9,7 @@ from typing import Any, Final
 from reconciler.core.diff import Change, diff
 from reconciler.drivers.m2.schema import Content
 from reconciler.drivers.m2.setting.fault import Path, at
-from reconciler.secrets.redact import hidden_by_key
+from reconciler.secrets.redact import NO_VEIL, Redactor, Veil
 from reconciler.text.json_pointer import parts
 
 NAMED: Final[tuple[tuple[Path, str], ...]] = (
@@ -20,16 +20,25 @@ NAMED: Final[tuple[tuple[Path, str], ...]] = (
 )
 """Lists whose items have a name of their own: path -> the key that holds it."""
 
+_LISTS: Final = frozenset(path for path, _ in NAMED)
 
-def differences(before: Content | None, after: Content) -> tuple[Change, ...]:
+
+def differences(before: Content | None, after: Content, more: Veil = NO_VEIL) -> tuple[Change, ...]:
     """The changes that make `before` mean what `after` means, in the order of their pointers.
 
     Items of the lists in `NAMED` are told by name: `/env/management/roles/admin`, where each list has
-    every name once and what both have is in one order. Values under keys that sound secret are masked
-    even where the product's pages do not know them. None stands for no setting at all.
+    every name once and what both have is in one order. What either of the two, or an earlier revision, has
+    as a secret is one on both sides, by its place and by its value.
+
+    Args:
+        before: what the node shows; None for no setting at all.
+        after: what it is to have.
+        more: what is hidden besides.
     """
+    sides = [one for one in (before, after) if one is not None]
+    veil = Veil.of((more, *(one.veil for one in sides)))
     if before is None:
-        return tuple(_shielded(change) for change in diff({}, after.canonical))
+        return _veiled(diff({}, after.canonical), veil)
     apart = sorted(
         key for key in {*before.prints, *after.prints} if before.prints.get(key) != after.prints.get(key)
     )
@@ -37,7 +46,7 @@ def differences(before: Content | None, after: Content) -> tuple[Change, ...]:
     for path, key in NAMED:
         if path[0] in apart:
             old, new = _by_name(old, new, path, key)
-    return tuple(_shielded(change) for change in diff(old, new))
+    return _veiled(diff(old, new), veil)
 
 
 def _part(value: Any, keys: list[str]) -> Any:
@@ -71,7 +80,27 @@ def _with(value: Any, path: Path, leaf: Any) -> Any:
     return {**value, path[0]: _with(value[path[0]], path[1:], leaf)}
 
 
-def _shielded(change: Change) -> Change:
-    name = parts(change.pointer)[-1] if change.pointer else ""
-    old, new = hidden_by_key(name, change.old), hidden_by_key(name, change.new)
-    return change if old is change.old and new is change.new else replace(change, old=old, new=new)
+def _veiled(changes: tuple[Change, ...], veil: Veil) -> tuple[Change, ...]:
+    """The changes with all that is hidden as secrets; a key that quotes one is masked in the place, too."""
+    names = Redactor(veil.texts)
+    return tuple(
+        replace(
+            change,
+            pointer=names.values(change.pointer) if veil.texts else change.pointer,
+            old=veil.hide(change.old, path),
+            new=veil.hide(change.new, path),
+        )
+        for change in changes
+        for path in (_place(change.pointer),)
+    )
+
+
+def _place(place: str) -> tuple[str, ...]:
+    """The place of a change as a veil knows it: without indices, and without the names of items."""
+    path: tuple[str, ...] = ()
+    rest = list(parts(place))
+    while rest:
+        path = (*path, rest.pop(0))
+        if rest and path in _LISTS:
+            rest.pop(0)
+    return tuple(part for part in path if not part.isdigit())

@@ -12,7 +12,7 @@ from reconciler.core.canonical import encode
 from reconciler.core.editors import delivered
 from reconciler.core.json_reader import read_json
 from reconciler.drivers.m2 import canonical
-from reconciler.drivers.m2.schema import Content
+from reconciler.drivers.m2.schema import Content, SectionVeil
 from reconciler.drivers.m2.setting.check import LIMITS
 
 MOST_SHOWN: Final = 128 * 1024 * 1024
@@ -39,7 +39,9 @@ class Contents:
     large: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
     _kept: int = field(init=False, default=0)
     _bodies: dict[bytes, Content] = field(init=False, default_factory=dict)
-    _sections: dict[tuple[str, bytes], tuple[Any, Any, str]] = field(init=False, default_factory=dict)
+    _sections: dict[tuple[str, bytes], tuple[Any, Any, str, SectionVeil]] = field(
+        init=False, default_factory=dict
+    )
 
     def read(self, body: bytes) -> Content:
         """The setting in a node's answer; of a key that stands twice the last counts.
@@ -67,12 +69,13 @@ class Contents:
         prints = {key: found[key][2] for key in sorted(found)}
         return Content(
             {key: found[key][0] for key in document},
-            {key: meaning for key, (_, meaning, _) in found.items()},
+            {key: one[1] for key, one in found.items()},
             hashlib.sha256(encode(prints)).hexdigest(),
             prints,
+            {key: one[3] for key, one in found.items()},
         )
 
-    def _section(self, key: str, value: Any) -> tuple[Any, Any, str]:
+    def _section(self, key: str, value: Any) -> tuple[Any, Any, str, SectionVeil]:
         clear = canonical.clear_bytes(value)
         known = (key, hashlib.sha256(clear).digest())
         if known not in self._sections:
@@ -83,5 +86,6 @@ class Contents:
                 )
             self._kept += len(clear)
             meaning = canonical.section(key, value)
-            self._sections[known] = (value, meaning, canonical.fingerprint(meaning))
+            print_ = canonical.fingerprint(meaning)
+            self._sections[known] = (value, meaning, print_, SectionVeil(key, meaning))
         return self._sections[known]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from reconciler.core.policy import Amount, Policy
 from reconciler.core.spec import Address, NodeEntry
 from reconciler.diagnostic import Diagnostic
 from reconciler.drivers.m2.setting.patterns import ENDPOINT
+from reconciler.secrets.redact import Veil, veil_of
 from reconciler.text.one_line import LONGEST_NAME, one_line
 
 
@@ -116,6 +118,23 @@ class M2Cluster(OverlaidCluster):
         return self.resources
 
 
+class SectionVeil:
+    """What of one section of a setting is not shown; found out when it is asked for, and once.
+
+    Args:
+        key: the top-level key.
+        meaning: of its value.
+    """
+
+    def __init__(self, key: str, meaning: Any) -> None:
+        self._value = {key: meaning}
+
+    @cached_property
+    def veil(self) -> Veil:
+        """Its places are those of the whole setting."""
+        return veil_of(self._value)
+
+
 @dataclass(frozen=True, slots=True)
 class Content:
     """A setting and its meaning.
@@ -125,12 +144,19 @@ class Content:
         canonical: its meaning (see `canonical`), with known secrets as `Secret`.
         fingerprint: of the meaning; equal exactly when the meaning is.
         prints: top-level key -> fingerprint of the meaning of its value.
+        veils: top-level key -> what of its value is not shown.
     """
 
     document: Any
     canonical: Any
     fingerprint: str
     prints: Mapping[str, str] = field(default_factory=dict)
+    veils: Mapping[str, SectionVeil] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def veil(self) -> Veil:
+        """What of the whole setting is not shown."""
+        return Veil.of(one.veil for one in self.veils.values())
 
     @property
     def version(self) -> str:

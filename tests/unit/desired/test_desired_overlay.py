@@ -170,3 +170,21 @@ def test_every_value_knows_the_file_and_line_it_came_from():
     }
     assert {pointer: str(document.position(pointer)) for pointer in places} == places
     assert str(document.position("/a/new", key=True)) == "over.yaml:3:3"
+
+
+@pytest.mark.parametrize("guess", ["right", "wrong", {"deep": 1}])
+def test_a_test_tells_nothing_of_a_secret_but_its_reference(guess):
+    base = grown({"key": "x"})
+    held = Grown({"key": Secret("right", "${env:A}")}, base.origin)
+    with pytest.raises(BadPatch) as bad:
+        patched(held, grown([{"op": "test", "path": "/key", "value": guess}]))
+    assert "not its value" not in bad.value.diagnostic.message
+    assert "reference" in bad.value.diagnostic.remedy
+    for reference, fits in (("${env:A}", True), ("${env:B}", False)):
+        asked = grown([{"op": "test", "path": "/key", "value": "x"}])
+        asked.value[0]["value"] = Secret("right" if not fits else "", reference)
+        if fits:
+            patched(held, asked)
+        else:
+            with pytest.raises(BadPatch, match=r"is \$\{env:A\}|\$\{env:A\}"):
+                patched(held, asked)

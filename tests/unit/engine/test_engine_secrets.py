@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 from support_driver import NOWHERE, FakeDriver, FakeNode, Wish, World, cluster, set_of
 
+from reconciler.core.diff import Change, Op
 from reconciler.core.observation import Observed, Present
 from reconciler.core.outcome import State
 from reconciler.core.plan import Payload
@@ -60,3 +61,11 @@ async def test_a_node_that_quotes_a_secret_is_not_quoted():
 
 def test_scrubbing_takes_the_longest_first_and_leaves_parts_of_words():
     assert Redactor(["abcd", "abcd-efgh", "a", ""]).text("abcd-efgh abcd a") == f"{MASK} {MASK} a"
+
+
+async def test_what_a_node_had_at_the_place_of_a_secret_is_not_quoted_either():
+    _, step, bench, _ = _prepared(Payload({"key": Secret("old-clear-text", "${env:A}")}))
+    step = replace(step, changes=(Change("/key", Op.REMOVE, old=Secret("old-clear-text")),))
+    bench = replace(bench, payloads={"p": Payload({"key": Secret("old-clear-text")})})
+    ending = await perform(step, bench)
+    assert "old-clear" not in ending.outcome.reason + ending.answer

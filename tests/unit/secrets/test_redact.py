@@ -1,0 +1,149 @@
+"""What is shown of values and quoted texts: masked by key, by shape, by place and by value, on both sides."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from reconciler.core.secret import MASK, Secret, mask, secrets
+from reconciler.drivers.m2.changes import differences
+from reconciler.drivers.m2.content import Contents
+from reconciler.secrets.patterns import may_be_secret
+from reconciler.secrets.redact import Redactor, Veil, hidden_by_key
+
+PEM = "-----BEGIN PRIVATE KEY-----\nMIIEexample0line0one\nMIIEexample0line0two\n-----END PRIVATE KEY-----"
+TOKEN = "ghp_abcdefghijklmnopqrstuvwxyz0123456789"
+JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl"
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["hmac key", "encryption key", "license key", "signing key", "private key", "api key", "x api key",
+     "client secret", "authorization", "cookie", "set cookie", "token", "db pass"],
+)  # fmt: skip
+@pytest.mark.parametrize("plural", ["", "s"])
+def test_a_key_may_be_secret_however_it_is_spelt(word, plural):
+    words = f"{word}{plural if not word.endswith('pass') else ''}".split()
+    spellings = ["_".join(words), "-".join(words), "".join([words[0], *(one.title() for one in words[1:])])]
+    spellings += ["-".join(words).title(), "_".join(words).upper()]
+    assert [one for one in spellings if not may_be_secret(one)] == []
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"note": TOKEN},
+        {"note": PEM},
+        {"note": JWT},
+        {"note": "postgres://u:example-pass@h/x"},
+        {"note": "postgres://u:exam/ple-pass@h/x"},
+        {"note": "see postgres://u:example-pass@h/x"},
+        {"note": "Basic ZXhhbXBsZTpleGFtcGxl"},
+        {"note": "host=h;Password=example;x=1"},
+        {"note": "/login?user=u&access_token=example"},
+        {"headers": {"Authorization": "ZXhhbXBsZTpleGFtcGxl"}},
+        {"headers": {"Cookie": "sid=example"}},
+        {"env": [{"name": "DB_PASSWORD", "value": "example"}]},
+        {"headers": [["X-Api-Key", "example"]]},
+        {"credentials": {"user": "bob", "deep": ["x"]}},
+        {"patch": [{"op": "add", "path": "/apiKeys/0", "value": "example"}]},
+        {"pin": 1234},
+    ],
+    ids=lambda value: json.dumps(value)[:30],
+)
+def test_a_value_that_sounds_or_looks_secret_is_hidden(value):
+    assert len(list(secrets(hidden_by_key("", value)))) >= 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [{"cacheKey": "$uri"}, {"url": "https://h.org:8080/a@b"}, {"publicKey": "abc"},
+     {"note": "Basic settings"}, {"env": [{"name": "REGION", "value": "eu-1"}]},
+     {"note": "the token: was refused"}, {"bypass": "x"},
+     {"tokens": ["", None, True]}],
+)  # fmt: skip
+def test_a_value_that_is_no_secret_is_shown(value):
+    assert hidden_by_key("", value) is value
+
+
+def shown(before, after, more=None):
+    contents = Contents()
+    found = differences(contents.of(before), contents.of(after), *([more] if more else []))
+    return json.dumps([[one.pointer, mask(one.old), mask(one.new)] for one in found], ensure_ascii=False)
+
+
+def hosting(**more):
+    return {"hosting": [{"name": "h", **more}]}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (hosting(note=TOKEN), hosting()),
+        (hosting(password="planted-value"), hosting()),
+        (hosting(apiKey="planted-value"), hosting(note="planted-value")),
+        (hosting(note="planted-value"), hosting(apiKey="planted-value")),
+        (hosting(h=[{"name": "password", "value": "plant"}]), hosting(h=[{"name": "x", "value": "y"}])),
+        (hosting(note="plant"), hosting(note=Secret("other", "${env:X}"))),
+        (hosting(note=Secret("planted-value", "${env:X}")), hosting(text="see planted-value, please")),
+        (hosting(list=[{"note": "plant"}]), hosting(list=[{"note": Secret("s", "${env:X}")}, {"note": "t"}])),
+        (hosting(apiKey="planted-value", extra={"planted-value": 1}), hosting()),
+    ],
+    ids=range(9),
+)  # fmt: skip
+@pytest.mark.parametrize("back", [False, True])
+def test_a_change_shows_no_secret_of_either_side(before, after, back):
+    told = shown(after, before) if back else shown(before, after)
+    assert "plant" not in told
+    assert TOKEN not in told
+    assert told != "[]", "it is a change all the same"
+
+
+def test_what_was_a_secret_in_an_earlier_revision_is_hidden_by_its_place():
+    more = Veil(frozenset({("hosting", "note")}))
+    assert "planted" not in shown(hosting(note="planted"), hosting(), more)
+    assert "planted" not in shown(hosting(note="planted"), hosting(note="in clear now"), more)
+    assert "planted" not in shown(hosting(note={"deep": ["planted"]}), hosting(), more)
+    assert "planted" in shown(hosting(note="planted"), hosting())
+
+
+SECRET = 'correct "horse"\nbattery & staple\nseventeen more'
+
+
+@pytest.mark.parametrize(
+    "quoted",
+    [
+        SECRET,
+        " ".join(SECRET.split()),
+        json.dumps(SECRET),
+        repr(SECRET),
+        "in line 2: battery & staple",
+        "battery &amp; staple",
+        f"cannot use {SECRET[:12]}…",
+        f"cannot use {json.dumps(SECRET)[1:20]}… (9 more)",
+    ],
+    ids=range(8),
+)
+def test_a_quoted_value_is_masked_whole_by_lines_escaped_collapsed_or_cut(quoted):
+    told = Redactor([SECRET]).text(f"no: {quoted} at h")
+    assert MASK in told
+    assert not [word for word in ("correct", "horse", "battery", "staple", "seventeen") if word in told]
+
+
+def test_a_short_value_is_masked_as_a_word_and_a_scheme_is_no_beginning_of_one():
+    assert Redactor(["four"]).text("four fourteen") == f"{MASK} fourteen"
+    told = Redactor(["https://u:planted@h.example/x"]).text("https://other.example refused")
+    assert told == "https://other.example refused"
+
+
+@pytest.mark.parametrize(
+    ("text", "secret"),
+    [(TOKEN, "abcdefghij"), (JWT, "c2lnb"), (PEM, "MIIE"), ("password=hunter2", "hunter2"),
+     ("Authorization: Basic ZXhhbXBsZTpleGFtcGxl", "ZXhh"), ("Cookie: a=b; c=d", "c=d"),
+     (r"{\"apiKey\": \"hunter two\"}", "hunter")],
+)  # fmt: skip
+def test_what_looks_secret_in_a_quoted_text_is_masked_though_nobody_knows_it(text, secret):
+    told = Redactor(()).text(f"no: {text}")
+    assert MASK in told
+    assert secret not in told
