@@ -23,7 +23,7 @@ DEFAULT = Command("reconciler.cli.commands.reconcile", "plan, and after a confir
 COMMANDS: Mapping[str, Command] = {
     "history": Command("reconciler.cli.commands.history", "what earlier runs did, or one run in full"),
     "status": Command(
-        "reconciler.cli.commands.status", "what each node shows, which revision it runs and since when"
+        "reconciler.cli.commands.status", "what each node shows, the content of which revision, since when"
     ),
     "apply": Command("reconciler.cli.commands.apply", "apply exactly the plan in a file, or nothing of it"),
     "approve": Command(

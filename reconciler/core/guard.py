@@ -41,6 +41,7 @@ class Case:
         progress: the rollout that this plan goes on with; none where it begins one, or has none.
         waits: whether a call may be under way, or a next try is not due yet.
         kept_back: nodes that differ and that nothing is sent to now, each with how it differs.
+        stamps: node -> the stamp of a revision that it shows, by its own answer.
     """
 
     plan: ClusterPlan
@@ -65,6 +66,7 @@ class Case:
     progress: Progress | None = None
     waits: bool = False
     kept_back: Mapping[str, str] = field(default_factory=dict)
+    stamps: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_idle(self) -> bool:

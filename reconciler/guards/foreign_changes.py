@@ -1,7 +1,7 @@
 """Nodes that somebody else's newer revision was written to: they are left alone until somebody says so.
 
-A node tells by its stamp which revision it runs. One that this host never applied, and that does not come
-before the revision at hand, was written by a reconciler that knows more, or another history.
+A node tells by its stamp which revision changed its content last. One that this host never applied, and that
+does not come before the revision at hand, was written by a reconciler that knows more, or another history.
 """
 
 from __future__ import annotations

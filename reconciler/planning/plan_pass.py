@@ -11,7 +11,7 @@ from reconciler import __version__
 from reconciler.core.guard import Case, Judged, judged, verdicts
 from reconciler.core.history import Memory, Past
 from reconciler.core.observation import Observed
-from reconciler.core.plan import Plan
+from reconciler.core.plan import ClusterPlan, Plan
 from reconciler.core.policy import Override
 from reconciler.core.prior import Prior
 from reconciler.core.progress import Progress
@@ -189,8 +189,8 @@ async def _case(
     observed = await aim.driver.observe(aim.desired, only_reading(transports, aim.driver.reads))
     listener.observed(entry.name, observed)
     policy, conduct = fleet.policy(entry.name), fleet.conduct(entry.name)
-    desired, strange = _hands_off(fleet, aim, observed, memory)
-    planned = aim.driver.plan(desired, observed)
+    stamps = aim.driver.stamps(aim.desired, observed) if aim.driver.stamped(entry) else {}
+    desired, planned, strange = _hands_off(fleet, aim, observed, memory, stamps)
     past, rollout = _past(memory, entry.name), conduct.rollout
     kept = withhold(
         planned,
@@ -228,6 +228,7 @@ async def _case(
         recalled=aim.recalled,
         contradictions=tuple(places.violations.get(entry.name, ())),
         places=places.of(entry.name),
+        stamps=stamps,
         released=places.left(entry.name),
         digest=change_control.digest_of(plan, fleet.revision, __version__) if policy.approve else "",
     )
@@ -260,16 +261,21 @@ def _open_wave(cluster: str, progress: Progress) -> Diagnostic:
 
 
 def _hands_off(
-    fleet: Fleet, aim: _Aim, observed: Observed[Any], memory: Memory
-) -> tuple[Any, tuple[Diagnostic, ...]]:
-    """What is desired of the nodes that nobody else has changed, and what is said of the others."""
-    entry, driver = aim.desk.entry, aim.driver
-    if not driver.stamped(entry):
-        return aim.desired, ()
-    stamps = driver.stamps(aim.desired, observed)
-    found = tuple(foreign(entry.name, stamps, memory, revision=fleet.revision, overrides=fleet.overrides))
-    nodes = frozenset(finding.target.partition("/")[2] for finding in found)
-    return (driver.without(aim.desired, nodes) if nodes else aim.desired), found
+    fleet: Fleet, aim: _Aim, observed: Observed[Any], memory: Memory, stamps: Mapping[str, str]
+) -> tuple[Any, ClusterPlan, tuple[Diagnostic, ...]]:
+    """What is desired of the nodes that nobody else has changed, its plan, and what is said of the others.
+
+    Only nodes that would be changed are in question: one that has the content already may carry any stamp.
+    """
+    name, driver = aim.desk.entry.name, aim.driver
+    planned = driver.plan(aim.desired, observed)
+    differing = {step.node for step in planned.steps}
+    suspects = {node: stamp for node, stamp in stamps.items() if node in differing}
+    found = tuple(foreign(name, suspects, memory, revision=fleet.revision, overrides=fleet.overrides))
+    if not found:
+        return aim.desired, planned, ()
+    desired = driver.without(aim.desired, frozenset(one.target.partition("/")[2] for one in found))
+    return desired, driver.plan(desired, observed), found
 
 
 def _narrowed(aims: list[_Aim], only: str) -> list[_Aim]:

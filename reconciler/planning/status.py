@@ -20,6 +20,7 @@ from reconciler.core.observation import (
     Unreachable,
 )
 from reconciler.core.plan import Revision, Step
+from reconciler.core.revision import base, short
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.guards.change_control import standing
 from reconciler.guards.removed_clusters import CODE as GONE
@@ -50,14 +51,20 @@ class NodeState(StrEnum):
     UNAUTHORIZED = "unauthorised"
 
 
+_WITH_CONTENT = frozenset({NodeState.AS_DESIRED, NodeState.RESTART})
+"""States of a node that has what the revision at hand gives it."""
+
+
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
     """One node.
 
     Args:
         reason: why it is not as desired; empty where it is.
-        revision: the revision that it was last seen to run; empty where none is known.
-        since: since when.
+        revision: the one whose content it has: of a node as desired the one at hand, of another one the
+            last that it was seen with; empty where none is known.
+        since: since when that was seen; none where it was not seen before.
+        stamp: the stamp of a revision that it shows: of the one that changed its content last.
     """
 
     node: str
@@ -65,6 +72,12 @@ class NodeStatus:
     reason: str = ""
     revision: str = ""
     since: datetime | None = None
+    stamp: str = ""
+
+    @property
+    def has_content(self) -> bool:
+        """Whether it has what the revision at hand gives it."""
+        return self.state in _WITH_CONTENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,11 +173,20 @@ def _nodes(case: Case, names: Sequence[str]) -> Iterator[NodeStatus]:
     for finding in case.plan.findings:
         said[finding.target.removeprefix(f"{case.plan.cluster}/")].append(finding)
     for node in names:
-        applied, kept_back = case.past.runs.get(node), case.kept_back.get(node, "")
+        kept_back = case.kept_back.get(node, "")
         state, reason = _state(case.observed.nodes.get(node), steps[node], said[node], kept_back)
-        yield NodeStatus(
-            node, state, reason, applied.revision if applied else "", applied.since if applied else None
-        )
+        revision, since = _content(case, node, has_content=state in _WITH_CONTENT)
+        yield NodeStatus(node, state, reason, revision, since, case.stamps.get(node, ""))
+
+
+def _content(case: Case, node: str, *, has_content: bool) -> tuple[str, datetime | None]:
+    """The revision whose content a node has or was last seen to have, and since when that was seen."""
+    seen, stamp = case.past.runs.get(node), case.stamps.get(node, "")
+    if has_content and case.revision is not None:
+        current = case.revision.id
+        known = seen is not None and (seen.revision == current or short(seen.revision) == base(stamp))
+        return current, seen.since if seen is not None and known else None
+    return (seen.revision, seen.since) if seen else ("", None)
 
 
 def _state(

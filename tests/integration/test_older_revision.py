@@ -250,3 +250,38 @@ def test_options_of_signing_that_do_not_fit_each_other_are_refused(site):
         (("--require-signed", "ssh", "--allowed-signers", "nowhere"), "there is no file nowhere"),
     ):
         assert said in site.run(site.source, "--dry-run", *options, status=1)
+
+
+def test_a_commit_that_changes_no_content_changes_no_node(site):
+    site.apply()
+    first = site.repository.head
+    second = site.repository.commit({"README.md": "words"})
+    assert "No changes" in site.run(site.source, "--dry-run", "--detailed-exitcode")
+    before = json.loads(site.run("status", site.source, "--format", "json"))
+    assert "No changes" in site.apply()
+    after = json.loads(site.run("status", site.source, "--format", "json"))
+    for shown in (before, after):
+        (cluster,) = shown["clusters"]
+        for node in cluster["nodes"]:
+            assert (node["state"], node["revision"], node["stamp"]) == ("as desired", second, first[:12])
+    told = site.run("status", site.source)
+    assert re.search(rf"n0  as desired +content of {second[:12]} since .* UTC, stamped {first[:12]}", told)
+    third = site.commit("b.example")
+    assert re.search(
+        rf"n0  differs +last seen with {second[:12]} since .*, stamped {first[:12]}",
+        site.run("status", site.source),
+    )
+    site.apply("--only", "n0")
+    (cluster,) = json.loads(site.run("status", site.source, "--format", "json"))["clusters"]
+    assert [(node["revision"], node["stamp"]) for node in cluster["nodes"]] == [
+        (third, third[:12]),
+        (second, first[:12]),
+    ]
+
+
+def test_a_node_with_the_content_may_carry_anybodys_stamp(site):
+    site.apply()
+    site.write("n1", "0123456789ab")
+    site.commit("b.example")
+    assert "Done: 1 change" in site.apply()
+    assert "[foreign-change]" not in site.run("status", site.source)

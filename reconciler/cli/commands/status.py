@@ -1,4 +1,4 @@
-"""`reconcile status`: node by node, what it shows, which revision it runs and since when; it only reads."""
+"""`reconcile status`: what each node shows, the content of which revision, and since when; it only reads."""
 
 from __future__ import annotations
 

@@ -85,6 +85,7 @@ def _groups(nodes: tuple[NodeStatus, ...]) -> list[tuple[NodeStatus, ...]]:
             about(node.reason, node.node),
             node.revision,
             node.since and minute(node.since),
+            node.stamp,
         ),
     )
 
@@ -94,7 +95,9 @@ def _runs(node: NodeStatus, revision: Revision) -> str:
         return "revision not known here"
     same = node.revision == revision.id
     name = (revision.short if same else "") or node.revision[:SHORT_ID]
-    return f"{clean(name)} since {minute(node.since)} UTC" if node.since else clean(name)
+    has = "content of" if node.has_content else "last seen with"
+    told = f"{has} {clean(name)}" + (f" since {minute(node.since)} UTC" if node.since else "")
+    return f"{told}, stamped {clean(node.stamp)}" if node.stamp not in {"", revision.short, name} else told
 
 
 def _held(violation: Diagnostic, layout: Layout) -> Iterator[str]:
@@ -139,6 +142,7 @@ def _plain(cluster: ClusterStatus) -> dict[str, Any]:
                 "reason": node.reason,
                 "revision": node.revision,
                 "since": stamp(node.since) if node.since else None,
+                "stamp": node.stamp,
             }
             for node in cluster.nodes
         ],

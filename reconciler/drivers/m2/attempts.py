@@ -10,21 +10,19 @@ from reconciler.core.canonical import fingerprint as plain_fingerprint
 from reconciler.core.observation import Observed, Present
 from reconciler.core.plan import Step
 from reconciler.drivers.m2.arguments import delivery_of
-from reconciler.drivers.m2.canonical import fingerprint
-from reconciler.drivers.m2.schema import Content, Deliver, Desired, Loaded
+from reconciler.drivers.m2.schema import Desired, Loaded
 
 _VERSION: Final = "/meta/version"
 
 
 def contents(desired: Desired) -> Mapping[str, str]:
     """Node -> fingerprint of its setting and files; without `meta.version` where the program stamps it."""
-    entry = desired.entry
-    is_stamped = entry.version is not None and entry.deliver is Deliver.UPLOAD
+    is_stamped = desired.entry.is_stamped
     known: dict[int, str] = {}
     for target in desired.targets:
         content = target.content
         if id(content) not in known:
-            print_ = _unstamped(content) if is_stamped else content.fingerprint
+            print_ = content.unstamped if is_stamped else content.fingerprint
             known[id(content)] = plain_fingerprint([print_, desired.files])
     return {target.node: known[id(target.content)] for target in desired.targets}
 
@@ -45,12 +43,3 @@ def readings(step: Step, observed: Observed[Loaded]) -> Mapping[str, str]:
     if not found and isinstance(answer, Present):
         found = {"files": plain_fingerprint(dict(answer.value.held or {}))[:16]}
     return found
-
-
-def _unstamped(content: Content) -> str:
-    """Fingerprint of a setting's meaning without its version."""
-    meta = content.canonical.get("meta")
-    bare = (
-        {key: value for key, value in meta.items() if key != "version"} if isinstance(meta, Mapping) else meta
-    )
-    return plain_fingerprint({**content.prints, "meta": fingerprint(bare)})

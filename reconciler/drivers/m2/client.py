@@ -29,7 +29,7 @@ from reconciler.drivers.m2.content import Contents, TooMuchShown
 from reconciler.drivers.m2.evidence import Shape, has_m2_metrics, is_refusal, shape_of
 from reconciler.drivers.m2.metrics import parsed
 from reconciler.drivers.m2.risk import waits
-from reconciler.drivers.m2.schema import Content, Loaded
+from reconciler.drivers.m2.schema import Content, Expected, Loaded
 from reconciler.errors import NodeUnidentified, NodeUnreachable
 from reconciler.ports.answers import describe_answer, describe_denial, port_hint
 from reconciler.ports.driver import Done
@@ -75,13 +75,13 @@ class Client:
     connect: float
 
     async def read(
-        self, contents: Contents, *, expected: str, resources: bool, trusted: bool = False
+        self, contents: Contents, *, expected: Expected, resources: bool, trusted: bool = False
     ) -> Observation[Loaded]:
         """What the node shows; a failure is an observation.
 
         Args:
             contents: remembers what other nodes showed.
-            expected: fingerprint of the setting it should have; where it has it, less is asked.
+            expected: the setting it should have; where it has it, less is asked.
             resources: whether to ask for the files in its package too.
             trusted: whether somebody has said that the first address is a node's which has no setting yet.
         """
@@ -93,9 +93,10 @@ class Client:
                 return shown
             if isinstance(shown, Content):
                 waiting, asked = await self._waiting(base, shown, contents, expected)
-                here = expected in (shown.fingerprint, asked)
+                prints = (asked.fingerprint, asked.unstamped) if asked else ("", "")
+                here = expected.is_met_by(shown.fingerprint, shown.unstamped) or expected.is_met_by(*prints)
                 held, unread = await self._held(base) if resources and here else (None, "")
-                return Present(Loaded(shown, base, waiting, asked, held, caller, unread))
+                return Present(Loaded(shown, base, waiting, prints[0], held, caller, unread, prints[1]))
             found.append(shown)
         if trusted and isinstance(found[0], Unidentified) and found[0].vacant:
             return Absent("it answered 404, and the fleet file says `first_delivery: true`")
@@ -155,19 +156,19 @@ class Client:
         return False
 
     async def _waiting(
-        self, base: str, content: Content, contents: Contents, expected: str
-    ) -> tuple[tuple[str, ...] | None, str]:
-        """What waits for a restart, and the fingerprint of the setting that was asked for, if apart."""
+        self, base: str, content: Content, contents: Contents, expected: Expected
+    ) -> tuple[tuple[str, ...] | None, Content | None]:
+        """What waits for a restart, and the setting that was asked for, if apart."""
         running = await self._setting(base, "/get/setting/running", contents)
         if running is None:
-            return None, ""
+            return None, None
         waiting = waits(running, content)
-        if waiting or content.fingerprint == expected:
-            return waiting, ""
+        if waiting or expected.is_met_by(content.fingerprint, content.unstamped):
+            return waiting, None
         asked = await self._setting(base, "/get/setting/artifact", contents)
         if asked is None:
-            return None, ""
-        return waits(content, asked), asked.fingerprint
+            return None, None
+        return waits(content, asked), asked
 
     async def _setting(self, base: str, path: str, contents: Contents) -> Content | None:
         with suppress(NodeUnreachable, ValueError):  # not told: unknown

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from reconciler.core.canonical import encode
+from reconciler.core.canonical import fingerprint
 from reconciler.core.editors import delivered
 from reconciler.core.json_reader import read_json
 from reconciler.drivers.m2 import canonical
@@ -17,6 +17,23 @@ from reconciler.drivers.m2.setting.check import LIMITS
 
 MOST_SHOWN: Final = 128 * 1024 * 1024
 """Bytes of the different sections that the nodes of one cluster show; ten times as many in memory."""
+
+
+def content_of(
+    document: Any, meaning: Mapping[str, Any], prints: Mapping[str, str], veils: Mapping[str, SectionVeil]
+) -> Content:
+    """A setting with its fingerprints.
+
+    Args:
+        document: as it stands.
+        meaning: of it, by top-level key.
+        prints: fingerprint of the meaning of each key, sorted by key.
+        veils: what of the value of each key is not shown.
+    """
+    meta = meaning.get("meta")
+    bare = {key: meta[key] for key in meta if key != "version"} if isinstance(meta, Mapping) else meta
+    unstamped = {**prints, "meta": canonical.fingerprint(bare)}
+    return Content(document, meaning, fingerprint(prints), prints, fingerprint(unstamped), veils)
 
 
 class TooMuchShown(ValueError):
@@ -67,13 +84,9 @@ class Contents:
         # The whole has the print of its sections' prints: nodes that differ in their version alone cost a
         # small section each, and each large one is read once.
         prints = {key: found[key][2] for key in sorted(found)}
-        return Content(
-            {key: found[key][0] for key in document},
-            {key: one[1] for key, one in found.items()},
-            hashlib.sha256(encode(prints)).hexdigest(),
-            prints,
-            {key: one[3] for key, one in found.items()},
-        )
+        meaning = {key: one[1] for key, one in found.items()}
+        veils = {key: one[3] for key, one in found.items()}
+        return content_of({key: found[key][0] for key in document}, meaning, prints, veils)
 
     def _section(self, key: str, value: Any) -> tuple[Any, Any, str, SectionVeil]:
         clear = canonical.clear_bytes(value)

@@ -191,6 +191,6 @@ def stamped(document: Any, desk: Desk) -> Any:
     """
     entry = desk.entry
     assert isinstance(entry, M2Cluster)
-    if entry.version is None or entry.deliver is not Deliver.UPLOAD or not isinstance(document, Mapping):
+    if not entry.is_stamped or not isinstance(document, Mapping):
         return document
     return {**document, "meta": {**mapping(document, "meta"), "version": desk.revision.short}}

@@ -94,7 +94,7 @@ def left_open(desired: Desired, target: Target, loaded: Loaded, *, may_wait: boo
         may_wait: whether its setting has fields that take effect at a restart only.
     """
     place = f"{desired.entry.name}/{target.node}"
-    here = loaded.shows(target.content.fingerprint)
+    here = loaded.shows(desired.expected(target.content))
     if loaded.waiting:
         said = f"{target.node} waits for a restart to put {', '.join(loaded.waiting)} into effect"
         yield Diagnostic(Severity.NOTE, "waits-for-restart", said, "restart it when it suits", target=place)
@@ -128,16 +128,20 @@ def reading_less(desired: Desired, target: Target, loaded: Loaded) -> Iterator[D
         )
 
 
+def has_files(desired: Desired, target: Target) -> bool:
+    """Whether the files that were delivered to a node last are those that go with its setting now."""
+    return UNKNOWN in desired.resources.values() or target.recalled.get(FILES_FACT, "") == desired.files
+
+
 def _files(desired: Desired, target: Target, place: str, unread: str) -> Iterator[Diagnostic]:
     """The setting is there, and whether its files are cannot be read: memory says what it can."""
     if unread:
         said = f"the package of {target.node} cannot be read: {unread}"
         remedy = f"open the answer of /setting/download on {target.node} yourself, and look at its log"
         yield Diagnostic(Severity.WARNING, "package-unreadable", said, remedy, target=place)
-    remembered = target.recalled.get(FILES_FACT, "")
-    if remembered == desired.files or UNKNOWN in desired.resources.values():
+    if has_files(desired, target):
         return
-    if remembered:
+    if target.recalled.get(FILES_FACT, ""):
         said = f"the files that go with the setting changed, and {target.node} does not show which it has"
         yield Diagnostic(Severity.WARNING, "resources-unseen", said, DELIVER_AGAIN, target=place)
         return

@@ -9,7 +9,7 @@ from reconciler.core.observation import Absent, Observation, Present
 from reconciler.core.plan import Step
 from reconciler.core.step import Standing, Verdict
 from reconciler.drivers.m2.arguments import Delivery, delivery_of
-from reconciler.drivers.m2.schema import Loaded
+from reconciler.drivers.m2.schema import Expected, Loaded
 from reconciler.drivers.m2.unresolved_secrets import UNKNOWN
 
 
@@ -30,7 +30,7 @@ def judge(step: Step, answer: Observation[Loaded]) -> Verdict:
         return Verdict(Standing.UNKNOWN, answer.reason)
     loaded, after = answer.value, own.after
     waits = own.returning and loaded.asked not in {"", after}
-    if loaded.shows(after) and not waits:
+    if loaded.shows(Expected(after)) and not waits:
         return _arrived(own, loaded)
     if before == loaded.content.fingerprint or (waits and before == loaded.asked):
         return _ready(own, loaded.base)

@@ -17,7 +17,7 @@ from reconciler.drivers.m2.arguments import Checkout, Delivery, Local, Upload
 from reconciler.drivers.m2.changes import differences
 from reconciler.drivers.m2.judge import carries
 from reconciler.drivers.m2.risk import impact, inverse, moved
-from reconciler.drivers.m2.schema import Deliver, Desired, Loaded, Target
+from reconciler.drivers.m2.schema import Deliver, Desired, Expected, Loaded, Target
 from reconciler.drivers.m2.setting.fault import at
 from reconciler.drivers.m2.unresolved_secrets import supposed
 from reconciler.host.defects import EXPECTED, defect_of
@@ -98,8 +98,17 @@ def _course(desired: Desired, given: Target, observed: Observed[Loaded], *, may_
 
 
 def as_desired(desired: Desired, target: Target, loaded: Loaded) -> bool:
-    """Whether a node needs nothing: it shows the setting, and no file is known to be missing."""
-    return loaded.shows(target.content.fingerprint) and carries(loaded.held, desired.resources) is not False
+    """Whether a node needs nothing: it shows the setting, and no file is known to be missing.
+
+    A difference in the stamp alone is none. Only where a node shows neither its files nor that it has them
+    from this very revision, what was delivered to it last decides.
+    """
+    if not loaded.shows(desired.expected(target.content)):
+        return False
+    carried = carries(loaded.held, desired.resources)
+    if carried is None and not loaded.shows(Expected(target.content.fingerprint)):
+        return findings.has_files(desired, target)
+    return carried is not False
 
 
 def _step(
@@ -186,8 +195,9 @@ def _reason(desired: Desired, target: Target, loaded: Loaded | None, changes: tu
     if loaded is None:
         return "no setting is loaded yet"
     now, then = loaded.content.version or "(none)", target.content.version or "(none)"
-    if not changes:
-        return "the files that go with its setting differ"
+    stamp_alone = desired.entry.is_stamped and all(change.pointer == VERSION for change in changes)
+    if stamp_alone or not changes:
+        return "the files that go with its setting differ, or the node does not show them"
     if desired.entry.deliver is Deliver.LOCAL:
         return f"the setting on its disk is to be applied: {then} in place of {now}"
     areas = sorted({_area(change.pointer) for change in changes if change.pointer != VERSION})

@@ -32,7 +32,7 @@ from reconciler.drivers.m2.guards import GUARDS
 from reconciler.drivers.m2.modelcheck import stages
 from reconciler.drivers.m2.modelcheck.seats import World
 from reconciler.drivers.m2.package import Packages
-from reconciler.drivers.m2.schema import Deliver, Desired, Loaded, M2Cluster, M2Policy, Target
+from reconciler.drivers.m2.schema import Desired, Expected, Loaded, M2Cluster, M2Policy, Target
 from reconciler.drivers.m2.undo import back, part
 from reconciler.host.defects import caught
 from reconciler.ports.desk import Desk
@@ -114,7 +114,7 @@ class M2Driver(Driver[Desired, Loaded]):
         async def read(target: Target) -> tuple[str, Observation[Loaded]]:
             async with gate:
                 client = Client(transports.http, target.node, target.bases, timeouts.read, timeouts.connect)
-                expected = target.content.fingerprint
+                expected = desired.expected(target.content)
                 wanted = bool(desired.resources)
                 return target.node, await _read(client, contents, expected, wanted, target.trusted)
 
@@ -157,7 +157,7 @@ class M2Driver(Driver[Desired, Loaded]):
         """Ask the step's node."""
         own = delivery_of(step)
         client = _client(own, step.node, transports)
-        expected = "" if own.returning else own.after  # then all is asked
+        expected = Expected("" if own.returning else own.after)  # with none, all is asked
         wanted, trusted = bool(own.resources), bool(own.uses)
         answer = await _read(client, Contents(), expected, wanted, trusted)
         return Observed({step.node: answer})
@@ -241,7 +241,7 @@ class M2Driver(Driver[Desired, Loaded]):
     def stamped(self, entry: ClusterEntry) -> bool:
         """Whether `meta.version` carries the commit: `version: commit`, and the settings are uploaded."""
         assert isinstance(entry, M2Cluster)
-        return entry.version is not None and entry.deliver is Deliver.UPLOAD
+        return entry.is_stamped
 
     def stamps(self, desired: Desired, observed: Observed[Loaded]) -> Mapping[str, str]:
         """The `meta.version` that each node shows."""
@@ -281,7 +281,7 @@ def _client(own: Delivery, node: str, transports: Transports) -> Client:
 async def _read(
     client: Client,
     contents: Contents,
-    expected: str,
+    expected: Expected,
     resources: bool,  # noqa: FBT001
     trusted: bool,  # noqa: FBT001
 ) -> Observation[Loaded]:

@@ -109,6 +109,11 @@ class M2Cluster(OverlaidCluster):
     )
     nodes: tuple[M2Node, ...] = Field(min_length=1, description="The nodes.")
 
+    @property
+    def is_stamped(self) -> bool:
+        """Whether `meta.version` carries the commit; what a node takes from its own disk or git does not."""
+        return self.version is not None and self.deliver is Deliver.UPLOAD
+
     def setting_of(self, node: NodeEntry) -> str:
         """The node's own settings file, or else the cluster's."""
         return (node.setting if isinstance(node, M2Node) else "") or self.setting
@@ -144,6 +149,7 @@ class Content:
         canonical: its meaning (see `canonical`), with known secrets as `Secret`.
         fingerprint: of the meaning; equal exactly when the meaning is.
         prints: top-level key -> fingerprint of the meaning of its value.
+        unstamped: fingerprint of the meaning without `meta.version`, into which a commit may be stamped.
         veils: top-level key -> what of its value is not shown.
     """
 
@@ -151,6 +157,7 @@ class Content:
     canonical: Any
     fingerprint: str
     prints: Mapping[str, str] = field(default_factory=dict)
+    unstamped: str = ""
     veils: Mapping[str, SectionVeil] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -167,6 +174,24 @@ class Content:
 
 
 @dataclass(frozen=True, slots=True)
+class Expected:
+    """Which setting a node should show.
+
+    Args:
+        fingerprint: of its meaning.
+        unstamped: fingerprint of its meaning without `meta.version`, where a commit is stamped into that: a
+            node keeps the stamp of the revision that changed its content last. Empty elsewhere.
+    """
+
+    fingerprint: str
+    unstamped: str = ""
+
+    def is_met_by(self, fingerprint: str, unstamped: str) -> bool:
+        """Whether a setting with these fingerprints is the one."""
+        return fingerprint == self.fingerprint or bool(self.unstamped and unstamped == self.unstamped)
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded:
     """What one node shows.
 
@@ -177,6 +202,7 @@ class Loaded:
             effect; None where the node does not tell.
         asked: fingerprint of the setting it was asked for, where it shows that apart from the one in
             effect; otherwise empty.
+        asked_unstamped: the same without its version.
         held: path -> SHA-256 of the resources in its package; None where it was not asked or does not
             tell.
         caller: the address this host called it from, as far as this host can tell.
@@ -190,10 +216,12 @@ class Loaded:
     held: Mapping[str, str] | None = None
     caller: str = field(default="", compare=False)
     unread: str = field(default="", compare=False)
+    asked_unstamped: str = field(default="", compare=False)
 
-    def shows(self, fingerprint: str) -> bool:
-        """Whether the node has the setting of this meaning, be it that some of it waits for a restart."""
-        return fingerprint in (self.content.fingerprint, self.asked)
+    def shows(self, expected: Expected) -> bool:
+        """Whether the node has this setting, be it that some of it waits for a restart."""
+        here = (self.content.fingerprint, self.content.unstamped)
+        return expected.is_met_by(*here) or expected.is_met_by(self.asked, self.asked_unstamped)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,3 +263,7 @@ class Desired:
     payloads: Mapping[str, Payload]
     files: str = ""
     notes: tuple[Diagnostic, ...] = ()
+
+    def expected(self, content: Content) -> Expected:
+        """What a node that is to have a content should show: with whichever stamp, where there is one."""
+        return Expected(content.fingerprint, content.unstamped if self.entry.is_stamped else "")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from reconciler.core.canonical import encode
 from reconciler.core.plan import Payload
 from reconciler.core.secret import Secret, reveal, secrets
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document
 from reconciler.drivers.m2.canonical import fingerprint
+from reconciler.drivers.m2.content import content_of
 from reconciler.drivers.m2.schema import Content, Deliver, M2Cluster
 from reconciler.ports.desk import Desk
 from reconciler.text.json_pointer import pointer
@@ -80,8 +79,7 @@ def supposed(wanted: Content, shown: Content) -> Content:
         key: wanted.prints.get(key, "") if value is wanted.canonical[key] else fingerprint(value)
         for key, value in canonical.items()
     }
-    whole = hashlib.sha256(encode(prints)).hexdigest()
-    return Content(wanted.document, canonical, whole, prints)
+    return content_of(wanted.document, canonical, prints, wanted.veils)
 
 
 def _filled(wanted: Any, shown: Any) -> Any:

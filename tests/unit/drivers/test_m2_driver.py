@@ -269,6 +269,42 @@ def test_the_commit_is_stamped_into_what_is_uploaded_only():
     assert DRIVER.desire(desk({}, version="commit")).targets[0].content.version == "c0ffee1"
 
 
+@pytest.mark.parametrize("shown", Shown)
+@pytest.mark.parametrize("resources", [{}, FILES], ids=["alone", "with files"])
+async def test_another_commit_with_the_same_content_changes_no_node(shown, resources):
+    wire = WorldWire(world(choices=Choices(shown=shown)))
+    first = desk(CHANGED, version="commit", resources=resources)
+    await converge(first, wire)
+    later = replace(first, revision=replace(REVISION, id="d" * 40, short="d" * 12))
+    sent = len(wire.writes())
+    again = await plan(later, wire)
+    assert (again.steps, again.unchanged) == ((), 1)
+    assert [finding.code for finding in again.findings] == ["waits-for-restart"]
+    assert len(wire.writes()) == sent
+    wanted = desired(later)
+    stamps = DRIVER.stamps(wanted, await DRIVER.observe(wanted, Transports(wire)))
+    assert stamps.get("edge-01") != later.revision.short
+
+
+async def test_another_version_is_a_change_where_no_commit_is_stamped_into_it():
+    wire = WorldWire(world())
+    await converge(desk(CHANGED), wire)
+    (step,) = (await plan(desk({**CHANGED, "meta": {"version": "C"}}), wire)).steps
+    assert step.reason == "differs in the version alone; version B becomes C"
+
+
+async def test_files_that_changed_with_a_commit_are_delivered_also_where_no_node_shows_its_package():
+    wire = WorldWire(world(choices=Choices(backup=Backup.DISABLED)))
+    first = desk(version="commit", resources=FILES)
+    await converge(first, wire)
+    known = {"edge-01": {"files": DRIVER.desire(first).files}}
+    later = {"revision": replace(REVISION, id="d" * 40, short="d" * 12)}
+    assert (await plan(replace(first, **later), wire, known)).steps == ()
+    other = desk(version="commit", resources={"certs/a.pem": b"other"})
+    (step,) = (await plan(replace(other, **later), wire, known)).steps
+    assert step.reason == "the files that go with its setting differ, or the node does not show them"
+
+
 def test_one_file_for_many_nodes_is_one_content_and_one_payload():
     desired = DRIVER.desire(desk(nodes=[f"edge-{n}" for n in range(50)]))
     assert len({id(target.content) for target in desired.targets}) == 1

@@ -48,7 +48,7 @@ async def test_each_node_has_its_word_its_revision_and_since_when():
     assert not found.converged
     shown = render_status(found)
     assert "edge (fake): 1 of 4 nodes as desired" in shown
-    assert "a  as desired          c0ffee0 since 2026-11-20 08:30 UTC" in shown
+    assert "a  as desired          content of c0ffee0 since 2026-11-20 08:30 UTC" in shown
     assert shown.endswith("Not converged: 1 as desired, 1 differs, 1 waits for a person, 1 unreachable.\n")
 
 

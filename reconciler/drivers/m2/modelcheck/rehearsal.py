@@ -23,7 +23,7 @@ from reconciler.drivers.m2.management_access import READ_MORE
 from reconciler.drivers.m2.modelcheck.seats import Player, Seat, World, seated
 from reconciler.drivers.m2.modelcheck.shapes import Shapes
 from reconciler.drivers.m2.risk import NEEDED
-from reconciler.drivers.m2.schema import Desired, Loaded
+from reconciler.drivers.m2.schema import Desired, Expected, Loaded
 
 _CLUSTER: Final = "/env/management/cluster"
 
@@ -46,7 +46,7 @@ class M2Play:
     shapes: Shapes
     backups: bool = True
     _places: Mapping[str, int] = field(init=False)
-    _answers: dict[tuple[int, Seat, int, str, tuple[str, ...]], Observation[Loaded]] = field(
+    _answers: dict[tuple[int, Seat, int, Expected, tuple[str, ...]], Observation[Loaded]] = field(
         init=False, default_factory=dict
     )
 
@@ -84,7 +84,7 @@ class M2Play:
         targets = [player.target for player in self.players]
         return Observed(
             {
-                target.node: self._answer(world, place, target.content.fingerprint, target.bases)
+                target.node: self._answer(world, place, self.desired.expected(target.content), target.bases)
                 for place, target in enumerate(targets)
             }
         )
@@ -96,7 +96,7 @@ class M2Play:
     def standing(self, world: World, step: Step) -> Standing:
         """How a delivery stands, judged from what its node answers."""
         place, own = self._places[step.node], delivery_of(step)
-        return judge(step, self._answer(world, place, own.after, own.bases)).standing
+        return judge(step, self._answer(world, place, Expected(own.after), own.bases)).standing
 
     def performed(self, world: World, step: Step) -> World:
         """What a delivery makes of its node; the same where it does not arrive or is not taken."""
@@ -236,14 +236,16 @@ class M2Play:
         rule = self.rules[world.rule]
         return frozenset[str]().union(*(self.shapes.rights(shape, host, rule) for host in hosts))
 
-    def _answer(self, world: World, place: int, expected: str, bases: tuple[str, ...]) -> Observation[Loaded]:
+    def _answer(
+        self, world: World, place: int, expected: Expected, bases: tuple[str, ...]
+    ) -> Observation[Loaded]:
         key = (place, world.seats[place], world.rule, expected, bases)
         if key not in self._answers:
             self._answers[key] = self._answered(world, place, expected, bases)
         return self._answers[key]
 
     def _answered(
-        self, world: World, place: int, expected: str, bases: tuple[str, ...]
+        self, world: World, place: int, expected: Expected, bases: tuple[str, ...]
     ) -> Observation[Loaded]:
         seat, rule = world.seats[place], self.rules[world.rule]
         if not self._reached(world, place) or seat.at not in bases:
@@ -254,12 +256,16 @@ class M2Play:
         content = self.shapes.shown(seat.shape, rule)
         if content is None:
             return Absent("it answered 404: no setting is loaded yet")
-        waiting, asked = None, ""
+        waiting, asked = None, None
         if READ_MORE in rights:
             waiting, asked = self.shapes.open_questions(seat.shape, rule, expected)
-        wanted = self.backups and self.desired.resources and expected in (content.fingerprint, asked)
-        held = self.shapes.shape(seat.shape).held if wanted else None
-        return Present(Loaded(content, seat.at, waiting, asked, held, self.players[place].caller))
+        prints = (asked.fingerprint, asked.unstamped) if asked else ("", "")
+        here = expected.is_met_by(content.fingerprint, content.unstamped) or expected.is_met_by(*prints)
+        held = (
+            self.shapes.shape(seat.shape).held if self.backups and self.desired.resources and here else None
+        )
+        caller = self.players[place].caller
+        return Present(Loaded(content, seat.at, waiting, prints[0], held, caller, asked_unstamped=prints[1]))
 
 
 def _of_ring(change: Change) -> bool:

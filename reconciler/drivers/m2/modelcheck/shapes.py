@@ -16,7 +16,7 @@ from reconciler.drivers.m2.choices import Choices, Shown
 from reconciler.drivers.m2.content import Contents
 from reconciler.drivers.m2.feed_topology import Ring, ring
 from reconciler.drivers.m2.risk import NEEDED, waits
-from reconciler.drivers.m2.schema import Content, Loaded
+from reconciler.drivers.m2.schema import Content, Expected, Loaded
 
 STRANGER = "203.0.113.1"
 """An address that no entry of a list names, unless it names everybody (RFC 5737)."""
@@ -175,16 +175,18 @@ class Shapes:
         service = rule.shown is Shown.SERVICE and self.waiting(number)
         return self.running(number) if service else self.loaded(number)
 
-    def open_questions(self, number: int, rule: Choices, expected: str) -> tuple[tuple[str, ...], str]:
+    def open_questions(
+        self, number: int, rule: Choices, expected: Expected
+    ) -> tuple[tuple[str, ...], Content | None]:
         """What waits for a restart, and what was asked for where that is apart; as the client asks it."""
         content, running, loaded = self.shown(number, rule), self.running(number), self.loaded(number)
         assert content is not None
         assert running is not None
         assert loaded is not None
         waiting = waits(running, content)
-        if waiting or content.fingerprint == expected:
-            return waiting, ""
-        return waits(content, loaded), loaded.fingerprint
+        if waiting or expected.is_met_by(content.fingerprint, content.unstamped):
+            return waiting, None
+        return waits(content, loaded), loaded
 
     def _content(self, text: bytes, document: Mapping[str, Any]) -> Content:
         if text not in self._known:

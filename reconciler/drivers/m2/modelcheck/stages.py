@@ -174,7 +174,7 @@ def _stage(
         told = loaded.caller if loaded else ""
         players.append(Player(target, _hosts(desired, loaded), _direct(target, loaded), told))
         seats.append(Seat(shapes.begun(loaded, _delivered(desired, target, shapes)), _at(target, loaded)))
-        here = loaded is not None and loaded.shows(target.content.fingerprint)
+        here = loaded is not None and loaded.shows(desired.expected(target.content))
         backups = backups and not (here and loaded is not None and loaded.held is None)
     names = {target.node for target in targets}
     fits = len(plan.steps) <= plan.concurrency

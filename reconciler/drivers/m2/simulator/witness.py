@@ -12,6 +12,7 @@ from reconciler.drivers.m2.content import Contents
 from reconciler.drivers.m2.desire import stamped
 from reconciler.drivers.m2.judge import carries
 from reconciler.drivers.m2.package import digests
+from reconciler.drivers.m2.schema import Content, M2Cluster
 from reconciler.drivers.m2.simulator import M2World
 from reconciler.ports.desk import Desk
 from reconciler.ports.simulator import Request
@@ -26,7 +27,7 @@ class M2Witness:
         self._desk = desk
         self._world = world
         self._contents = Contents()
-        self._prints: dict[int, tuple[machine.Setting, str]] = {}
+        self._known: dict[int, tuple[machine.Setting, Content]] = {}
 
     def state(self) -> Nodes:
         """Every node."""
@@ -63,10 +64,18 @@ class M2Witness:
 
     def _unlike(self) -> Iterator[str]:
         for name, document in sorted(self._desk.documents.items()):
-            wanted = self._contents.of(stamped(reveal(document.value), self._desk)).fingerprint
+            wanted = self._contents.of(stamped(reveal(document.value), self._desk))
             loaded = self._world.state(name).loaded
-            if loaded is None or self._print(loaded) != wanted:
+            if loaded is None or not self._has(loaded, wanted):
                 yield f"{name} has another setting than the fleet file gives it"
+
+    def _has(self, setting: machine.Setting, wanted: Content) -> bool:
+        """Whether a node has a setting, with whichever stamp where one is."""
+        assert isinstance(self._desk.entry, M2Cluster)
+        shown = self._content(setting)
+        return wanted.unstamped == shown.unstamped and (
+            self._desk.entry.is_stamped or wanted.fingerprint == shown.fingerprint
+        )
 
     def unmanageable(self, peer: str) -> list[str]:
         """Running nodes that turn this host away."""
@@ -81,8 +90,11 @@ class M2Witness:
         return status in {200, 404}
 
     def _print(self, setting: machine.Setting) -> str:
+        return self._content(setting).fingerprint
+
+    def _content(self, setting: machine.Setting) -> Content:
         """The setting's meaning; a setting that many nodes share is read once."""
-        known = self._prints.get(id(setting))
+        known = self._known.get(id(setting))
         if known is None:
-            known = self._prints[id(setting)] = (setting, self._contents.of(setting.document).fingerprint)
+            known = self._known[id(setting)] = (setting, self._contents.of(setting.document))
         return known[1]
