@@ -101,7 +101,7 @@ def brief(error: ValidationError) -> str:
     if details["type"] == "extra_forbidden":
         return f"{subject} is not a known key"
     wanted = _wanted(details["type"])
-    return f"{subject}: {f'{wanted} belongs here' if wanted else _lowered(details['msg'])}"
+    return f"{subject} must be {wanted}" if wanted else f"{subject}: {_lowered(details['msg'])}"
 
 
 def _problem(
@@ -171,28 +171,38 @@ def _said(mismatch: Mismatch, *, hidden: bool) -> tuple[str, str, str]:
     given = mismatch.error["input"]
     if mismatch.error["type"] == "string_too_short" and not given:
         return "empty-text", f"{subject} is empty", remedy or _advice(mismatch.field)
-    given = _kind_of(given) if hidden else described(given)
-    return code, f"{subject} is {given}, {why}", remedy or _advice(mismatch.field)
+    text = "the text " if code == "wrong-type" and isinstance(given, str) and given and not hidden else ""
+    given = text + (_kind_of(given) if hidden else described(given))
+    return code, why.format(subject=subject, given=given), remedy or _advice(mismatch.field)
 
 
 def _wrong(mismatch: Mismatch, *, hidden: bool) -> tuple[str, str, str]:
-    """Code, what is wrong with a value, and a remedy if there is a better one than the model's words."""
+    """Code, a sentence with places for `subject` and `given`, and a remedy better than the model's words."""
     kind, given = mismatch.error["type"], mismatch.error["input"]
     context = mismatch.error.get("ctx", {})
     if kind in {"literal_error", "enum"}:
         expected = str(context.get("expected", ""))
         meant = nearest(str(given), _LITERAL.findall(expected))
         hint = f"did you mean `{meant}`?" if meant else ""
-        return "unknown-value", f"{expected} belongs here".replace("'", "`"), hint
+        return "unknown-value", _must("be " + expected.replace("'", "`")), hint
     if kind in _LIMITS:
-        return "out-of-range", _LIMITS[kind](context), ""
+        return "out-of-range", _must(_LIMITS[kind](context)), ""
     if kind == "string_pattern_mismatch":
-        return "wrong-form", f"which does not have the form `{context.get('pattern', '')}`", ""
+        return "wrong-form", _must(f"have the form `{context.get('pattern', '')}`"), ""
     wanted = " or ".join(dict.fromkeys(filter(None, map(_wanted, mismatch.kinds))))
     if wanted:
-        return "wrong-type", f"{wanted} belongs here", "" if hidden else _as_wanted(kind, given)
-    said = f"but {_lowered(str(context.get('error', mismatch.error['msg'])))}"
-    return "bad-value", said, str(context.get("remedy", ""))
+        return "wrong-type", _must(f"be {wanted}"), "" if hidden else _as_wanted(kind, given)
+    said = _literal(_lowered(str(context.get("error", mismatch.error["msg"]))))
+    return "bad-value", f"{{subject}} is {{given}}, but {said}", str(context.get("remedy", ""))
+
+
+def _must(what: str) -> str:
+    return f"{{subject}} must {_literal(what)}, got {{given}}"
+
+
+def _literal(words: str) -> str:
+    """Words of others within a pattern of `str.format`."""
+    return words.replace("{", "{{").replace("}", "}}")
 
 
 def _as_wanted(kind: str, given: Any) -> str:
@@ -210,14 +220,14 @@ def _wanted(kind: str) -> str:
 
 
 _LIMITS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
-    "greater_than": lambda context: f"more than {context['gt']:g} is needed",
-    "greater_than_equal": lambda context: f"at least {context['ge']:g} is needed",
-    "less_than": lambda context: f"less than {context['lt']:g} is allowed",
-    "less_than_equal": lambda context: f"at most {context['le']:g} is allowed",
-    "string_too_short": lambda context: f"it needs at least {_counted(context['min_length'], 'character')}",
-    "string_too_long": lambda context: f"it may have at most {_counted(context['max_length'], 'character')}",
-    "too_short": lambda context: f"it needs at least {_counted(context['min_length'], 'item')}",
-    "too_long": lambda context: f"it may have at most {_counted(context['max_length'], 'item')}",
+    "greater_than": lambda context: f"be more than {context['gt']:g}",
+    "greater_than_equal": lambda context: f"be at least {context['ge']:g}",
+    "less_than": lambda context: f"be less than {context['lt']:g}",
+    "less_than_equal": lambda context: f"be at most {context['le']:g}",
+    "string_too_short": lambda context: f"have at least {_counted(context['min_length'], 'character')}",
+    "string_too_long": lambda context: f"have at most {_counted(context['max_length'], 'character')}",
+    "too_short": lambda context: f"have at least {_counted(context['min_length'], 'item')}",
+    "too_long": lambda context: f"have at most {_counted(context['max_length'], 'item')}",
 }
 _WANTED = (
     ("string", "text"),
@@ -256,9 +266,9 @@ def _kind_of(given: Any) -> str:
 
 
 def described(given: Any) -> str:
-    """A value, to follow its name and `is`: `empty`, `a list`, or the value itself in backquotes."""
+    """A value, to follow `got` or `is`: `no value`, `a list`, or the value itself in backquotes."""
     if given is None:
-        return "empty"
+        return "no value"
     if isinstance(given, Mapping):
         return "a mapping" if given else "an empty mapping"
     if isinstance(given, list | tuple):

@@ -99,7 +99,7 @@ class At(Strict):
         said = self.model_dump(exclude_none=True, exclude={"to"})
         if len(said) != 1 or (self.to and not {"request", "change"} & said.keys()):
             names = [name for name in type(self).model_fields if name != "to"]
-            raise ValueError(f"one of {', '.join(names)} belongs here, with `to` only for the first two")
+            raise ValueError(f"it must be one of {', '.join(names)}, with `to` only for the first two")
         return self
 
 

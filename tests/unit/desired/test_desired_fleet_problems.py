@@ -78,36 +78,36 @@ WORDS = {
         "`address` is missing here",
         'where the lamp answers, such as `"127.0.0.1:1"`',
     ),
-    "number for text": (one("    setting: 12\n"), "`setting` is `12`, text belongs here", 'write `"12"`'),
+    "number for text": (one("    setting: 12\n"), "`setting` must be text, got `12`", 'write `"12"`'),
     "text for a number": (
         one("    concurrency: many\n"),
-        "`concurrency` is `many`, a whole number belongs here",
+        "`concurrency` must be a whole number, got the text `many`",
         "how many nodes of the cluster may be changed at once",
     ),
     "too small": (
         one("    concurrency: 0\n"),
-        "`concurrency` is `0`, at least 1 is needed",
+        "`concurrency` must be at least 1, got `0`",
         "how many nodes of the cluster may be changed at once",
     ),
     "one of a few": (
         one("    deliver: uplaod\n"),
-        "`deliver` is `uplaod`, `upload` or `checkout` belongs here",
+        "`deliver` must be `upload` or `checkout`, got `uplaod`",
         "did you mean `upload`?",
     ),
-    "nothing": (one("    deliver:\n"), "`deliver` is empty, `upload` or `checkout` belongs here", ""),
+    "nothing": (one("    deliver:\n"), "`deliver` must be `upload` or `checkout`, got no value", ""),
     "mapping for text": (
         one("    setting: {a: 1}\n"),
-        "`setting` is a mapping, text belongs here",
+        "`setting` must be text, got a mapping",
         "settings file of the lamps",
     ),
     "item of a list": (
         one("    resources: [[]]\n"),
-        "item 1 of `resources` is an empty list, text belongs here",
+        "item 1 of `resources` must be text, got an empty list",
         "",
     ),
     "union": (
         {"fleet.yaml": "clusters: [{name: a, kind: bell, nodes: [{name: b, api: c, pitch: []}]}]"},
-        "`pitch` is an empty list, a whole number or text belongs here",
+        "`pitch` must be a whole number or text, got an empty list",
         "",
     ),
     "date": (
@@ -115,7 +115,7 @@ WORDS = {
             "fleet.yaml": "overrides: [{guard: g, until: soon, reason: long enough}]\n"
             "clusters: [{name: a, kind: bell}]"
         },
-        "`until` is `soon`, a date such as 2026-12-01 belongs here",
+        "`until` must be a date such as 2026-12-01, got the text `soon`",
         "last day on which it holds, as YYYY-MM-DD",
     ),
     "short text": (
@@ -123,12 +123,12 @@ WORDS = {
             "fleet.yaml": "overrides: [{guard: g, until: 2026-12-01, reason: so}]\n"
             "clusters: [{name: a, kind: bell}]"
         },
-        "`reason` is `so`, it needs at least 8 characters",
+        "`reason` must have at least 8 characters, got `so`",
         "why, for whoever reads it later",
     ),
     "form, and no password shown": (
         {"fleet.yaml": "feedback: {url: 'ftp://me:secret@h/'}\nclusters: [{name: a, kind: bell}]"},
-        "`url` is `ftp://…@h/`, which does not have the form `^https?://`",
+        "`url` must have the form `^https?://`, got `ftp://…@h/`",
         "each message is POSTed here as JSON",
     ),
     "policy of a cluster": (
@@ -158,7 +158,7 @@ WORDS = {
     ),
     "not even a list": (
         {"fleet.yaml": "clusters: {a: 1}"},
-        "`clusters` is a mapping, a list belongs here",
+        "`clusters` must be a list, got a mapping",
         "the clusters, at least one",
     ),
     "clusters missing": (
@@ -166,7 +166,7 @@ WORDS = {
         "`clusters` is missing here",
         "the clusters, at least one",
     ),
-    "a list as the whole": ({"fleet.yaml": "[]"}, "this is an empty list, a mapping belongs here", ""),
+    "a list as the whole": ({"fleet.yaml": "[]"}, "this must be a mapping, got an empty list", ""),
     "missing file": (
         one("    setting: hal.json\n", {"hall.json": "{}", "x/hall.json": "{}"}),
         "there is no file `hal.json`",

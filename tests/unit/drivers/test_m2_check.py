@@ -327,7 +327,7 @@ def test_secrets_are_not_judged_and_never_shown():
 def test_a_secret_is_text_and_wrong_where_none_may_stand():
     (problem,) = problems_of(kept(setting(**{API + "port": Secret("10040", "${env:PORT}")})))
     assert (problem.pointer, problem.code) == ("/env/management/api/port", "wrong-type")
-    assert problem.message == "`port` is `${env:PORT}`, a whole number belongs here"
+    assert problem.message == "`port` must be a whole number, got the text `${env:PORT}`"
     assert "10040" not in f"{problem.remedy}"
 
 

@@ -44,8 +44,8 @@ def test_a_change_keeps_comments_order_and_unknown_keys():
     ("old", "new", "line", "column", "words"),
     [
         (b"node01@node01.example.com", b"node01@node01", 3, 13, 'such as `"node01@node01.example.com"`'),
-        (b"cluster = true", b"cluster = yes", 2, 11, "`true` or `false` belongs here"),
-        (b"= 20", b"= 0", 7, 30, "at least 1 is needed"),
+        (b"cluster = true", b"cluster = yes", 2, 11, "must be `true` or `false`"),
+        (b"= 20", b"= 0", 7, 30, "must be at least 1"),
         (b"# the first node", b"the first node", 1, 1, "not `key = value`"),
         (b"websocket_ping_interval = 30 s", b"cluster = true", 8, 1, "stands twice, first in line 2"),
     ],

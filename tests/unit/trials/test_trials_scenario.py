@@ -56,8 +56,8 @@ WRONG = {
     "{fault: sigkill, at: {step: a/b/c}}": "sigkill takes",
     "{fault: lost, at: {}}": "one of request, change",
     "{fault: lost, at: {run: 1, to: a}}": "with `to` only for the first two",
-    "{fault: lost, at: {change: 0}}": "at least 1 is needed",
-    "{fault: lost, count: 0}": "at least 1 is needed",
+    "{fault: lost, at: {change: 0}}": "must be at least 1",
+    "{fault: lost, count: 0}": "must be at least 1",
     "{fault: lost, only: writes}": "`any`, `reads` or `changes`",
     "{fault: lost, at: {journal: 2}}, {fault: sigkill, at: {journal: 3}}": "beside sigkill",
 }

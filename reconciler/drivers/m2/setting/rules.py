@@ -60,7 +60,7 @@ def known_roles(document: Any) -> set[str]:
 def _version(document: Any) -> Iterator[Diagnostic]:
     version = mapping(document, "meta").get("version")
     if isinstance(version, bool | list | Mapping):
-        said = f"`version` is {described(version)}, text or a number belongs here"
+        said = f"`version` must be text or a number, got {described(version)}"
         yield Diagnostic(Severity.ERROR, "wrong-type", said, pointer=pointer(("meta", "version")))
 
 
@@ -141,7 +141,7 @@ def _members(document: Any) -> Iterator[Diagnostic]:
                 if isinstance(node, str):
                     yield from _member((*path, "nodes", place), node)
         else:
-            said = f"item {index + 1} of `members` is {described(item)}, an address or a group belongs here"
+            said = f"item {index + 1} of `members` must be an address or a group, got {described(item)}"
             yield Diagnostic(Severity.ERROR, "wrong-type", said, pointer=pointer(path))
 
 
