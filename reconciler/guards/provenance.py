@@ -51,7 +51,8 @@ def older_revision(case: Case) -> Iterator[Diagnostic]:
         Severity.ERROR,
         "older-revision",
         f"{case.plan.cluster}: {words}",
-        f"if that is meant, name it: `reconcile rollback {revision.short or revision.id}`; else go forward",
+        f"if that is meant, name it: `reconcile rollback {revision.short or revision.id} SOURCE`; "
+        "else go forward",
         target=case.plan.cluster,
     )
 

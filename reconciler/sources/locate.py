@@ -40,6 +40,7 @@ class _Wish:
     trust: Trust | None = None
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
     saved: bool | None = None
+    goes_back: bool = False
 
     def git(self, place: Address, *, below: str = "", work: WorkTree | None = None) -> Source:
         self.without(kind="git repository", sha256=self.sha256)
@@ -56,9 +57,10 @@ class _Wish:
         )
 
     def tarball(self, file: Path | Address) -> Source:
-        self.without(kind="tarball", ref=self.ref)
+        named = self.ref.lower() if self.goes_back else ""
+        self.without(kind="tarball", ref="" if named else self.ref)
         self.without_saved()
-        packing = Packing(self.path, self.sha256, trust=self.trust)
+        packing = Packing(self.path, self.sha256, trust=self.trust, named=named)
         if isinstance(file, Path):
             return TarballFile(file, packing)
         return TarballUrl(file, packing, cache=self.cache, environment=self.environment)
@@ -95,6 +97,7 @@ def locate(
     trust: Trust | None = None,
     environment: Mapping[str, str] = os.environ,
     saved: bool | None = None,
+    goes_back: bool = False,
 ) -> Source:
     """The source that a text names; nothing is read or asked yet, but for looking at local paths.
 
@@ -111,12 +114,14 @@ def locate(
         environment: of the process, which gives the tokens of sources.
         saved: whether a folder in a work tree stands for its files as they are saved, or, where False, for
             the commit that is checked out; None for as they are saved, unless `ref` says otherwise.
+        goes_back: whether `ref` names a revision to go back to, which a tarball in its place has to be.
 
     Raises:
         UsageError: the text is no kind of source, or an option does not fit it.
         SourceError: there is no such folder or file.
     """
-    wish = _Wish(ref.strip(), _folder_name(path), _digest(sha256), cache, trust, environment, saved)
+    folder, digest = _folder_name(path), _digest(sha256)
+    wish = _Wish(ref.strip(), folder, digest, cache, trust, environment, saved, goes_back)
     if "://" in text:
         return _remote(text, wish)
     try:
@@ -142,8 +147,8 @@ def pinned(
 ) -> Source:
     """The source that a text names, at exactly a revision that it gave before.
 
-    A commit is read as it was committed, also that of a folder. A folder whose files are no commit's
-    stays what it is, so that whoever asks compares the revision that it gives.
+    A commit is read as it was committed, also that of a folder. A folder whose files are no commit's, and a
+    tarball, stay what they are, so that whoever asks compares the revision that they give.
 
     Args:
         text: as for `locate`.
@@ -161,10 +166,7 @@ def pinned(
     source = locate(text, ref=ref, path=path, cache=cache, trust=trust, environment=environment)
     if COMMIT.fullmatch(revision):
         return locate(text, ref=revision, path=path, cache=cache, trust=trust, environment=environment)
-    now = source.located() if isinstance(source, LinkedSource) else source
-    if isinstance(now, FolderSource):
-        return source
-    return locate(text, path=path, sha256=revision, cache=cache, trust=trust, environment=environment)
+    return source
 
 
 def _remote(text: str, wish: _Wish) -> Source:

@@ -1,4 +1,8 @@
-"""A tarball as a source, by path or by http(s) URL; its revision is the digest of its bytes."""
+"""A tarball as a source, by path or by http(s) URL; its revision is the digest of the files in it.
+
+The same files packed again, by another program or with other dates, are the same revision: what an archive's
+own bytes are tells nothing about the desired state. They count for `--sha256` and for signatures.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +31,9 @@ from reconciler.sources.signatures.verify import file_signer
 from reconciler.sources.unpack import unpack
 from reconciler.text.one_line import SHORT_ID, first_line, size
 
+SHORTEST = 4
+"""Digits from which the beginning of a digest names it, as with git's commits."""
+
 LARGEST_SIGNATURE = 64 * 1024
 """Bytes that a detached signature may have."""
 
@@ -40,12 +47,14 @@ class Packing:
         sha256: the digest it must have, 64 hexadecimal digits; empty for any.
         limits: bounds on its size, packed and unpacked.
         trust: whose detached signature has to be beside it; None where none is asked.
+        named: how the revision that it must have begins, or the archive's own digest; empty for any.
     """
 
     path: str = ""
     sha256: str = ""
     limits: Limits = LIMITS
     trust: Trust | None = None
+    named: str = ""
 
     @property
     def beside(self) -> tuple[str, ...]:
@@ -76,7 +85,7 @@ class Packing:
         """The files in an archive's bytes, once they have the expected digest.
 
         Raises:
-            SourceError: they have another digest, or are refused by `unpack`.
+            SourceError: they have another digest or revision, or are refused by `unpack`.
         """
         digest = hashlib.sha256(data).hexdigest()
         if self.sha256 and digest != self.sha256:
@@ -85,8 +94,17 @@ class Packing:
                 remedy="Find out who changed it; only then give --sha256 the new digest.",
             )
         files = unpack(data, where=where, path=self.path, limits=self.limits)
+        id_ = files.digest()
+        if self.named and not any(self._names(one) for one in (id_, digest)):
+            raise SourceError(
+                f"{where} is revision {id_[:SHORT_ID]} now, not {self.named}",
+                remedy="Put the archive of that revision in its place; only a repository keeps earlier ones.",
+            )
         source = f"{where}//{self.path}" if self.path else where
-        return Snapshot(Revision(source, digest, digest[:SHORT_ID], first_line(title)), files)
+        return Snapshot(Revision(source, id_, id_[:SHORT_ID], first_line(title)), files)
+
+    def _names(self, digest: str) -> bool:
+        return len(self.named) >= SHORTEST and digest.startswith(self.named)
 
 
 class TarballFile(Source):
@@ -97,7 +115,7 @@ class TarballFile(Source):
     def __init__(self, file: Path, packing: Packing) -> None:
         self.file = file
         self.packing = packing
-        self._last: tuple[tuple[int, ...], Snapshot] | None = None
+        self._last: tuple[tuple[int, ...], bytes, Snapshot] | None = None
 
     async def snapshot(self) -> Snapshot:
         """The files in it as it is now.
@@ -109,17 +127,18 @@ class TarballFile(Source):
         mark, data = await asyncio.to_thread(self._read)
         if data is None:
             assert self._last is not None  # only then nothing is read
-            return self._last[1]
+            return self._last[2]
         signature = await asyncio.to_thread(self._signature)
         signer = await self.packing.signer(data, signature, where=str(self.file))
-        if self._last and self._last[1].revision.id == hashlib.sha256(data).hexdigest():
-            found = self._last[1]
+        digest = hashlib.sha256(data).digest()
+        if self._last and self._last[1] == digest:
+            found = self._last[2]
         else:
             found = await asyncio.to_thread(
                 self.packing.snapshot, data, where=str(self.file), title=self.file.name
             )
-        self._last = (mark, signed(found, signer))
-        return self._last[1]
+        self._last = (mark, digest, signed(found, signer))
+        return self._last[2]
 
     def _signature(self) -> bytes | None:
         """What stands in the signature file beside it; none where there is no such file."""

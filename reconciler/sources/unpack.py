@@ -11,6 +11,7 @@ Nothing is written to disk. Decisions:
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -43,9 +44,29 @@ class Unpacked:
             FileNotFoundError: there is no such file.
             SourceError: it is a Git LFS pointer.
         """
-        member = self.layout.files[self.layout.find(path)]
-        data = self.data[member.offset : member.offset + member.size]
-        return content.whole(data, where=self.where, path=path)
+        return content.whole(self._bytes(self.layout.find(path)), where=self.where, path=path)
+
+    def digest(self) -> str:
+        """SHA-256 over the paths and contents of all files, as they can be read, in hexadecimal.
+
+        Raises:
+            SourceError: links multiply the files beyond measure.
+        """
+        whole, known = hashlib.sha256(), dict[str, bytes]()
+        for name in self.names():
+            try:
+                full = self.layout.find(name)
+                if full not in known:
+                    known[full] = hashlib.sha256(self._bytes(full)).digest()
+                found = b"file\0%s\0%s" % (name.encode(), known[full])
+            except (SourceError, FileNotFoundError):  # a link to nothing, which nobody can read
+                found = b"link\0%s\0" % name.encode()
+            whole.update(found)
+        return whole.hexdigest()
+
+    def _bytes(self, full: str) -> bytes:
+        member: tar.Member = self.layout.files[full]
+        return self.data[member.offset : member.offset + member.size]
 
 
 def unpack(data: bytes, *, where: str, path: str = "", limits: Limits = LIMITS) -> Unpacked:

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import os
+import re
 import socket
 import tarfile
 import threading
@@ -110,12 +111,9 @@ async def test_tarball_by_path(at, tmp_path):
 
     taken = await source.snapshot()
 
-    digest = hashlib.sha256(ONE).hexdigest()
-    assert (taken.revision.id, taken.revision.short, taken.revision.title) == (
-        digest,
-        digest[:12],
-        "fleet.tgz",
-    )
+    digest = taken.revision.id
+    assert re.fullmatch("[0-9a-f]{64}", digest)
+    assert (taken.revision.short, taken.revision.title) == (digest[:12], "fleet.tgz")
     assert taken.revision.source == str(file)
     assert taken.files.read("fleet") == b"one"
     assert await source.snapshot() is taken
@@ -124,6 +122,55 @@ async def test_tarball_by_path(at, tmp_path):
     assert await source.snapshot() is taken, "touched is not changed"
     file.write_bytes(TWO)
     assert (await source.snapshot()).files.read("fleet") == b"two"
+
+
+def archive(files, *, kind="w:gz", top="", links=()):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode=kind) as made:
+        for name, data in files.items():
+            member = tarfile.TarInfo(top + name)
+            member.size, member.mtime = len(data), 7 * len(top)
+            made.addfile(member, io.BytesIO(data))
+        for name, target in links:
+            member = tarfile.TarInfo(top + name)
+            member.type, member.linkname = tarfile.SYMTYPE, target
+            made.addfile(member)
+    return buffer.getvalue()
+
+
+FILES = {"fleet.yaml": b"x", "edge/a.json": b"y"}
+
+
+@pytest.mark.parametrize(
+    ("data", "same"),
+    [
+        (archive(FILES, kind="w"), True),
+        (archive(FILES, links=[("._x", "nowhere")]), True),
+        (archive(dict(reversed(FILES.items()))), True),
+        (archive(FILES, top="fleet-4f2a/"), True),
+        (archive({**FILES, "edge/a.json": b"z"}), False),
+        (archive({"fleet.yaml": b"x", "edge/b.json": b"y"}), False),
+        (archive({"fleet.yaml": b"xy", "edge/a.json": b""}), False),
+        (archive(FILES, links=[("edge/b.json", "a.json")]), False),
+        (archive(FILES, links=[("edge/b.json", "nowhere")]), False),
+    ],
+)
+async def test_the_same_files_packed_otherwise_are_the_same_revision(at, tmp_path, data, same):
+    (tmp_path / "a.tgz").write_bytes(archive(FILES))
+    (tmp_path / "b.tgz").write_bytes(data)
+    ids = [(await at(tmp_path / f"{name}.tgz").snapshot()).revision.id for name in "ab"]
+    assert (ids[0] == ids[1]) is same
+
+
+async def test_whoever_goes_back_to_an_archive_names_its_revision_or_its_own_digest(at, tmp_path):
+    file = tmp_path / "fleet.tgz"
+    file.write_bytes(ONE)
+    known = (await at(file).snapshot()).revision.id
+    for name in (known, known[:12], hashlib.sha256(ONE).hexdigest()[:12].upper()):
+        assert (await at(file, ref=name, goes_back=True).snapshot()).revision.id == known
+    for name in (known[:3], "0" * 12, "main"):
+        with pytest.raises(SourceError, match=f"is revision {known[:12]} now, not {name}"):
+            await at(file, ref=name, goes_back=True).snapshot()
 
 
 async def test_tarball_by_path_that_goes_away(at, tmp_path):
@@ -265,7 +312,6 @@ async def test_archive_that_is_called_a_web_page_or_encoded_is_still_one(at):
     with site(headers=headers) as server:
         taken = await at(f"{server.url}/fleet.tgz").snapshot()
     assert taken.files.read("fleet") == b"one"
-    assert taken.revision.id == hashlib.sha256(ONE).hexdigest(), "the bytes as they were sent"
     assert server.asked[0]["accept-encoding"] == "identity"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,9 +43,18 @@ _DONE = frozenset({"done", "found", "undone"})
 def rollback(
     context: typer.Context,
     revision: Annotated[
-        str, typer.Argument(metavar="REVISION", help="A commit or tag; empty for the one applied before.")
+        str,
+        typer.Argument(
+            metavar="REVISION",
+            help="A commit, a tag or a tarball's revision; empty for the one applied before.",
+        ),
     ] = "",
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Git repository: its folder or URL.")] = ".",
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE", help="Git repository: its folder or URL; or a tarball of that revision."
+        ),
+    ] = ".",
     *,
     path: Within = "",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Apply without asking.")] = False,
@@ -121,7 +131,9 @@ def _history(folder: Path, source: str, path: str) -> tuple[RunLine, ...]:
 
     async def found() -> tuple[RunLine, ...]:
         cache = folder / "sources"
-        both = [locate(source, ref=ref, path=path, cache=cache) for ref in ("", "HEAD")]
+        both = [locate(source, path=path, cache=cache)]
+        with suppress(UsageError):  # a tarball, or a folder that no commit has
+            both.append(locate(source, ref="HEAD", path=path, cache=cache))
         names = {(await one.snapshot()).revision.source for one in both}
         with open_reader(folder) as store:
             return tuple(run for run in await store.runs(_LOOKED_AT) if run.source in names)
