@@ -59,6 +59,7 @@ class _Draft:
         self.whole = whole
         self._own: dict[int, Any] = {}  # by id, with the object itself, so that no id is given anew
         self._count = 0
+        self._sunk = 0
 
     def holder(self, path: tuple[str, ...]) -> Grown:
         """The object or array that holds the last part of a path, ours to change.
@@ -95,6 +96,26 @@ class _Draft:
                 seen.add(id(item))
                 self._own.pop(id(item), None)
                 todo.extend(item.values() if isinstance(item, Mapping) else item)
+
+    def sink(self, value: Any, levels: int) -> None:
+        """Note that a value comes to stand `levels` deep, deeper than where it stood.
+
+        A document is read to a depth that every later recursion over it can take. Each operation can put one
+        such value at the bottom of another, so that a few of them would exceed it.
+
+        Raises:
+            BadPatch: with it the document is too deep, or the patch has moved too much.
+        """
+        count, deep = _size(value, {})
+        self._sunk += count
+        if levels + deep > DEEPEST:
+            message = f"after this the document has {levels + deep} levels; at most {DEEPEST} are allowed"
+            remedy = "put the value at a place that is less deep"
+            raise BadPatch(Diagnostic(Severity.ERROR, "too-large", message, remedy))
+        if self._sunk > MOST_VALUES:
+            message = f"up to this operation the patch has put {self._sunk:,} values elsewhere"
+            remedy = f"at most {MOST_VALUES:,} are allowed: move less"
+            raise BadPatch(Diagnostic(Severity.ERROR, "too-large", message, remedy))
 
     def _owned(self, held: Grown) -> Grown:
         value, origin = held.value, held.origin
@@ -172,12 +193,14 @@ def _value(operation: Grown) -> Grown:
 
 
 def _add(draft: _Draft, operation: Grown) -> None:
+    draft.sink(operation.value["value"], len(parts(operation.value["path"])))
     _put(draft, operation.value["path"], _value(operation))
 
 
 def _replace(draft: _Draft, operation: Grown) -> None:
     path = parts(operation.value["path"])
     _at(draft.whole, path, "path")
+    draft.sink(operation.value["value"], len(path))
     if path:
         _set(draft.holder(path), path[-1], _value(operation))
     else:
@@ -203,6 +226,9 @@ def _move(draft: _Draft, operation: Grown) -> None:
                 pointer="/path",
             )
         )
+    levels = len(parts(goal))
+    if levels > len(parts(source)):
+        draft.sink(found.value, levels)
     _cut(draft, source, "from")
     _put(draft, goal, found)
 
@@ -316,9 +342,12 @@ def _child(held: Grown, part: str) -> Grown:
 
 
 def _size(value: Any, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
-    """How many values are in one and on how many levels, each shared part looked at once."""
+    """How many values are in one, and how many objects and arrays are in each other at most.
+
+    Each shared part is looked at once.
+    """
     if not isinstance(value, Mapping | list):
-        return 1, 1
+        return 1, 0
     if id(value) not in known:
         sizes = [_size(item, known) for item in (value.values() if isinstance(value, Mapping) else value)]
         deepest = max((levels for _, levels in sizes), default=0)

@@ -91,6 +91,25 @@ async def test_a_run_that_goes_on_stays(host):
     assert [record.line.id for record in await host.store.unsettled()] == [open_one]
 
 
+@pytest.mark.parametrize("acts", [False, True], ids=["before its first call", "after it"])
+async def test_a_run_that_has_not_ended_stays_whatever_it_has_sent(host, acts):
+    """The next pass settles it: without its record nobody would know that it was killed, and where."""
+    killed = await host.run(acts=acts, ends=False)
+    for _ in range(2):
+        await host.run(acts=False)
+        await host.store.refuse(Opening("interval", host.plan), f"verdict {host.now}")
+    for _ in range(4):
+        await host.run()
+    assert killed in await host.kept()
+    (left,) = await host.store.unsettled()
+    assert left.line.id == killed
+    assert [entry.intended is not None for entry in left.entries] == [acts]
+    await host.store.conclude(killed, [Ending(Outcome(host.step, State.SKIPPED, "the run was killed"))])
+    await host.store.finish(killed, 1)
+    runs = [await host.run() for _ in range(4)]
+    assert await host.kept() == set(runs[-3:])
+
+
 async def test_a_message_that_has_not_arrived_keeps_its_run(host):
     waiting = await host.run(letter=True)
     runs = [await host.run() for _ in range(5)]

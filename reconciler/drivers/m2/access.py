@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from heapq import heappop, heappush
 from ipaddress import ip_address
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
@@ -114,6 +115,11 @@ class AccessTable:
                 self._entries[here.version].append((here.low, here.high, role))
         self._found: dict[str, tuple[str, ...]] = {}
 
+    @property
+    def has_entries(self) -> bool:
+        """Whether there is a list that says anything."""
+        return self._any_entry
+
     def access(self, caller: str, choices: Choices = DEFAULTS) -> Access:
         """The permissions that a caller, an IP address, holds under a way of reading the list.
 
@@ -126,6 +132,44 @@ class AccessTable:
             roles = (self._default,) if choices.open_without_list else ()
         granted = (name for role in roles if role in self._roles for name in granted_by(self._roles[role]))
         return Access(listed=True, roles=roles, permissions=frozenset(granted)) if roles else Access(False)
+
+    def granting(self, points: Sequence[tuple[int, int]], permission: str) -> Iterator[tuple[bool, bool]]:
+        """For each address whether it holds a permission: by the first entry that names it, and by any.
+
+        One sweep over the addresses: asked one by one, as many addresses as there are entries would take the
+        square of their number, which is a node's to choose.
+
+        Args:
+            points: IP version and number, in ascending order.
+            permission: its name.
+        """
+        able = [name for name, role in self._roles.items() if permission in granted_by(role)]
+        grants, begins = frozenset(able), self._by_begin()
+        ahead: list[
+            tuple[int, tuple[int, int], bool]
+        ] = []  # entries that have begun, the first of the list first
+        ends: list[tuple[int, int]] = []  # where entries that grant end
+        taken = 0
+        for point in points:
+            while taken < len(begins) and begins[taken][0] <= point:
+                _, end, place, role = begins[taken]
+                taken += 1
+                heappush(ahead, (place, end, role in grants))
+                if role in grants:
+                    heappush(ends, end)
+            while ahead and ahead[0][1] < point:
+                heappop(ahead)
+            while ends and ends[0] < point:
+                heappop(ends)
+            yield bool(ahead) and ahead[0][2], bool(ends)
+
+    def _by_begin(self) -> list[tuple[tuple[int, int], tuple[int, int], int, str]]:
+        """(begin, end, place in the list, role) of each entry, by where it begins."""
+        return sorted(
+            ((version, low), (version, high), place, role)
+            for version, entries in self._entries.items()
+            for place, (low, high, role) in enumerate(entries)
+        )
 
     def _matching(self, caller: str) -> tuple[str, ...]:
         """The roles of the entries that name the caller, in their order, each once."""

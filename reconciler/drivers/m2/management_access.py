@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,9 +19,6 @@ READ_MORE: Final = "enableGet"
 """The permission with which a node tells what is in effect apart from what waits for a restart."""
 
 _SAID: Final = ("api", "roles")
-_MOST: Final = 64
-"""Entries of a list whose edges are tried."""
-
 _RULES: Final = tuple(
     Choices(match=match, open_without_list=open_) for match in Match for open_ in (True, False)
 )
@@ -81,9 +78,7 @@ def anybody(after: Any) -> bool:
     """
     if not _spans(after):
         return bool(able(after))
-    rules = tuple(Choices(match=match) for match in Match)
-    table = _table(after)
-    return any(all(_may(table, edge, rule, NEEDED) for rule in rules) for edge in _edges(after))
+    return any(first and any_ for first, any_ in _table(after).granting(_edges(after), NEEDED))
 
 
 def losing_unknown(before: Any, after: Any) -> tuple[str, ...]:
@@ -91,8 +86,26 @@ def losing_unknown(before: Any, after: Any) -> tuple[str, ...]:
 
     For hosts that a node sees at addresses which are not known here: it may be any of them.
     """
-    edges = dict.fromkeys((*_edges(before), *_edges(after)))
-    return Callers(tuple(edges), before, _RULES).losing(after, NEEDED)
+    edges = sorted({*_edges(before), *_edges(after)})
+    ways = [
+        zip(_held(_table(before), rule, edges), _held(_table(after), rule, edges), strict=True)
+        for rule in _RULES
+    ]
+    return tuple(
+        str(Span(version, number, number))
+        for (version, number), held in zip(edges, zip(*ways, strict=True), strict=True)
+        if any(now and not then for now, then in held)
+    )
+
+
+def _held(table: AccessTable, rule: Choices, edges: Sequence[tuple[int, int]]) -> Iterator[bool]:
+    """Whether each of these addresses may deliver, under one way of reading the list."""
+    if not table.has_entries:
+        # Without a list all addresses are alike.
+        alike = _may(table, "0.0.0.0", rule, NEEDED)  # noqa: S104  (an address to ask about, not to bind)
+        return (alike for _ in edges)
+    union = rule.match is Match.UNION
+    return (any_ if union else first for first, any_ in table.granting(edges, NEEDED))
 
 
 def _spans(document: Any) -> list[Span]:
@@ -100,15 +113,19 @@ def _spans(document: Any) -> list[Span]:
     return [found for found in (span_of(entry) for _, entry in entries) if found is not None]
 
 
-def _edges(document: Any) -> list[str]:
-    """The first and the last address of each entry, and those beside it: between them nothing changes."""
+def _edges(document: Any) -> list[tuple[int, int]]:
+    """The first and the last address of each entry, and those beside it: between them nothing changes.
+
+    Those beside it matter as much: where an entry gives way to narrower ones, what is lost lies between
+    them, and begins where none of the old edges is. Gives IP version and number, in ascending order.
+    """
     found = {
-        Span(one.version, number, number)
-        for one in _spans(document)[:_MOST]
+        (one.version, number)
+        for one in _spans(document)
         for number in (one.low - 1, one.low, one.high, one.high + 1)
         if 0 <= number < 2 ** (32 if one.version == 4 else 128)  # noqa: PLR2004
     }
-    return [str(edge) for edge in sorted(found, key=lambda edge: (edge.version, edge.low))]
+    return sorted(found)
 
 
 def same_access(before: Content, after: Content) -> bool:

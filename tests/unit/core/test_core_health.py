@@ -42,6 +42,26 @@ def test_a_rate_is_the_growth_in_a_second_and_survives_a_counter_that_began_anew
     assert judged({"b": 15.0}, {"x": 10.0}, before, factor=2) == GOOD
 
 
+@pytest.mark.parametrize(("now", "weight"), [(20.0, Weight.GOOD), (20.5, Weight.BAD), (99.0, Weight.BAD)])
+def test_a_counter_that_began_anew_grew_by_what_it_has_now(now, weight):
+    """As a difference it would have fallen, which looks healthier than any node that kept counting."""
+    before = {"a": {"m": 100.0}, "x": {"m": 0.0}}
+    assert judged({"a": now}, {"x": 10.0}, before, factor=2).weight is weight
+
+
+def test_unchanged_nodes_that_began_anew_do_not_lower_what_is_usual():
+    before = {"a": {"m": 0.0}, "x": {"m": 900.0}, "y": {"m": 900.0}}
+    assert judged({"a": 20.0}, {"x": 10.0, "y": 10.0}, before, factor=2) == GOOD
+    usual = judged({"a": 21.0}, {"x": 10.0, "y": 10.0}, before, factor=2)
+    assert "of a is 2.1, on unchanged nodes it is 1" in usual.reason
+
+
+def test_where_lower_is_worse_a_counter_that_began_anew_counts_for_no_more_than_it_has():
+    before = {"a": {"m": 100.0}, "x": {"m": 0.0}}
+    told = judged({"a": 4.0}, {"x": 10.0}, before, factor=2, worse="lower")
+    assert told.weight is Weight.BAD
+
+
 def test_the_worst_of_several_nodes_is_named():
     found = judged({"a": 5.0, "b": 9.0, "c": 1.0}, {"x": 1.0}, compare="value")
     assert "of b (and of 1 more) is 9" in found.reason

@@ -1,6 +1,9 @@
 """A plan's bytes are its identity: they survive storing, leave payloads out and never show a secret."""
 
 from dataclasses import replace
+from itertools import combinations
+
+import pytest
 
 from reconciler.core.arguments import RawArguments
 from reconciler.core.diff import Change, Op
@@ -74,3 +77,38 @@ def test_exit_status_tells_part_from_nothing():
     assert report(State.WAITING, State.SKIPPED).exit_status == 5
     assert report(State.CHANGED, State.SKIPPED).exit_status == 4
     assert report(State.FAILED, State.SKIPPED).exit_status == 1
+
+
+NOTHING_DONE = {State.FAILED, State.SKIPPED, State.UNDONE, State.CHANGED}
+
+
+@pytest.mark.parametrize(
+    "states", [*combinations(State, 1), *combinations(State, 2), *combinations(State, 3)]
+)
+def test_exit_status_of_every_few_ends_together(states):
+    """By the words of `--help`: 4 says that nothing was done, which a step that was taken back disproves."""
+    found = set(states)
+    if found <= {State.DONE, State.FOUND}:
+        wanted = 0
+    elif not found <= NOTHING_DONE:
+        wanted = 5
+    elif State.CHANGED in found and State.UNDONE not in found:
+        wanted = 4
+    else:
+        wanted = 1
+    assert report(*states).exit_status == wanted
+    assert report(*reversed(states)).exit_status == wanted
+    assert report(*states).succeeded is (wanted == 0)
+
+
+def test_a_step_that_was_taken_back_is_not_told_as_nothing_done():
+    assert report(State.CHANGED, State.UNDONE).exit_status == 1
+    assert report(State.UNDONE).exit_status == 1
+    assert report(State.UNDONE, State.DONE).exit_status == 5
+
+
+def test_an_error_of_the_run_itself_spoils_what_was_done():
+    lost = Diagnostic(Severity.ERROR, "feedback-unsent", "a message was not delivered")
+    told = replace(report(State.DONE), findings=(lost,))
+    assert (told.exit_status, told.succeeded) == (5, False)
+    assert replace(told, findings=(replace(lost, severity=Severity.WARNING),)).exit_status == 0

@@ -5,9 +5,11 @@ import json
 import pytest
 
 from reconciler.core.secret import Secret
+from reconciler.desired import json_patch
 from reconciler.desired.json_patch import BadPatch, patched
 from reconciler.desired.merge_patch import Grown, Origin, merged
 from reconciler.documents.document import parse
+from reconciler.documents.json_stack import DEEPEST
 
 
 def grown(value, name="base.json"):
@@ -138,6 +140,61 @@ def test_copies_of_copies_come_to_an_end():
     with pytest.raises(BadPatch) as caught:
         patched(grown({"a": 1}), grown(doubling))
     assert caught.value.diagnostic.code == "too-large"
+
+
+def nested(levels):
+    value = 1
+    for _ in range(levels):
+        value = {"a": value}
+    return value
+
+
+def bottom(levels):
+    return "/a" * levels
+
+
+SINKING = {
+    "add": lambda levels: {"op": "add", "path": f"{bottom(150)}/b", "value": nested(levels)},
+    "replace": lambda levels: {"op": "replace", "path": f"{bottom(151)}", "value": nested(levels)},
+    "move": lambda levels: {"op": "move", "from": f"/{levels}", "path": f"{bottom(150)}/b"},
+    "copy": lambda levels: {"op": "copy", "from": f"/{levels}", "path": f"{bottom(150)}/b"},
+}
+
+
+@pytest.mark.parametrize("name", SINKING)
+def test_no_operation_makes_a_document_deeper_than_one_that_may_be_read(name):
+    fits, over = DEEPEST - 151, DEEPEST - 150
+    target = grown({**nested(151), str(fits): nested(fits), str(over): nested(over)})
+    with pytest.raises(BadPatch) as caught:
+        patched(target, grown([SINKING[name](over)]))
+    assert (caught.value.diagnostic.code, caught.value.diagnostic.pointer) == ("too-large", "/0")
+    assert patched(target, grown([SINKING[name](fits)]))
+
+
+def test_values_moved_below_each_other_come_to_an_end_before_python_does():
+    target = grown({str(number): nested(150) for number in range(12)})
+    moves = [
+        {"op": "move", "from": f"/{number}", "path": f"/{number + 1}{bottom(149)}/b"} for number in range(11)
+    ]
+    with pytest.raises(BadPatch) as caught:
+        patched(target, grown([*moves, {"op": "test", "path": "", "value": {}}]))
+    assert (caught.value.diagnostic.code, caught.value.diagnostic.pointer) == ("too-large", "/0")
+
+
+def test_a_path_of_more_parts_than_a_document_has_levels_is_no_pointer():
+    with pytest.raises(BadPatch) as caught:
+        patched(grown(nested(1)), grown([{"op": "add", "path": bottom(DEEPEST + 1), "value": 1}]))
+    assert (caught.value.diagnostic.code, caught.value.diagnostic.pointer) == ("bad-patch", "/0/path")
+
+
+def test_a_patch_may_not_move_a_large_value_again_and_again(monkeypatch):
+    monkeypatch.setattr(json_patch, "MOST_VALUES", 50)
+    down, up = {"op": "move", "from": "/a", "path": "/b/a"}, {"op": "move", "from": "/b/a", "path": "/a"}
+    target = grown({"a": list(range(20)), "b": {}})
+    assert patched(target, grown([down, up] * 2)).value == target.value
+    with pytest.raises(BadPatch) as caught:
+        patched(target, grown([down, up] * 3))
+    assert (caught.value.diagnostic.code, caught.value.diagnostic.pointer) == ("too-large", "/4")
 
 
 def test_a_failed_test_does_not_show_a_secret():

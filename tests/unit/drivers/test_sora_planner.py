@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 
 import pytest
-from sora_kit import FORBIDDEN, agreeing, api, codes, entry, full, past, planned, seen, verbs
+from sora_kit import FORBIDDEN, agreeing, api, codes, entry, full, past, planned, seen, short, verbs
 
 from reconciler.core.plan import Effect, Risk
 from reconciler.drivers.sora.schema import Collapsed
@@ -198,6 +198,24 @@ class TestReplace:
         result = planned(entry("a b d", **STOP), seen(agreeing("a b c", "a", "b", "c", d="")))
         assert verbs(result) == ["register d", "drain c", "stop c", "purge c"]
         assert [step.after for step in result.steps[1:]] == [(step.id,) for step in result.steps[:-1]]
+
+    @pytest.mark.parametrize("leaves", "abc")
+    def test_nobody_is_asked_through_a_node_that_leaves_next(self, leaves):
+        """A contact that goes away between two steps takes the call with it, and the answer too."""
+        stays = [one for one in "abc" if one != leaves]
+        wanted = entry(" ".join([*stays, "d"]), **STOP)
+        result = planned(wanted, seen(agreeing("a b c", "a", "b", "c", d="")))
+        assert verbs(result) == ["register d", f"drain {leaves}", f"stop {leaves}", f"purge {leaves}"]
+        register, *_, purge = result.steps
+        assert short(register.arguments.contact) == stays[0]
+        assert short(purge.arguments.contact) == stays[0]
+
+    def test_where_every_member_leaves_one_of_them_is_asked_all_the_same(self):
+        result = planned(entry("d e f", **STOP), seen(agreeing("a b c", "a", "b", "c", d="", e="", f="")))
+        assert result.steps[0].action == "register"
+        assert short(result.steps[0].arguments.contact) == "a"
+        later = [step for step in result.steps if step.action in {"purge", "register"}][1:]
+        assert {short(step.arguments.contact) for step in later} <= set("def")
 
     def test_a_live_one_stays_while_its_successor_is_unreachable(self):
         result = planned(entry("a b d", **STOP), seen(agreeing("a b c", "a", "b", "c", d=None)))

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -274,3 +275,31 @@ async def test_many_warnings_of_one_revision_are_counted(count, last):
     told = [line["words"] for line in site.rig.lines("desired state")]
     assert len(told) == count
     assert last in told[-1]
+
+
+@pytest.mark.parametrize(
+    ("ends", "state"),
+    [
+        (("a", "a", "b", "a"), SourceState.GOOD),
+        ((AWAY, AWAY, AWAY, AWAY), SourceState.UNREACHABLE),
+        ((GONE, WRONG, GONE, WRONG), SourceState.INVALID),
+    ],
+)
+async def test_since_is_when_a_state_began_and_not_when_it_was_last_seen(ends, state):
+    site, now = Site(*ends), [1_000.0]
+    site.intake._around = replace(site.rig.around, wall=lambda: now[0])
+    for number in range(4):
+        now[0] = 1_000.0 + number
+        await site.intake.look("poll")
+        assert (site.status.state, site.status.since, site.status.looked) == (state, 1_000.0, now[0])
+
+
+async def test_since_begins_anew_with_each_other_state():
+    site, now = Site("a", AWAY, "a", GONE, AWAY), [0.0]
+    site.intake._around = replace(site.rig.around, wall=lambda: now[0])
+    since = []
+    for number in range(1, 6):
+        now[0] = float(number)
+        await site.intake.look("poll")
+        since.append(site.status.since)
+    assert since == [1.0, 2.0, 3.0, 4.0, 5.0]

@@ -6,12 +6,15 @@ from base64 import b64encode
 import pyrage
 import pytest
 
+from reconciler.core.secret import mask, reveal
+from reconciler.documents.document import parse
 from reconciler.errors import SecretError
 from reconciler.host.config import HostConfig
 from reconciler.host.environment import Environment
 from reconciler.host.host import Host
 from reconciler.host.secrets import LARGEST
 from reconciler.secrets.local_resolver import LocalVault, encrypted, recipients
+from reconciler.secrets.references import Marker
 
 
 @pytest.fixture
@@ -231,3 +234,43 @@ def test_an_identity_that_is_written_later_is_noticed(tmp_path, identity):
     assert not vault.has_changed()
     key.write_text(str(identity))
     assert vault.has_changed()
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.3, 0.6, 0.9])
+def test_a_ciphertext_that_was_cut_gives_nothing_rather_than_a_part(identity, kept):
+    whole = encrypted(b"s3cret " * 30_000, [identity.to_public()])
+    cut = whole[: int(len(whole) * kept)]
+    vault = _vault({"RECONCILE_AGE_IDENTITY": str(identity)})
+    with pytest.raises(SecretError, match="cannot be decrypted"):
+        vault.opened("key.age", cut)
+    with pytest.raises(SecretError, match="cannot be decrypted"):
+        vault.clear("age", b64encode(cut).decode())
+    for end in (whole[:-1], whole[:-1] + bytes([whole[-1] ^ 1]), whole + b"x"):
+        with pytest.raises(SecretError, match="cannot be decrypted"):
+            vault.opened("key.age", end)
+
+
+@pytest.mark.parametrize("around", ["{}", "user:{}@host", "{}{}"])
+@pytest.mark.parametrize("known", [True, False], ids=["known", "missing"])
+def test_of_a_ciphertext_its_end_alone_is_shown(identity, around, known):
+    """It is long, and whoever has the identity later reads it from a plan or a comment."""
+    cipher = _age(identity, b"s3cret")
+    vault = _vault({"RECONCILE_AGE_IDENTITY": str(identity)} if known else {})
+    text = around.replace("{}", f"${{age:{cipher}}}")
+    (found,) = Marker(vault).value([text], parse("s.json", b"[]"), ())
+    shown = around.replace("{}", f"${{age:…{cipher[-8:]}}}")
+    assert (str(found), mask(found), found.reference) == (shown, shown, shown)
+    assert bool(found.missing) is not known
+    if known:
+        assert reveal(found) == around.replace("{}", "s3cret")
+    else:
+        assert cipher[:-8] not in f"{reveal(found)} {found.missing}"
+
+
+def test_other_ciphertexts_are_told_apart_by_what_is_shown(identity):
+    one, two = (
+        Marker(None).value(f"${{age:{_age(identity, text)}}}", parse("s.json", b"[]"), ())
+        for text in (b"a", b"b")
+    )
+    assert str(one) != str(two)
+    assert one != two

@@ -1,0 +1,64 @@
+"""Nodes that somebody else wrote to are left alone; those that this host wrote to are not."""
+
+from datetime import date, timedelta
+
+import pytest
+from support_driver import NOON
+
+from reconciler.core.history import Applied, Memory, Past
+from reconciler.core.plan import Revision
+from reconciler.core.policy import Override
+from reconciler.guards.foreign_changes import FOREIGN, foreign
+
+HERE, BEFORE, OURS, THEIRS = (letter * 12 for letter in "abcd")
+"""The revision at hand, one that it descends from, one that this host applied, and one of nobody here."""
+DIRTY = "+01234567"
+REVISION = Revision("/r", HERE + "0" * 28, HERE)
+
+
+def told(stamp, *, runs=None, overrides=(), **known):
+    given = {"lineage": frozenset({HERE, BEFORE}), "acted": ((OURS + "0" * 28, OURS),)} | known
+    past = Past(runs={"n1": Applied(runs, NOON)} if runs else {})
+    memory = Memory(at=NOON, past={"edge": past}, **given)
+    found = foreign("edge", {"n1": stamp}, memory, revision=REVISION, overrides=overrides)
+    return [one.target for one in found]
+
+
+@pytest.mark.parametrize("stamp", [HERE, BEFORE, BEFORE + DIRTY, HERE + DIRTY, OURS])
+def test_a_node_that_runs_what_this_host_wrote_or_what_comes_before_is_not_foreign(stamp):
+    assert told(stamp) == []
+
+
+@pytest.mark.parametrize("stamp", [THEIRS, THEIRS + DIRTY, OURS + DIRTY])
+def test_a_node_that_runs_what_nobody_here_wrote_is(stamp):
+    assert told(stamp) == ["edge/n1"]
+
+
+def test_what_this_host_saw_on_the_node_itself_is_its_own_though_the_run_is_forgotten():
+    assert told(THEIRS, runs=THEIRS + "0" * 28) == []
+    assert told(THEIRS + DIRTY, runs=THEIRS + "0" * 28) == []
+    assert told(THEIRS, runs=OURS + "0" * 28) == ["edge/n1"]
+
+
+def test_a_revision_off_the_line_that_this_host_applied_is_no_ground_to_leave_its_nodes_alone():
+    """After a squash nothing that was applied comes before the revision at hand."""
+    assert told(OURS, lineage=frozenset({HERE})) == []
+    assert told(OURS, lineage=frozenset({HERE}), acted=()) == ["edge/n1"]
+
+
+def test_where_the_history_is_not_known_nothing_is_said():
+    assert told(THEIRS, lineage=None) == []
+
+
+@pytest.mark.parametrize("stamp", ["", "2022-06-21-A", "d" * 11, "D" * 12])
+def test_a_version_that_is_no_stamp_is_nobodys(stamp):
+    assert told(stamp) == []
+
+
+@pytest.mark.parametrize(("days", "left"), [(0, []), (1, []), (-1, ["edge/n1"])])
+def test_an_override_counts_until_its_day_ends(days, left):
+    until = NOON.date() + timedelta(days=days)
+    aside = Override(guard=FOREIGN, target="edge/n1", until=until, reason="the old host is gone")
+    assert told(THEIRS, overrides=(aside,)) == left
+    other = Override(guard=FOREIGN, target="edge/n2", until=date(2999, 1, 1), reason="not this one")
+    assert told(THEIRS, overrides=(other,)) == ["edge/n1"]
