@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from reconciler.core.spec import ClusterEntry, NodeEntry
+from reconciler.drivers.m2.schema import Deliver, M2Cluster
 from reconciler.drivers.m2.simulator import Choices, Port, Unlisted
 from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import UsageError
@@ -31,15 +31,6 @@ SETTING = {
 }
 
 
-class Node(NodeEntry):
-    address: str
-
-
-class Cluster(ClusterEntry):
-    kind: str = "m2"
-    nodes: tuple[Node, ...]
-
-
 @dataclass
 class Fleet:
     """A fleet of one M2 cluster, `edge-01` … `edge-NN`, on free addresses."""
@@ -49,10 +40,13 @@ class Fleet:
 
     @property
     def desks(self):
-        nodes = [Node(name=f"edge-{i:02}", address=str(at)) for i, at in enumerate(self.addresses, 1)]
+        nodes = [{"name": f"edge-{i:02}", "address": str(at)} for i, at in enumerate(self.addresses, 1)]
         document = SimpleNamespace(value=self.document)
-        entry = Cluster(name="edge", nodes=tuple(nodes))
-        return [SimpleNamespace(entry=entry, documents={n.name: document for n in nodes}, resources={})]
+        entry = M2Cluster.model_validate(
+            {"name": "edge", "kind": "m2", "setting": "setting.json", "nodes": nodes}
+        )
+        documents = {node.name: document for node in entry.nodes}
+        return [SimpleNamespace(entry=entry, documents=documents, resources={})]
 
 
 @pytest.fixture
@@ -269,7 +263,7 @@ async def test_a_moved_port_is_listened_on_from_the_restart():
 @pytest.mark.parametrize(("deliver", "expected"), [("upload", "c0ffee0"), ("checkout", "A"), ("local", "A")])
 async def test_converged_nodes_tell_the_commit_where_an_upload_would_stamp_it(deliver, expected):
     (desk,) = Fleet(free_addresses(1)).desks
-    desk.entry = desk.entry.model_copy(update={"version": "commit", "deliver": deliver})
+    desk.entry = desk.entry.model_copy(update={"version": "commit", "deliver": Deliver(deliver)})
     desk.revision = SimpleNamespace(short="c0ffee0")
     async with Simulation(SimpleNamespace(desks=[desk]), DRIVERS, converged=True) as simulation:
         assert await version(simulation.nodes["edge-01"]) == expected
