@@ -42,6 +42,7 @@ class Case:
         waits: whether a call may be under way, or a next try is not due yet.
         kept_back: nodes that differ and that nothing is sent to now, each with how it differs.
         stamps: node -> the stamp of a revision that it shows, by its own answer.
+        by_node: whether a run may be restricted to one node of the cluster, for remedies.
     """
 
     plan: ClusterPlan
@@ -67,6 +68,12 @@ class Case:
     waits: bool = False
     kept_back: Mapping[str, str] = field(default_factory=dict)
     stamps: Mapping[str, str] = field(default_factory=dict)
+    by_node: bool = True
+
+    @property
+    def in_parts(self) -> str:
+        """How less is changed in one run, in the imperative."""
+        return "go in parts with --only" if self.by_node else "go in parts, one commit after the other"
 
     @property
     def is_idle(self) -> bool:

@@ -36,7 +36,7 @@ def crossing_domains(case: Case) -> Iterator[Diagnostic]:
             "failure-domain",
             f"{case.plan.cluster}: {f'wave {wave}' if wave else 'the run'} would change nodes of "
             f"{len(touched)} failure domains at once{risky} ({_list(touched)}), the limit is {limit}",
-            "roll out with `by: domain`, go in parts with --only, or raise policy.max_domains",
+            f"roll out with `by: domain`, {case.in_parts}, or raise policy.max_domains",
             target=case.plan.cluster,
         )
 
@@ -55,7 +55,7 @@ def emptying_domains(case: Case) -> Iterator[Diagnostic]:
                 "failure-domain-share",
                 f"{case.plan.cluster}: {len(touched)} of {len(nodes)} nodes of {domain} would be changed by "
                 f"steps of high risk ({_list(touched)}), the limit is {limit}",
-                "go in parts with --only, or raise policy.max_of_domain in the fleet file",
+                f"{case.in_parts}, or raise policy.max_of_domain in the fleet file",
                 target=case.plan.cluster,
             )
 

@@ -22,7 +22,7 @@ def blast_radius(case: Case) -> Iterator[Diagnostic]:
             Severity.ERROR,
             "blast-radius",
             f"{cluster}: {len(touched)} of {total} nodes would be changed in one run, the limit is {limit}",
-            "use --only to go in parts, or raise policy.max_changed in the fleet file",
+            f"{case.in_parts}, or raise policy.max_changed in the fleet file",
             target=cluster,
         )
     risky = _nodes(step for step in case.plan.steps if step.risk is Risk.HIGH)
@@ -33,7 +33,7 @@ def blast_radius(case: Case) -> Iterator[Diagnostic]:
             "blast-radius-risky",
             f"{cluster}: {len(risky)} of {total} nodes would be changed by steps of high risk, "
             f"the limit is {limit} ({', '.join(risky[:5])}{' …' if len(risky) > 5 else ''})",  # noqa: PLR2004
-            "go in parts with --only, or set an override with an expiry in the fleet file",
+            f"{case.in_parts}, or set an override with an expiry in the fleet file",
             target=cluster,
         )
 

@@ -358,10 +358,25 @@ class _Held:
     def _stale(self) -> dict[str, str]:
         found = {step.id: why for step in self.own.steps if (why := self._against(step))}
         if self.unit and (self.differs or found):
-            first = next(iter(self.differs.values()), "") or next(iter(found.values()))
-            words = f"the membership of {self.own.cluster} is decided as a whole, and {first}"
-            return {step.id: self.differs.get(step.node, words) for step in self.own.steps}
+            why = self._what_changed() or next(iter(found.values()))
+            words = f"the membership of {self.own.cluster} is decided as a whole, and {why}"
+            return {step.id: words for step in self.own.steps}
         return found
+
+    def _what_changed(self) -> str:
+        """What differs since the plan; empty where nothing does.
+
+        Members show each other, so that one node that fails changes what all of them show: where a node
+        answers now and did not, or no longer does, it is that one.
+        """
+        telling = [words for node, words in self.differs.items() if words != _changed(node)]
+        if telling:
+            return telling[0]
+        nodes = sorted(self.differs)
+        if len(nodes) < 2:  # noqa: PLR2004  (one alone is the one)
+            return next(iter(self.differs.values()), "")
+        more = f" and {len(nodes) - _SHOWN} more" if len(nodes) > _SHOWN else ""
+        return f"{', '.join(nodes[:_SHOWN])}{more} show something else than when the plan was made"
 
     def _against(self, step: Step) -> str:
         """Why a step must not be taken; empty where it may."""
@@ -421,6 +436,10 @@ def _words(node: str, then: str, now: str) -> str:
         return f"{node} answered when the plan was made and does not now"
     if now.startswith(answers) and not then.startswith(answers):
         return f"{node} did not answer when the plan was made and does now"
+    return _changed(node)
+
+
+def _changed(node: str) -> str:
     return f"{node} has changed since the plan was made"
 
 

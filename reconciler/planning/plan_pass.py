@@ -221,6 +221,7 @@ async def _case(
         noted=kept.noted,
         stalled=kept.stalled,
         kept_back=kept.kept_back,
+        by_node=aim.driver.capabilities.single_node,
         progress=progress,
         waits=any(finding.code in WAITING for finding in kept.plan.findings),
         revision=fleet.revision,

@@ -50,6 +50,8 @@ class Collapsed(StrEnum):
     VALID = "valid"
     EXPIRED = "expired"
     USED = "used"
+    APART = "apart"
+    """A majority of the cluster's nodes runs with its data: they do not reach each other."""
 
 
 class Outcome(StrEnum):
@@ -67,6 +69,7 @@ class Outcome(StrEnum):
     NEEDS_COLLAPSED = "collapsed-needed"
     EXPIRED = "collapsed-expired"
     USED = "collapsed-used"
+    APART = "collapsed-apart"
 
     @property
     def allowed(self) -> bool:
@@ -117,6 +120,7 @@ TABLE: Final[tuple[Row, ...]] = (
     _row(Outcome.COLLAPSED, collapsed=(Collapsed.VALID,)),
     _row(Outcome.EXPIRED, collapsed=(Collapsed.EXPIRED,)),
     _row(Outcome.USED, collapsed=(Collapsed.USED,)),
+    _row(Outcome.APART, collapsed=(Collapsed.APART,)),
     # Without it: what is missing, said by what stands in the way.
     _row(Outcome.LOST, answers=(Answers.REMEMBERED,)),
     _row(Outcome.NEEDS_COLLAPSED, knowledge=(Knowledge.MEMBER,)),

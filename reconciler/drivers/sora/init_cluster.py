@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date
 
 from reconciler.core.observation import Absent, Observation, Present, Stale, Unidentified
@@ -12,7 +12,7 @@ from reconciler.drivers.sora.cluster import quorum
 from reconciler.drivers.sora.cluster_view import Picture, remedy_of_silence, silence
 from reconciler.drivers.sora.decision import Answers, Collapsed, Outcome, decide
 from reconciler.drivers.sora.history import History
-from reconciler.drivers.sora.schema import NodeView, SoraCluster, SoraDesired
+from reconciler.drivers.sora.schema import NodeView, SoraDesired
 from reconciler.drivers.sora.steps import word_of
 
 _ANSWERS = (Present, Absent, Stale)
@@ -114,22 +114,34 @@ def _collapsed(desired: SoraDesired, picture: Picture) -> Collapsed:
         return Collapsed.NONE
     if picture.day is not None and picture.day > entry.collapsed.until:
         return Collapsed.EXPIRED
-    if word_of(entry) in _known(desired, "collapsed") or _formed(entry, picture):
+    if word_of(entry) in _known(desired, "collapsed"):
         return Collapsed.USED
-    return Collapsed.VALID
+    return Collapsed.APART if runs_apart(entry.regular, desired.history.nodes, picture) else Collapsed.VALID
+
+
+def runs_apart(regular: Iterable[str], earlier: Iterable[str], picture: Picture) -> bool:
+    """Whether a majority of a cluster runs with its data, though nobody sees it: then it has not collapsed.
+
+    Sora's documents initialise again only where half of the nodes or fewer are left. It also keeps an entry
+    from counting twice where the store does not know that it was used: the new cluster's nodes run with it.
+
+    Args:
+        regular: names of the regular nodes that are to be initialised.
+        earlier: names of the nodes that are known from earlier.
+        picture: the nodes' answers.
+    """
+    holding = {name for name, answer in picture.answers_of_all() if _remembers(name, answer)}
+    views = (answer.value for _, answer in picture.answers_of_all() if isinstance(answer, Present | Stale))
+    told = {tuple(row.node_name for row in view.rows if not row.temporary) for view in views}
+    clusters = [names for names in told if len(names) > 1]
+    # Where nobody lists a cluster, it may have been of any of the nodes that are known.
+    everyone = clusters or [tuple({*regular, *earlier})]
+    return any(len(holding & {*names}) >= quorum(len(names)) for names in everyone)
 
 
 def _known(desired: SoraDesired, fact: str) -> set[str]:
     """What the store remembers under one key, of any node."""
     return {facts[fact] for facts in desired.recalled.values() if fact in facts}
-
-
-def _formed(entry: SoraCluster, picture: Picture) -> bool:
-    """Whether every regular node lists exactly the desired cluster, so that it only has to come together."""
-    answers = [picture.observed.nodes.get(name) for name in entry.regular]
-    views = [answer.value for answer in answers if isinstance(answer, Present | Stale)]
-    listed = [tuple(row.node_name for row in view.rows if not row.temporary) for view in views]
-    return len(views) == len(answers) and all(names == entry.regular for names in listed)
 
 
 def expired(until: str, picture: Picture) -> bool:
@@ -265,10 +277,24 @@ def _used(desired: SoraDesired, picture: Picture) -> Iterator[Diagnostic]:  # no
     yield _error(
         "collapsed-used",
         desired.entry.name,
-        f"{desired.entry.name} was initialised again already: every node lists the new cluster, or an "
-        "earlier run used this `collapsed` entry; an entry counts once",
+        f"{desired.entry.name} was initialised again already: an earlier run used this `collapsed` entry, "
+        "and an entry counts once",
         "start the stopped nodes or mend the network; if the cluster has collapsed again, write a new "
         "reason or date into the fleet file",
+    )
+
+
+def _apart(desired: SoraDesired, picture: Picture) -> Iterator[Diagnostic]:
+    holding = sorted({name for name, answer in picture.answers_of_all() if _remembers(name, answer)})
+    more = f" and {len(holding) - _SHOWN} more" if len(holding) > _SHOWN else ""
+    yield _error(
+        "collapsed-apart",
+        desired.entry.name,
+        f"{desired.entry.name} has a `collapsed` entry, and {', '.join(holding[:_SHOWN])}{more} run with the "
+        "data of a cluster, enough for a majority: they only do not reach each other, so the cluster has not "
+        "collapsed, or was initialised again already",
+        "mend the network between them: the cluster then comes back by itself; if it is to start anew all "
+        "the same, stop the nodes, wipe their data and start them",
     )
 
 
@@ -290,6 +316,7 @@ _FINDINGS = {
     Outcome.NEEDS_COLLAPSED: _needs_collapsed,
     Outcome.EXPIRED: _expired,
     Outcome.USED: _used,
+    Outcome.APART: _apart,
 }
 
 

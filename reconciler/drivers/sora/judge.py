@@ -22,7 +22,7 @@ from reconciler.drivers.sora.arguments import (
 from reconciler.drivers.sora.cluster_view import Picture, picture_of, silence, state_of
 from reconciler.drivers.sora.decision import Answers, Collapsed, decide
 from reconciler.drivers.sora.history import Earlier, History, Knowledge
-from reconciler.drivers.sora.init_cluster import answers_of, expired
+from reconciler.drivers.sora.init_cluster import answers_of, expired, runs_apart
 from reconciler.drivers.sora.membership import Membership
 from reconciler.drivers.sora.modes import mode_of
 from reconciler.drivers.sora.node_actions import enough, unknown
@@ -90,11 +90,12 @@ def _founded_on(own: Init, picture: Picture, answers: Answers) -> Verdict:
     word = own.word
     if expired(word.until, picture):
         return Verdict(Standing.CHANGED, f"the `{word.name}` entry expired on {word.until}")
+    collapsed = Collapsed.NONE
+    if word.name == "collapsed":
+        apart = runs_apart(own.names, own.witnesses, picture)
+        collapsed = Collapsed.APART if apart else Collapsed.VALID
     outcome = decide(
-        answers,
-        Knowledge(own.knowledge),
-        initialise=word.name == "initialise",
-        collapsed=Collapsed.VALID if word.name == "collapsed" else Collapsed.NONE,
+        answers, Knowledge(own.knowledge), initialise=word.name == "initialise", collapsed=collapsed
     )
     if outcome.allowed and not (own.clear and answers in {Answers.ALONE, Answers.UNCLEAR}):
         return _READY

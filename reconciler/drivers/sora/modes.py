@@ -74,7 +74,9 @@ def _by_itself(desired: SoraDesired, node: SoraNode) -> Diagnostic:
     return Diagnostic(
         Severity.WARNING,
         "node-blocked-itself",
-        f"{node.name} is in {CLOSED} and no run set it: a node does that itself when it cannot write a file",
-        "look at its log and disk, then set the mode by hand; it is not set back blindly",
+        f"{node.name} is in {CLOSED}, and no run of this host is known to have set it: a node does that "
+        "itself when it cannot write a file, and so may a person or another management host",
+        "look at its log and disk; once the cause is gone, or where another host or a person set the mode, "
+        "set it by hand: it is not set back blindly",
         target=f"{desired.entry.name}/{node.name}",
     )

@@ -154,3 +154,23 @@ def test_of_one_domain_only_a_share_is_changed_by_steps_of_high_risk(limit, refu
     assert codes(risky("a1"), risky("a2"), policy=policy) == (["failure-domain-share"] if refused else [])
     assert codes(risky("a1", wave=1), risky("b1", wave=2), policy=policy) == []
     assert codes(step("a1"), step("a2"), policy=policy) == []
+
+
+@pytest.mark.parametrize("by_node", [True, False])
+def test_a_remedy_names_only_where_a_run_may_be_restricted_to_a_node(by_node):
+    entry = cluster("c", {name: FakeNode(name=name, value="v", domain=rack) for name, rack in RACKS.items()})
+    steps = tuple(risky(name) for name in RACKS)
+    policy = Policy(max_changed=1, max_risky=1, max_of_domain=1)
+    case = Case(
+        ClusterPlan("c", "fake", nodes=5, unchanged=0, steps=steps),
+        entry,
+        None,
+        Observed({}),
+        policy,
+        by_node=by_node,
+    )
+    found = verdicts(case, GUARDS)
+    told = {one.code for one in found}
+    assert told >= {"blast-radius", "blast-radius-risky", "failure-domain", "failure-domain-share"}
+    assert all(("--only" in one.remedy) is by_node for one in found if "go in parts" in one.remedy)
+    assert sum("go in parts" in one.remedy for one in found) >= 4

@@ -264,7 +264,7 @@ SCENARIOS = [
         "purge-alive",
         sora,
         "purging_alive",
-        lambda: live("a b c", agreeing("a b c d!", *"abc", d="?NO"), DEAD),
+        lambda: live("a b c", agreeing("a b c d!", *"abc", d="?NO-MAJORITY"), DEAD),
         lambda: live("a b c", DEAD),
     ),
     Scenario(

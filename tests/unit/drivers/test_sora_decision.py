@@ -9,9 +9,11 @@ from sora_kit import ALIVE, FORBIDDEN, UNASKED, codes, entry, full, past, planne
 
 from reconciler.core.guard import Case, verdicts
 from reconciler.core.plan import Risk
+from reconciler.core.step import Standing
 from reconciler.drivers.sora.decision import Answers, Collapsed, Outcome, decide
 from reconciler.drivers.sora.guards import GUARDS
 from reconciler.drivers.sora.history import Knowledge
+from reconciler.drivers.sora.judge import judge
 from reconciler.drivers.sora.schema import Collapsed as Word
 from reconciler.drivers.sora.schema import SoraDesired
 
@@ -38,7 +40,7 @@ def test_the_table_is_the_rule(answers, knowledge, initialise, collapsed):
 
 
 def test_no_combination_is_left_out():
-    assert len(EVERY) == len(Answers) * len(Knowledge) * 2 * len(Collapsed) == 256
+    assert len(EVERY) == len(Answers) * len(Knowledge) * 2 * len(Collapsed) == 320
 
 
 NEW, GONE = {"initialise": True}, {"collapsed": Word(reason="two hosts burnt down", until="2026-11-30")}
@@ -133,6 +135,40 @@ def test_an_init_without_a_readable_past_is_planned_and_waits():
     assert (found.code, found.hold) == ("past-unread", True)
     assert "the clone is shallow" in found.message
     assert "--base" in found.remedy
+
+
+@pytest.mark.parametrize("history", [past(), WAS, past("a", "b", "c", "d", "e", "f")])
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {"d": "d e! f!", "e": "d! e f!", "f": "d! e! f"},
+        {"d": "d e! f!", "e": "d! e f!", "f": ""},
+        {"d": "d e!", "e": "d! e", "f": ""},
+    ],
+)
+def test_a_collapsed_entry_does_not_count_while_a_majority_of_the_listed_nodes_runs(history, answers):
+    """So it is after the entry was used, also by a run whose store this host does not have."""
+    plan, _ = case(GONE | NEW, answers, history)
+    assert (verbs(plan), codes(plan)[0]) == ([], "collapsed-apart")
+    assert "wipe their data" in plan.findings[0].remedy
+
+
+def test_nor_where_a_majority_of_all_known_nodes_refuses_to_list():
+    lost = dict.fromkeys("def", "?CLUSTER-NOT-AVAILABLE")
+    assert codes(case(GONE, lost, past())[0]) == ["collapsed-apart", "majority-lost"]
+    two_of_six_are_left = lost | {"f": ""}
+    assert verbs(case(GONE, two_of_six_are_left | dict.fromkeys("abc"), WAS)[0]) == ["init d"]
+    wiped = lost | {"e": "", "f": ""}
+    assert verbs(case(GONE, wiped, past())[0]) == ["init d"]
+
+
+def test_a_node_that_is_reached_again_before_the_call_stops_it():
+    plan, _ = case(GONE, {"d": "a! b! d", "e": "", "f": "", "a": None, "b": None}, past("a", "b", "d"))
+    (step,) = plan.steps
+    (ready,) = {judge(step, seen({"d": "a! b! d", "e": "", "f": "", "a": None, "b": None})).standing}
+    assert ready is Standing.READY
+    back = {"d": "a! b! d", "e": "", "f": "", "a": "a b! d!", "b": None}
+    assert judge(step, seen(back)).standing is Standing.CHANGED
 
 
 def test_a_spent_initialise_is_no_error():

@@ -8,6 +8,7 @@ import pytest
 from sora_kit import FORBIDDEN, agreeing, api, codes, entry, full, past, planned, seen, short, verbs
 
 from reconciler.core.plan import Effect, Risk
+from reconciler.diagnostic import Severity
 from reconciler.drivers.sora.schema import Collapsed
 
 STOP = {"stop": {"command": "stop-sora"}}
@@ -18,6 +19,24 @@ def test_a_cluster_as_desired_has_no_steps():
     result = planned(entry("a b c"), seen(agreeing("a b c", "a", "b", "c")))
     assert verbs(result) == codes(result) == []
     assert (result.nodes, result.unchanged) == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "answers"),
+    [
+        ("a b c", agreeing("a b c!", "a", "b", c=None)),
+        ("a b c d", agreeing("a b c!", "a", "b", c=None, d="")),
+        ("a b c d", agreeing("a b c", "a", "b", "c", d=None)),
+        ("a b c", agreeing("a b c d%", "a", "b", "c", d=None)),
+        ("a b c", agreeing("a b c d!", "a", "b", "c", d="")),
+        ("a b c", agreeing("a b c t!~", "a", "b", "c", t="t~")),
+    ],
+)
+def test_what_differs_and_no_step_mends_is_an_error(wanted, answers):
+    """Otherwise a run would end with 0 though a node is away, or a node waits to be added or removed."""
+    result = planned(entry(wanted), seen(answers))
+    assert verbs(result) == []
+    assert any(one.severity is Severity.ERROR for one in result.findings)
 
 
 class TestFounding:
@@ -121,7 +140,7 @@ class TestCollapse:
     def test_not_where_every_node_already_lists_the_new_cluster(self):
         result = planned(entry("a d", collapsed=self.WORD), seen({"a": "a d!", "d": "a! d"}))
         assert verbs(result) == []
-        assert "collapsed-used" in codes(result)
+        assert "collapsed-apart" in codes(result)
 
 
 class TestRegister:

@@ -102,6 +102,25 @@ async def test_a_membership_is_one_unit(store):
     assert sorted(step.node for step in ready.anew.steps()) == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize(
+    ("now", "words"),
+    [
+        ({"a": "else", "b": "else", "c": "else"}, "a, b, c show something else than when the plan was made"),
+        ({"a": "else", "b": "else", "c": None}, "c answered when the plan was made and does not now"),
+        ({"a": "old", "b": "old", "c": "else"}, "c has changed since the plan was made"),
+    ],
+)
+async def test_of_a_membership_the_node_that_changed_is_blamed_not_those_that_show_it(store, now, words):
+    nodes = {"a": node("a", membership=True), "b": node("b"), "c": node("c")}
+    bench = Bench(store, cluster("live", nodes), a="old", b="old", c="old")
+    file = await bench.file()
+    bench.world.values.update({name: value for name, value in now.items() if value})
+    bench.world.silent.update(name for name, value in now.items() if value is None)
+    ready, _ = await bench.apply(file)
+    assert set(ready.stale.values()) == {f"the membership of live is decided as a whole, and {words}"}
+    assert bench.world.acts == []
+
+
 async def test_a_wave_with_a_changed_node_is_the_last(store):
     nodes = {name: node(name) for name in "abc"}
     entry = cluster("edge", nodes, rollout=Rollout(canary=1, waves=1))
