@@ -130,7 +130,9 @@ class Reader:
             raise UsageError(f"the fleet has no cluster {cluster!r}", remedy=remedy)
         drivers = self.products
         memory = await self.store.recall() if self.store else Memory(at=utc_now())
-        memory = await traced(memory, fleet, self.source, drivers=drivers, named=self.is_named)
+        memory = await traced(
+            memory, fleet, self.source, drivers=drivers, vault=LocalVault(self.host), named=self.is_named
+        )
         memory = await read_prior(memory, fleet, self.source, drivers=drivers, base=self.base)
         async with self.connect(self.host) as transports:
             seen = await survey(

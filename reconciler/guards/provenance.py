@@ -43,7 +43,8 @@ def older_revision(case: Case) -> Iterator[Diagnostic]:
         words = f"{names[0]} is older than {names[1]}"
     elif case.past.descent is Descent.DIVERGED:
         words = (
-            f"{names[0]} does not descend from {names[1]}: the history was rewritten, or it is another branch"
+            f"{names[0]} does not descend from {names[1]}, and none of the commits that it comes from has "
+            "the content that was applied: the history was rewritten, or it is another branch"
         )
     else:
         return

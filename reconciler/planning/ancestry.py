@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from reconciler.core.history import Memory
+from reconciler.core.history import Memory, Past
 from reconciler.core.revision import COMMIT, Descent, base, descent, short
+from reconciler.planning.earlier_content import Lineage
 from reconciler.ports.driver import Driver
 from reconciler.ports.source import Source
+from reconciler.secrets.resolver import Vault
 
 if TYPE_CHECKING:
     from reconciler.desired.fleet import Fleet
@@ -21,6 +24,7 @@ async def traced(
     source: Source,
     *,
     drivers: Mapping[str, Driver[Any, Any]],
+    vault: Vault | None = None,
     named: bool = False,
 ) -> Memory:
     """The same memory, in which each cluster's past says how the fleet's revision stands to it.
@@ -33,6 +37,7 @@ async def traced(
         fleet: the desired state at the revision.
         source: where it was read.
         drivers: kind -> product.
+        vault: gives the values of secrets, which are part of what is compared.
         named: somebody asked for this very revision, so that it may be any.
 
     Raises:
@@ -56,12 +61,14 @@ async def traced(
             return _by_use(revision, past, [id_ for id_, _ in memory.acted])
         return found
 
+    past = {
+        cluster: past if named or past.applied is None else replace(past, descent=stands(past.applied.id))
+        for cluster, past in memory.past.items()
+    }
+    lineage = Lineage(fleet, source, drivers, vault)
     return replace(
         memory,
-        past={
-            cluster: past if named or past.applied is None else replace(past, descent=stands(past.applied.id))
-            for cluster, past in memory.past.items()
-        },
+        past={**past, **await _by_content(past, lineage, known)},
         lineage=None if before is None else frozenset(map(short, before)),
     )
 
@@ -71,6 +78,22 @@ async def _before(source: Source, revision: str) -> frozenset[str] | None:
     if not COMMIT.fullmatch(base(revision)) or not source.has_history:
         return None
     return await source.ancestors(base(revision))
+
+
+async def _by_content(
+    past: Mapping[str, Past], lineage: Lineage, known: Mapping[str, frozenset[str] | None]
+) -> dict[str, Past]:
+    """Clusters that go on by their content, though the revision does not descend from the applied one."""
+    diverged: dict[str, set[str]] = defaultdict(set)
+    for cluster, one in past.items():
+        if one.descent is Descent.DIVERGED and one.applied is not None:
+            diverged[base(one.applied.id)].add(cluster)
+    found: dict[str, Past] = {}
+    for applied, clusters in sorted(diverged.items()):
+        if before := known.get(applied):
+            same = await lineage.continues(applied, before, clusters)
+            found |= {cluster: replace(past[cluster], descent=Descent.NEWER) for cluster in same}
+    return found
 
 
 def _by_use(revision: str, applied: str, acted: list[str]) -> Descent:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -64,6 +65,19 @@ class Source(ABC):
             SourceError: the source is not usable, or not reachable.
         """
         return None
+
+    @asynccontextmanager
+    async def line(self, revision: str, most: int) -> AsyncIterator[Iterator[Snapshot]]:
+        """A commit and those before it along first parents, nearest first; readable until the context ends.
+
+        Args:
+            revision: the full id; one that is not here gives none, and one that is missing ends the line.
+            most: how many at most.
+
+        Raises:
+            SourceError: the source is not usable, or not reachable.
+        """
+        yield iter(())
 
     async def earlier(
         self, revision: str, names: Sequence[str], *, base: str = "", applied: Sequence[str] = ()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -101,6 +102,23 @@ class FolderSource(Source):
         from reconciler.sources.git import worktree  # noqa: PLC0415  (loads the library)
 
         return worktree.history(work, revision, os.environ)
+
+    @asynccontextmanager
+    async def line(self, revision: str, most: int) -> AsyncIterator[Iterator[Snapshot]]:
+        """Commits along first parents; see `ports.source.Source`."""
+        work = find_work_tree(self.folder)
+        if work is None:
+            yield iter(())
+            return
+        from reconciler.sources.git.lineage import line  # noqa: PLC0415  (loads the library)
+        from reconciler.sources.git.objects import Objects  # noqa: PLC0415
+        from reconciler.sources.git.tree import Place  # noqa: PLC0415
+        from reconciler.sources.git.worktree import own_view  # noqa: PLC0415
+
+        below = self.folder.relative_to(work.top).as_posix()
+        place = Place(str(work.top), "" if below == "." else below, self.limits)
+        with own_view(work) as repository:
+            yield line(Objects(repository, os.environ, where=str(work.top)), revision, place, most)
 
     async def earlier(
         self, revision: str, names: Sequence[str], *, base: str = "", applied: Sequence[str] = ()

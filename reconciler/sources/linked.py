@@ -6,7 +6,8 @@ was resolved once stays with the first release for ever.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -75,6 +76,12 @@ class LinkedSource(Source):
     async def ancestors(self, revision: str) -> frozenset[str] | None:
         """Ids of a commit and of all that it descends from; None where that is not known here."""
         return await self.located().ancestors(revision)
+
+    @asynccontextmanager
+    async def line(self, revision: str, most: int) -> AsyncIterator[Iterator[Snapshot]]:
+        """Commits along first parents; see `ports.source.Source`."""
+        async with self.located().line(revision, most) as found:
+            yield found
 
     async def earlier(
         self, revision: str, names: Sequence[str], *, base: str = "", applied: Sequence[str] = ()

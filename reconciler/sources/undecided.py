@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 from reconciler.archive.inflate import is_archive
 from reconciler.core.prior import EarlierFiles
@@ -61,6 +62,12 @@ class UndecidedSource(Source):
             SourceError: it is neither, or refuses.
         """
         return await (await self._found()).ancestors(revision)
+
+    @asynccontextmanager
+    async def line(self, revision: str, most: int) -> AsyncIterator[Iterator[Snapshot]]:
+        """Commits along first parents; see `ports.source.Source`."""
+        async with (await self._found()).line(revision, most) as found:
+            yield found
 
     async def earlier(
         self, revision: str, names: Sequence[str], *, base: str = "", applied: Sequence[str] = ()

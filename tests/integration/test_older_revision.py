@@ -289,3 +289,52 @@ def test_a_node_with_the_content_may_carry_anybodys_stamp(site):
     site.commit("b.example")
     assert "Done: 1 change" in site.apply()
     assert "[foreign-change]" not in site.run("status", site.source)
+
+
+def branch(site, *hostings):
+    """A commit on a branch of its own, which is applied; the branch is gone afterwards."""
+    folder = site.repository.folder
+    git(folder, "checkout", "--quiet", "-b", "topic")
+    commit = site.commit(*hostings)
+    site.apply()
+    git(folder, "checkout", "--quiet", "main")
+    git(folder, "branch", "--quiet", "-D", "topic")
+    return commit
+
+
+@pytest.mark.parametrize("place", [".git", ""], ids=["repository", "work tree"])
+def test_a_branch_that_was_applied_and_then_squashed_goes_on_by_its_content(site, place):
+    site.source = str(site.repository.folder / place)
+    site.apply()
+    branch(site, "b.example")
+    site.repository.commit({"README.md": "main went on"})
+    site.commit("b.example")
+    site.commit("c.example")
+    assert "Done: 2 changes" in site.apply()
+    site.commit("d.example")
+    assert "Done: 2 changes" in site.apply()
+
+
+def test_the_squashed_commit_itself_is_applied_from_then_on(site):
+    site.apply()
+    branch(site, "b.example")
+    squashed = site.commit("b.example")
+    assert "No changes" in site.apply()
+    site.commit("c.example")
+    git(site.repository.folder, "reset", "--quiet", "--hard", "HEAD~1")
+    site.commit("d.example")
+    assert "Done: 2 changes" in site.apply()
+    (cluster,) = json.loads(site.run("status", site.source, "--format", "json"))["clusters"]
+    assert squashed not in {node["revision"] for node in cluster["nodes"]}
+
+
+def test_what_a_lost_branch_took_back_is_not_done_again_by_its_older_content(site):
+    """The branch reverts a commit that main keeps: its content is older than where it left main."""
+    site.apply()
+    site.commit("b.example")
+    site.apply()
+    branch(site, "a.example")
+    site.commit("c.example")
+    told = " ".join(site.apply(status=3).split())
+    assert "does not descend from" in told
+    assert "none of the commits that it comes from has the content" in told

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from reconciler.core.prior import EarlierFile, EarlierFiles
 from reconciler.errors import SourceError, UsageError
+from reconciler.ports.source import Snapshot
 from reconciler.sources.git.refs import COMMIT_ID, FULL
-from reconciler.sources.git.tree import TREE
+from reconciler.sources.git.tree import TREE, Place, snapshot
 from reconciler.text.one_line import SHORT_ID, quoted_path
 
 if TYPE_CHECKING:  # it loads the library, which `no_history` has no need of
@@ -74,6 +75,17 @@ def earlier_files(
         if file is not None:
             at[id_] = EarlierFile(id_, file[0], _data(objects, file[1], near))
     return EarlierFiles(tuple(found), at, unread)
+
+
+def line(objects: Objects, commit: str, place: Place, most: int) -> Iterator[Snapshot]:
+    """A commit and those before it along first parents, as far as they are here and have the folder."""
+    for id_, own in _line(objects, commit)[:most]:
+        if own is None:
+            return
+        try:
+            yield snapshot(objects, id_, place)
+        except SourceError:
+            return
 
 
 def no_history(where: str, base: str) -> EarlierFiles:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from reconciler.sources.address import Address
 from reconciler.sources.git import errors, tree
 from reconciler.sources.git.discovery import WorkTree, find_repository
 from reconciler.sources.git.errors import Damaged
-from reconciler.sources.git.lineage import earlier_files, unknown_base
+from reconciler.sources.git.lineage import earlier_files, line, unknown_base
 from reconciler.sources.git.refs import checked
 from reconciler.sources.git.tree import Place
 from reconciler.sources.limits import LIMITS, Limits
@@ -111,6 +111,12 @@ class GitSource(Source):
             kept = list(self._histories.items())[-HISTORIES:]
             self._histories = {**dict(kept), revision: found}
         return self._histories[revision]
+
+    @asynccontextmanager
+    async def line(self, revision: str, most: int) -> AsyncIterator[Iterator[Snapshot]]:
+        """Commits along first parents; see `ports.source.Source`."""
+        objects = await self._reached(lambda copy: copy.open())
+        yield line(objects, revision, self._looked_at, most)
 
     async def earlier(
         self, revision: str, names: Sequence[str], *, base: str = "", applied: Sequence[str] = ()

@@ -1,0 +1,98 @@
+"""Whether a revision comes after what was applied by its content, where its ancestry does not tell.
+
+A branch that was applied and then squashed, or rebased, leaves a commit that nothing descends from, while its
+content goes on in another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from reconciler.core.revision import base
+from reconciler.desired.fleet import load
+from reconciler.errors import InputError, SourceError, SourceUnreachable
+from reconciler.ports.driver import Driver
+from reconciler.ports.source import Snapshot, Source
+from reconciler.secrets.resolver import Vault
+
+if TYPE_CHECKING:
+    from reconciler.desired.fleet import Fleet
+
+MOST: Final = 30
+"""Commits along first parents whose content is looked at."""
+
+Drivers: TypeAlias = Mapping[str, Driver[Any, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """The content that a revision comes from, commit by commit.
+
+    Args:
+        fleet: the desired state at the revision.
+        source: where it was read.
+        drivers: kind -> product.
+        vault: gives the values of secrets, which are part of the content.
+    """
+
+    fleet: Fleet
+    source: Source
+    drivers: Drivers
+    vault: Vault | None = None
+    _known: dict[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+
+    async def continues(
+        self, applied: str, before: AbstractSet[str], clusters: Collection[str]
+    ) -> frozenset[str]:
+        """The clusters whose content at a commit is that of the revision, or of one that it comes from.
+
+        What both descend from bounds the search: older content is what the commit may have taken back.
+
+        Args:
+            applied: the id of a commit that the revision does not descend from.
+            before: ids of it and of all that it descends from.
+            clusters: which clusters are in question.
+
+        Raises:
+            SourceUnreachable: the source does not answer.
+        """
+        try:
+            async with self.source.line(base(applied), 1) as own:
+                wanted = next((self._contents(snapshot) for snapshot in own), {})
+            left = {name for name in clusters if name in wanted}
+            found = {name for name in left if self._of_fleet(self.fleet).get(name) == wanted[name]}
+            async with self.source.line(base(self.fleet.revision.id), MOST) as line:
+                for snapshot in line:
+                    if found == left:
+                        break
+                    shown = self._contents(snapshot)
+                    found |= {name for name in left if shown.get(name) == wanted[name]}
+                    if snapshot.revision.id in before:
+                        break
+        except SourceUnreachable:
+            raise
+        except SourceError:
+            return frozenset()
+        return frozenset(found)
+
+    def _contents(self, snapshot: Snapshot) -> Mapping[str, Any]:
+        """Cluster -> what it is to get at a commit; none where its files are wrong."""
+        id_ = snapshot.revision.id
+        if id_ not in self._known:
+            self._known[id_] = {}
+            with suppress(InputError):
+                self._known[id_] = self._of_fleet(load(snapshot, self.drivers, self.vault))
+        return self._known[id_]
+
+    def _of_fleet(self, fleet: Fleet) -> Mapping[str, Any]:
+        found: dict[str, Any] = {}
+        for desk in fleet.desks:
+            driver = self.drivers[desk.entry.kind]
+            with suppress(InputError):
+                if contents := driver.contents(driver.desire(desk)):
+                    found[desk.entry.name] = (desk.entry.kind, dict(contents))
+        return found
