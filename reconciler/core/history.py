@@ -50,6 +50,7 @@ class Past:
         descent: how the revision of this pass stands to it.
         progress: how far a rollout of it has come that has not ended; none where none is open.
         runs: node -> the revision that it was last seen to run.
+        references: places in its settings where what was applied referred to secrets.
     """
 
     nodes: int = 0
@@ -63,6 +64,7 @@ class Past:
     names: frozenset[str] = frozenset()
     progress: Progress | None = None
     runs: Mapping[str, Applied] = field(default_factory=dict)
+    references: frozenset[tuple[str, ...]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,16 +34,18 @@ class Prior:
         unread: why an earlier revision exists and could not be read; empty where none is missing.
         replaced: where the base revision does not name the cluster, those of the same product that it names
             and the revision at hand does not: the cluster may be one of them under a new name.
+        references: places in settings, by keys without indices, where a secret was referred to.
     """
 
     clusters: tuple[PriorCluster, ...] = ()
     unread: str = ""
     replaced: tuple[str, ...] = ()
+    references: frozenset[tuple[str, ...]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class EarlierFile:
-    """A fleet file as a commit has it."""
+    """A file as a commit has it."""
 
     commit: str
     name: str
@@ -59,8 +61,11 @@ class EarlierFiles:
             older ones.
         applied: commit -> its fleet file, of the commits that were asked for and are there.
         unread: why commits that exist before could not be looked at; empty where all were.
+        others: files in JSON and YAML that the base revision, or an applied one, has otherwise than the
+            revision: settings, overlays and fleet files.
     """
 
     before: tuple[EarlierFile, ...] = ()
     applied: Mapping[str, EarlierFile] = field(default_factory=dict)
     unread: str = ""
+    others: tuple[EarlierFile, ...] = ()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Final
 
 from reconciler.core import attempts
 from reconciler.core.guard import Case
@@ -10,10 +12,13 @@ from reconciler.core.observation import Present
 from reconciler.core.outcome import SUCCESSES, Outcome
 from reconciler.core.plan import Effect
 from reconciler.core.revision import BACK
+from reconciler.core.secret import secrets
 from reconciler.diagnostic import Severity
 from reconciler.guards.removed_clusters import CODE as GONE
 from reconciler.planning.plan_pass import Drivers, Survey
-from reconciler.ports.store import ClusterFacts, Members
+from reconciler.ports.store import REFERENCES, ClusterFacts, Members
+
+_MOST_REFERENCES: Final = 2_000
 
 Facts = Mapping[str, Mapping[str, str]]
 """Node -> key -> value."""
@@ -87,14 +92,31 @@ def _of_cluster(survey: Survey, case: Case, outcomes: list[Outcome]) -> ClusterF
     if not survey.node and not untouched:
         names = sorted(node.name for node in case.entry.members())
         members = Members(case.plan.nodes, tuple(names), revision.source)
+    running = list(_running(survey, case, outcomes))
     return ClusterFacts(
         members=members,
         applied=revision if _moved(survey, case, outcomes) else None,
-        runs=dict.fromkeys(_running(survey, case, outcomes), revision.id),
-        facts=case.noted,
+        runs=dict.fromkeys(running, revision.id),
+        facts={**case.noted, **({} if untouched else _references(survey, case, running))},
         # a rollout of other content, which nothing goes on with
         ends_rollout=over is not None and over.content != case.content and not survey.node and case.is_idle,
     )
+
+
+def _references(survey: Survey, case: Case, running: Collection[str]) -> Facts:
+    """Where the settings refer to secrets; where they did, too, as long as a node may still have those."""
+    name = case.plan.cluster
+    documents = (desk.documents.values() for desk in survey.fleet.desks if desk.entry.name == name)
+    different = {id(one): one for found in documents for one in found}
+    places = {
+        tuple(part for part in path if isinstance(part, str) and not part.isdigit())
+        for document in different.values()
+        for path, _ in secrets(document.value)
+    }
+    if not {node.name for node in case.entry.members()} <= set(running):
+        places |= case.past.references
+    text = json.dumps(sorted(places)[:_MOST_REFERENCES]) if places else ""
+    return {"": {REFERENCES: text}} if places or case.past.references else {}
 
 
 def _running(survey: Survey, case: Case, outcomes: list[Outcome]) -> Iterator[str]:

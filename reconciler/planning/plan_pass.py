@@ -175,7 +175,10 @@ def _aims(fleet: Fleet, drivers: Drivers, memory: Memory) -> list[_Aim]:
     for one in fleet.desired:
         entry = one.desk.entry
         driver, facts = drivers[entry.kind], memory.recalled(fleet.revision.source, entry.name)
-        desired = driver.recall(one.state, facts, memory.prior.get(entry.name, Prior()))
+        prior = memory.prior.get(entry.name, Prior())
+        past = memory.past.get(entry.name, Past())
+        prior = replace(prior, references=prior.references | past.references)
+        desired = driver.recall(one.state, facts, prior)
         content = content_of(driver, desired) or fleet.revision.id
         aims.append(_Aim(one.desk, driver, desired, facts, content=content))
     return aims

@@ -15,6 +15,7 @@ from reconciler.documents.document import parse
 from reconciler.errors import InputError, SourceError, SourceUnreachable
 from reconciler.ports.driver import Driver
 from reconciler.ports.source import Source
+from reconciler.secrets.references import reference_places
 
 if TYPE_CHECKING:
     from reconciler.desired.fleet import Fleet
@@ -57,7 +58,8 @@ async def read_prior(
     """The same memory, with what earlier revisions said of each cluster whose past counts.
 
     Of each cluster three things are looked at: the fleet file at the revision that was applied last, if the
-    source still has it; the one at the base revision; and older ones, whose nodes are asked as well.
+    source still has it; the one at the base revision; and older ones, whose nodes are asked as well. Of
+    every cluster, the places where the first two referred to secrets.
 
     Args:
         memory: what the store remembers.
@@ -70,15 +72,16 @@ async def read_prior(
         SourceError: the base that a person named is not there, or the source is not usable.
         SourceUnreachable: the source does not answer.
     """
+    every = [desk.entry.name for desk in fleet.desks]
     names = [desk.entry.name for desk in fleet.desks if drivers[desk.entry.kind].capabilities.history]
-    if not names:
-        return memory
     applied = {
         name: commit_of(past.applied.id)
-        for name in names
+        for name in every
         if (past := memory.past.get(name)) is not None and past.applied is not None
     }
-    found, trouble = await _earlier(source, fleet.revision.id, base, sorted(set(applied.values())))
+    asked = NAMES if names else ()
+    found, trouble = await _earlier(source, fleet.revision.id, base, sorted(set(applied.values())), asked)
+    references = reference_places((file.name, file.data) for file in found.others)
     versions = [(file, _clusters(file)) for file in found.before]
     at = {commit: _clusters(file) for commit, file in found.applied.items()}
     before = _kinds(found.before[0]) if found.before else {}
@@ -89,6 +92,8 @@ async def read_prior(
         )
         for name in names
     }
+    for name in every:
+        prior[name] = replace(prior.get(name, Prior()), references=references)
     return replace(memory, prior=prior)
 
 
@@ -100,19 +105,19 @@ def _replaced(name: str, fleet: Fleet, before: _Kinds) -> tuple[str, ...]:
 
 
 async def _earlier(
-    source: Source, revision: str, base: Base, applied: Sequence[str]
+    source: Source, revision: str, base: Base, applied: Sequence[str], names: Sequence[str]
 ) -> tuple[EarlierFiles, str]:
     """What the source has of earlier revisions, and why it has nothing."""
     if not source.has_history:
         return EarlierFiles(), ""
     try:
-        return await source.earlier(revision, NAMES, base=base.ref, applied=applied), ""
+        return await source.earlier(revision, names, base=base.ref, applied=applied), ""
     except SourceUnreachable:
         raise
     except SourceError as error:
         if not base.told:
             raise
-        found = await source.earlier(revision, NAMES, applied=applied)
+        found = await source.earlier(revision, names, applied=applied)
         return found, f"{base.told} names {base.ref}, and {error.message}"
 
 

@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
 from reconciler.core.history import Claim, Memory, Suspension
 from reconciler.core.outcome import Outcome, State
@@ -191,6 +191,10 @@ class Members:
     count: int
     names: tuple[str, ...]
     source: str
+
+
+REFERENCES: Final = "references"
+"""Fact of a cluster, under the empty node name: where its settings referred to secrets, as JSON."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

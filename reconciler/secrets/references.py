@@ -5,16 +5,17 @@ from __future__ import annotations
 import binascii
 import re
 from base64 import b64decode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
 from reconciler.core.secret import Secret
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.documents.document import Document, ParsedDocument
-from reconciler.errors import SecretError
+from reconciler.documents.document import Document, ParsedDocument, parse
+from reconciler.errors import InputError, SecretError
 from reconciler.secrets.resolver import Vault
+from reconciler.text.json_pointer import parts
 from reconciler.text.json_pointer import pointer as pointer_of
 
 MARK = "${"
@@ -144,6 +145,58 @@ class Marker:
             return Secret(self.vault.clear(scheme, name), reference)
         except SecretError as error:
             return Secret(reference, reference, _said(error))
+
+
+def reference_places(files: Iterable[tuple[str, bytes]]) -> frozenset[tuple[str, ...]]:
+    """Where settings, overlays and fleet files refer to secrets: places in the settings, without indices.
+
+    A move or copy in a patch has the places that it leads to as well. What cannot be parsed has none: no
+    revision with it was ever applied.
+
+    Args:
+        files: (name, content).
+    """
+    found: set[tuple[str, ...]] = set()
+    moves: set[tuple[tuple[str, ...], tuple[str, ...]]] = set()
+    for name, data in files:
+        if MARK.encode() not in data and b"from" not in data:
+            continue
+        try:
+            _gather(parse(name, data).value, (), found, moves)
+        except InputError:
+            continue
+    for source, goal in sorted(moves):
+        found |= {(*goal, *place[len(source) :]) for place in found if place[: len(source)] == source}
+    return frozenset(found)
+
+
+def _gather(
+    value: Any,
+    path: tuple[str, ...],
+    found: set[tuple[str, ...]],
+    moves: set[tuple[tuple[str, ...], tuple[str, ...]]],
+) -> None:
+    """Add the places of references in a value, and the moves of patches in it."""
+    if isinstance(value, str):
+        if any(token["scheme"] for token in _TOKEN.finditer(value)):
+            found.add(path)
+    elif isinstance(value, Mapping):
+        goal = value.get("path")
+        is_operation = "op" in value and isinstance(goal, str)
+        own = _named(parts(str(goal))) if is_operation else path
+        if is_operation and isinstance(source := value.get("from"), str):
+            moves.add((_named(parts(source)), own))
+        for key, item in value.items():
+            inlined = key == "merge" and "overlays" in path
+            inner = () if inlined else own if is_operation else (*path, *_named([str(key)]))
+            _gather(item, inner, found, moves)
+    elif isinstance(value, list):
+        for item in value:
+            _gather(item, path, found, moves)
+
+
+def _named(path: Iterable[str]) -> tuple[str, ...]:
+    return tuple(part for part in path if part != "-" and not part.isdigit())
 
 
 def misplaced(fleet: Document) -> list[Diagnostic]:

@@ -88,7 +88,7 @@ def _course(desired: Desired, given: Target, observed: Observed[Loaded], *, may_
         if as_desired(desired, target, loaded):
             return _Course(findings=found, as_desired=True)
     base = answer.base if isinstance(answer, Absent) else loaded.base if loaded else ""
-    changes = differences(loaded.content if loaded else None, target.content)
+    changes = differences(loaded.content if loaded else None, target.content, desired.earlier)
     step = _step(desired, target, loaded, changes, base)
     if loaded is None:
         return _Course(step, found)

@@ -39,6 +39,7 @@ from reconciler.ports.desk import Desk
 from reconciler.ports.driver import Capabilities, Claim, Done, Driver, Facts, ImportOption, Shown
 from reconciler.ports.simulator import Simulator
 from reconciler.ports.transport import Transports, Way
+from reconciler.secrets.redact import Veil
 
 AT_ONCE: Final = 128
 """Nodes that are read at the same time."""
@@ -98,9 +99,10 @@ class M2Driver(Driver[Desired, Loaded]):
         """
         return desire.desire(desk)
 
-    def recall(self, desired: Desired, facts: Facts, prior: Prior) -> Desired:  # noqa: ARG002
-        """Where nodes answered last, and which words are used up; see `desire.recall`."""
-        return desire.recall(desired, facts)
+    def recall(self, desired: Desired, facts: Facts, prior: Prior) -> Desired:
+        """Where nodes answered last, which words are used up, and where secrets were; see `desire.recall`."""
+        recalled = desire.recall(desired, facts)
+        return replace(recalled, earlier=Veil(prior.references)) if prior.references else recalled
 
     def examine(self, desk: Desk) -> Iterator[Diagnostic]:
         """What is wrong or doubtful in the cluster; see `desire.examine`."""

@@ -18,7 +18,7 @@ from reconciler.core.policy import Amount, Policy
 from reconciler.core.spec import Address, NodeEntry
 from reconciler.diagnostic import Diagnostic
 from reconciler.drivers.m2.setting.patterns import ENDPOINT
-from reconciler.secrets.redact import Veil, veil_of
+from reconciler.secrets.redact import NO_VEIL, Veil, veil_of
 from reconciler.text.one_line import LONGEST_NAME, one_line
 
 
@@ -254,6 +254,7 @@ class Desired:
         payloads: digest -> what an upload carries.
         files: fingerprint of `resources`; empty where there are none.
         notes: what the check of the files found that is no error.
+        earlier: where earlier revisions referred to secrets: what nodes have there is not shown.
     """
 
     entry: M2Cluster
@@ -263,6 +264,7 @@ class Desired:
     payloads: Mapping[str, Payload]
     files: str = ""
     notes: tuple[Diagnostic, ...] = ()
+    earlier: Veil = NO_VEIL
 
     def expected(self, content: Content) -> Expected:
         """What a node that is to have a content should show: with whichever stamp, where there is one."""

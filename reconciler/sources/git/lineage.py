@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from reconciler.core.prior import EarlierFile, EarlierFiles
@@ -10,7 +10,7 @@ from reconciler.errors import SourceError, UsageError
 from reconciler.ports.source import Snapshot
 from reconciler.sources.git.refs import COMMIT_ID, FULL
 from reconciler.sources.git.tree import TREE, Place, snapshot
-from reconciler.text.one_line import SHORT_ID, quoted_path
+from reconciler.text.one_line import SHORT_ID, decoded_name, quoted_path
 
 if TYPE_CHECKING:  # it loads the library, which `no_history` has no need of
     from reconciler.sources.git.objects import Commit, Entry, Objects
@@ -18,12 +18,22 @@ if TYPE_CHECKING:  # it loads the library, which `no_history` has no need of
 COMMITS: Final = 500
 """Commits that are walked back."""
 
+DEEPEST: Final = 32
+"""Levels of folders that are compared."""
+
 VERSIONS: Final = 20
 """Different versions of the fleet file that are read."""
 
 LARGEST: Final = 4 * 1024 * 1024
 """Bytes of one earlier fleet file."""
 
+MOST_OTHERS: Final = 2_000
+"""Files that an earlier revision has otherwise and that are read."""
+
+MOST_BYTES: Final = 64 * 1024 * 1024
+"""Bytes of all of them."""
+
+_SETTINGS: Final = (b".json", b".yaml", b".yml")
 _BLOB: Final = {0o100644, 0o100664, 0o100755}
 
 SHALLOW: Final = "the commits before {commit} are not in this clone, which is shallow or damaged"
@@ -53,7 +63,8 @@ def earlier_files(
     """
     commit, _, changes = revision.partition("+")
     start, unread = _start(objects, commit, base, changed=bool(changes))
-    line = _line(objects, start) if start and not unread else []
+    # Where no fleet file is asked for, what counts is the one commit before.
+    line = _line(objects, start, COMMITS if names else 1) if start and not unread else []
     files = _files(objects, [earlier.tree for _, earlier in line if earlier is not None], names, path)
     near = [file[1] for file in files.values()]
     found: list[EarlierFile] = []
@@ -69,17 +80,66 @@ def earlier_files(
         if len(found) >= VERSIONS:
             break
     at: dict[str, EarlierFile] = {}
+    compared = {id_: earlier.tree for id_, earlier in line[:1] if earlier is not None}
     for id_ in applied:
         own = _commit(objects, id_, applied)
+        if own is not None:
+            compared[id_] = own.tree
         file = _files(objects, [own.tree], names, path).get(own.tree) if own is not None else None
         if file is not None:
             at[id_] = EarlierFile(id_, file[0], _data(objects, file[1], near))
-    return EarlierFiles(tuple(found), at, unread)
+    now = None if changes else _commit(objects, commit)
+    others = _others(objects, now.tree if now else "", compared, path)
+    return EarlierFiles(tuple(found), at, unread, tuple(others))
+
+
+def _others(objects: Objects, now: str, trees: Mapping[str, str], path: str) -> Iterator[EarlierFile]:
+    """The settings files below a folder that earlier trees have and another one has not, or not so.
+
+    Args:
+        objects: of the repository.
+        now: the tree that is compared with; empty where what lies there is not known.
+        trees: commit -> its tree.
+        path: the folder.
+    """
+    budget, known = MOST_BYTES, set[str]()
+    present = _below(objects, now, path) if now else ""
+    for commit, tree in trees.items():
+        todo = [("", _below(objects, tree, path), present)]
+        while todo:
+            folder, old, new = todo.pop()
+            if not old or old == new or folder.count("/") > DEEPEST:
+                continue
+            there = _entries(objects, new, ()) if new else {}
+            for name, entry in sorted(_entries(objects, old, ()).items()):
+                other = there.get(name)
+                if other is not None and other.id == entry.id:
+                    continue
+                if entry.mode == TREE:
+                    below = other.id if other is not None and other.mode == TREE else ""
+                    todo.append((f"{folder}{decoded_name(name)}/", entry.id, below))
+                elif entry.mode in _BLOB and name.endswith(_SETTINGS) and entry.id not in known:
+                    data = _data(objects, entry.id, ())
+                    known.add(entry.id)
+                    budget -= len(data)
+                    if budget < 0 or len(known) > MOST_OTHERS:
+                        return
+                    yield EarlierFile(commit, folder + decoded_name(name), data)
+
+
+def _below(objects: Objects, tree: str, path: str) -> str:
+    """The id of a folder's tree within a tree; empty where there is none."""
+    for part in path.split("/") if path else ():
+        entry = _entries(objects, tree, ()).get(part.encode())
+        if entry is None or entry.mode != TREE:
+            return ""
+        tree = entry.id
+    return tree
 
 
 def line(objects: Objects, commit: str, place: Place, most: int) -> Iterator[Snapshot]:
     """A commit and those before it along first parents, as far as they are here and have the folder."""
-    for id_, own in _line(objects, commit)[:most]:
+    for id_, own in _line(objects, commit, COMMITS)[:most]:
         if own is None:
             return
         try:
@@ -129,12 +189,12 @@ def _start(objects: Objects, commit: str, base: str, *, changed: bool) -> tuple[
     return next(iter(own.parents), ""), ""
 
 
-def _line(objects: Objects, start: str) -> list[tuple[str, Commit | None]]:
+def _line(objects: Objects, start: str, most: int) -> list[tuple[str, Commit | None]]:
     """Commits by their ids along first parents; the last is None where it is missing."""
-    near = objects.line(start, COMMITS)
+    near = objects.line(start, most)
     found: list[tuple[str, Commit | None]] = []
     id_ = start
-    while id_ and len(found) < COMMITS:
+    while id_ and len(found) < most:
         try:
             commit = objects.commit(id_, near)
         except SourceError:

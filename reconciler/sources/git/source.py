@@ -82,7 +82,7 @@ class GitSource(Source):
         self._last: tuple[str, Snapshot] | None = None
         self._refused: dict[str, Untrusted] = {}
         self._histories: dict[str, frozenset[str]] = {}
-        self._earlier: tuple[tuple[str, str, tuple[str, ...]], EarlierFiles] | None = None
+        self._earlier: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], EarlierFiles] | None = None
 
     async def snapshot(self) -> Snapshot:
         """The files at the ref as the repository has it now.
@@ -122,7 +122,7 @@ class GitSource(Source):
         self, revision: str, names: Sequence[str], *, base: str = "", applied: Sequence[str] = ()
     ) -> EarlierFiles:
         """The fleet file before a revision; see `ports.source.Source`."""
-        key = (revision, base, tuple(applied))
+        key = (revision, base, tuple(applied), tuple(names))
         if self._earlier and self._earlier[0] == key:
             return self._earlier[1]
         path = self._looked_at.path

@@ -12,7 +12,7 @@ from reconciler.core import progress
 from reconciler.core.history import Applied, Claim, Memory, Past, UnderWay
 from reconciler.core.plan import Revision
 from reconciler.core.timestamps import moment, stamp
-from reconciler.ports.store import Orders
+from reconciler.ports.store import REFERENCES, Orders
 from reconciler.store.sqlite.facts import APPLIED, NAMES, NODES, REVISION, ROLLOUT, SOURCE
 from reconciler.store.sqlite.orders import orders
 
@@ -78,6 +78,7 @@ def _past(
         progress=progress.load(own[ROLLOUT]) if ROLLOUT in own else None,
         changed=changed,
         runs=runs,
+        references=frozenset(map(tuple, json.loads(own.get(REFERENCES, "[]")))),
         suspended=tuple(one for one in standing.suspensions if one.cluster == cluster),
         rejected={one.revision: one.reason for one in standing.rejections if one.cluster == cluster},
     )
