@@ -32,7 +32,9 @@ STATUSES = {
 
 ENVIRONMENT = {
     "NO_COLOR": "no colours, like --no-color",
-    "XDG_STATE_HOME": "parent of the state directory; ~/.local/state where unset",
+    "RECONCILE_STATE": "the state folder, like --state",
+    "XDG_STATE_HOME": "parent of the user's own state folder; ~/.local/state where unset",
+    "XDG_CACHE_HOME": "parent of copies of sources where no state folder is open; ~/.cache where unset",
     "RECONCILE_HOST_CONFIG": "the host configuration, like --host-config",
     "RECONCILE_REQUIRE_SIGNED": "gpg or ssh, like --require-signed",
     "RECONCILE_ALLOWED_SIGNERS": "whose signatures count, like --allowed-signers",
@@ -82,7 +84,19 @@ BaseRef = Annotated[
     ),
 ]
 Only = Annotated[str, typer.Option(metavar="NAME", help="Only this cluster, or only this node.")]
-State = Annotated[Path | None, typer.Option(metavar="DIR", help="Where the journal and the history are.")]
+State = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Where the journal and the history are. Default: RECONCILE_STATE, else as the host configuration"
+        " says, else /var/lib/reconciler where it exists, else the user's own.",
+        show_default=False,
+    ),
+]
+NoState = Annotated[
+    bool,
+    typer.Option("--no-state", help="Open no state folder: nothing of earlier runs and orders is known."),
+]
 Keep = Annotated[
     int | None,
     typer.Option(
@@ -214,18 +228,6 @@ def _file(text: str) -> Path | None:
 def new_app() -> typer.Typer:
     """A command's app: no shell completion, plain help."""
     return typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=SETTINGS)
-
-
-def state_folder(host: Host, given: Path | None) -> Path:
-    """The state directory: the one given, else the host's, else the user's own; an absolute path.
-
-    Programs that are run with it, such as git, stand in other folders.
-    """
-    if found := given or host.config.state:
-        return found.absolute()
-    import platformdirs  # noqa: PLC0415  (--help stays quick)
-
-    return platformdirs.user_state_path("reconciler")
 
 
 def kept_runs(host: Host, given: int | None) -> int:

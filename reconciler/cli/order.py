@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler.cli.options import Format
+from reconciler.cli.state_folder import copies_of_sources
 from reconciler.core.retention import KEPT_RUNS
+from reconciler.errors import UsageError
 from reconciler.host.host import Host
 from reconciler.planning.prior import NO_BASE, Base
 from reconciler.sources.signatures.trust import Trust
@@ -14,7 +16,11 @@ from reconciler.sources.signatures.trust import Trust
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What the command line asks for."""
+    """What the command line asks for.
+
+    Args:
+        state: the state folder; None to plan without what is remembered.
+    """
 
     source: str = "."
     ref: str = ""
@@ -23,7 +29,7 @@ class Order:
     only: str = ""
     yes: bool = False
     format: Format = Format.TEXT
-    state: Path
+    state: Path | None
     keep: int = KEPT_RUNS
     host: Host = field(default_factory=Host)
     detailed_exitcode: bool = False
@@ -32,3 +38,19 @@ class Order:
     out: Path | None = None
     trust: Trust | None = None
     base: Base = NO_BASE
+
+    @property
+    def copies(self) -> Path:
+        """Where copies of sources are kept."""
+        return copies_of_sources(self.state)
+
+    @property
+    def journal(self) -> Path:
+        """The state folder of an order that writes.
+
+        Raises:
+            UsageError: the order is to do without one.
+        """
+        if self.state is None:
+            raise UsageError("--no-state works only with --dry-run", remedy="add --dry-run, or leave it out")
+        return self.state

@@ -35,7 +35,7 @@ class PlannedSource(Source):
                 planned.id,
                 ref=order.ref,
                 path=order.path,
-                cache=order.state / "sources",
+                cache=order.copies,
                 trust=order.trust,
                 environment=order.host.environment,
             )
@@ -62,7 +62,7 @@ class PlannedSource(Source):
                 order.source,
                 ref=order.ref,
                 path=order.path,
-                cache=order.state / "sources",
+                cache=order.copies,
                 environment=order.host.environment,
             )
             tip = (await branch.snapshot()).revision.id

@@ -181,7 +181,8 @@ class HostConfig(Strict):
 
     state: AbsolutePath | None = Field(
         default=None,
-        description="Folder of the journal and the history; without it, the user's own state folder.",
+        description="Folder of the journal and the history. `--state` and `RECONCILE_STATE` take precedence; "
+        "without any, `/var/lib/reconciler` where it exists, else the user's own state folder.",
         examples=["/var/lib/reconciler"],
     )
     history: HistoryRules = Field(

@@ -114,6 +114,7 @@ class Watch:
             version=__version__,
             source=options.source,
             **_followed(self._equipment.source),
+            state=str(options.state),
             dry_run=options.dry_run,
             listen=where,
             interval=options.interval,

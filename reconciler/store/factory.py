@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 from reconciler.core.history import Memory
 from reconciler.core.retention import KEPT_RUNS
 from reconciler.core.timestamps import Clock
-from reconciler.errors import UsageError
+from reconciler.errors import StateError, UsageError
 from reconciler.host.clock import utc_now
 from reconciler.ports.store import Around, Orders, RunLine, RunRecord, Store, StoreReader, unobserved
 from reconciler.store.sqlite import FILE
@@ -75,8 +75,19 @@ def is_there(url: str | Path) -> bool:
 
     Raises:
         UsageError: the URL is of no kind of store that is known.
+        StateError: the folder cannot be looked into: that is no reason to remember nothing.
     """
-    return (_folder(url) / FILE).exists()
+    file = _folder(url) / FILE
+    try:
+        file.lstat()  # a link that leads nowhere is a store that is lost, and no new one
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise StateError(
+            f"the state file {file} cannot be looked for: {error.strerror}",
+            remedy="run the command as the owner of the state folder, or name another folder with --state",
+        ) from None
+    return True
 
 
 class NoStore:

@@ -112,9 +112,7 @@ def run(tmp_path, monkeypatch, capsys):
 
     def told(*arguments, files=ALL, below="."):
         put(folder / below, files)
-        status = main(
-            ["validate", *arguments, *([] if below == "." else [below]), "--state", str(tmp_path / "s")]
-        )
+        status = main(["validate", *arguments, *([] if below == "." else [below])])
         out, error = capsys.readouterr()
         assert error == ""
         return status, out

@@ -13,6 +13,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from reconciler.cli.host import parse_config
+from reconciler.cli.state_folder import SYSTEM
 from reconciler.host.credentials import GIT_TOKEN, WEBHOOK_SECRET, file_variable
 from reconciler.server.options import address, duration
 
@@ -223,13 +224,19 @@ def test_the_unit_hands_over_secrets_as_files_and_needs_no_shell():
         "/opt/reconciler/bin/reconcile",
         "watch",
         "${RECONCILE_SOURCE}",
-        *("--state", "%S/reconciler", "--grace", "90s", "--log-format", "json"),
+        *("--grace", "90s", "--log-format", "json"),
         "$RECONCILE_OPTIONS",
     ]
     loaded = re.findall(r"^LoadCredential=([a-z-]+):", text, re.MULTILINE)
     handed = dict(re.findall(r"^Environment=(RECONCILE_\w+_FILE)=%d/([a-z-]+)$", text, re.MULTILINE))
     assert sorted(loaded) == sorted(handed.values())
     assert set(handed) == {file_variable(GIT_TOKEN), file_variable(WEBHOOK_SECRET)}
+
+
+def test_the_unit_keeps_its_state_where_every_command_of_the_host_finds_it():
+    assert SYSTEM == Path("/var/lib") / unit_value("StateDirectory")
+    named = [text for file in UNIT.parent.iterdir() for text in file.read_text().splitlines()]
+    assert not any("--state" in text or text.startswith("RECONCILE_STATE=") for text in named)
 
 
 def test_the_hosts_file_of_the_unit_is_right():

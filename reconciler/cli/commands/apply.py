@@ -20,9 +20,9 @@ from reconciler.cli.options import (
     columns,
     kept_runs,
     new_app,
-    state_folder,
     trust_of,
 )
+from reconciler.cli.state_folder import usable_state
 from reconciler.errors import UsageError, WorldChanged
 from reconciler.host import aio
 
@@ -87,7 +87,7 @@ def apply(
         only=origin.only,
         format=format,
         host=host,
-        state=state_folder(host, state),
+        state=usable_state(host, state).path,
         keep=kept_runs(host, keep),
         trigger="plan file",
         trust=trust_of(host, require_signed, allowed_signers, revoked_signers),
@@ -109,7 +109,7 @@ def _applied(file: PlanFile, order: Order, terminal: Terminal) -> int:
     from reconciler.cli.render.view import View  # noqa: PLC0415
     from reconciler.store.factory import open_store  # noqa: PLC0415
 
-    with open_store(order.state, keep=order.keep) as store:
+    with open_store(order.journal, keep=order.keep) as store:
         reconciler = reconciler_of(order, store)
 
         async def surveyed() -> Survey:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reconciler.cli.options import HostConfigFile, NoColor, Shape, State, new_app, state_folder
+from reconciler.cli.options import HostConfigFile, NoColor, Shape, State, new_app
 from reconciler.errors import UsageError
 from reconciler.text.one_line import SHORT_ID
 
@@ -34,6 +34,7 @@ def approve(
     """Approve a plan that waits for it; the next run that makes the same plan applies it, once."""
     from reconciler.cli import orders  # noqa: PLC0415
     from reconciler.cli.host import read_host  # noqa: PLC0415
+    from reconciler.cli.state_folder import usable_state  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
     from reconciler.host import aio  # noqa: PLC0415
     from reconciler.store.factory import open_store  # noqa: PLC0415
@@ -42,17 +43,20 @@ def approve(
     if bool(id) is list_:
         raise UsageError("name one plan to approve, or ask for --list", remedy="see reconcile approve --help")
     terminal = Terminal.here(no_color=no_color)
-    with open_store(state_folder(read_host(context, host_config), state)) as store:
+    folder = usable_state(read_host(context, host_config), state)
+    with open_store(folder.path) as store:
         found = orders.standing(store)
         if list_:
             terminal.say(_listed(found, format))
+            if format is Shape.TEXT:
+                terminal.say(f"State: {clean(str(folder))}\n")
             return 0
         digest = orders.chosen(id, found)
         aio.run(store.approve(digest, orders.person(by), reason.strip()))
     for request in found.requests:
         if request.digest == digest:
             terminal.say(clean(f"{request.cluster}, revision {request.short}: {request.words}") + "\n")
-    terminal.say(f"Plan {digest[:SHORT_ID]} is approved for one run.\n")
+    terminal.say(f"Plan {digest[:SHORT_ID]} is approved for one run.\nState: {clean(str(folder))}\n")
     return 0
 
 

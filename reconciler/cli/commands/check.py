@@ -13,6 +13,7 @@ from reconciler.cli.options import (
     BaseRef,
     HostConfigFile,
     NoColor,
+    NoState,
     Ref,
     RequireSigned,
     RevokedSigners,
@@ -22,9 +23,9 @@ from reconciler.cli.options import (
     Within,
     base_of,
     new_app,
-    state_folder,
     trust_of,
 )
+from reconciler.cli.state_folder import state_to_read
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def check(
         Shape, typer.Option("--format", help="How to write the result.")
     ] = Shape.TEXT,
     state: State = None,
+    no_state: NoState = False,
     require_signed: RequireSigned = None,
     allowed_signers: AllowedSigners = None,
     revoked_signers: RevokedSigners = None,
@@ -90,7 +92,7 @@ def check(
         sha256=sha256,
         only=only,
         host=host,
-        state=state_folder(host, state),
+        state=state_to_read(host, state, without=no_state),
         base=base_of(host, base),
         trust=trust_of(host, require_signed, allowed_signers, revoked_signers),
     )

@@ -46,7 +46,7 @@ def converge(order: Order, terminal: Terminal) -> int:
     Raises:
         ReconcilerError: the source, the files or the state cannot be used, or nobody can be asked.
     """
-    with open_store(order.state, keep=order.keep) as store:
+    with open_store(order.journal, keep=order.keep) as store:
         reconciler = reconciler_of(order, store)
         seen = aio.run(_surveyed(reconciler, order, terminal))
         open_ones = seen.released()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reconciler.cli.options import SETTINGS, HostConfigFile, NoColor, Shape, State, new_app, state_folder
+from reconciler.cli.options import SETTINGS, HostConfigFile, NoColor, Shape, State, new_app
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,12 +39,17 @@ def runs(
         return 0
     from reconciler.cli.host import read_host  # noqa: PLC0415  (--help stays quick)
     from reconciler.cli.render import history  # noqa: PLC0415
+    from reconciler.cli.state_folder import usable_state  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
+    from reconciler.text.one_line import clean  # noqa: PLC0415
 
-    found = _runs(state_folder(read_host(context, host_config), state), limit)
+    folder = usable_state(read_host(context, host_config), state)
+    found = _runs(folder.path, limit)
     terminal = Terminal.here(no_color=no_color)
     as_json = format is Shape.JSON
     terminal.say(history.runs_plain(found) if as_json else history.render_runs(found, layout=terminal.layout))
+    if not as_json:
+        terminal.say(f"State: {clean(str(folder))}\n")
     return 0
 
 
@@ -61,11 +66,12 @@ def show(
     """Show one run: its steps, how each ended and why, and its feedback messages."""
     from reconciler.cli.host import read_host  # noqa: PLC0415  (--help stays quick)
     from reconciler.cli.render import history  # noqa: PLC0415
+    from reconciler.cli.state_folder import usable_state  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
 
     state_above, host_config_above = context.meta[_ABOVE]
     host = read_host(context, host_config or host_config_above)
-    record = _run(state_folder(host, state or state_above), run)
+    record = _run(usable_state(host, state or state_above).path, run)
     terminal = Terminal.here(no_color=no_color)
     as_json = format is Shape.JSON
     terminal.say(history.run_plain(record) if as_json else history.render_run(record, layout=terminal.layout))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from reconciler.api.reader import Reader
 from reconciler.cli.options import Format
 from reconciler.cli.order import Order
+from reconciler.cli.past import past_of
 from reconciler.cli.progress import watching
 from reconciler.cli.render.view import View
 from reconciler.cli.terminal import Terminal
@@ -18,7 +19,6 @@ from reconciler.host import aio
 from reconciler.planning.plan_file import Notes
 from reconciler.planning.plan_pass import Survey
 from reconciler.sources.locate import locate
-from reconciler.store.factory import open_reader
 
 if TYPE_CHECKING:
     from reconciler.planning.plan_file import PlanFile
@@ -74,7 +74,7 @@ def planned(
 
     async def seen() -> Survey:
         fleet = await (read_planned(file, order, reader) if file else reader.read_fleet(notes=notes))
-        with open_reader(order.state) as store:
+        with past_of(order, terminal) as store:
             return await look(replace(reader, store=store), fleet, order, terminal, file=file)
 
     return aio.run(seen())
@@ -103,7 +103,7 @@ def reader_of(order: Order) -> Reader:
         ref=order.ref,
         path=order.path,
         sha256=order.sha256,
-        cache=order.state / "sources",
+        cache=order.copies,
         trust=order.trust,
         environment=order.host.environment,
         goes_back=order.trigger == "rollback",

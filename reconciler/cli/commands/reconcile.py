@@ -17,6 +17,7 @@ from reconciler.cli.options import (
     HostConfigFile,
     Keep,
     NoColor,
+    NoState,
     Only,
     Ref,
     RequireSigned,
@@ -29,9 +30,9 @@ from reconciler.cli.options import (
     columns,
     kept_runs,
     new_app,
-    state_folder,
     trust_of,
 )
+from reconciler.cli.state_folder import state_to_read
 from reconciler.errors import UsageError
 
 app = new_app()
@@ -65,6 +66,7 @@ def run(
     ] = Format.TEXT,
     only: Only = "",
     state: State = None,
+    no_state: NoState = False,
     keep: Keep = None,
     detailed_exitcode: Annotated[
         bool, typer.Option("--detailed-exitcode", help="With --dry-run: exit 2 where changes are pending.")
@@ -126,7 +128,7 @@ def run(
         yes=yes,
         format=format,
         host=host,
-        state=state_folder(host, state),
+        state=state_to_read(host, state, without=no_state),
         keep=kept_runs(host, keep),
         detailed_exitcode=detailed_exitcode,
         check=format is Format.MARKDOWN and check is not False,

@@ -14,10 +14,8 @@ from reconciler.cli.options import (
     Ref,
     Sha256,
     Source,
-    State,
     Within,
     new_app,
-    state_folder,
 )
 from reconciler.core.editors import delivered
 from reconciler.errors import UsageError
@@ -54,7 +52,6 @@ def render(
     ref: Ref = "",
     path: Within = "",
     sha256: Sha256 = "",
-    state: State = None,
     host_config: HostConfigFile = None,
     no_color: NoColor = False,
 ) -> int:
@@ -64,6 +61,7 @@ def render(
     settings and none is named, the nodes are listed, those that get the same together.
     """
     from reconciler.cli.host import read_host  # noqa: PLC0415
+    from reconciler.cli.state_folder import copies_of_sources  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
     from reconciler.desired.fleet import load  # noqa: PLC0415
     from reconciler.drivers.registry import DRIVERS  # noqa: PLC0415
@@ -71,7 +69,7 @@ def render(
     from reconciler.sources.locate import locate  # noqa: PLC0415
 
     host = read_host(context, host_config, source)
-    cache = state_folder(host, state) / "sources"
+    cache = copies_of_sources(None)
     found = locate(source, ref=ref, path=path, sha256=sha256, cache=cache, environment=host.environment)
     terminal = Terminal.here(no_color=no_color)
     terminal.say(rendering(load(aio.run(found.snapshot()), DRIVERS), node, explain=explain))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from reconciler.cli.options import HostConfigFile, NoColor, State, new_app, state_folder
+from reconciler.cli.options import HostConfigFile, NoColor, State, new_app
 
 app = new_app()
 
@@ -28,17 +28,18 @@ def resume(
     """
     from reconciler.cli import orders  # noqa: PLC0415
     from reconciler.cli.host import read_host  # noqa: PLC0415
+    from reconciler.cli.state_folder import usable_state  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
     from reconciler.host import aio  # noqa: PLC0415
     from reconciler.store.factory import is_there, open_store  # noqa: PLC0415
     from reconciler.text.one_line import clean  # noqa: PLC0415
 
     terminal = Terminal.here(no_color=no_color)
-    folder = state_folder(read_host(context, host_config), state)
-    if not is_there(folder):
-        terminal.say("Nothing was suspended.\n")
+    folder = usable_state(read_host(context, host_config), state)
+    if not is_there(folder.path):
+        terminal.say(f"Nothing was suspended.\nState: {clean(str(folder))}\n")
         return 0
-    with open_store(folder) as store:
+    with open_store(folder.path) as store:
         before = orders.standing(store).suspensions
         aio.run(store.resume(cluster))
         left = orders.standing(store).suspensions
@@ -50,4 +51,5 @@ def resume(
         terminal.say(f"To be tried again: {clean(node)}\n")
     for one in left:
         terminal.say(f"Still suspended: {clean(orders.whose(one))}: {clean(one.reason)}\n")
+    terminal.say(f"State: {clean(str(folder))}\n")
     return 0

@@ -22,9 +22,9 @@ from reconciler.cli.options import (
     Within,
     kept_runs,
     new_app,
-    state_folder,
     trust_of,
 )
+from reconciler.cli.state_folder import copies_of_sources, usable_state
 from reconciler.errors import StateError, UsageError
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def rollback(
             remedy=f'`reconcile rollback "" {revision}` goes back to the one applied before',
         )
     host = read_host(context, host_config, source)
-    folder = state_folder(host, state)
+    folder = usable_state(host, state).path
     ref = revision or before(_history(folder, source, path))
     order = Order(
         source=source,
@@ -130,7 +130,7 @@ def _history(folder: Path, source: str, path: str) -> tuple[RunLine, ...]:
     from reconciler.store.factory import open_reader  # noqa: PLC0415
 
     async def found() -> tuple[RunLine, ...]:
-        cache = folder / "sources"
+        cache = copies_of_sources(folder)
         both = [locate(source, path=path, cache=cache)]
         with suppress(UsageError):  # a tarball, or a folder that no commit has
             both.append(locate(source, ref="HEAD", path=path, cache=cache))

@@ -10,6 +10,7 @@ from reconciler.cli.options import (
     AllowedSigners,
     HostConfigFile,
     NoColor,
+    NoState,
     Only,
     Ref,
     RequireSigned,
@@ -20,9 +21,9 @@ from reconciler.cli.options import (
     State,
     Within,
     new_app,
-    state_folder,
     trust_of,
 )
+from reconciler.cli.state_folder import state_to_read
 
 if TYPE_CHECKING:
     from reconciler.cli.order import Order
@@ -45,6 +46,7 @@ def status(
     only: Only = "",
     format: Annotated[Shape, typer.Option("--format", help="How to write it.")] = Shape.TEXT,  # noqa: A002
     state: State = None,
+    no_state: NoState = False,
     detailed_exitcode: Annotated[
         bool, typer.Option("--detailed-exitcode", help="Exit 2 where a node is not as desired.")
     ] = False,
@@ -74,7 +76,7 @@ def status(
         sha256=sha256,
         only=only,
         host=host,
-        state=state_folder(host, state),
+        state=state_to_read(host, state, without=no_state),
         trust=trust_of(host, require_signed, allowed_signers, revoked_signers),
     )
     found = aio.run(_status(order, terminal))
@@ -88,9 +90,9 @@ async def _status(order: Order, terminal: Terminal) -> FleetStatus:
     from dataclasses import replace  # noqa: PLC0415
 
     from reconciler.cli.commands.plan import reader_of  # noqa: PLC0415
+    from reconciler.cli.past import past_of  # noqa: PLC0415
     from reconciler.cli.progress import watching  # noqa: PLC0415
-    from reconciler.store.factory import open_reader  # noqa: PLC0415
 
-    with open_reader(order.state) as store, watching(terminal) as listener:
+    with past_of(order, terminal) as store, watching(terminal) as listener:
         reader = replace(reader_of(order), store=store)
         return await reader.status(only=order.only, listener=listener)

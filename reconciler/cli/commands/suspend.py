@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from reconciler.cli.options import HostConfigFile, NoColor, State, new_app, state_folder
+from reconciler.cli.options import HostConfigFile, NoColor, State, new_app
 from reconciler.errors import UsageError
 
 app = new_app()
@@ -31,6 +31,7 @@ def suspend(
     """
     from reconciler.cli import orders  # noqa: PLC0415
     from reconciler.cli.host import read_host  # noqa: PLC0415
+    from reconciler.cli.state_folder import usable_state  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
     from reconciler.host import aio  # noqa: PLC0415
     from reconciler.store.factory import open_store  # noqa: PLC0415
@@ -39,11 +40,13 @@ def suspend(
     if not reason.strip():
         raise UsageError("a suspension needs its reason", remedy='add --reason "…"')
     terminal = Terminal.here(no_color=no_color)
-    with open_store(state_folder(read_host(context, host_config), state)) as store:
+    folder = usable_state(read_host(context, host_config), state)
+    with open_store(folder.path) as store:
         terminal.remark(orders.doubt(cluster, orders.names(store)))
         aio.run(store.suspend(cluster, reason.strip(), orders.person(by)))
     what = f"Cluster {clean(cluster)} is" if cluster else "All clusters are"
     terminal.say(
         f"{what} suspended: {clean(reason)}\n  → {f'reconcile resume {cluster}'.strip()} when it is over\n"
+        f"State: {clean(str(folder))}\n"
     )
     return 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reconciler.cli.options import HostConfigFile, Ref, Sha256, Source, State, Within, new_app, state_folder
+from reconciler.cli.options import HostConfigFile, Ref, Sha256, Source, Within, new_app
 
 if TYPE_CHECKING:
     from reconciler.desired.validate import Validity
@@ -41,7 +41,6 @@ def validate(
     ref: Ref = "",
     path: Within = "",
     sha256: Sha256 = "",
-    state: State = None,
     host_config: HostConfigFile = None,
 ) -> int:
     """Show every error and warning of all files at once; no node is asked, no secret looked up.
@@ -49,6 +48,7 @@ def validate(
     Ends with 0 where there is no error, be there warnings or not, and with 1 otherwise.
     """
     from reconciler.cli.host import read_host  # noqa: PLC0415
+    from reconciler.cli.state_folder import copies_of_sources  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
     from reconciler.desired.validate import validate as validated  # noqa: PLC0415
     from reconciler.drivers.registry import drivers_for  # noqa: PLC0415
@@ -56,7 +56,7 @@ def validate(
     from reconciler.sources.locate import locate  # noqa: PLC0415
 
     host = read_host(context, host_config, source)
-    cache = state_folder(host, state) / "sources"
+    cache = copies_of_sources(None)
     place = locate(source, ref=ref, path=path, sha256=sha256, cache=cache, environment=host.environment)
     found = validated(aio.run(place.snapshot()), drivers_for(host.config))
     terminal = Terminal.here(for_people=format is Report.TEXT)

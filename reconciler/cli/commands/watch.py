@@ -23,9 +23,9 @@ from reconciler.cli.options import (
     columns,
     kept_runs,
     new_app,
-    state_folder,
     trust_of,
 )
+from reconciler.cli.state_folder import usable_state
 
 app = new_app()
 
@@ -122,7 +122,7 @@ def watch(
     chosen = options.Options(
         source=source,
         host=host,
-        state=state_folder(host, state),
+        state=usable_state(host, state).path,
         keep=kept_runs(host, keep),
         ref=ref.strip(),
         path=path,

@@ -139,7 +139,7 @@ def test_yes_asks_nothing(stage):
 def test_nothing_to_do_asks_nothing_and_starts_no_run(stage):
     stage.wanted = {"b": "new"}
     assert stage.run() == 0
-    assert history(stage) == "No runs yet.\n"
+    assert history(stage).startswith("No runs yet.\n")
 
 
 def test_a_failure_elsewhere_leaves_the_run_applied_in_part(stage):

@@ -64,7 +64,7 @@ def test_the_command_looks_no_secret_up(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("C", "clear-text-of-c")
     for name, text in FILES.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
-    assert main(["render", str(tmp_path), "--node", "n-2", "--state", str(tmp_path / "state")]) == 0
+    assert main(["render", str(tmp_path), "--node", "n-2"]) == 0
     out = capsys.readouterr().out
     assert "${env:C}" in out
     assert "clear-text-of-c" not in out

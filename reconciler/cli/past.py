@@ -1,0 +1,31 @@
+"""What a command that only reads knows of earlier runs and orders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from reconciler.cli.order import Order
+from reconciler.cli.terminal import Terminal
+from reconciler.ports.store import StoreReader
+from reconciler.store.factory import open_reader
+
+WITHOUT = (
+    "--no-state: no state folder is open. Earlier runs, suspensions, approvals, and nodes that left are not "
+    "known, and guards that need them cannot refuse.\n"
+)
+
+
+@contextmanager
+def past_of(order: Order, terminal: Terminal) -> Iterator[StoreReader | None]:
+    """The store of an order, for reading; None where the order is to do without, which is said.
+
+    Raises:
+        StateError: the store cannot be used.
+    """
+    if order.state is None:
+        terminal.remark(WITHOUT)
+        yield None
+        return
+    with open_reader(order.state) as store:
+        yield store

@@ -1,0 +1,151 @@
+"""The state folder of a command: found in one way by all of them, and refused where it may not be used."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from reconciler.errors import StateError, UsageError
+
+if TYPE_CHECKING:
+    from reconciler.host.host import Host
+
+VARIABLE: Final = "RECONCILE_STATE"
+"""Environment variable that names the state folder, where `--state` does not."""
+
+SYSTEM: Final = Path("/var/lib/reconciler")
+"""The host's state folder where nothing names another one and this one exists."""
+
+COPIES: Final = "sources"
+"""Folder below the state folder, and below the user's cache folder, where copies of sources are kept."""
+
+_WITHOUT = "a plan can be made without it: --dry-run --no-state"
+
+
+@dataclass(frozen=True, slots=True)
+class StateFolder:
+    """Where the journal and the history are, and what says so.
+
+    Args:
+        path: absolute; it need not exist yet.
+        origin: what names it, such as `--state`.
+    """
+
+    path: Path
+    origin: str
+
+    def __str__(self) -> str:
+        return f"{self.path} ({self.origin})"
+
+    def refusal(self) -> StateError | None:
+        """Why this user may not use the folder; None where he may, or where it is still to be made."""
+        try:
+            mode = self.path.stat().st_mode
+        except FileNotFoundError:
+            if self.path.is_symlink():
+                return StateError(
+                    f"the state folder {self} is a link that leads nowhere",
+                    remedy="restore the folder that it leads to, or remove the link",
+                )
+            return None
+        except OSError as error:
+            return self._closed(error.strerror or type(error).__name__)
+        if not stat.S_ISDIR(mode):
+            return StateError(
+                f"the state folder {self} is not a folder", remedy="name a folder, or move the file away"
+            )
+        if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
+            return self._closed("this user may not read and write it")
+        return None
+
+    def _closed(self, why: str) -> StateError:
+        return StateError(
+            f"the state folder {self} cannot be used: {why}",
+            remedy=f"run the command as the folder's owner or as root; {_WITHOUT}",
+        )
+
+
+def find_state(host: Host, given: Path | None) -> StateFolder:
+    """Which folder a command uses; whether it may is another question.
+
+    `--state`, else `RECONCILE_STATE`, else `state` of the host configuration, else `SYSTEM` where there is
+    anything of that name, else the user's own folder. A folder that exists is never passed over for the
+    next one: an order would be written where the watch does not read it.
+
+    Args:
+        host: its environment and configuration.
+        given: as `--state` says.
+
+    Raises:
+        StateError: whether there is a system folder cannot be found out.
+    """
+    if given is not None:
+        return StateFolder(given.absolute(), "--state")
+    if named := host.environment.get(VARIABLE, ""):
+        return StateFolder(Path(named).absolute(), VARIABLE)
+    if host.config.state is not None:
+        return StateFolder(host.config.state.absolute(), f"host configuration {host.file}")
+    try:
+        SYSTEM.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        import platformdirs  # noqa: PLC0415  (--help stays quick)
+
+        return StateFolder(platformdirs.user_state_path("reconciler"), "this user's own")
+    except OSError as error:
+        raise StateError(
+            f"whether there is a state folder {SYSTEM} cannot be found out: {error.strerror}",
+            remedy=f"let the user who runs reconcile look into {SYSTEM.parent}, or name a folder: --state",
+        ) from None
+    return StateFolder(SYSTEM, "system folder")
+
+
+def usable_state(host: Host, given: Path | None) -> StateFolder:
+    """The folder that `find_state` finds, which this user may use.
+
+    Raises:
+        StateError: the folder exists and this user may not use it, or it cannot be looked for.
+    """
+    found = find_state(host, given)
+    if (refused := found.refusal()) is not None:
+        raise refused
+    return found
+
+
+def state_to_read(host: Host, given: Path | None, *, without: bool) -> Path | None:
+    """The folder for a command that only reads; None where it is to plan without what is remembered.
+
+    Args:
+        host: its environment and configuration.
+        given: as `--state` says.
+        without: as `--no-state` says.
+
+    Raises:
+        UsageError: both options are given.
+        StateError: as for `usable_state`.
+    """
+    if not without:
+        return usable_state(host, given).path
+    if given is not None:
+        raise UsageError("--no-state and --state contradict each other", remedy="leave out one of them")
+    return None
+
+
+def copies_of_sources(state: Path | None) -> Path:
+    """Where copies of git repositories and tarballs are kept; made when needed.
+
+    They are below the state folder where it is this user's; else below his own cache folder, so that
+    nobody leaves files in another user's folder which that user cannot replace.
+    """
+    if state is not None:
+        try:
+            is_own = state.stat().st_uid == os.geteuid()
+        except OSError:  # not there yet: this user makes it
+            is_own = True
+        if is_own:
+            return state / COPIES
+    import platformdirs  # noqa: PLC0415  (--help stays quick)
+
+    return platformdirs.user_cache_path("reconciler") / COPIES
