@@ -234,7 +234,7 @@ def test_the_unit_hands_over_secrets_as_files_and_needs_no_shell():
 
 
 def test_the_unit_keeps_its_state_where_every_command_of_the_host_finds_it():
-    assert SYSTEM == Path("/var/lib") / unit_value("StateDirectory")
+    assert Path("/var/lib") / unit_value("StateDirectory") == SYSTEM
     named = [text for file in UNIT.parent.iterdir() for text in file.read_text().splitlines()]
     assert not any("--state" in text or text.startswith("RECONCILE_STATE=") for text in named)
 
