@@ -56,6 +56,7 @@ def watch(options: Options, stream: TextIO) -> int:
         trust=options.trust,
         environment=options.host.environment,
         saved=options.uncommitted,
+        state=options.state,
     )
     drivers = drivers_for(options.host.config, DRIVERS)
     with ExitStack() as stack:

@@ -18,6 +18,7 @@ from reconciler.sources.git.source import GitSource
 from reconciler.sources.layout import clean
 from reconciler.sources.linked import LinkedSource, with_links
 from reconciler.sources.signatures.trust import Trust
+from reconciler.sources.state_inside import refuse_state_inside
 from reconciler.sources.tarball import Packing, TarballFile, TarballUrl
 from reconciler.sources.undecided import UndecidedSource
 from reconciler.text.one_line import one_line
@@ -41,6 +42,7 @@ class _Wish:
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
     saved: bool | None = None
     goes_back: bool = False
+    state: Path | None = None
 
     def git(self, place: Address, *, below: str = "", work: WorkTree | None = None) -> Source:
         self.without(kind="git repository", sha256=self.sha256)
@@ -97,6 +99,7 @@ def locate(
     trust: Trust | None = None,
     environment: Mapping[str, str] = os.environ,
     saved: bool | None = None,
+    state: Path | None = None,
     goes_back: bool = False,
 ) -> Source:
     """The source that a text names; nothing is read or asked yet, but for looking at local paths.
@@ -114,14 +117,15 @@ def locate(
         environment: of the process, which gives the tokens of sources.
         saved: whether a folder in a work tree stands for its files as they are saved, or, where False, for
             the commit that is checked out; None for as they are saved, unless `ref` says otherwise.
+        state: the state folder, which must not lie in a folder that is read; None where none is used.
         goes_back: whether `ref` names a revision to go back to, which a tarball in its place has to be.
 
     Raises:
-        UsageError: the text is no kind of source, or an option does not fit it.
+        UsageError: the text is no kind of source, an option does not fit it, or the state lies in it.
         SourceError: there is no such folder or file.
     """
     folder, digest = _folder_name(path), _digest(sha256)
-    wish = _Wish(ref.strip(), folder, digest, cache, trust, environment, saved, goes_back)
+    wish = _Wish(ref.strip(), folder, digest, cache, trust, environment, saved, goes_back, state)
     if "://" in text:
         return _remote(text, wish)
     try:
@@ -230,6 +234,8 @@ def _local(place: Path, wish: _Wish) -> Source:
 
 def _folder(real: Path, wish: _Wish) -> Source:
     """What a folder stands for: a repository, the commit of a work tree, or its files."""
+    if wish.state is not None:
+        refuse_state_inside(real / wish.path, wish.state)
     if real.name.endswith(NAME):
         return wish.git(_on_disk(_explicit(real)))
     if is_bare(real):

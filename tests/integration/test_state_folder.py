@@ -4,17 +4,22 @@ import asyncio
 import io
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from reconciler.cli import host as host_module
 from reconciler.cli import state_folder
 from reconciler.cli.main import main
+from reconciler.errors import SourceError
+from reconciler.sources.locate import locate
 from reconciler.store.factory import open_store
 
 NOBODY = 65534
+AUTHOR = ("-c", "user.name=k", "-c", "user.email=k@example.com")
 
 FLEET = """clusters:
   - name: edge
@@ -48,8 +53,8 @@ def as_user(user, arguments, environment):
 
 
 class Machine:
-    def __init__(self, folder, monkeypatch, capsys):
-        self.folder, self.capsys = folder, capsys
+    def __init__(self, folder, monkeypatch, capfd):
+        self.folder, self.capfd = folder, capfd
         self.system, self.file = folder / "var/lib/reconciler", folder / "etc/host.yaml"
         self.own = folder / "home/reconciler"
         self.fleet = folder / "fleet"
@@ -65,16 +70,13 @@ class Machine:
         self.environment = {"PATH": os.environ["PATH"]}
 
     def run(self, *arguments, status=0):
-        self.capsys.readouterr()
+        self.capfd.readouterr()
         ended = main([*map(str, arguments)], self.environment)
-        out, error = self.capsys.readouterr()
+        out, error = self.capfd.readouterr()
         assert ended == status, out + error
         return out + error
 
     def run_as_nobody(self, *arguments):
-        for folder in (self.folder, *self.folder.parents):
-            if folder.stat().st_uid == os.geteuid() and folder != Path("/"):
-                folder.chmod(folder.stat().st_mode | 0o055)
         return as_user(NOBODY, arguments, self.environment)
 
 
@@ -93,8 +95,12 @@ def loaded(tmp_path_factory):
 
 
 @pytest.fixture
-def machine(tmp_path, monkeypatch, capsys, loaded):
-    return Machine(tmp_path, monkeypatch, capsys)
+def machine(monkeypatch, capfd, loaded):
+    """Outside of pytest's own folder, which it closes to other users."""
+    with TemporaryDirectory(prefix="host-") as name:
+        folder = Path(name).resolve()
+        folder.chmod(0o755)
+        yield Machine(folder, monkeypatch, capfd)
 
 
 def suspensions(folder):
@@ -204,3 +210,61 @@ def test_copies_of_sources_are_never_left_in_another_users_folder(tmp_path, monk
     assert state_folder.copies_of_sources(tmp_path) == tmp_path / "sources"
     monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
     assert state_folder.copies_of_sources(tmp_path) == tmp_path / "cache/reconciler/sources"
+
+
+@pytest.mark.parametrize("command", [("--dry-run",), ("--yes",), ("status",), ("watch", "--listen", "off")])
+def test_a_state_folder_in_the_source_is_refused(machine, command):
+    words = machine.run(*command, machine.fleet, "--state", machine.fleet / "state", status=1)
+    assert f"the state folder {machine.fleet}/state lies in the source {machine.fleet}" in words
+    assert not (machine.fleet / "state").exists()
+
+
+@pytest.mark.parametrize(
+    ("state", "source"),
+    [
+        (".", "fleet"),
+        ("state", "fleet"),
+        ("deep/er/state", "fleet"),
+        ("../fleet/state", "fleet"),
+        ("../link/state", "fleet"),
+        ("../inner/state", "fleet"),
+        ("state", "link"),
+        ("state", "../{}/fleet"),
+        ("state", "file/../fleet"),
+    ],
+)
+def test_every_spelling_of_a_state_folder_in_the_source_is_refused(machine, monkeypatch, state, source):
+    monkeypatch.chdir(machine.fleet)
+    (machine.folder / "file").mkdir()
+    (machine.folder / "link").symlink_to(machine.fleet)
+    (machine.fleet / "deep").mkdir()
+    (machine.folder / "inner").symlink_to(machine.fleet / "deep")
+    place = machine.folder / source.format(machine.folder.name)
+    assert "lies in the source" in machine.run("--dry-run", place, "--state", state, status=1)
+
+
+def test_a_state_folder_in_a_work_tree_is_refused_and_one_beside_the_folder_that_is_read_is_not(machine):
+    (machine.fleet / "sub").mkdir()
+    for name in ("fleet.yaml", "s.json"):
+        (machine.fleet / name).rename(machine.fleet / "sub" / name)
+    for words in (("init", "-q"), ("add", "."), (*AUTHOR, "commit", "-qm", "first")):
+        subprocess.run(["git", "-C", str(machine.fleet), *words], check=True, env=machine.environment)
+    watch = ("watch", "--listen", "off", machine.fleet)
+    assert "lies in the source" in machine.run(*watch, "--state", machine.fleet / "s", status=1)
+    watch = (*watch, "--uncommitted", "--state", machine.fleet / "s")
+    assert "lies in the source" in machine.run(*watch, status=1)
+    within = ("--dry-run", machine.fleet, "--path", "sub", "--state")
+    assert "lies in the source" in machine.run(*within, machine.fleet / "sub/s", status=1)
+    assert "lies in the source" not in machine.run(*within, machine.fleet / "s", status=1)
+
+
+def test_a_link_that_is_switched_to_a_folder_with_the_state_in_it_is_not_followed(machine):
+    current, state = machine.folder / "current", machine.folder / "new/state"
+    current.symlink_to(machine.fleet)
+    (machine.folder / "new").mkdir()
+    source = locate(str(current), cache=machine.folder / "copies", state=state)
+    assert asyncio.run(source.snapshot()).revision.source == str(current)
+    current.unlink()
+    current.symlink_to(machine.folder / "new")
+    with pytest.raises(SourceError, match="lies in the source"):
+        asyncio.run(source.snapshot())

@@ -96,21 +96,22 @@ def apply(
 
 
 def _applied(file: PlanFile, order: Order, terminal: Terminal) -> int:
+    from reconciler.api.reconciler import Reconciler  # noqa: PLC0415
     from reconciler.cli.commands.converge import (  # noqa: PLC0415
         applied_status,
         apply_and_look,
         nothing_to_apply,
-        reconciler_of,
         resumed,
         show_run,
     )
-    from reconciler.cli.commands.plan import read_planned, view_of  # noqa: PLC0415
+    from reconciler.cli.commands.plan import read_planned, reader_of, view_of  # noqa: PLC0415
     from reconciler.cli.render.text import render_plan  # noqa: PLC0415
     from reconciler.cli.render.view import View  # noqa: PLC0415
     from reconciler.store.factory import open_store  # noqa: PLC0415
 
-    with open_store(order.journal, keep=order.keep) as store:
-        reconciler = reconciler_of(order, store)
+    folder, reader = order.journal, reader_of(order)
+    with open_store(folder, keep=order.keep) as store:
+        reconciler = Reconciler(reader, store)
 
         async def surveyed() -> Survey:
             fleet = await read_planned(file, order, reconciler.reader)

@@ -30,7 +30,6 @@ from reconciler.errors import GuardRefusal, UsageError
 from reconciler.host import aio
 from reconciler.planning.plan_file import PlanFile
 from reconciler.planning.plan_pass import Survey
-from reconciler.ports.store import Store
 from reconciler.store.factory import open_store
 
 IN_PART = 5
@@ -46,8 +45,9 @@ def converge(order: Order, terminal: Terminal) -> int:
     Raises:
         ReconcilerError: the source, the files or the state cannot be used, or nobody can be asked.
     """
-    with open_store(order.journal, keep=order.keep) as store:
-        reconciler = reconciler_of(order, store)
+    folder, reader = order.journal, reader_of(order)
+    with open_store(folder, keep=order.keep) as store:
+        reconciler = Reconciler(reader, store)
         seen = aio.run(_surveyed(reconciler, order, terminal))
         open_ones = seen.released()
         if seen.refused or open_ones.plan.empty:
@@ -91,15 +91,6 @@ def _agreed(plan: Plan, terminal: Terminal) -> bool:
             remedy="add --yes to apply without asking, or --dry-run to plan only",
         )
     return terminal.confirm(f"Apply {words.pending(plan)}?")
-
-
-def reconciler_of(order: Order, store: Store) -> Reconciler:
-    """What carries out an order.
-
-    Raises:
-        ReconcilerError: the order names no source, or an option does not fit it.
-    """
-    return Reconciler(reader_of(order), store)
 
 
 async def _surveyed(reconciler: Reconciler, order: Order, terminal: Terminal) -> Survey:
