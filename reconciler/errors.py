@@ -16,6 +16,7 @@
     ├── UnreadableArguments   nobody: a step of another version is left as it is
     ├── SecretError           a person supplies a secret that is missing here
     ├── GuardRefusal          a person reads the verdicts: nothing was done
+    ├── FleetRefused          a person says on the host whose memory it is: nothing was done
     ├── WorldChanged          a person plans again: the plan no longer fits
     └── StateError            a person mends the state directory
         └── ClusterBusy         a retry helps: another run is changing the cluster
@@ -233,6 +234,12 @@ class GuardRefusal(ReconcilerError):
     def __init__(self, violations: Sequence[Diagnostic]) -> None:
         self.violations = tuple(violations)
         super().__init__("\n".join(violation.message for violation in self.violations))
+
+
+class FleetRefused(ReconcilerError):
+    """Whose memory a revision goes on with is not sure; nothing was asked of any node."""
+
+    exit_status = 3
 
 
 class WorldChanged(ReconcilerError):

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self, TypeAlias
 
+from reconciler.core.fleet_identity import NEW, FleetIdentity, resolve
 from reconciler.core.history import Memory
 from reconciler.desired.fleet import Fleet, load
 from reconciler.drivers.registry import DRIVERS, drivers_for
@@ -14,6 +15,7 @@ from reconciler.errors import UsageError
 from reconciler.host.clock import utc_now
 from reconciler.host.host import Host
 from reconciler.planning.ancestry import traced
+from reconciler.planning.fleet_origin import identify
 from reconciler.planning.plan_file import Notes, PlanFile, fit_files, fit_revision, prepared
 from reconciler.planning.plan_pass import Drivers, Survey, survey
 from reconciler.planning.prior import NO_BASE, Base, read_prior
@@ -129,7 +131,8 @@ class Reader:
             remedy = f"its clusters: {', '.join(names)}"
             raise UsageError(f"the fleet has no cluster {cluster!r}", remedy=remedy)
         drivers = self.products
-        memory = await self.store.recall() if self.store else Memory(at=utc_now())
+        identity, store = await self.identify(fleet)
+        memory = await store.recall() if store else Memory(at=utc_now())
         memory = await traced(
             memory, fleet, self.source, drivers=drivers, vault=LocalVault(self.host), named=self.is_named
         )
@@ -145,7 +148,24 @@ class Reader:
                 listener=listener,
                 commands=self.host.commands(applying=self.is_applying),
             )
+        seen = replace(seen, identity=identity)
         return prepared(file, seen, drivers) if file else seen
+
+    async def identify(self, fleet: Fleet) -> tuple[FleetIdentity | None, StoreReader | None]:
+        """By what a fleet is told from others, and the store for its memory alone.
+
+        Raises:
+            FleetRefused: the host has to say first whose memory it is.
+            SourceError: the source does not give its history.
+            StateError: the store cannot be read.
+        """
+        if self.store is None:
+            return None, None
+        known = await self.store.fleets()
+        if not known and not self.is_applying:  # nothing is remembered of anybody
+            return None, self.store.of(NEW)
+        identity = await identify(fleet, self.source, known)
+        return identity, self.store.of(resolve(identity, known).number)
 
     async def status(
         self, fleet: Fleet | None = None, *, only: str = "", listener: Listener = SILENT
@@ -163,10 +183,11 @@ class Reader:
         from reconciler.planning.status import status  # noqa: PLC0415  (a dry run does not need it)
 
         seen = await self.plan(fleet, only=only, listener=listener)
-        if self.store is None:
+        _, store = await self.identify(seen.fleet)
+        if store is None:
             return status(seen, Orders(), None)
-        newest = await self.store.runs(1)
-        return status(seen, await self.store.orders(), next(iter(newest), None))
+        newest = await store.runs(1)
+        return status(seen, await store.orders(), next(iter(newest), None))
 
     def check(self, seen: Survey, *, faults: int = 1, most: int = 5_000_000) -> tuple[Checked, ...]:
         """Explore every possible execution of a plan, cluster by cluster; pure.

@@ -141,27 +141,31 @@ class Reconciler:
             ClusterBusy: another run holds the one cluster.
             StateError: the store cannot be used.
         """
+        identity, _ = await self.reader.identify(fleet)
+        store = await self.store.enter(identity) if identity else self.store
         async with self.reader.connect(self.reader.host) as transports:
-            outcomes = await self._settle(fleet, cluster, transports)
+            outcomes = await self._settle(fleet, cluster, transports, store)
         for outcome in outcomes:
             listener.settled(outcome)
         return tuple(outcomes)
 
-    async def _settle(self, fleet: Fleet, cluster: str, transports: Transports) -> list[Outcome]:
+    async def _settle(
+        self, fleet: Fleet, cluster: str, transports: Transports, store: Store
+    ) -> list[Outcome]:
         drivers, feedback, process = self.reader.products, fleet.feedback, self._process
         if not cluster:
-            return list(await resume(self.store, drivers, transports, feedback=feedback, clock=self.clock))
+            return list(await resume(store, drivers, transports, feedback=feedback, clock=self.clock))
         # Not at the start of a process alone: what a stop, a full disk or a lost answer left open in this
         # very process is settled here, too.
-        if cluster in process.settled and not await has_open_steps(self.store, cluster):
+        if cluster in process.settled and not await has_open_steps(store, cluster):
             return []
-        async with self.store.lock(cluster):
-            settling = Settling(self.store, drivers, transports, feedback, self.clock)
+        async with store.lock(cluster):
+            settling = Settling(store, drivers, transports, feedback, self.clock)
             outcomes = await settling.settle({cluster})
         process.settled.add(cluster)
         if not process.is_swept and process.settled >= {desk.entry.name for desk in fleet.desks}:
             process.is_swept = True
-            outcomes += await resume(self.store, drivers, transports, feedback=feedback, clock=self.clock)
+            outcomes += await resume(store, drivers, transports, feedback=feedback, clock=self.clock)
         return outcomes
 
     async def apply(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from reconciler.cli.order import Order
 from reconciler.core.plan import Revision
 from reconciler.core.revision import COMMIT, base
 from reconciler.errors import SourceError, SourceUnreachable, Untrusted, WorldChanged
 from reconciler.planning.plan_file import OUTDATED, PlanFile
-from reconciler.ports.source import Snapshot, Source
+from reconciler.ports.source import Origin, Snapshot, Source
 from reconciler.sources.locate import locate, pinned
 
 
@@ -28,17 +29,9 @@ class PlannedSource(Source):
             SourceUnreachable: it does not answer.
             Untrusted: it is not signed by anybody whose signature counts here.
         """
-        order, planned = self.order, self.file.loaded().revision
+        planned = self.file.loaded().revision
         try:
-            source = pinned(
-                order.source,
-                planned.id,
-                ref=order.ref,
-                path=order.path,
-                cache=order.copies,
-                trust=order.trust,
-                environment=order.host.environment,
-            )
+            source = self._pinned(planned)
             snapshot = await source.snapshot()
         except (SourceUnreachable, Untrusted):
             raise
@@ -46,6 +39,23 @@ class PlannedSource(Source):
             raise WorldChanged(f"{error.message} [{OUTDATED}]", remedy=error.remedy) from error
         await self._not_withdrawn(planned, source)
         return snapshot
+
+    async def origin(self, revision: str, names: Sequence[str], folders: Sequence[str]) -> Origin:
+        """Where the files of a revision come from; see `ports.source.Source`."""
+        found = await self._pinned(self.file.loaded().revision).origin(revision, names, folders)
+        return replace(found, ref=self.order.ref)
+
+    def _pinned(self, planned: Revision) -> Source:
+        order = self.order
+        return pinned(
+            order.source,
+            planned.id,
+            ref=order.ref,
+            path=order.path,
+            cache=order.copies,
+            trust=order.trust,
+            environment=order.host.environment,
+        )
 
     async def _not_withdrawn(self, planned: Revision, source: Source) -> None:
         """Nothing, where the branch that the plan was made from still has its commit.

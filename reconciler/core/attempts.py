@@ -45,16 +45,11 @@ Prints = Mapping[str, str]
 """Place -> a short fingerprint of what the node shows there."""
 
 
-def key(action: str, source: str) -> str:
-    """The fact of a node that says what was tried for it, as JSON.
-
-    Args:
-        action: the step's.
-        source: where the desired state was read: two fleets of one host may name a cluster alike.
-    """
+def key(action: str) -> str:
+    """The fact of a node that says what was tried for it by steps of an action, as JSON."""
     # The content is in the value (`aim`), not in the key: other content takes the place of the old count, so
     # that a node has one fact for each action, however many revisions it is sent.
-    return f"{FACT}{action}/{fingerprint(source)[:_SHORT]}"
+    return f"{FACT}{action}"
 
 
 class Turn(StrEnum):

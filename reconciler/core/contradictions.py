@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from reconciler.core.endpoint import Endpoint, url_host
 from reconciler.core.guard import Case, Guard, guard
-from reconciler.core.history import Claim
+from reconciler.core.history import Memory
 from reconciler.diagnostic import Diagnostic, Severity
 
 TWICE = "one-address-twice"
@@ -78,30 +78,29 @@ def _twice(cluster: str, first: NamedPlace, second: NamedPlace, key: str) -> Dia
     )
 
 
-def places_of_others(
-    places: Iterable[NamedPlace], claims: Mapping[str, Claim], fleet: str
-) -> dict[str, list[Diagnostic]]:
+def places_of_others(places: Iterable[NamedPlace], memory: Memory, fleet: str) -> dict[str, list[Diagnostic]]:
     """Cluster -> a verdict for each node at a place to which another fleet of this host has written.
 
     Args:
         places: of this fleet.
-        claims: place -> who has written there.
-        fleet: the source of this fleet.
+        memory: of this fleet, which knows who has written where.
+        fleet: this fleet as people know it.
     """
     found: dict[str, list[Diagnostic]] = defaultdict(list)
+    claims = memory.claims
     for place in places:
         taken = [(key, claims[key]) for key in place.keys if key in claims]
-        others = [(key, claim) for key, claim in taken if fleet_of(claim.fleet) != fleet_of(fleet)]
+        others = [(key, claim) for key, claim in taken if claim.fleet != memory.fleet]
         if others:
             key, claim = others[0]
             found[place.cluster].append(
                 Diagnostic(
                     Severity.ERROR,
                     ELSEWHERE,
-                    f"{place.node} at {key} belongs to two fleets: {claim.fleet} has written to it as "
+                    f"{place.node} at {key} belongs to two fleets: {claim.label} has written to it as "
                     f"{claim.node} of {claim.cluster}, and {fleet} names it as {place.node} of "
                     f"{place.cluster}",
-                    _remedy(claim.fleet, place.cluster),
+                    _remedy(claim.label, place.cluster),
                     target=f"{place.cluster}/{place.node}",
                     hold=True,
                 )
@@ -123,34 +122,26 @@ def _remedy(other: str, cluster: str) -> str:
     )
 
 
-def released(
-    places: Iterable[NamedPlace], claims: Mapping[str, Claim], fleet: str, clusters: Iterable[str]
-) -> dict[str, list[str]]:
+def released(places: Iterable[NamedPlace], memory: Memory, clusters: Iterable[str]) -> dict[str, list[str]]:
     """Cluster -> places that this fleet wrote to and names no more; under the empty name: of clusters gone.
 
     Args:
         places: of all clusters that are looked at.
-        claims: place -> who has written there.
-        fleet: the source of this fleet.
+        memory: of this fleet, which knows who has written where.
         clusters: names of all its clusters.
     """
     named: dict[str, set[str]] = defaultdict(set)
     for place in places:
         named[place.cluster].update(place.keys)
     all_clusters, found = set(clusters), defaultdict(list)
-    for key, claim in sorted(claims.items()):
-        if fleet_of(claim.fleet) != fleet_of(fleet):
+    for key, claim in sorted(memory.claims.items()):
+        if claim.fleet != memory.fleet:
             continue
         if claim.cluster not in all_clusters:
             found[""].append(key)
         elif claim.cluster in named and key not in named[claim.cluster]:
             found[claim.cluster].append(key)
     return found
-
-
-def fleet_of(source: str) -> str:
-    """A source as the name of a fleet: a folder and a folder of a repository on this host are one."""
-    return re.sub(r"/{2,}", "/", source.removeprefix("file://")) if "://" not in source[5:] else source
 
 
 @guard(TWICE, ELSEWHERE)

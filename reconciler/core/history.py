@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from reconciler.core.fleet_identity import HOST
 from reconciler.core.plan import Revision
 from reconciler.core.prior import Prior
 from reconciler.core.progress import Progress
@@ -69,11 +70,17 @@ class Past:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Who has written to a place last: a node of a cluster of a fleet."""
+    """Who has written to a place last: a node of a cluster of a fleet.
 
-    fleet: str
+    Args:
+        fleet: its number.
+        label: the fleet as people know it.
+    """
+
+    fleet: int
     cluster: str
     node: str
+    label: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +101,11 @@ class UnderWay:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """What is remembered of earlier runs, as it stood at one moment.
+    """What is remembered of earlier runs of one fleet, as it stood at one moment.
 
     Args:
-        facts: cluster -> node -> key -> value, whatever the fleet: revisions, words that are spent.
-        learnt: fleet -> cluster -> node -> key -> value: what steps taught. A cluster's name says nothing
-            about whose it is: another fleet on this host may have one of the same name.
+        fleet: the number of the fleet that it is the memory of.
+        facts: cluster -> node -> key -> value: revisions, words that are spent, what steps taught.
         claims: place (`address:port`) -> who has written there last, of all fleets of this host.
         past: cluster -> what guards need to know of earlier runs.
         everywhere: what holds for every cluster: the fleet's suspension, and all approvals.
@@ -112,25 +118,19 @@ class Memory:
     """
 
     at: datetime
+    fleet: int = HOST
     facts: Mapping[str, Mapping[str, Mapping[str, str]]] = field(default_factory=dict)
     past: Mapping[str, Past] = field(default_factory=dict)
     everywhere: Past = field(default_factory=Past)
     acted: tuple[tuple[str, str], ...] = ()
     lineage: frozenset[str] | None = None
     under_way: tuple[UnderWay, ...] = ()
-    learnt: Mapping[str, Mapping[str, Mapping[str, Mapping[str, str]]]] = field(default_factory=dict)
     claims: Mapping[str, Claim] = field(default_factory=dict)
     prior: Mapping[str, Prior] = field(default_factory=dict)
 
-    def recalled(self, fleet: str, cluster: str) -> dict[str, Mapping[str, str]]:
-        """Node -> key -> value: all that a driver may know of a cluster of this fleet.
-
-        Args:
-            fleet: the source that its desired state was read from.
-            cluster: its name.
-        """
-        shared, own = self.facts.get(cluster, {}), self.learnt.get(fleet, {}).get(cluster, {})
-        return {node: {**shared.get(node, {}), **own.get(node, {})} for node in sorted({*shared, *own})}
+    def recalled(self, cluster: str) -> dict[str, Mapping[str, str]]:
+        """Node -> key -> value: all that a driver may know of a cluster."""
+        return dict(sorted(self.facts.get(cluster, {}).items()))
 
     def of(self, cluster: str) -> Past:
         """What guards need to know of one cluster, with what holds everywhere."""

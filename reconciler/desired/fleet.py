@@ -62,6 +62,8 @@ class Fleet:
         policies: cluster name -> its limits, the fleet's own where the cluster says nothing else.
         conducts: cluster name -> when and how it may be changed.
         desired: the desired state of the clusters, sorted by name, once `with_desired` has made it.
+        name: by which it is told from other fleets; empty where the file says none.
+        renamed_from: the name that it had before.
     """
 
     revision: Revision
@@ -73,6 +75,13 @@ class Fleet:
     policies: Mapping[str, Policy] = field(default_factory=dict)
     conducts: Mapping[str, Conduct] = field(default_factory=dict)
     desired: tuple[DesiredCluster, ...] = field(default=(), repr=False, compare=False)
+    name: str = ""
+    renamed_from: str = ""
+
+    @property
+    def label(self) -> str:
+        """The fleet as people know it."""
+        return self.name or self.revision.source
 
     @property
     def clusters(self) -> frozenset[str]:
@@ -221,7 +230,18 @@ def _fleet(revision: Revision, attached: Attached, drivers: Drivers) -> Reading:
         return Reading(None, told, desks, _partial(clusters))
     policies = {cluster.entry.name: cluster.policy for cluster in clusters}
     conducts = {cluster.entry.name: top.conduct().of(cluster.entry) for cluster in clusters}
-    fleet = Fleet(revision, document, desks, top.feedback, told, top.overrides, policies, conducts)
+    fleet = Fleet(
+        revision,
+        document,
+        desks,
+        top.feedback,
+        told,
+        top.overrides,
+        policies,
+        conducts,
+        name=top.name or "",
+        renamed_from=top.renamed_from or "",
+    )
     return Reading(fleet, told, desks)
 
 

@@ -12,7 +12,7 @@ from reconciler.core.change_windows import Freeze, Suspend, Window
 from reconciler.core.lint import Lint
 from reconciler.core.policy import Override, Policy
 from reconciler.core.rollout import Rollout
-from reconciler.core.spec import Address, FeedbackEntry, Strict
+from reconciler.core.spec import Address, FeedbackEntry, Name, Strict
 from reconciler.diagnostic import Diagnostic, Position, Severity
 from reconciler.errors import InputError
 from reconciler.ports.driver import Driver
@@ -24,6 +24,14 @@ class FleetFile(Strict):
     """The fleet file's top level; each cluster is read by the model of its kind."""
 
     schema_: Any = Field(default=None, alias="$schema", description="For editors; not looked at.")
+    name: Name | None = Field(
+        default=None,
+        description="By which hosts tell the fleet from others; needed where one repository has several.",
+        examples=["edge"],
+    )
+    renamed_from: Name | None = Field(
+        default=None, description="The `name` that the fleet had before: what hosts remember stays with it."
+    )
     version: Literal["commit"] | None = Field(
         default=None, description="`commit` stamps the commit's short id into the settings of every cluster."
     )

@@ -1,4 +1,4 @@
-"""Clusters that earlier runs of this source applied, and that its fleet file no longer names."""
+"""Clusters that earlier runs of this fleet applied, and that its fleet file no longer names."""
 
 from __future__ import annotations
 
@@ -10,27 +10,26 @@ from reconciler.diagnostic import Diagnostic, Severity
 CODE = "cluster-vanished"
 
 
-def vanished(memory: Memory, source: str, clusters: AbstractSet[str]) -> tuple[Diagnostic, ...]:
-    """A verdict for each cluster that was applied from this source and has no entry any more.
+def vanished(memory: Memory, clusters: AbstractSet[str]) -> tuple[Diagnostic, ...]:
+    """A verdict for each cluster that was applied and has no entry any more; it holds up nothing else.
 
-    Its nodes would keep what they have, and nobody would look after them. A store may serve several
-    fleets: a cluster counts for the source it was applied from last, and not for others.
+    Its nodes would keep what they have, and nobody would look after them.
 
     Args:
-        memory: what earlier runs left.
-        source: of the fleet file at hand.
-        clusters: the names that it has.
+        memory: what earlier runs of the fleet left.
+        clusters: the names that the fleet file has.
     """
-    gone = [(name, past.nodes) for name, past in sorted(memory.past.items()) if past.source == source]
     return tuple(
         Diagnostic(
             Severity.ERROR,
             CODE,
-            f"{name}: the fleet file no longer names this cluster, which was applied from {source} with "
-            f"{count} nodes; nobody would look after them",
+            f"{name}: the fleet file no longer names this cluster, which was applied"
+            + (f" from {past.source}" if past.source else "")
+            + f" with {past.nodes} nodes; nobody would look after them",
             "put it back; if it is meant to go, set an override for this cluster in the fleet file",
             target=name,
+            hold=True,
         )
-        for name, count in gone
-        if count and name not in clusters
+        for name, past in sorted(memory.past.items())
+        if past.nodes and name not in clusters
     )

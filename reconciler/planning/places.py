@@ -51,7 +51,6 @@ async def located(fleet: Fleet, http: Http, memory: Memory) -> Places:
         http: resolves names, where it can.
         memory: what other fleets of this host have written to.
     """
-    source = fleet.revision.source
     named = [
         NamedPlace(one.desk.entry.name, node, endpoint)
         for one in fleet.desired
@@ -63,12 +62,12 @@ async def located(fleet: Fleet, http: Http, memory: Memory) -> Places:
         for place in named
     ]
     found = places_shared(places)
-    for cluster, violations in places_of_others(places, memory.claims, source).items():
+    for cluster, violations in places_of_others(places, memory, fleet.label).items():
         found[cluster].extend(violations)
     keys: dict[str, dict[str, tuple[str, ...]]] = {}
     for place in places:
         keys.setdefault(place.cluster, {})[place.node] = place.keys
-    return Places(keys, found, released(places, memory.claims, source, fleet.clusters))
+    return Places(keys, found, released(places, memory, fleet.clusters))
 
 
 async def _resolved(hosts: Iterable[str], http: Http) -> dict[str, tuple[str, ...]]:

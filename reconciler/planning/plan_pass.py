@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, TypeAlias
 
 from reconciler import __version__
+from reconciler.core.fleet_identity import FleetIdentity
 from reconciler.core.guard import Case, Judged, judged, verdicts
 from reconciler.core.history import Memory, Past
 from reconciler.core.observation import Observed
@@ -55,6 +56,7 @@ class Survey:
         node: the one node that the survey was narrowed to; empty for whole clusters.
         stale: step -> why it must not be performed: of a plan file, what no longer fits the nodes.
         anew: of a plan file, what is planned now for what has changed; without steps where nothing has.
+        identity: by what the fleet's memory is found; None where the caller gave a store that is bound to it.
     """
 
     fleet: Fleet
@@ -65,6 +67,7 @@ class Survey:
     node: str = ""
     stale: Mapping[str, str] = field(default_factory=dict)
     anew: Plan | None = None
+    identity: FleetIdentity | None = None
 
     @property
     def refused(self) -> bool:
@@ -147,9 +150,7 @@ async def survey(
 def _fleetwide(found: Survey, memory: Memory, *, whole: bool) -> Survey:
     """The survey with what concerns no single cluster: clusters that are gone, overrides that have ended."""
     fleet, today = found.fleet, memory.at.date()
-    gone = judged(
-        vanished(memory, fleet.revision.source, fleet.clusters) if whole else (), fleet.overrides, today
-    )
+    gone = judged(vanished(memory, fleet.clusters) if whole else (), fleet.overrides, today)
     ended = expired(fleet.document, fleet.overrides, today)
     return replace(
         found,
@@ -174,7 +175,7 @@ def _aims(fleet: Fleet, drivers: Drivers, memory: Memory) -> list[_Aim]:
     aims: list[_Aim] = []
     for one in fleet.desired:
         entry = one.desk.entry
-        driver, facts = drivers[entry.kind], memory.recalled(fleet.revision.source, entry.name)
+        driver, facts = drivers[entry.kind], memory.recalled(entry.name)
         prior = memory.prior.get(entry.name, Prior())
         past = memory.past.get(entry.name, Past())
         prior = replace(prior, references=prior.references | past.references)
@@ -201,7 +202,6 @@ async def _case(
         observed,
         aim.driver,
         memory=memory,
-        source=fleet.revision.source,
         content=aim.content,
         in_waves=rollout is not None,
         only=aim.node,

@@ -75,7 +75,6 @@ def withhold(
     driver: Driver[Any, Any],
     *,
     memory: Memory,
-    source: str,
     content: str,
     in_waves: bool,
     only: str = "",
@@ -93,12 +92,11 @@ def withhold(
         observed: what it was made from.
         driver: the cluster's product.
         memory: what earlier runs left.
-        source: where the desired state was read.
         content: of the whole cluster, see `content_of`.
         in_waves: whether the plan goes through in waves.
         only: the one node that the plan is about; empty for all.
     """
-    sorting = _Sorting(plan, desired, observed, driver, memory, source, content, in_waves, only)
+    sorting = _Sorting(plan, desired, observed, driver, memory, content, in_waves, only)
     sorting.sort()
     given = Withheld(desired, plan, sorting.attempts, sorting.noted, sorting.stalled, content)
     if not sorting.findings:
@@ -132,7 +130,6 @@ class _Sorting:
     observed: Observed[Any]
     driver: Driver[Any, Any]
     memory: Memory
-    source: str
     content: str
     in_waves: bool
     only: str
@@ -157,8 +154,7 @@ class _Sorting:
         self._wait_for_calls(as_desired)
         facts = self.memory.facts.get(self.plan.cluster, {})
         for node in sorted(as_desired & facts.keys()):  # what was tried once says nothing of the next drift
-            suffix = attempts.key("", self.source).removeprefix(attempts.FACT)
-            spent = {key: "" for key in facts[node] if key.startswith(attempts.FACT) and key.endswith(suffix)}
+            spent = {key: "" for key in facts[node] if key.startswith(attempts.FACT)}
             if spent:
                 self.noted[node] = spent
         for step in self.plan.steps:
@@ -177,7 +173,7 @@ class _Sorting:
 
     def _take(self, step: Step, contents: Mapping[str, str], facts: Mapping[str, str]) -> None:
         """Sort one step by what was tried for it before."""
-        key, cluster = attempts.key(step.action, self.source), self.plan.cluster
+        key, cluster = attempts.key(step.action), self.plan.cluster
         before = attempts.load(facts.get(key, ""), self.driver.aim(step, contents))
         shown = self.driver.readings(step, self.observed)
         turn, attempt = attempts.judge(before, shown, self.memory.at)

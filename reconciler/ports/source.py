@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from reconciler.core.plan import Revision
-from reconciler.core.prior import EarlierFiles
+from reconciler.core.prior import EarlierFile, EarlierFiles
 
 
 class Files(Protocol):
@@ -32,6 +32,24 @@ class Snapshot:
 
     revision: Revision
     files: Files
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a revision's files come from, for telling whose they are.
+
+    Args:
+        roots: ids of the commits with which its history began, sorted; empty without a history, or where a
+            clone lacks its beginning.
+        path: the folder that is read, within its repository; empty for the top.
+        ref: the branch, tag or commit that was asked for; empty for none.
+        others: other folders -> the fleet file that the same commit has there.
+    """
+
+    roots: tuple[str, ...] = ()
+    path: str = ""
+    ref: str = ""
+    others: Mapping[str, EarlierFile] = field(default_factory=dict)
 
 
 class Source(ABC):
@@ -78,6 +96,19 @@ class Source(ABC):
             SourceError: the source is not usable, or not reachable.
         """
         yield iter(())
+
+    async def origin(self, revision: str, names: Sequence[str], folders: Sequence[str]) -> Origin:
+        """Where the files of a revision come from.
+
+        Args:
+            revision: the id that the source gave it.
+            names: what a fleet file may be called.
+            folders: of the repository, to look for other fleet files.
+
+        Raises:
+            SourceError: the source is not usable, or not reachable.
+        """
+        return Origin()
 
     async def earlier(
         self, revision: str, names: Sequence[str], *, base: str = "", applied: Sequence[str] = ()

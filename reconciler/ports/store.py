@@ -15,7 +15,8 @@ from datetime import datetime
 from types import TracebackType
 from typing import Final, Protocol, Self
 
-from reconciler.core.history import Claim, Memory, Suspension
+from reconciler.core.fleet_identity import FleetIdentity, KnownFleet
+from reconciler.core.history import Memory, Suspension
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import Plan, Revision, Step
 from reconciler.core.progress import Progress
@@ -43,8 +44,7 @@ class Ending:
     Args:
         answer: the node's own words, which nobody believes.
         facts: what was learnt of the step's node, for later runs of the same fleet; an empty value forgets.
-        spent: the words of the fleet file that the step used up; remembered whatever the fleet.
-        facts: what was learnt of the step's node; an empty value forgets the fact.
+        spent: the words of the fleet file that the step used up.
         until: until when the call may still be under way; none where it is not.
     """
 
@@ -246,8 +246,21 @@ class StoreReader(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
+    async def fleets(self) -> Sequence[KnownFleet]:
+        """The fleets that the store has a memory of, by number."""
+
+    def of(self, fleet: int) -> Self:
+        """The same store, for the memory of one fleet: what is read and written is that fleet's alone.
+
+        A store is the host's before that (`core.fleet_identity.HOST`): its history, orders and open steps
+        are those of all fleets, and what is recalled of it belongs to none.
+
+        Args:
+            fleet: a number of `fleets`, or `NEW` for one that nothing is remembered of.
+        """
+
     async def recall(self) -> Memory:
-        """What earlier runs and people's orders left, as it is at one moment."""
+        """What earlier runs of the fleet and people's orders left, as it is at one moment."""
 
     async def orders(self) -> Orders:
         """Suspensions, rejections, requests for approval and approvals that stand."""
@@ -275,6 +288,21 @@ class StoreReader(Protocol):
 
 class Store(StoreReader, Outbox, Protocol):
     """The whole store: the journal, the history, facts, orders and the outbox."""
+
+    async def enter(self, identity: FleetIdentity) -> Self:
+        """The same store, for the memory of the fleet that this is; it is written down as what it is now.
+
+        Raises:
+            FleetRefused: the host has to say first whose memory it is; see `core.fleet_identity.resolve`.
+        """
+
+    async def rebind(self, fleet: int, identity: FleetIdentity) -> None:
+        """Write down by what a fleet is known from now on: the host's own word, which nothing contradicts.
+
+        Args:
+            fleet: its number.
+            identity: the source that takes over.
+        """
 
     def lock(self, cluster: str) -> AbstractAsyncContextManager[None]:
         """Hold a cluster against every other run; released however the holder ends.
@@ -305,15 +333,12 @@ class Store(StoreReader, Outbox, Protocol):
     async def finish(self, run: str, exit_status: int, note: str = "") -> None:
         """Write down that a run has ended."""
 
-    async def remember(
-        self, cluster: str, facts: Mapping[str, Mapping[str, str]], *, fleet: str = ""
-    ) -> None:
+    async def remember(self, cluster: str, facts: Mapping[str, Mapping[str, str]]) -> None:
         """Keep facts of a cluster's nodes; an empty value forgets, an unchanged one keeps its moment.
 
         Args:
             cluster: its name.
             facts: node -> key -> value.
-            fleet: the source of the fleet that alone may know them; empty where they hold for all.
         """
 
     async def forget_attempts(self, cluster: str = "") -> Sequence[str]:
@@ -332,8 +357,13 @@ class Store(StoreReader, Outbox, Protocol):
     async def keep_progress(self, cluster: str, progress: Progress | None) -> None:
         """Write down how far a rollout has come; None where it is over."""
 
-    async def claim(self, taken: Mapping[str, Claim], given_up: Sequence[str]) -> None:
-        """Write down which fleet writes to which places, and which places are named no more."""
+    async def claim(self, taken: Mapping[str, tuple[str, str]], given_up: Sequence[str]) -> None:
+        """Write down to which places this fleet writes, and which places it names no more.
+
+        Args:
+            taken: place -> cluster and node.
+            given_up: places; one that another fleet has taken stays that fleet's.
+        """
 
     async def suspend(self, cluster: str, reason: str, by: str) -> None:
         """Write down that nothing is changed in a cluster, or in all where none is named."""

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from reconciler.core.guard import Case
-from reconciler.core.history import Claim
 from reconciler.core.outcome import Report
 from reconciler.core.plan import ClusterPlan
 from reconciler.core.timestamps import Clock
@@ -83,9 +82,12 @@ async def apply(
         GuardRefusal: a verdict stands against the plan, or nothing is left beside what is held up; nothing
             was done, the history says so.
         ClusterBusy: every cluster of the plan is held by another run; nothing was done.
+        FleetRefused: the store has come to know another fleet by the same name or history; nothing was done.
         StateError: the journal cannot be written; no call was made that it does not know of.
     """
     occasion = occasion or Occasion()
+    if survey.identity is not None:
+        journal = await journal.enter(survey.identity)
     open_ones, refusals = survey.released(), occasion.refusals
     if survey.refused or (survey.violations and open_ones.plan.empty):
         if refusals.is_new(survey):
@@ -105,17 +107,22 @@ async def apply(
         run = _Run(survey, drivers, transports, journal, courier, listener, stop or asyncio.Event(), occasion)
         idle = all(case.is_idle for case in survey.cases)
         report = Report("", survey.plan) if idle else await run.whole()
-        for cluster, facts in learnt(survey, report.outcomes).items():
-            await journal.record_pass(cluster, facts)
-        for cluster in gone(survey):
-            await journal.forget_members(cluster)
-        if left := sorted({place for case in survey.cases for place in case.released}):
-            await journal.claim({}, left)
-        for cluster, words in withdrawn(survey).items():
-            if words:
-                await journal.remember(cluster, words, fleet=survey.plan.revision.source)
-                await journal.remember(cluster, tries_of(survey, cluster, words))
+        await _remember(survey, report, journal)
         return replace(report, findings=(*report.findings, *await courier.farewell(run.stop)))
+
+
+async def _remember(survey: Survey, report: Report, journal: Store) -> None:
+    """Write down what the pass established of each cluster, and of those that are gone."""
+    for cluster, facts in learnt(survey, report.outcomes).items():
+        await journal.record_pass(cluster, facts)
+    for cluster in gone(survey):
+        await journal.forget_members(cluster)
+    if left := sorted({place for case in survey.cases for place in case.released}):
+        await journal.claim({}, left)
+    for cluster, words in withdrawn(survey).items():
+        if words:
+            await journal.remember(cluster, words)
+            await journal.remember(cluster, tries_of(survey, cluster, words))
 
 
 @dataclass(slots=True)
@@ -170,10 +177,9 @@ class _Run:
 
     async def _claim(self, cases: Iterable[Case]) -> None:
         """Write down, before anything is sent, that this fleet writes to these nodes' places."""
-        fleet = self.survey.plan.revision.source
         changed = [(case, {step.node for step in case.plan.steps}) for case in cases]
         taken = {
-            place: Claim(fleet, case.plan.cluster, node)
+            place: (case.plan.cluster, node)
             for case, nodes in changed
             for node, places in case.places.items()
             if node in nodes

@@ -13,12 +13,12 @@ from reconciler.core.prior import EarlierFiles
 from reconciler.core.revision import COMMIT
 from reconciler.errors import SourceError, SourceUnreachable
 from reconciler.host.process import blocking
-from reconciler.ports.source import Snapshot, Source
+from reconciler.ports.source import Origin, Snapshot, Source
 from reconciler.sources.content import Budget
 from reconciler.sources.folder_scan import Digests, FolderFiles, scan
 from reconciler.sources.git.blob_ids import BlobIds
 from reconciler.sources.git.discovery import WorkTree, find_work_tree
-from reconciler.sources.git.lineage import earlier_files, no_history, unknown_base
+from reconciler.sources.git.lineage import earlier_files, fleet_files, no_history, unknown_base
 from reconciler.sources.git.tree import Committed
 from reconciler.sources.layout import Layout
 from reconciler.sources.limits import LIMITS, Limits
@@ -58,6 +58,7 @@ class FolderSource(Source):
         self._blobs = BlobIds(limits)
         self._head: Committed | None = None
         self._last: Snapshot | None = None
+        self._origin: tuple[tuple[str, tuple[str, ...]], Origin] | None = None
 
     async def snapshot(self) -> Snapshot:
         """The files as they are now.
@@ -115,10 +116,36 @@ class FolderSource(Source):
         from reconciler.sources.git.tree import Place  # noqa: PLC0415
         from reconciler.sources.git.worktree import own_view  # noqa: PLC0415
 
-        below = self.folder.relative_to(work.top).as_posix()
-        place = Place(str(work.top), "" if below == "." else below, self.limits)
+        place = Place(str(work.top), self._below(work), self.limits)
         with own_view(work) as repository:
             yield line(Objects(repository, os.environ, where=str(work.top)), revision, place, most)
+
+    async def origin(self, revision: str, names: Sequence[str], folders: Sequence[str]) -> Origin:
+        """Where the files of a revision come from; see `ports.source.Source`."""
+        return await blocking(partial(self._whence, revision.partition("+")[0], names, folders))
+
+    def _whence(self, commit: str, names: Sequence[str], folders: Sequence[str]) -> Origin:
+        work = find_work_tree(self.folder)
+        if work is None or not COMMIT.fullmatch(commit):
+            return Origin()
+        key = (commit, tuple(folders))
+        if self._origin and self._origin[0] == key:
+            return self._origin[1]
+        from reconciler.sources.git.objects import Objects  # noqa: PLC0415  (loads the library)
+        from reconciler.sources.git.worktree import own_view  # noqa: PLC0415
+
+        path = self._below(work)
+        with own_view(work) as repository:
+            objects = Objects(repository, os.environ, where=str(work.top))
+            roots = () if work.is_shallow else objects.roots(commit)
+            others = fleet_files(objects, commit, names, [one for one in folders if one != path])
+        self._origin = (key, Origin(roots, path, "", others))
+        return self._origin[1]
+
+    def _below(self, work: WorkTree) -> str:
+        """The folder within the work tree; empty for its top."""
+        below = self.folder.relative_to(work.top).as_posix()
+        return "" if below == "." else below
 
     async def earlier(
         self, revision: str, names: Sequence[str], *, base: str = "", applied: Sequence[str] = ()
@@ -138,8 +165,7 @@ class FolderSource(Source):
         from reconciler.sources.git.objects import Objects  # noqa: PLC0415  (loads the library)
         from reconciler.sources.git.worktree import own_view  # noqa: PLC0415
 
-        below = self.folder.relative_to(work.top).as_posix()
-        path = "" if below == "." else below
+        path = self._below(work)
         with own_view(work) as repository:
             objects = Objects(repository, os.environ, where=str(work.top))
             return earlier_files(objects, revision, names, path=path, base=target, applied=applied)

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from reconciler.archive.inflate import is_archive
 from reconciler.core.prior import EarlierFiles
-from reconciler.ports.source import Snapshot, Source
+from reconciler.ports.source import Origin, Snapshot, Source
 from reconciler.sources.address import Address
 from reconciler.sources.credential import token
 from reconciler.sources.download import TOKEN, answer
@@ -68,6 +68,10 @@ class UndecidedSource(Source):
         """Commits along first parents; see `ports.source.Source`."""
         async with (await self._found()).line(revision, most) as found:
             yield found
+
+    async def origin(self, revision: str, names: Sequence[str], folders: Sequence[str]) -> Origin:
+        """Where the files of a revision come from; see `ports.source.Source`."""
+        return await (await self._found()).origin(revision, names, folders)
 
     async def earlier(
         self, revision: str, names: Sequence[str], *, base: str = "", applied: Sequence[str] = ()

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import unquote, urlsplit
 
+from reconciler.core.fleet_identity import KnownFleet
 from reconciler.core.history import Memory
 from reconciler.core.retention import KEPT_RUNS
 from reconciler.core.timestamps import Clock
@@ -107,6 +108,14 @@ class NoStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Nothing."""
+
+    async def fleets(self) -> Sequence[KnownFleet]:
+        """None."""
+        return ()
+
+    def of(self, fleet: int) -> Self:  # noqa: ARG002  (the form of a reader)
+        """The same: nothing is remembered of any fleet."""
+        return self
 
     async def recall(self) -> Memory:
         """Nothing is remembered."""

@@ -8,15 +8,18 @@ import pytest
 from support_driver import NOON, REVISION, FakeDriver, Wish, World, cluster
 
 from reconciler.core.arguments import INTENT_FACTS, RawArguments
+from reconciler.core.fleet_identity import NEW, FleetIdentity
 from reconciler.core.history import Claim
 from reconciler.core.observation import Observed
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import Plan
 from reconciler.core.progress import Progress
-from reconciler.errors import ClusterBusy, Fenced, StateError, UsageError
+from reconciler.errors import ClusterBusy, Fenced, FleetRefused, StateError, UsageError
 from reconciler.ports.sink import Letter
 from reconciler.ports.store import ClusterFacts, Ending, Members, Opening
 from reconciler.store.factory import open_store, run_id
+
+OURS, THEIRS = FleetIdentity("/srv/ours", name="ours"), FleetIdentity("/srv/theirs", name="theirs")
 
 
 class Ticking:
@@ -194,26 +197,14 @@ async def test_only_a_step_that_is_done_teaches_facts(store):
     for step, state in zip(plan.steps(), (State.DONE, State.FAILED), strict=True):
         await store.conclude(run, [Ending(Outcome(step, state), facts={"mode": "block"})])
     memory = await store.recall()
-    assert memory.recalled(plan.revision.source, "edge") == {"a": {"mode": "block"}}
+    assert memory.recalled("edge") == {"a": {"mode": "block"}}
 
 
-async def test_what_steps_teach_is_known_to_the_same_fleet_alone(store):
-    ours, theirs = plan_of(a="1"), plan_of(a="1")
-    theirs = replace(theirs, revision=replace(theirs.revision, source="/srv/theirs"))
-    for plan, mode in ((ours, "block"), (theirs, "open")):
-        run = await store.begin(Opening("command", plan))
-        await store.conclude(run, [Ending(Outcome(next(plan.steps()), State.DONE), facts={"mode": mode})])
-    memory = await store.recall()
-    assert memory.recalled(ours.revision.source, "edge") == {"a": {"mode": "block"}}
-    assert memory.recalled("/srv/theirs", "edge") == {"a": {"mode": "open"}}
-    assert memory.recalled("/srv/another", "edge") == {}
-
-
-async def test_a_spent_word_is_spent_whatever_fleet_gives_it_again(store):
+async def test_a_spent_word_stays_spent(store):
     plan = plan_of(a="1")
     run = await store.begin(Opening("command", plan))
     await store.conclude(run, [Ending(Outcome(next(plan.steps()), State.DONE), spent={"collapsed": "why"})])
-    assert (await store.recall()).recalled("/srv/another", "edge") == {"a": {"collapsed": "why"}}
+    assert (await store.recall()).recalled("edge") == {"a": {"collapsed": "why"}}
 
 
 async def test_the_past_counts_nodes_and_what_was_sent_to_them(store):
@@ -279,10 +270,12 @@ async def test_an_approval_is_for_one_run(store):
 
 
 async def test_the_place_of_a_node_is_claimed_by_the_last_fleet_that_wrote_there(store):
-    ours, theirs = Claim("/repo", "edge", "a"), Claim("/srv/theirs", "edge", "a")
-    await store.claim({"192.0.2.1:80": ours, "192.0.2.2:80": ours}, ())
-    await store.claim({"192.0.2.1:80": theirs}, ["192.0.2.2:80"])
-    assert (await store.recall()).claims == {"192.0.2.1:80": theirs}
+    ours, theirs = await store.enter(OURS), await store.enter(THEIRS)
+    await ours.claim({"192.0.2.1:80": ("edge", "a"), "192.0.2.2:80": ("edge", "b")}, ())
+    await theirs.claim({"192.0.2.1:80": ("edge", "a")}, ())
+    await ours.claim({}, ["192.0.2.1:80", "192.0.2.2:80"])
+    memory = await theirs.recall()
+    assert memory.claims == {"192.0.2.1:80": Claim(memory.fleet, "edge", "a", "theirs")}
 
 
 async def test_one_run_at_a_time_holds_a_cluster(store, url):
@@ -415,3 +408,111 @@ class TestIntentFacts:
         await store.intend(run, step)
         await store.conclude(run, [Ending(Outcome(step, state))])
         assert await self.known(store) == (set() if state is State.FAILED else {"a", "b"})
+
+
+async def test_clusters_of_one_name_in_two_fleets_know_nothing_of_each_other(store):
+    ours, theirs = await store.enter(OURS), await store.enter(THEIRS)
+    plan = plan_of(a="1")
+    (step,) = plan.steps()
+    async with ours.lock("edge"), theirs.lock("edge"):
+        run = await ours.begin(Opening("command", plan))
+        await ours.intend(run, step, {"attempt/set": "1"})
+        await ours.conclude(run, [Ending(Outcome(step, State.UNKNOWN), until=NOON + timedelta(hours=1))])
+        await ours.finish(run, 5)
+    await ours.record_pass("edge", ClusterFacts(members=Members(1, ("a",), "/srv/ours"), applied=REVISION))
+    await ours.keep_progress("edge", Progress("content", 1, 3))
+    await ours.reject("edge", REVISION, "too slow", ends_rollout=False)
+    await ours.request_approval("edge", "d1", "c0ffee0", "1 step")
+    await store.approve("d1", "kim", "looked at it")
+    memory, other = await ours.recall(), await theirs.recall()
+    assert memory.of("edge").approved == {"d1"}
+    assert memory.under_way
+    assert memory.acted
+    assert (other.past, other.facts, other.acted, other.under_way) == ({}, {}, (), ())
+    assert other.of("edge").approved == frozenset()
+    assert await ours.is_open("edge")
+    assert not await theirs.is_open("edge")
+    assert [record.line.id for record in await ours.unsettled()] == [run]
+    assert await theirs.unsettled() == ()
+    assert (await theirs.runs(), (await theirs.orders()).rejections) == ((), ())
+    assert await theirs.forget_attempts("edge") == ()
+    await theirs.forget_members("edge")
+    await theirs.spend_approval("d1")
+    after = await ours.recall()
+    assert (after.facts, after.of("edge").nodes, after.of("edge").approved) == (memory.facts, 1, {"d1"})
+    await ours.spend_approval("d1")
+    assert (await ours.recall()).of("edge").approved == frozenset()
+
+
+async def test_what_is_known_of_another_fleet_says_nothing_of_an_open_step(store):
+    ours, theirs = await store.enter(OURS), await store.enter(THEIRS)
+    plan = plan_of(a="1")
+    (step,) = plan.steps()
+    run = await ours.begin(Opening("command", plan))
+    await ours.intend(run, step)
+    await ours.conclude(run, [Ending(Outcome(step, State.UNKNOWN))])
+    await ours.finish(run, 5)
+    other = await theirs.begin(Opening("command", plan))
+    await theirs.conclude(other, [Ending(Outcome(step, State.FOUND))])
+    await theirs.finish(other, 0)
+    assert [record.line.id for record in await ours.unsettled()] == [run]
+
+
+async def test_a_suspension_by_command_stops_every_fleet_of_the_host(store):
+    ours, theirs = await store.enter(OURS), await store.enter(THEIRS)
+    await store.suspend("", "a storm", "kim")
+    await store.suspend("edge", "it looks odd", "lee")
+    for fleet in (ours, theirs, store.of(NEW)):
+        assert [one.reason for one in (await fleet.recall()).of("edge").suspended] == [
+            "a storm",
+            "it looks odd",
+        ]
+        assert [one.reason for one in (await fleet.recall()).of("live").suspended] == ["a storm"]
+    await store.resume("edge")
+    await store.resume("")
+    assert (await ours.recall()).of("edge").suspended == ()
+
+
+async def test_a_fleet_keeps_its_memory_whatever_it_is_called_from_now_on(store):
+    first = await store.enter(FleetIdentity("/srv/ours", roots=("a" * 40,)))
+    await first.remember("edge", {"a": {"mode": "block"}})
+    for later in (
+        FleetIdentity("https://git.example/ours.git", name="edge", roots=("a" * 40,)),
+        FleetIdentity("/srv/clone", name="core", renamed_from="edge", roots=("a" * 40,), path="moved"),
+    ):
+        assert (await (await store.enter(later)).recall()).recalled("edge") == {"a": {"mode": "block"}}
+    (fleet,) = await store.fleets()
+    assert (fleet.name, fleet.roots, fleet.path) == ("core", ("a" * 40,), "moved")
+    assert fleet.sources == ("/srv/ours", "https://git.example/ours.git", "/srv/clone")
+
+
+async def test_a_fleet_that_is_refused_leaves_no_trace(store):
+    await store.enter(FleetIdentity("/srv/ours", name="edge", roots=("a" * 40,)))
+    before = await store.fleets()
+    with pytest.raises(FleetRefused):
+        await store.enter(FleetIdentity("/srv/theirs", name="edge", roots=("b" * 40,)))
+    assert await store.fleets() == before
+
+
+async def test_the_host_can_confirm_that_another_history_takes_over(store):
+    ours = await store.enter(FleetIdentity("/srv/ours", name="edge", roots=("a" * 40,)))
+    await ours.remember("edge", {"a": {"mode": "block"}})
+    taking_over = FleetIdentity("/srv/new", name="edge", roots=("b" * 40,))
+    (fleet,) = await store.fleets()
+    await store.rebind(fleet.number, taking_over)
+    assert (await (await store.enter(taking_over)).recall()).recalled("edge") == {"a": {"mode": "block"}}
+    with pytest.raises(FleetRefused):
+        await store.enter(FleetIdentity("/srv/ours", name="edge", roots=("a" * 40,)))
+
+
+async def test_two_memories_of_one_fleet_become_one(store):
+    """An older version kept the past by the source as it was spelt."""
+    first, second = await store.enter(FleetIdentity("/srv/f")), await store.enter(FleetIdentity("/mnt/f"))
+    await first.remember("edge", {"a": {"mode": "block"}})
+    await second.remember("edge", {"a": {"mode": "open", "more": "1"}})
+    run = await second.begin(Opening("command", plan_of(a="1")))
+    await store.enter(FleetIdentity("/mnt/f", roots=("a" * 40,)))
+    one = await store.enter(FleetIdentity("/srv/f", roots=("a" * 40,)))
+    assert (await one.recall()).recalled("edge") == {"a": {"mode": "block", "more": "1"}}
+    assert [line.id for line in await one.runs()] == [run]
+    assert len(await store.fleets()) == 1

@@ -236,7 +236,7 @@ async def test_a_journal_that_cannot_be_written_keeps_every_call_back(bench, mon
 
 async def test_facts_learnt_by_a_step_reach_the_next_survey(bench):
     await bench.run(cluster("edge", {"a": "1"}))
-    known = (await bench.store.recall()).recalled(REVISION.source, "edge")
+    known = (await bench.store.recall()).recalled("edge")
     assert known["a"]["set_by_us"] == "1"
 
 

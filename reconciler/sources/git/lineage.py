@@ -162,6 +162,27 @@ def no_history(where: str, base: str) -> EarlierFiles:
     return EarlierFiles()
 
 
+def fleet_files(
+    objects: Objects, commit: str, names: Sequence[str], folders: Sequence[str]
+) -> dict[str, EarlierFile]:
+    """Folder -> the fleet file that a commit has there, of those that have one.
+
+    Args:
+        objects: of a repository that has the commit itself.
+        commit: its full id.
+        names: what a fleet file may be called.
+        folders: to look into.
+    """
+    own = _commit(objects, commit)
+    found: dict[str, EarlierFile] = {}
+    for folder in folders if own is not None else ():
+        assert own is not None
+        file = _files(objects, [own.tree], names, folder).get(own.tree)
+        if file is not None:
+            found[folder] = EarlierFile(commit, file[0], _data(objects, file[1], ()))
+    return found
+
+
 def unknown_base(base: str, where: str) -> SourceError:
     """The error for a base that is not there."""
     return SourceError(

@@ -286,6 +286,16 @@ class Objects:
         except GitFailed:  # its way to say that there is no such commit
             return None
 
+    def roots(self, commit: str) -> tuple[str, ...]:
+        """Ids of the commits that a commit descends from and that have no parent, sorted; none if not there.
+
+        A shallow clone gives the commits at its edge: ask only where the history is whole.
+        """
+        try:
+            return tuple(sorted(self._repo.git.rev_list("--max-parents=0", commit, "--").split()))
+        except GitFailed:  # its way to say that there is no such commit
+            return ()
+
     def merge_base(self, one: str, other: str) -> str | None:
         """The id of the nearest commit that both descend from; None where none is here."""
         try:

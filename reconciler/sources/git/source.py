@@ -16,12 +16,12 @@ from reconciler.core.prior import EarlierFiles
 from reconciler.errors import SourceError, SourceUnreachable, Untrusted
 from reconciler.host.locks import locked
 from reconciler.host.process import blocking
-from reconciler.ports.source import Snapshot, Source
+from reconciler.ports.source import Origin, Snapshot, Source
 from reconciler.sources.address import Address
 from reconciler.sources.git import errors, tree
 from reconciler.sources.git.discovery import WorkTree, find_repository
 from reconciler.sources.git.errors import Damaged
-from reconciler.sources.git.lineage import earlier_files, line, unknown_base
+from reconciler.sources.git.lineage import earlier_files, fleet_files, line, unknown_base
 from reconciler.sources.git.refs import checked
 from reconciler.sources.git.tree import Place
 from reconciler.sources.limits import LIMITS, Limits
@@ -82,6 +82,7 @@ class GitSource(Source):
         self._last: tuple[str, Snapshot] | None = None
         self._refused: dict[str, Untrusted] = {}
         self._histories: dict[str, frozenset[str]] = {}
+        self._origin: tuple[tuple[str, tuple[str, ...]], Origin] | None = None
         self._earlier: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], EarlierFiles] | None = None
 
     async def snapshot(self) -> Snapshot:
@@ -117,6 +118,24 @@ class GitSource(Source):
         """Commits along first parents; see `ports.source.Source`."""
         objects = await self._reached(lambda copy: copy.open())
         yield line(objects, revision, self._looked_at, most)
+
+    async def origin(self, revision: str, names: Sequence[str], folders: Sequence[str]) -> Origin:
+        """Where the files of a revision come from; see `ports.source.Source`."""
+        key = (revision, tuple(folders))
+        if self._origin and self._origin[0] == key:
+            return self._origin[1]
+        path = self._looked_at.path
+
+        def read(copy: Copy) -> Origin:
+            whole = copy.history(revision) is not None
+            objects = copy.open()
+            roots = objects.roots(revision) if whole else ()
+            others = fleet_files(objects, revision, names, [one for one in folders if one != path])
+            return Origin(roots, path, self.ref, others)
+
+        found = await self._reached(read)
+        self._origin = (key, found)
+        return found
 
     async def earlier(
         self, revision: str, names: Sequence[str], *, base: str = "", applied: Sequence[str] = ()

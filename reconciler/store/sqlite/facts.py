@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from reconciler.core import attempts
-from reconciler.core.history import Claim
+from reconciler.core.fleet_identity import HOST
 from reconciler.core.progress import Progress
 from reconciler.core.timestamps import stamp
 from reconciler.ports.store import ClusterFacts
@@ -49,50 +49,44 @@ EPOCH = "epoch"
 
 def remember(
     connection: sqlite3.Connection,
+    fleet: int,
     cluster: str,
     facts: Mapping[str, Mapping[str, str]],
     now: datetime,
-    *,
-    fleet: str | None = None,
 ) -> None:
     """Keep facts by node and key; an empty value forgets, an unchanged one keeps its `since`.
 
     Args:
         connection: in a transaction.
+        fleet: the number of the fleet whose memory it is.
         cluster: whose facts.
         facts: node -> key -> value.
         now: since when they hold.
-        fleet: the source of the fleet that alone may know them; None where they hold for all.
     """
-    # what only one fleet knows is in a table of its own, which has one column more
-    table, columns, scope = (
-        ("fact", "cluster, node, key", (cluster,))
-        if fleet is None
-        else ("learnt", "fleet, cluster, node, key", (fleet, cluster))
-    )
-    marks = ", ".join("?" * (len(scope) + 2))
     keep = (
-        f"INSERT INTO {table} ({columns}, value, since) VALUES ({marks}, ?, ?)"  # noqa: S608
-        f" ON CONFLICT ({columns}) DO UPDATE SET value = excluded.value,"
+        "INSERT INTO fact (fleet, cluster, node, key, value, since) VALUES (?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (fleet, cluster, node, key) DO UPDATE SET value = excluded.value,"
         " since = excluded.since WHERE value IS NOT excluded.value"
     )
-    forget = f"DELETE FROM {table} WHERE ({columns}) = ({marks})"  # noqa: S608
+    forget = "DELETE FROM fact WHERE (fleet, cluster, node, key) = (?, ?, ?, ?)"
     for node in sorted(facts):
         for key, value in sorted(facts[node].items()):
             if value:
-                connection.execute(keep, (*scope, node, key, value, stamp(now)))
+                connection.execute(keep, (fleet, cluster, node, key, value, stamp(now)))
             else:
-                connection.execute(forget, (*scope, node, key))
+                connection.execute(forget, (fleet, cluster, node, key))
 
 
 def remember_cluster(
-    connection: sqlite3.Connection, cluster: str, facts: Mapping[str, str], now: datetime
+    connection: sqlite3.Connection, fleet: int, cluster: str, facts: Mapping[str, str], now: datetime
 ) -> None:
     """Keep facts of a cluster itself, or of the whole fleet under the empty name; by key."""
-    remember(connection, cluster, {"": facts}, now)
+    remember(connection, fleet, cluster, {"": facts}, now)
 
 
-def record_pass(connection: sqlite3.Connection, cluster: str, found: ClusterFacts, now: datetime) -> None:
+def record_pass(
+    connection: sqlite3.Connection, fleet: int, cluster: str, found: ClusterFacts, now: datetime
+) -> None:
     """Write down what a pass established of a cluster."""
     own: dict[str, str] = {}
     if found.members is not None:
@@ -106,46 +100,59 @@ def record_pass(connection: sqlite3.Connection, cluster: str, found: ClusterFact
         own[APPLIED] = json.dumps(found.applied.plain(), sort_keys=True)
     if found.ends_rollout:
         own[ROLLOUT] = ""
-    remember_cluster(connection, cluster, own, now)
-    remember(connection, cluster, {node: {REVISION: revision} for node, revision in found.runs.items()}, now)
-    remember(connection, cluster, found.facts, now)
+    remember_cluster(connection, fleet, cluster, own, now)
+    runs = {node: {REVISION: revision} for node, revision in found.runs.items()}
+    remember(connection, fleet, cluster, runs, now)
+    remember(connection, fleet, cluster, found.facts, now)
 
 
-def forget_members(connection: sqlite3.Connection, cluster: str, now: datetime) -> None:
+def forget_members(connection: sqlite3.Connection, fleet: int, cluster: str, now: datetime) -> None:
     """Forget who a cluster's desired state named."""
-    remember_cluster(connection, cluster, {NODES: "", NAMES: "", SOURCE: ""}, now)
+    remember_cluster(connection, fleet, cluster, {NODES: "", NAMES: "", SOURCE: ""}, now)
 
 
 def keep_progress(
-    connection: sqlite3.Connection, cluster: str, progress: Progress | None, now: datetime
+    connection: sqlite3.Connection, fleet: int, cluster: str, progress: Progress | None, now: datetime
 ) -> None:
     """Write down how far a rollout has come; None where it is over."""
-    remember_cluster(connection, cluster, {ROLLOUT: progress.plain() if progress else ""}, now)
+    remember_cluster(connection, fleet, cluster, {ROLLOUT: progress.plain() if progress else ""}, now)
 
 
 def claim(
-    connection: sqlite3.Connection, taken: Mapping[str, Claim], given_up: Iterable[str], now: datetime
+    connection: sqlite3.Connection,
+    fleet: int,
+    taken: Mapping[str, tuple[str, str]],
+    given_up: Iterable[str],
+    now: datetime,
 ) -> None:
-    """Write down which fleet writes to which places, and which places a fleet names no more."""
-    connection.executemany("DELETE FROM claim WHERE place = ?", [(place,) for place in given_up])
+    """Write down to which places a fleet writes, as cluster and node, and which places it names no more."""
+    mine = [(place, fleet) for place in given_up]
+    connection.executemany("DELETE FROM claim WHERE place = ? AND fleet = ?", mine)
     connection.executemany(
         "INSERT OR REPLACE INTO claim (place, fleet, cluster, node, since) VALUES (?, ?, ?, ?, ?)",
-        [(place, one.fleet, one.cluster, one.node, stamp(now)) for place, one in sorted(taken.items())],
+        [(place, fleet, *owner, stamp(now)) for place, owner in sorted(taken.items())],
     )
 
 
-def value(connection: sqlite3.Connection, cluster: str, node: str, key: str) -> str:
+def value(connection: sqlite3.Connection, fleet: int, cluster: str, node: str, key: str) -> str:
     """One fact; empty where there is none."""
     row = connection.execute(
-        "SELECT value FROM fact WHERE cluster = ? AND node = ? AND key = ?", (cluster, node, key)
+        "SELECT value FROM fact WHERE fleet = ? AND cluster = ? AND node = ? AND key = ?",
+        (fleet, cluster, node, key),
     ).fetchone()
     return str(row["value"]) if row else ""
 
 
-def forget_attempts(connection: sqlite3.Connection, cluster: str) -> tuple[str, ...]:
-    """Forget the tries of a cluster, or of all; gives the nodes that had some, as `cluster/node`."""
-    where = "key LIKE ? AND ? IN ('', cluster)"
-    values = (f"{attempts.FACT}%", cluster)
+def forget_attempts(connection: sqlite3.Connection, fleet: int, cluster: str) -> tuple[str, ...]:
+    """Forget the tries of a cluster, or of all; gives the nodes that had some, as `cluster/node`.
+
+    Args:
+        connection: in a transaction.
+        fleet: whose; the host's are those of all fleets.
+        cluster: its name, or empty for all.
+    """
+    where = "key LIKE ? AND ? IN ('', cluster) AND ? IN (0, fleet)"
+    values = (f"{attempts.FACT}%", cluster, fleet)
     rows = connection.execute(
         f"SELECT DISTINCT cluster, node FROM fact WHERE {where} ORDER BY cluster, node",  # noqa: S608
         values,
@@ -154,17 +161,17 @@ def forget_attempts(connection: sqlite3.Connection, cluster: str) -> tuple[str, 
     return tuple(f"{row['cluster']}/{row['node']}" for row in rows)
 
 
-def epoch(connection: sqlite3.Connection, cluster: str) -> int:
-    """The number of a cluster's latest holder; of the empty cluster, the highest that was given; else 0."""
-    return int(value(connection, cluster, "", EPOCH) or 0)
+def epoch(connection: sqlite3.Connection, fleet: int, cluster: str) -> int:
+    """The number of a cluster's latest holder; of the host's empty cluster, the highest given; else 0."""
+    return int(value(connection, fleet, cluster, "", EPOCH) or 0)
 
 
-def next_epoch(connection: sqlite3.Connection, cluster: str, now: datetime) -> int:
+def next_epoch(connection: sqlite3.Connection, fleet: int, cluster: str, now: datetime) -> int:
     """The number of a new holder of a cluster, higher than any before, written down as the latest.
 
     It is counted over all clusters, so that a cluster whose facts were forgotten gives no number twice.
     """
-    number = epoch(connection, "") + 1
-    for place in ("", cluster):
-        remember_cluster(connection, place, {EPOCH: str(number)}, now)
+    number = epoch(connection, HOST, "") + 1
+    for owner, place in ((HOST, ""), (fleet, cluster)):
+        remember_cluster(connection, owner, place, {EPOCH: str(number)}, now)
     return number

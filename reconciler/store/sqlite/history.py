@@ -24,6 +24,7 @@ UNKNOWN = """
         SELECT 1 FROM step AS later
         WHERE later.run > mine.run AND later.cluster = mine.cluster AND later.node = mine.node
         AND (later.intended IS NOT NULL OR later.state = 'found')
+        AND (SELECT fleet FROM run WHERE number = later.run) = (SELECT fleet FROM run WHERE number = mine.run)
     )"""
 """Run and id of every step whose end nobody knows yet."""
 
@@ -31,9 +32,11 @@ _SHOWN = 5
 """Ids that an error message names."""
 
 
-def lines(connection: sqlite3.Connection, limit: int) -> tuple[RunLine, ...]:
-    """The newest runs, newest first."""
-    rows = connection.execute("SELECT * FROM run ORDER BY number DESC LIMIT ?", (limit,)).fetchall()
+def lines(connection: sqlite3.Connection, fleet: int, limit: int) -> tuple[RunLine, ...]:
+    """The newest runs of a fleet, or of the host those of all fleets, newest first."""
+    rows = connection.execute(
+        "SELECT * FROM run WHERE ?1 IN (0, fleet) ORDER BY number DESC LIMIT ?2", (fleet, limit)
+    ).fetchall()
     return tuple(_line(connection, row) for row in rows)
 
 
@@ -58,7 +61,7 @@ def record(connection: sqlite3.Connection, text: str) -> RunRecord:
     raise _unknown(connection, text)
 
 
-def unsettled(connection: sqlite3.Connection) -> tuple[RunRecord, ...]:
+def unsettled(connection: sqlite3.Connection, fleet: int) -> tuple[RunRecord, ...]:
     """Runs that did not finish, and of those that did the steps whose end is unknown still.
 
     Oldest first. A step is unknown no more once a later run sent something for its node, or found it as
@@ -70,8 +73,9 @@ def unsettled(connection: sqlite3.Connection) -> tuple[RunRecord, ...]:
         left.setdefault(number, set()).add(step)
     marks = ", ".join("?" * len(left))
     rows = connection.execute(
-        f"SELECT * FROM run WHERE finished IS NULL OR number IN ({marks}) ORDER BY number",  # noqa: S608
-        tuple(left),
+        f"SELECT * FROM run WHERE (finished IS NULL OR number IN ({marks}))"  # noqa: S608
+        " AND ? IN (0, fleet) ORDER BY number",
+        (*left, fleet),
     ).fetchall()
     records = [(row["number"], _record(connection, row)) for row in rows]
     return tuple(
@@ -79,12 +83,13 @@ def unsettled(connection: sqlite3.Connection) -> tuple[RunRecord, ...]:
     )
 
 
-def is_open(connection: sqlite3.Connection, cluster: str) -> bool:
+def is_open(connection: sqlite3.Connection, fleet: int, cluster: str) -> bool:
     """Whether a step of a cluster was sent and has no end, or an unknown one."""
     row = connection.execute(
-        "SELECT 1 FROM step WHERE (state IS NULL OR state IN ('unknown', 'offered'))"
-        " AND intended IS NOT NULL AND cluster = ? LIMIT 1",
-        (cluster,),
+        "SELECT 1 FROM step JOIN run ON run.number = step.run"
+        " WHERE (state IS NULL OR state IN ('unknown', 'offered'))"
+        " AND intended IS NOT NULL AND cluster = ? AND ? IN (0, run.fleet) LIMIT 1",
+        (cluster, fleet),
     ).fetchone()
     return row is not None
 

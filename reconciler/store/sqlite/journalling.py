@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from reconciler.core import attempts, retention
+from reconciler.core.fleet_identity import HOST
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import Plan, Step
 from reconciler.core.retention import KEPT_RUNS
@@ -32,10 +33,11 @@ def begin(
     name: Callable[[], str],
     now: datetime,
     *,
+    fleet: int,
     keep: int = KEPT_RUNS,
 ) -> str:
     """Write down a run with all its steps still open, forget the runs beyond `keep`; gives the run's id."""
-    number, run = _insert(connection, opening, name, now)
+    number, run = _insert(connection, opening, name, now, fleet)
     connection.executemany(
         "INSERT INTO step (run, position, id, cluster, node) VALUES (?, ?, ?, ?, ?)",
         [
@@ -43,7 +45,7 @@ def begin(
             for position, step in enumerate(opening.plan.steps())
         ],
     )
-    _prune(connection, keep, now)
+    _prune(connection, keep, now, fleet)
     return run
 
 
@@ -54,18 +56,20 @@ def refuse(
     name: Callable[[], str],
     now: datetime,
     *,
+    fleet: int,
     keep: int = KEPT_RUNS,
 ) -> str:
     """Write down a run that ended before its first step; the same refusal again only renews its time."""
     last = connection.execute(
-        "SELECT id, number, digest, note, exit_status FROM run ORDER BY number DESC LIMIT 1"
+        "SELECT id, number, digest, note, exit_status FROM run WHERE fleet = ? ORDER BY number DESC LIMIT 1",
+        (fleet,),
     ).fetchone()
     if last and (last["digest"], last["note"], last["exit_status"]) == (opening.plan.digest, note, REFUSED):
         connection.execute("UPDATE run SET finished = ? WHERE number = ?", (stamp(now), last["number"]))
         return str(last["id"])
-    _, run = _insert(connection, opening, name, now)
+    _, run = _insert(connection, opening, name, now, fleet)
     finish(connection, run, REFUSED, note, now)
-    _prune(connection, keep, now)
+    _prune(connection, keep, now, fleet)
     return run
 
 
@@ -94,16 +98,16 @@ def intend(
     """
     # Compared in the transaction that writes the intent: a look before it would leave a gap in which a later
     # holder begins, and the lock file alone does not help where somebody removed it.
-    if epoch and (latest := facts.epoch(connection, step.cluster)) != epoch:
+    fleet = _fleet(connection, run)
+    if epoch and (latest := facts.epoch(connection, fleet, step.cluster)) != epoch:
         raise Fenced(
             f"cluster {step.cluster}: run {run} was taken over by a later one (epoch {latest}, its own is "
             f"{epoch}); it writes no more [fenced]",
             remedy="nothing is to be done for this run; see `reconcile history` for the later one",
         )
-    facts.remember(connection, step.cluster, step.facts_of_intent, now)
+    facts.remember(connection, fleet, step.cluster, step.facts_of_intent, now)
     connection.execute("UPDATE run SET acted = 1 WHERE id = ?", (run,))
-    if words := step.used_words:
-        facts.remember(connection, step.cluster, {step.node: words}, now, fleet=_fleet(connection, run))
+    facts.remember(connection, fleet, step.cluster, {step.node: step.used_words}, now)
     until = now + timedelta(seconds=max(step.in_flight, step.settle))
     changed = connection.execute(
         "UPDATE step SET intended = ?, until = ?"
@@ -114,11 +118,12 @@ def intend(
         raise StateError(
             f"run {run} is no longer in the journal", remedy="run again; nothing was done without its record"
         )
-    facts.remember(connection, step.cluster, {step.node: learnt}, now)
+    facts.remember(connection, fleet, step.cluster, {step.node: learnt}, now)
 
 
 def conclude(connection: sqlite3.Connection, run: str, endings: Sequence[Ending], now: datetime) -> None:
     """Write down outcomes together with the facts they taught and the messages about them."""
+    fleet = _fleet(connection, run)
     for ending in endings:
         outcome, step = ending.outcome, ending.outcome.step
         connection.execute(
@@ -138,35 +143,33 @@ def conclude(connection: sqlite3.Connection, run: str, endings: Sequence[Ending]
         )
         if outcome.state is State.FAILED:  # shown to have had no effect: what its intent said does not hold
             taught = step.facts_of_intent
-            facts.remember(
-                connection, step.cluster, {node: dict.fromkeys(own, "") for node, own in taught.items()}, now
-            )
+            untaught = {node: dict.fromkeys(own, "") for node, own in taught.items()}
+            facts.remember(connection, fleet, step.cluster, untaught, now)
         if outcome.state is State.DONE:
             facts.remember(
-                connection, step.cluster, {step.node: ending.facts}, now, fleet=_fleet(connection, run)
+                connection, fleet, step.cluster, {step.node: {**ending.facts, **ending.spent}}, now
             )
-            facts.remember(connection, step.cluster, {step.node: ending.spent}, now)
-        _close_attempt(connection, outcome, _fleet(connection, run), now)
+        _close_attempt(connection, outcome, fleet, now)
         if ending.letter is not None:
             _enqueue(connection, run, step.id, ending.letter, now)
 
 
-def _fleet(connection: sqlite3.Connection, run: str) -> str:
-    """The source that a run's desired state was read from."""
-    row = connection.execute("SELECT source FROM run WHERE id = ?", (run,)).fetchone()
-    return str(row["source"]) if row else ""
+def _fleet(connection: sqlite3.Connection, run: str) -> int:
+    """The number of the fleet that a run is of."""
+    row = connection.execute("SELECT fleet FROM run WHERE id = ?", (run,)).fetchone()
+    return int(row["fleet"]) if row else HOST
 
 
-def _close_attempt(connection: sqlite3.Connection, outcome: Outcome, fleet: str, now: datetime) -> None:
+def _close_attempt(connection: sqlite3.Connection, outcome: Outcome, fleet: int, now: datetime) -> None:
     """Write down how the last try of a step ended; what has its effect needs no counting any more."""
-    step, key = outcome.step, attempts.key(outcome.step.action, fleet)
+    step, key = outcome.step, attempts.key(outcome.step.action)
     if step.id != f"{step.cluster}/{step.node}/{step.action}":
         return  # it takes a step back, which says nothing of the tries
-    known = facts.value(connection, step.cluster, step.node, key)
+    known = facts.value(connection, fleet, step.cluster, step.node, key)
     if not known or outcome.state not in {State.DONE, State.FOUND, State.FAILED}:
         return
     left = attempts.note_failure(known, outcome) if outcome.state is State.FAILED else ""
-    facts.remember(connection, step.cluster, {step.node: {key: left}}, now)
+    facts.remember(connection, fleet, step.cluster, {step.node: {key: left}}, now)
 
 
 def finish(connection: sqlite3.Connection, run: str, exit_status: int, note: str, now: datetime) -> None:
@@ -178,7 +181,7 @@ def finish(connection: sqlite3.Connection, run: str, exit_status: int, note: str
 
 
 def _insert(
-    connection: sqlite3.Connection, opening: Opening, name: Callable[[], str], now: datetime
+    connection: sqlite3.Connection, opening: Opening, name: Callable[[], str], now: datetime, fleet: int
 ) -> tuple[int, str]:
     run = name()
     while connection.execute("SELECT 1 FROM run WHERE id = ?", (run,)).fetchone():
@@ -186,8 +189,8 @@ def _insert(
     plan: Plan = opening.plan
     revision = plan.revision
     row = connection.execute(
-        'INSERT INTO run (id, "trigger", source, revision, short, title, program, digest, plan, started)'
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        'INSERT INTO run (id, "trigger", source, revision, short, title, program, digest, plan, started,'
+        " fleet) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             run,
             opening.trigger,
@@ -199,6 +202,7 @@ def _insert(
             plan.digest,
             zlib.compress(plan.encoded()),
             stamp(now),
+            fleet,
         ),
     )
     assert row.lastrowid is not None
@@ -213,27 +217,27 @@ def _enqueue(connection: sqlite3.Connection, run: str, step: str, letter: Letter
     )
 
 
-def _prune(connection: sqlite3.Connection, keep: int, now: datetime) -> None:
-    """Keep the newest runs; an idle run goes before one that sent something.
+def _prune(connection: sqlite3.Connection, keep: int, now: datetime, fleet: int) -> None:
+    """Keep the newest runs of a fleet; an idle run goes before one that sent something.
 
     What is still needed stays: a run that goes on, a step that nobody has settled, a message that has not
     arrived, and changes that budgets count.
     """
-    _forget(connection, "NOT acted", max(1, keep // IDLE_SHARE), now)
-    _forget(connection, "1", keep, now)
+    _forget(connection, "NOT acted AND fleet = ?1", max(1, keep // IDLE_SHARE), now, fleet)
+    _forget(connection, "fleet = ?1", keep, now, fleet)
 
 
-def _forget(connection: sqlite3.Connection, which: str, keep: int, now: datetime) -> None:
+def _forget(connection: sqlite3.Connection, which: str, keep: int, now: datetime, fleet: int) -> None:
     """Delete what is done with of the runs that a condition names, beyond the newest `keep` of them."""
-    recent = "SELECT number FROM run ORDER BY number DESC LIMIT 1 OFFSET ?"
-    oldest = f"SELECT number FROM run WHERE {which} ORDER BY number DESC LIMIT 1 OFFSET ?"  # noqa: S608
+    recent = "SELECT number FROM run WHERE fleet = ?1 ORDER BY number DESC LIMIT 1 OFFSET ?5"
+    oldest = f"SELECT number FROM run WHERE {which} ORDER BY number DESC LIMIT 1 OFFSET ?2"  # noqa: S608
     connection.execute(
         f"DELETE FROM run WHERE {which} AND finished IS NOT NULL AND number <= ({oldest})"  # noqa: S608
         f" AND number NOT IN (SELECT run FROM ({history.UNKNOWN}))"
-        f" AND number NOT IN (SELECT run FROM message WHERE {outbox.DUE})"
+        f" AND number NOT IN (SELECT run FROM message WHERE {outbox.DUE.replace('?', '?3')})"
         " AND number NOT IN (SELECT run FROM step WHERE (state IS NULL OR state IN ('unknown', 'offered'))"
-        " AND intended IS NOT NULL AND (state IS NULL OR until > ?))"
+        " AND intended IS NOT NULL AND (state IS NULL OR until > ?4))"
         f" AND NOT (acted AND number > coalesce(({recent}), 0)"
-        " AND EXISTS (SELECT 1 FROM step WHERE step.run = run.number AND step.intended >= ?))",
-        (keep, outbox.REFUSALS, stamp(now), retention.COUNTED, stamp(now - WINDOW)),
+        " AND EXISTS (SELECT 1 FROM step WHERE step.run = run.number AND step.intended >= ?6))",
+        (fleet, keep, outbox.REFUSALS, stamp(now), retention.COUNTED, stamp(now - WINDOW)),
     )

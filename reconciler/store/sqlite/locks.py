@@ -31,14 +31,14 @@ def waiting(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def holding(folder: Path, cluster: str) -> Iterator[None]:
-    """Hold one cluster's lock, or fail at once.
+def holding(folder: Path, fleet: int, cluster: str) -> Iterator[None]:
+    """Hold the lock of one cluster of a fleet, or fail at once.
 
     Raises:
         ClusterBusy: another run holds it, in this process or another one.
         StateError: the lock file cannot be made or locked.
     """
-    path = folder / _name(cluster)
+    path = folder / _name(fleet, cluster)
     with _opened(path) as number:
         try:
             is_free = try_lock(number)
@@ -77,7 +77,8 @@ def _busy(cluster: str, number: int) -> ClusterBusy:
     )
 
 
-def _name(cluster: str) -> str:
+def _name(fleet: int, cluster: str) -> str:
+    owner = f"{fleet}+" if fleet else ""  # no cluster's name has a "+"
     if len(cluster) <= _LONGEST:
-        return f"{cluster}.lock"
-    return f"{cluster[:_LONGEST]}-{sha256(cluster.encode()).hexdigest()[:16]}.lock"
+        return f"{owner}{cluster}.lock"
+    return f"{owner}{cluster[:_LONGEST]}-{sha256(cluster.encode()).hexdigest()[:16]}.lock"

@@ -1,6 +1,7 @@
 """What people ordered and runs concluded beside the desired state: suspensions, rejections, approvals.
 
-They are facts of a cluster, or of the whole fleet under the empty cluster name, and hold JSON.
+They are facts of a cluster, or of all clusters under the empty cluster name, and hold JSON. A suspension by
+command is the host's: it stops every cluster of that name, or every cluster of every fleet.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import sqlite3
 from collections import defaultdict
 from datetime import datetime
 
+from reconciler.core.fleet_identity import HOST
 from reconciler.core.history import Suspension
 from reconciler.core.plan import Revision
 from reconciler.core.timestamps import moment
@@ -19,51 +21,67 @@ from reconciler.store.sqlite.facts import APPROVED, ASKED, REJECTED, ROLLOUT, SU
 
 def suspend(connection: sqlite3.Connection, cluster: str, reason: str, by: str, now: datetime) -> None:
     """Nothing is changed in a cluster, or in all, until `resume`."""
-    remember_cluster(connection, cluster, {SUSPENDED: _json(reason=reason, by=by)}, now)
+    remember_cluster(connection, HOST, cluster, {SUSPENDED: _json(reason=reason, by=by)}, now)
 
 
 def resume(connection: sqlite3.Connection, cluster: str, now: datetime) -> None:
     """Forget a suspension."""
-    remember_cluster(connection, cluster, {SUSPENDED: ""}, now)
+    remember_cluster(connection, HOST, cluster, {SUSPENDED: ""}, now)
 
 
 def reject(
     connection: sqlite3.Connection,
+    fleet: int,
     cluster: str,
     revision: Revision,
+    *,
     reason: str,
     now: datetime,
-    *,
     ends_rollout: bool,
 ) -> None:
     """A revision is not to be tried again in a cluster."""
     over = {ROLLOUT: ""} if ends_rollout else {}
     rejection = {f"{REJECTED}{revision.id}": _json(short=revision.short, reason=reason)}
-    remember_cluster(connection, cluster, rejection | over, now)
+    remember_cluster(connection, fleet, cluster, rejection | over, now)
 
 
 def request_approval(
-    connection: sqlite3.Connection, cluster: str, now: datetime, *, digest: str, short: str, words: str
+    connection: sqlite3.Connection,
+    fleet: int,
+    cluster: str,
+    now: datetime,
+    *,
+    digest: str,
+    short: str,
+    words: str,
 ) -> None:
     """A plan waits for an approval; there is one for each cluster."""
-    remember_cluster(connection, cluster, {ASKED: _json(digest=digest, short=short, words=words)}, now)
+    remember_cluster(connection, fleet, cluster, {ASKED: _json(digest=digest, short=short, words=words)}, now)
 
 
 def approve(connection: sqlite3.Connection, digest: str, by: str, reason: str, now: datetime) -> None:
-    """A plan may be applied; kept for the whole fleet, because the digest tells the cluster."""
-    remember_cluster(connection, "", {f"{APPROVED}{digest}": _json(by=by, reason=reason)}, now)
+    """A plan may be applied; kept for the fleet that asked for it, because the digest tells the cluster."""
+    asked = connection.execute(
+        "SELECT fleet FROM fact WHERE node = '' AND key = ? AND json_extract(value, '$.digest') = ? LIMIT 1",
+        (ASKED, digest),
+    ).fetchone()
+    owner = asked["fleet"] if asked else HOST
+    remember_cluster(connection, owner, "", {f"{APPROVED}{digest}": _json(by=by, reason=reason)}, now)
 
 
-def spend_approval(connection: sqlite3.Connection, digest: str, now: datetime) -> None:
+def spend_approval(connection: sqlite3.Connection, fleet: int, digest: str, now: datetime) -> None:
     """Forget an approval: it was for one run."""
-    remember_cluster(connection, "", {f"{APPROVED}{digest}": ""}, now)
+    for owner in {fleet, HOST}:
+        remember_cluster(connection, owner, "", {f"{APPROVED}{digest}": ""}, now)
 
 
-def orders(connection: sqlite3.Connection) -> Orders:
-    """All orders that stand."""
+def orders(connection: sqlite3.Connection, fleet: int) -> Orders:
+    """All orders that stand for a fleet; of the host, those of all fleets."""
     found: dict[str, list[tuple[str, str, dict[str, str], datetime]]] = defaultdict(list)
     rows = connection.execute(
-        "SELECT cluster, key, value, since FROM fact WHERE node = '' ORDER BY cluster, since, key"
+        "SELECT cluster, key, value, since FROM fact WHERE node = '' AND (? = 0 OR fleet IN (0, ?))"
+        " ORDER BY cluster, since, key, fleet",
+        (fleet, fleet),
     )
     for row in rows:
         kind, slash, name = row["key"].partition("/")

@@ -14,6 +14,7 @@ from reconciler.core.plan import Revision
 from reconciler.core.timestamps import moment, stamp
 from reconciler.ports.store import REFERENCES, Orders
 from reconciler.store.sqlite.facts import APPLIED, NAMES, NODES, REVISION, ROLLOUT, SOURCE
+from reconciler.store.sqlite.fleets import fleets
 from reconciler.store.sqlite.orders import orders
 
 WINDOW = timedelta(days=31)
@@ -23,12 +24,13 @@ _HISTORY = (NODES, APPLIED, ROLLOUT)
 """Each of these facts of a cluster says that it has a past."""
 
 
-def recall(connection: sqlite3.Connection, now: datetime) -> Memory:
-    """All facts of nodes, and the past of every cluster."""
+def recall(connection: sqlite3.Connection, fleet: int, now: datetime) -> Memory:
+    """What is remembered of one fleet: all facts of its nodes, and the past of each of its clusters."""
     facts: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
     own: dict[str, dict[str, str]] = defaultdict(dict)
     runs: dict[str, dict[str, Applied]] = defaultdict(dict)
-    for row in connection.execute("SELECT cluster, node, key, value, since FROM fact"):
+    rows = connection.execute("SELECT cluster, node, key, value, since FROM fact WHERE fleet = ?", (fleet,))
+    for row in rows:
         cluster, node, key, value = row["cluster"], row["node"], row["key"], row["value"]
         if not node:
             own[cluster][key] = value
@@ -36,10 +38,11 @@ def recall(connection: sqlite3.Connection, now: datetime) -> Memory:
         facts[cluster][node][key] = value
         if key == REVISION:
             runs[cluster][node] = Applied(value, moment(row["since"]))
-    changed, standing = _changed(connection, now), orders(connection)
+    changed, standing = _changed(connection, fleet, now), orders(connection, fleet)
     named = {one.cluster for one in standing.suspensions} | {one.cluster for one in standing.rejections}
     told = {cluster for cluster, known in own.items() if not known.keys().isdisjoint(_HISTORY)}
     return Memory(
+        fleet=fleet,
         facts={cluster: dict(nodes) for cluster, nodes in facts.items()},
         past={
             cluster: _past(
@@ -56,10 +59,9 @@ def recall(connection: sqlite3.Connection, now: datetime) -> Memory:
             approved=frozenset(one.digest for one in standing.approvals),
         ),
         at=now,
-        acted=_acted(connection),
-        learnt=_learnt(connection),
+        acted=_acted(connection, fleet),
         claims=_claims(connection),
-        under_way=_under_way(connection, now),
+        under_way=_under_way(connection, fleet, now),
     )
 
 
@@ -84,31 +86,34 @@ def _past(
     )
 
 
-def _under_way(connection: sqlite3.Connection, now: datetime) -> tuple[UnderWay, ...]:
+def _under_way(connection: sqlite3.Connection, fleet: int, now: datetime) -> tuple[UnderWay, ...]:
     rows = connection.execute(
         "SELECT step.cluster, step.node, step.id, run.id AS run, step.until FROM step"
-        " JOIN run ON run.number = step.run WHERE step.until > ?"
+        " JOIN run ON run.number = step.run WHERE step.until > ? AND run.fleet = ?"
         " AND (step.state IS NULL OR step.state IN ('unknown', 'offered'))"
         " ORDER BY step.cluster, step.node, step.id",
-        (stamp(now),),
+        (stamp(now), fleet),
     )
     return tuple(
         UnderWay(row["cluster"], row["node"], row["id"], row["run"], moment(row["until"])) for row in rows
     )
 
 
-def _acted(connection: sqlite3.Connection) -> tuple[tuple[str, str], ...]:
+def _acted(connection: sqlite3.Connection, fleet: int) -> tuple[tuple[str, str], ...]:
     rows = connection.execute(
-        "SELECT revision, short, max(number) AS last FROM run WHERE acted GROUP BY revision ORDER BY last"
+        "SELECT revision, short, max(number) AS last FROM run WHERE acted AND fleet = ?"
+        " GROUP BY revision ORDER BY last",
+        (fleet,),
     )
     return tuple((row["revision"], row["short"]) for row in rows)
 
 
-def _changed(connection: sqlite3.Connection, now: datetime) -> dict[str, list[tuple[str, float]]]:
+def _changed(connection: sqlite3.Connection, fleet: int, now: datetime) -> dict[str, list[tuple[str, float]]]:
     found: dict[str, list[tuple[str, float]]] = defaultdict(list)
     rows = connection.execute(
-        "SELECT cluster, node, intended FROM step WHERE intended >= ? ORDER BY intended, cluster, node",
-        (stamp(now - WINDOW),),
+        "SELECT cluster, node, intended FROM step JOIN run ON run.number = step.run"
+        " WHERE intended >= ? AND run.fleet = ? ORDER BY intended, cluster, node",
+        (stamp(now - WINDOW), fleet),
     )
     for row in rows:
         hours = (now - moment(row["intended"])).total_seconds() / 3600
@@ -117,14 +122,9 @@ def _changed(connection: sqlite3.Connection, now: datetime) -> dict[str, list[tu
 
 
 def _claims(connection: sqlite3.Connection) -> dict[str, Claim]:
+    labels = {one.number: one.label for one in fleets(connection)}
     rows = connection.execute("SELECT place, fleet, cluster, node FROM claim")
-    return {row["place"]: Claim(row["fleet"], row["cluster"], row["node"]) for row in rows}
-
-
-def _learnt(connection: sqlite3.Connection) -> dict[str, dict[str, dict[str, dict[str, str]]]]:
-    """Fleet -> cluster -> node -> key -> value."""
-    found: dict[str, dict[str, dict[str, dict[str, str]]]] = {}
-    for row in connection.execute("SELECT fleet, cluster, node, key, value FROM learnt"):
-        nodes = found.setdefault(row["fleet"], {}).setdefault(row["cluster"], {})
-        nodes.setdefault(row["node"], {})[row["key"]] = row["value"]
-    return found
+    return {
+        row["place"]: Claim(row["fleet"], row["cluster"], row["node"], labels.get(row["fleet"], ""))
+        for row in rows
+    }

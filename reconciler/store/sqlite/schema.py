@@ -92,5 +92,81 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             since TEXT NOT NULL
         ) WITHOUT ROWID""",
     ),
+    (
+        # Whatever is remembered belongs to a fleet, by its number; 0 is the host. Until here a cluster's name
+        # stood for whose it is, and a source, as given, for a fleet: each source becomes one.
+        """CREATE TABLE fleet (
+            number INTEGER PRIMARY KEY AUTOINCREMENT,
+            name TEXT NOT NULL DEFAULT '',
+            roots TEXT NOT NULL DEFAULT '[]',   -- ids of the commits with which its history began
+            path TEXT,                          -- of the fleet file in its repository; NULL where not known
+            ref TEXT NOT NULL DEFAULT ''
+        )""",
+        "CREATE UNIQUE INDEX fleet_name ON fleet(name) WHERE name != ''",
+        """CREATE TABLE fleet_source (
+            source TEXT PRIMARY KEY,            -- in the spelling of `core.fleet_identity.spell`
+            fleet INTEGER NOT NULL REFERENCES fleet(number) ON DELETE CASCADE,
+            since TEXT NOT NULL
+        ) WITHOUT ROWID""",
+        """CREATE TABLE old_source AS SELECT source, rtrim(replace(
+                CASE WHEN source LIKE 'file://%' THEN substr(source, 8) ELSE source END || '/', '/.git/', '/'
+            ), '/') AS spelt, min(first) AS first FROM (
+                SELECT source, number AS first FROM run UNION ALL SELECT fleet, NULL FROM learnt
+                UNION ALL SELECT fleet, NULL FROM claim
+                UNION ALL SELECT value, NULL FROM fact WHERE node = '' AND key = 'source'
+            ) WHERE source != '' GROUP BY source""",
+        """INSERT INTO fleet_source (source, fleet, since)
+            SELECT spelt, row_number() OVER (ORDER BY min(first) IS NULL, min(first), spelt), ''
+            FROM old_source GROUP BY spelt""",
+        "INSERT INTO fleet (number) SELECT fleet FROM fleet_source ORDER BY fleet",
+        "ALTER TABLE run ADD COLUMN fleet INTEGER NOT NULL DEFAULT 0",
+        """UPDATE run SET fleet = coalesce((
+            SELECT fleet_source.fleet FROM old_source JOIN fleet_source ON fleet_source.source = spelt
+            WHERE old_source.source = run.source), 0)""",
+        "CREATE INDEX run_of_fleet ON run(fleet, number)",
+        # A cluster is of the fleet that applied it last, else of the latest run that had steps for it.
+        """CREATE TABLE old_owner AS SELECT cluster, coalesce((
+                SELECT fleet_source.fleet FROM fact AS own JOIN old_source ON old_source.source = own.value
+                JOIN fleet_source ON fleet_source.source = spelt
+                WHERE own.cluster = named.cluster AND own.node = '' AND own.key = 'source'
+            ), (
+                SELECT run.fleet FROM step JOIN run ON run.number = step.run
+                WHERE step.cluster = named.cluster ORDER BY run.number DESC LIMIT 1
+            ), (SELECT max(number) FROM fleet HAVING count(*) = 1), 0) AS fleet
+            FROM (SELECT DISTINCT cluster FROM fact) AS named""",
+        "ALTER TABLE fact RENAME TO old_fact",
+        """CREATE TABLE fact (
+            fleet INTEGER NOT NULL,
+            cluster TEXT NOT NULL,
+            node TEXT NOT NULL,            -- empty for a fact of the cluster itself
+            key TEXT NOT NULL,
+            value TEXT NOT NULL,
+            since TEXT NOT NULL,
+            PRIMARY KEY (fleet, cluster, node, key)
+        ) WITHOUT ROWID""",
+        # The keys of tries ended with a digest of the source. A suspension by name stays with the host.
+        """INSERT OR REPLACE INTO fact (fleet, cluster, node, key, value, since)
+            SELECT CASE WHEN cluster = '' OR key = 'suspended' THEN 0 ELSE old_owner.fleet END, cluster, node,
+            CASE WHEN key LIKE 'attempt/%/________________' THEN substr(key, 1, length(key) - 17)
+                ELSE key END,
+            value, since FROM old_fact JOIN old_owner USING (cluster) ORDER BY since""",
+        """INSERT OR REPLACE INTO fact (fleet, cluster, node, key, value, since)
+            SELECT fleet_source.fleet, cluster, node, key, value, learnt.since FROM learnt
+            JOIN old_source ON old_source.source = learnt.fleet
+            JOIN fleet_source ON fleet_source.source = spelt ORDER BY learnt.since""",
+        "ALTER TABLE claim RENAME TO old_claim",
+        """CREATE TABLE claim (              -- which fleet has written to which place last
+            place TEXT PRIMARY KEY,
+            fleet INTEGER NOT NULL,
+            cluster TEXT NOT NULL,
+            node TEXT NOT NULL,
+            since TEXT NOT NULL
+        ) WITHOUT ROWID""",
+        """INSERT INTO claim (place, fleet, cluster, node, since)
+            SELECT place, fleet_source.fleet, cluster, node, old_claim.since FROM old_claim
+            JOIN old_source ON old_source.source = old_claim.fleet
+            JOIN fleet_source ON fleet_source.source = spelt""",
+        *(f"DROP TABLE {old}" for old in ("old_fact", "old_claim", "old_owner", "old_source", "learnt")),
+    ),
 )
 """Statements that lead from each version of the tables to the next; never changed, only added to."""

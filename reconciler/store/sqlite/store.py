@@ -5,11 +5,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from copy import copy
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from reconciler.core.history import Claim, Memory
+from reconciler.core.fleet_identity import HOST, FleetIdentity, KnownFleet
+from reconciler.core.history import Memory
 from reconciler.core.plan import Revision, Step
 from reconciler.core.progress import Progress
 from reconciler.core.timestamps import Clock
@@ -23,7 +25,7 @@ from reconciler.ports.store import (
     RunLine,
     RunRecord,
 )
-from reconciler.store.sqlite import FILE, history, journalling, orders, outbox
+from reconciler.store.sqlite import FILE, fleets, history, journalling, orders, outbox
 from reconciler.store.sqlite.database import Database
 from reconciler.store.sqlite.facts import (
     claim,
@@ -70,7 +72,8 @@ class SqliteStore:
         self._keep = keep
         self._around = around
         self._database = Database(folder / FILE)
-        self._epochs: dict[str, int] = {}
+        self._epochs: dict[tuple[int, str], int] = {}
+        self._fleet = HOST
 
     def close(self) -> None:
         """Finish what was asked for and close the file."""
@@ -84,6 +87,25 @@ class SqliteStore:
     ) -> None:
         self.close()
 
+    async def fleets(self) -> tuple[KnownFleet, ...]:
+        """The fleets that the store has a memory of, by number."""
+        return await self._database.read(fleets.fleets)
+
+    def of(self, fleet: int) -> Self:
+        """The same store, for the memory of one fleet."""
+        own = copy(self)
+        own._fleet = fleet  # noqa: SLF001  (another one of this very class)
+        return own
+
+    async def enter(self, identity: FleetIdentity) -> Self:
+        """The same store, for the memory of the fleet that this is; it is written down as what it is now."""
+        async with self._around(""):
+            return self.of(await self._database.write(fleets.enter, identity, self._clock()))
+
+    async def rebind(self, fleet: int, identity: FleetIdentity) -> None:
+        """Write down by what a fleet is known from now on."""
+        await self._database.write(fleets.write_identity, fleet, identity, self._clock())
+
     @asynccontextmanager
     async def lock(self, cluster: str) -> AsyncIterator[None]:
         """Hold a cluster against every other run; the kernel releases it however this process ends.
@@ -95,30 +117,37 @@ class SqliteStore:
             ClusterBusy: another run holds it.
         """
         self._database.check()  # first: a lock file would make the folder anew where it was moved away
-        with holding(self._folder / "locks", cluster):
-            self._epochs[cluster] = await self._database.write(next_epoch, cluster, self._clock())
+        with holding(self._folder / "locks", self._fleet, cluster):
+            key = (self._fleet, cluster)
+            self._epochs[key] = await self._database.write(next_epoch, *key, self._clock())
             try:
                 yield
             finally:
-                self._epochs.pop(cluster, None)
+                self._epochs.pop(key, None)
 
     async def begin(self, opening: Opening) -> str:
         """Write down a run with all its steps open; gives its id."""
         async with self._around(""):
             return await self._database.write(
-                journalling.begin, opening, self._name, self._clock(), keep=self._keep
+                journalling.begin, opening, self._name, self._clock(), fleet=self._fleet, keep=self._keep
             )
 
     async def refuse(self, opening: Opening, note: str) -> str:
         """Write down a run that guards refused, with their verdicts; gives its id."""
         async with self._around(""):
             return await self._database.write(
-                journalling.refuse, opening, note, self._name, self._clock(), keep=self._keep
+                journalling.refuse,
+                opening,
+                note,
+                self._name,
+                self._clock(),
+                fleet=self._fleet,
+                keep=self._keep,
             )
 
     async def intend(self, run: str, step: Step, learnt: Mapping[str, str] | None = None) -> None:
         """Write down that a step is about to be performed, with facts of its node that hold from then on."""
-        epoch = self._epochs.get(step.cluster, 0)
+        epoch = self._epochs.get((self._fleet, step.cluster), 0)
         async with self._around(step.id):
             await self._database.write(
                 journalling.intend, run, step, self._clock(), epoch=epoch, learnt=learnt or {}
@@ -136,15 +165,15 @@ class SqliteStore:
 
     async def is_open(self, cluster: str) -> bool:
         """Whether the journal has a step of a cluster that was sent and has no end, or an unknown one."""
-        return await self._database.read(history.is_open, cluster)
+        return await self._database.read(history.is_open, self._fleet, cluster)
 
     async def unsettled(self) -> tuple[RunRecord, ...]:
         """Runs that did not finish, or left a step unknown that no later run took up; oldest first."""
-        return await self._database.read(history.unsettled)
+        return await self._database.read(history.unsettled, self._fleet)
 
     async def runs(self, limit: int = 20) -> tuple[RunLine, ...]:
         """The newest runs, newest first."""
-        return await self._database.read(history.lines, limit)
+        return await self._database.read(history.lines, self._fleet, limit)
 
     async def run(self, text: str) -> RunRecord:
         """One run by its id or the beginning of it."""
@@ -152,41 +181,39 @@ class SqliteStore:
 
     async def recall(self) -> Memory:
         """What earlier runs and people's orders left, as it is at one moment."""
-        return await self._database.read(recall, self._clock())
+        return await self._database.read(recall, self._fleet, self._clock())
 
     async def orders(self) -> Orders:
         """Suspensions, rejections, requests for approval and approvals that stand."""
-        return await self._database.read(orders.orders)
+        return await self._database.read(orders.orders, self._fleet)
 
-    async def remember(
-        self, cluster: str, facts: Mapping[str, Mapping[str, str]], *, fleet: str = ""
-    ) -> None:
+    async def remember(self, cluster: str, facts: Mapping[str, Mapping[str, str]]) -> None:
         """Keep facts of a cluster's nodes; an empty value forgets, an unchanged one keeps its moment."""
         async with self._around(""):
-            await self._database.write(remember, cluster, facts, self._clock(), fleet=fleet or None)
+            await self._database.write(remember, self._fleet, cluster, facts, self._clock())
 
     async def forget_attempts(self, cluster: str = "") -> tuple[str, ...]:
         """Forget what was tried for nodes, so that it is tried anew; gives them as `cluster/node`, sorted."""
-        return await self._database.write(forget_attempts, cluster)
+        return await self._database.write(forget_attempts, self._fleet, cluster)
 
     async def record_pass(self, cluster: str, facts: ClusterFacts) -> None:
         """Write down what a pass established of a cluster."""
         async with self._around(""):
-            await self._database.write(record_pass, cluster, facts, self._clock())
+            await self._database.write(record_pass, self._fleet, cluster, facts, self._clock())
 
     async def forget_members(self, cluster: str) -> None:
         """Forget who a cluster's desired state named: its fleet file names it no more, and may."""
         async with self._around(""):
-            await self._database.write(forget_members, cluster, self._clock())
+            await self._database.write(forget_members, self._fleet, cluster, self._clock())
 
     async def keep_progress(self, cluster: str, progress: Progress | None) -> None:
         """Write down how far a rollout has come; None where it is over."""
         async with self._around(""):
-            await self._database.write(keep_progress, cluster, progress, self._clock())
+            await self._database.write(keep_progress, self._fleet, cluster, progress, self._clock())
 
-    async def claim(self, taken: Mapping[str, Claim], given_up: Sequence[str]) -> None:
-        """Write down which fleet writes to which places, and which places are named no more."""
-        await self._database.write(claim, taken, given_up, self._clock())
+    async def claim(self, taken: Mapping[str, tuple[str, str]], given_up: Sequence[str]) -> None:
+        """Write down to which places this fleet writes, and which places it names no more."""
+        await self._database.write(claim, self._fleet, taken, given_up, self._clock())
 
     async def suspend(self, cluster: str, reason: str, by: str) -> None:
         """Write down that nothing is changed in a cluster, or in all where none is named."""
@@ -200,14 +227,26 @@ class SqliteStore:
         """Write down that a revision is not to be tried again in a cluster, and whether its rollout ends."""
         async with self._around(""):
             await self._database.write(
-                orders.reject, cluster, revision, reason, self._clock(), ends_rollout=ends_rollout
+                orders.reject,
+                self._fleet,
+                cluster,
+                revision,
+                reason=reason,
+                now=self._clock(),
+                ends_rollout=ends_rollout,
             )
 
     async def request_approval(self, cluster: str, digest: str, short: str, words: str) -> None:
         """Write down the plan of a cluster that waits for an approval, in place of the one before."""
         async with self._around(""):
             await self._database.write(
-                orders.request_approval, cluster, self._clock(), digest=digest, short=short, words=words
+                orders.request_approval,
+                self._fleet,
+                cluster,
+                self._clock(),
+                digest=digest,
+                short=short,
+                words=words,
             )
 
     async def approve(self, digest: str, by: str, reason: str) -> None:
@@ -217,7 +256,7 @@ class SqliteStore:
     async def spend_approval(self, digest: str) -> None:
         """Forget an approval: it was for one run."""
         async with self._around(""):
-            await self._database.write(orders.spend_approval, digest, self._clock())
+            await self._database.write(orders.spend_approval, self._fleet, digest, self._clock())
 
     async def due(self, *, beyond: int = 0, limit: int = 50) -> tuple[Letter, ...]:
         """Messages to deliver, oldest first, numbered beyond the one given."""

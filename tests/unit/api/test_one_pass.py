@@ -11,6 +11,7 @@ from support_driver import NOWHERE, FakeDriver, FleetSource, Killed, World, clus
 
 from reconciler.api.reader import Reader
 from reconciler.api.reconciler import Pass, Reconciler
+from reconciler.core.fleet_identity import FleetIdentity
 from reconciler.core.outcome import State
 from reconciler.errors import ClusterBusy, GuardRefusal, UsageError
 from reconciler.planning.status import NodeState
@@ -135,7 +136,7 @@ async def test_a_pass_that_is_stopped_before_its_plan_comes_to_nothing(store):
 
 async def test_a_cluster_that_another_run_holds_is_left_to_it(store):
     desk = Desk(store, a="old", b="new", c="new")
-    async with store.lock("edge"):
+    async with (await store.enter(FleetIdentity("/repo"))).lock("edge"):
         with pytest.raises(ClusterBusy):
             await desk.reconciler.run(TWO, cluster="edge")
         assert (await desk.reconciler.run(TWO, cluster="lab")).report.run == ""

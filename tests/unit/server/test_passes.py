@@ -10,6 +10,7 @@ from watch_rig import Rig
 
 from reconciler.api.reader import Reader
 from reconciler.api.reconciler import Reconciler
+from reconciler.core.fleet_identity import FleetIdentity
 from reconciler.core.spec import FeedbackEntry
 from reconciler.errors import ClusterBusy
 from reconciler.feedback.sink import Courier
@@ -123,7 +124,7 @@ async def test_what_was_left_in_a_cluster_that_nobody_names_any_more_is_settled_
 
 async def test_a_cluster_that_another_run_holds_is_left_alone(store):
     bench = Bench(store, values={"a": "old"})
-    async with store.lock("edge"):
+    async with (await store.enter(FleetIdentity("/repo"))).lock("edge"):
         with pytest.raises(ClusterBusy):
             await bench.keeping(job(TWO))
     assert bench.world.acts == []

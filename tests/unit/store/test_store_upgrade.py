@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from support_driver import NOWHERE, REVISION, FakeDriver, Wish, World, cluster
 
+from reconciler.core.fleet_identity import FleetIdentity, resolve
 from reconciler.core.history import Claim
 from reconciler.core.observation import Observed
 from reconciler.core.outcome import Outcome, State
@@ -30,7 +31,8 @@ def left(tmp_path):
 
 async def test_what_it_remembers_is_recalled(left):
     with open_store(left) as store:
-        memory = await store.recall()
+        (fleet,) = await store.fleets()
+        memory = await store.of(resolve(FleetIdentity("/repo", roots=("f" * 40,)), [fleet]).number).recall()
         orders = await store.orders()
         letters = await store.due()
         runs = [(line.id, line.exit_status, line.counts) for line in await store.runs()]
@@ -41,8 +43,8 @@ async def test_what_it_remembers_is_recalled(left):
     assert edge.rejected == {"d" * 40: "wave 1 failed its gates: a: too slow"}
     assert edge.approved == {"f1" * 32}
     assert live.progress.nodes == {"x"}
-    assert memory.recalled("/repo", "edge")["a"]["set_by_us"] == "new"
-    assert memory.claims == {"192.0.2.1:80": Claim("/repo", "edge", "a")}
+    assert memory.recalled("edge")["a"]["set_by_us"] == "new"
+    assert memory.claims == {"192.0.2.1:80": Claim(fleet.number, "edge", "a", "/repo")}
     assert [(one.cluster, one.digest) for one in orders.requests] == [("live", "e1" * 32)]
     assert [letter.id for letter in letters] == ["cd4fc1740d347fbf8e956e786e29f8a4"]
     assert runs == [
@@ -64,10 +66,12 @@ async def test_a_step_that_it_was_killed_in_is_settled_by_reading(left):
 
 async def test_its_epochs_are_gone_on_with(left):
     with open_store(left) as store:
-        async with store.lock("edge"):
+        async with store.of(1).lock("edge"):
             pass
     with closing(sqlite3.connect(left / FILE)) as file:
-        number = file.execute("SELECT value FROM fact WHERE cluster = 'edge' AND key = 'epoch'").fetchone()
+        number = file.execute(
+            "SELECT value FROM fact WHERE fleet = 1 AND cluster = 'edge' AND key = 'epoch'"
+        ).fetchone()
     assert number == ("4",)
 
 
@@ -79,7 +83,10 @@ async def test_tables_of_each_earlier_version_are_brought_up_to_date(tmp_path, v
                 file.execute(statement)
         file.execute(f"PRAGMA application_id = {schema.APPLICATION}")
         file.execute(f"PRAGMA user_version = {version}")
-        file.execute("INSERT INTO fact VALUES ('edge', '', 'nodes', '3', '2026-11-21T12:00:00.000Z')")
+        if version < 5:
+            file.execute("INSERT INTO fact VALUES ('edge', '', 'nodes', '3', '2026-11-21T12:00:00.000Z')")
+        else:
+            file.execute("INSERT INTO fact VALUES (0, 'edge', '', 'nodes', '3', '2026-11-21T12:00:00.000Z')")
         file.commit()
     entry, world = cluster("edge", {"a": "new"}), World({"a": "old"})
     plan = Plan(REVISION, "0", (FakeDriver(world).plan(Wish(entry), Observed({"a": world.answer("a")})),))
@@ -89,4 +96,4 @@ async def test_tables_of_each_earlier_version_are_brought_up_to_date(tmp_path, v
         await store.intend(run, step)
         await store.conclude(run, [Ending(Outcome(step, State.DONE), facts={"mode": "block"})])
         memory = await store.recall()
-    assert (memory.of("edge").nodes, memory.recalled("/repo", "edge")["a"]["mode"]) == (3, "block")
+    assert (memory.of("edge").nodes, memory.recalled("edge")["a"]["mode"]) == (3, "block")

@@ -1,0 +1,74 @@
+"""The list of fleets that a store has a memory of: functions over a connection."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from datetime import datetime
+
+from reconciler.core.fleet_identity import NEW, FleetIdentity, KnownFleet, resolve
+from reconciler.core.timestamps import stamp
+
+KEYED = ("fact", "claim", "run")
+"""Tables whose rows belong to a fleet."""
+
+
+def fleets(connection: sqlite3.Connection) -> tuple[KnownFleet, ...]:
+    """All of them, by number."""
+    sources: dict[int, list[str]] = {}
+    for row in connection.execute("SELECT source, fleet FROM fleet_source ORDER BY since, source"):
+        sources.setdefault(row["fleet"], []).append(row["source"])
+    return tuple(
+        KnownFleet(
+            number=row["number"],
+            name=row["name"],
+            roots=tuple(json.loads(row["roots"])),
+            path=row["path"],
+            ref=row["ref"],
+            sources=tuple(sources.get(row["number"], ())),
+        )
+        for row in connection.execute("SELECT number, name, roots, path, ref FROM fleet ORDER BY number")
+    )
+
+
+def enter(connection: sqlite3.Connection, me: FleetIdentity, now: datetime) -> int:
+    """The number of a fleet's memory, written down with all that tells it from others.
+
+    Raises:
+        FleetRefused: see `core.fleet_identity.resolve`; nothing was written.
+    """
+    found = resolve(me, fleets(connection))
+    number = found.number
+    if number == NEW:
+        row = connection.execute("INSERT INTO fleet DEFAULT VALUES")
+        assert row.lastrowid is not None
+        number = row.lastrowid
+    for other in found.absorbed:
+        _absorb(connection, number, other)
+    write_identity(connection, number, me, now)
+    return number
+
+
+def write_identity(connection: sqlite3.Connection, number: int, me: FleetIdentity, now: datetime) -> None:
+    """Write down by what a fleet is known from now on; what this source does not tell of it stays."""
+    connection.execute(
+        "UPDATE fleet SET name = CASE WHEN ?1 = '' THEN name ELSE ?1 END,"
+        " roots = CASE WHEN ?2 = '[]' THEN roots ELSE ?2 END,"
+        " path = CASE WHEN ?2 = '[]' THEN path ELSE ?3 END, ref = ?4 WHERE number = ?5",
+        (me.name, json.dumps(me.roots), me.path, me.ref, number),
+    )
+    # only what is new is written: each pass comes by here
+    connection.execute(
+        "INSERT INTO fleet_source (source, fleet, since) VALUES (?, ?, ?) ON CONFLICT (source)"
+        " DO UPDATE SET fleet = excluded.fleet, since = excluded.since WHERE fleet IS NOT excluded.fleet",
+        (me.source, number, stamp(now)),
+    )
+
+
+def _absorb(connection: sqlite3.Connection, number: int, other: int) -> None:
+    """Two memories turn out to be of one fleet: the first one's own word counts where both have one."""
+    for table in KEYED:
+        connection.execute(f"UPDATE OR IGNORE {table} SET fleet = ? WHERE fleet = ?", (number, other))  # noqa: S608
+    connection.execute("DELETE FROM fact WHERE fleet = ?", (other,))
+    connection.execute("UPDATE fleet_source SET fleet = ? WHERE fleet = ?", (number, other))
+    connection.execute("DELETE FROM fleet WHERE number = ?", (other,))

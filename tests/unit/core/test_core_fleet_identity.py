@@ -1,0 +1,138 @@
+"""Whose memory a revision goes on with: by its name, its history, its source; and who has to say so first."""
+
+import pytest
+
+from reconciler.core.fleet_identity import NEW, FleetIdentity, KnownFleet, Resolved, resolve, spell
+from reconciler.errors import FleetRefused
+
+A, B = ("a" * 40,), ("b" * 40,)
+GIT, CLONE, FOLDER = "https://git.example/fleet.git", "/srv/clone", "/srv/files"
+
+
+def known(number=1, **more):
+    return KnownFleet(number, **{"roots": A, "path": "", "sources": (GIT,), **more})
+
+
+def me(name="", roots=A, source=GIT, **more):
+    return FleetIdentity(source, name, roots=roots, **more)
+
+
+def refusal(identity, *fleets):
+    with pytest.raises(FleetRefused) as found:
+        resolve(identity, fleets)
+    return f"{found.value.message}; {found.value.remedy}"
+
+
+def test_nothing_is_remembered_of_a_fleet_that_is_new():
+    assert resolve(me(), ()) == Resolved(NEW)
+    assert resolve(me("edge"), [known(name="core", roots=B, sources=(CLONE,))]) == Resolved(NEW)
+
+
+@pytest.mark.parametrize("name", ["", "edge"])
+def test_another_address_of_the_same_history_is_the_same_fleet(name):
+    assert resolve(me(name, source=CLONE), [known(name=name)]) == Resolved(1)
+
+
+def test_two_repositories_without_names_are_two_fleets():
+    assert resolve(me(roots=B, source=CLONE), [known()]) == Resolved(NEW)
+
+
+def test_a_first_name_keeps_the_past_of_the_fleet_without_one():
+    assert resolve(me("edge"), [known()]) == Resolved(1)
+    assert resolve(me("edge", roots=(), source=FOLDER), [known(roots=(), sources=(FOLDER,))]) == Resolved(1)
+
+
+@pytest.mark.parametrize("name", ["", "edge"])
+def test_a_fleet_file_that_moved_to_another_folder_keeps_its_past(name):
+    assert resolve(me(name, path="fleets/edge"), [known(name=name)]) == Resolved(1)
+    assert resolve(me("edge", path="fleets/edge"), [known()]) == Resolved(1)
+
+
+def test_a_second_fleet_file_of_a_repository_is_refused_until_both_have_a_name():
+    both = {"path": "live", "others": {"": ""}}
+    assert "two fleet files" in refusal(me(**both), known())
+    assert "two fleet files" in refusal(me("live", **both), known())
+    assert "this one, in the folder live, has no name" in refusal(
+        me(path="live", others={"": "edge"}), known(name="edge")
+    )
+    assert resolve(me("live", path="live", others={"": "edge"}), [known()]) == Resolved(NEW)
+    assert resolve(me("live", path="live", others={"": "edge"}), [known(name="edge")]) == Resolved(NEW)
+
+
+def test_two_files_of_a_repository_cannot_share_a_name():
+    found = refusal(me("edge", path="live", others={"": "edge"}), known(name="edge"))
+    assert "two fleet files of https://git.example/fleet.git have the name edge" in found
+
+
+def test_a_past_is_not_shed_by_a_change_of_the_name_alone():
+    assert "add `renamed_from: edge`" in refusal(me("core"), known(name="edge"))
+    assert "put `name: edge` back" in refusal(me(), known(name="edge"))
+    assert "renamed_from: edge" in refusal(me("core", path="moved"), known(name="edge"))
+    assert "renamed_from: edge" in refusal(
+        me("core", roots=(), source=FOLDER), known(name="edge", roots=(), sources=(FOLDER,))
+    )
+
+
+def test_a_rename_that_names_the_former_name_keeps_the_past():
+    renamed = me("core", renamed_from="edge")
+    assert resolve(renamed, [known(name="edge")]) == Resolved(1)
+    assert resolve(renamed, [known(name="core")]) == Resolved(1)
+    assert "--source" in refusal(me("core", roots=B, source=CLONE, renamed_from="edge"), known(name="edge"))
+
+
+def test_branches_of_a_repository_are_fleets_of_their_own_once_they_say_their_names():
+    live = known(name="live", ref="live")
+    assert resolve(me("lab", ref="lab"), [live]) == Resolved(NEW)
+    assert "renamed_from" in refusal(me("lab", ref="live"), live)
+    assert "renamed_from" in refusal(me("lab"), live)
+
+
+def test_the_same_name_on_another_history_is_refused_with_the_command_that_confirms_it():
+    found = refusal(me("edge", roots=B, source=CLONE), known(name="edge"))
+    assert "its history begins with commit bbbbbbbbbbbb, and theirs with aaaaaaaaaaaa" in found
+    assert "`reconcile state rebind edge --source /srv/clone`" in found
+
+
+def test_a_source_without_history_takes_up_a_named_fleet_only_where_the_host_has_said_so():
+    assert "/srv/files has no history" in refusal(me("edge", roots=(), source=FOLDER), known(name="edge"))
+    bound = known(name="edge", sources=(GIT, FOLDER))
+    assert resolve(me("edge", roots=(), source=FOLDER), [bound]) == Resolved(1)
+    without = known(name="edge", roots=(), sources=(FOLDER,))
+    assert "/srv/files has no history" in refusal(me("edge", source=CLONE), without)
+
+
+def test_a_shallow_clone_claims_no_identity_but_its_address():
+    assert resolve(me(roots=()), [known()]) == Resolved(1)
+    assert resolve(me(roots=(), source=CLONE), [known()]) == Resolved(NEW)
+
+
+def test_an_address_whose_history_was_replaced_is_refused():
+    found = refusal(me(roots=B), known())
+    assert "it began with commit aaaaaaaaaaaa and now begins with bbbbbbbbbbbb" in found
+    assert f"rebind {GIT} --source {GIT}" in found
+    assert resolve(me("other", roots=B), [known()]) == Resolved(NEW)
+
+
+def test_memories_that_turn_out_to_be_of_one_fleet_become_one():
+    """An older version kept the past by the source as it was spelt."""
+    older = [known(1, roots=(), path=None), known(2, sources=(CLONE,))]
+    assert resolve(me(), older) == Resolved(1, (2,))
+
+
+def test_a_history_with_two_beginnings_is_known_by_either():
+    assert resolve(me(roots=(*A, *B), source=CLONE), [known()]) == Resolved(1)
+
+
+@pytest.mark.parametrize(
+    ("given", "one"),
+    [
+        ("/srv/f", "/srv/f"),
+        ("file:///srv/f", "/srv/f"),
+        ("/srv/f/.git", "/srv/f"),
+        ("/srv/f/.git//live", "/srv/f/live"),
+        ("/srv/f//live", "/srv/f/live"),
+        ("https://git.example/fleet.git//live", "https://git.example/fleet.git//live"),
+    ],
+)
+def test_a_folder_has_one_spelling(given, one):
+    assert spell(given) == one
