@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import web
 from memory_files import json_files
 
+from reconciler.core.fleet_identity import FleetIdentity, spell
 from reconciler.core.plan import Revision
 from reconciler.desired.fleet import Fleet, load
 from reconciler.drivers.registry import DRIVERS
@@ -75,8 +76,9 @@ class Host:
         """What a pass finds out."""
         with open_store(self.folder) as store:
             async with self.ways() as transports:
+                own = await store.enter(FleetIdentity(spell(fleet.revision.source)))
                 return await survey(
-                    fleet, drivers=DRIVERS, transports=transports, recalled=await store.recall(), **more
+                    fleet, drivers=DRIVERS, transports=transports, recalled=await own.recall(), **more
                 )
 
     async def run(self, fleet: Fleet) -> dict[str, str]:
@@ -85,7 +87,8 @@ class Host:
         with open_store(self.folder) as store:
             async with self.ways() as transports:
                 try:
-                    report = await apply(seen, drivers=DRIVERS, transports=transports, journal=store)
+                    own = await store.enter(FleetIdentity(spell(fleet.revision.source)))
+                    report = await apply(seen, drivers=DRIVERS, transports=transports, journal=own)
                 except GuardRefusal:
                     return {}
         return {outcome.step.node: outcome.state.value for outcome in report.outcomes}

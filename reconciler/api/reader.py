@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self, TypeAlias
 
-from reconciler.core.fleet_identity import NEW, FleetIdentity, resolve
+from reconciler.core.fleet_identity import NEW, FleetIdentity, KnownFleet, resolve
 from reconciler.core.history import Memory
 from reconciler.desired.fleet import Fleet, load
 from reconciler.drivers.registry import DRIVERS, drivers_for
@@ -131,7 +131,7 @@ class Reader:
             remedy = f"its clusters: {', '.join(names)}"
             raise UsageError(f"the fleet has no cluster {cluster!r}", remedy=remedy)
         drivers = self.products
-        identity, store = await self.identify(fleet)
+        identity, store = await self.bind(fleet)
         memory = await store.recall() if store else Memory(at=utc_now())
         memory = await traced(
             memory, fleet, self.source, drivers=drivers, vault=LocalVault(self.host), named=self.is_named
@@ -151,7 +151,19 @@ class Reader:
         seen = replace(seen, identity=identity)
         return prepared(file, seen, drivers) if file else seen
 
-    async def identify(self, fleet: Fleet) -> tuple[FleetIdentity | None, StoreReader | None]:
+    async def identify(self, fleet: Fleet, known: Sequence[KnownFleet]) -> FleetIdentity:
+        """By what a fleet is told from the others of a host.
+
+        Args:
+            fleet: one that was read before.
+            known: the fleets that the host remembers, from `StoreReader.fleets`.
+
+        Raises:
+            SourceError: the source does not give its history.
+        """
+        return await identify(fleet, self.source, known)
+
+    async def bind(self, fleet: Fleet) -> tuple[FleetIdentity | None, StoreReader | None]:
         """By what a fleet is told from others, and the store for its memory alone.
 
         Raises:
@@ -164,7 +176,7 @@ class Reader:
         known = await self.store.fleets()
         if not known and not self.is_applying:  # nothing is remembered of anybody
             return None, self.store.of(NEW)
-        identity = await identify(fleet, self.source, known)
+        identity = await self.identify(fleet, known)
         return identity, self.store.of(resolve(identity, known).number)
 
     async def status(
@@ -183,7 +195,7 @@ class Reader:
         from reconciler.planning.status import status  # noqa: PLC0415  (a dry run does not need it)
 
         seen = await self.plan(fleet, only=only, listener=listener)
-        _, store = await self.identify(seen.fleet)
+        _, store = await self.bind(seen.fleet)
         if store is None:
             return status(seen, Orders(), None)
         newest = await store.runs(1)

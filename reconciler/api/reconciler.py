@@ -141,7 +141,7 @@ class Reconciler:
             ClusterBusy: another run holds the one cluster.
             StateError: the store cannot be used.
         """
-        identity, _ = await self.reader.identify(fleet)
+        identity, _ = await self.reader.bind(fleet)
         store = await self.store.enter(identity) if identity else self.store
         async with self.reader.connect(self.reader.host) as transports:
             outcomes = await self._settle(fleet, cluster, transports, store)

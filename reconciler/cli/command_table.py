@@ -31,6 +31,7 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "suspend": Command("reconciler.cli.commands.suspend", "let nothing be changed, in one cluster or in all"),
     "resume": Command("reconciler.cli.commands.resume", "let changes be made again"),
+    "state": Command("reconciler.cli.commands.state", "whose what this host remembers is"),
     "check": Command(
         "reconciler.cli.commands.check", "explore every possible execution of a plan, with faults"
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from reconciler.core.fleet_identity import HOST
 from reconciler.core.history import Suspension
 from reconciler.errors import UsageError
 from reconciler.host import aio
@@ -28,11 +29,14 @@ def person(given: str) -> str:
 
 
 def names(store: StoreReader) -> tuple[str, ...]:
-    """The clusters that the store has heard of, sorted."""
+    """The clusters of all fleets that the store has heard of, sorted."""
 
     async def read() -> tuple[str, ...]:
-        memory = await store.recall()
-        return tuple(sorted({*memory.past, *memory.facts} - {""}))
+        found: set[str] = set()
+        for number in (HOST, *(fleet.number for fleet in await store.fleets())):
+            memory = await store.of(number).recall()
+            found |= {*memory.past, *memory.facts} - {""}
+        return tuple(sorted(found))
 
     return aio.run(read())
 

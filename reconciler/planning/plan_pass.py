@@ -24,6 +24,7 @@ from reconciler.errors import UsageError
 from reconciler.guards import change_control
 from reconciler.guards.foreign_changes import foreign
 from reconciler.guards.registry import EVERYWHERE
+from reconciler.guards.removed_clusters import CODE as VANISHED
 from reconciler.guards.removed_clusters import vanished
 from reconciler.host.clock import utc_now
 from reconciler.host.together import together
@@ -73,6 +74,11 @@ class Survey:
     def refused(self) -> bool:
         """Whether the plan as a whole must not be applied."""
         return any(not violation.hold for violation in self.violations)
+
+    @property
+    def vanished(self) -> tuple[str, ...]:
+        """The clusters that the fleet file names no more, without a word that they may go."""
+        return tuple(violation.target for violation in self.violations if violation.code == VANISHED)
 
     def released(self) -> Survey:
         """The same without the clusters that something holds up for now."""

@@ -118,6 +118,6 @@ async def test_epochs_only_ever_rise(tmp_path):
     for cluster in ("a", "b", "a"):
         with open_store(tmp_path) as store:
             async with store.lock(cluster):
-                seen.append(store._epochs[cluster])
+                seen.append(store._epochs[0, cluster])
             assert store._epochs == {}
     assert seen == [1, 2, 3]

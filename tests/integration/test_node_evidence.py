@@ -8,6 +8,7 @@ import pytest
 from support_nodes import Host, m2_cluster, sora_cluster, stranger
 
 from reconciler.adopt.importer import adopt
+from reconciler.core.fleet_identity import FleetIdentity
 from reconciler.core.observation import Absent, Unidentified
 from reconciler.diagnostic import Severity
 from reconciler.drivers.m2.simulator import Choices, Vacant
@@ -141,7 +142,8 @@ async def test_a_word_is_used_from_the_moment_of_the_intent(host):
         (step,) = plan.steps()
         assert step.used_words == {"first_delivery": other.url}
         with open_store(host.folder) as store:  # the run is killed before it writes how the step ended
-            await store.intend(await store.begin(Opening("command", plan)), step)
+            own = await store.enter(FleetIdentity("/srv/f"))
+            await own.intend(await own.begin(Opening("command", plan)), step)
         assert (await host.look(fleet)).plan.empty
 
 

@@ -58,7 +58,7 @@ def converge(order: Order, terminal: Terminal) -> int:
             terminal.remark("Nothing was done.\n")
             return 1
         report, remaining = aio.run(apply_and_look(reconciler, order, terminal, seen))
-        status = applied_status(report, remaining)
+        status = applied_status(report, remaining) or (IN_PART if seen.vanished else 0)
         show_run(seen, report, remaining, order.format, terminal, status=status)
         return status
 

@@ -83,9 +83,10 @@ def planned(
 def planned_status(seen: Survey, *, detailed: bool) -> int:
     """What a plan alone ends with: 3 refused, 1 something could not be read, 2 pending where asked for, 0.
 
-    What merely waits, for a window or for somebody's word, is no refusal of a plan that nobody applies.
+    What merely waits, for a window or for somebody's word, is no refusal of a plan that nobody applies. A
+    cluster that vanished does not wait: somebody has to say what is to become of it.
     """
-    if seen.refused:
+    if seen.refused or seen.vanished:
         return REFUSED
     if has_errors(seen.plan):
         return 1

@@ -1,0 +1,127 @@
+"""`reconcile state`: what this host remembers, and whose it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reconciler.cli.options import HostConfigFile, NoColor, Ref, State, Within, new_app, state_folder
+from reconciler.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from reconciler.core.fleet_identity import FleetIdentity, KnownFleet
+    from reconciler.host.host import Host
+    from reconciler.ports.source import Source
+
+app = new_app()
+
+
+@app.callback()
+def state_group() -> None:
+    """Look after what this host remembers of its fleets."""
+
+
+@app.command()
+def fleets(
+    context: typer.Context,
+    *,
+    state: State = None,
+    host_config: HostConfigFile = None,
+    no_color: NoColor = False,
+) -> int:
+    """List the fleets that this host remembers, each with its name, its history and its sources."""
+    from reconciler.cli.host import read_host  # noqa: PLC0415
+    from reconciler.cli.terminal import Terminal  # noqa: PLC0415
+    from reconciler.core.revision import short  # noqa: PLC0415
+    from reconciler.host import aio  # noqa: PLC0415
+    from reconciler.store.factory import open_reader  # noqa: PLC0415
+    from reconciler.text.one_line import clean  # noqa: PLC0415
+
+    terminal = Terminal.here(no_color=no_color)
+    with open_reader(state_folder(read_host(context, host_config), state)) as store:
+        known = aio.run(store.fleets())
+    if not known:
+        terminal.say("This host remembers no fleet.\n")
+    for one in known:
+        began = f"history began with {', '.join(map(short, one.roots))}" if one.roots else "no history known"
+        terminal.say(f"{clean(one.name) or '(no name)'}: {began}\n")
+        for source in reversed(one.sources):
+            terminal.say(f"  {clean(source)}\n")
+    return 0
+
+
+@app.command()
+def rebind(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="FLEET", help="The fleet's name, else one of its sources.")],
+    *,
+    source: Annotated[
+        str,
+        typer.Option(metavar="SOURCE", help="From where it is read from now on, as `reconcile` takes it."),
+    ],
+    ref: Ref = "",
+    path: Within = "",
+    state: State = None,
+    host_config: HostConfigFile = None,
+    no_color: NoColor = False,
+) -> int:
+    """Confirm that a fleet goes on with another history, or with a source that has none.
+
+    What this host remembers of the fleet stays. A source that was confirmed needs no further word.
+    """
+    from reconciler.cli.host import read_host  # noqa: PLC0415
+    from reconciler.cli.terminal import Terminal  # noqa: PLC0415
+    from reconciler.host import aio  # noqa: PLC0415
+    from reconciler.sources.locate import locate  # noqa: PLC0415
+    from reconciler.store.factory import is_there, open_store  # noqa: PLC0415
+    from reconciler.text.one_line import clean  # noqa: PLC0415
+
+    terminal, host = Terminal.here(no_color=no_color), read_host(context, host_config, source)
+    folder = state_folder(host, state)
+    if not is_there(folder):
+        raise UsageError(f"{folder} remembers no fleet", remedy="name the folder of the state with --state")
+    found = locate(source, ref=ref, path=path, cache=folder / "sources", environment=host.environment)
+    with open_store(folder) as store:
+        known = aio.run(store.fleets())
+        fleet = _named(name, known)
+        identity = aio.run(_identity(found, host, known))
+        if identity.name != fleet.name:
+            said = f"`name: {identity.name}`" if identity.name else "no name"
+            raise UsageError(
+                f"the fleet file of {identity.source} says {said}, and the fleet is {fleet.label}",
+                remedy=f"write `name: {fleet.name}` into that fleet file first"
+                if fleet.name
+                else "name the fleet by its name; `reconcile state fleets` lists them",
+            )
+        aio.run(store.rebind(fleet.number, identity))
+    terminal.say(f"The fleet {clean(fleet.label)} is read from {clean(identity.source)} from now on.\n")
+    return 0
+
+
+def _named(text: str, known: Sequence[KnownFleet]) -> KnownFleet:
+    """The fleet of this name, else the one with this source.
+
+    Raises:
+        UsageError: there is none.
+    """
+    from reconciler.core.fleet_identity import spell  # noqa: PLC0415
+    from reconciler.text.suggest import similar  # noqa: PLC0415
+
+    found = [one for one in known if one.name == text] or [one for one in known if spell(text) in one.sources]
+    if found:
+        return found[0]
+    near = similar(text, [one.label for one in known], most=3)
+    hint = (
+        f"the nearest: {', '.join(near)}" if near else "`reconcile state fleets` lists those that are known"
+    )
+    raise UsageError(f"this host remembers no fleet {text!r}", remedy=hint)
+
+
+async def _identity(source: Source, host: Host, known: Sequence[KnownFleet]) -> FleetIdentity:
+    from reconciler.api.reader import Reader  # noqa: PLC0415
+
+    reader = Reader(source, host=host)
+    return await reader.identify(await reader.read_fleet(), known)
