@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reconciler.cli.options import HostConfigFile, NoColor, Ref, State, Within, new_app, state_folder
+from reconciler.cli.options import HostConfigFile, NoColor, Ref, State, Within, new_app
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def fleets(
 ) -> int:
     """List the fleets that this host remembers, each with its name, its history and its sources."""
     from reconciler.cli.host import read_host  # noqa: PLC0415
+    from reconciler.cli.state_folder import usable_state  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
     from reconciler.core.revision import short  # noqa: PLC0415
     from reconciler.host import aio  # noqa: PLC0415
@@ -41,7 +42,8 @@ def fleets(
     from reconciler.text.one_line import clean  # noqa: PLC0415
 
     terminal = Terminal.here(no_color=no_color)
-    with open_reader(state_folder(read_host(context, host_config), state)) as store:
+    folder = usable_state(read_host(context, host_config), state).path
+    with open_reader(folder) as store:
         known = aio.run(store.fleets())
     if not known:
         terminal.say("This host remembers no fleet.\n")
@@ -73,6 +75,7 @@ def rebind(
     What this host remembers of the fleet stays. A source that was confirmed needs no further word.
     """
     from reconciler.cli.host import read_host  # noqa: PLC0415
+    from reconciler.cli.state_folder import usable_state  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
     from reconciler.host import aio  # noqa: PLC0415
     from reconciler.sources.locate import locate  # noqa: PLC0415
@@ -80,7 +83,7 @@ def rebind(
     from reconciler.text.one_line import clean  # noqa: PLC0415
 
     terminal, host = Terminal.here(no_color=no_color), read_host(context, host_config, source)
-    folder = state_folder(host, state)
+    folder = usable_state(host, state).path
     if not is_there(folder):
         raise UsageError(f"{folder} remembers no fleet", remedy="name the folder of the state with --state")
     found = locate(source, ref=ref, path=path, cache=folder / "sources", environment=host.environment)
