@@ -186,7 +186,7 @@ def _named(files: Files, fleet: Fleet, new: Sequence[Mapping[str, Any]]) -> str:
     """The fleet file with clusters at its end."""
     name = fleet.document.name
     edits = [Edit(("clusters", len(fleet.desks) + number), dict(entry)) for number, entry in enumerate(new)]
-    return edited(name, files.read(name).decode("utf-8-sig"), edits)
+    return edited(name, files.read(name).decode(), edits)
 
 
 def _written(
@@ -210,7 +210,7 @@ def _written(
     }
     for name, edits in rewriting.edits.items():
         if edits:
-            texts[name] = edited(name, files.read(name).decode("utf-8-sig"), edits)
+            texts[name] = edited(name, files.read(name).decode(), edits)
     return files.over(texts)
 
 

@@ -1,20 +1,382 @@
-"""Changes values in the text of a file, by the editor of the file's form."""
+"""Changes values in the text of a JSON or YAML file; every character that is none of theirs stays.
+
+The places of all values are known from the parser. Edits are made on a tree that remembers which node of the
+text each value is; what is no node any more, or none yet, is a replacement in the text. The result is parsed,
+and has to say exactly what was wanted.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+from typing import Any, Final
 
-from reconciler.documents.document import YAML_SUFFIXES
-from reconciler.documents.edit import Edit
+from reconciler.documents.document import YAML_SUFFIXES, parse
+from reconciler.documents.edit import REMOVED, Edit
+from reconciler.documents.lines import BYTE_ORDER_MARK
+from reconciler.documents.nodes import Entry, Node, json_nodes, walk, yaml_nodes
+from reconciler.documents.value_text import Form
+from reconciler.errors import InputError, UsageError
+from reconciler.text.json_pointer import pointer
+
+_LINE_END: Final = re.compile(r"\r\n|\n|\r")
+_INDENT: Final = re.compile(r"[\r\n]([ \t]+)[^\s]")
+_STEP: Final = 2
 
 
 def edited(name: str, text: str, edits: Sequence[Edit]) -> str:
-    """The text of a file after the edits, one after the other; comments and the order of keys stay."""
-    if PurePosixPath(name).suffix.lower() in YAML_SUFFIXES:
-        from reconciler.documents import yaml_edit  # noqa: PLC0415  (loads a YAML writer)
+    """The text of a file after the edits, one after the other.
 
-        return yaml_edit.edited(text, edits)
-    from reconciler.documents import json_edit  # noqa: PLC0415
+    Args:
+        name: of the file; its ending tells the form.
+        text: what `document.parse` takes; a byte order mark stays.
+        edits: what to change.
 
-    return json_edit.edited(text, edits)
+    Raises:
+        UsageError: the text cannot be changed so that it says this and nothing else.
+    """
+    is_json = PurePosixPath(name).suffix.lower() not in YAML_SUFFIXES
+    mark = BYTE_ORDER_MARK if text.startswith(BYTE_ORDER_MARK) else ""
+    body = text.removeprefix(mark)
+    root = json_nodes(body) if is_json else yaml_nodes(body, parse(name, text.encode()).value)
+    item = Item.of(root)
+    for edit in edits:
+        item = _applied(item, edit)
+    after = mark + _Rewriting(body, _form(body, root, is_json=is_json), root, item).text()
+    _prove(name, after, item, edits)
+    return after
+
+
+def _prove(name: str, after: str, wanted: Item, edits: Sequence[Edit]) -> None:
+    """Nothing, where a text says what is wanted and nothing else."""
+    try:
+        if _same(parse(name, after.encode()).value, wanted.plain()):
+            return
+    except InputError:
+        pass
+    places = ", ".join(dict.fromkeys(pointer(edit.path) or "the whole" for edit in edits[:3]))
+    raise UsageError(
+        f"{name} cannot be changed at {places} without changing more of its text than these values",
+        remedy="change the file by hand, or write these values in a simpler form; nothing was written",
+    )
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two plain values are the same JSON, true and 1 being different, and 1 and 1.0 too."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+
+
+@dataclass(slots=True, eq=False)
+class Item:
+    """A value while it is being edited.
+
+    Args:
+        content: members, items or a scalar.
+        node: the node of the text that it is; None for a new value.
+        slot: the node in whose place it stands; None where nothing stood there.
+    """
+
+    content: dict[str, Item] | list[Item] | Any
+    node: Node | None = None
+    slot: Node | None = None
+
+    @classmethod
+    def of(cls, node: Node) -> Item:
+        """The item of a node of the text; what an alias stands for is looked at once it is edited."""
+        if node.target is not None or node.entries is None:
+            return cls(node.plain() if node.target is not None else node.value, node, node)
+        if node.is_list:
+            return cls([cls.of(entry.node) for entry in node.entries], node, node)
+        return cls({entry.name: cls.of(entry.node) for entry in node.entries}, node, node)
+
+    @classmethod
+    def new(cls, value: Any, slot: Node | None = None) -> Item:
+        """A value that the text does not have yet."""
+        content: Any = value
+        if isinstance(value, Mapping):
+            content = {str(key): cls.new(one) for key, one in value.items()}
+        elif isinstance(value, list | tuple):
+            content = [cls.new(one) for one in value]
+        return cls(content, None, slot)
+
+    def plain(self) -> Any:
+        """The value as data."""
+        if self.node is not None and self.node.target is not None:
+            return self.content
+        if isinstance(self.content, dict):
+            return {key: item.plain() for key, item in self.content.items()}
+        return [item.plain() for item in self.content] if isinstance(self.content, list) else self.content
+
+    def open(self) -> None:
+        """Let what an alias stands for be edited here alone."""
+        if self.node is not None and self.node.target is not None:
+            self.content, self.node = Item.new(self.content).content, None
+
+
+def _applied(root: Item, edit: Edit) -> Item:
+    """The root after an edit."""
+    if not edit.path:
+        return Item.new(edit.value, root.slot)
+    *way, last = edit.path
+    part = root
+    for key in way:
+        part.open()
+        if isinstance(part.content, list):
+            part = part.content[int(key)]
+            continue
+        if str(key) not in part.content:
+            if edit.value is REMOVED:
+                return root
+            part.content[str(key)] = Item.new({})
+        part = part.content[str(key)]
+    part.open()
+    if isinstance(part.content, list):
+        index = int(last)
+        if edit.value is REMOVED:
+            part.content.pop(index)
+        elif index == len(part.content):
+            part.content.append(Item.new(edit.value))
+        else:
+            part.content[index] = Item.new(edit.value, part.content[index].slot)
+        return root
+    key = str(last)
+    if edit.value is REMOVED:
+        part.content.pop(key, None)
+    else:
+        old = part.content.get(key)
+        part.content[key] = Item.new(edit.value, old.slot if old else None)
+    return root
+
+
+def _form(text: str, root: Node, *, is_json: bool) -> Form:
+    """How a file is written: what its lines end with, and how far in it writes objects and lists."""
+    ends = _LINE_END.search(text)
+    indent = _INDENT.search(text)
+    steps, dashes = [_STEP], [_STEP]
+    blocks = () if is_json else (node for node in walk(root) if node.entries and not node.is_flow)
+    for node in blocks:
+        for entry in () if node.is_list else node.entries or ():
+            inner = entry.node
+            if inner.entries and not inner.is_flow:
+                further = _column(text, inner.entries[0].start) - _column(text, entry.start)
+                (dashes if inner.is_list else steps).append(further)
+    unit = indent[1] if indent and is_json else " " * max(steps[min(1, len(steps) - 1)], 1)
+    return Form(is_json, unit, dashes[min(1, len(dashes) - 1)], ends[0] if ends else "\n")
+
+
+def _line(text: str, offset: int) -> int:
+    """Where the line of an offset begins."""
+    return max(text.rfind("\n", 0, offset), text.rfind("\r", 0, offset)) + 1
+
+
+def _line_end(text: str, offset: int) -> int:
+    """Where the line of an offset ends, before what ends it."""
+    found = _LINE_END.search(text, offset)
+    return found.start() if found else len(text)
+
+
+def _column(text: str, offset: int) -> int:
+    return offset - _line(text, offset)
+
+
+@dataclass(slots=True)
+class _Rewriting:
+    """Gathers the replacements in a text, and makes them from its end on."""
+
+    body: str
+    form: Form
+    root: Node
+    item: Item
+    cuts: list[tuple[int, int, str]] = field(default_factory=list)
+    kept: dict[int, Item] = field(default_factory=dict)
+
+    def text(self) -> str:
+        """The text with all replacements."""
+        self._keep(self.item)
+        self._place(Entry("", self.root.start, self.root.start, self.root), self.item)
+        parts, at = list[str](), 0
+        for start, end, words in sorted(self.cuts, key=lambda cut: cut[:2]):
+            parts += (self.body[at : max(at, start)], words)
+            at = max(at, end)
+        return "".join((*parts, self.body[at:]))
+
+    def _keep(self, item: Item) -> None:
+        """Note which anchors' places are still there, and what stands at them."""
+        if item.slot is not None and item.slot.target is None:
+            self.kept[id(item.slot)] = item
+        content = item.content
+        for one in (
+            content.values() if isinstance(content, dict) else content if isinstance(content, list) else ()
+        ):
+            if isinstance(one, Item):
+                self._keep(one)
+
+    def _place(self, entry: Entry, item: Item) -> None:
+        """Write what stands in the place of a node, where that is another value now."""
+        node = entry.node
+        if node.target is not None:  # it stays where what it stands for says the same
+            now = self.kept.get(id(node.target))
+            if now is None or not _same(now.plain(), item.plain()):
+                self._replace(entry, item)
+        elif item.node is None:
+            self._replace(entry, item)
+        elif node.entries is not None:
+            self._within(entry, item)
+
+    def _within(self, entry: Entry, item: Item) -> None:
+        """Write the changes of an object or a list whose place is kept."""
+        node, entries = entry.node, entry.node.entries or []
+        members = list(item.content.items() if isinstance(item.content, dict) else enumerate(item.content))
+        placed = {id(one.slot): one for _, one in members if one.slot is not None}
+        new = [(str(name), one.plain()) for name, one in members if one.slot is None]
+        kept = [one for one in entries if id(one.node) in placed]
+        if entries and not kept:
+            self._replace(entry, item)
+            return
+        for one in kept:
+            self._place(one, placed[id(one.node)])
+        for index, one in enumerate(entries):
+            if id(one.node) not in placed:
+                self._remove(node, index, first=one.start < kept[0].start)
+        if new:
+            self._add(node, kept, new)
+
+    def _replace(self, entry: Entry, item: Item) -> None:
+        """Another value in the place of a node."""
+        node, value = entry.node, item.plain()
+        text, form = self.body, self.form
+        style = node.style or ("plain" if node.entries is None and isinstance(node.value, str) else "")
+        words = form.one_line(value, style=style, quotes_names=_quotes_names(text, node))
+        if form.is_json and isinstance(value, dict | list) and value and not _is_one_line(text, node):
+            words = form.pretty(value, self._margin(node.start))
+        if node.entries is not None and not node.is_flow and entry.name_end > entry.start:
+            # A block begins on a line of its own; in its place the value stands beside the name.
+            colon = text.index(":", entry.name_end) + 1
+            first, last = _line(text, node.start), _line_end(text, node.end)
+            if first > colon:
+                self.cuts.append((colon, colon, f" {words}"))
+                self.cuts.append((_before(text, first), last, ""))
+                return
+        if node.style in {"|", ">"} and text[node.start : node.end].endswith(("\n", "\r")):
+            words += form.end
+        gap = " " if node.start == node.end and not text[node.start - 1 : node.start].isspace() else ""
+        self.cuts.append((node.start, node.end, gap + words))
+
+    def _remove(self, node: Node, index: int, *, first: bool) -> None:
+        """Take an entry out; in a block with the comments that stand right above it."""
+        entries, text = node.entries or [], self.body
+        entry = entries[index]
+        if node.is_flow:
+            following = entries[index + 1].start if index + 1 < len(entries) else entry.node.end
+            before = entries[index - 1].node.end if index else entry.start
+            self.cuts.append((entry.start, following, "") if first else (before, entry.node.end, ""))
+            return
+        start, end = _line(text, entry.start), _line_end(text, _last(text, entry))
+        if text[start : entry.start].strip():  # the first of a block that begins behind a dash
+            following = entries[index + 1].start
+            near = not text[end:following].strip() and len(_LINE_END.findall(text[end:following])) == 1
+            self.cuts.append((entry.start, following if near else end, ""))
+            return
+        while index and start:
+            above = _line(text, _before(text, start))
+            if not text[above:start].lstrip().startswith("#"):
+                break
+            start = above
+        behind = _LINE_END.match(text, end)
+        if behind:
+            self.cuts.append((start, behind.end(), ""))
+        else:
+            self.cuts.append((_before(text, start), end, ""))
+
+    def _add(self, node: Node, kept: Sequence[Entry], new: Sequence[tuple[str, Any]]) -> None:
+        """Write new entries behind those that stay."""
+        if not node.is_flow:
+            at, indent = _line_end(self.body, _last(self.body, kept[-1])), _column(self.body, kept[0].start)
+            rows = self._rows(node, kept[-1].node, new)
+            self.cuts.append((at, at, "".join(f"{self.form.end}{' ' * indent}{row}" for row in rows)))
+        elif kept:
+            self._add_between_brackets(node, kept, new)
+        else:
+            self._fill(node, new)
+
+    def _rows(self, node: Node, beside: Node, new: Sequence[tuple[str, Any]]) -> Iterator[str]:
+        """The lines of new entries of a block, written as the one beside them."""
+        quoted = _quotes_names(self.body, beside)
+        for name, value in new:
+            if not node.is_list:
+                yield from self.form.member(name, value)
+            elif isinstance(value, dict | list) and not beside.is_flow:
+                yield from self.form.item(value, is_block=True)
+            else:
+                yield f"- {self.form.one_line(value, quotes_names=quoted)}"
+
+    def _fill(self, node: Node, new: Sequence[tuple[str, Any]]) -> None:
+        """Write the first entries of an object or a list between brackets."""
+        margin = self._margin(node.start)
+        inner = margin + self.form.unit
+        words = self._words(node, new, margin=inner if self.form.is_json else None)
+        if self.form.is_json:
+            text = ",".join(f"{self.form.end}{inner}{one}" for one in words) + f"{self.form.end}{margin}"
+        else:
+            text = ", ".join(words)
+        self.cuts.append((node.start + 1, node.end - 1, text))
+
+    def _add_between_brackets(
+        self, node: Node, kept: Sequence[Entry], new: Sequence[tuple[str, Any]]
+    ) -> None:
+        text, at = self.body, kept[-1].node.end
+        if not _LINE_END.search(text, node.start, kept[0].start):
+            self.cuts.append((at, at, "".join(f", {one}" for one in self._words(node, new, margin=None))))
+            return
+        margin = self._margin(kept[0].start)
+        words = self._words(node, new, margin=margin if self.form.is_json else None)
+        line = _line_end(text, at)
+        rest = text[at:line].strip()
+        own = not rest or rest == "," or rest.lstrip(" \t,").startswith("#")
+        if not own or kept[-1] is not (node.entries or kept)[-1]:  # a bracket or what goes away is behind it
+            line, rest = at, ""
+        self.cuts.append((at, at, "" if rest.startswith(",") else ","))
+        self.cuts.append((line, line, ",".join(f"{self.form.end}{margin}{one}" for one in words)))
+
+    def _words(self, node: Node, new: Sequence[tuple[str, Any]], *, margin: str | None) -> list[str]:
+        """New entries as they stand between brackets; with a margin each may have several lines."""
+        form, quoted = self.form, _quotes_names(self.body, node)
+        words = []
+        for name, value in new:
+            deep = margin is not None and isinstance(value, dict | list) and value
+            shown = form.pretty(value, margin or "") if deep else form.one_line(value, quotes_names=quoted)
+            words.append(shown if node.is_list else f"{form.name(name, quoted=quoted)}: {shown}")
+        return words
+
+    def _margin(self, offset: int) -> str:
+        """The white space at the beginning of a line."""
+        line = self.body[_line(self.body, offset) : offset]
+        return line[: len(line) - len(line.lstrip(" \t"))]
+
+
+def _last(text: str, entry: Entry) -> int:
+    """An offset on the last line of an entry: what ends a block's text is part of it, and no line more."""
+    end = entry.node.end
+    while end > entry.start and text[end - 1] in "\r\n":
+        end -= 1
+    return end
+
+
+def _before(text: str, line: int) -> int:
+    """Where the line before one that begins here ends, before what ends it."""
+    if text[:line].endswith("\r\n"):
+        return line - 2
+    return max(line - 1, 0)
+
+
+def _is_one_line(text: str, node: Node) -> bool:
+    return bool(node.entries) and not _LINE_END.search(text, node.start, node.end)
+
+
+def _quotes_names(text: str, node: Node) -> bool:
+    """Whether the names of an object between brackets stand in quotes."""
+    entries = node.entries if node.is_flow and not node.is_list else None
+    return bool(entries) and text[entries[0].start] == '"' if entries else False

@@ -265,3 +265,20 @@ def test_an_interruption_puts_back_what_was_written_and_links_and_masks_are_heed
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OSError, match="not a regular file"):
         put(tmp_path / "pipe", b"x")
+
+
+def test_one_value_of_a_file_that_people_wrote_changes_alone_and_the_whole_difference_is_shown(site, capsys):
+    before = (
+        "\ufeff---\r\n# do not sort\r\nhosting:\r\n    -   name: a.example.com    # first\r\n"
+        '        listen: &port "*:81"'
+    )
+    site.write(
+        "fleet.yaml", site.read().replace("edge/base.json", "edge/base.json\n    overlays: [site.yaml]")
+    )
+    (site.folder / "site.yaml").write_bytes(before.encode())
+    assert site.run("import", "--yes") == 0
+    told = capsys.readouterr().out
+    assert '-        listen: &port "*:81"\n+        listen: &port "*:80"\n' in told
+    after = (site.folder / "site.yaml").read_bytes().decode()
+    assert after == before.replace("*:81", "*:80")
+    assert site.planned() == 0

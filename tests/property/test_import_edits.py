@@ -1,19 +1,22 @@
 """Bases, patches and edits of files, held against what they are to give."""
 
 import copy
+import io
 import json
+import re
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
 from reconciler.adopt.factor_overlays import common, difference
 from reconciler.adopt.live_edits import drift
 from reconciler.core.secret import Secret
 from reconciler.desired.json_patch import patched
 from reconciler.desired.merge_patch import Grown, Origin, merged
-from reconciler.documents import json_edit, yaml_edit
 from reconciler.documents.document import parse
 from reconciler.documents.edit import REMOVED, Edit
+from reconciler.documents.editor import edited
 
 KEYS = st.sampled_from(["a", "b", "c", "name", "", "a/b", "~", "é", "0"])
 LEAVES = (
@@ -84,7 +87,7 @@ def test_drift_leads_from_what_is_rendered_to_what_is_shown(rendered, shown):
 @given(DOCUMENTS, DOCUMENTS, st.sampled_from([None, 2, "\t"]))
 def test_a_json_file_after_its_edits_says_what_is_shown(rendered, shown, indent):
     text = json.dumps(rendered, indent=indent, ensure_ascii=False) + "\n"
-    after = json_edit.edited(text, list(drift(rendered, shown)))
+    after = edited("s.json", text, list(drift(rendered, shown)))
     assert exact(parse("s.json", after.encode()).value) == exact(shown)
 
 
@@ -92,15 +95,49 @@ def test_a_json_file_after_its_edits_says_what_is_shown(rendered, shown, indent)
 @given(DOCUMENTS)
 def test_without_a_difference_no_character_changes(document):
     text = json.dumps(document, indent=3) + "\n\n"
-    assert json_edit.edited(text, list(drift(document, document))) == text
+    assert edited("s.json", text, list(drift(document, document))) == text
 
 
 @settings(max_examples=60, deadline=None)
 @given(DOCUMENTS.filter(bool), DOCUMENTS)
 def test_a_yaml_file_after_its_edits_says_what_is_shown(rendered, shown):
     before = json.dumps(rendered, indent=2)  # JSON is YAML
-    after = yaml_edit.edited(before, list(drift(rendered, shown)))
+    after = edited("s.yaml", before, list(drift(rendered, shown)))
     assert exact(parse("s.yaml", after.encode()).value) == exact(shown)
+
+
+def in_blocks(value, mapping, sequence, offset):
+    yaml = YAML()
+    yaml.indent(mapping=mapping, sequence=max(sequence, offset + 2), offset=offset)
+    out = io.StringIO()
+    yaml.dump(value, out)
+    return out.getvalue()
+
+
+def commented(text):
+    """The same with a comment line above every line that begins a member or an item, and one behind it."""
+    rows = []
+    for number, row in enumerate(text.splitlines()):
+        if re.match(r" *[a-z]+:| *- *[a-z0-9{\[]", row):
+            rows.append(f"{row[: len(row) - len(row.lstrip())]}# above {number}")
+        rows.append(row)
+    return "\n".join(rows) + "\n"
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    DOCUMENTS.filter(bool),
+    DOCUMENTS,
+    st.tuples(st.integers(2, 4), st.integers(2, 4), st.integers(0, 3)),
+    st.booleans(),
+)
+def test_a_yaml_file_in_blocks_after_its_edits_says_what_is_shown(rendered, shown, wide, crlf):
+    before = commented(in_blocks(rendered, *wide))
+    before = before.replace("\n", "\r\n") if crlf else before
+    assert exact(parse("s.yaml", before.encode()).value) == exact(rendered)
+    after = edited("s.yaml", before, list(drift(rendered, shown)))
+    assert exact(parse("s.yaml", after.encode()).value) == exact(shown)
+    assert not crlf or "\n" not in after.replace("\r\n", "")
 
 
 def test_comments_quotes_and_order_stay_in_yaml():
@@ -113,7 +150,7 @@ def test_comments_quotes_and_order_stay_in_yaml():
         Edit((*place, 2), {"name": "c@x.y", "api": "http://127.0.0.1:3/"}),
         Edit((*place, 1, "temporary"), True),
     ]
-    assert yaml_edit.edited(text, edits) == text.replace(
+    assert edited("s.yaml", text, edits) == text.replace(
         "api: 'http://h/'}", "api: 'http://h/', temporary: true}"
     ) + ('      - {name: c@x.y, api: "http://127.0.0.1:3/"}\n')
 

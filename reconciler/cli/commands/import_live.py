@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from inspect import Parameter, Signature, signature
 from pathlib import Path
@@ -20,12 +21,6 @@ if TYPE_CHECKING:
     from reconciler.cli.terminal import Terminal
     from reconciler.host.host import Host
     from reconciler.ports.source import Snapshot
-
-_FEW = 200
-"""Lines of a difference that are shown."""
-
-_FEW_NEW = 40
-"""Lines of a new file that are shown."""
 
 
 def import_(
@@ -137,12 +132,9 @@ def _told(found: Adoption) -> Iterator[str]:
 
     for name, text in sorted(found.after.items()):
         lines = list(_changed(name, found.before.get(name), text))
-        most = _FEW if name in found.before else _FEW_NEW
         if name not in found.before:
             yield f"{clean(name)}: new, {plural(len(lines), 'line')}\n"
-        yield from (f"{_line(line)}\n" for line in lines[:most])
-        if len(lines) > most:
-            yield f"… and {plural(len(lines) - most, 'more line')}\n"
+        yield from (f"{_line(line)}\n" for line in lines)
     if found.secrets:
         names = ", ".join(sorted(found.secrets))
         yield f"\nSecrets are written as references. Set these wherever reconcile runs: {names}\n"
@@ -155,19 +147,23 @@ def _changed(name: str, before: bytes | None, text: str) -> Iterator[str]:
 
     from reconciler.secrets.redact import shaded  # noqa: PLC0415
 
-    after = shaded(name, text).splitlines()
+    after = _lines(shaded(name, text.removeprefix("\ufeff")))
     if before is None:
         return (f"+{line}" for line in after)
-    old = shaded(name, before.decode("utf-8-sig")).splitlines()
+    old = _lines(shaded(name, before.decode("utf-8-sig")))
     return difflib.unified_diff(old, after, name, name, lineterm="", n=2)
 
 
-def _line(text: str) -> str:
-    """A line of a difference, made safe; its mark and what it is indented by stay."""
-    from reconciler.text.one_line import clean  # noqa: PLC0415
+def _lines(text: str) -> list[str]:
+    """The lines of a file, which nothing but CR and LF ends."""
+    return re.split(r"\r\n|\n|\r", text.removesuffix("\n").removesuffix("\r"))
 
-    words = text[1:].lstrip(" ")
-    return text[: len(text) - len(words)] + clean(words)
+
+def _line(text: str) -> str:
+    """A line of a difference with all its blanks; what is not seen becomes its escape."""
+    from reconciler.text.one_line import escaped  # noqa: PLC0415
+
+    return "\t".join(escaped(part) for part in text.split("\t"))
 
 
 def _agreed(terminal: Terminal, files: int) -> bool:

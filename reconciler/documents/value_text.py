@@ -1,0 +1,121 @@
+"""New values as the text of a JSON or YAML file."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from reconciler.documents.yaml_scalars import BadScalar, plain
+from reconciler.text.one_line import UNSEEN
+
+_SURE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_./@-]*")
+_FAIR: Final = re.compile(r"[A-Za-z0-9_./@][A-Za-z0-9_./@:+-]*(?: [A-Za-z0-9_./@+-]+)*(?<!:)")
+_OLD_WORDS: Final = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
+_UNREAD: Final = re.compile(f"{UNSEEN.pattern}|[\ufffe\uffff]")
+"""Characters that a file had better not hold, or must not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a file is written.
+
+    Args:
+        is_json: whether it is JSON; else YAML.
+        unit: what one level is indented by.
+        dash: blanks by which the dashes of a list stand further in than the name above them.
+        end: what ends a line.
+    """
+
+    is_json: bool
+    unit: str
+    dash: int
+    end: str
+
+    def one_line(self, value: Any, *, style: str = "", quotes_names: bool = False) -> str:
+        """A value on one line.
+
+        Args:
+            value: plain.
+            style: the quotes of the text in whose place it comes; empty for none.
+            quotes_names: whether names are quoted even where that is not necessary.
+        """
+        if self.is_json:
+            return json.dumps(value, ensure_ascii=False)
+        if isinstance(value, dict):
+            members = (
+                f"{self.name(key, quoted=quotes_names)}: {self.one_line(item, quotes_names=quotes_names)}"
+                for key, item in value.items()
+            )
+            return f"{{{', '.join(members)}}}"
+        if isinstance(value, list):
+            return f"[{', '.join(self.one_line(item, quotes_names=quotes_names) for item in value)}]"
+        return _text(value, style) if isinstance(value, str) else json.dumps(value)
+
+    def name(self, name: str, *, quoted: bool = False) -> str:
+        """A member's name."""
+        if self.is_json:
+            return json.dumps(name, ensure_ascii=False)
+        return _quoted(name) if quoted else _text(name, "")
+
+    def lines(self, value: Any) -> Iterator[str]:
+        """A value over several lines of YAML, without what all of them are indented by."""
+        if isinstance(value, dict) and value:
+            for key, item in value.items():
+                yield from self.member(key, item)
+        elif isinstance(value, list) and _is_deep(value):
+            for item in value:
+                yield from self.item(item)
+        else:
+            yield self.one_line(value)
+
+    def member(self, name: str, value: Any) -> Iterator[str]:
+        """The lines of a member."""
+        if isinstance(value, dict) and value:
+            yield f"{self.name(name)}:"
+            yield from (f"{self.unit}{line}" for line in self.lines(value))
+        elif isinstance(value, list) and _is_deep(value):
+            yield f"{self.name(name)}:"
+            yield from (f"{' ' * self.dash}{line}" for line in self.lines(value))
+        else:
+            yield f"{self.name(name)}: {self.one_line(value)}"
+
+    def item(self, value: Any, *, is_block: bool = False) -> Iterator[str]:
+        """The lines of an item of a list, with its dash; small objects on one line, unless in a block."""
+        first, *rest = self.lines(value) if is_block or _is_deep(value) else [self.one_line(value)]
+        yield f"- {first}"
+        yield from (f"  {line}" for line in rest)
+
+    def pretty(self, value: Any, margin: str) -> str:
+        """A value of JSON over several lines, of which all but the first begin with a margin."""
+        text = json.dumps(value, ensure_ascii=False, indent=self.unit)
+        return text.replace("\n", f"{self.end}{margin}")
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether an object or a list holds others."""
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(isinstance(item, dict | list) and item for item in items)
+
+
+def _text(text: str, style: str) -> str:
+    if style == "'" and not _UNREAD.search(text):
+        return "'" + text.replace("'", "''") + "'"
+    if style in {"", "plain"} and (_SURE if style == "" else _FAIR).fullmatch(text) and _stays(text):
+        return text
+    return _quoted(text)
+
+
+def _stays(text: str) -> bool:
+    """Whether words without quotes are text for every reader of YAML, those of version 1.1 included."""
+    try:
+        return text.lower() not in _OLD_WORDS and plain(text) == text and not re.fullmatch(r"[\d:]+", text)
+    except BadScalar:
+        return False
+
+
+def _quoted(text: str) -> str:
+    written = json.dumps(text, ensure_ascii=False)
+    return _UNREAD.sub(lambda found: f"\\u{ord(found[0]):04x}", written)
