@@ -31,7 +31,9 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "suspend": Command("reconciler.cli.commands.suspend", "let nothing be changed, in one cluster or in all"),
     "resume": Command("reconciler.cli.commands.resume", "let changes be made again"),
-    "state": Command("reconciler.cli.commands.state", "whose what this host remembers is"),
+    "state": Command(
+        "reconciler.cli.commands.state", "what this host remembers: its fleets; backup, restore, check"
+    ),
     "check": Command(
         "reconciler.cli.commands.check", "explore every possible execution of a plan, with faults"
     ),

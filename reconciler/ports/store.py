@@ -217,6 +217,25 @@ class ClusterFacts:
     ends_rollout: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class StoreSummary:
+    """What a store, or a backup of one, holds.
+
+    Args:
+        tables: the version of its tables.
+        runs: of its history.
+        open_steps: that were sent and whose end is not known.
+        bytes: its size.
+        newest: the moment of its newest record; None where it has none.
+    """
+
+    tables: int
+    runs: int
+    open_steps: int
+    bytes: int
+    newest: datetime | None
+
+
 class Around(Protocol):
     """What is put around each write that belongs to a run: fault trials let the program die there."""
 

@@ -16,7 +16,16 @@ from reconciler.core.retention import KEPT_RUNS
 from reconciler.core.timestamps import Clock
 from reconciler.errors import StateError, UsageError
 from reconciler.host.clock import utc_now
-from reconciler.ports.store import Around, Orders, RunLine, RunRecord, Store, StoreReader, unobserved
+from reconciler.ports.store import (
+    Around,
+    Orders,
+    RunLine,
+    RunRecord,
+    Store,
+    StoreReader,
+    StoreSummary,
+    unobserved,
+)
 from reconciler.store.sqlite import FILE
 
 _LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -89,6 +98,67 @@ def is_there(url: str | Path) -> bool:
             remedy="run the command as the owner of the state folder, or name another folder with --state",
         ) from None
     return True
+
+
+def back_up(url: str | Path, target: Path) -> StoreSummary:
+    """Copy a store, as it is at one moment, into a new file that only this user can read; runs may go on.
+
+    Args:
+        url: as for `open_store`.
+        target: the new file.
+
+    Raises:
+        UsageError: there is something under that name.
+        StateError: there is no store, it is damaged, or the copy cannot be written.
+    """
+    from reconciler.store.sqlite import copies  # noqa: PLC0415
+
+    return copies.back_up(_folder(url) / FILE, target)
+
+
+def examine(url: str | Path) -> StoreSummary:
+    """Read all of a store, and say what it holds.
+
+    Raises:
+        StateError: there is none, or it is damaged.
+    """
+    from reconciler.store.sqlite import copies  # noqa: PLC0415
+
+    return copies.examine(_folder(url) / FILE)
+
+
+def examine_backup(file: Path) -> StoreSummary:
+    """Read all of a backup, and say what it holds.
+
+    Raises:
+        StateError: there is none, or it is damaged.
+    """
+    from reconciler.store.sqlite import copies  # noqa: PLC0415
+
+    return copies.examine(file, is_backup=True)
+
+
+def restore(
+    url: str | Path, backup: Path, *, prepare: Callable[[Store], None], clock: Clock = utc_now
+) -> tuple[StoreSummary, Path | None]:
+    """Put a backup in the place of a store; gives what it holds, and the file of the store before.
+
+    Args:
+        url: as for `open_store`.
+        backup: what `back_up` wrote.
+        prepare: called with the restored store, of this version's tables, before it takes its place.
+        clock: names the file of the store before.
+
+    Raises:
+        StateError: the backup is damaged, or another process has the store open.
+    """
+    from reconciler.store.sqlite import copies  # noqa: PLC0415
+
+    def prepared(folder: Path) -> None:
+        with open_store(folder, clock=clock) as store:
+            prepare(store)
+
+    return copies.restore(_folder(url), backup, clock(), prepare=prepared)
 
 
 class NoStore:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reconciler.cli.commands.state_copies import backup, check, restore
 from reconciler.cli.options import HostConfigFile, NoColor, Ref, State, Within, new_app
 from reconciler.errors import UsageError
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from reconciler.ports.source import Source
 
 app = new_app()
+app.command()(backup)
+app.command()(restore)
+app.command()(check)
 
 
 @app.callback()

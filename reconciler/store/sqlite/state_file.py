@@ -54,6 +54,16 @@ def _narrow(path: Path) -> None:
             raise StateError(f"the state file {file} cannot be used: {error.strerror}") from error
 
 
+def give_to_owner_of(folder: Path, file: Path) -> None:
+    """Let the owner of a state folder use a file that root makes in it; nothing for anybody else.
+
+    A command that root gives must not leave a file which the watch, under a user of its own, cannot open.
+    """
+    if os.geteuid() == 0:
+        owner = folder.stat()
+        os.chown(file, owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+
 class FileIdentity:
     """Tells whether the files under their names are still those that were opened.
 

@@ -1,0 +1,176 @@
+"""`reconcile state backup`, `restore` and `check`: copies of what this host remembers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reconciler.cli.options import HostConfigFile, NoColor, State
+from reconciler.errors import StateError
+
+if TYPE_CHECKING:
+    from reconciler.ports.store import Orders, RunLine, Store, StoreReader, StoreSummary
+
+_COMPARED = 10_000
+"""Newest runs of the state before that are looked for in a backup."""
+
+_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a store knows that a backup of it may not."""
+
+    runs: tuple[RunLine, ...]
+    orders: Orders
+
+
+def backup(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The new file.")],
+    *,
+    state: State = None,
+    host_config: HostConfigFile = None,
+    no_color: NoColor = False,
+) -> int:
+    """Copy the state into FILE, which only this user can read; the watch and other runs go on meanwhile."""
+    from reconciler.cli.host import read_host  # noqa: PLC0415
+    from reconciler.cli.state_folder import usable_state  # noqa: PLC0415
+    from reconciler.cli.terminal import Terminal  # noqa: PLC0415
+    from reconciler.store.factory import back_up  # noqa: PLC0415
+    from reconciler.text.one_line import clean  # noqa: PLC0415
+
+    folder = usable_state(read_host(context, host_config), state)
+    summary = back_up(folder.path, file)
+    terminal = Terminal.here(no_color=no_color)
+    terminal.say(f"{clean(str(file))}: {_told(summary)}\nState: {clean(str(folder))}\n")
+    return 0
+
+
+def check(
+    context: typer.Context,
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="FILE", help="A backup; the state itself where left out.", show_default=False),
+    ] = None,
+    *,
+    state: State = None,
+    host_config: HostConfigFile = None,
+    no_color: NoColor = False,
+) -> int:
+    """Read all of the state, or of a backup, and say what it holds; ends with 1 where it is damaged."""
+    from reconciler.cli.host import read_host  # noqa: PLC0415
+    from reconciler.cli.state_folder import usable_state  # noqa: PLC0415
+    from reconciler.cli.terminal import Terminal  # noqa: PLC0415
+    from reconciler.store.factory import examine, examine_backup  # noqa: PLC0415
+    from reconciler.text.one_line import clean  # noqa: PLC0415
+
+    terminal = Terminal.here(no_color=no_color)
+    if file is not None:
+        terminal.say(f"{clean(str(file))}: sound; {_told(examine_backup(file))}\n")
+        return 0
+    folder = usable_state(read_host(context, host_config), state)
+    terminal.say(f"State: {clean(str(folder))}: sound; {_told(examine(folder.path))}\n")
+    return 0
+
+
+def restore(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `reconcile state backup` wrote.")],
+    *,
+    state: State = None,
+    host_config: HostConfigFile = None,
+    no_color: NoColor = False,
+) -> int:
+    """Put the backup in FILE in the place of the state, and say what it does not know any more.
+
+    The watch has to be stopped. All clusters are suspended until `reconcile resume`, and approvals are left
+    out. The state before is kept in a file beside it.
+    """
+    from reconciler.cli import orders  # noqa: PLC0415
+    from reconciler.cli.host import read_host  # noqa: PLC0415
+    from reconciler.cli.state_folder import usable_state  # noqa: PLC0415
+    from reconciler.cli.terminal import Terminal  # noqa: PLC0415
+    from reconciler.core.timestamps import minute  # noqa: PLC0415
+    from reconciler.host import aio  # noqa: PLC0415
+    from reconciler.store import factory  # noqa: PLC0415
+    from reconciler.text.one_line import clean  # noqa: PLC0415
+
+    folder = usable_state(read_host(context, host_config), state)
+    summary = factory.examine_backup(file)
+    until = f"{minute(summary.newest)} UTC" if summary.newest else "its beginning"
+    before = _known_before(folder.path)
+    lost: list[str] = []
+
+    def prepare(store: Store) -> None:
+        lost.extend(_lost(before, _known(store)) if before else [])
+        reason = f"the state was restored from a backup that ends {until}; what was done since is not known"
+        aio.run(store.suspend("", reason, orders.person("")))
+
+    _, aside = factory.restore(folder.path, file, prepare=prepare)
+    terminal = Terminal.here(no_color=no_color)
+    lines = [
+        f"Restored from {file}: {_told(summary)}",
+        f"It knows nothing of what happened after {until}: runs, orders, rejected revisions,",
+        "and entries of fleet files that count once and were used since.",
+        *(f"  not known any more: {line}" for line in lost),
+        *([f"The state before is in {aside}."] if aside else []),
+        "All clusters are suspended, and no approval was taken over.",
+        "  → look at `reconcile status SOURCE` and at suspensions and approvals, then `reconcile resume`",
+        f"State: {folder}",
+    ]
+    terminal.say("".join(f"{clean(line)}\n" for line in lines))
+    return 0
+
+
+def _told(summary: StoreSummary) -> str:
+    from reconciler.cli.render.clean import plural  # noqa: PLC0415
+    from reconciler.core.timestamps import minute  # noqa: PLC0415
+    from reconciler.text.one_line import size  # noqa: PLC0415
+
+    newest = f", the newest record of {minute(summary.newest)} UTC" if summary.newest else ""
+    left = f", {plural(summary.open_steps, 'step')} without a known end" if summary.open_steps else ""
+    return f"{plural(summary.runs, 'run')}{newest}{left}, {size(summary.bytes)}"
+
+
+def _known_before(folder: Path) -> _Known | None:
+    """What the state knows that is there; None where there is none, or it cannot be read."""
+    from reconciler.store.factory import is_there, open_reader  # noqa: PLC0415
+
+    if not is_there(folder):
+        return None
+    try:
+        with open_reader(folder) as store:
+            return _known(store)
+    except StateError:  # damaged: that is why a backup is restored
+        return None
+
+
+def _known(store: StoreReader) -> _Known:
+    from reconciler.host import aio  # noqa: PLC0415
+
+    return _Known(tuple(aio.run(store.runs(_COMPARED))), aio.run(store.orders()))
+
+
+def _lost(before: _Known, after: _Known) -> list[str]:
+    """What the state before knew and the restored one does not, in lines."""
+    from reconciler.cli.orders import whose  # noqa: PLC0415
+    from reconciler.core.timestamps import minute  # noqa: PLC0415
+
+    kept = {run.id for run in after.runs}
+    runs = [run for run in before.runs if run.id not in kept]
+    lines = [f"run {run.id}, {minute(run.started)} UTC, revision {run.short}" for run in runs[:_NAMED]]
+    lines += [f"{len(runs) - _NAMED:,} earlier runs"] if len(runs) > _NAMED else []
+    lines += [
+        f"suspension of {whose(one)}: {one.reason}"
+        for one in before.orders.suspensions
+        if one not in after.orders.suspensions
+    ]
+    return lines + [
+        f"rejected revision {one.short} of cluster {one.cluster}: {one.reason}"
+        for one in before.orders.rejections
+        if one not in after.orders.rejections
+    ]

@@ -1,0 +1,139 @@
+"""A state is backed up while it is written, restored as a whole, and says what it does not know any more."""
+
+import asyncio
+import os
+import sqlite3
+import stat
+
+import pytest
+
+from reconciler.cli.main import main
+from reconciler.core.plan import Plan, Revision
+from reconciler.ports.store import Opening
+from reconciler.store.factory import open_store
+from reconciler.store.sqlite import FILE
+
+ONE = "a1" * 32
+
+
+class State:
+    def __init__(self, folder, capsys):
+        self.folder, self.capsys = folder / "state", capsys
+        self.backup = folder / "backup"
+
+    def run(self, *arguments, status=0):
+        self.capsys.readouterr()
+        ended = main([*map(str, arguments), "--state", str(self.folder)])
+        out, error = self.capsys.readouterr()
+        assert ended == status, out + error
+        return out + error
+
+    def orders(self):
+        with open_store(self.folder) as store:
+            return asyncio.run(store.orders())
+
+
+@pytest.fixture
+def state(tmp_path, capsys):
+    return State(tmp_path, capsys)
+
+
+def test_a_backup_made_while_a_run_writes_is_whole_and_closed_to_others(state):
+    with open_store(state.folder) as store:
+        asyncio.run(store.suspend("edge", "it looks odd", "kim"))
+        assert "0 runs" in state.run("state", "backup", state.backup)
+        asyncio.run(store.suspend("late", "after the backup", "kim"))
+    assert stat.S_IMODE(state.backup.stat().st_mode) == 0o600
+    assert [one.name for one in state.backup.parent.iterdir() if "backup" in one.name] == ["backup"]
+    assert ": sound; 0 runs" in state.run("state", "check", state.backup)
+    assert ": sound; 0 runs" in state.run("state", "check")
+    told = state.run("state", "restore", state.backup)
+    assert "not known any more: suspension of cluster late: after the backup" in told
+    assert {one.cluster for one in state.orders().suspensions} == {"", "edge"}
+
+
+def test_a_restored_state_holds_everything_up_and_takes_no_approval_over(state):
+    with open_store(state.folder) as store:
+        asyncio.run(store.approve(ONE, "kim", "looked at it"))
+    state.run("state", "backup", state.backup)
+    told = state.run("state", "restore", state.backup)
+    assert "All clusters are suspended, and no approval was taken over." in told
+    found = state.orders()
+    assert found.approvals == ()
+    (everywhere,) = found.suspensions
+    assert "restored from a backup that ends" in everywhere.reason
+    (aside,) = state.folder.glob("state-before-*.sqlite")
+    aside.rename(state.folder / FILE)
+    assert [one.digest for one in state.orders().approvals] == [ONE]
+
+
+def test_a_backup_is_restored_on_another_host(state):
+    state.run("suspend", "edge", "--reason", "r")
+    state.run("state", "backup", state.backup)
+    state.folder = state.folder.with_name("elsewhere")
+    assert "The state before" not in state.run("state", "restore", state.backup)
+    assert {one.cluster for one in state.orders().suspensions} == {"", "edge"}
+    assert stat.S_IMODE((state.folder / FILE).stat().st_mode) == 0o600
+
+
+def test_a_state_that_is_in_use_is_not_replaced(state):
+    state.run("suspend", "--reason", "r")
+    state.run("state", "backup", state.backup)
+    with open_store(state.folder) as store:
+        assert "is in use by another process" in state.run("state", "restore", state.backup, status=1)
+        asyncio.run(store.suspend("edge", "goes on", "kim"))
+    assert {one.cluster for one in state.orders().suspensions} == {"", "edge"}
+
+
+def test_runs_that_a_backup_does_not_have_are_named(state):
+    state.run("suspend", "--reason", "r")
+    state.run("state", "backup", state.backup)
+    with open_store(state.folder, name=lambda: "20261121-034455-k7fm") as store:
+        asyncio.run(
+            store.refuse(Opening("command", Plan(Revision("/repo", "a", "a"), "0.1.0", ())), "refused")
+        )
+    assert "not known any more: run 20261121-034455-k7fm" in state.run("state", "restore", state.backup)
+
+
+def test_what_is_damaged_foreign_newer_or_missing_is_neither_sound_nor_restored(state, tmp_path):
+    state.run("suspend", "--reason", "r")
+    state.run("state", "backup", state.backup)
+    whole = state.backup.read_bytes()
+    files = {"damaged": whole[:4096] + os.urandom(len(whole) - 4096), "cut": whole[: len(whole) // 2]}
+    files |= {"foreign": b"no database", "empty": b""}
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    for name, statement in (
+        ("newer", "PRAGMA user_version = 99"),
+        ("trigger", "CREATE TRIGGER t AFTER DELETE ON fact BEGIN DELETE FROM run; END"),
+    ):
+        (tmp_path / name).write_bytes(whole)
+        with sqlite3.connect(tmp_path / name) as connection:
+            connection.execute(statement)
+        connection.close()
+    before = (state.folder / FILE).read_bytes()
+    for name in (*files, "newer", "trigger", "missing"):
+        assert "→" in state.run("state", "check", tmp_path / name, status=1)
+        state.run("state", "restore", tmp_path / name, status=1)
+    assert (state.folder / FILE).read_bytes() == before
+
+
+def test_a_damaged_state_is_found_and_can_be_replaced_by_a_backup(state):
+    state.run("suspend", "edge", "--reason", "r")
+    state.run("state", "backup", state.backup)
+    file = state.folder / FILE
+    file.write_bytes(file.read_bytes()[:4096] + os.urandom(8192))
+    assert "damaged" in state.run("state", "check", status=1)
+    state.run("state", "backup", state.backup.with_name("second"), status=1)
+    assert not state.backup.with_name("second").exists()
+    state.run("state", "restore", state.backup)
+    assert ": sound" in state.run("state", "check")
+
+
+def test_a_backup_replaces_nothing_and_needs_a_state(state):
+    assert "there is no state file" in state.run("state", "backup", state.backup, status=1)
+    state.run("suspend", "--reason", "r")
+    state.backup.symlink_to("nowhere")
+    assert "is there already" in state.run("state", "backup", state.backup, status=1)
+    missing = state.backup.parent / "missing/backup"
+    assert "cannot be written" in state.run("state", "backup", missing, status=1)
