@@ -46,13 +46,14 @@ def back_up(file: Path, target: Path) -> StoreSummary:
     if os.path.lexists(target):
         raise UsageError(f"{target} is there already", remedy="name a new file: a backup replaces nothing")
     try:
-        with replacing(target) as beside, _connected(file, "mode=rw") as source:
-            with _connected(beside, "mode=rw") as copy:
-                source.backup(copy)  # all pages in one read transaction: writers neither wait nor disturb it
-                copy.execute(
-                    "PRAGMA journal_mode = DELETE"
-                )  # one file that holds all, without -wal beside it
-                return _examined(copy, target)
+        with (
+            replacing(target) as beside,
+            _connected(file, "mode=rw") as source,
+            _connected(beside, "mode=rw") as copy,
+        ):
+            source.backup(copy)  # all pages in one read transaction: writers neither wait nor disturb it
+            copy.execute("PRAGMA journal_mode = DELETE")  # one file that holds all, without -wal beside it
+            return _examined(copy, target)
     except OSError as error:
         raise StateError(
             f"the backup {target} cannot be written: {error.strerror}",
