@@ -136,7 +136,9 @@ class Reader:
         memory = await traced(
             memory, fleet, self.source, drivers=drivers, vault=LocalVault(self.host), named=self.is_named
         )
-        memory = await read_prior(memory, fleet, self.source, drivers=drivers, base=self.base)
+        memory = await read_prior(
+            memory, fleet, self.source, drivers=drivers, base=self.base, vault=LocalVault(self.host)
+        )
         async with self.connect(self.host) as transports:
             seen = await survey(
                 fleet,

@@ -50,8 +50,11 @@ ENVIRONMENT = {
 """Environment variables that every command reads."""
 
 
-CI_BASES = ("CI_MERGE_REQUEST_DIFF_BASE_SHA", "GITHUB_BASE_REF")
-"""Variables by which GitLab CI and GitHub Actions tell what a merge or pull request goes into."""
+CI_BASES = ("GITHUB_BASE_REF", "CI_MERGE_REQUEST_TARGET_BRANCH_NAME", "CI_MERGE_REQUEST_DIFF_BASE_SHA")
+"""Variables by which GitLab CI and GitHub Actions tell what a merge or pull request goes into.
+
+Of the branch, GitLab may not fetch more than the commit where the merge request left it.
+"""
 
 
 class Format(StrEnum):
@@ -206,12 +209,15 @@ def base_of(host: Host, given: str) -> Base:
         host: its environment.
         given: as `--base` says; empty where it is not given.
     """
-    from reconciler.planning.prior import Base  # noqa: PLC0415  (--help stays quick)
+    from reconciler.planning.prior import NO_BASE, Base  # noqa: PLC0415  (--help stays quick)
 
     if own := given or host.environment.get("RECONCILE_BASE", ""):
         return Base(own)
-    named = ((name, host.environment.get(name, "")) for name in CI_BASES)
-    return next((Base(ref, name) for name, ref in named if ref), Base())
+    found = NO_BASE
+    for name in reversed(CI_BASES):
+        if ref := host.environment.get(name, ""):
+            found = Base(ref, name, found)
+    return found
 
 
 def _signing(text: str) -> Signing | None:

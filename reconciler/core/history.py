@@ -8,7 +8,7 @@ from datetime import datetime
 
 from reconciler.core.fleet_identity import HOST
 from reconciler.core.plan import Revision
-from reconciler.core.prior import Prior
+from reconciler.core.prior import MergeBase, Prior
 from reconciler.core.progress import Progress
 from reconciler.core.revision import Descent
 
@@ -112,6 +112,7 @@ class Memory:
         at: when it was recalled; expiries are judged by it.
         acted: (id, short) of the revisions that runs here have applied, the latest last.
         prior: cluster -> what earlier revisions said of it; filled in by `planning.prior.read_prior`.
+        base: what the revision is to be merged into; None where that was not asked, or is not known.
         lineage: short ids of the revision of this pass and of all that it descends from; None where that
             was not asked, or is not known.
         under_way: calls that may still take effect at `at`, sorted by cluster and node.
@@ -127,6 +128,7 @@ class Memory:
     under_way: tuple[UnderWay, ...] = ()
     claims: Mapping[str, Claim] = field(default_factory=dict)
     prior: Mapping[str, Prior] = field(default_factory=dict)
+    base: MergeBase | None = None
 
     def recalled(self, cluster: str) -> dict[str, Mapping[str, str]]:
         """Node -> key -> value: all that a driver may know of a cluster."""

@@ -63,9 +63,30 @@ class EarlierFiles:
         unread: why commits that exist before could not be looked at; empty where all were.
         others: files in JSON and YAML that the base revision, or an applied one, has otherwise than the
             revision: settings, overlays and fleet files.
+        tip: full id of the commit that was named as base; empty where none was.
     """
 
     before: tuple[EarlierFile, ...] = ()
     applied: Mapping[str, EarlierFile] = field(default_factory=dict)
     unread: str = ""
     others: tuple[EarlierFile, ...] = ()
+    tip: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MergeBase:
+    """What a revision is to be merged into, compared with it.
+
+    Args:
+        ref: the branch, tag or commit, as it was named.
+        clusters: cluster -> names of its nodes, at the commit where the revision left the base.
+        tip: short id of the base's newest commit.
+        lacking: short ids of the commits that the base has and the revision lacks.
+        changed: clusters whose content these commits change.
+    """
+
+    ref: str
+    clusters: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    tip: str = ""
+    lacking: frozenset[str] = frozenset()
+    changed: frozenset[str] = frozenset()

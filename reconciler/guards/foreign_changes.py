@@ -11,8 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from reconciler.core.history import Memory
 from reconciler.core.plan import Revision
 from reconciler.core.policy import Override
+from reconciler.core.prior import MergeBase
 from reconciler.core.revision import STAMP, base, short
 from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.guards.merge_base import BEHIND
 
 FOREIGN = "foreign-change"
 """Code of the finding, and the guard that an override names."""
@@ -46,6 +48,9 @@ def foreign(
         target = f"{cluster}/{node}"
         if not STAMP.fullmatch(stamp) or _set_aside(overrides, target, memory):
             continue
+        if memory.base is not None and base(stamp) in memory.base.lacking:
+            yield _lacking(node, stamp, memory.base, target)
+            continue
         yield Diagnostic(
             Severity.ERROR,
             FOREIGN,
@@ -55,6 +60,17 @@ def foreign(
             "fleet file",
             target=target,
         )
+
+
+def _lacking(node: str, stamp: str, merge: MergeBase, target: str) -> Diagnostic:
+    return Diagnostic(
+        Severity.ERROR,
+        BEHIND,
+        f"{node} has the content of commit {stamp} of {merge.ref}, which this revision lacks, so nothing is "
+        "planned for it",
+        f"merge {merge.ref} into the branch, or rebase it, and plan again",
+        target=target,
+    )
 
 
 def _set_aside(overrides: Sequence[Override], target: str, memory: Memory) -> bool:

@@ -79,6 +79,26 @@ class Lineage:
             return frozenset()
         return frozenset(found)
 
+    async def differing(self, one: str, other: str) -> frozenset[str]:
+        """The clusters of the revision to which two commits give different content; of files that are right.
+
+        Raises:
+            SourceUnreachable: the source does not answer.
+        """
+        found: list[Mapping[str, Any]] = []
+        for commit in (one, other):
+            try:
+                async with self.source.line(commit, 1) as line:
+                    found += [self._contents(snapshot) for snapshot in line]
+            except SourceUnreachable:
+                raise
+            except SourceError:
+                return frozenset()
+        if len(found) < 2 or not all(found):  # noqa: PLR2004  (two commits)
+            return frozenset()
+        names = (desk.entry.name for desk in self.fleet.desks)
+        return frozenset(name for name in names if found[0].get(name) != found[1].get(name))
+
     def _contents(self, snapshot: Snapshot) -> Mapping[str, Any]:
         """Cluster -> what it is to get at a commit; none where its files are wrong."""
         id_ = snapshot.revision.id

@@ -23,6 +23,7 @@ from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import UsageError
 from reconciler.guards import change_control
 from reconciler.guards.foreign_changes import foreign
+from reconciler.guards.merge_base import behind, leaving, vanishing, with_base
 from reconciler.guards.registry import EVERYWHERE
 from reconciler.guards.removed_clusters import CODE as VANISHED
 from reconciler.guards.removed_clusters import vanished
@@ -156,11 +157,15 @@ async def survey(
 def _fleetwide(found: Survey, memory: Memory, *, whole: bool) -> Survey:
     """The survey with what concerns no single cluster: clusters that are gone, overrides that have ended."""
     fleet, today = found.fleet, memory.at.date()
-    gone = judged(vanished(memory, fleet.clusters) if whole else (), fleet.overrides, today)
+    named = fleet.clusters
+    away = [*vanished(memory, named), *vanishing(memory, named)] if whole else []
+    gone = judged(away, fleet.overrides, today)
+    members = {case.plan.cluster: frozenset(one.name for one in case.entry.members()) for case in found.cases}
+    remarks = [*leaving(memory, members, named), *behind(memory.base, named)] if whole else []
     ended = expired(fleet.document, fleet.overrides, today)
     return replace(
         found,
-        fleet=replace(fleet, warnings=(*fleet.warnings, *ended)),
+        fleet=replace(fleet, warnings=(*remarks, *fleet.warnings, *ended)),
         violations=(*found.violations, *gone.standing),
         overridden=(*found.overridden, *gone.overridden),
     )
@@ -201,7 +206,7 @@ async def _case(
     policy, conduct = fleet.policy(entry.name), fleet.conduct(entry.name)
     stamps = aim.driver.stamps(aim.desired, observed) if aim.driver.stamped(entry) else {}
     desired, planned, strange = _hands_off(fleet, aim, observed, memory, stamps)
-    past, rollout = _past(memory, entry.name), conduct.rollout
+    past, rollout = with_base(_past(memory, entry.name), memory.base, entry.name), conduct.rollout
     kept = withhold(
         planned,
         desired,

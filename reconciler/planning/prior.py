@@ -7,15 +7,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.core.history import Memory
-from reconciler.core.prior import EarlierFile, EarlierFiles, Prior, PriorCluster
+from reconciler.core.prior import EarlierFile, EarlierFiles, MergeBase, Prior, PriorCluster
 from reconciler.core.revision import base as commit_of
 from reconciler.core.revision import short
 from reconciler.desired.fleet_file import NAMES
 from reconciler.documents.document import parse
 from reconciler.errors import InputError, SourceError, SourceUnreachable
+from reconciler.planning.earlier_content import Lineage
 from reconciler.ports.driver import Driver
 from reconciler.ports.source import Source
 from reconciler.secrets.references import reference_places
+from reconciler.secrets.resolver import Vault
 
 if TYPE_CHECKING:
     from reconciler.desired.fleet import Fleet
@@ -38,10 +40,12 @@ class Base:
         ref: branch, tag or commit; empty for none, so that the first parent counts.
         told: a variable of the CI system that named it, which may speak of another repository; empty where a
             person named it.
+        instead: another one that a CI system named, where this one is not there.
     """
 
     ref: str = ""
     told: str = ""
+    instead: Base | None = None
 
 
 NO_BASE: Final = Base()
@@ -54,6 +58,7 @@ async def read_prior(
     *,
     drivers: Mapping[str, Driver[Any, Any]],
     base: Base = NO_BASE,
+    vault: Vault | None = None,
 ) -> Memory:
     """The same memory, with what earlier revisions said of each cluster whose past counts.
 
@@ -67,6 +72,7 @@ async def read_prior(
         source: where it was read.
         drivers: kind -> product.
         base: what the revision is to be merged into.
+        vault: gives the values of secrets, which are part of what the base and the revision differ in.
 
     Raises:
         SourceError: the base that a person named is not there, or the source is not usable.
@@ -79,7 +85,7 @@ async def read_prior(
         for name in every
         if (past := memory.past.get(name)) is not None and past.applied is not None
     }
-    asked = NAMES if names else ()
+    asked = NAMES if names or base.ref else ()
     found, trouble = await _earlier(source, fleet.revision.id, base, sorted(set(applied.values())), asked)
     references = reference_places((file.name, file.data) for file in found.others)
     versions = [(file, _clusters(file)) for file in found.before]
@@ -94,7 +100,21 @@ async def read_prior(
     }
     for name in every:
         prior[name] = replace(prior.get(name, Prior()), references=references)
-    return replace(memory, prior=prior)
+    lineage = Lineage(fleet, source, drivers, vault)
+    return replace(memory, prior=prior, base=await _merge_base(lineage, base.ref, found))
+
+
+async def _merge_base(lineage: Lineage, ref: str, found: EarlierFiles) -> MergeBase | None:
+    """The base as it stands to the revision; None where there is none, or it cannot be read."""
+    clusters = _clusters(found.before[0]) if found.before else None
+    if not found.tip or clusters is None:
+        return None
+    named = {name: frozenset(nodes) for name, nodes in clusters.items()}
+    revision, source = commit_of(lineage.fleet.revision.id), lineage.source
+    before, tips = await source.ancestors(revision), await source.ancestors(found.tip)
+    lacking = tips - before if before is not None and tips is not None else frozenset[str]()
+    changed = await lineage.differing(found.tip, found.before[0].commit) if lacking else frozenset[str]()
+    return MergeBase(ref, named, short(found.tip), frozenset(map(short, lacking)), changed)
 
 
 def _replaced(name: str, fleet: Fleet, before: _Kinds) -> tuple[str, ...]:
@@ -117,6 +137,8 @@ async def _earlier(
     except SourceError as error:
         if not base.told:
             raise
+        if base.instead is not None and base.instead.ref:
+            return await _earlier(source, revision, base.instead, applied, names)
         found = await source.earlier(revision, names, applied=applied)
         return found, f"{base.told} names {base.ref}, and {error.message}"
 

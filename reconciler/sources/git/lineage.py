@@ -90,7 +90,7 @@ def earlier_files(
             at[id_] = EarlierFile(id_, file[0], _data(objects, file[1], near))
     now = None if changes else _commit(objects, commit)
     others = _others(objects, now.tree if now else "", compared, path)
-    return EarlierFiles(tuple(found), at, unread, tuple(others))
+    return EarlierFiles(tuple(found), at, unread, tuple(others), base)
 
 
 def _others(objects: Objects, now: str, trees: Mapping[str, str], path: str) -> Iterator[EarlierFile]:

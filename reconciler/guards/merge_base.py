@@ -1,0 +1,98 @@
+"""What a revision takes out of the fleet, and what the branch lacks that it is to be merged into.
+
+Before it stands the base that a pull request names, and what was applied last, as far as either is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+from typing import Final
+
+from reconciler.core.history import Memory, Past
+from reconciler.core.prior import MergeBase
+from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.guards.removed_clusters import CODE as GONE
+
+LEAVES: Final = "no-longer-managed"
+"""Code of the remark that nodes are named no more."""
+
+BEHIND: Final = "behind-base"
+"""Code of what is said where the base has changed a cluster since the revision left it."""
+
+_MOST_NAMED: Final = 10
+
+
+def leaving(
+    memory: Memory, members: Mapping[str, AbstractSet[str]], clusters: AbstractSet[str]
+) -> Iterator[Diagnostic]:
+    """A warning for each cluster of which nodes, or all, are named no more.
+
+    Args:
+        memory: what was applied last, and the base.
+        members: cluster -> names of its nodes, of the clusters that are looked at.
+        clusters: all that the fleet file has.
+    """
+    base = memory.base.clusters if memory.base else {}
+    for name in sorted(name for name in {*base, *memory.past} if name in members or name not in clusters):
+        before = base.get(name, frozenset()) | memory.past.get(name, Past()).names
+        if gone := sorted(before - members.get(name, frozenset())):
+            shown = ", ".join(gone[:_MOST_NAMED])
+            more = f" and {len(gone) - _MOST_NAMED} more" if len(gone) > _MOST_NAMED else ""
+            whole = (
+                "" if name in clusters else "with its cluster, " if len(gone) == 1 else "with their cluster, "
+            )
+            node = "node is" if len(gone) == 1 else "nodes are"
+            yield Diagnostic(
+                Severity.WARNING,
+                LEAVES,
+                f"{len(gone)} {node} no longer managed: {whole}{shown}{more}",
+                "they keep what they have, and nobody looks after them; put them back if that is not meant",
+                target=name,
+            )
+
+
+def vanishing(memory: Memory, clusters: AbstractSet[str]) -> Iterator[Diagnostic]:
+    """A verdict for each cluster that the base names and the fleet file does not."""
+    base = memory.base
+    for name, nodes in sorted(base.clusters.items()) if base else ():
+        if name not in clusters and not memory.past.get(name, Past()).nodes:
+            assert base is not None
+            yield Diagnostic(
+                Severity.ERROR,
+                GONE,
+                f"{name}: the fleet file no longer names this cluster, which {base.ref} names with "
+                f"{len(nodes)} nodes; nobody would look after them",
+                "put it back; if it is meant to go, set an override for this cluster in the fleet file",
+                target=name,
+            )
+
+
+def behind(base: MergeBase | None, clusters: AbstractSet[str]) -> Iterator[Diagnostic]:
+    """A warning for each cluster that the base has changed since the revision left it."""
+    for name in sorted(base.changed & clusters) if base else ():
+        assert base is not None
+        yield Diagnostic(
+            Severity.WARNING,
+            BEHIND,
+            f"{base.ref} changes this cluster in commits that this revision lacks, up to {base.tip}: the "
+            "plan is that of the revision alone, and not of the merge",
+            f"merge {base.ref} into the branch, or rebase it, and plan again",
+            target=name,
+        )
+
+
+def with_base(past: Past, base: MergeBase | None, cluster: str) -> Past:
+    """A cluster's past, in which the base's nodes count as those that stood before.
+
+    Args:
+        past: what the store remembers of it.
+        base: what the revision is to be merged into.
+        cluster: its name.
+    """
+    names = base.clusters.get(cluster, frozenset()) if base else frozenset[str]()
+    if not names or (past.nodes and not past.names):
+        return past
+    both = past.names | names
+    return replace(past, names=both, nodes=len(both))

@@ -1,0 +1,132 @@
+"""What a pull request is told: what the merge takes out of the fleet, and what the branch lacks."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from support_git import Repository, alone, git
+
+from reconciler.cli.demo_stage import Nodes
+from reconciler.cli.main import main
+from reconciler.simulation.addresses import free_addresses
+
+VARIABLES = ("GITHUB_BASE_REF", "CI_MERGE_REQUEST_TARGET_BRANCH_NAME", "CI_MERGE_REQUEST_DIFF_BASE_SHA")
+
+
+def setting(hosting):
+    management = {
+        "api": {"allowList": [{"role": "admin", "addr": "127.0.0.1"}]},
+        "roles": [{"name": "admin", "permissions": {"enableSetting": True, "enableGet": True}}],
+    }
+    hostings = [{"name": hosting, "listen": "*:80"}]
+    return json.dumps({"meta": {"version": "1"}, "env": {"management": management}, "hosting": hostings})
+
+
+class Site:
+    def __init__(self, folder, nodes, capsys):
+        self.folder, self.capsys = folder, capsys
+        self.places = [str(place) for place in free_addresses(5)]
+        self.repository = Repository.make(folder / "repo", {**self.fleet(), "s.json": setting("a.example")})
+        nodes.serve(self.repository.folder)
+
+    def fleet(self, edge=4, clusters=("edge", "side"), more="", version=""):
+        """`edge` has the first nodes, `side` the last one."""
+        nodes = {"edge": list(range(edge)), "side": [4]}
+        listed = [
+            {
+                "name": name,
+                "kind": "m2",
+                "setting": "s.json",
+                "nodes": [{"name": f"n{one}", "address": self.places[one]} for one in nodes[name]],
+            }
+            for name in clusters
+        ]
+        top = f"policy: {{max_risky: 100%, max_cache_lost: 100%, max_changed: 100%}}\n{version}{more}"
+        return {"fleet.yaml": f"{top}clusters: {json.dumps(listed)}\n"}
+
+    def branch(self, files):
+        git(self.repository.folder, "checkout", "--quiet", "-b", "topic")
+        return self.repository.commit(files)
+
+    def run(self, *arguments, status=0, state="state"):
+        self.capsys.readouterr()
+        given = main([str(self.repository.folder), "--state", str(self.folder / state), *arguments])
+        out, error = self.capsys.readouterr()
+        assert given == status, out + error
+        return " ".join((out + error).split())
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch, capsys):
+    alone(monkeypatch, tmp_path)
+    for variable in VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+    with Nodes() as nodes:
+        yield Site(tmp_path, nodes, capsys)
+
+
+def test_a_pull_request_is_told_what_leaves_and_refused_for_it(site, monkeypatch):
+    site.branch(site.fleet(edge=1, clusters=("edge",)))
+    assert "no-longer-managed" not in site.run("--dry-run")
+    told = site.run("--dry-run", "--base", "main", status=3)
+    assert "edge: 3 nodes are no longer managed: n1, n2, n3 [no-longer-managed]" in told
+    assert "side: 1 node is no longer managed: with its cluster, n4 [no-longer-managed]" in told
+    assert "edge: 3 of the 4 nodes that stood in the fleet file before are no longer named" in told
+    assert "no longer names this cluster, which main names with 1 nodes" in told
+    for variable in VARIABLES:
+        with monkeypatch.context() as own:
+            own.setenv(variable, "main")
+            assert "[desired-shrank]" in site.run("--dry-run", status=3)
+    allowed = "".join(
+        f"  - {{guard: {guard}, until: 2999-01-01, reason: meant to go}}\n"
+        for guard in ("cluster-vanished", "desired-shrank")
+    )
+    site.repository.commit(site.fleet(edge=1, clusters=("edge",), more=f"overrides:\n{allowed}"))
+    told = site.run("--dry-run", "--base", "main", "--format", "json")
+    left = [one["message"] for one in json.loads(told)["warnings"] if one["code"] == "no-longer-managed"]
+    assert len(left) == 2
+
+
+def test_nodes_that_leave_are_named_where_they_were_applied_from(site):
+    site.run("--yes")
+    site.repository.commit(site.fleet(edge=3))
+    assert "edge: 1 node is no longer managed: n3" in site.run("--yes")
+    assert "no-longer-managed" not in site.run("--yes"), "once is enough"
+
+
+def test_a_gitlab_runner_without_the_branch_compares_with_the_commit_where_it_was_left(site, monkeypatch):
+    first = site.repository.head
+    site.branch(site.fleet(edge=1))
+    monkeypatch.setenv("CI_MERGE_REQUEST_TARGET_BRANCH_NAME", "not-fetched")
+    monkeypatch.setenv("CI_MERGE_REQUEST_DIFF_BASE_SHA", first)
+    assert "[desired-shrank]" in site.run("--dry-run", status=3)
+
+
+@pytest.mark.parametrize("version", ["", "version: commit\n"], ids=["unstamped", "stamped"])
+def test_a_branch_behind_its_base_is_told_which_commit_it_lacks(site, version):
+    site.repository.commit(site.fleet(version=version))
+    folder = site.repository.folder
+    site.branch({"README.md": "words"})
+    git(folder, "checkout", "--quiet", "main")
+    newer = site.repository.commit({"s.json": setting("b.example")})
+    site.run("--yes")
+    git(folder, "checkout", "--quiet", "topic")
+    told = site.run("--dry-run", "--base", "main", state="ci", status=1 if version else 0)
+    assert f"main changes this cluster in commits that this revision lacks, up to {newer[:12]}" in told
+    if version:
+        assert f"has the content of commit {newer[:12]} of main, which this revision lacks" in told
+        assert "foreign-change" not in told
+    git(folder, "merge", "--quiet", "--no-edit", "main")
+    told = site.run("--dry-run", "--base", "main", state="ci")
+    assert "lacks" not in told
+    assert "No changes" in told
+
+
+def test_a_base_that_went_on_with_words_alone_lacks_nothing(site):
+    folder = site.repository.folder
+    site.branch({"s.json": setting("b.example")})
+    git(folder, "checkout", "--quiet", "main")
+    site.repository.commit({"README.md": "words"})
+    git(folder, "checkout", "--quiet", "topic")
+    assert "lacks" not in site.run("--dry-run", "--base", "main")
