@@ -18,7 +18,7 @@ ANY_REGISTER = edit(preconditions.against_register, "if majority(half):", "if Tr
 ANY_STOP = edit(preconditions.against_stop, "if not majority(state):", 'return ""\n    if False:')
 NO_ORDER = edit(Chain._frame, 'self.steps[-1].id if self.steps else ""', '""')
 ANY_PURGE = edit(guards.purging_alive, 'step.action != "purge" or', "True or")
-NONE_TO_SPARE = edit(guards.sparing_nobody, "left < preconditions.SPARE", "False")
+NONE_TO_SPARE = edit(guards.sparing_nobody, "left >= preconditions.SPARE", "True")
 ANY_MEMBERSHIP = edit(
     judge._removable, "membership != own.before or not picture.agreed", "target not in membership.names"
 )
@@ -42,6 +42,7 @@ NONE_REQUIRED = edit(init_cluster._unanswered, "if one.required and", "if False 
 ONE_AWAY = sora(regular(4, outside=[3], down=[2]), (0, 1, 2, 3))
 THREE_OF_FOUR = sora(regular(4, down=[3]), (0, 1, 3))
 FOUR_TO_THREE = sora(regular(4), (0, 1, 2))
+FIVE_ONE_DOWN = sora(regular(5, down=[4]), (0, 1, 2, 4))
 FIVE_TO_THREE = sora(regular(5), range(3), at_once=2)
 THREE_TO_TWO = sora(regular(3, down=[2]), (0, 1))
 CUT_OFF = sora(scenes.cut_off(regular(5), 4), range(4), choices=scenes.PERMISSIVE)
@@ -92,19 +93,29 @@ SORA = (
         "guard quorum-margin",
         "gone",
         NONE_TO_SPARE,
-        FOUR_TO_THREE,
+        FIVE_ONE_DOWN,
     ),
     Mutant(
         "guard quorum-margin",
         "off by one",
-        edit(guards.sparing_nobody, "left < preconditions.SPARE", "left < preconditions.SPARE - 1"),
-        FOUR_TO_THREE,
+        edit(guards.sparing_nobody, "left >= preconditions.SPARE", "left >= preconditions.SPARE - 1"),
+        FIVE_ONE_DOWN,
     ),
     Mutant(
         "guard quorum-margin",
         "turned round",
-        edit(guards.sparing_nobody, "left < margin(turn.state)", "left > margin(turn.state)"),
-        FOUR_TO_THREE,
+        edit(guards.sparing_nobody, "left >= margin(turn.state)", "left <= margin(turn.state)"),
+        FIVE_ONE_DOWN,
+    ),
+    Mutant(
+        "guard quorum-margin",
+        "takes a purge for one that gives the reserve back",
+        edit(
+            guards._is_closed,
+            "return preconditions.closes_window",
+            "return True\n    return preconditions.closes_window",
+        ),
+        FIVE_ONE_DOWN,
     ),
     Mutant(
         "guard membership",

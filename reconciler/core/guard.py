@@ -42,6 +42,7 @@ class Case:
         waits: whether a call may be under way, or a next try is not due yet.
         kept_back: nodes that differ and that nothing is sent to now, each with how it differs.
         stamps: node -> the stamp of a revision that it shows, by its own answer.
+        uncounted: nodes whose leaving is no sign of a mistake, by what the product knows of them.
         by_node: whether a run may be restricted to one node of the cluster, for remedies.
     """
 
@@ -68,6 +69,7 @@ class Case:
     waits: bool = False
     kept_back: Mapping[str, str] = field(default_factory=dict)
     stamps: Mapping[str, str] = field(default_factory=dict)
+    uncounted: frozenset[str] = frozenset()
     by_node: bool = True
 
     @property

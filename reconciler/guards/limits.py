@@ -49,8 +49,8 @@ def shrinking(case: Case) -> Iterator[Diagnostic]:
         return
     before, now = case.past.nodes, case.plan.nodes
     names = {node.name for node in case.entry.members()}
-    gone = sorted(case.past.names - names) if case.past.names else []
-    count = len(gone) if case.past.names else before - now
+    gone = sorted(case.past.names - names - case.uncounted) if case.past.names else []
+    count = len(gone) if case.past.names else before - now - len(case.uncounted - names)
     limit = amount_of(case.policy.max_shrink, before) if before else 0
     whole = count >= before
     if before and count and (whole or count > limit):

@@ -235,6 +235,7 @@ async def _case(
         noted=kept.noted,
         stalled=kept.stalled,
         kept_back=kept.kept_back,
+        uncounted=aim.driver.uncounted(kept.desired, observed),
         by_node=aim.driver.capabilities.single_node,
         progress=progress,
         waits=any(finding.code in WAITING for finding in kept.plan.findings),

@@ -314,6 +314,10 @@ class Driver(ABC, Generic[D, S]):
         """
         return fingerprint([step.action, step.node, step.payload or None])
 
+    def uncounted(self, desired: D, observed: Observed[S]) -> frozenset[str]:
+        """Nodes that may leave the desired state in any number, such as those that are gone already."""
+        return frozenset()
+
     def way_out(self, step: Step) -> str:
         """What a person does where a step fails each time, in the imperative; empty for the general words."""
         return ""

@@ -193,6 +193,7 @@ class Stop(ClusterStep):
         values: placeholder of the command -> text.
         drain: seconds to wait for its channels to move away.
         spare: further failures that the majority survives then, as far as the plan relies on it.
+        window: seconds for which none is to spare, until the purge that follows; 0 where one always is.
     """
 
     target: str
@@ -201,6 +202,7 @@ class Stop(ClusterStep):
     values: Mapping[str, str]
     drain: int | float
     spare: int = 0
+    window: int | float = field(default=0, metadata=OMITTED)
 
 
 ACTIONS: Final[Mapping[str, type[ClusterStep]]] = MappingProxyType(

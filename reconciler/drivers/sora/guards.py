@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from reconciler.core.arguments import typed
 from reconciler.core.guard import Case, Guard, guard
@@ -71,20 +72,60 @@ def losing_quorum(case: Case) -> Iterator[Diagnostic]:
 
 @guard("quorum-margin")
 def sparing_nobody(case: Case) -> Iterator[Diagnostic]:
-    """While a live node is stopped, the majority survives one further failure: it may happen right then."""
-    for turn in _turns(case):
+    """While a live node is stopped, the majority survives one further failure: it may happen right then.
+
+    Where the same run purges the node right after the stop, and that gives the reserve back, the time
+    without one is short, and the step shows it.
+    """
+    turns = list(_turns(case))
+    for turn, following in zip_longest(turns, turns[1:]):
         if turn.step.action != "stop" or isinstance(turn.result, machine.Refusal):
             continue
         left = margin(turn.result)
-        if majority(turn.result) and left < preconditions.SPARE and left < margin(turn.state):
-            yield Diagnostic(
-                Severity.ERROR,
-                "quorum-margin",
-                f"{turn.step.id} would leave no node to spare: one further failure before it is purged "
-                f"would lose the majority ({preconditions.numbers(turn.result)})",
-                "add two regular nodes first, or set an override for quorum-margin in the fleet file",
-                target=f"{case.plan.cluster}/{turn.step.node}",
-            )
+        if not majority(turn.result) or left >= preconditions.SPARE or left >= margin(turn.state):
+            continue
+        if _is_closed(turn, following):
+            continue
+        yield Diagnostic(
+            Severity.ERROR,
+            "quorum-margin",
+            f"{turn.step.id} would leave no node to spare: one further failure before it is purged "
+            f"would lose the majority ({preconditions.numbers(turn.result)})",
+            f"{_way_to_spare(turn, following)}, {_override(case, 'quorum-margin')}",
+            target=f"{case.plan.cluster}/{turn.step.node}",
+        )
+
+
+def _way_to_spare(turn: Turn, following: Turn | None) -> str:
+    """How the same is done with a node to spare."""
+    if turn.step.waits_for_person:
+        return "name the host's command that stops it under `stop`, so that it is purged in the same run"
+    if following is not None and following.step.wave != turn.step.wave:
+        return "leave out `rollout` for this change, so that it is purged at once"
+    if registered(turn.state) & ~alive(turn.state):
+        return "bring the nodes that are away back first"
+    return "name another regular node in its place, which is registered first"
+
+
+def _is_closed(turn: Turn, following: Turn | None) -> bool:
+    """Whether a program stops the node, and the next change purges it at once and gives the reserve back."""
+    if following is None or turn.step.waits_for_person or isinstance(turn.result, machine.Refusal):
+        return False
+    step = following.step
+    is_next = step.action == "purge" and step.node == turn.step.node and turn.step.id in step.after
+    if not is_next or step.wave != turn.step.wave or isinstance(following.result, machine.Refusal):
+        return False
+    return preconditions.closes_window(turn.state, turn.result, following.result)
+
+
+def _override(case: Case, code: str) -> str:
+    """The override to copy, for the day of the answers."""
+    _, picture = _seen(case)
+    day = picture.day or "YYYY-MM-DD"
+    return (
+        "or, if it has to be, add to the fleet file: `overrides: "
+        f'[{{guard: {code}, target: {case.plan.cluster}, until: {day}, reason: "why this once"}}]`'
+    )
 
 
 @guard("capacity")
@@ -172,7 +213,7 @@ def shrinking_cluster(case: Case) -> Iterator[Diagnostic]:
         remedy = "keep at least three regular nodes; to start over with one, build a new cluster"
     else:
         words += ": with two, the failure of either stops the cluster"
-        remedy = "keep at least three regular nodes"
+        remedy = f"keep at least three regular nodes, {_override(case, 'cluster-size')}"
     yield Diagnostic(Severity.ERROR, "cluster-size", words, remedy, target=entry.name)
 
 

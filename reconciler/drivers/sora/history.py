@@ -47,6 +47,7 @@ class Earlier:
         addresses: every API address known for it, sorted.
         member: whether it is known to have been in the cluster, not only named in a file.
         regular: whether a fleet file named it as a regular node.
+        temporary: whether a fleet file named it as a temporary node, and none as a regular one.
         required: whether it has to answer itself before a cluster is initialised without `collapsed`: a
             regular node of the base revision or of the one applied last. Older ones are only asked.
     """
@@ -55,6 +56,7 @@ class Earlier:
     member: bool = False
     regular: bool = False
     required: bool = False
+    temporary: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +143,13 @@ def history_of(
     evidence = any(not told[name] or name in shared or ours & told[name].keys() for name in older)
     existed = any(one.member for one in found.values()) or evidence
     applied = {name for cluster in prior.clusters if cluster.applied for name in cluster.nodes}
+    named = {name for cluster in prior.clusters for name in cluster.nodes}
     nodes = {
-        name: replace(one, member=one.member or (existed and name in applied))
+        name: replace(
+            one,
+            member=one.member or (existed and name in applied),
+            temporary=name in named and not one.regular,
+        )
         for name, one in sorted(found.items())
     }
     revision, single = _revision(prior.clusters), _single(prior.clusters, nodes)

@@ -169,11 +169,11 @@ def _removable(own: Drain | Stop, picture: Picture, membership: Membership, *, s
     target = own.target
     if membership != own.before or not picture.agreed:
         return _other(membership, picture)
+    if target in membership.temporary:
+        return _READY
     silent = unknown(picture, membership, but=target)
     if silent:
         return Verdict(Standing.UNKNOWN, f"{', '.join(silent)} is in the cluster but does not answer")
-    if target in membership.temporary:
-        return _READY
     roster, state = state_of(picture, (), ())
     why = preconditions.against_stop(state, roster.at(target), spare=spare)
     return Verdict(Standing.CHANGED, f"{target} must not be stopped: {why}") if why else _READY

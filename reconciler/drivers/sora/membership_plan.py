@@ -18,6 +18,7 @@ from reconciler.drivers.sora.steps import (
     init_step,
     purge_step,
     register_step,
+    stop_command_of,
     stop_step,
 )
 
@@ -116,7 +117,18 @@ class Chain:
         counts = margin(after) < margin(self.state)  # one that is cut off may be back when its turn comes
         spare = min(preconditions.SPARE, max(0, margin(after))) if counts else preconditions.SPARE
         frame = self._frame(after, elsewhere=(name,))
-        self._add(stop_step(frame, name, self.apis.get(name, ""), spare=spare), after)
+        window = counts and not spare and self._is_closed(name, after)
+        self._add(stop_step(frame, name, self.apis.get(name, ""), spare=spare, window=window), after)
+
+    def _is_closed(self, name: str, stopped: State) -> bool:
+        """Whether the purge that comes next, in the same run, gives the reserve back."""
+        contact = self._contact(name)
+        if not contact or stop_command_of(self.entry, name) is None:
+            return False
+        purged = machine.purge(stopped, self.roster.at(contact), self.roster.at(name))
+        return not isinstance(purged, machine.Refusal) and preconditions.closes_window(
+            self.state, stopped, purged
+        )
 
     def _contact(self, name: str) -> str:
         """A connected regular member with a known address, one that stays if there is one."""

@@ -17,7 +17,16 @@ from reconciler.core.step import Standing
 from reconciler.drivers.sora import machine, planner
 from reconciler.drivers.sora.arguments import Init, ModeChange, Purge, Register, Stop, cluster_step
 from reconciler.drivers.sora.choices import DEFAULTS, Choices, Permit
-from reconciler.drivers.sora.cluster import Mode, State, group_of, groups, leading, majority, registered
+from reconciler.drivers.sora.cluster import (
+    Mode,
+    State,
+    group_of,
+    groups,
+    leading,
+    majority,
+    margin,
+    registered,
+)
 from reconciler.drivers.sora.cluster_view import best_of, judged_view, picture_of, state_of
 from reconciler.drivers.sora.gathering import ROUNDS, further, names_listed
 from reconciler.drivers.sora.judge import judge
@@ -150,7 +159,7 @@ class SoraPlay:
 
         A cluster whose nodes are stopped or cut off is still there: they may be started again.
         """
-        if majority(before) and not majority(after):
+        if majority(before) and not majority(after) and not self._in_window(before, step):
             return f"{step.id} loses a majority that was there"
         if after == before:
             return ""
@@ -163,6 +172,16 @@ class SoraPlay:
         if step.action == "init" and known and self.desired.entry.collapsed is None:
             return f"{step.id} creates a second cluster: one existed, and no `collapsed` entry ends it"
         return ""
+
+    def _in_window(self, before: State, step: Step) -> bool:
+        """Whether a stop announced that no failure is to spare, and a node failed after its last look.
+
+        In a cluster of three or four no order of steps removes a live node otherwise. Started again, the node
+        gives the majority back.
+        """
+        own = cluster_step(step)
+        as_planned = registered(before) == self.roster.bits(own.before.regular)
+        return isinstance(own, Stop) and own.window > 0 and as_planned and margin(before) == 0
 
     def effective(self, world: State, step: Step) -> bool:
         """Whether a step's effect is there, by the state itself and not by anybody's view."""

@@ -70,6 +70,28 @@ def tasks_of(
     return Tasks(findings=tuple(piles.findings), words=piles.words, **sorted_piles)
 
 
+def uncounted(desired: SoraDesired, picture: Picture, places: Mapping[str, Places]) -> frozenset[str]:
+    """Nodes that the fleet file may let go in any number: temporary ones, and members that are dead.
+
+    A temporary node counts in no majority. A dead member is of no use any more, and its removal makes the
+    majority smaller that is needed.
+    """
+    membership = picture.membership or Membership()
+    told = {name for name, one in desired.history.nodes.items() if one.temporary}
+    temporary = {*membership.temporary, *told} - {*membership.regular}
+    dead = {
+        name
+        for name in membership.regular
+        if enough(picture, membership) and _is_dead(desired, name, picture, places.get(name, Places()).known)
+    }
+    return frozenset((temporary | dead) - {node.name for node in desired.entry.nodes})
+
+
+def _is_dead(desired: SoraDesired, name: str, picture: Picture, known: tuple[str, ...]) -> bool:
+    proof = stopped(picture, name, known, regular=desired.is_regular(name))
+    return proof.enough(word=_word(desired, name, picture) is not None)
+
+
 def enough(picture: Picture, membership: Membership) -> bool:
     """Whether the regular members that gave their view are themselves a majority."""
     return sum(name in picture.speakers for name in membership.regular) >= quorum(len(membership.regular))

@@ -115,7 +115,9 @@ def _leave(
     for name in (*tasks.live, *tasks.leaving):
         silent = unknown(picture, membership, but=name)
         why = ""
-        if blocked:
+        if name in tasks.leaving:
+            pass  # a temporary node counts in no majority, so that it waits for nobody
+        elif blocked:
             why = f"{', '.join(blocked)} is not in the cluster yet, and takes its place first"
         elif silent:
             why = f"{', '.join(silent)} is in the cluster but does not answer this host"

@@ -39,6 +39,16 @@ def against_purge(state: State, on: int, target: int) -> str:
     return "" if majority(after) else f"the majority would be lost ({numbers(after)})"
 
 
+def closes_window(before: State, stopped: State, purged: State) -> bool:
+    """Whether the purge right after a stop gives back what the stop took of the majority's reserve.
+
+    Between the two, no further failure is to spare: three nodes of four are all that a majority of four
+    needs. In a cluster of three or four it is not to be had otherwise (arithmetic of the majority), so that a
+    plan may do it where the window is short, and only there.
+    """
+    return majority(stopped) and margin(purged) >= min(SPARE, margin(before))
+
+
 def against_stop(state: State, node: int, *, spare: int = 0) -> str:
     """Stopping a live regular node is safe only if A - 1 - spare >= floor(R / 2) + 1.
 

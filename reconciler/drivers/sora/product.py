@@ -39,6 +39,7 @@ from reconciler.drivers.sora.gathering import MOST, ROUNDS, Reply, further, gath
 from reconciler.drivers.sora.guards import GUARDS
 from reconciler.drivers.sora.history import history_of, learnt
 from reconciler.drivers.sora.host_rules import SoraRules
+from reconciler.drivers.sora.node_actions import uncounted
 from reconciler.drivers.sora.schema import NodeView, SoraCluster, SoraDesired
 from reconciler.errors import (
     InputError,
@@ -165,6 +166,11 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
     def aim(self, step: Step, contents: Mapping[str, str]) -> str:
         """What a call asks for; see `attempts.aim`."""
         return attempts.aim(step, contents)
+
+    def uncounted(self, desired: SoraDesired, observed: Observed[NodeView]) -> frozenset[str]:
+        """Temporary nodes, and members that are dead; see `node_actions.uncounted`."""
+        picture = picture_of(observed, regular=desired.entry.regular, single=desired.history.single)
+        return uncounted(desired, picture, places_of(desired.entry, observed, desired.history))
 
     def way_out(self, step: Step) -> str:
         """What a person does where a step fails each time; see `attempts.way_out`."""

@@ -195,12 +195,19 @@ def drain_step(frame: Frame, node: str, api: str, mode: str) -> Step:
     )
 
 
-def stop_step(frame: Frame, node: str, own: str, *, spare: int) -> Step:
+def stop_step(frame: Frame, node: str, own: str, *, spare: int, window: bool = False) -> Step:
     """Stop a live node, by a command of the host once it is drained, or by a person.
 
-    `spare` is how many further failures the majority survives then, as far as the plan relies on it.
+    Args:
+        frame: with the membership before and after, which are the same for a regular node.
+        node: the one that is stopped.
+        own: its API address; empty where it is not known.
+        spare: how many further failures the majority survives then, as far as the plan relies on it.
+        window: whether none is to spare until the purge that follows in the same run.
     """
-    stop = stop_command_of(frame.entry, node)
+    stop, waits = stop_command_of(frame.entry, node), frame.entry.timeouts
+    # The stop is read back, the purge looks once more and is called.
+    seconds = waits.settle + 2 * waits.read if window else 0
     arguments = Stop(
         **_shared(frame, "stop"),
         target=node,
@@ -209,21 +216,37 @@ def stop_step(frame: Frame, node: str, own: str, *, spare: int) -> Step:
         values={**stop.arguments, "node": node, "host": node.rpartition("@")[2]} if stop else {},
         drain=frame.entry.drain,
         spare=spare,
+        window=seconds,
     )
+    is_temporary = node in frame.before.temporary
     wait = f"once its channels have moved away, or after {frame.entry.drain:g} s" if frame.entry.drain else ""
     asked = f"run the host's command {stop.command} {wait}" if stop else f"stop it on its host {wait}"
     return replace(
         _step(frame, node, "stop", arguments),
         reason=f"{node} runs and no longer belongs to the cluster: {asked.rstrip()}",
         effect=Effect.MEMBERSHIP,
-        risk=Risk.HIGH,
-        risk_reason="its remaining sessions end, and the majority has one node less to spare",
-        needs="every other member is known to be up or down, and the majority stands without this one",
+        risk=Risk.MEDIUM if is_temporary else Risk.HIGH,
+        risk_reason=_risk_of_stop(node, seconds, is_temporary=is_temporary),
+        needs="the cluster lists it as a temporary node"
+        if is_temporary
+        else "every other member is known to be up or down, and the majority stands without this one",
         inverse=Inverse(f"start {node} again: it comes back by itself")
         if node in frame.before.regular
         else Inverse(f"start {node} and register it again", "register", {"target": node}),
         waits_for_person=stop is None,
     )
+
+
+def _risk_of_stop(node: str, window: float, *, is_temporary: bool) -> str:
+    if is_temporary:
+        return "its remaining sessions end; it never counts for the majority"
+    if window:
+        return (
+            "its remaining sessions end; from the stop to the purge that follows, at most "
+            f"{window:g} s after the command has ended, one further failure would stop the cluster until "
+            f"{node} or the node that failed is started again"
+        )
+    return "its remaining sessions end, and the majority has one node less to spare"
 
 
 def mode_step(frame: Frame, node: str, api: str, previous: str, mode: str) -> Step:

@@ -235,7 +235,7 @@ SCENARIOS = [
         "quorum-margin",
         sora,
         "sparing_nobody",
-        lambda: live("a b c", agreeing("a b c d", *"abcd")),
+        lambda: live("a b c e", agreeing("a b c d e!", *"abcd", e=None)),
         lambda: live("a b c d", FIVE),
         lost_by_one_more_failure,
     ),

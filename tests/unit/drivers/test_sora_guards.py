@@ -5,11 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from sora_kit import agreeing, entry, full, planned, seen
+from sora_kit import ALIVE, agreeing, entry, full, past, planned, seen
 
 from reconciler.core.guard import Case, verdicts
+from reconciler.core.history import Past
+from reconciler.core.plan import Risk
+from reconciler.core.step import Standing
 from reconciler.drivers.sora.guards import GUARDS
+from reconciler.drivers.sora.judge import judge
+from reconciler.drivers.sora.planner import plan
+from reconciler.drivers.sora.product import DRIVER
 from reconciler.drivers.sora.schema import SoraDesired
+from reconciler.guards import limits
 
 STOP = {"stop": {"command": "stop"}, "drain": 0}
 
@@ -147,10 +154,94 @@ def test_init_twice_or_of_others_than_the_fleet_file_names_is_refused():
 
 
 def test_a_stop_needs_one_node_to_spare_unless_the_node_is_cut_off_anyway():
-    four = found(entry("a b c", **STOP), agreeing("a b c d", *"abcd"))
-    assert "3 of 4" in four["quorum-margin"].message
+    five = found(entry("a b c e", **STOP), agreeing("a b c d e!", *"abcd", e=None))
+    assert "3 of 5" in five["quorum-margin"].message
+    assert "bring the nodes that are away back" in five["quorum-margin"].remedy
     cut_off = found(entry("a b c", **STOP), agreeing("a b c d!", *"abc", d="a! b! c! d"))
     assert cut_off == {}
+
+
+FOUR_TO_THREE = (entry("a b c", **STOP), agreeing("a b c d", *"abcd"))
+REPLACED = (entry("a b d", **STOP), agreeing("a b c", *"abc", d=""))
+
+
+@pytest.mark.parametrize(("wanted", "answers"), [FOUR_TO_THREE, REPLACED])
+def test_a_live_node_of_three_or_four_goes_where_its_purge_follows_at_once(wanted, answers):
+    steps = planned(wanted, seen(answers)).steps
+    stop, purge = steps[-2:]
+    assert (stop.action, purge.action, purge.after) == ("stop", "purge", (stop.id,))
+    assert found(wanted, answers) == {}
+    seconds = wanted.timeouts.settle + 2 * wanted.timeouts.read
+    assert stop.arguments.window == seconds
+    assert f"at most {seconds:g} s" in stop.risk_reason
+    assert "is started again" in stop.risk_reason
+
+
+@pytest.mark.parametrize(
+    ("change", "remedy"),
+    [
+        (lambda steps: steps[:-1], "name another regular node"),
+        (lambda steps: [*steps[:-1], replace(steps[-1], wave=2)], "leave out `rollout`"),
+        (
+            lambda steps: [*steps[:-2], replace(steps[-2], waits_for_person=True), steps[-1]],
+            "command that stops it under `stop`",
+        ),
+    ],
+)
+def test_and_not_where_the_time_until_then_is_not_short(change, remedy):
+    refused = found(*FOUR_TO_THREE, change)["quorum-margin"]
+    assert remedy in refused.remedy
+    assert (
+        '`overrides: [{guard: quorum-margin, target: live, until: 2026-11-21, reason: "why this once"}]`'
+        in refused.remedy
+    )
+
+
+def test_a_stop_by_a_person_has_no_window():
+    stop = planned(entry("a b c"), seen(agreeing("a b c d", *"abcd"))).steps[1]
+    assert (stop.action, stop.waits_for_person, stop.arguments.window) == ("stop", True, 0)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "answers", "refused"),
+    [
+        ("a b c", agreeing("a b c t~ u~ v~", *"abctuv"), set()),
+        ("a b c", agreeing("a b! c t~ u~", *"actu", b=None), set()),
+        ("a b c", agreeing("a b c", *"abc", t=None, u=None, v=None), set()),  # stopped, erased, known by git
+        ("a b c", agreeing("a b c d! e!", *"abc", d=None, e=None), set()),
+        ("a b c f g", agreeing("a b c d! e!", *"abc", d=None, e=None, f="", g=""), set()),
+        ("a b c", agreeing("a b c d e", *"abcde"), {"desired-shrank", "blast-radius-risky"}),
+        (
+            "a b c",
+            agreeing("a b c d! e!", *"abc", d=ALIVE, e=ALIVE),
+            {"desired-shrank", "blast-radius-risky"},
+        ),
+    ],
+)
+def test_temporary_and_dead_nodes_leave_in_any_number(wanted, answers, refused):
+    cluster, observed = entry(wanted, **STOP), seen(answers)
+    before = [one for one in answers if one not in "fg"]
+    history = past(*(one for one in before if one in "abcde"), named="t~ u~ v~" if "t" in before else "")
+    nodes = {name: replace(one, temporary=not one.regular) for name, one in history.nodes.items()}
+    desired = SoraDesired(cluster, history=replace(history, nodes=nodes))
+    names = frozenset(full(one) for one in before)
+    case = Case(
+        plan(desired, observed),
+        cluster,
+        desired,
+        observed,
+        past=Past(nodes=len(names), names=names),
+        uncounted=DRIVER.uncounted(desired, observed),
+    )
+    assert {one.code for one in verdicts(case, (*GUARDS, *limits.GUARDS))} == refused
+
+
+def test_a_temporary_node_leaves_though_another_node_is_missing():
+    answers = agreeing("a b c d! t~", *"abct", d=None)
+    steps = planned(entry("a b c d e", **STOP), seen(answers | {"e": None})).steps
+    assert [step.action for step in steps] == ["stop"]
+    assert steps[0].risk is Risk.MEDIUM
+    assert judge(steps[0], seen(agreeing("a b c d! t~", *"act", b=None, d=None))).standing is Standing.READY
 
 
 def test_every_violation_has_a_remedy_and_no_guard_needs_another():

@@ -1,5 +1,7 @@
 """The rehearsal explores every course a plan can take, and finds what a missing guard would let happen."""
 
+from dataclasses import replace
+
 import pytest
 
 from reconciler.core.guard import Case, verdicts
@@ -76,17 +78,29 @@ def test_replacing_a_dead_node_of_three_holds():
 
 
 def test_without_the_guard_for_a_spare_node_the_checker_finds_the_story():
-    """Four nodes to three: one failure between the last reading and the stop would lose the majority."""
+    """Four of five to three: one failure between the last reading and the stop would lose the majority."""
     lax = tuple(guard for guard in GUARDS if guard is not sparing_nobody)
-    result = explored(formed([False] * 4), entry(1, 2, 3), guards=lax)
+    result = explored(machine.stop(formed([False] * 5), 4), entry(1, 2, 3, 5), guards=lax)
     assert "loses a majority" in result.broken
     assert any("fails" in sentence for sentence in result.story)
 
 
-def test_four_to_three_is_refused_and_so_holds():
-    result = explored(formed([False] * 4), entry(1, 2, 3), faults=2)
+@pytest.mark.parametrize("wanted", [(1, 2, 3), (2, 3, 4)])
+def test_four_to_three_goes_through_and_holds(wanted):
+    result = explored(formed([False] * 4), entry(*wanted), faults=2)
     assert result.complete
     assert not result.broken
+
+
+def test_a_stop_that_announces_no_window_keeps_a_node_to_spare():
+    """The promise is given up for the announced window alone."""
+    world = formed([False] * 4)
+    played = SoraPlay(SoraDesired(entry(1, 2, 3)), Roster(tuple(NAMES[:4])), LITERAL)
+    stop = next(step for step in played.plan(world).steps if step.action == "stop")
+    failed = machine.stop(world, 0)
+    assert not played.broken(failed, stop, machine.stop(failed, 3))
+    silent = replace(stop, arguments=replace(stop.arguments, window=0))
+    assert "loses a majority" in played.broken(failed, silent, machine.stop(failed, 3))
 
 
 def test_five_to_four_stops_only_with_one_to_spare():
