@@ -7,7 +7,9 @@ import shutil
 import stat
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from ruamel.yaml import YAML
@@ -17,7 +19,8 @@ from reconciler.cli.state_folder import SYSTEM
 from reconciler.host.credentials import GIT_TOKEN, WEBHOOK_SECRET, file_variable
 from reconciler.server.options import address, duration
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
 UNIT = EXAMPLES / "systemd" / "reconcile-watch.service"
 MARKER = "<!-- reconcile: fleet plan -->"
 
@@ -31,16 +34,22 @@ def github_step(name):
     return next(step["run"] for job in jobs for step in job["steps"] if step.get("name") == name)
 
 
-def gitlab_script():
-    """All items of `script`: the runner joins them into one shell."""
-    return "\n".join(parsed("gitlab.yml")["fleet plan"]["script"])
+def gitlab_script(job="fleet plan"):
+    """What makes the job's folder, and all items of `script`: the runner joins them into one shell."""
+    jobs = parsed("gitlab.yml")
+    *folder, _ = jobs[".reconcile"]["before_script"]
+    return "\n".join([*folder, *jobs[job]["script"]])
+
+
+def gitlab_install():
+    return "\n".join(parsed("gitlab.yml")[".reconcile"]["before_script"])
 
 
 def snippets():
     for job in parsed("github.yml")["jobs"].values():
         yield from (step["run"] for step in job["steps"] if "run" in step)
     for job in parsed("gitlab.yml").values():
-        yield from (*job["before_script"], *job["script"])
+        yield from (*job.get("before_script", ()), *job.get("script", ()))
 
 
 @pytest.mark.parametrize("number", range(len(list(snippets()))))
@@ -51,12 +60,14 @@ def test_every_snippet_is_valid_shell(number):
 
 
 class Runner:
-    """A folder with stand-ins for the commands that the snippets call."""
+    """A checkout, a folder for everything else, and stand-ins for the commands that the snippets call."""
 
     def __init__(self, folder):
         self.folder = folder
         self.bin = folder / "bin"
-        self.bin.mkdir()
+        self.checkout = folder / "checkout"
+        for made in (self.bin, self.checkout):
+            made.mkdir()
         self.environment = {
             "PATH": f"{self.bin}:{os.environ['PATH']}",
             "HOME": str(folder),
@@ -66,7 +77,7 @@ class Runner:
             "GITHUB_STEP_SUMMARY": str(folder / "summary"),
             "REPOSITORY": "operations/fleet",
             "NUMBER": "7",
-            "CI_BUILDS_DIR": str(folder),
+            "TMPDIR": str(folder),
             "CI_API_V4_URL": "https://forge.example.com/api/v4",
             "CI_PROJECT_ID": "3",
             "CI_MERGE_REQUEST_IID": "7",
@@ -83,12 +94,16 @@ class Runner:
     def run(self, snippet, **environment):
         return subprocess.run(
             ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", snippet],
-            cwd=self.folder,
+            cwd=self.checkout,
             env={**self.environment, **environment},
             capture_output=True,
             text=True,
             check=False,
         )
+
+    def untouched(self):
+        """Whether nothing stands in the checkout that was not there."""
+        return list(self.checkout.iterdir()) == []
 
     def read(self, name):
         path = self.folder / name
@@ -111,6 +126,15 @@ def test_github_posts_whatever_happens_and_fails_where_it_should(runner, status,
     assert runner.read("plan.md").startswith("# A plan")
     assert ("    fleet.yaml:3:1" in runner.read("plan.md")) is (status not in {0, 2, 3})
     assert runner.run(github_step("Verdict"), STATUS=str(status)).returncode == verdict
+    assert runner.untouched()
+
+
+GH = """\
+case "$*" in
+  *--jq*) echo "$EXISTING" ;;
+  *) all="$*"; echo "$all" > ../called; cat "${all##*@}" > ../body ;;
+esac
+"""
 
 
 @pytest.mark.parametrize(
@@ -118,14 +142,13 @@ def test_github_posts_whatever_happens_and_fails_where_it_should(runner, status,
 )
 def test_github_updates_its_comment_or_makes_the_first(runner, existing, call):
     (runner.folder / "plan.md").write_text("# A plan\n", encoding="utf-8")
-    runner.stand_in(
-        "gh", f'case "$*" in *--jq*) echo "{existing}";; *) echo "$*" > called; cat comment.md > body;; esac'
-    )
-    done = runner.run(github_step("Post or update the comment"))
+    runner.stand_in("gh", GH)
+    done = runner.run(github_step("Post or update the comment"), EXISTING=existing)
     assert done.returncode == 0, done.stderr
     method, _, path = call.partition(" ")
     assert f"--method {method} repos/operations/fleet/{path}" in runner.read("called")
     assert runner.read("body") == f"{MARKER}\n# A plan\n"
+    assert runner.untouched()
 
 
 def test_github_gives_each_job_no_more_than_it_needs():
@@ -149,12 +172,12 @@ def test_validating_asks_for_the_fleet_and_judges_by_its_status(runner, forge):
     """With the program itself: a broken setting fails the job, a right one passes."""
     script = github_step("Validate")
     if forge == "gitlab":
-        script = "\n".join(parsed("gitlab.yml")["fleet validate"]["script"])
+        script = gitlab_script("fleet validate")
     runner.stand_in("reconcile", f'exec "{sys.executable}" -m reconciler.cli.main "$@"')
     setting = (EXAMPLES / "lone" / "setting.json").read_text(encoding="utf-8")
-    (runner.folder / "setting.json").write_text(setting, encoding="utf-8")
+    (runner.checkout / "setting.json").write_text(setting, encoding="utf-8")
     assert runner.run(script).returncode == 0
-    (runner.folder / "setting.json").write_text(setting.replace(",", "", 1), encoding="utf-8")
+    (runner.checkout / "setting.json").write_text(setting.replace(",", "", 1), encoding="utf-8")
     told = runner.run(script)
     assert told.returncode == 1
     start = "::error file=setting.json,line=" if forge == "github" else "setting.json:"
@@ -164,17 +187,26 @@ def test_validating_asks_for_the_fleet_and_judges_by_its_status(runner, forge):
 CURL = """\
 case "$*" in
   *per_page*) printf '%s' "$NOTES" ;;
-  *) echo "$*" > called; cat comment.md > body ;;
+  *) echo "$*" > ../called ;;
 esac
-for word in "$@"; do case $word in @*) [ ! -e "${word#@}" ] || cat "${word#@}" > header ;; esac; done
+for word in "$@"; do
+  case $word in
+    @*) cat "${word#@}" > ../header ;;
+    body@*) cat "${word#body@}" > ../body ;;
+  esac
+done
 """
 
 
 @pytest.mark.parametrize(("status", "verdict"), VERDICTS)
 def test_gitlab_without_a_token_still_judges(runner, status, verdict):
     runner.reconcile(status, "no such ref")
-    assert runner.run(gitlab_script()).returncode == verdict
-    assert runner.read("plan.md").startswith("# A plan")
+    done = runner.run(gitlab_script())
+    assert done.returncode == verdict
+    assert done.stdout.startswith("# A plan")
+    assert ("\n    no such ref" in done.stdout) is (status not in {0, 2, 3})
+    assert runner.untouched()
+    assert sorted(one.name for one in runner.folder.iterdir()) == ["bin", "checkout"], "all is removed"
 
 
 @pytest.mark.parametrize(
@@ -187,7 +219,6 @@ def test_gitlab_without_a_token_still_judges(runner, status, verdict):
 def test_gitlab_updates_its_note_or_makes_the_first(runner, notes, call):
     runner.reconcile(2)
     runner.stand_in("curl", CURL)
-    runner.stand_in("python", f'exec "{shutil.which("python3")}" "$@"')
     done = runner.run(gitlab_script(), RECONCILE_NOTE_TOKEN="t0ken", NOTES=json.dumps(notes))
     assert done.returncode == 0, done.stderr
     called = runner.read("called")
@@ -196,6 +227,77 @@ def test_gitlab_updates_its_note_or_makes_the_first(runner, notes, call):
     assert runner.read("header") == "PRIVATE-TOKEN: t0ken\n"
     assert "t0ken" not in called + done.stdout + done.stderr
     assert runner.read("body") == f"{MARKER}\n# A plan\n"
+    assert runner.untouched()
+
+
+def test_actionlint_finds_nothing_in_the_workflow():
+    lint = [Path(sys.executable).with_name("actionlint"), "-shellcheck=", "-config-file"]
+    files = [EXAMPLES / "ci" / "actionlint.yaml", EXAMPLES / "ci" / "github.yml"]
+    checked = subprocess.run([*lint, *files], capture_output=True, text=True, check=False)
+    assert (checked.returncode, checked.stdout) == (0, "")
+
+
+def installs():
+    found = [
+        step["run"]
+        for job in parsed("github.yml")["jobs"].values()
+        for step in job["steps"]
+        if step.get("name") == "Install"
+    ]
+    return [*found, gitlab_install()]
+
+
+PIP = 'echo "$*" >> "$ASKED"'
+MAKES_VENV = f"""case "$*" in
+  "-m venv "*) mkdir -p "$3/bin"; printf '#!/bin/sh\\n%s\\n' '{PIP}' > "$3/bin/pip"; chmod +x "$3/bin/pip" ;;
+  *) {PIP} ;;
+esac"""
+
+
+@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize(
+    ("digest", "passes"),
+    [
+        ("a1" * 32, True),
+        ("", False),
+        ("A1" * 32, False),
+        ("a1" * 31, False),
+        ("a1" * 32 + "0", False),
+        ("a1" * 32 + "&x", False),
+        ("a1" * 32 + "\n" + "z", False),
+    ],
+)
+def test_the_program_is_installed_by_url_and_by_a_hash_that_pip_compares(runner, number, digest, passes):
+    for name in ("python", "python3"):
+        runner.stand_in(name, MAKES_VENV)
+    url = "https://artifacts.example.com/w-1-py3-none-any.whl"
+    asked = str(runner.folder / "asked")
+    done = runner.run(installs()[number], WHEEL_URL=url, WHEEL_SHA256=digest, ASKED=asked)
+    assert (done.returncode == 0) is passes, done.stderr
+    wanted = f"install --quiet fleet-reconciler @ {url}#sha256={digest}\n"
+    assert runner.read("asked").removeprefix("-m pip ") == (wanted if passes else "")
+    assert runner.untouched()
+
+
+@pytest.mark.parametrize("name", ["github.yml", "gitlab.yml"])
+def test_as_delivered_the_wheel_is_nobodys(name):
+    """The reader has to fill in both: until then nothing can be installed."""
+    told = parsed(name)
+    values = told.get("env") or told["variables"]
+    assert urlsplit(values["WHEEL_URL"]).hostname == "artifacts.example.com"
+    assert values["WHEEL_SHA256"] == "0" * 64
+
+
+def test_no_document_installs_the_program_by_a_name_alone():
+    """On the public index another project has the name of the Python package."""
+    files = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *EXAMPLES.rglob("*")]
+    texts = {path: path.read_text(encoding="utf-8") for path in files if path.is_file()}
+    by_name = re.compile(
+        r'pip"? install[^\n]*\s"?(?:fleet-)?reconciler\b(?! @ )|dependencies = .*"reconciler"'
+    )
+    assert [str(path) for path, text in texts.items() if by_name.search(text)] == []
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["name"] == "fleet-reconciler"
 
 
 def unit_value(key):

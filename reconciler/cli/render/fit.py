@@ -16,10 +16,11 @@ class Rank(IntEnum):
     FRAME = 0
     LINE = 1
     STEP = 2
-    DIFFERENCE = 3
+    ROW = 3
+    DIFFERENCE = 4
 
 
-_NOUNS = {Rank.DIFFERENCE: "folded difference", Rank.STEP: "part", Rank.LINE: "line"}
+_NOUNS = {Rank.DIFFERENCE: "folded difference", Rank.ROW: "row", Rank.STEP: "part", Rank.LINE: "line"}
 _NOTE = 200
 
 

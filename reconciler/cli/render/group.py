@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import TypeVar
 
 from reconciler.cli.render.clean import plural
 from reconciler.core.canonical import encode
+from reconciler.core.diff import Change
 from reconciler.core.plan import ClusterPlan, Plan, Step
 from reconciler.core.secret import mask
 from reconciler.text.one_line import clean
@@ -20,6 +21,15 @@ _RUN = 4
 _PIECES = 6
 _WORD = re.compile(r"[\w.@-]+")
 _LAST_NUMBER = re.compile(r"^(.*?)(\d+)(\D*)$", re.DOTALL)
+
+
+SENTENCES: tuple[Callable[[Step], str], ...] = (
+    lambda step: step.reason,
+    lambda step: step.risk_reason,
+    lambda step: step.needs,
+    lambda step: step.inverse.words,
+)
+"""What a step says of itself: why it is planned, why that risk, what it needs, how it is undone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +64,46 @@ class Group:
     def words(self, text: str) -> str:
         """A sentence of the first step, said of all."""
         return about(text, self.step.node) if len(self.steps) > 1 else clean(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Groups that do the same to their nodes, and differ in what changes there or why.
+
+    Args:
+        groups: at least one, side by side.
+    """
+
+    groups: tuple[Group, ...]
+
+    @property
+    def whole(self) -> Group:
+        """All their steps as one group; what it says of its first step need not hold for the others."""
+        steps = tuple(step for group in self.groups for step in group.steps)
+        return Group(self.groups[0].first, steps, self.groups[0].after)
+
+    def shared(self, sentence: Callable[[Step], str]) -> str:
+        """A sentence that all steps say, each of its own node; empty where they do not say the same.
+
+        Args:
+            sentence: what a step says.
+        """
+        if len(self.groups) == 1:
+            return self.groups[0].words(sentence(self.groups[0].step))
+        said = {about(sentence(group.step), group.step.node) for group in self.groups}
+        return said.pop() if len(said) == 1 else ""
+
+    def changes(self) -> tuple[tuple[Change, ...], list[tuple[Change, ...]]]:
+        """What changes on every node alike, and beside that what changes on the nodes of each group."""
+        seen = [{_change(change): change for change in group.step.changes} for group in self.groups]
+        common = set(seen[0]).intersection(*seen[1:])
+        shared = tuple(change for key, change in seen[0].items() if key in common)
+        return shared, [tuple(one for key, one in own.items() if key not in common) for own in seen]
+
+
+def families(groups: Iterable[Group]) -> list[Family]:
+    """Groups side by side that do the same, together."""
+    return [Family(tuple(own)) for _, own in groupby(groups, lambda group: (group.after, _done(group.step)))]
 
 
 def gathered(plan: Plan) -> dict[str, tuple[Group, ...]]:
@@ -109,25 +159,43 @@ def _runs(cluster: ClusterPlan) -> list[tuple[Step, ...]]:
     last: Hashable = None
     keys: dict[str, Hashable] = {}
     for step in cluster.steps:
-        said = _said(step)
-        place += said != last
-        last = said
-        keys[step.id] = (place if step.id in tied else None, said)
-    return alike(cluster.steps, lambda step: keys[step.id])
+        done = _done(step)
+        place += done != last
+        last = done
+        keys[step.id] = (place if step.id in tied else None, done)
+    runs: list[tuple[Step, ...]] = []
+    for steps in alike(cluster.steps, lambda step: keys[step.id]):
+        if steps[0].id in tied:
+            runs += [tuple(run) for _, run in groupby(steps, _said)]
+        else:
+            runs += alike(steps, _said)
+    return runs
 
 
-def _said(step: Step) -> Hashable:
-    sentences = (step.reason, step.risk_reason, step.needs, step.inverse.words)
+def _done(step: Step) -> Hashable:
+    """What a step does to its node, whatever changes there and why."""
     return (
         step.wave,
         step.action,
         step.effect,
         step.risk,
+        step.inverse.final,
         step.waits_for_person,
-        tuple(about(text, step.node) for text in sentences),
-        tuple((change.pointer, change.op, encode(mask([change.old, change.new]))) for change in step.changes),
         tuple(before.removeprefix(f"{step.cluster}/{step.node}/") for before in step.after),
     )
+
+
+def _said(step: Step) -> Hashable:
+    return (
+        _done(step),
+        tuple(about(sentence(step), step.node) for sentence in SENTENCES),
+        tuple(_change(change) for change in step.changes),
+    )
+
+
+def _change(change: Change) -> Hashable:
+    """A change as it is shown: secrets that differ behind their masks are alike."""
+    return change.pointer, change.op, encode(mask([change.old, change.new]))
 
 
 def _numbered(runs: list[tuple[Step, ...]], number: int) -> tuple[Group, ...]:

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 
 from reconciler.cli.render import words
 from reconciler.cli.render.changes import bounded
-from reconciler.cli.render.check import sentence
-from reconciler.cli.render.clean import plural
+from reconciler.cli.render.clean import plural, short
 from reconciler.cli.render.escape import code, escaped, fenced
 from reconciler.cli.render.fit import Piece, Rank, fitted
-from reconciler.cli.render.group import Group, gathered
+from reconciler.cli.render.group import SENTENCES, Family, families, gathered
 from reconciler.cli.render.notes import missed, notes, restarts
 from reconciler.cli.render.view import View
+from reconciler.core.diff import Change
 from reconciler.core.outcome import Report
 from reconciler.core.plan import ClusterPlan, Plan
 from reconciler.diagnostic import Diagnostic, Severity
@@ -24,7 +24,18 @@ MARKER = "<!-- reconcile: plan -->"
 LIMIT = 60_000
 """Characters that a comment may have: forges refuse somewhat more than this."""
 
+TOO_MANY = "too many executions to explore beside a plan: `reconcile check` explores more"
+"""Said of a cluster that the model checker did not explore to the end."""
+
 _CHANGES = 40
+
+_PARAGRAPHS = 3
+"""As many groups that do the same, and differ in what changes, have a paragraph each; more share a table."""
+
+_ROW_CHANGES = 5
+
+_CELL = 120
+"""Characters of one change in a table's row."""
 
 
 def render_plan(view: View, *, limit: int = LIMIT) -> str:
@@ -96,15 +107,30 @@ def _warnings(warnings: Sequence[Diagnostic]) -> Iterator[Piece]:
 
 
 def _checked(view: View) -> Iterator[Piece]:
+    """What the model checker found, as far as it helps to decide; how much it explored, `check` tells."""
+    bounds = f"with up to {plural(view.faults, 'fault')} and one kill of the reconciler"
+    held = []
     for one in view.checked:
-        if one.explored is None:
+        found = one.explored
+        if found is None:
+            continue
+        if found.complete and not found.broken:
+            held.append(code(one.cluster))
+            continue
+        if not found.broken:
+            yield Piece(f"- **model checker** {code(one.cluster)}: {TOO_MANY}\n", Rank.LINE)
             continue
         yield Piece(
-            f"- **model checker** {code(one.cluster)}: {escaped(sentence(one, view.faults))}\n", Rank.LINE
+            f"- **model checker** {code(one.cluster)}: **an execution {bounds} breaks a rule**: "
+            f"{escaped(found.broken)}\n",
+            Rank.LINE,
         )
-        if one.explored.broken:
-            story = enumerate(one.explored.story, 1)
-            yield Piece("".join(f"  {number}. {escaped(move)}\n" for number, move in story), Rank.STEP)
+        story = enumerate(found.story, 1)
+        yield Piece("".join(f"  {number}. {escaped(move)}\n" for number, move in story), Rank.STEP)
+    if held:
+        yield Piece(
+            f"- **model checker** {', '.join(held)}: no execution {bounds} breaks a rule\n", Rank.LINE
+        )
     if any(one.explored for one in view.checked):
         yield Piece("\n")
 
@@ -152,41 +178,64 @@ def _steps(plan: Plan) -> Iterator[Piece]:
         if groups:
             yield Piece(f"#### {escaped(cluster)}\n\n", Rank.STEP)
         wave = 0
-        for group in groups:
-            if group.step.wave != wave:
-                wave = group.step.wave
+        for family in families(groups):
+            step = family.groups[0].step
+            if step.wave != wave:
+                wave = step.wave
                 yield Piece(f"- **{escaped(words.wave(plans[cluster], wave))}**\n", Rank.STEP)
-            yield Piece(_step(group), Rank.STEP)
-            if group.step.changes:
-                yield Piece(_difference(group), Rank.DIFFERENCE)
+            if len(family.groups) > _PARAGRAPHS:
+                yield from _rows(family)
+            else:
+                for group in family.groups:
+                    yield Piece(_step(Family((group,))), Rank.STEP)
+                    if group.step.changes:
+                        yield Piece(_difference(group.step.changes, len(group.steps)), Rank.DIFFERENCE)
         if groups:
             yield Piece("\n", Rank.STEP)
 
 
-def _step(group: Group) -> str:
-    step = group.step
+def _step(family: Family) -> str:
+    """What is done to the nodes of a family, with those of its reasons that hold for all of them."""
+    group, step = family.whole, family.groups[0].step
+    reason, why, needs, undo = (escaped(family.shared(sentence)) for sentence in SENTENCES)
     person = ", **needs a person**" if step.waits_for_person else ""
     risk = f"**{words.risk(step)}**" if words.destructive(step) else words.risk(step)
-    why = f": {escaped(group.words(step.risk_reason))}" if step.risk_reason else ""
-    lines = [
-        f"- **{group.numbers} {escaped(step.action)}** {escaped(group.nodes)}{person}  ",
-        f"  {escaped(group.words(step.reason))}  ",
-        f"  {words.EFFECTS[step.effect]}; {risk}{why}  ",
-    ]
-    if step.needs:
-        lines.append(f"  needs: {escaped(group.words(step.needs))}  ")
+    lines = [f"- **{group.numbers} {escaped(step.action)}** {escaped(group.nodes)}{person}  "]
+    if reason:
+        lines.append(f"  {reason}  ")
+    lines.append(f"  {words.EFFECTS[step.effect]}; {risk}{f': {why}' if why else ''}  ")
+    if needs:
+        lines.append(f"  needs: {needs}  ")
     if group.after:
         lines.append(f"  after: {group.after}  ")
-    if step.inverse.words:
-        undo = escaped(group.words(step.inverse.words))
+    if undo:
         lines.append(f"  **{undo}**  " if words.final(step) else f"  undo: {undo}  ")
     return "\n".join(lines) + "\n"
 
 
-def _difference(group: Group) -> str:
-    changes = group.step.changes
+def _difference(changes: Sequence[Change], nodes: int) -> str:
     body = "\n".join(f"{line.mark} {line.text}" for line in bounded(changes, _CHANGES))
     block = fenced(body, "diff").replace("\n", "\n  ")
-    each = " on each node" if len(group.steps) > 1 else ""
+    each = " on each node" if nodes > 1 else ""
     head = f"{plural(len(changes), 'difference')}{each}"
     return f"\n  <details><summary>{head}</summary>\n\n  {block}\n\n  </details>\n\n"
+
+
+def _rows(family: Family) -> Iterator[Piece]:
+    """A family of which each node has its own: what they share once, then a row for each node."""
+    yield Piece(_step(family), Rank.STEP)
+    common, others = family.changes()
+    if common:
+        yield Piece(_difference(common, len(family.whole.steps)), Rank.DIFFERENCE)
+    shared = [bool(family.shared(sentence)) for sentence in SENTENCES]
+    yield Piece("\n  | step | node | differs in |\n  |--:|---|---|\n", Rank.STEP)
+    for group, changes in zip(family.groups, others, strict=True):
+        own = [
+            escaped(group.words(sentence(group.step)))
+            for sentence, is_shared in zip(SENTENCES, shared, strict=True)
+            if not is_shared and sentence(group.step)
+        ]
+        lines = bounded(changes, _ROW_CHANGES)
+        own += [code(short(f"{line.mark} {line.text}", _CELL)) for line in lines]
+        yield Piece(f"  | {group.numbers} | {escaped(group.nodes)} | {'<br>'.join(own)} |\n", Rank.ROW)
+    yield Piece("\n", Rank.STEP)

@@ -18,9 +18,11 @@ from reconciler.cli.render.group import about, gathered, names
 from reconciler.cli.render.view import View
 from reconciler.core.diff import Change, Op, diff
 from reconciler.core.outcome import State
-from reconciler.core.plan import ClusterPlan, Plan
+from reconciler.core.plan import ClusterPlan, Plan, Risk
 from reconciler.core.secret import Secret
 from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.modelcheck.explore import Explored
+from reconciler.planning.model_check import Checked
 from reconciler.text.one_line import clean
 
 RENDERED = [text.render_plan, markdown.render_plan, as_json.render_plan]
@@ -180,17 +182,107 @@ def test_hostile_text_opens_no_line_of_its_own():
 
 
 def test_a_comment_is_cut_to_its_length_and_says_what_is_missing():
-    steps = tuple(upload(number, reason=f"reason {number}") for number in range(400))
+    steps = tuple(upload(number, reason=f"reason {number}") for number in range(4_000))
     view = View(Plan(REVISION, "1", (replace(EDGE, steps=steps),)))
     whole = markdown.render_plan(view, limit=10_000_000)
     cut = markdown.render_plan(view)
     assert len(whole) > markdown.LIMIT >= len(cut)
-    assert "400 folded differences and" in cut
+    assert re.search(r"1 folded difference and [\d,]+ rows left out", cut)
     assert all(f"reason {number}" in cut for number in (0, 1, 2))
     shorter = markdown.render_plan(view, limit=5000)
     assert len(shorter) <= 5000
     assert "| `edge-seoul` |" in shorter
-    assert "parts left out" in shorter
+    assert "rows left out" in shorter
+
+
+def own(number, *more):
+    """A change of an edge node's own, and one that all have."""
+    changes = (Change("/meta/version", Op.REPLACE, "7", "8"), *more)
+    return upload(number, changes=(*changes, Change("/env/site", Op.REPLACE, "-", f"rack|{number}")))
+
+
+def rows(told):
+    return [line.strip() for line in told.splitlines() if line.startswith("  |")][2:]
+
+
+def test_a_hundred_nodes_that_differ_give_a_row_each_under_one_paragraph():
+    steps = tuple(own(number) for number in range(1, 101))
+    told = markdown.render_plan(View(Plan(REVISION, "1", (replace(EDGE, steps=steps),))))
+    assert told.count(" upload** ") == 1
+    assert "**1-100 upload** edge-01 … edge-100 (100 nodes)" in told
+    assert told.count("/meta/version") == 1, "what all have stands once"
+    assert rows(told)[6] == r'| 7 | edge-07 | `~ /env/site: was "-", becomes "rack\|7"` |'
+    assert len(rows(told)) == 100
+    assert len(told) < 12_000
+
+
+def test_nodes_alike_share_a_row_and_reasons_of_their_own_stand_in_it():
+    steps = [upload(number, reason=f"edge-{number:02} runs setting {number % 4}") for number in range(1, 9)]
+    told = markdown.render_plan(View(Plan(REVISION, "1", (replace(EDGE, steps=tuple(steps)),))))
+    assert rows(told) == [
+        "| 1-2 | edge-01, edge-05 (2 nodes) | each node runs setting 1 |",
+        "| 3-4 | edge-02, edge-06 (2 nodes) | each node runs setting 2 |",
+        "| 5-6 | edge-03, edge-07 (2 nodes) | each node runs setting 3 |",
+        "| 7-8 | edge-04, edge-08 (2 nodes) | each node runs setting 0 |",
+    ]
+    assert "undo: upload the setting that was read" in told
+
+
+def test_three_that_differ_keep_a_paragraph_each():
+    steps = tuple(own(number) for number in range(1, 4))
+    told = markdown.render_plan(View(Plan(REVISION, "1", (replace(EDGE, steps=steps),))))
+    assert told.count(" upload** ") == 3
+    assert rows(told) == []
+
+
+def test_a_row_shows_no_secret_and_a_few_changes_only():
+    secret = Change("/env/key", Op.REPLACE, Secret("old-clear"), Secret("new-clear"))
+    many = [Change(f"/env/a{number}", Op.ADD, None, "x" * 500) for number in range(9)]
+    steps = tuple(own(number, secret, *many) for number in range(1, 5))
+    steps = tuple(
+        replace(
+            step,
+            changes=step.changes[:1]
+            + tuple(replace(change, pointer=f"{change.pointer}/{number}") for change in step.changes[1:]),
+        )
+        for number, step in enumerate(steps)
+    )
+    told = markdown.render_plan(View(Plan(REVISION, "1", (replace(EDGE, steps=steps),))))
+    assert "clear" not in told
+    assert "a secret in it changes (not shown)" in rows(told)[0]
+    assert rows(told)[0].endswith("… and 6 more changes` |")
+    assert max(map(len, rows(told))) < 1_000
+
+
+def test_other_things_that_are_done_are_other_paragraphs():
+    steps = [own(number) if number % 2 else upload(number, risk=Risk.MEDIUM) for number in range(1, 11)]
+    told = markdown.render_plan(View(Plan(REVISION, "1", (replace(EDGE, steps=tuple(steps)),))))
+    assert "**1-5 upload** edge-01, edge-03, edge-05, edge-07, edge-09 (5 nodes)" in told
+    assert "**6-10 upload** edge-02, edge-04, edge-06, edge-08, edge-10 (5 nodes)" in told
+    assert len(rows(told)) == 5
+
+
+def test_the_checker_says_what_a_reviewer_can_use():
+    whole = Explored(443_427, 9, 9, complete=True)
+    broken = replace(whole, broken="live loses a majority", story=("node-01 fails", "node-02 is stopped"))
+    checked = (
+        Checked("edge", whole, words="3 nodes stand for 43"),
+        Checked("edge-2", whole),
+        Checked("live", broken),
+        Checked("large", replace(whole, complete=False)),
+        Checked("idle", reason="nothing is planned"),
+    )
+    told = markdown.render_plan(replace(FULL, checked=checked, faults=1))
+    lines = [line for line in told.splitlines() if "model checker" in line or line.startswith("  1. ")]
+    bounds = "with up to 1 fault and one kill of the reconciler"
+    assert lines == [
+        f"- **model checker** `live`: **an execution {bounds} breaks a rule**: live loses a majority",
+        "  1. node-01 fails",
+        "- **model checker** `large`: " + markdown.TOO_MANY,
+        f"- **model checker** `edge`, `edge-2`: no execution {bounds} breaks a rule",
+    ]
+    assert "443,427" not in told
+    assert "stand for" not in told
 
 
 def test_a_fleet_of_very_many_clusters_still_fits():

@@ -1,0 +1,159 @@
+"""The example for GitLab CI run by gitlab-ci-local: a wheel by URL and hash, nodes that answer, a note."""
+
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from functools import partial
+from http.server import HTTPServer, SimpleHTTPRequestHandler
+from pathlib import Path
+from urllib.parse import parse_qs
+
+import pytest
+from support_git import ALONE, Repository, git
+
+from reconciler.simulation.addresses import free_addresses
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 400
+MARKER = "<!-- reconcile: fleet plan -->"
+pytestmark = pytest.mark.component("gitlab-ci-local", "rsync", "git", "curl")
+
+
+class Forge(SimpleHTTPRequestHandler):
+    """Serves the wheel, and takes notes of a merge request."""
+
+    notes: list[dict]
+    tokens: list[str]
+
+    def do_GET(self):
+        if "/notes" not in self.path:
+            super().do_GET()
+            return
+        self._answer(self.notes)
+
+    def do_POST(self):
+        self._take(len(self.notes) + 1)
+
+    def do_PUT(self):
+        self._take(int(self.path.rpartition("/")[2]))
+
+    def _take(self, number):
+        data = self.rfile.read(int(self.headers["content-length"])).decode()
+        self.tokens.append(self.headers["PRIVATE-TOKEN"])
+        kept = [note for note in self.notes if note["id"] != number]
+        self.notes[:] = [*kept, {"id": number, "body": parse_qs(data)["body"][0]}]
+        self._answer(self.notes[-1])
+
+    def _answer(self, value):
+        body = json.dumps(value).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@contextmanager
+def forge(folder):
+    """Its address, and what it has."""
+    Forge.notes, Forge.tokens = [{"id": 1, "body": "looks fine"}], []
+    with HTTPServer(("127.0.0.1", 0), partial(Forge, directory=folder)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@contextmanager
+def nodes_of(fleet, ready):
+    """The nodes of a fleet, simulated until they are needed no more."""
+    command = [sys.executable, "-m", "reconciler.cli.main", "simulate", "--ready-file", ready, fleet]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as served:
+        try:
+            for _ in range(200):
+                if ready.exists():
+                    break
+                time.sleep(0.1)
+            assert ready.exists()
+            yield
+        finally:
+            served.send_signal(signal.SIGINT)
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A repository with a fleet, the example as its .gitlab-ci.yml, and an origin."""
+    files = {
+        str(path.relative_to(ROOT / "examples/demo")): path.read_bytes()
+        for path in (ROOT / "examples/demo").rglob("*")
+        if path.is_file()
+    }
+    places = iter(free_addresses(8))
+    text = files["fleet.yaml"].decode()
+    files["fleet.yaml"] = re.sub(r"127\.0\.0\.1:1\d{4}", lambda _: str(next(places)), text).encode()
+    files[".gitlab-ci.yml"] = (ROOT / "examples/ci/gitlab.yml").read_bytes()
+    made = Repository.make(tmp_path / "checkout", files)
+    git(made.folder, "remote", "add", "origin", str(made.bare(tmp_path / "origin.git")))
+    git(made.folder, "fetch", "--quiet", "origin")
+    git(made.folder, "remote", "set-head", "origin", "main")
+    return made
+
+
+def job(checkout, *names, **variables):
+    """A pipeline of these jobs for a merge request, each in an isolated copy of the repository."""
+    told = {
+        "CI_PIPELINE_SOURCE": "merge_request_event",
+        "CI_MERGE_REQUEST_IID": "7",
+        "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "main",
+        "CI_MERGE_REQUEST_SOURCE_PROJECT_ID": "1217",
+        "CI_PROJECT_ID": "1217",
+        **variables,
+    }
+    given = [word for name, value in told.items() for word in ("--variable", f"{name}={value}")]
+    command = ["gitlab-ci-local", "--force-shell-executor", "--shell-isolation", "--no-artifacts-to-source"]
+    return subprocess.run(
+        [*command, *given, *names],
+        cwd=checkout.folder,
+        env={**os.environ, **ALONE},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+
+
+def test_the_jobs_install_by_hash_plan_post_a_note_and_leave_nothing_in_the_checkout(checkout, tmp_path):
+    wheels = tmp_path / "wheels"
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", wheels, ROOT],
+        check=True,
+    )
+    (wheel,) = wheels.iterdir()
+    assert wheel.name.startswith("fleet_reconciler-")
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    with forge(wheels) as place, nodes_of(checkout.folder, tmp_path / "ready"):
+        told = {"WHEEL_URL": f"{place}/{wheel.name}", "CI_API_V4_URL": place, "RECONCILE_NOTE_TOKEN": "t0ken"}
+        other = job(checkout, "fleet validate", **told, WHEEL_SHA256="0" * 64)
+        assert other.returncode == 1
+        assert "DO NOT MATCH THE HASHES" in other.stdout + other.stderr
+        done = job(checkout, "fleet validate", "fleet plan", **told, WHEEL_SHA256=digest)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "Changes are pending; the note lists them." in done.stdout
+    assert [note["id"] for note in Forge.notes] == [1, 2]
+    body = Forge.notes[-1]["body"]
+    assert body.startswith(f"{MARKER}\n")
+    assert re.search(rf"`{checkout.head[:12]}`", body), (
+        "the commit itself, with nothing uncommitted beside it"
+    )
+    assert Forge.tokens == ["t0ken"]
+    assert "t0ken" not in done.stdout + done.stderr
+    left = git(checkout.folder, "status", "--porcelain", "--ignored").splitlines()
+    assert [line for line in left if ".gitlab-ci-local/" not in line] == []
