@@ -155,6 +155,37 @@ def lacking_capacity(case: Case) -> Iterator[Diagnostic]:
             )
 
 
+@guard("capacity")
+def losing_taken_over(case: Case) -> Iterator[Diagnostic]:
+    """A dead member's connections, which the others take over, are not given away with its purge.
+
+    Where the plan registers a regular node too, that one takes its place, and what its licence allows is not
+    told before it is in.
+    """
+    entry, picture = _seen(case)
+    turns = list(_turns(case))
+    if entry.connections is None or not turns:
+        return
+    joins = any(turn.step.action == "register" and turn.step.node in entry.regular for turn in turns)
+    dead = [turn for turn in turns if turn.step.action == "purge" and picture.away(turn.step.node)]
+    if joins or not dead:
+        return
+    group = leading(turns[-1].state)
+    names = turns[0].roster.spelled(group.nodes & group.log.listed) if group is not None else ()
+    kept = sum(picture.limits.get(name, 0) for name in names)
+    taken = sum(picture.limits.get(turn.step.node, 0) for turn in dead)
+    if kept < entry.connections <= kept + taken:
+        gone = ", ".join(turn.step.node for turn in dead)
+        yield Diagnostic(
+            Severity.ERROR,
+            "capacity",
+            f"{dead[-1].step.id}: while {gone} is registered, the licences of the others take over its "
+            f"{taken} connections; once it is purged they allow {kept}, and {entry.connections} are needed",
+            "name another regular node in its place in the same commit, or raise the others' licences first",
+            target=f"{case.plan.cluster}/{dead[-1].step.node}",
+        )
+
+
 def _left(state: State, roster: Roster, picture: Picture) -> Capacity:
     """What the connected members may carry after one more failure."""
     group = leading(state)
@@ -326,6 +357,7 @@ GUARDS: tuple[Guard, ...] = (
     losing_quorum,
     sparing_nobody,
     lacking_capacity,
+    losing_taken_over,
     changing_membership,
     shrinking_cluster,
     purging_alive,

@@ -11,7 +11,7 @@ from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.sora.cluster_view import Picture
 from reconciler.drivers.sora.membership import Membership
 from reconciler.drivers.sora.schema import SoraDesired, SoraNode
-from reconciler.drivers.sora.steps import Frame, mode_step
+from reconciler.drivers.sora.steps import BLOCKED, Frame, mode_step
 
 CLOSED = "block_new_connection"
 """The mode that a node also takes by itself after a file operation has failed."""
@@ -33,13 +33,19 @@ def modes(desired: SoraDesired, picture: Picture) -> Modes:
         observed = mode_of(picture, node.name)
         if not observed or observed == (node.mode or "normal"):
             continue
-        if node.mode is None:
+        frame = Frame(desired.entry, {node.name: node.api}, Membership(), Membership())
+        if node.mode is None and (back := _before_drain(desired, node, observed)):
+            why = (
+                f"an earlier run drained it before a stop, and the fleet file names it again: back to {back}"
+            )
+            steps.append(mode_step(frame, node.name, node.api, observed, mode=back, reason=why))
+        elif node.mode is None:
             findings.extend(_left(desired, node, observed))
         elif observed == CLOSED and not _ours(desired, node, CLOSED):
             findings.append(_by_itself(desired, node))
         else:
-            frame = Frame(desired.entry, {node.name: node.api}, Membership(), Membership())
-            steps.append(mode_step(frame, node.name, node.api, observed, node.mode))
+            why = f"the fleet file says {node.mode}, the node is in {observed}"
+            steps.append(mode_step(frame, node.name, node.api, observed, mode=node.mode, reason=why))
     return Modes(tuple(steps), tuple(findings))
 
 
@@ -57,6 +63,12 @@ def mode_of(picture: Picture, name: str) -> str:
 def _ours(desired: SoraDesired, node: SoraNode, mode: str) -> bool:
     """Whether the store remembers that an earlier run set this mode."""
     return desired.recalled.get(node.name, {}).get("mode") == mode
+
+
+def _before_drain(desired: SoraDesired, node: SoraNode, observed: str) -> str:
+    """The mode that a run of ours took from the node when it drained it; empty where it did not."""
+    is_ours = observed == BLOCKED and _ours(desired, node, BLOCKED)
+    return desired.recalled[node.name].get("drained", "") if is_ours else ""
 
 
 def _left(desired: SoraDesired, node: SoraNode, observed: str) -> Iterator[Diagnostic]:

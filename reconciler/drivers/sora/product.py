@@ -25,6 +25,7 @@ from reconciler.drivers.sora import adopt, attempts, contradictions, judge, lint
 from reconciler.drivers.sora.addresses import allowed_places, endpoints, is_allowed, unfit_addresses
 from reconciler.drivers.sora.arguments import (
     ACTIONS,
+    Drain,
     Init,
     ModeChange,
     Purge,
@@ -269,7 +270,8 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
                 return Done(await Client(http, own.contact, own.api, *waits).purge(own.target))
             case ModeChange():
                 words = await Client(http, step.node, own.api, *waits).change_mode(own.mode)
-                return Done(words, facts={"mode": own.mode})
+                drained = own.previous if isinstance(own, Drain) else ""
+                return Done(words, facts={"mode": own.mode, "drained": drained})
         raise AssertionError(step.action)
 
     async def _drained(self, own: Stop, node: str, http: Http) -> str:

@@ -220,7 +220,8 @@ class SoraDesired:
     """The desired state of one Sora cluster.
 
     Args:
-        recalled: node name -> what the store remembers: the `mode` that a run set last, the day on
+        recalled: node name -> what the store remembers: the `mode` that a run set last, the mode
+            that it `drained` the node from, the day on
             which one `initialised` the cluster, and the `collapsed` entry by which it did so anew.
         history: who was in the cluster before.
         source: where the fleet file was read, by which facts of its nodes are kept apart.

@@ -249,12 +249,12 @@ def _risk_of_stop(node: str, window: float, *, is_temporary: bool) -> str:
     return "its remaining sessions end, and the majority has one node less to spare"
 
 
-def mode_step(frame: Frame, node: str, api: str, previous: str, mode: str) -> Step:
-    """ChangeMode, to what the fleet file says."""
+def mode_step(frame: Frame, node: str, api: str, previous: str, *, mode: str, reason: str) -> Step:
+    """ChangeMode, to what the fleet file says, or to what it was before a run of ours drained the node."""
     arguments = ModeChange(**_shared(frame, "mode"), api=api, target=node, mode=mode, previous=previous)
     return replace(
         _step(frame, node, "mode", arguments),
-        reason=f"the fleet file says {mode}, the node is in {previous}",
+        reason=reason,
         effect=Effect.HOT,
         risk=Risk.LOW if mode == "normal" else Risk.MEDIUM,
         risk_reason="the node serves as usual" if mode == "normal" else "the other nodes take its new work",

@@ -247,6 +247,13 @@ SCENARIOS = [
         lambda: live("a b c d", FIVE, limits=dict.fromkeys("abcde", 100), connections=300),
     ),
     Scenario(
+        "capacity",
+        sora,
+        "losing_taken_over",
+        lambda: live("a b c", DEAD, limits=dict.fromkeys("abcd", 100), connections=301),
+        lambda: live("a b c", DEAD, limits=dict.fromkeys("abcd", 100), connections=300),
+    ),
+    Scenario(
         "membership",
         sora,
         "changing_membership",

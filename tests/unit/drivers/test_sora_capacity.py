@@ -84,6 +84,25 @@ def test_nothing_is_asked_where_nothing_is_stopped():
     assert found(cluster, agreeing("a b c d e!", *"abcd", e=None), {}) == {}
 
 
+@pytest.mark.parametrize(
+    ("wanted", "needed", "refused"),
+    [
+        ("a b c", 300, False),
+        ("a b c", 301, True),
+        ("a b c", 400, True),
+        ("a b c", 401, False),  # not enough while it is registered, either
+        ("a b c", None, False),
+        ("a b c e", 400, False),
+    ],
+)
+def test_the_connections_of_a_dead_node_are_not_given_away_with_its_purge(wanted, needed, refused):
+    answers = agreeing("a b c d!", *"abc", d=None, e="")
+    verdict = found(entry(wanted, connections=needed), answers, FOUR)
+    assert list(verdict) == (["capacity"] if refused else [])
+    if refused:
+        assert f"they allow 300, and {needed} are needed" in verdict["capacity"].message
+
+
 @pytest.mark.parametrize(("needed", "refused"), [(1500, False), (1501, True)])
 async def test_licences_are_taken_from_the_nodes_own_answers(needed, refused):
     """The simulated nodes have licences for 500 connections each."""

@@ -365,7 +365,7 @@ class TestAct:
         _, answers = await Host("a b c", converged=False, initialise=True).carry_out()
         assert answers[0].spent == {"initialised": "2026-11-21"}
         _, answers = await Host("a b c", modes={"b": "block_new_session"}).carry_out()
-        assert answers[0].facts == {"mode": "block_new_session"}
+        assert answers[0].facts == {"mode": "block_new_session", "drained": ""}
 
     async def test_a_spent_word_is_remembered(self):
         collapsed = {"reason": "two hosts burnt down", "until": "2026-11-30"}
@@ -381,7 +381,7 @@ class TestAct:
         host.world.place("lemon", full("d"))
         plan, answers = await host.carry_out()
         assert verbs(plan)[:3] == ["drain d", "stop d", "purge d"]
-        assert answers[0].facts == {"mode": "block_new_session"}
+        assert answers[0].facts == {"mode": "block_new_session", "drained": "normal"}
         assert "owned no channel any more" in answers[1].words
         assert host.pauses == [2.0, 2.0]
         values = {"unit": "sora", "node": full("d"), "host": "d.example.com"}

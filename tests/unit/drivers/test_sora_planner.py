@@ -15,6 +15,26 @@ STOP = {"stop": {"command": "stop-sora"}}
 NEW = {"initialise": True}
 
 
+@pytest.mark.parametrize(
+    ("facts", "observed", "steps"),
+    [
+        ({"mode": "block_new_session", "drained": "normal"}, "block_new_session", ["mode b"]),
+        ({"mode": "block_new_session"}, "block_new_session", []),
+        ({"mode": "normal", "drained": "normal"}, "block_new_session", []),
+        ({"mode": "block_new_session", "drained": "normal"}, "block_new_connection", []),
+        ({"mode": "block_new_session", "drained": "normal"}, "normal", []),
+        ({}, "block_new_session", []),
+    ],
+)
+def test_a_node_whose_removal_was_taken_back_gets_the_mode_back_that_our_drain_took(facts, observed, steps):
+    answers = seen(agreeing("a b c", *"abc"), modes={"b": observed})
+    result = planned(entry("a b c"), answers, recalled={full("b"): facts})
+    assert verbs(result) == steps
+    if steps:
+        assert (result.steps[0].arguments.mode, result.steps[0].arguments.previous) == ("normal", observed)
+        assert "drained" in result.steps[0].reason
+
+
 def test_a_cluster_as_desired_has_no_steps():
     result = planned(entry("a b c"), seen(agreeing("a b c", "a", "b", "c")))
     assert verbs(result) == codes(result) == []
