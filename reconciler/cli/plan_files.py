@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from reconciler.errors import StateError, UsageError
 from reconciler.host.atomic import put
 from reconciler.planning.plan_file import Notes, Origin, PlanFile, fit_program, parsed, plan_file
-from reconciler.planning.plan_pass import Survey
+from reconciler.planning.plan_pass import Drivers, Survey
 from reconciler.sources.linked import with_links
 from reconciler.text.urls import without_secrets
 
@@ -23,13 +23,13 @@ _HEAD = 256
 """Bytes within which a plan file says what it is."""
 
 
-def keep(path: Path, seen: Survey, order: Order, notes: Notes) -> None:
+def keep(path: Path, seen: Survey, order: Order, notes: Notes, drivers: Drivers) -> None:
     """Write a survey's plan into a file that only this user can read; what was there is replaced.
 
     Raises:
         StateError: it cannot be written.
     """
-    data = plan_file(seen, _origin(order), notes.digests, datetime.now(UTC)).written()
+    data = plan_file(seen, _origin(order), notes.digests, datetime.now(UTC), drivers).written()
     try:
         put(path, data)
     except OSError as error:

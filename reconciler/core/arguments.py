@@ -69,6 +69,13 @@ class Arguments(ABC):
     def plain(self) -> dict[str, Any]:
         """As plain JSON: the same keys in every run, tuples as lists, numbers as they are."""
 
+    def exact(self) -> dict[str, Any]:
+        """What the plain form shows without its secrets, in full: key -> value.
+
+        It is for the journal alone, which keeps it encrypted: a run that was killed is settled by it.
+        """
+        return {}
+
     @property
     def payload_digest(self) -> str:
         """Digest of the payload that the step delivers; empty where it delivers none."""

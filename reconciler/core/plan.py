@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cache
 from typing import Annotated, Any, NotRequired
@@ -11,7 +11,7 @@ from typing import Annotated, Any, NotRequired
 from pydantic import Field, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
-from reconciler.core.arguments import Arguments, Feedback
+from reconciler.core.arguments import Arguments, Feedback, RawArguments
 from reconciler.core.canonical import encode, fingerprint
 from reconciler.core.diagnostic_json import EXTENSIBLE, FindingShape, plain_finding
 from reconciler.core.diff import Change, Op, bounded_changes
@@ -235,6 +235,11 @@ class Step:
         return self.arguments.is_anew
 
     @property
+    def exact(self) -> Mapping[str, Any]:
+        """See `Arguments.exact`."""
+        return self.arguments.exact()
+
+    @property
     def feedback(self) -> Feedback:
         """See `Arguments.feedback`."""
         return self.arguments.feedback
@@ -403,6 +408,30 @@ class Plan:
     def digest(self) -> str:
         """SHA-256 over the canonical bytes, in hexadecimal."""
         return fingerprint(self.plain())
+
+
+def with_exact(plan: Plan, exact: Mapping[str, Mapping[str, Any]]) -> Plan:
+    """A plan that was read back, with what the plain form of its steps leaves out.
+
+    Args:
+        plan: from `load`.
+        exact: step -> what its arguments' `exact` gave.
+    """
+    return replace(
+        plan,
+        clusters=tuple(
+            replace(
+                own,
+                steps=tuple(
+                    replace(step, arguments=RawArguments({**step.arguments.plain(), **exact[step.id]}))
+                    if step.id in exact
+                    else step
+                    for step in own.steps
+                ),
+            )
+            for own in plan.clusters
+        ),
+    )
 
 
 def load(value: Mapping[str, Any]) -> Plan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
@@ -86,10 +87,11 @@ class Attached:
             self._tell(pointer, path, *self._why_not(path))
         return document
 
-    def resources(self, cluster: Cluster) -> tuple[dict[str, bytes], dict[str, str]]:
+    def resources(self, cluster: Cluster) -> tuple[dict[str, bytes], dict[str, str], dict[str, str]]:
         """The bytes of the files that go with a cluster's settings, by path.
 
-        Beside them, path -> why, those that are encrypted and cannot be opened here.
+        Beside them, path -> why, those that are encrypted and cannot be opened here, and path -> SHA-256 of
+        the file as it lies there, all that are encrypted.
         """
         found: set[str] = set()
         for pattern in cluster.entry.packed():
@@ -100,8 +102,13 @@ class Attached:
             if not fits:
                 self._tell(_named(cluster, pattern, cluster.pointer), pattern, *self._missing(pattern))
             found.update(fits)
-        read = {path: self._read(path) for path in sorted(found)}
-        return self.marker.opened({path: data for path, data in read.items() if data is not None})
+        read = {path: data for path in sorted(found) if (data := self._read(path)) is not None}
+        encrypted = {
+            path.removesuffix(ENCRYPTED): hashlib.sha256(data).hexdigest()
+            for path, data in read.items()
+            if path.endswith(ENCRYPTED)
+        }
+        return *self.marker.opened(read), encrypted
 
     def _document(self, path: str) -> Document | None:
         if _outside(path) or path.endswith(ENCRYPTED) or (name := _normal(path)) not in self.known:

@@ -280,9 +280,16 @@ def _no_clusters(document: Document) -> Diagnostic:
 
 def _desk(cluster: Cluster, revision: Revision, attached: Attached) -> Desk:
     documents = attached.documents(cluster)
-    resources, missing = attached.resources(cluster)
+    resources, missing, encrypted = attached.resources(cluster)
     return Desk(
-        cluster.entry, attached.fleet, cluster.pointer, revision, documents, resources, missing=missing
+        cluster.entry,
+        attached.fleet,
+        cluster.pointer,
+        revision,
+        documents,
+        resources,
+        missing=missing,
+        encrypted=encrypted,
     )
 
 

@@ -19,7 +19,6 @@ from reconciler.core.canonical import fingerprint
 from reconciler.core.fields import Flag, Strict, one
 from reconciler.core.guard import Case
 from reconciler.core.plan import ClusterPlan, Effect, Plan, Revision, Step, StepShape, load
-from reconciler.core.prints import prints
 from reconciler.core.waves import staged
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.model_errors import brief
@@ -196,13 +195,18 @@ class _Noted:
         return data
 
 
-def plan_file(seen: Survey, origin: Origin, files: Mapping[str, str], made: datetime) -> PlanFile:
+def plan_file(
+    seen: Survey, origin: Origin, files: Mapping[str, str], made: datetime, drivers: Drivers
+) -> PlanFile:
     """The file of a survey's plan, refused or not: guards judge again when it is applied."""
     return PlanFile(
         made=f"{made.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
         origin=origin,
         files=dict(sorted(files.items())),
-        observed={case.plan.cluster: prints(case.observed) for case in seen.cases},
+        observed={
+            case.plan.cluster: dict(drivers[case.plan.kind].shown_prints(case.desired, case.observed))
+            for case in seen.cases
+        },
         plan=seen.plan.plain(),
     ).sealed()
 
@@ -284,9 +288,12 @@ def prepared(file: PlanFile, fresh: Survey, drivers: Drivers) -> Survey:
     plan = replace(
         plan,
         revision=replace(plan.revision, signer=found.signer, signed=found.signed),
-        clusters=tuple(_typed(own, drivers[own.kind]) for own in plan.clusters),
+        clusters=tuple(_typed(own, drivers[own.kind], now[own.cluster].desired) for own in plan.clusters),
     )
-    held = [_Held(own, now[own.cluster], file.observed.get(own.cluster, {})) for own in plan.clusters]
+    held = [
+        _Held(own, now[own.cluster], file.observed.get(own.cluster, {}), drivers[own.kind])
+        for own in plan.clusters
+    ]
     cases = [one.case(plan.revision, plan.program) for one in held]
     left = [replace(case, plan=one.left()) for one, case in zip(held, cases, strict=True)]
     judged = weighed(fresh.fleet, left, drivers)
@@ -311,14 +318,14 @@ def _fit_cluster(own: ClusterPlan, now: Case | None) -> None:
         raise WorldChanged(f"the waves of {own.cluster} are not those of its revision [{OUTDATED}]")
 
 
-def _typed(own: ClusterPlan, driver: Driver[Any, Any]) -> ClusterPlan:
+def _typed(own: ClusterPlan, driver: Driver[Any, Any], desired: Any) -> ClusterPlan:
     """The file's steps as the product reads them.
 
     Raises:
         UsageError: they are none of the product's, though the file's digest fits.
     """
     try:
-        return replace(own, steps=tuple(driver.typed(step) for step in own.steps))
+        return replace(own, steps=tuple(driver.completed(driver.typed(step), desired) for step in own.steps))
     except UnreadableArguments as error:
         raise UsageError(f"the plan in the file is not whole: {own.cluster}: {error.message}") from None
 
@@ -342,10 +349,12 @@ def within(remaining: Plan, file: Plan) -> Plan:
 class _Held:
     """One cluster of the file beside the same cluster now."""
 
-    def __init__(self, own: ClusterPlan, now: Case, then: Mapping[str, str]) -> None:
+    def __init__(
+        self, own: ClusterPlan, now: Case, then: Mapping[str, str], driver: Driver[Any, Any]
+    ) -> None:
         self.own = own
         self.now = now
-        fresh = prints(now.observed)
+        fresh = driver.shown_prints(now.desired, now.observed)
         self.differs = {
             node: _words(node, then.get(node, ""), fresh.get(node, ""))
             for node in sorted({*then, *fresh})

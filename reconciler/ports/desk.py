@@ -21,6 +21,7 @@ class Desk:
             share one object. Empty for products without such files.
         resources: path -> bytes of the files to pack beside the settings.
         missing: path -> why, of files to pack that are encrypted and cannot be opened here.
+        encrypted: path -> SHA-256 of the encrypted file, of all that are encrypted.
     """
 
     entry: ClusterEntry
@@ -30,3 +31,4 @@ class Desk:
     documents: Mapping[str, Document] = field(default_factory=dict)
     resources: Mapping[str, bytes] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
+    encrypted: Mapping[str, str] = field(default_factory=dict)

@@ -19,6 +19,7 @@ from reconciler.core.json_schema import Schema
 from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan, Payload, Step
 from reconciler.core.policy import Policy
+from reconciler.core.prints import prints
 from reconciler.core.prior import Prior
 from reconciler.core.product_model import Stage
 from reconciler.core.reports import Report
@@ -300,6 +301,24 @@ class Driver(ABC, Generic[D, S]):
     def learnt(self, desired: D, observed: Observed[S]) -> Mapping[str, Mapping[str, str]]:
         """Node -> key -> value to remember of what the nodes showed; an empty value forgets."""
         return {}
+
+    def shown_prints(self, desired: D, observed: Observed[S]) -> Mapping[str, str]:
+        """Node -> the print of its answer as a plan file keeps it: nothing secret counts in it.
+
+        Args:
+            desired: tells what is secret.
+            observed: what the nodes answered.
+        """
+        return prints(observed)
+
+    def completed(self, step: Step, desired: D) -> Step:
+        """A step that was read from its plain form, with what that leaves out, where it still delivers this.
+
+        Args:
+            step: of the product's own types, from a plan file.
+            desired: what the file's revision asks for.
+        """
+        return step
 
     def contents(self, desired: D) -> Mapping[str, str]:
         """Node -> fingerprint of what it is to get, without the stamp of the revision; empty: not told."""

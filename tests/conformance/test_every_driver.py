@@ -19,7 +19,7 @@ from products.life import Life
 
 from reconciler.core.observation import Absent, Present, Stale, Unauthorized, Unidentified, Unreachable
 from reconciler.core.outcome import State
-from reconciler.core.plan import Plan, Revision
+from reconciler.core.plan import Plan, Revision, with_exact
 from reconciler.core.plan import load as load_plan
 from reconciler.core.step import Standing
 from reconciler.desired.fleet import load
@@ -262,10 +262,12 @@ async def test_the_same_world_gives_the_same_plan_byte_for_byte(stage):
 async def test_a_step_read_back_from_a_stored_plan_is_judged_alike(stage):
     driver = DRIVERS[stage.fleet(stage.life.first).desks[0].entry.kind]
     plan = (await stage.look(stage.life.first)).plan
-    stored = load_plan(json.loads(plan.encoded()))
+    exact = json.loads(json.dumps({step.id: step.exact for step in plan.steps()}))
+    stored = with_exact(load_plan(json.loads(plan.encoded())), exact)
     for step, read in zip(plan.steps(), stored.steps(), strict=True):
         assert type(step.arguments) is driver.actions[step.action], "each action has its own type"
-        assert driver.typed(read) == step
+        again = driver.typed(read)
+        assert again.plain() == {**step.plain(), "arguments": {**step.plain()["arguments"], **step.exact}}
     first = next(stored.steps())
     async with stage.transports() as transports:
         assert driver.judge(first, await driver.look(first, transports)).standing is Standing.READY

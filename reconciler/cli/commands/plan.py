@@ -46,7 +46,7 @@ def dry_run(order: Order, terminal: Terminal) -> int:
     if order.out is not None:
         from reconciler.cli.plan_files import keep  # noqa: PLC0415  (only where it is asked for)
 
-        keep(order.out, found, order, notes)
+        keep(order.out, found, order, notes, reader.products)
         terminal.remark(f"The plan is in {order.out}; `reconcile apply {order.out}` applies exactly it.\n")
     return planned_status(found, detailed=order.detailed_exitcode)
 

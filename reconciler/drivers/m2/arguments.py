@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Self
 
 from reconciler.core.arguments import OMITTED, Feedback, TypedArguments, typed
 from reconciler.core.plan import Step
@@ -26,6 +26,8 @@ class Delivery(TypedArguments):
         timeout: seconds for one call.
         connect: seconds for its connection.
         uses: words of the fleet file that it uses up, such as `first_delivery` -> the URL.
+        shown: key -> value, of those of `before`, `after` and `resources` that the plain form has in
+            the place of the exact ones: what is secret does not count in them.
         returning: whether it gives back what the node had: what waits for a restart has to go back as well.
     """
 
@@ -43,6 +45,22 @@ class Delivery(TypedArguments):
     connect: int | float
     uses: Mapping[str, str] = field(default_factory=dict, metadata=OMITTED)
     returning: bool = field(default=False, metadata=OMITTED)
+    shown: Mapping[str, Any] = field(default_factory=dict, metadata=OMITTED)
+
+    def plain(self) -> dict[str, Any]:
+        """See `core.arguments.Arguments`; fingerprints are those that plans show."""
+        found = TypedArguments.plain(self)
+        found |= found.pop("shown", {})
+        return found
+
+    def exact(self) -> dict[str, Any]:
+        """See `core.arguments.Arguments`."""
+        return {key: getattr(self, key) for key in self.shown}
+
+    def completed(self, after: str, resources: Mapping[str, str]) -> Self:
+        """The same, read from its plain form, with what it delivers in full."""
+        shown = {"before": self.before, "after": self.after, "resources": dict(self.resources)}
+        return replace(self, after=after, resources=resources, shown=shown)
 
     @property
     def used_words(self) -> Mapping[str, str]:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from reconciler.core.canonical import fingerprint as plain_fingerprint
 from reconciler.core.endpoint import BadAddress, Endpoint, check_single_machine, parse_endpoint
 from reconciler.core.fields import whole
 from reconciler.core.plan import Payload
@@ -19,6 +20,7 @@ from reconciler.drivers.m2.package import SETTING, digest, digests
 from reconciler.drivers.m2.schema import Content, Deliver, Desired, M2Cluster, M2Node, Target
 from reconciler.drivers.m2.setting.check import problems_of
 from reconciler.drivers.m2.setting.fault import at, mapping
+from reconciler.drivers.m2.shown_prints import shown_digest
 from reconciler.errors import InputError
 from reconciler.ports.desk import Desk
 
@@ -43,13 +45,19 @@ def desire(desk: Desk) -> Desired:
     if errors:
         raise InputError(problems)
     files = digests(desk.resources) | dict.fromkeys(desk.missing, unresolved_secrets.UNKNOWN)
+    shown = {path: desk.encrypted.get(path, file) for path, file in files.items()}
     # Nodes that get the same share one document, and so its meaning, its fingerprints and its payload.
     contents = Contents()
     made: dict[int, tuple[Content, str]] = {}
     payloads: dict[str, Payload] = {}
+    owners = {id(desk.documents[node.name]): node.name for node in reversed(entry.nodes)}
+    exact: dict[str, str] = {}
     for key, document in documents.items():
         content = contents.of(stamped(document.value, desk))
-        made[key] = content, digest(content.document, files)
+        name, full = shown_digest(content.document, shown, owners[key]), digest(content.document, files)
+        if exact.setdefault(name, full) != full:  # what names a payload on its way must name that one alone
+            name = plain_fingerprint([name, owners[key]])
+        made[key] = content, name
         lacking = unresolved_secrets.missing(content.document, desk.missing)
         payloads[made[key][1]] = Payload(content.document, desk.resources, lacking)
     targets = tuple(_target(node, *made[id(desk.documents[node.name])]) for node in entry.nodes)
@@ -64,6 +72,7 @@ def desire(desk: Desk) -> Desired:
         resources=files if entry.deliver is Deliver.UPLOAD else {},
         payloads=payloads,
         files=fingerprint(files) if files else "",
+        shown_resources=shown if entry.deliver is Deliver.UPLOAD else {},
         notes=notes,
     )
 

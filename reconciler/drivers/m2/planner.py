@@ -19,6 +19,7 @@ from reconciler.drivers.m2.judge import carries
 from reconciler.drivers.m2.risk import impact, inverse, moved
 from reconciler.drivers.m2.schema import Deliver, Desired, Expected, Loaded, Target
 from reconciler.drivers.m2.setting.fault import at
+from reconciler.drivers.m2.shown_prints import ShownPrints
 from reconciler.drivers.m2.unresolved_secrets import supposed
 from reconciler.host.defects import EXPECTED, defect_of
 
@@ -31,11 +32,13 @@ def plan(desired: Desired, observed: Observed[Loaded]) -> ClusterPlan:
     Nothing here restarts a node: what waits for a restart is told, by step or by finding.
     """
     courses: list[_Course] = []
+    prints = ShownPrints(desired.earlier)
     waiting = {id(target.content): target.content for target in desired.targets}
     may_wait = {key for key, content in waiting.items() if findings.may_wait(content)}
     for target in desired.targets:
         try:
-            courses.append(_course(desired, target, observed, may_wait=id(target.content) in may_wait))
+            waits = id(target.content) in may_wait
+            courses.append(_course(desired, target, observed, prints, may_wait=waits))
         except EXPECTED:
             raise
         except Exception as error:  # noqa: BLE001  (an oddity of what one node shows)
@@ -74,7 +77,9 @@ class _Course:
     same_version: Target | None = None
 
 
-def _course(desired: Desired, given: Target, observed: Observed[Loaded], *, may_wait: bool) -> _Course:
+def _course(
+    desired: Desired, given: Target, observed: Observed[Loaded], prints: ShownPrints, *, may_wait: bool
+) -> _Course:
     target = given
     answer = observed.nodes.get(target.node, Unreachable("it was not asked"))
     if not isinstance(answer, Present | Absent):
@@ -89,7 +94,7 @@ def _course(desired: Desired, given: Target, observed: Observed[Loaded], *, may_
             return _Course(findings=found, as_desired=True)
     base = answer.base if isinstance(answer, Absent) else loaded.base if loaded else ""
     changes = differences(loaded.content if loaded else None, target.content, desired.earlier)
-    step = _step(desired, target, loaded, changes, base)
+    step = _step(desired, target, loaded, changes, base=base, prints=prints)
     if loaded is None:
         return _Course(step, found)
     found += tuple(findings.reading_less(desired, target, loaded))
@@ -112,7 +117,13 @@ def as_desired(desired: Desired, target: Target, loaded: Loaded) -> bool:
 
 
 def _step(
-    desired: Desired, target: Target, loaded: Loaded | None, changes: tuple[Change, ...], base: str
+    desired: Desired,
+    target: Target,
+    loaded: Loaded | None,
+    changes: tuple[Change, ...],
+    *,
+    base: str,
+    prints: ShownPrints,
 ) -> Step:
     entry, action = desired.entry, desired.entry.deliver.value
     before = loaded.content if loaded else None
@@ -120,12 +131,17 @@ def _step(
     if loaded is None and target.trusted and not base:
         word = "only `first_delivery: true` in the fleet file says that an M2 node is there"
         effect = replace(effect, risk=Risk.MEDIUM, reason=f"{effect.reason}; {word}")
+    shown: dict[str, Any] = {
+        "before": prints.of(before, target.content) if before else "",
+        "after": prints.of(target.content),
+        "resources": dict(desired.shown_resources),
+    }
     return Step(
         id=f"{entry.name}/{target.node}/{action}",
         cluster=entry.name,
         node=target.node,
         action=action,
-        arguments=_arguments(desired, target, loaded, effect.restart, base),
+        arguments=_arguments(desired, target, loaded, effect.restart, base=base, shown=shown),
         reason=_reason(desired, target, loaded, changes),
         effect=effect.effect,
         risk=effect.risk,
@@ -133,7 +149,7 @@ def _step(
         needs="the node still shows the setting that was read for this plan"
         if loaded
         else "the node still has no setting loaded",
-        inverse=inverse(before, effect.lost),
+        inverse=inverse(before, effect.lost, shown["before"]),
         changes=changes,
         settle=entry.timeouts.settle,
         in_flight=entry.timeouts.in_flight,
@@ -141,7 +157,13 @@ def _step(
 
 
 def _arguments(
-    desired: Desired, target: Target, loaded: Loaded | None, restart: tuple[str, ...], base: str
+    desired: Desired,
+    target: Target,
+    loaded: Loaded | None,
+    restart: tuple[str, ...],
+    *,
+    base: str,
+    shown: Mapping[str, Any],
 ) -> Delivery:
     entry, bases = desired.entry, _bases(target, loaded, base)
     only_on_word = loaded is None and target.trusted and not base
@@ -152,6 +174,7 @@ def _arguments(
         "after": target.content.fingerprint,
         "restart": restart,
         "resources": dict(desired.resources),
+        "shown": shown,
         "setting_version": mask(at(target.content.canonical, ("meta", "version"))),
         "timeout": entry.timeouts.read,
         "connect": entry.timeouts.connect,
@@ -173,6 +196,7 @@ class _Shared(TypedDict):
     after: str
     restart: tuple[str, ...]
     resources: Mapping[str, str]
+    shown: Mapping[str, Any]
     setting_version: Any
     timeout: float
     connect: float

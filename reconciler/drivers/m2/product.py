@@ -33,6 +33,7 @@ from reconciler.drivers.m2.modelcheck import stages
 from reconciler.drivers.m2.modelcheck.seats import World
 from reconciler.drivers.m2.package import Packages
 from reconciler.drivers.m2.schema import Desired, Expected, Loaded, M2Cluster, M2Policy, Target
+from reconciler.drivers.m2.shown_prints import ShownPrints, shown_prints
 from reconciler.drivers.m2.undo import back, part
 from reconciler.host.defects import caught
 from reconciler.ports.desk import Desk
@@ -205,6 +206,20 @@ class M2Driver(Driver[Desired, Loaded]):
         if not (isinstance(answer, Present) and isinstance(now, Present)):
             return None
         return part(step, answer.value, payloads, now.value)
+
+    def shown_prints(self, desired: Desired, observed: Observed[Loaded]) -> Mapping[str, str]:
+        """What plan files keep of the nodes' answers; see `shown_prints.shown_prints`."""
+        return shown_prints(desired, observed)
+
+    def completed(self, step: Step, desired: Desired) -> Step:
+        """A delivery with its exact fingerprints, where the desired state still is what it shows."""
+        own = delivery_of(step)
+        target = next((one for one in desired.targets if one.node == step.node), None)
+        if own.shown or target is None or ShownPrints(desired.earlier).of(target.content) != own.after:
+            return step
+        if own.resources != desired.shown_resources:
+            return step
+        return replace(step, arguments=own.completed(target.content.fingerprint, desired.resources))
 
     def contents(self, desired: Desired) -> Mapping[str, str]:
         """What each node is to get, without the stamp; see `attempts.contents`."""

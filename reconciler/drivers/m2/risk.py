@@ -90,14 +90,14 @@ def waits(current: Content, asked: Content) -> tuple[str, ...]:
     return tuple(name for name, old, new in pairs if diff(old, new))
 
 
-def inverse(before: Content | None, lost: tuple[str, ...]) -> Inverse:
+def inverse(before: Content | None, lost: tuple[str, ...], shown: str) -> Inverse:
     """How a delivery is undone: by delivering what was there, where that brings it back."""
     if lost:
         return Inverse(f"point of no return: the cache of {', '.join(lost)} does not come back")
     if before is None:
         return Inverse("point of no return: a node cannot be made to have no setting")
     version = f"version {before.version}" if before.version else "the setting that was there"
-    return Inverse(f"deliver {version} again", "upload", {"fingerprint": before.fingerprint})
+    return Inverse(f"deliver {version} again", "upload", {"fingerprint": shown})
 
 
 def hostings_lost(before: Content, after: Content) -> tuple[str, ...]:

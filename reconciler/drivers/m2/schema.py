@@ -253,6 +253,7 @@ class Desired:
         resources: path -> SHA-256 of the files that go with every setting.
         payloads: digest -> what an upload carries.
         files: fingerprint of `resources`; empty where there are none.
+        shown_resources: path -> SHA-256 of the files as they lie in the source, encrypted where they are.
         notes: what the check of the files found that is no error.
         earlier: where earlier revisions referred to secrets: what nodes have there is not shown.
     """
@@ -265,6 +266,7 @@ class Desired:
     files: str = ""
     notes: tuple[Diagnostic, ...] = ()
     earlier: Veil = NO_VEIL
+    shown_resources: Mapping[str, str] = field(default_factory=dict)
 
     def expected(self, content: Content) -> Expected:
         """What a node that is to have a content should show: with whichever stamp, where there is one."""

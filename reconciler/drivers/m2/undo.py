@@ -6,15 +6,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+from reconciler.core.canonical import fingerprint
 from reconciler.core.plan import Inverse, Payload, Step
 from reconciler.core.secret import Secret, mask, secrets
-from reconciler.drivers.m2 import package
 from reconciler.drivers.m2.arguments import Upload, delivery_of
 from reconciler.drivers.m2.changes import differences
 from reconciler.drivers.m2.content import Contents
 from reconciler.drivers.m2.judge import carries
 from reconciler.drivers.m2.schema import Loaded
 from reconciler.drivers.m2.setting.fault import at
+from reconciler.drivers.m2.shown_prints import shown_digest
 
 _PORT: Final = "/env/management/api/port"
 
@@ -43,7 +44,8 @@ def back(
         return None
     document = _hidden(before, carried)
     resources = carried.resources if carried and wanted else {}
-    digest = package.digest(document, package.digests(resources))
+    digest = fingerprint([shown_digest(document, given.plain()["resources"], step.node), "undo", step.node])
+    shown = {"before": given.plain()["after"], "after": given.plain()["before"]}
     version = before.content.version
     arguments = Upload(
         bases=given.bases,
@@ -57,6 +59,7 @@ def back(
         connect=given.connect,
         uses=given.uses,
         returning=True,
+        shown={**shown, "resources": given.plain()["resources"]},
         payload=digest,
         part=_part(carried),
     )

@@ -16,6 +16,7 @@ from reconciler.core.outcome import State
 from reconciler.core.timestamps import moment
 from reconciler.errors import UsageError
 from reconciler.ports.store import Entry, Message, RunLine, RunRecord
+from reconciler.store.sqlite.host_key import HostKey
 from reconciler.text.suggest import similar
 
 UNKNOWN = """
@@ -61,8 +62,10 @@ def record(connection: sqlite3.Connection, text: str) -> RunRecord:
     raise _unknown(connection, text)
 
 
-def unsettled(connection: sqlite3.Connection, fleet: int) -> tuple[RunRecord, ...]:
+def unsettled(connection: sqlite3.Connection, fleet: int, key: HostKey) -> tuple[RunRecord, ...]:
     """Runs that did not finish, and of those that did the steps whose end is unknown still.
+
+    Their steps are whole: with what plans show without its secrets, as far as this host has the key for it.
 
     Oldest first. A step is unknown no more once a later run sent something for its node, or found it as
     desired: what shows then says nothing about this one. A run that goes on right now is among them: only
@@ -77,7 +80,7 @@ def unsettled(connection: sqlite3.Connection, fleet: int) -> tuple[RunRecord, ..
         " AND ? IN (0, fleet) ORDER BY number",
         (*left, fleet),
     ).fetchall()
-    records = [(row["number"], _record(connection, row)) for row in rows]
+    records = [(row["number"], _record(connection, row, key)) for row in rows]
     return tuple(
         record if record.line.finished is None else _only(record, left[number]) for number, record in records
     )
@@ -98,8 +101,10 @@ def _only(record: RunRecord, steps: AbstractSet[str]) -> RunRecord:
     return replace(record, entries=tuple(entry for entry in record.entries if entry.step.id in steps))
 
 
-def _record(connection: sqlite3.Connection, row: sqlite3.Row) -> RunRecord:
+def _record(connection: sqlite3.Connection, row: sqlite3.Row, key: HostKey | None = None) -> RunRecord:
     plan = plans.load(json.loads(zlib.decompress(row["plan"])))
+    if key is not None:
+        plan = plans.with_exact(plan, _exact(connection, row["number"], key))
     known = {
         step["id"]: step for step in connection.execute("SELECT * FROM step WHERE run = ?", (row["number"],))
     }
@@ -109,6 +114,14 @@ def _record(connection: sqlite3.Connection, row: sqlite3.Row) -> RunRecord:
         entries=tuple(_entry(step, known[step.id]) for step in plan.steps() if step.id in known),
         messages=tuple(_messages(connection, row["number"])),
     )
+
+
+def _exact(connection: sqlite3.Connection, run: int, key: HostKey) -> dict[str, dict[str, Any]]:
+    """Step -> what its plain form leaves out; none where it leaves out nothing, or the key is gone."""
+    row = connection.execute("SELECT sealed FROM exact WHERE run = ?", (run,)).fetchone()
+    data = key.opened(row["sealed"]) if row else None
+    found: dict[str, dict[str, Any]] = json.loads(zlib.decompress(data)) if data else {}
+    return found
 
 
 def _entry(step: plans.Step, row: sqlite3.Row) -> Entry:

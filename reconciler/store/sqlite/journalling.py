@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from reconciler.core import attempts, retention
+from reconciler.core.canonical import encode
 from reconciler.core.fleet_identity import HOST
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import Plan, Step
@@ -18,6 +19,7 @@ from reconciler.errors import Fenced, StateError
 from reconciler.ports.sink import Letter
 from reconciler.ports.store import Ending, Opening
 from reconciler.store.sqlite import facts, history, outbox
+from reconciler.store.sqlite.host_key import HostKey
 from reconciler.store.sqlite.recall import WINDOW
 
 IDLE_SHARE = 5
@@ -34,6 +36,7 @@ def begin(
     now: datetime,
     *,
     fleet: int,
+    key: HostKey,
     keep: int = KEPT_RUNS,
 ) -> str:
     """Write down a run with all its steps still open, forget the runs beyond `keep`; gives the run's id."""
@@ -45,6 +48,10 @@ def begin(
             for position, step in enumerate(opening.plan.steps())
         ],
     )
+    exact = {step.id: step.exact for step in opening.plan.steps() if step.exact}
+    if exact:
+        sealed = key.sealed(zlib.compress(encode(exact)))
+        connection.execute("INSERT INTO exact (run, sealed) VALUES (?, ?)", (number, sealed))
     _prune(connection, keep, now, fleet)
     return run
 

@@ -168,5 +168,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             JOIN fleet_source ON fleet_source.source = spelt""",
         *(f"DROP TABLE {old}" for old in ("old_fact", "old_claim", "old_owner", "old_source", "learnt")),
     ),
+    (
+        """CREATE TABLE exact (              -- what the plain form of a run's steps leaves out
+            run INTEGER PRIMARY KEY REFERENCES run(number) ON DELETE CASCADE,
+            sealed BLOB NOT NULL           -- JSON, encrypted with the key of the host
+        )""",
+    ),
 )
 """Statements that lead from each version of the tables to the next; never changed, only added to."""

@@ -36,6 +36,7 @@ from reconciler.store.sqlite.facts import (
     record_pass,
     remember,
 )
+from reconciler.store.sqlite.host_key import HostKey
 from reconciler.store.sqlite.locks import holding
 from reconciler.store.sqlite.recall import recall
 
@@ -74,6 +75,7 @@ class SqliteStore:
         self._database = Database(folder / FILE)
         self._epochs: dict[tuple[int, str], int] = {}
         self._fleet = HOST
+        self._key = HostKey(folder)
 
     def close(self) -> None:
         """Finish what was asked for and close the file."""
@@ -129,7 +131,13 @@ class SqliteStore:
         """Write down a run with all its steps open; gives its id."""
         async with self._around(""):
             return await self._database.write(
-                journalling.begin, opening, self._name, self._clock(), fleet=self._fleet, keep=self._keep
+                journalling.begin,
+                opening,
+                self._name,
+                self._clock(),
+                fleet=self._fleet,
+                key=self._key,
+                keep=self._keep,
             )
 
     async def refuse(self, opening: Opening, note: str) -> str:
@@ -169,7 +177,7 @@ class SqliteStore:
 
     async def unsettled(self) -> tuple[RunRecord, ...]:
         """Runs that did not finish, or left a step unknown that no later run took up; oldest first."""
-        return await self._database.read(history.unsettled, self._fleet)
+        return await self._database.read(history.unsettled, self._fleet, self._key)
 
     async def runs(self, limit: int = 20) -> tuple[RunLine, ...]:
         """The newest runs, newest first."""

@@ -10,7 +10,7 @@ from support_m2_wire import BASE, REVISION, WorldWire, content, desired, desk, l
 
 from reconciler.core.diagnostic_json import plain_finding
 from reconciler.core.observation import Absent, Observed, Present, Unauthorized, Unreachable
-from reconciler.core.plan import Plan, load
+from reconciler.core.plan import Plan, load, with_exact
 from reconciler.core.step import Standing
 from reconciler.documents.document import parse
 from reconciler.drivers.m2 import machine
@@ -39,8 +39,9 @@ async def standing(step, wire):
 
 def reloaded(cluster):
     """The steps as they come back from the journal."""
-    encoded = Plan(REVISION, "0", (cluster,)).encoded()
-    return load(json.loads(encoded)).clusters[0].steps
+    exact = {step.id: step.exact for step in cluster.steps}
+    plan = load(json.loads(Plan(REVISION, "0", (cluster,)).encoded()))
+    return with_exact(plan, exact).clusters[0].steps
 
 
 async def converge(where, wire):

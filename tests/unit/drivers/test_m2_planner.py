@@ -17,6 +17,7 @@ from reconciler.drivers.m2.changes import differences
 from reconciler.drivers.m2.package import digests
 from reconciler.drivers.m2.planner import plan
 from reconciler.drivers.m2.product import DRIVER
+from reconciler.drivers.m2.shown_prints import ShownPrints
 
 API = "env__management__api__"
 LIST = API + "allowList"
@@ -60,8 +61,8 @@ def test_a_node_that_differs_gets_one_step_with_all_it_takes():
     assert arguments == {
         "bases": ["http://n:10040", "http://edge-01.example.com:10040"],
         "addresses": ["n"],
-        "before": content().fingerprint,
-        "after": content(wanted).fingerprint,
+        "before": ShownPrints().of(content(), content(wanted)),
+        "after": ShownPrints().of(content(wanted)),
         "restart": [],
         "resources": {},
         "setting_version": "B",
@@ -72,7 +73,12 @@ def test_a_node_that_differs_gets_one_step_with_all_it_takes():
     assert "cluster.balance" in only.reason
     assert "version A becomes B" in only.reason
     assert "version A" in only.inverse.words
-    assert only.inverse.arguments == {"fingerprint": content().fingerprint}
+    assert only.inverse.arguments == {"fingerprint": arguments["before"]}
+    assert only.exact == {
+        "before": content().fingerprint,
+        "after": content(wanted).fingerprint,
+        "resources": {},
+    }
 
 
 def test_a_step_survives_the_journal():

@@ -31,6 +31,7 @@ BY_ANNOTATION = {
     "Any": st.one_of(st.none(), st.integers(), st.floats(allow_nan=False), NAMES, st.just(MASK)),
     "tuple[str, ...]": st.lists(NAMES, max_size=3).map(tuple),
     "tuple[str | None, ...]": st.lists(st.one_of(NAMES, st.none()), max_size=2).map(tuple),
+    "Mapping[str, Any]": st.just({}),  # what stands in the plain form in the place of exact values
     "Mapping[str, str]": st.dictionaries(NAMES, NAMES, max_size=2),
     "Mapping[str, tuple[str, ...]]": st.dictionaries(
         NAMES, st.lists(NAMES, max_size=2).map(tuple), max_size=2

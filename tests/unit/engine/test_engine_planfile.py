@@ -49,7 +49,7 @@ class Bench:
         )
 
     async def file(self):
-        made = plan_file(await self.look(), Origin(source="/repo"), {}, MADE)
+        made = plan_file(await self.look(), Origin(source="/repo"), {}, MADE, self.drivers)
         return parsed(made.written(), "plan.json")
 
     async def apply(self, file):
