@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
 
 from reconciler.adopt.file_edits import Member, Rewriting, path_of
 from reconciler.adopt.foreseen import Foreseen, Overlaid
-from reconciler.adopt.live_edits import drift
+from reconciler.adopt.needed_edits import Differing
 from reconciler.adopt.new_cluster import fleet_text, founded
 from reconciler.adopt.node_list_edits import entries
 from reconciler.core import editors
@@ -67,6 +68,7 @@ class _Live:
     steps: tuple[Step, ...]
     new: bool
     unsaid: frozenset[str]
+    meaning: Callable[[Any], str]
 
 
 async def adopt(
@@ -132,9 +134,8 @@ async def _seen(desk: Desk, drivers: Drivers, transports: Transports, *, new: bo
     desired = driver.desire(desk)
     observed = await driver.observe(desired, only_reading(transports, driver.reads))
     steps = driver.plan(desired, observed).steps
-    return _Live(
-        desk, desired, observed, driver.shown(desired, observed), steps, new, driver.unsaid(desk.entry)
-    )
+    shown, unsaid = driver.shown(desired, observed), driver.unsaid(desk.entry)
+    return _Live(desk, desired, observed, shown, steps, new, unsaid, driver.meaning)
 
 
 def _complete(live: Sequence[_Live]) -> None:
@@ -239,17 +240,18 @@ def _wanted(live: Sequence[_Live]) -> Iterator[tuple[Member, tuple[Edit, ...]]]:
     for one in live:
         if one.new:
             continue
-        differing = {step.node for step in one.steps}
+        changed = {step.node for step in one.steps}
         for node, document in one.shown.documents.items():
-            if node in differing:
-                edits = _drift(node, one.desk.documents[node].value, document)
-                kept = tuple(edit for edit in edits if not _unsaid(edit, one.unsaid))
-                yield (one.desk.entry.name, node), kept
+            if node in changed:
+                differing = Differing(
+                    one.desk.documents[node].value, one.meaning, partial(_unsaid, unsaid=one.unsaid)
+                )
+                yield (one.desk.entry.name, node), _drift(node, differing, document)
 
 
-def _drift(node: str, rendered: Any, shown: Any) -> tuple[Edit, ...]:
+def _drift(node: str, differing: Differing, shown: Any) -> tuple[Edit, ...]:
     try:
-        return tuple(drift(rendered, shown))
+        return differing.edits(shown)
     except UsageError as error:
         raise UsageError(f"{node}: {error.message}", remedy=error.remedy) from error
 

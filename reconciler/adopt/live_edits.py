@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from reconciler.adopt.factor_overlays import same
 from reconciler.core.secret import Secret, secrets
@@ -14,11 +14,22 @@ from reconciler.text.json_pointer import pointer
 Path = tuple[str | int, ...]
 
 
-def drift(rendered: Any, shown: Any, path: Path = ()) -> Iterator[Edit]:
+Key: TypeAlias = Callable[[Path, Any], str | None]
+"""What tells an item of the list at a path from the others; None where nothing does."""
+
+
+def name_of(_: Path, item: Any) -> str | None:
+    """The `name` of an object."""
+    name = item.get("name") if isinstance(item, Mapping) else None
+    return name if isinstance(name, str) else None
+
+
+def drift(rendered: Any, shown: Any, path: Path = (), *, key: Key = name_of) -> Iterator[Edit]:
     """The edits that make `shown` of `rendered`; a secret that is the same, or not known here, stays.
 
-    Items of a list that grew or shrank are told apart by their `name` where all have one, else by their
-    place. Edits of a list change its items first, then remove from its end on, then append.
+    Items of a list that grew or shrank are told apart by their key where all have one, else by their
+    place. Edits of a list change its items first, then remove from its end on, then append. Of an object
+    that is new each member is an edit.
 
     Raises:
         UsageError: a secret differs, or cannot be told from others because it is not known here.
@@ -30,28 +41,36 @@ def drift(rendered: Any, shown: Any, path: Path = ()) -> Iterator[Edit]:
                 remedy="change the secret where it is kept, then import again; nothing was written",
             )
     elif isinstance(rendered, Mapping) and isinstance(shown, Mapping):
-        yield from _members(rendered, shown, path)
+        yield from _members(rendered, shown, path, key)
     elif isinstance(rendered, list) and isinstance(shown, list):
-        yield from _items(rendered, shown, path)
+        yield from _items(rendered, shown, path, key)
     elif not _same(rendered, shown):
         yield Edit(path, shown)
 
 
-def _members(rendered: Mapping[str, Any], shown: Mapping[str, Any], path: Path) -> Iterator[Edit]:
-    for key in rendered:
-        if key not in shown:
-            yield Edit((*path, key), REMOVED)
-    for key, value in shown.items():
-        if key in rendered:
-            yield from drift(rendered[key], value, (*path, key))
+def _members(rendered: Mapping[str, Any], shown: Mapping[str, Any], path: Path, key: Key) -> Iterator[Edit]:
+    for name in rendered:
+        if name not in shown:
+            yield Edit((*path, name), REMOVED)
+    for name, value in shown.items():
+        if name in rendered:
+            yield from drift(rendered[name], value, (*path, name), key=key)
         else:
-            yield Edit((*path, key), value)
+            yield from _added(value, (*path, name))
 
 
-def _items(rendered: Sequence[Any], shown: Sequence[Any], path: Path) -> Iterator[Edit]:
-    pairs = _pairs(rendered, shown)
+def _added(value: Any, path: Path) -> Iterator[Edit]:
+    if isinstance(value, Mapping) and value:
+        for name, item in value.items():
+            yield from _added(item, (*path, name))
+    else:
+        yield Edit(path, value)
+
+
+def _items(rendered: Sequence[Any], shown: Sequence[Any], path: Path, key: Key) -> Iterator[Edit]:
+    pairs = _pairs(rendered, shown, path, key)
     for old, new in pairs:
-        yield from drift(rendered[old], shown[new], (*path, old))
+        yield from drift(rendered[old], shown[new], (*path, old), key=key)
     kept, taken = {old for old, _ in pairs}, {new for _, new in pairs}
     added = [index for index in range(len(shown)) if index not in taken]
     for index in reversed(range(len(rendered))):
@@ -72,23 +91,19 @@ def _told_apart(gone: Any, path: Path, *, replaced: bool) -> None:
         )
 
 
-def _pairs(rendered: Sequence[Any], shown: Sequence[Any]) -> list[tuple[int, int]]:
+def _pairs(rendered: Sequence[Any], shown: Sequence[Any], path: Path, key: Key) -> list[tuple[int, int]]:
     """(index, index) of the items that stay, in order; what is new comes behind all of them."""
-    old, new = _names(rendered), _names(shown)
-    if old and new and len(old) != len(new):
-        kept = [name for name in old if name in new]
-        if list(new)[: len(kept)] == kept:
-            return [(old[name], new[name]) for name in kept]
+    if len(rendered) != len(shown):
+        old, new = _keys(rendered, path, key), _keys(shown, path, key)
+        kept = [one for one in old if one in new]
+        if old and new and list(new)[: len(kept)] == kept:
+            return [(old[one], new[one]) for one in kept]
     return [(index, index) for index in range(min(len(rendered), len(shown)))]
 
 
-def _names(items: Sequence[Any]) -> dict[str, int]:
-    """Name -> index, where every item has one and none has another's."""
-    found = {
-        item["name"]: index
-        for index, item in enumerate(items)
-        if isinstance(item, Mapping) and isinstance(item.get("name"), str)
-    }
+def _keys(items: Sequence[Any], path: Path, key: Key) -> dict[str, int]:
+    """Key -> index, where every item has one and none has another's."""
+    found = {one: index for index, item in enumerate(items) if (one := key(path, item)) is not None}
     return found if len(found) == len(items) else {}
 
 

@@ -23,6 +23,7 @@ from reconciler.core.prints import prints
 from reconciler.core.prior import Prior
 from reconciler.core.product_model import Stage
 from reconciler.core.reports import Report
+from reconciler.core.secret import reveal
 from reconciler.core.spec import ClusterEntry
 from reconciler.core.step import Verdict
 from reconciler.diagnostic import Diagnostic, Severity
@@ -418,6 +419,17 @@ class Driver(ABC, Generic[D, S]):
     def unsaid(self, entry: ClusterEntry) -> frozenset[str]:
         """JSON pointers of what nodes show in their settings and files do not say, because it is stamped."""
         return frozenset()
+
+    def meaning(self, document: Any) -> str:
+        """What tells one meaning of a node's settings from another: equal for two that need no change.
+
+        An import leaves out of the files what differs in spelling, in a default that is written out or in an
+        order that means nothing. Secrets count by their value.
+
+        Args:
+            document: a whole settings document, or a part of one at its place.
+        """
+        return fingerprint(reveal(document))
 
     async def entry_of(self, name: str, addresses: Sequence[str], transports: Transports) -> dict[str, Any]:
         """The fleet file's entry of a cluster that no file names yet, as plain data.

@@ -1,5 +1,6 @@
 """`reconcile import` by the entry point, over simulated nodes and real HTTP."""
 
+import copy
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import pytest
 from reconciler.cli.demo_stage import Nodes
 from reconciler.cli.main import main
 from reconciler.cli.writing import write_all
+from reconciler.drivers.m2.canonical import canonical
 from reconciler.errors import StateError
 from reconciler.host.atomic import put
 from reconciler.simulation.addresses import free_addresses
@@ -282,3 +284,29 @@ def test_one_value_of_a_file_that_people_wrote_changes_alone_and_the_whole_diffe
     after = (site.folder / "site.yaml").read_bytes().decode()
     assert after == before.replace("*:81", "*:80")
     assert site.planned() == 0
+
+
+def test_one_change_on_a_node_that_writes_all_defaults_out_is_one_line_of_its_overlay(site):
+    """Else the overlay would pin the node's access, and a narrower list in the base would pass it by."""
+    text = site.read("edge/base.json")
+    shown = copy.deepcopy(canonical(json.loads(text)))
+    shown["env"]["management"]["cluster"]["balance"]["mode"] = "hash"
+    shown["env"]["management"]["server"]["connection"][0]["info"] = INFO
+    shown["env"]["management"]["api"]["allowList"][0]["addr"] = "127.0.0.1/32"
+    site.write("edge/own.json", json.dumps(shown))
+    fleet = site.read()
+    with Nodes() as nodes:
+        odd = site.folder.parent / "odd"
+        shutil.copytree(site.folder, odd)
+        (place,) = free_addresses(1)
+        (odd / "fleet.yaml").write_text(
+            "clusters: [{name: edge, kind: m2, setting: edge/own.json, "
+            f"nodes: [{{name: e2, address: '{place}'}}]}}]\n"
+        )
+        nodes.serve(odd, converged=True)
+        site.write("fleet.yaml", fleet.replace(site.places[1], str(place)))
+        assert site.run("import", "--yes") == 0
+        assert json.loads(site.read("edge/e2.json")) == {
+            "env": {"management": {"cluster": {"balance": {"mode": "hash"}}}}
+        }
+        assert site.planned() == 0

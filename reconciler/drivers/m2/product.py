@@ -152,6 +152,10 @@ class M2Driver(Driver[Desired, Loaded]):
         assert isinstance(entry, M2Cluster)
         return frozenset() if entry.version is None else frozenset({"/meta/version"})
 
+    def meaning(self, document: Any) -> str:
+        """The fingerprint of the canonical form, by which steps are planned."""
+        return Contents().of(document).fingerprint
+
     def shown(self, desired: Desired, observed: Observed[Loaded]) -> Shown:
         """The settings that the nodes have loaded; see `adoption.shown`."""
         return adopt.shown(desired, observed)

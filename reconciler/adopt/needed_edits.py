@@ -1,0 +1,204 @@
+"""Of the differences between files and nodes those that the product calls differences; pure.
+
+A node may write out what its file leaves to a default, spell an address otherwise and put a list whose order
+means nothing in another one. Whoever copies that into the files pins what nobody decided: a later change of
+what the nodes share then passes these nodes by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from reconciler.adopt.live_edits import Path, drift
+from reconciler.documents.edit import REMOVED, Edit
+
+MOST_ITEMS: Final = 2_000
+"""Items of two lists that are told apart by what each means; those of longer ones by their place."""
+
+MOST_TRIALS: Final = 600
+"""Documents whose meaning is asked for to leave out what is not needed; what is left then stays."""
+
+Unit = tuple[Edit, ...]
+
+
+@dataclass(slots=True)
+class Differing:
+    """Where one node's settings differ from the rendered ones in meaning.
+
+    Args:
+        rendered: the settings that the files give.
+        meaning: what tells one meaning of a whole document from another.
+        unsaid: whether an edit is none of the files'.
+    """
+
+    rendered: Any
+    meaning: Callable[[Any], str]
+    unsaid: Callable[[Edit], bool]
+    trials: int = field(default=0, init=False)
+
+    def edits(self, shown: Any) -> tuple[Edit, ...]:
+        """The fewest edits after which the rendered settings mean what is shown.
+
+        Raises:
+            UsageError: a secret differs, or cannot be told from others because it is not known here.
+        """
+        aligned = self._aligned(self.rendered, shown, shown, ())
+        found = [edit for edit in drift(self.rendered, aligned, key=self._key) if not self.unsaid(edit)]
+        return tuple(_joined(self.rendered, self._needed(found)))
+
+    def _aligned(self, old: Any, new: Any, whole: Any, path: Path) -> Any:
+        """What is shown, with each list in the order of the rendered one where that means the same."""
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            for key in [key for key in new if key in old]:
+                part = self._aligned(old[key], new[key], whole, (*path, key))
+                if part is not new[key]:
+                    new = {**new, key: part}
+                    whole = _with(whole, path, new)
+            return new
+        if not (isinstance(old, list) and isinstance(new, list)):
+            return new
+        ours, theirs = ([self._key(path, item) for item in items] for items in (old, new))
+        if None in ours or None in theirs or len({*ours}) < len(ours) or len({*theirs}) < len(theirs):
+            return new
+        # What is new comes where something went, so that one item that changed stays one.
+        came = [key for key in theirs if key not in ours]
+        slots = [key if key in theirs else came.pop(0) for key in ours if key in theirs or came]
+        wanted = [*slots, *came]
+        if wanted != theirs:
+            moved = [new[theirs.index(key)] for key in wanted]
+            if self._means(_with(whole, path, moved)) == self._means(whole):
+                return moved
+        return new
+
+    def _key(self, path: Path, item: Any) -> str | None:
+        """What tells an item of a list: its name, or what it means by itself where it stands."""
+        if isinstance(item, Mapping) and isinstance(item.get("name"), str):
+            return f"name {item['name']}"
+        if self.trials > MOST_ITEMS:
+            return None
+        return self._means(_around(self.rendered, path, item))
+
+    def _means(self, document: Any) -> str:
+        self.trials += 1
+        return self.meaning(document)
+
+    def _needed(self, edits: Sequence[Edit]) -> list[Edit]:
+        """The edits without those that change nothing that the product knows, tried half by half."""
+        units = _units(self.rendered, edits)
+        target = self.meaning(applied(self.rendered, edits))
+        kept = dict.fromkeys(range(len(units)))
+        todo, trials = [list(kept)], 0
+        while todo and trials < MOST_TRIALS:
+            group = todo.pop()
+            trial = [
+                edit
+                for index, unit in enumerate(units)
+                if index in kept and index not in group
+                for edit in unit
+            ]
+            trials += 1
+            if group and self.meaning(applied(self.rendered, trial)) == target:
+                kept = {index: None for index in kept if index not in group}
+            elif len(group) > 1:
+                half = len(group) // 2
+                todo += [group[half:], group[:half]]
+        return [edit for index, unit in enumerate(units) if index in kept for edit in unit]
+
+
+def _units(rendered: Any, edits: Sequence[Edit]) -> list[Unit]:
+    """Edits that are made together or not at all: what shortens and lengthens one list."""
+    units: list[list[Edit]] = []
+    lists: dict[Path, list[Edit]] = {}
+    for edit in edits:
+        place = edit.path[:-1]
+        if not (edit.path and isinstance(edit.path[-1], int)) or _is_there(rendered, edit):
+            units.append([edit])
+        elif place in lists:
+            lists[place].append(edit)
+        else:
+            lists[place] = [edit]
+            units.append(lists[place])
+    return [tuple(unit) for unit in units]
+
+
+def _is_there(rendered: Any, edit: Edit) -> bool:
+    """Whether an edit changes an item of a list in its place."""
+    for key in edit.path[:-1]:
+        rendered = rendered[key]
+    return edit.value is not REMOVED and int(edit.path[-1]) < len(rendered)
+
+
+def applied(value: Any, edits: Sequence[Edit]) -> Any:
+    """A plain value after edits; objects that are missing on the way are made."""
+    value = _copied(value)
+    for edit in edits:
+        if not edit.path:
+            value = _copied(edit.value)
+            continue
+        *way, last = edit.path
+        part = value
+        for key in way:
+            part = part.setdefault(key, {}) if isinstance(part, dict) else part[key]
+        if edit.value is REMOVED:
+            part.pop(int(last)) if isinstance(part, list) else part.pop(last, None)
+        elif isinstance(part, list) and last == len(part):
+            part.append(_copied(edit.value))
+        else:
+            part[last] = _copied(edit.value)
+    return value
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _copied(item) for key, item in value.items()}
+    return [_copied(item) for item in value] if isinstance(value, list) else value
+
+
+def _joined(rendered: Any, edits: Sequence[Edit]) -> list[Edit]:
+    """Edits with what is added below one place that is missing put together."""
+    found: dict[Path, Edit] = {}
+    for edit in edits:
+        place = _missing(rendered, edit.path)
+        if edit.value is REMOVED or len(place) == len(edit.path):
+            found[edit.path] = edit
+            continue
+        value = found[place].value if place in found else {}
+        found[place] = Edit(place, applied(value, [Edit(edit.path[len(place) :], edit.value)]))
+    return list(found.values())
+
+
+def _missing(value: Any, path: Path) -> Path:
+    """The first part of a path at which an object lacks a member; the whole path where none does."""
+    for index, key in enumerate(path):
+        if isinstance(value, Mapping):
+            if key not in value:
+                return path[: index + 1]
+            value = value[key]
+        elif isinstance(value, list) and isinstance(key, int) and key < len(value):
+            value = value[key]
+        else:
+            break
+    return path
+
+
+def _with(value: Any, path: Path, leaf: Any) -> Any:
+    """A copy with another value at a path that is there."""
+    if not path:
+        return leaf
+    key, *rest = path
+    if isinstance(value, list):
+        return [_with(item, tuple(rest), leaf) if index == key else item for index, item in enumerate(value)]
+    return {**value, key: _with(value[key], tuple(rest), leaf)}
+
+
+def _around(value: Any, path: Path, item: Any) -> Any:
+    """A small document that has one item of a list at its place, and the plain members on the way to it."""
+    if not path:
+        return [item]
+    key, *rest = path
+    if isinstance(value, list):
+        return [_around(value[int(key)], tuple(rest), item)]
+    plain = {name: one for name, one in value.items() if not isinstance(one, Mapping | list)}
+    return {**plain, key: _around(value[key], tuple(rest), item)}
