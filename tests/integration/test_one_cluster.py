@@ -16,6 +16,7 @@ from support_git import ALONE, Repository, git
 
 from reconciler.desired.fleet import load
 from reconciler.drivers.registry import DRIVERS
+from reconciler.drivers.sora import machine
 from reconciler.drivers.sora.cluster import groups, members
 from reconciler.errors import GuardRefusal, SourceError
 from reconciler.planning.ancestry import traced
@@ -55,7 +56,17 @@ class Site:
     def store(self, host):
         return open_store(self.folder / host, clock=self.clock)
 
-    def text(self, *numbers, initialise=True, names=None, temporary=(), ports=None, cluster="live", **more):
+    def text(
+        self,
+        *numbers,
+        initialise=True,
+        names=None,
+        temporary=(),
+        ports=None,
+        cluster="live",
+        by_default=False,
+        **more,
+    ):
         """A fleet file with these nodes; `names` and `ports`: other numbers for their names or addresses."""
         nodes = [
             {
@@ -67,7 +78,7 @@ class Site:
         ]
         own = {"name": cluster, "kind": "sora", "drain": 0, "nodes": nodes, "initialise": initialise, **more}
         own["timeouts"] = {"connect": 0.5, "read": 1, "settle": 1}
-        own["policy"] = {"max_risky": "100%"}
+        own["policy"] = {} if by_default else {"max_risky": "100%"}
         return json.dumps({"clusters": [own]})
 
     def commit(self, *numbers, **more):
@@ -147,6 +158,36 @@ async def applied(site, *numbers, host="here", **more):
 def never_founded(site):
     assert site.sent(INIT) == []
     assert len(site.clusters) <= 1
+
+
+FIVE, LEFT = (1, 2, 3, 4, 5), (1, 2, 6)
+LOST = {"collapsed": {"reason": "three hosts burnt down", "until": "2999-12-31"}}
+
+
+async def five_of_which_two_are_left(site):
+    """A cluster of five, applied; three of its nodes are lost for good."""
+    world, roster = site.simulation.world("live"), site.simulation.world("live").site.roster
+    for number in (4, 5):
+        contact, joining = roster.at(name(1)), roster.at(name(number))
+        world.site.take(machine.register(world.state, joining, contact))
+    await applied(site, *FIVE)
+    await site.stop(3, 4, 5)
+
+
+@pytest.mark.parametrize("host", ["here", "another"])
+async def test_a_collapsed_cluster_of_five_is_rebuilt_with_three_and_the_entry_counts_once(site, host):
+    await five_of_which_two_are_left(site)
+    site.commit(*LEFT, by_default=True, **LOST)
+    assert await site.run(host) == ["init 1: done"]
+    assert site.clusters == [["1", "2", "6"]]
+    assert await site.run(host) == await site.run("a third") == ["collapsed-unneeded"]
+    for number in (1, 2):
+        site.simulation.world("live").isolate(name(number))
+    for state in (host, "a fourth"):
+        assert await site.run(state)
+    assert len(site.sent(INIT)) == 1
+    site.simulation.world("live").heal()
+    assert site.clusters == [["1", "2", "6"]]
 
 
 HOSTS = ["here", "another"]
