@@ -84,7 +84,7 @@ M2 = (
     Mutant(
         "judgement of a delivery",
         "calls done whatever the node shows",
-        edit(m2_judge.judge, "if loaded.shows(after) and not waits:", "if True:"),
+        edit(m2_judge.judge, "if loaded.shows(Expected(after)) and not waits:", "if True:"),
         PLAIN,
     ),
 )

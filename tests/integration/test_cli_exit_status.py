@@ -71,7 +71,9 @@ def test_every_outcome_has_the_same_status_in_json_and_in_the_process(site):
     site.nodes.kill(site.simulation, "edge-01")
     site.run(*only, status=1)
     site.repository.edit("fleet.yaml", lambda text: text.replace("    kind: m2\n", HELD, 1))
-    site.repository.edit("edge/setting.json", lambda text: text.replace('"version": ', '"version": 1', 1))
+    site.repository.edit(
+        "edge/setting.json", lambda text: text.replace("192.168.3.0/24", "192.168.3.0/25", 1)
+    )
     site.repository.commit("A change that waits")
     site.run(*only, status=3)
 

@@ -129,7 +129,7 @@ def test_the_command_names_the_place_of_a_mistake(scenario):
     path = scenario("faults:\n- {fault: killd, node: edge-01}")
     done = reconcile("--faults", path)
     assert done.returncode == 1
-    assert f"error: {path}:4:11: `fault` is `killd`" in done.stderr, done.stderr
+    assert f"error: {path}:4:11: `fault` must be `slow`" in done.stderr, done.stderr
     assert "did you mean `killed`?" in done.stderr
 
 
