@@ -95,5 +95,10 @@ def seconds(made):
 )
 def test_six_times_as_many_take_far_less_than_thirty_six_times_as_long(made):
     seconds(made(10))  # what is loaded once is loaded
+    assert any(grows_slowly(made) for _ in range(4)), "each of four attempts took far longer"
+
+
+def grows_slowly(made):
+    """One attempt: other processes can spoil it, but cannot make quadratic work look linear."""
     small = max(seconds(made(SMALL)), 0.04)
-    assert seconds(made(LARGE)) < 16 * small
+    return seconds(made(LARGE)) < 16 * small
