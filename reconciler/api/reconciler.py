@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from reconciler.api.reader import Reader
+from reconciler.core.actor import Actor
 from reconciler.core.outcome import Outcome, Report
 from reconciler.core.plan import Plan
 from reconciler.core.timestamps import Clock
@@ -72,12 +73,14 @@ class Reconciler:
         store: the journal, held open by the caller.
         clock: stamps what is written.
         rest: waits while a wave soaks.
+        actor: who asks for its runs, for the history.
     """
 
     reader: Reader
     store: Store
     clock: Clock = utc_now
     rest: Rest = resting
+    actor: Actor = field(default_factory=Actor)
     _process: _Process = field(default_factory=_Process, repr=False)
 
     def __post_init__(self) -> None:
@@ -211,7 +214,7 @@ class Reconciler:
                 listener=listener,
                 stop=stop,
                 occasion=Occasion(
-                    trigger, self.clock, self.rest, ears=process.ears, refusals=process.refusals
+                    trigger, self.actor, self.clock, self.rest, ears=process.ears, refusals=process.refusals
                 ),
             )
 

@@ -119,6 +119,10 @@ HostConfigFile = Annotated[
         show_default=False,
     ),
 ]
+By = Annotated[
+    str, typer.Option(metavar="NAME", help="Whose word it is; kept beside the user who runs this.")
+]
+Why = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the history.")]
 NoColor = Annotated[bool, typer.Option("--no-color", help="No colours.")]
 
 

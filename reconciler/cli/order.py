@@ -7,8 +7,10 @@ from pathlib import Path
 
 from reconciler.cli.options import Format
 from reconciler.cli.state_folder import copies_of_sources
+from reconciler.core.actor import Actor
 from reconciler.core.retention import KEPT_RUNS
 from reconciler.errors import UsageError
+from reconciler.host.actor import this_actor
 from reconciler.host.host import Host
 from reconciler.planning.prior import NO_BASE, Base
 from reconciler.sources.signatures.trust import Trust
@@ -38,6 +40,13 @@ class Order:
     out: Path | None = None
     trust: Trust | None = None
     base: Base = NO_BASE
+    by: str = ""
+    why: str = ""
+
+    @property
+    def actor(self) -> Actor:
+        """Who asks."""
+        return this_actor(claim=self.by, why=self.why)
 
     @property
     def copies(self) -> Path:

@@ -16,18 +16,6 @@ LEAST = 8
 _WHOLE = 64
 
 
-def person(given: str) -> str:
-    """Who gives an order."""
-    import getpass  # noqa: PLC0415
-
-    if given:
-        return given
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return ""
-
-
 def names(store: StoreReader) -> tuple[str, ...]:
     """The clusters of all fleets that the store has heard of, sorted."""
 

@@ -15,6 +15,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Final, Protocol, Self
 
+from reconciler.core.actor import Actor
 from reconciler.core.fleet_identity import FleetIdentity, KnownFleet
 from reconciler.core.history import Memory, Suspension
 from reconciler.core.outcome import Outcome, State
@@ -31,10 +32,12 @@ class Opening:
     Args:
         trigger: what asked for it: `command`, `webhook`, `interval` …
         plan: what it is going to do.
+        actor: who asked for it.
     """
 
     trigger: str
     plan: Plan
+    actor: Actor = field(default_factory=Actor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,7 @@ class RunLine:
         note: why it ended as it did, where its steps do not tell: the verdicts of a refusal.
         counts: state -> number of steps; steps without outcome count as `open`.
         finished: none where the run was killed, or still goes on.
+        actor: who asked for it; nobody in what older versions wrote.
     """
 
     id: str
@@ -119,6 +123,7 @@ class RunLine:
     exit_status: int | None
     note: str
     counts: Mapping[str, int]
+    actor: Actor = field(default_factory=Actor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +134,23 @@ class RunRecord:
     plan: Plan
     entries: tuple[Entry, ...]
     messages: tuple[Message, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """Something that a person ordered beside the desired state, or its use; it stays in the history.
+
+    Args:
+        kind: `suspend`, `resume`, `approve`, or `approval used`.
+        cluster: which; empty for all, and for an approval.
+        digest: of the plan that was approved; empty for others.
+    """
+
+    kind: str
+    cluster: str
+    digest: str
+    at: datetime
+    actor: Actor
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +309,9 @@ class StoreReader(Protocol):
     async def runs(self, limit: int = 20) -> Sequence[RunLine]:
         """The newest runs, newest first."""
 
+    async def acts(self, limit: int = 20) -> Sequence[Act]:
+        """The newest things that people ordered on this host, newest first."""
+
     async def run(self, text: str) -> RunRecord:
         """One run by its id or the beginning of it.
 
@@ -384,10 +409,10 @@ class Store(StoreReader, Outbox, Protocol):
             given_up: places; one that another fleet has taken stays that fleet's.
         """
 
-    async def suspend(self, cluster: str, reason: str, by: str) -> None:
+    async def suspend(self, cluster: str, reason: str, by: Actor) -> None:
         """Write down that nothing is changed in a cluster, or in all where none is named."""
 
-    async def resume(self, cluster: str) -> None:
+    async def resume(self, cluster: str, by: Actor) -> None:
         """End what `suspend` began for the same cluster, or for all."""
 
     async def reject(self, cluster: str, revision: Revision, reason: str, *, ends_rollout: bool) -> None:
@@ -396,11 +421,11 @@ class Store(StoreReader, Outbox, Protocol):
     async def request_approval(self, cluster: str, digest: str, short: str, words: str) -> None:
         """Write down the plan of a cluster that waits for an approval, in place of the one before."""
 
-    async def approve(self, digest: str, by: str, reason: str) -> None:
+    async def approve(self, digest: str, by: Actor, reason: str) -> None:
         """Write down that a plan may be applied, once."""
 
     async def spend_approval(self, digest: str) -> None:
-        """Forget an approval: it was for one run."""
+        """Forget an approval: it was for one run. That it was given and used stays in the history."""
 
     async def probe(self) -> None:
         """Write something that changes nothing, to the disk and back."""

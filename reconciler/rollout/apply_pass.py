@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from reconciler.core.actor import Actor
 from reconciler.core.guard import Case
 from reconciler.core.outcome import Report
 from reconciler.core.plan import ClusterPlan
@@ -39,6 +40,7 @@ class Occasion:
 
     Args:
         trigger: what asked for it: `command`, `webhook`, `interval` …
+        actor: who asked for it.
         clock: stamps the messages.
         rest: waits while a wave soaks.
         ears: hears what nodes report by themselves; runs of one process that go on side by side share it.
@@ -46,6 +48,7 @@ class Occasion:
     """
 
     trigger: str = "command"
+    actor: Actor = field(default_factory=Actor)
     clock: Clock = utc_now
     rest: Rest = resting
     ears: Ears = field(default_factory=Ears)
@@ -92,14 +95,14 @@ async def apply(
     if survey.refused or (survey.violations and open_ones.plan.empty):
         if refusals.is_new(survey):
             await remember_members(survey, drivers, journal)
-            await refuse(survey, journal, occasion.trigger)
+            await refuse(survey, journal, occasion.trigger, occasion.actor)
             refusals.note(survey)
         raise GuardRefusal(survey.violations)
     await remember_members(survey, drivers, journal)
     if survey.violations:
         held_up = survey.held_up()
         if refusals.is_new(held_up):
-            await refuse(held_up, journal, occasion.trigger)
+            await refuse(held_up, journal, occasion.trigger, occasion.actor)
             refusals.note(held_up)
         survey = open_ones
     refusals.forget(survey)
@@ -155,6 +158,7 @@ class _Run:
                 journal,
                 self.occasion.trigger,
                 plan,
+                actor=self.occasion.actor,
                 wanted=feedback is not None,
                 clock=clock,
                 listener=self.listener,

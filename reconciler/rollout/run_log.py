@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
+from reconciler.core.actor import Actor
 from reconciler.core.canonical import encode
 from reconciler.core.guard import Case
 from reconciler.core.outcome import Outcome, State
@@ -38,6 +39,7 @@ class RunLog:
         listener: hears of each step once the journal has it.
         courier: is told that there are new messages; none where nobody delivers them now.
         attempts: step -> facts of its node to be written with its intent.
+        actor: who asked for it.
         outcomes: step -> how it ended, filled in as the run goes on.
     """
 
@@ -49,6 +51,7 @@ class RunLog:
     listener: Listener = SILENT
     courier: Courier | None = None
     attempts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    actor: Actor = field(default_factory=Actor)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
 
     @classmethod
@@ -58,6 +61,7 @@ class RunLog:
         trigger: str,
         plan: Plan,
         *,
+        actor: Actor | None = None,
         wanted: bool = False,
         clock: Clock = utc_now,
         listener: Listener = SILENT,
@@ -70,15 +74,17 @@ class RunLog:
             store: where.
             trigger: what asked for it.
             plan: what it is going to do.
+            actor: who asked for it.
             wanted: whether there is a sink for its messages.
             clock: stamps them.
             listener: hears of it and of each step.
             courier: is told that there are new messages.
             attempts: step -> facts of its node to be written with its intent.
         """
-        run = await store.begin(Opening(trigger, plan))
+        actor = actor or Actor()
+        run = await store.begin(Opening(trigger, plan, actor))
         listener.begun(run)
-        return cls(store, run, plan.revision, wanted, clock, listener, courier, attempts or {})
+        return cls(store, run, plan.revision, wanted, clock, listener, courier, attempts or {}, actor)
 
     async def open_another(self, trigger: str, plan: Plan) -> Self:
         """Write down a further run beside this one, of which the same people hear."""
@@ -86,6 +92,7 @@ class RunLog:
             self.store,
             trigger,
             plan,
+            actor=self.actor,
             wanted=self.wanted,
             clock=self.clock,
             listener=self.listener,
@@ -144,10 +151,10 @@ async def remember_members(survey: Survey, drivers: Drivers, store: Store) -> No
         await store.remember(cluster, facts)
 
 
-async def refuse(survey: Survey, store: Store, trigger: str) -> None:
+async def refuse(survey: Survey, store: Store, trigger: str, actor: Actor) -> None:
     """Write down a refused run with its verdicts, and each plan of a cluster that waits for an approval."""
     verdicts = "\n".join(violation.message for violation in survey.violations)
-    await store.refuse(Opening(trigger, survey.plan), verdicts)
+    await store.refuse(Opening(trigger, survey.plan, actor), verdicts)
     waiting = {violation.target for violation in survey.violations if violation.code == APPROVAL_NEEDED}
     short = survey.plan.revision.short or survey.plan.revision.id
     for case in survey.cases:

@@ -13,6 +13,7 @@ from reconciler.api.reconciler import Reconciler
 from reconciler.desired.fleet import Fleet, load, with_desired
 from reconciler.drivers.registry import DRIVERS, drivers_for
 from reconciler.host import aio
+from reconciler.host.actor import this_actor
 from reconciler.host.credentials import known_credentials
 from reconciler.host.host import Host
 from reconciler.planning.plan_pass import Drivers
@@ -67,7 +68,9 @@ def watch(options: Options, stream: TextIO) -> int:
 
         reader = Reader(source, host=options.host)
         looking = Looking(reader, options.state, options.only)
-        perform = looking if store is None else Keeping(Reconciler(reader, store), options.only)
+        perform = (
+            looking if store is None else Keeping(Reconciler(reader, store, actor=this_actor()), options.only)
+        )
 
         fleets = FleetReader(drivers, options.host, options.only)
         equipment = Equipment(source, fleets.load, perform, store, fleets.is_stale)

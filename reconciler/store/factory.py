@@ -17,6 +17,7 @@ from reconciler.core.timestamps import Clock
 from reconciler.errors import StateError, UsageError
 from reconciler.host.clock import utc_now
 from reconciler.ports.store import (
+    Act,
     Around,
     Orders,
     RunLine,
@@ -196,6 +197,10 @@ class NoStore:
         return Orders()
 
     async def runs(self, limit: int = 20) -> Sequence[RunLine]:  # noqa: ARG002  (the form of a reader)
+        """None."""
+        return ()
+
+    async def acts(self, limit: int = 20) -> Sequence[Act]:  # noqa: ARG002  (the form of a reader)
         """None."""
         return ()
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from support_driver import NOON, REVISION, FakeDriver, Wish, World, cluster
 
+from reconciler.core.actor import Actor
 from reconciler.core.arguments import INTENT_FACTS, RawArguments
 from reconciler.core.fleet_identity import NEW, FleetIdentity
 from reconciler.core.history import Claim
@@ -251,17 +252,17 @@ async def test_an_open_rollout_is_kept_until_it_ends_or_its_revision_is_rejected
 
 
 async def test_a_suspension_holds_for_its_cluster_or_for_all_until_it_is_resumed(store):
-    await store.suspend("", "a storm", "lee")
-    await store.suspend("edge", "it looks odd", "kim")
+    await store.suspend("", "a storm", Actor("lee"))
+    await store.suspend("edge", "it looks odd", Actor("kim"))
     memory = await store.recall()
     assert [one.reason for one in memory.of("edge").suspended] == ["a storm", "it looks odd"]
     assert [one.reason for one in memory.of("live").suspended] == ["a storm"]
-    await store.resume("")
+    await store.resume("", Actor("kim"))
     assert [one.reason for one in (await store.recall()).of("edge").suspended] == ["it looks odd"]
 
 
 async def test_an_approval_is_for_one_run(store):
-    await store.approve("d1", "kim", "looked at it")
+    await store.approve("d1", Actor("kim"), "looked at it")
     assert (await store.recall()).of("edge").approved == {"d1"}
     (found,) = (await store.orders()).approvals
     assert (found.digest, found.by, found.reason) == ("d1", "kim", "looked at it")
@@ -423,7 +424,7 @@ async def test_clusters_of_one_name_in_two_fleets_know_nothing_of_each_other(sto
     await ours.keep_progress("edge", Progress("content", 1, 3))
     await ours.reject("edge", REVISION, "too slow", ends_rollout=False)
     await ours.request_approval("edge", "d1", "c0ffee0", "1 step")
-    await store.approve("d1", "kim", "looked at it")
+    await store.approve("d1", Actor("kim"), "looked at it")
     memory, other = await ours.recall(), await theirs.recall()
     assert memory.of("edge").approved == {"d1"}
     assert memory.under_way
@@ -460,16 +461,16 @@ async def test_what_is_known_of_another_fleet_says_nothing_of_an_open_step(store
 
 async def test_a_suspension_by_command_stops_every_fleet_of_the_host(store):
     ours, theirs = await store.enter(OURS), await store.enter(THEIRS)
-    await store.suspend("", "a storm", "kim")
-    await store.suspend("edge", "it looks odd", "lee")
+    await store.suspend("", "a storm", Actor("kim"))
+    await store.suspend("edge", "it looks odd", Actor("lee"))
     for fleet in (ours, theirs, store.of(NEW)):
         assert [one.reason for one in (await fleet.recall()).of("edge").suspended] == [
             "a storm",
             "it looks odd",
         ]
         assert [one.reason for one in (await fleet.recall()).of("live").suspended] == ["a storm"]
-    await store.resume("edge")
-    await store.resume("")
+    await store.resume("edge", Actor("kim"))
+    await store.resume("", Actor("kim"))
     assert (await ours.recall()).of("edge").suspended == ()
 
 
@@ -516,3 +517,38 @@ async def test_two_memories_of_one_fleet_become_one(store):
     assert (await one.recall()).recalled("edge") == {"a": {"mode": "block", "more": "1"}}
     assert [line.id for line in await one.runs()] == [run]
     assert len(await store.fleets()) == 1
+
+
+async def test_who_ordered_what_when_and_why_stays_in_the_history_after_use(store):
+    kim = Actor("kim", "ops-1", "pts/3", claim="lee")
+    await store.suspend("edge", "a storm", kim)
+    await store.resume("edge", Actor("kim", "ops-1", why="it is over"))
+    await store.approve("d1", kim, "looked at it")
+    await store.spend_approval("d1")
+    found = await store.acts()
+    assert [(one.kind, one.cluster, one.digest) for one in found] == [
+        ("approval used", "", "d1"),
+        ("approve", "", "d1"),
+        ("resume", "edge", ""),
+        ("suspend", "edge", ""),
+    ]
+    assert found[1].actor == replace(kim, why="looked at it")
+    assert found[2].actor.why == "it is over"
+    assert found[3].actor == replace(kim, why="a storm")
+    assert found[0].at > found[1].at
+    assert (await store.orders()).approvals == ()
+    assert await store.acts(1) == found[:1]
+
+
+async def test_a_suspension_shows_the_user_beside_the_claim(store):
+    await store.suspend("edge", "a storm", Actor("kim", "ops-1", "pts/3", claim="lee"))
+    (one,) = (await store.orders()).suspensions
+    assert one.by == "kim on ops-1 at pts/3, on behalf of lee (not checked)"
+
+
+async def test_a_run_keeps_who_asked_for_it(store):
+    kim = Actor("kim", "ops-1", "pts/3", "lee", "the new lists")
+    run = await store.begin(Opening("command", plan_of(a="1"), kim))
+    assert (await store.run(run)).line.actor == kim
+    await store.refuse(Opening("command", plan_of(a="2"), kim), "too many")
+    assert [line.actor for line in await store.runs()] == [kim, kim]

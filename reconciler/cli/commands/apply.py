@@ -10,6 +10,7 @@ import typer
 from reconciler.cli.options import (
     STATUSES,
     AllowedSigners,
+    By,
     Format,
     HostConfigFile,
     Keep,
@@ -17,6 +18,7 @@ from reconciler.cli.options import (
     RequireSigned,
     RevokedSigners,
     State,
+    Why,
     columns,
     kept_runs,
     new_app,
@@ -59,6 +61,8 @@ def apply(
     require_signed: RequireSigned = None,
     allowed_signers: AllowedSigners = None,
     revoked_signers: RevokedSigners = None,
+    by: By = "",
+    reason: Why = "",
     host_config: HostConfigFile = None,
     no_color: NoColor = False,
 ) -> int:
@@ -91,6 +95,8 @@ def apply(
         keep=kept_runs(host, keep),
         trigger="plan file",
         trust=trust_of(host, require_signed, allowed_signers, revoked_signers),
+        by=by,
+        why=reason,
     )
     return _applied(found, order, Terminal.here(no_color=no_color, for_people=format is Format.TEXT))
 
@@ -111,7 +117,7 @@ def _applied(file: PlanFile, order: Order, terminal: Terminal) -> int:
 
     folder, reader = order.journal, reader_of(order)
     with open_store(folder, keep=order.keep) as store:
-        reconciler = Reconciler(reader, store)
+        reconciler = Reconciler(reader, store, actor=order.actor)
 
         async def surveyed() -> Survey:
             fleet = await read_planned(file, order, reconciler.reader)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reconciler.cli.options import HostConfigFile, NoColor, Shape, State, new_app
+from reconciler.cli.options import By, HostConfigFile, NoColor, Shape, State, new_app
 from reconciler.errors import UsageError
 from reconciler.text.one_line import SHORT_ID
 
@@ -23,7 +23,7 @@ def approve(
         str, typer.Argument(metavar="ID", help="The plan's id, as the refusal names it, or its beginning.")
     ] = "",
     *,
-    by: Annotated[str, typer.Option(metavar="NAME", help="Who says so; else the login name.")] = "",
+    by: By = "",
     reason: Annotated[str, typer.Option(metavar="TEXT", help="What was looked at, and why it may be.")] = "",
     list_: Annotated[bool, typer.Option("--list", help="Only show what waits and what is approved.")] = False,
     format: Annotated[Shape, typer.Option("--format", help="How to write the list.")] = Shape.TEXT,  # noqa: A002
@@ -37,6 +37,7 @@ def approve(
     from reconciler.cli.state_folder import usable_state  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
     from reconciler.host import aio  # noqa: PLC0415
+    from reconciler.host.actor import this_actor  # noqa: PLC0415
     from reconciler.store.factory import open_store  # noqa: PLC0415
     from reconciler.text.one_line import clean  # noqa: PLC0415
 
@@ -52,7 +53,7 @@ def approve(
                 terminal.say(f"State: {clean(str(folder))}\n")
             return 0
         digest = orders.chosen(id, found)
-        aio.run(store.approve(digest, orders.person(by), reason.strip()))
+        aio.run(store.approve(digest, this_actor(claim=by), reason.strip()))
     for request in found.requests:
         if request.digest == digest:
             terminal.say(clean(f"{request.cluster}, revision {request.short}: {request.words}") + "\n")

@@ -47,7 +47,7 @@ def converge(order: Order, terminal: Terminal) -> int:
     """
     folder, reader = order.journal, reader_of(order)
     with open_store(folder, keep=order.keep) as store:
-        reconciler = Reconciler(reader, store)
+        reconciler = Reconciler(reader, store, actor=order.actor)
         seen = aio.run(_surveyed(reconciler, order, terminal))
         open_ones = seen.released()
         if seen.refused or open_ones.plan.empty:

@@ -12,7 +12,7 @@ from reconciler.cli.options import SETTINGS, HostConfigFile, NoColor, Shape, Sta
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from reconciler.ports.store import RunLine, RunRecord
+    from reconciler.ports.store import Act, RunLine, RunRecord
 
 app = new_app()
 
@@ -20,7 +20,7 @@ Written = Annotated[Shape, typer.Option("--format", help="How to write it.")]
 
 
 _ABOVE = "reconciler.cli.commands.history"
-"""Where the options before `show` are kept for it."""
+"""Where the options before `show` and `orders` are kept for them."""
 
 
 @app.callback(invoke_without_command=True)
@@ -49,7 +49,33 @@ def runs(
     as_json = format is Shape.JSON
     terminal.say(history.runs_plain(found) if as_json else history.render_runs(found, layout=terminal.layout))
     if not as_json:
+        terminal.say(history.render_acts(_acts(folder.path, limit), layout=terminal.layout))
         terminal.say(f"State: {clean(str(folder))}\n")
+    return 0
+
+
+@app.command(context_settings=SETTINGS)
+def orders(
+    context: typer.Context,
+    *,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, help="How many of the newest orders.")] = 20,
+    format: Written = Shape.TEXT,  # noqa: A002  (the option's name)
+    state: State = None,
+    host_config: HostConfigFile = None,
+    no_color: NoColor = False,
+) -> int:
+    """List what people ordered: suspensions and their ends, approvals and their use; who, when and why."""
+    from reconciler.cli.host import read_host  # noqa: PLC0415  (--help stays quick)
+    from reconciler.cli.render import history  # noqa: PLC0415
+    from reconciler.cli.state_folder import usable_state  # noqa: PLC0415
+    from reconciler.cli.terminal import Terminal  # noqa: PLC0415
+
+    state_above, host_config_above = context.meta[_ABOVE]
+    host = read_host(context, host_config or host_config_above)
+    found = _acts(usable_state(host, state or state_above).path, limit)
+    terminal = Terminal.here(no_color=no_color)
+    as_json = format is Shape.JSON
+    terminal.say(history.acts_plain(found) if as_json else history.render_acts(found, layout=terminal.layout))
     return 0
 
 
@@ -63,7 +89,7 @@ def show(
     host_config: HostConfigFile = None,
     no_color: NoColor = False,
 ) -> int:
-    """Show one run: its steps, how each ended and why, and its feedback messages."""
+    """Show one run: who asked for it, its steps with their differences, how each ended, its messages."""
     from reconciler.cli.host import read_host  # noqa: PLC0415  (--help stays quick)
     from reconciler.cli.render import history  # noqa: PLC0415
     from reconciler.cli.state_folder import usable_state  # noqa: PLC0415
@@ -84,6 +110,14 @@ def _runs(folder: Path, limit: int) -> Sequence[RunLine]:
 
     with open_reader(folder) as store:
         return aio.run(store.runs(limit))
+
+
+def _acts(folder: Path, limit: int) -> Sequence[Act]:
+    from reconciler.host import aio  # noqa: PLC0415
+    from reconciler.store.factory import open_reader  # noqa: PLC0415
+
+    with open_reader(folder) as store:
+        return aio.run(store.acts(limit))
 
 
 def _run(folder: Path, text: str) -> RunRecord:

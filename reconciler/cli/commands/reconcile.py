@@ -13,6 +13,7 @@ from reconciler.cli.options import (
     STATUSES,
     AllowedSigners,
     BaseRef,
+    By,
     Format,
     HostConfigFile,
     Keep,
@@ -25,6 +26,7 @@ from reconciler.cli.options import (
     Sha256,
     Source,
     State,
+    Why,
     Within,
     base_of,
     columns,
@@ -86,6 +88,8 @@ def run(
     require_signed: RequireSigned = None,
     allowed_signers: AllowedSigners = None,
     revoked_signers: RevokedSigners = None,
+    by: By = "",
+    reason: Why = "",
     host_config: HostConfigFile = None,
     no_color: NoColor = False,
     version: Annotated[bool, typer.Option("--version", help="Show the program's version.")] = False,
@@ -135,6 +139,8 @@ def run(
         out=out,
         base=base_of(host, base),
         trust=trust_of(host, require_signed, allowed_signers, revoked_signers),
+        by=by,
+        why=reason,
     )
     terminal = Terminal.here(no_color=no_color, for_people=format is Format.TEXT)
     if dry_run:

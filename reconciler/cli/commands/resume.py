@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from reconciler.cli.options import HostConfigFile, NoColor, State, new_app
+from reconciler.cli.options import By, HostConfigFile, NoColor, State, Why, new_app
 
 app = new_app()
 
@@ -18,6 +18,8 @@ def resume(
         str, typer.Argument(metavar="CLUSTER", help="Which cluster; the whole fleet's where left out.")
     ] = "",
     *,
+    reason: Why = "",
+    by: By = "",
     state: State = None,
     host_config: HostConfigFile = None,
     no_color: NoColor = False,
@@ -31,6 +33,7 @@ def resume(
     from reconciler.cli.state_folder import usable_state  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
     from reconciler.host import aio  # noqa: PLC0415
+    from reconciler.host.actor import this_actor  # noqa: PLC0415
     from reconciler.store.factory import is_there, open_store  # noqa: PLC0415
     from reconciler.text.one_line import clean  # noqa: PLC0415
 
@@ -41,7 +44,7 @@ def resume(
         return 0
     with open_store(folder.path) as store:
         before = orders.standing(store).suspensions
-        aio.run(store.resume(cluster))
+        aio.run(store.resume(cluster, this_actor(claim=by, why=reason)))
         left = orders.standing(store).suspensions
         anew = aio.run(store.forget_attempts(cluster))
     own = [one for one in before if one.cluster == cluster]

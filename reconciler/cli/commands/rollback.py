@@ -11,6 +11,7 @@ import typer
 
 from reconciler.cli.options import (
     AllowedSigners,
+    By,
     Format,
     HostConfigFile,
     Keep,
@@ -19,6 +20,7 @@ from reconciler.cli.options import (
     RequireSigned,
     RevokedSigners,
     State,
+    Why,
     Within,
     kept_runs,
     new_app,
@@ -67,6 +69,8 @@ def rollback(
     require_signed: RequireSigned = None,
     allowed_signers: AllowedSigners = None,
     revoked_signers: RevokedSigners = None,
+    by: By = "",
+    reason: Why = "",
     host_config: HostConfigFile = None,
     no_color: NoColor = False,
 ) -> int:
@@ -99,6 +103,8 @@ def rollback(
         keep=kept_runs(host, keep),
         trigger="rollback",
         trust=trust_of(host, require_signed, allowed_signers, revoked_signers),
+        by=by,
+        why=reason,
     )
     return converge(order, Terminal.here(no_color=no_color, for_people=format is Format.TEXT))
 

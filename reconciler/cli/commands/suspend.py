@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from reconciler.cli.options import HostConfigFile, NoColor, State, new_app
+from reconciler.cli.options import By, HostConfigFile, NoColor, State, new_app
 from reconciler.errors import UsageError
 
 app = new_app()
@@ -20,7 +20,7 @@ def suspend(
     ] = "",
     *,
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, for whoever is held up by it.")] = "",
-    by: Annotated[str, typer.Option(metavar="NAME", help="Who says so; else the login name.")] = "",
+    by: By = "",
     state: State = None,
     host_config: HostConfigFile = None,
     no_color: NoColor = False,
@@ -34,6 +34,7 @@ def suspend(
     from reconciler.cli.state_folder import usable_state  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
     from reconciler.host import aio  # noqa: PLC0415
+    from reconciler.host.actor import this_actor  # noqa: PLC0415
     from reconciler.store.factory import open_store  # noqa: PLC0415
     from reconciler.text.one_line import clean  # noqa: PLC0415
 
@@ -43,7 +44,7 @@ def suspend(
     folder = usable_state(read_host(context, host_config), state)
     with open_store(folder.path) as store:
         terminal.remark(orders.doubt(cluster, orders.names(store)))
-        aio.run(store.suspend(cluster, reason.strip(), orders.person(by)))
+        aio.run(store.suspend(cluster, reason.strip(), this_actor(claim=by)))
     what = f"Cluster {clean(cluster)} is" if cluster else "All clusters are"
     terminal.say(
         f"{what} suspended: {clean(reason)}\n  → {f'reconcile resume {cluster}'.strip()} when it is over\n"

@@ -5,18 +5,24 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from reconciler.cli.render import words
+from reconciler.cli.render.changes import bounded
 from reconciler.cli.render.clean import plural, shown
 from reconciler.cli.render.colour import Tone
 from reconciler.cli.render.group import about, alike, names
 from reconciler.cli.render.json import written
-from reconciler.cli.render.text import PLAIN, Layout
+from reconciler.cli.render.text import MARKS, PLAIN, Layout
 from reconciler.core.outcome import SUCCESSES, State
 from reconciler.core.timestamps import second, stamp
-from reconciler.ports.store import Entry, Message, RunLine, RunRecord
+from reconciler.guards.change_control import digest_of
+from reconciler.ports.store import Act, Entry, Message, RunLine, RunRecord
 from reconciler.text.one_line import SHORT_ID, clean
+
+_CHANGES = 20
+"""Differences of one step that are shown; JSON has them all."""
 
 _OPEN = "open"
 _BODY = 1000
@@ -46,7 +52,14 @@ def render_run(record: RunRecord, *, layout: Layout = PLAIN) -> str:
         head.insert(2, f"  signed by {clean(record.plan.revision.signer)}")
     blocks = [head]
     blocks += [
-        list(_cluster(name, [entry for entry in record.entries if entry.step.cluster == name], layout))
+        list(
+            _cluster(
+                name,
+                _plan_id(record, name),
+                [one for one in record.entries if one.step.cluster == name],
+                layout,
+            )
+        )
         for name in dict.fromkeys(entry.step.cluster for entry in record.entries)
     ]
     blocks.append(list(_messages(record.messages, layout)))
@@ -67,6 +80,33 @@ def run_plain(record: RunRecord) -> str:
             "steps": [_entry(entry) for entry in record.entries],
             "messages": [_message(message) for message in record.messages],
         }
+    )
+
+
+def render_acts(acts: Sequence[Act], *, layout: Layout = PLAIN) -> str:
+    """What people ordered beside the desired state, newest first; empty where nothing was."""
+    lines = [layout.paint("Orders", Tone.STRONG)] if acts else []
+    for act in acts:
+        about_ = f"plan {act.digest[:SHORT_ID]}" if act.digest else clean(act.cluster) or "all clusters"
+        who = f" by {clean(act.actor.words)}" if act.actor.words else ""
+        why = f": {clean(act.actor.why)}" if act.actor.why else ""
+        lines += layout.wrapped(f"{second(act.at)} UTC  {act.kind}  {about_}{who}{why}", 0)
+    return "\n".join(lines) + "\n" if lines else ""
+
+
+def acts_plain(acts: Sequence[Act]) -> str:
+    """What people ordered as JSON, newest first."""
+    return written(
+        [
+            {
+                "kind": act.kind,
+                "cluster": act.cluster,
+                "plan": act.digest,
+                "at": stamp(act.at),
+                "actor": asdict(act.actor),
+            }
+            for act in acts
+        ]
     )
 
 
@@ -98,7 +138,10 @@ def _head(run: RunLine, layout: Layout) -> Iterator[str]:
     yield f"{layout.paint(f'run {run.id}', Tone.STRONG)}  {layout.paint(result(run), tone)}"
     title = f" “{clean(run.title)}”" if run.title else ""
     yield f"  revision  {clean(run.short or run.revision)}{title} from {clean(run.source)}"
-    yield f"  asked by  {clean(run.trigger)}; reconcile {clean(run.program)}, plan {run.digest[:SHORT_ID]}"
+    who = f" by {clean(run.actor.words)}" if run.actor.words else ""
+    yield f"  asked by  {clean(run.trigger)}{who}; reconcile {clean(run.program)}"
+    if run.actor.why:
+        yield from layout.wrapped(f"reason    {clean(run.actor.why)}", 2)
     yield f"  started   {second(run.started)} UTC{_took(run)}"
     for note in run.note.splitlines():
         yield from layout.wrapped(clean(note), 2, Tone.CHANGE)
@@ -110,8 +153,18 @@ def _took(run: RunLine) -> str:
     return f", took {(run.finished - run.started).total_seconds():.1f} s"
 
 
-def _cluster(name: str, entries: Sequence[Entry], layout: Layout) -> Iterator[str]:
-    yield layout.paint(clean(name), Tone.STRONG)
+def _plan_id(record: RunRecord, cluster: str) -> str:
+    """The id of the plan of one cluster: the one that a refusal names, and that an approval is given for."""
+    plans = (
+        digest_of(one, record.plan.revision, record.plan.program)
+        for one in record.plan.clusters
+        if one.cluster == cluster
+    )
+    return next(plans, "")[:SHORT_ID]
+
+
+def _cluster(name: str, plan: str, entries: Sequence[Entry], layout: Layout) -> Iterator[str]:
+    yield f"{layout.paint(clean(name), Tone.STRONG)}, plan {plan}"
     width = max(len(_state(entry)) for entry in entries)
     verbs = max(len(clean(entry.step.action)) for entry in entries)
 
@@ -122,6 +175,7 @@ def _cluster(name: str, entries: Sequence[Entry], layout: Layout) -> Iterator[st
             _state(entry),
             entry.step.action,
             entry.waiting_for_restart,
+            entry.step.changes,
             *(about(text, node) for text in told),
         )
 
@@ -140,6 +194,10 @@ def _entries(group: tuple[Entry, ...], widths: tuple[int, int], layout: Layout) 
 
     indent = widths[0] + 4
     yield from layout.wrapped(told(first.step.reason), indent)
+    for line in bounded(first.step.changes, _CHANGES):
+        yield from layout.wrapped(
+            f"{line.mark} {line.text}", indent, MARKS.get(line.mark, Tone.QUIET), hang=4
+        )
     if first.reason:
         yield from layout.wrapped(f"ended so: {told(first.reason)}", indent, _tone(first.state))
     if first.answer:
@@ -196,6 +254,7 @@ def _tone(state: State | None) -> Tone:
 def _line(run: RunLine) -> dict[str, Any]:
     told: dict[str, Any] = {name: getattr(run, name) for name in run.__dataclass_fields__}
     finished = stamp(run.finished) if run.finished else None
+    told["actor"] = asdict(run.actor)
     return {**told, "counts": dict(run.counts), "started": stamp(run.started), "finished": finished}
 
 

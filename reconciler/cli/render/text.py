@@ -19,7 +19,7 @@ from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.text.one_line import clean
 
 _CHANGES = 20
-_MARKS = {ADD: Tone.ADD, REMOVE: Tone.DANGER, REPLACE: Tone.CHANGE}
+MARKS = {ADD: Tone.ADD, REMOVE: Tone.DANGER, REPLACE: Tone.CHANGE}
 _SEVERITIES = {Severity.ERROR: Tone.DANGER, Severity.WARNING: Tone.CHANGE, Severity.NOTE: Tone.QUIET}
 
 
@@ -135,7 +135,7 @@ def _group(group: Group, widths: tuple[int, int], layout: Layout) -> Iterator[st
     elif undo:
         yield from layout.wrapped(f"undo: {undo}", indent, Tone.QUIET)
     for line in bounded(step.changes, _CHANGES):
-        tone = _MARKS.get(line.mark, Tone.QUIET)
+        tone = MARKS.get(line.mark, Tone.QUIET)
         yield from layout.wrapped(f"{line.mark} {line.text}", indent, tone, hang=4)
 
 

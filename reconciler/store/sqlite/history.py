@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from reconciler.core import plan as plans
+from reconciler.core.actor import load as load_actor
 from reconciler.core.outcome import State
 from reconciler.core.timestamps import moment
 from reconciler.errors import UsageError
@@ -168,6 +169,7 @@ def _line(connection: sqlite3.Connection, row: sqlite3.Row) -> RunLine:
         finished=_moment(row["finished"]),
         exit_status=row["exit_status"],
         counts={count["state"]: count["number"] for count in counts},
+        actor=load_actor(row["actor"]),
     )
 
 

@@ -197,7 +197,7 @@ def _insert(
     revision = plan.revision
     row = connection.execute(
         'INSERT INTO run (id, "trigger", source, revision, short, title, program, digest, plan, started,'
-        " fleet) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " fleet, actor) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             run,
             opening.trigger,
@@ -210,6 +210,7 @@ def _insert(
             zlib.compress(plan.encoded()),
             stamp(now),
             fleet,
+            opening.actor.plain(),
         ),
     )
     assert row.lastrowid is not None

@@ -9,24 +9,32 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import defaultdict
+from dataclasses import replace
 from datetime import datetime
 
+from reconciler.core.actor import Actor
+from reconciler.core.actor import load as load_actor
 from reconciler.core.fleet_identity import HOST
 from reconciler.core.history import Suspension
 from reconciler.core.plan import Revision
-from reconciler.core.timestamps import moment
-from reconciler.ports.store import Approval, Orders, Rejection, Request
+from reconciler.core.timestamps import moment, stamp
+from reconciler.ports.store import Act, Approval, Orders, Rejection, Request
 from reconciler.store.sqlite.facts import APPROVED, ASKED, REJECTED, ROLLOUT, SUSPENDED, remember_cluster
 
+KEPT_ACTS = 10_000
+"""Things that people ordered, of which the history keeps the newest."""
 
-def suspend(connection: sqlite3.Connection, cluster: str, reason: str, by: str, now: datetime) -> None:
+
+def suspend(connection: sqlite3.Connection, cluster: str, reason: str, by: Actor, now: datetime) -> None:
     """Nothing is changed in a cluster, or in all, until `resume`."""
-    remember_cluster(connection, HOST, cluster, {SUSPENDED: _json(reason=reason, by=by)}, now)
+    remember_cluster(connection, HOST, cluster, {SUSPENDED: _json(reason=reason, by=by.words)}, now)
+    _write_act(connection, "suspend", replace(by, why=reason), now, cluster=cluster)
 
 
-def resume(connection: sqlite3.Connection, cluster: str, now: datetime) -> None:
+def resume(connection: sqlite3.Connection, cluster: str, by: Actor, now: datetime) -> None:
     """Forget a suspension."""
     remember_cluster(connection, HOST, cluster, {SUSPENDED: ""}, now)
+    _write_act(connection, "resume", by, now, cluster=cluster)
 
 
 def reject(
@@ -59,18 +67,20 @@ def request_approval(
     remember_cluster(connection, fleet, cluster, {ASKED: _json(digest=digest, short=short, words=words)}, now)
 
 
-def approve(connection: sqlite3.Connection, digest: str, by: str, reason: str, now: datetime) -> None:
+def approve(connection: sqlite3.Connection, digest: str, by: Actor, reason: str, now: datetime) -> None:
     """A plan may be applied; kept for the fleet that asked for it, because the digest tells the cluster."""
     asked = connection.execute(
         "SELECT fleet FROM fact WHERE node = '' AND key = ? AND json_extract(value, '$.digest') = ? LIMIT 1",
         (ASKED, digest),
     ).fetchone()
     owner = asked["fleet"] if asked else HOST
-    remember_cluster(connection, owner, "", {f"{APPROVED}{digest}": _json(by=by, reason=reason)}, now)
+    remember_cluster(connection, owner, "", {f"{APPROVED}{digest}": _json(by=by.words, reason=reason)}, now)
+    _write_act(connection, "approve", replace(by, why=reason), now, digest=digest)
 
 
 def spend_approval(connection: sqlite3.Connection, fleet: int, digest: str, now: datetime) -> None:
     """Forget an approval: it was for one run."""
+    _write_act(connection, "approval used", Actor(), now, digest=digest)
     for owner in {fleet, HOST}:
         remember_cluster(connection, owner, "", {f"{APPROVED}{digest}": ""}, now)
 
@@ -97,6 +107,32 @@ def orders(connection: sqlite3.Connection, fleet: int) -> Orders:
         requests=tuple(Request(cluster, since=at, **value) for cluster, _, value, at in found[ASKED]),
         approvals=tuple(Approval(name, since=at, **value) for _, name, value, at in found["approved"]),
     )
+
+
+def acts(connection: sqlite3.Connection, limit: int) -> tuple[Act, ...]:
+    """The newest things that people ordered, newest first."""
+    rows = connection.execute("SELECT * FROM act ORDER BY number DESC LIMIT ?", (limit,))
+    return tuple(
+        Act(row["kind"], row["cluster"], row["digest"], moment(row["at"]), load_actor(row["actor"]))
+        for row in rows
+    )
+
+
+def _write_act(
+    connection: sqlite3.Connection,
+    kind: str,
+    by: Actor,
+    now: datetime,
+    *,
+    cluster: str = "",
+    digest: str = "",
+) -> None:
+    """Write down what somebody ordered, and forget the oldest beyond `KEPT_ACTS`."""
+    connection.execute(
+        "INSERT INTO act (kind, cluster, digest, at, actor) VALUES (?, ?, ?, ?, ?)",
+        (kind, cluster, digest, stamp(now), by.plain()),
+    )
+    connection.execute("DELETE FROM act WHERE number <= (SELECT max(number) FROM act) - ?", (KEPT_ACTS,))
 
 
 def _json(**value: str) -> str:

@@ -174,5 +174,16 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             sealed BLOB NOT NULL           -- JSON, encrypted with the key of the host
         )""",
     ),
+    (
+        "ALTER TABLE run ADD COLUMN actor TEXT NOT NULL DEFAULT ''",  # JSON of `core.actor.Actor`
+        """CREATE TABLE act (               -- what people ordered beside the desired state, and its use
+            number INTEGER PRIMARY KEY AUTOINCREMENT,
+            kind TEXT NOT NULL,
+            cluster TEXT NOT NULL,         -- empty for all clusters, and for an approval
+            digest TEXT NOT NULL DEFAULT '',
+            at TEXT NOT NULL,
+            actor TEXT NOT NULL
+        )""",
+    ),
 )
 """Statements that lead from each version of the tables to the next; never changed, only added to."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from reconciler.core.actor import Actor
 from reconciler.core.fleet_identity import HOST, FleetIdentity, KnownFleet
 from reconciler.core.history import Memory
 from reconciler.core.plan import Revision, Step
@@ -17,6 +18,7 @@ from reconciler.core.progress import Progress
 from reconciler.core.timestamps import Clock
 from reconciler.ports.sink import Letter
 from reconciler.ports.store import (
+    Act,
     Around,
     ClusterFacts,
     Ending,
@@ -183,6 +185,10 @@ class SqliteStore:
         """The newest runs, newest first."""
         return await self._database.read(history.lines, self._fleet, limit)
 
+    async def acts(self, limit: int = 20) -> tuple[Act, ...]:
+        """The newest things that people ordered on this host, newest first."""
+        return await self._database.read(orders.acts, limit)
+
     async def run(self, text: str) -> RunRecord:
         """One run by its id or the beginning of it."""
         return await self._database.read(history.record, text)
@@ -223,13 +229,13 @@ class SqliteStore:
         """Write down to which places this fleet writes, and which places it names no more."""
         await self._database.write(claim, self._fleet, taken, given_up, self._clock())
 
-    async def suspend(self, cluster: str, reason: str, by: str) -> None:
+    async def suspend(self, cluster: str, reason: str, by: Actor) -> None:
         """Write down that nothing is changed in a cluster, or in all where none is named."""
         await self._database.write(orders.suspend, cluster, reason, by, self._clock())
 
-    async def resume(self, cluster: str) -> None:
+    async def resume(self, cluster: str, by: Actor) -> None:
         """End what `suspend` began for the same cluster, or for all."""
-        await self._database.write(orders.resume, cluster, self._clock())
+        await self._database.write(orders.resume, cluster, by, self._clock())
 
     async def reject(self, cluster: str, revision: Revision, reason: str, *, ends_rollout: bool) -> None:
         """Write down that a revision is not to be tried again in a cluster, and whether its rollout ends."""
@@ -257,7 +263,7 @@ class SqliteStore:
                 words=words,
             )
 
-    async def approve(self, digest: str, by: str, reason: str) -> None:
+    async def approve(self, digest: str, by: Actor, reason: str) -> None:
         """Write down that a plan may be applied, once."""
         await self._database.write(orders.approve, digest, by, reason, self._clock())
 

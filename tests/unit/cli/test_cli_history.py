@@ -8,6 +8,8 @@ from cli_samples import PLAN, partial
 
 from reconciler.cli.main import main
 from reconciler.cli.render import history
+from reconciler.core.actor import Actor
+from reconciler.guards.change_control import digest_of
 from reconciler.ports.store import Entry, Message, RunLine, RunRecord
 
 START = datetime(2026, 11, 21, 3, 44, 55, tzinfo=UTC)
@@ -109,3 +111,20 @@ def test_an_empty_history_makes_no_folder(tmp_path, capsys):
     assert main(["history", "show", "x", "--state", str(folder)]) == 1
     assert "there is no run 'x'" in capsys.readouterr().err
     assert not folder.exists()
+
+
+def test_the_id_that_an_approval_is_given_for_names_the_plan_in_the_history_too():
+    found = record()
+    ids = [digest_of(one, found.plan.revision, found.plan.program)[:12] for one in found.plan.clusters]
+    shown = history.render_run(found)
+    assert len(set(ids)) > 1
+    assert all(
+        f"{one.cluster}, plan {id_}" in shown for one, id_ in zip(found.plan.clusters, ids, strict=True)
+    )
+
+
+def test_a_run_says_who_asked_for_it_and_why():
+    kim = Actor("kim", "ops-1", "pts/3", "lee", "the new lists")
+    shown = history.render_run(replace(record(), line=line(actor=kim)))
+    assert "asked by  command by kim on ops-1 at pts/3, on behalf of lee (not checked)" in shown
+    assert "reason    the new lists" in shown

@@ -10,10 +10,14 @@ import pytest
 import reconciler
 from reconciler.cli.explanations import codes, page, title
 from reconciler.cli.main import main
+from reconciler.host.actor import this_actor
 from reconciler.ports.store import ClusterFacts, Members
 from reconciler.store.factory import open_store
 
 ONE, TWO = "a1" * 32, "a1" * 16 + "b2" * 16
+
+SAYS = f"{this_actor().words}, "
+"""Who runs these tests, as the store writes it before the claim."""
 
 
 @pytest.fixture
@@ -40,8 +44,8 @@ def test_a_suspension_stands_until_it_is_resumed(state, capsys):
     assert run(state, "suspend", "--reason", "a storm", "--by", "lee") == 0
     found = told(state).suspensions
     assert [(one.cluster, one.reason, one.by) for one in found] == [
-        ("", "a storm", "lee"),
-        ("live", "it looks odd", "kim"),
+        ("", "a storm", SAYS + "on behalf of lee (not checked)"),
+        ("live", "it looks odd", SAYS + "on behalf of kim (not checked)"),
     ]
     capsys.readouterr()
     assert run(state, "resume") == 0
@@ -80,14 +84,21 @@ def test_a_plan_that_waits_is_approved_by_the_beginning_of_its_id(state, capsys)
     assert run(state, "approve", "a1a1a1a1", "--by", "kim", "--reason", "looked at it") == 0
     assert "live, revision 4be6bbe: 1 step" in capsys.readouterr().out
     (approved,) = told(state).approvals
-    assert (approved.digest, approved.by, approved.reason) == (ONE, "kim", "looked at it")
+    assert (approved.digest, approved.by, approved.reason) == (
+        ONE,
+        SAYS + "on behalf of kim (not checked)",
+        "looked at it",
+    )
     assert run(state, "approve", "--list", "--format", "json") == 0
     listed = json.loads(capsys.readouterr().out)
-    assert (listed["waiting"][0]["id"], listed["approved"][0]["by"]) == (ONE, "kim")
+    assert (listed["waiting"][0]["id"], listed["approved"][0]["by"]) == (
+        ONE,
+        SAYS + "on behalf of kim (not checked)",
+    )
     run(state, "approve", "--list")
     shown = capsys.readouterr().out
     assert "waits since" not in shown
-    assert "by kim: looked at it" in shown
+    assert "on behalf of kim (not checked): looked at it" in shown
 
 
 @pytest.mark.parametrize(
@@ -147,3 +158,30 @@ def test_every_code_of_rollouts_has_a_page(module):
     used |= set(re.findall(r'"(gate-\w+|approval-needed)"', source))
     assert used
     assert used <= set(codes())
+
+
+def test_an_order_that_is_over_stays_in_the_history_with_who_and_why(state, capsys):
+    assert run(state, "suspend", "--reason", "a storm", "--by", "kim") == 0
+    assert run(state, "resume", "--reason", "it is over") == 0
+    waits(state, "live", ONE)
+    assert run(state, "approve", "a1a1a1a1", "--reason", "looked at it") == 0
+    capsys.readouterr()
+    assert run(state, "history", "orders", "--format", "json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [(one["kind"], one["plan"], one["actor"]["why"]) for one in found] == [
+        ("approve", ONE, "looked at it"),
+        ("resume", "", "it is over"),
+        ("suspend", "", "a storm"),
+    ]
+    assert {one["actor"]["user"] for one in found} == {this_actor().user}
+    assert found[2]["actor"]["claim"] == "kim"
+    assert run(state, "history") == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"suspend all clusters by {SAYS}on behalf of kim (not checked): a storm" in shown
+
+
+def test_nobody_is_taken_for_another_user_by_a_variable(monkeypatch):
+    before = this_actor()
+    for name in ("USER", "LOGNAME", "USERNAME", "HOSTNAME"):
+        monkeypatch.setenv(name, "somebody")
+    assert this_actor() == before

@@ -9,6 +9,7 @@ from support_driver import NOWHERE, REVISION, FakeDriver, FakeNode, World, clust
 from support_journal import Breaking
 from support_rollout import Bench, Returning, states
 
+from reconciler.core.actor import Actor
 from reconciler.core.change_rules import Conduct
 from reconciler.core.change_windows import Window
 from reconciler.core.outcome import State
@@ -236,12 +237,12 @@ async def test_a_stop_during_the_soak_begins_no_further_wave_and_rejects_nothing
 
 
 async def test_a_suspension_during_the_soak_holds_up_the_next_wave(bench):
-    bench.soak.meanwhile = lambda: bench.store.suspend("edge", "it looks odd", "kim")
+    bench.soak.meanwhile = lambda: bench.store.suspend("edge", "it looks odd", Actor("kim"))
     report = await bench.run(edge(canary=1))
     assert states(report) == {"a": "done", "b": "skipped", "c": "skipped", "d": "skipped"}
     assert codes(report) == ["suspended"]
     assert "it looks odd" in report.outcomes[1].reason
-    await bench.store.resume("edge")
+    await bench.store.resume("edge", Actor("kim"))
     bench.soak.meanwhile = lambda: None
     assert (await bench.run(edge(canary=1))).succeeded
 
@@ -328,7 +329,7 @@ async def test_an_approval_is_asked_for_bound_to_the_plan_and_used_once(bench):
     (asked,) = (await bench.store.orders()).requests
     assert asked.digest == seen.plan.digest
     assert "edge/a/set (membership)" in asked.words
-    await bench.store.approve(asked.digest, "kim", "looked at it")
+    await bench.store.approve(asked.digest, Actor("kim"), "looked at it")
     assert (await bench.run(edge(nodes), policies=policies)).succeeded
     left = await bench.store.orders()
     assert (left.requests, left.approvals) == ((), ())
@@ -342,7 +343,7 @@ async def test_an_approval_of_another_plan_does_not_help(bench):
     policies = {"edge": Policy(approve=("membership",))}
     one, two = ({"a": FakeNode(name="a", value=value, membership=True)} for value in ("new", "newer"))
     approved = (await bench.survey(edge(one), policies=policies)).plan.digest
-    await bench.store.approve(approved, "kim", "")
+    await bench.store.approve(approved, Actor("kim"), "")
     assert not (await bench.survey(edge(one), policies=policies)).violations
     assert (await bench.survey(edge(two), policies=policies)).violations
 

@@ -8,6 +8,7 @@ from support_driver import NOWHERE, REVISION, cluster, fleet, set_of
 from support_rollout import Returning, Soak, states
 from test_engine_attempts import Bench as Clocked
 
+from reconciler.core.actor import Actor
 from reconciler.core.plan import Revision
 from reconciler.core.rollout import Gates, MetricGate, Rollout
 from reconciler.planning.plan_pass import survey
@@ -187,10 +188,10 @@ async def test_a_suspension_in_an_open_wave_is_heeded_and_then_it_goes_on(bench)
     bench.soak.meanwhile = lambda: (_ for _ in ()).throw(Killed())
     with pytest.raises(Killed):
         await bench.run(edge(soak=60))
-    await bench.store.suspend("edge", "look first", "kim")
+    await bench.store.suspend("edge", "look first", Actor("kim"))
     held = await bench.survey(edge(soak=60))
     assert [one.code for one in held.violations] == ["suspended"]
-    await bench.store.resume("edge")
+    await bench.store.resume("edge", Actor("kim"))
     bench.soak.meanwhile = lambda: None
     assert (await bench.run(edge(soak=60))).succeeded
     assert await bench.rejected() == []

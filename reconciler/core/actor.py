@@ -1,0 +1,55 @@
+"""Who asked for something: what the operating system says of the caller, and what he says of himself."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+from reconciler.text.one_line import one_line
+
+LONGEST = 200
+"""Characters of each part that are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who asked for something.
+
+    Args:
+        user: as the operating system knows him; empty where that is not known.
+        host: the machine on which he asked.
+        terminal: at which he sat; empty for none, such as in a service or a job.
+        claim: whose word it is, as the caller says with `--by`; nobody checks it.
+        why: as the caller says.
+    """
+
+    user: str = ""
+    host: str = ""
+    terminal: str = ""
+    claim: str = ""
+    why: str = ""
+
+    def __post_init__(self) -> None:
+        for name in self.__dataclass_fields__:
+            object.__setattr__(self, name, one_line(getattr(self, name), LONGEST))
+
+    @property
+    def words(self) -> str:
+        """For people: `kim on ops-1 at pts/3, on behalf of lee (not checked)`."""
+        place = (f" on {self.host}" if self.host else "") + (f" at {self.terminal}" if self.terminal else "")
+        known = f"{self.user or 'somebody'}{place}" if self.user or place else ""
+        if not self.claim:
+            return known
+        return f"{known}, on behalf of {self.claim} (not checked)" if known else self.claim
+
+    def plain(self) -> str:
+        """As the store keeps it."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+
+def load(text: str) -> Actor:
+    """What `plain` wrote; nobody where nothing was written, or another version wrote it."""
+    try:
+        return Actor(**json.loads(text))
+    except (ValueError, TypeError):
+        return Actor()
