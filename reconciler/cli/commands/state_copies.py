@@ -90,12 +90,12 @@ def restore(
     The watch has to be stopped. All clusters are suspended until `reconcile resume`, and approvals are left
     out. The state before is kept in a file beside it.
     """
-    from reconciler.cli import orders  # noqa: PLC0415
     from reconciler.cli.host import read_host  # noqa: PLC0415
     from reconciler.cli.state_folder import usable_state  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
     from reconciler.core.timestamps import minute  # noqa: PLC0415
     from reconciler.host import aio  # noqa: PLC0415
+    from reconciler.host.actor import this_actor  # noqa: PLC0415
     from reconciler.store import factory  # noqa: PLC0415
     from reconciler.text.one_line import clean  # noqa: PLC0415
 
@@ -108,7 +108,7 @@ def restore(
     def prepare(store: Store) -> None:
         lost.extend(_lost(before, _known(store)) if before else [])
         reason = f"the state was restored from a backup that ends {until}; what was done since is not known"
-        aio.run(store.suspend("", reason, orders.person("")))
+        aio.run(store.suspend("", reason, this_actor()))
 
     _, aside = factory.restore(folder.path, file, prepare=prepare)
     terminal = Terminal.here(no_color=no_color)
