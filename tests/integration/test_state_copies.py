@@ -8,6 +8,7 @@ import stat
 import pytest
 
 from reconciler.cli.main import main
+from reconciler.core.actor import Actor
 from reconciler.core.plan import Plan, Revision
 from reconciler.ports.store import Opening
 from reconciler.store.factory import open_store
@@ -40,9 +41,9 @@ def state(tmp_path, capsys):
 
 def test_a_backup_made_while_a_run_writes_is_whole_and_closed_to_others(state):
     with open_store(state.folder) as store:
-        asyncio.run(store.suspend("edge", "it looks odd", "kim"))
+        asyncio.run(store.suspend("edge", "it looks odd", Actor("kim")))
         assert "0 runs" in state.run("state", "backup", state.backup)
-        asyncio.run(store.suspend("late", "after the backup", "kim"))
+        asyncio.run(store.suspend("late", "after the backup", Actor("kim")))
     assert stat.S_IMODE(state.backup.stat().st_mode) == 0o600
     assert [one.name for one in state.backup.parent.iterdir() if "backup" in one.name] == ["backup"]
     assert ": sound; 0 runs" in state.run("state", "check", state.backup)
@@ -54,7 +55,7 @@ def test_a_backup_made_while_a_run_writes_is_whole_and_closed_to_others(state):
 
 def test_a_restored_state_holds_everything_up_and_takes_no_approval_over(state):
     with open_store(state.folder) as store:
-        asyncio.run(store.approve(ONE, "kim", "looked at it"))
+        asyncio.run(store.approve(ONE, Actor("kim"), "looked at it"))
     state.run("state", "backup", state.backup)
     told = state.run("state", "restore", state.backup)
     assert "All clusters are suspended, and no approval was taken over." in told
@@ -81,7 +82,7 @@ def test_a_state_that_is_in_use_is_not_replaced(state):
     state.run("state", "backup", state.backup)
     with open_store(state.folder) as store:
         assert "is in use by another process" in state.run("state", "restore", state.backup, status=1)
-        asyncio.run(store.suspend("edge", "goes on", "kim"))
+        asyncio.run(store.suspend("edge", "goes on", Actor("kim")))
     assert {one.cluster for one in state.orders().suspensions} == {"", "edge"}
 
 
