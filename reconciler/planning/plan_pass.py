@@ -160,7 +160,7 @@ def _fleetwide(found: Survey, memory: Memory, *, whole: bool) -> Survey:
     named = fleet.clusters
     away = [*vanished(memory, named), *vanishing(memory, named)] if whole else []
     gone = judged(away, fleet.overrides, today)
-    members = {case.plan.cluster: frozenset(one.name for one in case.entry.members()) for case in found.cases}
+    members = {case.plan.cluster: _looked_after(case) for case in found.cases}
     remarks = [*leaving(memory, members, named), *behind(memory.base, named)] if whole else []
     ended = expired(fleet.document, fleet.overrides, today)
     return replace(
@@ -169,6 +169,13 @@ def _fleetwide(found: Survey, memory: Memory, *, whole: bool) -> Survey:
         violations=(*found.violations, *gone.standing),
         overridden=(*found.overridden, *gone.overridden),
     )
+
+
+def _looked_after(case: Case) -> frozenset[str]:
+    """The nodes that the fleet file names, and those that the plan takes out of the cluster or speaks of."""
+    told = {finding.target.partition("/")[2] for finding in case.plan.findings}
+    named = {one.name for one in case.entry.members()}
+    return frozenset(named | {step.node for step in case.plan.steps} | told)
 
 
 def weighed(fleet: Fleet, cases: Iterable[Case], drivers: Drivers) -> Judged:

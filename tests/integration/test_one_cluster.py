@@ -190,6 +190,16 @@ async def test_a_collapsed_cluster_of_five_is_rebuilt_with_three_and_the_entry_c
     assert site.clusters == [["1", "2", "6"]]
 
 
+async def test_a_node_that_the_plan_removes_is_not_called_one_that_keeps_what_it_has(site):
+    await applied(site)
+    site.commit(1, 2, 4)
+    for stopped in ((), (3,)):
+        await site.stop(*stopped)
+        seen = await site.look()
+        assert "purge" in {step.action for step in seen.plan.steps()}
+        assert [one for one in seen.fleet.warnings if one.code == "no-longer-managed"] == []
+
+
 HOSTS = ["here", "another"]
 """The host that applied the cluster, and one whose store knows nothing: the first is lost."""
 
