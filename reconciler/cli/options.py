@@ -41,6 +41,7 @@ ENVIRONMENT = {
     "RECONCILE_REVOKED_SIGNERS": "whose no longer do, like --revoked-signers",
     "RECONCILE_AGE_IDENTITY": "age identities that open ${age:…} values and .age files, one a line",
     "RECONCILE_AGE_IDENTITY_FILE": "a file of such identities, instead",
+    "RECONCILE_SOURCE": "the host's source, where `reconcile apply FILE` names none",
     "RECONCILE_BASE": "what the revision is to be merged into, like --base",
     "RECONCILE_GIT_TOKEN": "the token for git over https; RECONCILE_GIT_TOKEN_FILE: a file of it instead",
     "RECONCILE_SOURCE_TOKEN": "the token for tarballs over https; RECONCILE_SOURCE_TOKEN_FILE likewise",
@@ -83,7 +84,8 @@ BaseRef = Annotated[
     typer.Option(
         "--base",
         metavar="REF",
-        help="Branch, tag or commit that the revision is to be merged into. Default: its first parent.",
+        help="Branch, tag or commit that the revision is to be merged into. Default: what GitHub Actions or "
+        "GitLab CI names, else the first parent.",
     ),
 ]
 Only = Annotated[str, typer.Option(metavar="NAME", help="Only this cluster, or only this node.")]

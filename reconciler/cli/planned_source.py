@@ -58,10 +58,10 @@ class PlannedSource(Source):
         )
 
     async def _not_withdrawn(self, planned: Revision, source: Source) -> None:
-        """Nothing, where the branch that the plan was made from still has its commit.
+        """Nothing, where this host's branch has the commit: a file may name any that somebody pushed.
 
         Raises:
-            WorldChanged: the branch was rewritten without it, or is gone.
+            WorldChanged: the branch does not have it, or is gone, or its history is not known.
             SourceUnreachable: the source does not answer.
         """
         order = self.order
@@ -80,10 +80,19 @@ class PlannedSource(Source):
             raise
         except SourceError as error:
             raise WorldChanged(f"{error.message} [{OUTDATED}]", remedy=error.remedy) from error
-        before = await source.ancestors(base(tip)) if base(tip) != planned.id else None
-        if before is not None and planned.id not in before:
+        if base(tip) == planned.id:
+            return
+        before, name = await branch.ancestors(base(tip)), order.ref or "its default branch"
+        if before is None:
             raise WorldChanged(
-                f"{order.source} no longer has revision {planned.short}, from which the plan was made: "
-                f"{order.ref or 'its branch'} was rewritten [{OUTDATED}]",
-                remedy="find out why it was withdrawn, then make a plan anew",
+                f"whether {name} of {order.source} has revision {planned.short}, from which the plan was "
+                f"made, is not known: its history is cut off [{OUTDATED}]",
+                remedy="fetch its whole history, or make a plan anew",
+            )
+        if planned.id not in before:
+            raise WorldChanged(
+                f"{name} of {order.source} does not have revision {planned.short}, from which the plan was "
+                f"made: it is of another branch, or the branch was rewritten [{OUTDATED}]",
+                remedy="merge it first, and make a plan anew; where this host follows another branch, "
+                "name it with --ref",
             )

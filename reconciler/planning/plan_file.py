@@ -53,8 +53,8 @@ class Origin(Strict):
     """Where the desired state was read, as the command line said it; nothing secret is in it."""
 
     source: str = Field(
-        description="Folder, git repository or tarball; without user, password and query, so that "
-        "`reconcile apply` may have to be told it anew."
+        description="Folder, git repository or tarball; without user, password and query. It tells people "
+        "where the plan was made: `reconcile apply` reads from the host's own source."
     )
     ref: str = Field(default="", description="The branch, tag or commit that was asked for.")
     path: str = Field(default="", description="The folder within the source.")
@@ -226,9 +226,11 @@ def fit_program(file: PlanFile) -> None:
 
 
 def fit_revision(file: PlanFile, now: Revision) -> Revision:
-    """The plan's revision, where the source still gives it with the same signature.
+    """The plan's revision as the host's source gives it, where it still does and with the same signature.
 
-    Where the plan was made without a look at signatures and this host has checked one, that one counts.
+    What the file says of it counts for nothing else: its short id is stamped into what is delivered, its
+    title and source go into the history. Where the plan was made without a look at signatures and this host
+    has checked one, that one counts.
 
     Raises:
         WorldChanged: the source gives another revision, or the signer is not the plan's.
@@ -237,7 +239,7 @@ def fit_revision(file: PlanFile, now: Revision) -> Revision:
     if now.id != planned.id:
         raise WorldChanged(
             f"the plan was made from revision {planned.short}, {now.source} gives {now.short} [{OUTDATED}]",
-            remedy=f"{_AGAIN}, or name the source that still has it: `reconcile apply FILE SOURCE`",
+            remedy=f"{_AGAIN}, or name the host's source that still has it: `reconcile apply FILE SOURCE`",
         )
     if planned.signed and (planned.signer, planned.signed) != (now.signer, now.signed):
         found = (
@@ -247,7 +249,12 @@ def fit_revision(file: PlanFile, now: Revision) -> Revision:
             f"the plan was made from a revision signed by {planned.signer}, and {found} [{OUTDATED}]",
             remedy="check signatures here as where the plan was made: --require-signed, --allowed-signers",
         )
-    return replace(planned, signer=now.signer, signed=now.signed)
+    if (planned.short, planned.title) != (now.short, now.title):
+        raise WorldChanged(
+            f"revision {now.short} has another short id or title in the file than in its source [{OUTDATED}]",
+            remedy=_AGAIN,
+        )
+    return now
 
 
 def fit_files(file: PlanFile, now: Mapping[str, str]) -> None:
@@ -285,16 +292,18 @@ def prepared(file: PlanFile, fresh: Survey, drivers: Drivers) -> Survey:
     now = {case.plan.cluster: case for case in fresh.cases}
     for own in plan.clusters:
         _fit_cluster(own, now.get(own.cluster))
+    # An approval was given for the plan as it was made, wherever the source was read then.
+    approved = replace(plan.revision, signer=found.signer, signed=found.signed)
     plan = replace(
         plan,
-        revision=replace(plan.revision, signer=found.signer, signed=found.signed),
+        revision=found,
         clusters=tuple(_typed(own, drivers[own.kind], now[own.cluster].desired) for own in plan.clusters),
     )
     held = [
         _Held(own, now[own.cluster], file.observed.get(own.cluster, {}), drivers[own.kind])
         for own in plan.clusters
     ]
-    cases = [one.case(plan.revision, plan.program) for one in held]
+    cases = [one.case(approved, plan.program) for one in held]
     left = [replace(case, plan=one.left()) for one, case in zip(held, cases, strict=True)]
     judged = weighed(fresh.fleet, left, drivers)
     return replace(
@@ -398,7 +407,7 @@ class _Held:
         """The fresh case with the file's plan, and what its steps deliver."""
         steps = tuple(self._live(step) for step in self.own.steps)
         digest = change_control.digest_of(self.own, revision, program) if self.now.policy.approve else ""
-        plan = replace(self.now.plan, steps=steps, findings=(*self.own.findings, *self._said()))
+        plan = replace(self.now.plan, steps=steps, findings=(*self.now.plan.findings, *self._said()))
         return replace(self.now, plan=plan, digest=digest)
 
     def _live(self, step: Step) -> Step:

@@ -172,9 +172,9 @@ def test_a_plan_file_of_a_withdrawn_commit_is_refused(site):
     plan = site.folder / "plan.json"
     site.run(site.source, "--dry-run", "--out", plan)
     git(site.repository.folder, "reset", "--quiet", "--hard", "HEAD~1")
-    assert "was rewritten [plan-outdated]" in site.run("apply", plan, status=4)
+    assert "was rewritten [plan-outdated]" in site.run("apply", plan, site.source, status=4)
     git(site.repository.folder, "branch", "--quiet", "-m", "other")
-    assert "[plan-outdated]" in site.run("apply", plan, status=4)
+    assert "[plan-outdated]" in site.run("apply", plan, site.source, status=4)
 
 
 def test_a_plan_file_older_than_what_was_applied_is_refused(site):
@@ -182,7 +182,7 @@ def test_a_plan_file_older_than_what_was_applied_is_refused(site):
     site.run(site.source, "--dry-run", "--out", plan)
     site.commit("b.example")
     site.apply("--only", "n1")
-    told = site.run("apply", plan, status=3)
+    told = site.run("apply", plan, site.source, status=3)
     assert "[older-revision]" in told
 
 
@@ -229,8 +229,8 @@ def test_a_fleet_file_can_ask_for_signatures_and_the_host_says_whose(site, monke
     plan = site.folder / "plan.json"
     told = site.run(site.source, "--dry-run", "--out", plan, *host)
     assert "signed by ada@example.org (ssh SHA256:" in " ".join(told.split())
-    assert "this host was not asked to check it" in site.run("apply", plan, status=4)
-    site.run("apply", plan, *host)
+    assert "this host was not asked to check it" in site.run("apply", plan, site.source, status=4)
+    site.run("apply", plan, site.source, *host)
     assert "signed by ada@example.org" in site.run("history", "show", newest(site))
     signed_commit(site.repository, bob, {"s.json": setting("b.example")})
     monkeypatch.setenv("RECONCILE_REQUIRE_SIGNED", "ssh")

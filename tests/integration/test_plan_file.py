@@ -5,7 +5,7 @@ import re
 import urllib.request
 
 import pytest
-from support_git import Repository, alone
+from support_git import Repository, alone, git
 
 from reconciler.cli.demo_stage import Nodes
 from reconciler.cli.main import main
@@ -60,6 +60,9 @@ class Site:
         assert given == status, out + error
         return out + error
 
+    def apply(self, *more, status=0):
+        return self.run("apply", self.plan, self.repository.folder, *more, status=status)
+
     def planned(self, *more, status=0):
         return self.run(self.repository.folder, "--dry-run", "--out", self.plan, *more, status=status)
 
@@ -105,7 +108,7 @@ def test_a_plan_file_is_applied_as_it_stands_though_the_branch_has_moved_on(site
     assert site.changed == []
 
     site.repository.commit({"README": "nothing of the fleet\n"})
-    told = site.run("apply", site.plan)
+    told = site.apply()
     assert "verified: no changes." in told
     assert sorted(set(site.changed)) == ["l0@127.0.0.1", "n0", "n1"]
     newest = json.loads(site.run("history", "--format", "json"))[0]
@@ -113,7 +116,7 @@ def test_a_plan_file_is_applied_as_it_stands_though_the_branch_has_moved_on(site
     assert newest["digest"] == fingerprint(value["plan"])
 
     before = len(site.changed)
-    site.run("apply", site.plan)
+    site.apply()
     assert len(site.changed) == before
 
 
@@ -121,7 +124,7 @@ def test_a_step_whose_node_has_changed_is_left_out_and_planned_anew(site):
     site.planned()
     drift(site, "n1")
     before = len(site.changed)
-    told = site.run("apply", site.plan, status=5)
+    told = site.apply(status=5)
     assert "n1 has changed since the plan was made" in told
     anew = told.partition("Planned anew")[2]
     assert "n1" in anew
@@ -135,7 +138,7 @@ def test_where_every_node_has_changed_nothing_is_done(site):
     drift(site, "n0")
     drift(site, "n1")
     before = len(site.changed)
-    told = site.run("apply", site.plan, status=4)
+    told = site.apply(status=4)
     assert "2 world changed" in site.run("history")
     assert "Planned anew" in told
     assert len(site.changed) == before
@@ -144,7 +147,7 @@ def test_where_every_node_has_changed_nothing_is_done(site):
 def test_a_sora_cluster_is_one_unit(site):
     site.planned("--only", "live")
     site.fault("l2@127.0.0.1", "killed")
-    told = site.run("apply", site.plan, status=4)
+    told = site.apply(status=4)
     assert "the membership of live is decided as a whole, and l2@127.0.0.1 answered" in told
     assert site.changed == []
 
@@ -153,12 +156,12 @@ def test_a_file_that_was_edited_is_refused(site):
     site.planned()
     text = site.plan.read_text()
     site.plan.write_text(text.replace('"settle": 5.0', '"settle": 6.0', 1))
-    assert "[plan-edited]" in site.run("apply", site.plan, status=1)
+    assert "[plan-edited]" in site.apply(status=1)
     twice = text.replace('"format":', '"format": "reconcile-plan", "format":', 1)
     site.plan.write_text(twice)
-    assert "a key stands twice" in site.run("apply", site.plan, status=1)
+    assert "a key stands twice" in site.apply(status=1)
     site.plan.write_text("{}")
-    assert "is not a plan file" in site.run("apply", site.plan, status=1)
+    assert "is not a plan file" in site.apply(status=1)
     assert site.changed == []
 
 
@@ -170,7 +173,7 @@ def test_an_edited_file_whose_digest_fits_still_cannot_do_anything_else(site):
         step["arguments"]["after"] = "0" * 64
 
     site.edit(forge)
-    told = site.run("apply", site.plan, status=5)
+    told = site.apply(status=5)
     assert "n0 would no longer be changed just so" in told
     assert site.changed == ["n1"]
 
@@ -179,7 +182,7 @@ def test_another_version_another_commit_and_other_files_are_refused(site):
     site.planned()
     text = site.plan.read_text()
     site.edit(lambda value: value["plan"].update(program="0.0.1"))
-    assert "version 0.0.1 of this program made the plan" in site.run("apply", site.plan, status=4)
+    assert "version 0.0.1 of this program made the plan" in site.apply(status=4)
     site.plan.write_text(text)
     other = Repository.make(site.folder / "other", {"fleet.yaml": "of another fleet"})
     told = site.run("apply", site.plan, str(other.folder / ".git"), status=4)
@@ -187,7 +190,7 @@ def test_another_version_another_commit_and_other_files_are_refused(site):
     site.repository.write({"s.json": setting("b.example")})
     site.planned()
     site.repository.write({"s.json": setting("c.example")})
-    told = site.run("apply", site.plan, status=4)
+    told = site.apply(status=4)
     assert "the plan was made from revision" in told
     assert site.changed == []
 
@@ -198,12 +201,12 @@ def test_guards_judge_anew_and_an_approval_of_the_plan_counts(site):
     site.repository.commit({"fleet.yaml": fleet})
     told = site.planned()
     assert "[approval-needed]" in told
-    assert "[approval-needed]" in site.run("apply", site.plan, status=5)
+    assert "[approval-needed]" in site.apply(status=5)
     assert sorted(site.changed) == ["n0", "n1"]
     told = site.planned("--only", "live")
     (digest,) = set(re.findall(r"this\s+plan's\s+id\s+is\s+([0-9a-f]{12})", told))
     site.run("approve", digest, "--by", "kim")
-    site.run("apply", site.plan)
+    site.apply()
     assert site.changed[2:] == ["l0@127.0.0.1"]
 
 
@@ -214,14 +217,52 @@ def test_no_secret_is_in_the_file_and_its_value_is_taken_at_the_last_moment(site
     site.planned("--only", "edge")
     assert "planted" not in site.plan.read_text()
     monkeypatch.setenv("RECONCILE_SECRET_PLANTED", "planted-two")
-    site.run("apply", site.plan)  # what was approved names the secret, and does not know its value
+    site.apply()  # what was approved names the secret, and does not know its value
     assert sorted(site.changed) == ["n0", "n1"]
 
 
-def test_an_address_with_a_secret_in_it_has_to_be_named_again(site):
+def test_the_source_is_the_hosts_whatever_stands_in_the_file(site, monkeypatch):
+    """Whoever swaps the file, or edits it and makes its digest fit, chooses no source, branch or folder."""
+    bad = site.files | {"s.json": setting("evil.example")}
+    other = Repository.make(site.folder / "other", bad)
+    good = site.repository
+    site.repository = other
+    site.planned("--only", "edge")
+    site.repository = good
+    assert "the source of the desired state is not known" in site.run("apply", site.plan, status=1)
+    told = site.apply(status=4)
+    assert "[plan-outdated]" in told
+    monkeypatch.setenv("RECONCILE_SOURCE", str(good.folder))
+    assert "[plan-outdated]" in site.run("apply", site.plan, status=4)
+    monkeypatch.delenv("RECONCILE_SOURCE")
+    assert site.changed == []
+    site.planned("--only", "edge")
+    site.edit(lambda value: value["origin"].update(source=str(other.folder), ref="topic", path="x"))
+    site.apply()
+    assert sorted(site.changed) == ["n0", "n1"]
+    site.edit(lambda value: value["plan"]["revision"].update(short="0123456789ab"))
+    assert "another short id or title" in site.apply(status=4)
     site.planned()
-    site.edit(lambda value: value["origin"].update(whole=False))
-    assert "name all of it" in site.run("apply", site.plan, status=1)
+    site.run("apply", site.plan, f"file://{good.folder}", "--ref", "nowhere", status=4)
+    site.run("apply", site.plan)  # the one fleet that the state remembers
+    assert site.changed[2:] == ["l0@127.0.0.1"]
+
+
+def test_a_commit_of_another_branch_is_not_applied_though_the_source_has_it(site):
+    git(site.repository.folder, "checkout", "--quiet", "-b", "topic")
+    site.repository.commit({"s.json": setting("evil.example")})
+    site.source = site.repository.folder / ".git"
+    site.run(site.source, "--ref", "topic", "--dry-run", "--out", site.plan, "--only", "edge")
+    git(site.repository.folder, "checkout", "--quiet", "main")
+    told = " ".join(site.run("apply", site.plan, site.source, status=4).split())
+    assert "its default branch of" in told
+    assert "does not have revision" in told
+    assert site.changed == []
+    site.run("apply", site.plan, site.source, "--ref", "topic")
+    assert sorted(site.changed) == ["n0", "n1"]
+
+
+def test_out_works_only_with_dry_run(site):
     assert "--out works only with --dry-run" in site.run("--out", "x", status=1)
 
 

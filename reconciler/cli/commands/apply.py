@@ -19,13 +19,14 @@ from reconciler.cli.options import (
     RevokedSigners,
     State,
     Why,
+    Within,
     columns,
     kept_runs,
     new_app,
     trust_of,
 )
 from reconciler.cli.state_folder import usable_state
-from reconciler.errors import UsageError, WorldChanged
+from reconciler.errors import WorldChanged
 from reconciler.host import aio
 
 if TYPE_CHECKING:
@@ -49,10 +50,19 @@ def apply(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="SOURCE", help="Where to read the revision, if not where the plan was made from."
+            metavar="SOURCE",
+            help="This host's source of the desired state. Default: RECONCILE_SOURCE, else the source of the "
+            "one fleet that the state remembers; never what stands in FILE.",
         ),
     ] = "",
     *,
+    ref: Annotated[
+        str,
+        typer.Option(
+            metavar="REF", help="Branch or tag that has to have the revision. Default: as for SOURCE."
+        ),
+    ] = "",
+    path: Within = "",
     format: Annotated[  # noqa: A002  (the option's name)
         Format, typer.Option("--format", help="How to write the plan and the report.")
     ] = Format.TEXT,
@@ -68,30 +78,30 @@ def apply(
 ) -> int:
     """Apply exactly the plan in FILE; nobody is asked, for the file is what was looked at.
 
-    Reads the same revision again and all nodes. A step whose node has changed since is not done, nor what
-    comes after it; what is planned now for such nodes is shown. Guards judge anew.
+    Reads the plan's revision again, from this host's own source, and all nodes. A step whose node has
+    changed since is not done, nor what comes after it; what is planned now for such nodes is shown. Guards
+    judge anew.
     """
-    from reconciler.cli.host import read_host  # noqa: PLC0415  (--help stays quick)
+    from reconciler.cli.host import environment_of, read_host  # noqa: PLC0415  (--help stays quick)
+    from reconciler.cli.host_source import HostSource, source_of_host  # noqa: PLC0415
     from reconciler.cli.order import Order  # noqa: PLC0415
     from reconciler.cli.plan_files import read  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
 
     found = read(file)
-    origin = found.origin
-    if not (source or origin.whole):
-        raise UsageError(
-            f"the address {origin.source} had a part that is kept out of plan files",
-            remedy=f"name all of it: `reconcile apply {file} SOURCE`",
-        )
-    host = read_host(context, host_config, source or origin.source)
+    folder = usable_state(read_host(context, host_config, source), state).path
+    place = source_of_host(
+        HostSource(source, ref, path), environment_of(context), folder, planned=found.origin.source
+    )
+    host = read_host(context, host_config, place.source)
     order = Order(
-        source=source or origin.source,
-        ref=origin.ref,
-        path=origin.path,
-        only=origin.only,
+        source=place.source,
+        ref=place.ref,
+        path=place.path,
+        only=found.origin.only,
         format=format,
         host=host,
-        state=usable_state(host, state).path,
+        state=folder,
         keep=kept_runs(host, keep),
         trigger="plan file",
         trust=trust_of(host, require_signed, allowed_signers, revoked_signers),

@@ -1,0 +1,75 @@
+"""Where this host reads the revision of a plan file: never where the file says, which anybody may edit."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from reconciler.core.fleet_identity import KnownFleet
+from reconciler.errors import UsageError
+from reconciler.host import aio
+from reconciler.host.environment import Environment
+from reconciler.store.factory import open_reader
+
+VARIABLE: Final = "RECONCILE_SOURCE"
+"""Environment variable that names the host's source, where the command line does not."""
+
+_MOST_NAMED: Final = 5
+_COMMIT: Final = re.compile(r"[0-9a-f]{7,40}")
+
+
+@dataclass(frozen=True, slots=True)
+class HostSource:
+    """Where the desired state is read, as this host says it.
+
+    Args:
+        source: folder, git repository or tarball.
+        ref: branch, tag or commit; empty for the default branch.
+        path: the folder within the source.
+    """
+
+    source: str
+    ref: str = ""
+    path: str = ""
+
+
+def source_of_host(given: HostSource, environment: Environment, state: Path, *, planned: str) -> HostSource:
+    """The source by the command line, else by the environment, else the one fleet that the state remembers.
+
+    Args:
+        given: as the command line says; each part may be empty.
+        environment: of the process.
+        state: the state folder.
+        planned: where the plan was made, for the message alone.
+
+    Raises:
+        UsageError: none of them names it.
+        StateError: the state cannot be read.
+    """
+    if source := given.source or environment.get(VARIABLE, ""):
+        return HostSource(source, given.ref, given.path)
+    with open_reader(state) as store:
+        known = [fleet for fleet in aio.run(store.fleets()) if fleet.sources]
+    if len(known) == 1:
+        return _remembered(known[0], given)
+    why = "no run of this host has read one yet"
+    if known:
+        labels = ", ".join(fleet.label for fleet in known[:_MOST_NAMED])
+        why = f"this host has several fleets: {labels}{' …' if len(known) > _MOST_NAMED else ''}"
+    raise UsageError(
+        f"the source of the desired state is not known, and a plan file does not decide it: {why}",
+        remedy=f"name the host's own source: `reconcile apply FILE SOURCE`, or set {VARIABLE}; the plan says "
+        f"that it was made from {planned}",
+    )
+
+
+def _remembered(fleet: KnownFleet, given: HostSource) -> HostSource:
+    """The source that a fleet was read from last, with its branch and folder where none are given."""
+    path = fleet.path or ""
+    source = fleet.sources[-1].removesuffix(f"//{path}") if path else fleet.sources[-1]
+    # a source without a folder behind it has the folder's path in itself, as a work tree has
+    inner = path if source != fleet.sources[-1] else ""
+    followed = "" if _COMMIT.fullmatch(fleet.ref) else fleet.ref  # a rollback named it, and nobody follows it
+    return HostSource(source, given.ref or followed, given.path or inner)
