@@ -3,6 +3,7 @@
 from __future__ import annotations
 import __future__
 
+import ast
 import inspect
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -61,21 +62,43 @@ def planted(edit: Edit) -> Iterator[None]:
     Raises:
         ValueError: the old text does not stand in the function exactly once.
     """
-    function, source = edit.function, textwrap.dedent(inspect.getsource(edit.function))
+    source = source_of(edit.function)
     if source.count(edit.old) != 1:
-        raise ValueError(f"{function.__qualname__} does not have {edit.old!r} exactly once")
+        raise ValueError(f"{edit.function.__qualname__} does not have {edit.old!r} exactly once")
+    with running(edit.function, ast.parse(source.replace(edit.old, edit.new))):
+        yield
+
+
+def source_of(function: FunctionType) -> str:
+    """The source of a function, from its first column on."""
+    return textwrap.dedent(inspect.getsource(function))
+
+
+@contextmanager
+def running(function: FunctionType, module: ast.Module) -> Iterator[None]:
+    """The function with the code of another one of its name, for a while.
+
+    Args:
+        function: whoever holds it runs the other.
+        module: has one definition, whose decorators do not count.
+    """
+    (definition,) = module.body
+    assert isinstance(definition, ast.FunctionDef | ast.AsyncFunctionDef)
+    definition.decorator_list = []
     names: dict[str, object] = {}
     flags = __future__.annotations.compiler_flag
-    code = compile(source.replace(edit.old, edit.new), function.__code__.co_filename, "exec", flags)
-    exec(code, dict(function.__globals__), names)
-    made, whole = names[function.__name__], function.__code__
-    changed = made.rule if isinstance(made, Guard) else made
+    exec(
+        compile(module, function.__code__.co_filename, "exec", flags),
+        dict(function.__globals__),
+        names,
+    )
+    changed, whole = names[function.__name__], (function.__code__, function.__kwdefaults__)
     assert isinstance(changed, FunctionType)
-    function.__code__ = changed.__code__
+    function.__code__, function.__kwdefaults__ = changed.__code__, changed.__kwdefaults__
     try:
         yield
     finally:
-        function.__code__ = whole
+        function.__code__, function.__kwdefaults__ = whole
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,461 @@
+"""Rules that no model explores, each with a check of what it means, and the functions that hold it.
+
+The checks are what `mutants.py` and the tests hold planted faults against. They take milliseconds, and none
+can go on for ever: a fault is found by a failed assertion, or by the error that it brings about at once.
+"""
+
+# ruff: noqa: SLF001, D102, ARG002  (faults are planted where they hurt, in private functions too)
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import combinations
+from types import FunctionType, SimpleNamespace
+from typing import Any, cast
+
+from mutation import running
+from planting import Fault
+from replay import NOWHERE
+
+from reconciler.cli.commands.converge import applied_status
+from reconciler.cli.commands.plan import has_errors, planned_status
+from reconciler.core import secret
+from reconciler.core.arguments import RawArguments
+from reconciler.core.observation import Observed
+from reconciler.core.outcome import Outcome, Report, State
+from reconciler.core.plan import ClusterPlan, Effect, Inverse, Plan, Revision, Risk, Step
+from reconciler.core.reports import Kind
+from reconciler.core.reports import Report as Told
+from reconciler.core.rollout import MetricGate, ReportGate
+from reconciler.core.secret import MASK, Secret, mask, reveal, secrets
+from reconciler.core.step import Standing, Verdict
+from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.errors import NodeRefused
+from reconciler.ports.driver import Done
+from reconciler.ports.listener import Silent
+from reconciler.rollout import health, report_gate, step_executor
+from reconciler.rollout.health import Soaked, Weight
+from reconciler.rollout.report_gate import Heard
+from reconciler.rollout.run_log import RunLog
+from reconciler.secrets.redact import Redactor
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What is checked, and where it is held.
+
+    Args:
+        check: raises AssertionError where the rule does not hold.
+        functions: in which faults are planted.
+        alike: places of faults that change nothing that anybody could notice, and why.
+    """
+
+    name: str
+    check: Callable[[], None]
+    functions: tuple[Any, ...]
+    alike: Mapping[str, str] = field(default_factory=dict)
+
+    def finds(self, fault: Fault) -> bool:
+        """Whether the check fails, or ends in an error, once a fault is planted."""
+        with running(fault.function, fault.module):
+            try:
+                self.check()
+            except Exception:  # noqa: BLE001  (a fault may bring about any error)
+                return True
+        return False
+
+
+GOOD, BAD, UNCLEAR = Weight.GOOD, Weight.BAD, Weight.UNCLEAR
+
+
+def metric_gates() -> None:
+    """Changed nodes against unchanged ones: by value, by growth, upwards and downwards, and in silence."""
+
+    def judged(
+        changed: Mapping[str, float | None],
+        unchanged: Mapping[str, float | None],
+        before: Mapping[str, float] | None = None,
+        seconds: float = 10.0,
+        **gate: Any,
+    ) -> tuple[Weight, str]:
+        after = {node: {"m": value} for node, value in {**changed, **unchanged}.items() if value is not None}
+        soaked = Soaked({node: {"m": value} for node, value in (before or {}).items()}, after, seconds)
+        found = health.weighed(
+            MetricGate.model_validate({"name": "m", "factor": 2, **gate}),
+            tuple(changed),
+            tuple(unchanged),
+            soaked,
+        )
+        return found.weight, found.reason
+
+    def value(changed: Any, unchanged: Any, **gate: Any) -> Weight:
+        return judged(changed, unchanged, compare="value", **gate)[0]
+
+    assert value({"a": 4}, {"x": 1, "y": 2, "z": 90}) is GOOD
+    assert value({"a": 4.1}, {"x": 1, "y": 2, "z": 90}) is BAD
+    assert value({"a": 1, "b": 4.1}, {"x": 2}) is BAD
+    assert value({"a": 3}, {"x": 0}, ignore=3) is GOOD
+    assert value({"a": 3.1}, {"x": 0}, ignore=3) is BAD
+    assert value({"a": 25}, {"x": 10}, ignore=3) is BAD
+    assert value({"a": 15}, {"x": 10}, ignore=30) is GOOD
+    assert value({"a": 50}, {"x": 100}, worse="lower") is GOOD
+    assert value({"a": 49}, {"x": 100}, worse="lower") is BAD
+    assert value({"a": 500}, {"x": 100}, worse="lower") is GOOD
+    assert value({"a": 3}, {"x": 8}, worse="lower", ignore=5) is GOOD
+    assert value({"a": 2.9}, {"x": 8}, worse="lower", ignore=5) is BAD
+    assert value({"a": 6}, {"x": 8}, worse="lower", ignore=1) is GOOD
+    assert value({"a": 0}, {"x": 0}) is GOOD
+    assert value({"a": None}, {"x": 1}) is UNCLEAR
+    assert value({"a": None, "b": 9}, {"x": 1}) is UNCLEAR
+    assert value({"a": 1}, {"x": None}) is UNCLEAR
+    assert value({"a": 1}, {"x": None, "y": 1}) is GOOD
+    assert value({"a": 1}, {}) is UNCLEAR
+    assert judged({"a": 1}, {"x": 1}, compare="value", seconds=0.0)[0] is GOOD
+    fair = {"a": 100, "x": 0}
+    assert judged({"a": 120}, {"x": 10}, fair)[0] is GOOD
+    assert judged({"a": 121}, {"x": 10}, fair)[0] is BAD
+    assert judged({"a": 20}, {"x": 10}, fair)[0] is GOOD, "a counter that began anew"
+    assert judged({"a": 21}, {"x": 10}, fair)[0] is BAD, "a counter that began anew"
+    assert judged({"a": 100}, {"x": 10}, fair, worse="lower")[0] is BAD, "a counter that stands still"
+    assert judged({"a": 30}, {"x": 10}, {"a": 0, "x": 900})[0] is BAD, "began anew on the unchanged node"
+    assert judged({"a": 1}, {"x": 1}, {"x": 0})[0] is UNCLEAR
+    assert judged({"a": 1}, {"x": 1}, {"a": 0})[0] is UNCLEAR
+    assert judged({"a": 1}, {"x": 1}, {"a": 0, "x": 0}, 0.0) == (
+        UNCLEAR,
+        "the rate of m cannot be told without a soak",
+    )
+    usual = "on unchanged nodes it is"
+    worst = judged({"a": 5, "b": 9, "c": 1}, {"x": 1}, compare="value")[1]
+    assert (
+        worst
+        == "the value of m of b (and of 1 more) is 9, on unchanged nodes it is 1; a factor of 2 is allowed"
+    )
+    low = judged({"a": 1}, {"x": 10}, compare="value", worse="lower")[1]
+    assert low == f"the value of m of a is 1, {usual} 10; a factor of 2 is allowed"
+    assert judged({"a": 130}, {"x": 10}, fair)[1].startswith(
+        "the rate of m of a is 3, on unchanged nodes it is 1"
+    )
+    far = judged({"a": 1, "b": 40}, {"x": 100}, compare="value", worse="lower")[1]
+    assert far.startswith("the value of m of a (and of 1 more) is 1,"), "the furthest is named"
+    same = judged({"a": 9, "b": 9}, {"x": 1}, compare="value")[1]
+    assert same.startswith("the value of m of b"), "of several the last name, whatever their order"
+    assert judged({"a": 1}, {"x": 0.5}, {"a": 0, "x": 0}, 0.5)[0] is GOOD, "a soak of less than a second"
+    quiet = judged(dict.fromkeys("gfedcba"), {"x": 1}, compare="value")[1]
+    assert quiet == "a, b, c, d, e did not tell the value of m"
+
+
+def report_gates() -> None:
+    """What nodes say by themselves: the newest of each kind, of the right version, and good."""
+    beats = ReportGate(listen="127.0.0.1:9600")
+    both = ReportGate(listen="127.0.0.1:9600", feedback=True)
+    feedback = ReportGate(listen="127.0.0.1:9600", feedback=True, heartbeat=False)
+
+    def judged(
+        gate: ReportGate, given: Mapping[str, Any], *told: Told, silent: str = ""
+    ) -> tuple[Weight, str]:
+        heard = Heard()
+        for report in told:
+            heard.take(report)
+        found = report_gate.weighed(gate, given, heard, frozenset(silent))
+        return found.weight, found.reason
+
+    def beat(node: str, version: Any = "7") -> Told:
+        return Told(node, Kind.HEARTBEAT, version)
+
+    def says(node: str, status: str = "ok", version: Any = None) -> Told:
+        return Told(node, Kind.FEEDBACK, version, status)
+
+    assert judged(beats, {"a": "7"}, beat("a"))[0] is GOOD
+    assert judged(beats, {"a": 7}, beat("a"))[0] is GOOD
+    assert judged(beats, {"a": None}, beat("a", "3"))[0] is GOOD
+    assert judged(beats, {"a": "7"}, says("a"))[0] is UNCLEAR
+    assert judged(beats, {"a": "7"}, beat("b")) == (UNCLEAR, "a has sent no heartbeat since it was changed")
+    assert judged(beats, {"a": "7"}, beat("a", "6")) == (
+        UNCLEAR,
+        "a still names version 6 in its heartbeat, not 7",
+    )
+    assert judged(beats, {"a": "7"}, beat("a", None)) == (UNCLEAR, "a names no version in its heartbeat")
+    assert judged(beats, {"a": "7"}, beat("a", "6"), beat("a"))[0] is GOOD, "the newest counts"
+    assert judged(beats, {"a": "7"}, beat("a"), beat("a", "6"))[0] is UNCLEAR, "the newest counts"
+    assert judged(both, {"a": "7"}, beat("a"))[0] is UNCLEAR
+    assert judged(both, {"a": "7"}, beat("a"), says("a"))[0] is GOOD
+    assert judged(both, {"a": "7"}, beat("a"), says("a", "OK"))[0] is GOOD
+    assert judged(both, {"a": "7"}, beat("a"), says("a", "E4")) == (BAD, "a reports of its new setting: E4")
+    assert judged(both, {"a": "7"}, beat("a"), says("a", "")) == (
+        BAD,
+        "a reports of its new setting: no status",
+    )
+    assert judged(both, {"a": "7"}, beat("a"), says("a", "E4", "6"))[0] is UNCLEAR, "of another version"
+    assert judged(both, {"a": "7", "b": "7"}, beat("a"), says("b", "E4"))[0] is BAD
+    assert judged(feedback, {"a": "7"}, says("a"))[0] is GOOD
+    assert judged(both, {"a": "7"}, beat("a"), silent="a")[0] is GOOD
+    assert judged(both, {"a": "7"}, silent="a")[0] is UNCLEAR, "a heartbeat comes again and again"
+    assert judged(both, {"a": "7", "b": "7"}, beat("a"), beat("b"), silent="a")[0] is UNCLEAR
+    assert judged(beats, dict.fromkeys("dbac", "7"))[1] == "; ".join(
+        [*(f"{node} has sent no heartbeat since it was changed" for node in "abc"), "and 1 more"]
+    )
+    assert judged(beats, dict.fromkeys("abc", "7"))[1].count("; ") == len("ab")
+    heard = Heard()
+    heard.take(beat("a"))
+    heard.take(says("a"))
+    heard.forget(Kind.HEARTBEAT)
+    assert set(heard.newest) == {("a", Kind.FEEDBACK)}
+
+
+STEP = Step(
+    id="edge/a/set",
+    cluster="edge",
+    node="a",
+    action="set",
+    arguments=RawArguments({}),
+    reason="it differs",
+    effect=Effect.HOT,
+    risk=Risk.LOW,
+    risk_reason="",
+    needs="",
+    inverse=Inverse("back"),
+    changes=(),
+)
+REVISION = Revision("/r", "a" * 40, "a" * 12)
+ERROR = Diagnostic(Severity.ERROR, "code", "it went wrong")
+NOTE = Diagnostic(Severity.WARNING, "code", "look at it")
+
+
+def plan_of(steps: int = 1, *findings: Diagnostic) -> Plan:
+    """A plan of one cluster."""
+    return Plan(REVISION, "1", (ClusterPlan("edge", "m2", 1, 0, steps=(STEP,) * steps, findings=findings),))
+
+
+def exit_statuses() -> None:
+    """0 done; 5 in part; 4 nothing done because the world changed; 1 nothing done; 2 pending; 3 refused."""
+
+    def ended(*states: State, findings: tuple[Diagnostic, ...] = ()) -> Report:
+        return Report("run", plan_of(), tuple(Outcome(STEP, state) for state in states), findings)
+
+    nothing = {State.FAILED, State.SKIPPED, State.UNDONE, State.CHANGED}
+    for states in (one for most in (1, 2, 3) for one in combinations(State, most)):
+        found = set(states)
+        if found <= {State.DONE, State.FOUND}:
+            wanted = 0
+        elif not found <= nothing:
+            wanted = 5
+        else:
+            wanted = 4 if State.CHANGED in found and State.UNDONE not in found else 1
+        report = ended(*states)
+        assert (report.exit_status, report.succeeded) == (wanted, wanted == 0), states
+        assert applied_status(report, plan_of(0)) == wanted, states
+        assert applied_status(report, plan_of()) == (wanted or 5), states
+        assert applied_status(report, plan_of(0, ERROR)) == (wanted or 5), states
+    assert applied_status(ended(State.DONE), plan_of(0, NOTE)) == 0
+    spoilt = ended(State.DONE, findings=(NOTE, ERROR))
+    assert (spoilt.exit_status, spoilt.succeeded) == (5, False)
+    noted = ended(State.DONE, findings=(NOTE,))
+    assert (noted.exit_status, noted.succeeded) == (0, True)
+
+    def planned(
+        plan: Plan, *, refused: bool = False, detailed: bool = False, gone: tuple[str, ...] = ()
+    ) -> int:
+        seen = SimpleNamespace(plan=plan, refused=refused, vanished=gone)
+        return planned_status(cast("Any", seen), detailed=detailed)
+
+    assert [planned(plan_of(), detailed=one) for one in (False, True)] == [0, 2]
+    assert [planned(plan_of(0), detailed=one) for one in (False, True)] == [0, 0]
+    assert [planned(plan_of(1, ERROR), detailed=one) for one in (False, True)] == [1, 1]
+    assert [planned(plan_of(1, NOTE), detailed=one) for one in (False, True)] == [0, 2]
+    assert planned(plan_of(0), gone=("live",)) == 3
+    assert [planned(plan_of(1, ERROR), refused=True, detailed=one) for one in (False, True)] == [3, 3]
+
+
+def masks() -> None:
+    """Nothing shows a secret, whatever holds it; everything else stays as it is."""
+    clear, named = Secret("clear-1"), Secret("clear-2", "${env:A}")
+    plain = {"a": [1, "x", {"b": None}], "c": ("y", True)}
+    assert mask(plain) == {"a": [1, "x", {"b": None}], "c": ["y", True]}
+    assert mask(plain["a"]) is plain["a"], "what holds none is not copied"
+    held = {"a": [1, clear, {"b": named}], "c": ("y", named), "d": MappingLike({"e": clear}), "f": clear}
+    shown = mask(held)
+    assert shown == {
+        "a": [1, MASK, {"b": "${env:A}"}],
+        "c": ["y", "${env:A}"],
+        "d": {"e": MASK},
+        "f": MASK,
+    }
+    assert held["a"] == [1, clear, {"b": named}], "what was given is not changed"
+    assert reveal(held)["a"] == [1, "clear-1", {"b": "clear-2"}]
+    assert [path for path, _ in secrets(held)] == [("a", 1), ("a", 2, "b"), ("c", 1), ("d", "e"), ("f",)]
+    assert list(secrets(clear, ("here",))) == [(("here",), clear)]
+    assert list(secrets("text")) == []
+    assert secret.hidden(clear) is clear
+    assert secret.hidden("x") == Secret("x")
+    for text in (str(clear), repr(clear), str(named), repr(named), f"{clear}{named}", f"{held}"):
+        assert "clear-" not in text
+    assert (repr(clear), repr(named)) == (f"Secret({MASK})", "Secret(${env:A})")
+    for other in (b"ab", Word("ab"), 1j):
+        assert mask(other) is other
+        assert list(secrets(other)) == []
+    told = Redactor(["password-1"]).text("say password-1 at http://user:pw@host/x")
+    assert told == f"say {MASK} at http://host/x"
+
+
+class Word(str):
+    """A text that is no plain one."""
+
+    __slots__ = ()
+
+
+class MappingLike(Mapping[str, Any]):
+    """A mapping that is no dict."""
+
+    def __init__(self, own: Mapping[str, Any]) -> None:
+        self._own = own
+
+    def __getitem__(self, key: str) -> Any:
+        return self._own[key]
+
+    def __iter__(self) -> Any:
+        return iter(self._own)
+
+    def __len__(self) -> int:
+        return len(self._own)
+
+
+class Events(Silent):
+    """A store, a courier, a driver and a listener that write down who was spoken to, in order."""
+
+    def __init__(self, *, refuses: bool = False) -> None:
+        self.seen: list[str] = []
+        self.refuses = refuses
+        self.capabilities = SimpleNamespace()
+
+    async def begin(self, *_: Any) -> str:
+        self.seen.append("journal: run")
+        return "run-1"
+
+    def begun(self, run: str) -> None:
+        self.seen.append(f"announce: {run}")
+
+    def started(self, step: Step) -> None:
+        self.seen.append("announce: started")
+
+    async def intend(self, *_: Any) -> None:
+        self.seen.append("journal: intent")
+
+    async def act(self, *_: Any) -> Done:
+        self.seen.append("call")
+        if self.refuses:
+            raise NodeRefused("a", "no", status=400, code="E1")
+        return Done("accepted")
+
+    async def conclude(self, run: str, endings: Any) -> None:
+        states = ", ".join(ending.outcome.state for ending in endings)
+        letters = sum(ending.letter is not None for ending in endings)
+        assert not any(ending.letter and ending.letter.wanted for ending in endings), "there is no sink"
+        self.seen.append(f"journal: {run} {states}, {letters} letters")
+
+    def nudge(self) -> None:
+        self.seen.append("courier")
+
+    def ended(self, outcome: Outcome) -> None:
+        self.seen.append(f"announce: {outcome.state}")
+
+    async def finish(self, run: str, status: int, note: str) -> None:
+        self.seen.append(f"journal: {run} ends with {status}{note}")
+
+
+def order_of_a_run() -> None:
+    """Journal, then call, then journal, then announcement: whoever is told finds it in the journal."""
+
+    async def course(
+        *, refuses: bool = False, person: bool = False, stale: bool = False, heard: bool = True
+    ) -> list[str]:
+        events = Events(refuses=refuses)
+
+        class Driver:
+            reads = ()
+            act = events.act
+
+            async def look(self, *_: Any) -> Observed[Any]:
+                return Observed({})
+
+            def judge(self, *_: Any) -> Verdict:
+                return Verdict(Standing.DONE if "call" in events.seen and not refuses else Standing.READY)
+
+        log = await RunLog.open(
+            cast("Any", events),
+            "command",
+            plan_of(),
+            listener=events,
+            courier=cast("Any", events) if heard else None,
+        )
+        step = replace(STEP, waits_for_person=person)
+        why = {step.id: "it has changed"} if stale else {}
+        bench = step_executor.Bench(cast("Any", Driver()), NOWHERE, {}, log, asyncio.Event(), stale=why)
+        state = await step_executor.execute(step, bench)
+        events.seen.append(f"gives {state}, keeps {log.outcomes[step.id].state}")
+        await log.skip([(step, "the run was stopped")])
+        await log.finish(5, "!")
+        return events.seen
+
+    begin = ["journal: run", "announce: run-1", "announce: started"]
+    end = ["journal: run-1 skipped, 0 letters", "courier", "announce: skipped", "journal: run-1 ends with 5!"]
+
+    def told(state: str, letters: int) -> list[str]:
+        written = f"journal: run-1 {state}, {letters} letters"
+        return [written, "courier", f"announce: {state}", f"gives {state}, keeps {state}"]
+
+    performed = ["journal: intent", "call"]
+    assert asyncio.run(course()) == [*begin, *performed, *told("done", 1), *end]
+    assert "courier" not in asyncio.run(course(heard=False))
+    assert asyncio.run(course(refuses=True)) == [*begin, *performed, *told("failed", 1), *end]
+    assert asyncio.run(course(person=True)) == [*begin, *told("waiting", 0), *end]
+    assert asyncio.run(course(stale=True)) == [*begin, *told("changed", 1), *end]
+
+
+def plain(function: Any) -> FunctionType:
+    """The function behind a property, a class method or a bound one."""
+    found = getattr(function, "fget", None) or getattr(function, "__func__", function)
+    assert isinstance(found, FunctionType)
+    return found
+
+
+GATES = (Soaked.of, health.weighed, health._bad)
+REPORTS = (
+    report_gate.weighed,
+    report_gate._asked,
+    report_gate._fits,
+    report_gate._missing,
+    Heard.take,
+    Heard.forget,
+)
+STATUSES = (Report.exit_status, Report.succeeded, Report._spoilt, applied_status, planned_status, has_errors)
+MASKS = (
+    *(secret._replaced, secret._replaced_within, secret._items, secret.secrets, secret.mask),
+    *(Secret.__repr__, Secret.__str__, secret.reveal, secret.hidden, Redactor.text),
+)
+ORDER = (
+    RunLog.open,
+    RunLog.take_up,
+    RunLog.intend,
+    RunLog.skip,
+    RunLog.conclude,
+    RunLog.finish,
+    step_executor.execute,
+)
+
+RULES = (
+    Rule("gates of metrics", metric_gates, GATES),
+    Rule("gates of reports", report_gates, REPORTS),
+    Rule("exit statuses", exit_statuses, STATUSES),
+    Rule(
+        "masks",
+        masks,
+        MASKS,
+        {
+            "_replaced: always False: kind in _PLAIN": "what is plain comes to the same further down",
+            "secrets: always True: type(item) not in _PLAIN": "what is plain holds no secret",
+        },
+    ),
+    Rule("order of journal, call and announcement", order_of_a_run, ORDER),
+)
