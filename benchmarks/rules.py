@@ -22,6 +22,7 @@ from replay import NOWHERE
 from reconciler.cli.commands.converge import applied_status
 from reconciler.cli.commands.plan import has_errors, planned_status
 from reconciler.core import secret
+from reconciler.core.actor import Actor
 from reconciler.core.arguments import RawArguments
 from reconciler.core.observation import Observed
 from reconciler.core.outcome import Outcome, Report, State
@@ -35,6 +36,7 @@ from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import NodeRefused
 from reconciler.ports.driver import Done
 from reconciler.ports.listener import Silent
+from reconciler.ports.store import Opening
 from reconciler.rollout import health, report_gate, step_executor
 from reconciler.rollout.health import Soaked, Weight
 from reconciler.rollout.report_gate import Heard
@@ -218,6 +220,7 @@ STEP = Step(
     inverse=Inverse("back"),
     changes=(),
 )
+WHO = Actor(user="ada")
 REVISION = Revision("/r", "a" * 40, "a" * 12)
 ERROR = Diagnostic(Severity.ERROR, "code", "it went wrong")
 NOTE = Diagnostic(Severity.WARNING, "code", "look at it")
@@ -329,7 +332,8 @@ class Events(Silent):
         self.refuses = refuses
         self.capabilities = SimpleNamespace()
 
-    async def begin(self, *_: Any) -> str:
+    async def begin(self, opening: Opening) -> str:
+        assert opening.actor == WHO, "the history says who asked"
         self.seen.append("journal: run")
         return "run-1"
 
@@ -386,6 +390,7 @@ def order_of_a_run() -> None:
             cast("Any", events),
             "command",
             plan_of(),
+            actor=WHO,
             listener=events,
             courier=cast("Any", events) if heard else None,
         )
@@ -396,10 +401,13 @@ def order_of_a_run() -> None:
         events.seen.append(f"gives {state}, keeps {log.outcomes[step.id].state}")
         await log.skip([(step, "the run was stopped")])
         await log.finish(5, "!")
+        another = await log.open_another("undo", plan_of())
+        assert (another.actor, another.listener, another.courier) == (log.actor, events, log.courier)
         return events.seen
 
     begin = ["journal: run", "announce: run-1", "announce: started"]
     end = ["journal: run-1 skipped, 0 letters", "courier", "announce: skipped", "journal: run-1 ends with 5!"]
+    end += begin[:2]
 
     def told(state: str, letters: int) -> list[str]:
         written = f"journal: run-1 {state}, {letters} letters"
@@ -435,13 +443,8 @@ MASKS = (
     *(Secret.__repr__, Secret.__str__, secret.reveal, secret.hidden, Redactor.text),
 )
 ORDER = (
-    RunLog.open,
-    RunLog.take_up,
-    RunLog.intend,
-    RunLog.skip,
-    RunLog.conclude,
-    RunLog.finish,
-    step_executor.execute,
+    *(RunLog.open, RunLog.open_another, RunLog.take_up, RunLog.intend, RunLog.skip, RunLog.conclude),
+    *(RunLog.finish, step_executor.execute),
 )
 
 RULES = (
