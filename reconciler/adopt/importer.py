@@ -241,12 +241,15 @@ def _wanted(live: Sequence[_Live]) -> Iterator[tuple[Member, tuple[Edit, ...]]]:
         if one.new:
             continue
         changed = {step.node for step in one.steps}
+        known: dict[tuple[int, int], tuple[Edit, ...]] = {}  # nodes that share both differ alike
         for node, document in one.shown.documents.items():
             if node in changed:
-                differing = Differing(
-                    one.desk.documents[node].value, one.meaning, partial(_unsaid, unsaid=one.unsaid)
-                )
-                yield (one.desk.entry.name, node), _drift(node, differing, document)
+                rendered = one.desk.documents[node].value
+                pair = (id(rendered), id(document))
+                if pair not in known:
+                    differing = Differing(rendered, one.meaning, partial(_unsaid, unsaid=one.unsaid))
+                    known[pair] = _drift(node, differing, document)
+                yield (one.desk.entry.name, node), known[pair]
 
 
 def _drift(node: str, differing: Differing, shown: Any) -> tuple[Edit, ...]:

@@ -36,7 +36,7 @@ class Differing:
     rendered: Any
     meaning: Callable[[Any], str]
     unsaid: Callable[[Edit], bool]
-    trials: int = field(default=0, init=False)
+    _keys: dict[tuple[Path, int], tuple[Any, str]] = field(default_factory=dict, init=False)
 
     def edits(self, shown: Any) -> tuple[Edit, ...]:
         """The fewest edits after which the rendered settings mean what is shown.
@@ -68,7 +68,7 @@ class Differing:
         wanted = [*slots, *came]
         if wanted != theirs:
             moved = [new[theirs.index(key)] for key in wanted]
-            if self._means(_with(whole, path, moved)) == self._means(whole):
+            if self.meaning(_with(whole, path, moved)) == self.meaning(whole):
                 return moved
         return new
 
@@ -76,13 +76,12 @@ class Differing:
         """What tells an item of a list: its name, or what it means by itself where it stands."""
         if isinstance(item, Mapping) and isinstance(item.get("name"), str):
             return f"name {item['name']}"
-        if self.trials > MOST_ITEMS:
-            return None
-        return self._means(_around(self.rendered, path, item))
-
-    def _means(self, document: Any) -> str:
-        self.trials += 1
-        return self.meaning(document)
+        known = (path, id(item))
+        if known not in self._keys:
+            if len(self._keys) >= MOST_ITEMS:
+                return None
+            self._keys[known] = (item, self.meaning(_around(self.rendered, path, item)))
+        return self._keys[known][1]
 
     def _needed(self, edits: Sequence[Edit]) -> list[Edit]:
         """The edits without those that change nothing that the product knows, tried half by half."""

@@ -205,7 +205,7 @@ class _Rewriting:
 
     def _keep(self, item: Item) -> None:
         """Note which anchors' places are still there, and what stands at them."""
-        if item.slot is not None and item.slot.target is None:
+        if item.slot is not None:
             self.kept[id(item.slot)] = item
         content = item.content
         for one in (
@@ -274,7 +274,7 @@ class _Rewriting:
             before = entries[index - 1].node.end if index else entry.start
             self.cuts.append((entry.start, following, "") if first else (before, entry.node.end, ""))
             return
-        start, end = _line(text, entry.start), _line_end(text, _last(text, entry))
+        start, end = _line(text, entry.start), _line_end(text, _last(text, entry.start, entry.node.end))
         if text[start : entry.start].strip():  # the first of a block that begins behind a dash
             following = entries[index + 1].start
             near = not text[end:following].strip() and len(_LINE_END.findall(text[end:following])) == 1
@@ -294,13 +294,22 @@ class _Rewriting:
     def _add(self, node: Node, kept: Sequence[Entry], new: Sequence[tuple[str, Any]]) -> None:
         """Write new entries behind those that stay."""
         if not node.is_flow:
-            at, indent = _line_end(self.body, _last(self.body, kept[-1])), _column(self.body, kept[0].start)
+            end = _last(self.body, kept[-1].start, self._kept_end(kept[-1].node))
+            at, indent = _line_end(self.body, end), _column(self.body, kept[0].start)
             rows = self._rows(node, kept[-1].node, new)
             self.cuts.append((at, at, "".join(f"{self.form.end}{' ' * indent}{row}" for row in rows)))
         elif kept:
             self._add_between_brackets(node, kept, new)
         else:
             self._fill(node, new)
+
+    def _kept_end(self, node: Node) -> int:
+        """Where the last part of a node ends that stays: what goes away at its end takes its lines away."""
+        item = self.kept.get(id(node))
+        if node.entries and not node.is_flow and item is not None and item.node is node:
+            left = next((one.node for one in reversed(node.entries) if id(one.node) in self.kept), None)
+            return node.end if left is None else self._kept_end(left)
+        return node.end
 
     def _rows(self, node: Node, beside: Node, new: Sequence[tuple[str, Any]]) -> Iterator[str]:
         """The lines of new entries of a block, written as the one beside them."""
@@ -357,10 +366,9 @@ class _Rewriting:
         return line[: len(line) - len(line.lstrip(" \t"))]
 
 
-def _last(text: str, entry: Entry) -> int:
+def _last(text: str, start: int, end: int) -> int:
     """An offset on the last line of an entry: what ends a block's text is part of it, and no line more."""
-    end = entry.node.end
-    while end > entry.start and text[end - 1] in "\r\n":
+    while end > start and text[end - 1] in "\r\n":
         end -= 1
     return end
 

@@ -91,6 +91,17 @@ def test_one_edit_changes_one_place(edit, old, new):
         ("a:  # why\n  b: 1\nc: 2", [(("a", "b"), REMOVED), (("c",), REMOVED)], "a: {}  # why"),
         ("a:\n- b: 1\n  c: 2\n- d: 3\n", [(("a", 0, "b"), REMOVED)], "a:\n- c: 2\n- d: 3\n"),
         ("{}\n", [(("a", "b"), [1])], "{a: {b: [1]}}\n"),
+        (
+            "a:\n  b:\n  - 1\n  - 2\nd: 1\n",
+            [(("a", "b", 1), REMOVED), (("a", "c"), 3)],
+            "a:\n  b:\n  - 1\n  c: 3\nd: 1\n",
+        ),
+        (
+            "a:\n  b:\n  - 1\n  - c: 2\n    d: 3",
+            [(("a", "b", 1, "d"), REMOVED), (("e",), 4)],
+            "a:\n  b:\n  - 1\n  - c: 2\ne: 4",
+        ),
+        ("a:\n  b:\n  - 1\n", [(("a", "b", 0), REMOVED), (("a", "c"), 3)], "a:\n  b: []\n  c: 3\n"),
         ("a: !!str 8\n", [(("a",), "x")], "a: !!str x\n"),
         ("? a\n: 1\n", [(("a",), 2)], "? a\n: 2\n"),
         ("a: x y z  # c\n", [(("a",), "x y w")], "a: x y w  # c\n"),
