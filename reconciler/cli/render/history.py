@@ -175,7 +175,7 @@ def _cluster(name: str, plan: str, entries: Sequence[Entry], layout: Layout) -> 
             _state(entry),
             entry.step.action,
             entry.waiting_for_restart,
-            entry.step.changes,
+            bounded(entry.step.changes, _CHANGES),  # values may be lists, which are no part of a key
             *(about(text, node) for text in told),
         )
 

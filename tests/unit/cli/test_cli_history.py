@@ -9,6 +9,7 @@ from cli_samples import PLAN, partial
 from reconciler.cli.main import main
 from reconciler.cli.render import history
 from reconciler.core.actor import Actor
+from reconciler.core.diff import Change, Op
 from reconciler.guards.change_control import digest_of
 from reconciler.ports.store import Entry, Message, RunLine, RunRecord
 
@@ -128,3 +129,12 @@ def test_a_run_says_who_asked_for_it_and_why():
     shown = history.render_run(replace(record(), line=line(actor=kim)))
     assert "asked by  command by kim on ops-1 at pts/3, on behalf of lee (not checked)" in shown
     assert "reason    the new lists" in shown
+
+
+def test_differences_may_be_of_any_value():
+    found = record()
+    (first, *rest) = found.entries
+    change = Change("/list", Op.REPLACE, [1, {"a": 2}], {"b": [3]})
+    step = replace(first.step, changes=(change,))
+    shown = history.render_run(replace(found, entries=(replace(first, step=step), *rest)))
+    assert "/list" in shown
