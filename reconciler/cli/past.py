@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from reconciler.cli.order import Order
+from reconciler.cli.order_desk import order_desk
 from reconciler.cli.terminal import Terminal
 from reconciler.ports.store import StoreReader
-from reconciler.store.factory import open_reader
 
 WITHOUT = (
     "--no-state: no state folder is open. Earlier runs, suspensions, approvals, and nodes that left are not "
@@ -27,5 +27,7 @@ def past_of(order: Order, terminal: Terminal) -> Iterator[StoreReader | None]:
         terminal.remark(WITHOUT)
         yield None
         return
-    with open_reader(order.state) as store:
-        yield store
+    with order_desk(order.host, order.state) as desk:
+        if not desk.is_open:
+            terminal.remark(str(desk))
+        yield desk.read()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from reconciler.errors import StateError, UsageError
 
 if TYPE_CHECKING:
+    from reconciler.host.control_socket import RunningWatch
     from reconciler.host.host import Host
 
 VARIABLE: Final = "RECONCILE_STATE"
@@ -127,10 +128,22 @@ def state_to_read(host: Host, given: Path | None, *, without: bool) -> Path | No
         StateError: as for `usable_state`.
     """
     if not without:
-        return usable_state(host, given).path
+        found = find_state(host, given)
+        refused = found.refusal()
+        if refused is not None and not watches_of(found.path):
+            raise refused
+        return found.path
     if given is not None:
         raise UsageError("--no-state and --state contradict each other", remedy="leave out one of them")
     return None
+
+
+def watches_of(state: Path) -> tuple[RunningWatch, ...]:
+    """The watches of this host that answer and use a state folder."""
+    from reconciler.host import control_socket  # noqa: PLC0415  (--help stays quick)
+
+    found = (*control_socket.running_watches(state), *control_socket.running_watches(control_socket.RUNTIME))
+    return tuple(one for one in found if one.uses(state))
 
 
 def copies_of_sources(state: Path | None) -> Path:
@@ -142,8 +155,10 @@ def copies_of_sources(state: Path | None) -> Path:
     if state is not None:
         try:
             is_own = state.stat().st_uid == os.geteuid()
-        except OSError:  # not there yet: this user makes it
+        except FileNotFoundError:  # this user makes it
             is_own = True
+        except OSError:  # behind a folder that is closed to this user
+            is_own = False
         if is_own:
             return state / COPIES
     import platformdirs  # noqa: PLC0415  (--help stays quick)

@@ -102,6 +102,7 @@ SecretFolder = Annotated[
 ]
 
 CommandName = Annotated[str, Field(pattern=_COMMAND_NAME)]
+GroupName = Annotated[str, Field(pattern=r"^[a-z_A-Z][a-z_A-Z0-9.\-]{0,63}$")]
 Argument = Annotated[str, Field(min_length=1, max_length=4096)]
 VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
 
@@ -184,6 +185,13 @@ class HostConfig(Strict):
         description="Folder of the journal and the history. `--state` and `RECONCILE_STATE` take precedence; "
         "without any, `/var/lib/reconciler` where it exists, else the user's own state folder.",
         examples=["/var/lib/reconciler"],
+    )
+    operators: tuple[GroupName, ...] = Field(
+        default=(),
+        max_length=20,
+        description="Groups of this host whose members may suspend, resume, approve and read the history "
+        "through a running watch, without being root.",
+        examples=[["fleet-operators"]],
     )
     history: HistoryRules = Field(
         default_factory=HistoryRules, description="How much is remembered of what was done."

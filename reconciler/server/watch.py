@@ -19,6 +19,7 @@ from reconciler.ports.source import Snapshot, Source
 from reconciler.ports.store import Store
 from reconciler.server.cluster_loop import PATIENCE, Pass, Surroundings
 from reconciler.server.cluster_loops import Roster
+from reconciler.server.control import Control
 from reconciler.server.files import file_events, follow_source
 from reconciler.server.http_listener import HttpListener
 from reconciler.server.log_writer import LogState
@@ -123,6 +124,8 @@ class Watch:
         spawn(self._intake.run, "source")
         if (store := self._equipment.store) is not None:
             spawn(lambda: self._tend(store), "store")
+            control = Control(options, store, self._log)
+            spawn(lambda: control.serve(self._tasks.stop), "control")
         source, stop = self._equipment.source, self._tasks.stop
         if isinstance(source, LinkedSource) or file_events(source) is not None:
             ring = partial(self._intake.ask, "files")

@@ -1,13 +1,17 @@
 """One host has one state folder: every command finds the same one, and says so where it may not use it."""
 
 import asyncio
+import grp
 import io
 import json
 import os
+import socket
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Event, Thread
 
 import pytest
 
@@ -15,6 +19,12 @@ from reconciler.cli import host as host_module
 from reconciler.cli import state_folder
 from reconciler.cli.main import main
 from reconciler.errors import SourceError
+from reconciler.host import control_socket
+from reconciler.host.config import HostConfig
+from reconciler.host.environment import Environment
+from reconciler.host.host import Host
+from reconciler.server.control import Control
+from reconciler.server.options import Options
 from reconciler.sources.locate import locate
 from reconciler.store.factory import open_store
 
@@ -29,7 +39,7 @@ FLEET = """clusters:
 """
 
 
-def as_user(user, arguments, environment):
+def as_user(user, arguments, environment, groups=()):
     """What a command ends with and writes, run by a user who is not root."""
     reading, writing = os.pipe()
     child = os.fork()
@@ -38,7 +48,7 @@ def as_user(user, arguments, environment):
         sys.stdout = sys.stderr = out
         status = 99
         try:
-            os.setgroups([])
+            os.setgroups(groups)
             os.setgid(user)
             os.setuid(user)
             status = main([*map(str, arguments)], environment)
@@ -65,6 +75,8 @@ class Machine:
         self.system.parent.mkdir(parents=True)
         monkeypatch.setattr(state_folder, "SYSTEM", self.system)
         monkeypatch.setattr(host_module, "SYSTEM", self.file)
+        self.runtime = folder / "run/reconciler"
+        monkeypatch.setattr(control_socket, "RUNTIME", self.runtime)
         monkeypatch.setenv("XDG_STATE_HOME", str(folder / "home"))
         monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         self.environment = {"PATH": os.environ["PATH"]}
@@ -76,8 +88,8 @@ class Machine:
         assert ended == status, out + error
         return out + error
 
-    def run_as_nobody(self, *arguments):
-        return as_user(NOBODY, arguments, self.environment)
+    def run_as_nobody(self, *arguments, groups=()):
+        return as_user(NOBODY, arguments, self.environment, groups)
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +102,8 @@ def loaded(tmp_path_factory):
         without = () if command[0] in {"validate", "render"} else ("--no-state",)
         main([*command, str(folder), *without], {"PATH": os.environ["PATH"]})
     main(["explain", "suspended"], {})
+    for command in (("suspend", "--reason", "r"), ("approve", "--list"), ("history",), ("resume",)):
+        main([*command, "--state", str(folder / "state")], {})
     main(["watch", "--listen", "wrong", str(folder)], {})
     main(["rollback", "HEAD", str(folder), "--state", str(folder / "fleet.yaml")], {})
 
@@ -101,6 +115,45 @@ def machine(monkeypatch, capfd, loaded):
         folder = Path(name).resolve()
         folder.chmod(0o755)
         yield Machine(folder, monkeypatch, capfd)
+
+
+class Log:
+    def __init__(self):
+        self.lines = []
+
+    def info(self, event, **fields):
+        self.lines.append((event, fields))
+
+    warning = error = info
+
+
+@contextmanager
+def control_of(machine, state, *operators):
+    """What a watch answers with, in a thread, as it does under systemd."""
+    machine.runtime.mkdir(parents=True, exist_ok=True)
+    environment = Environment({"RUNTIME_DIRECTORY": str(machine.runtime)})
+    options = Options("/srv/fleet", state, host=Host(HostConfig(operators=operators), environment))
+    log, ready, ends = Log(), Event(), []
+
+    async def serve():
+        stop = asyncio.Event()
+        ends.append((asyncio.get_running_loop(), stop))
+        with open_store(state) as store:
+            serving = asyncio.create_task(Control(options, store, log).serve(stop))
+            while not (serving.done() or any(machine.runtime.glob("*.socket"))):
+                await asyncio.sleep(0.005)
+            ready.set()
+            await serving
+
+    thread = Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    assert ready.wait(10)
+    try:
+        yield log
+    finally:
+        loop, stop = ends[0]
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
 
 
 def suspensions(folder):
@@ -118,7 +171,7 @@ def test_option_variable_host_system_and_user_take_precedence_in_this_order(mach
     machine.system.mkdir()
 
     def used(*arguments):
-        return machine.run("suspend", "--reason", "r", *arguments).rpartition("State: ")[2].strip()
+        return machine.run("suspend", "--reason", "r", *arguments).rpartition("State: ")[2].partition("\n")[0]
 
     assert used("--state", option) == f"{option} (--state)"
     assert used() == f"{variable} (RECONCILE_STATE)"
@@ -268,3 +321,112 @@ def test_a_link_that_is_switched_to_a_folder_with_the_state_in_it_is_not_followe
     current.symlink_to(machine.folder / "new")
     with pytest.raises(SourceError, match="lies in the source"):
         asyncio.run(source.snapshot())
+
+
+OPERATORS = next(group for group in grp.getgrall() if group.gr_gid not in {0, NOBODY})
+
+
+@needs_root
+def test_an_operator_who_is_not_root_stops_every_cluster_where_the_host_allows_his_group(machine):
+    machine.system.mkdir(mode=0o700)
+    with control_of(machine, machine.system, OPERATORS.gr_name) as log:
+        operator = {"groups": (OPERATORS.gr_gid,)}
+        status, told = machine.run_as_nobody("suspend", "--reason", "a storm", "--by", "kim", **operator)
+        assert status == 0, told
+        assert told.startswith("All clusters are suspended: a storm")
+        assert f"State: {machine.system} (system folder)" in told
+        assert f"Watch: process {os.getpid()}, source /srv/fleet" in told
+        (order,) = suspensions(machine.system)
+        assert (order.cluster, order.reason) == ("", "a storm")
+        assert "nobody" in repr(order)
+        assert "kim" in repr(order)
+        assert [fields["user"] for event, fields in log.lines if event == "order taken"] == ["nobody"]
+        for command in (("history",), ("approve", "--list"), ("status", machine.fleet)):
+            status, told = machine.run_as_nobody(*command, **operator)
+            assert "Watch: process" in told, told
+        assert "a storm" in told
+        _, told = machine.run_as_nobody("--dry-run", machine.fleet, **operator)
+        assert "Watch: process" in told
+        assert "No changes: 0 of 1 node" in told
+        assert machine.run_as_nobody("resume", **operator)[0] == 0
+        assert not suspensions(machine.system)
+    assert not any(machine.runtime.iterdir())
+
+
+@needs_root
+def test_a_user_of_no_group_that_is_allowed_gives_no_orders_and_reads_nothing(machine):
+    machine.system.mkdir(mode=0o700)
+    with control_of(machine, machine.system, OPERATORS.gr_name, "no-such-group"):
+        for command in (("suspend", "--reason", "r"), ("history",), ("--dry-run", machine.fleet)):
+            status, told = machine.run_as_nobody(*command)
+            assert status == 1
+            assert "cannot be used" in told
+    with control_of(machine, machine.system):
+        status, told = machine.run_as_nobody("suspend", "--reason", "r", groups=(OPERATORS.gr_gid,))
+        assert (status, "no watch answers for it" in told) == (1, True)
+    assert not suspensions(machine.system)
+
+
+def test_a_command_that_would_use_another_state_than_the_running_watch_is_refused(machine):
+    """The emergency stop that wrote elsewhere, said that all is suspended, and stopped nothing."""
+    own = machine.folder / "units"
+    with control_of(machine, own):
+        words = machine.run("suspend", "--reason", "r", status=1)
+        assert f"uses the state {own}, and this command would use {machine.own}" in words
+        assert f"add --state {own}" in words
+        assert not machine.own.exists()
+        assert "Watch: process" in machine.run("suspend", "--reason", "r", "--state", own)
+    assert [one.cluster for one in suspensions(own)] == [""]
+
+
+def test_where_no_watch_runs_the_order_is_kept_and_that_is_said(machine):
+    assert "Watch: none is running with this state" in machine.run("suspend", "--reason", "r")
+    assert suspensions(machine.own)
+
+
+def test_the_socket_of_a_watch_that_was_killed_is_no_watch(machine):
+    machine.runtime.mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(machine.runtime / "watch-1.socket"))
+    assert "Watch: none" in machine.run("suspend", "--reason", "r")
+    with control_of(machine, machine.own):
+        assert [one.name for one in machine.runtime.iterdir()] == [f"watch-{os.getpid()}.socket"]
+
+
+@needs_root
+def test_what_listens_in_the_place_of_a_watch_is_believed_only_where_the_folder_is_not_its_own_choice(
+    machine,
+):
+    machine.runtime.mkdir(parents=True)
+    machine.runtime.chmod(0o777)
+    with control_of(machine, machine.own):
+        assert control_socket.running_watches(machine.runtime) == ()
+
+
+@pytest.mark.parametrize("line", [b"no json\n", b"[]\n", b"{}\n", b"x" * 70_000 + b"\n", b'{"do": "no"}\n'])
+def test_what_is_no_request_is_answered_with_an_error_and_the_next_one_is_heard(machine, line):
+    with control_of(machine, machine.own):
+        (watch,) = control_socket.running_watches(machine.runtime)
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(watch.path))
+            connection.sendall(line)
+            with connection.makefile("rb") as answer:
+                assert "error" in json.loads(answer.readline())
+        assert control_socket.running_watches(machine.runtime) == (watch,)
+
+
+@needs_root
+def test_root_leaves_nothing_in_the_state_folder_that_its_owner_cannot_open(machine):
+    machine.system.mkdir(mode=0o700)
+    os.chown(machine.system, NOBODY, NOBODY)
+    machine.run("suspend", "--reason", "r")
+    machine.run("--yes", machine.fleet, status=1)
+
+    async def hold():
+        with open_store(machine.system) as store:
+            async with store.lock("edge"):
+                pass
+
+    asyncio.run(hold())
+    owners = {one.stat().st_uid for one in machine.system.rglob("*")}
+    assert owners == {NOBODY}

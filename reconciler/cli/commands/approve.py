@@ -34,30 +34,26 @@ def approve(
     """Approve a plan that waits for it; the next run that makes the same plan applies it, once."""
     from reconciler.cli import orders  # noqa: PLC0415
     from reconciler.cli.host import read_host  # noqa: PLC0415
-    from reconciler.cli.state_folder import usable_state  # noqa: PLC0415
+    from reconciler.cli.order_desk import order_desk  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
     from reconciler.host import aio  # noqa: PLC0415
     from reconciler.host.actor import this_actor  # noqa: PLC0415
-    from reconciler.store.factory import open_store  # noqa: PLC0415
     from reconciler.text.one_line import clean  # noqa: PLC0415
 
     if bool(id) is list_:
         raise UsageError("name one plan to approve, or ask for --list", remedy="see reconcile approve --help")
     terminal = Terminal.here(no_color=no_color)
-    folder = usable_state(read_host(context, host_config), state)
-    with open_store(folder.path) as store:
-        found = orders.standing(store)
+    with order_desk(read_host(context, host_config), state) as desk:
+        used, found = str(desk), orders.standing(desk.read())
         if list_:
-            terminal.say(_listed(found, format))
-            if format is Shape.TEXT:
-                terminal.say(f"State: {clean(str(folder))}\n")
+            terminal.say(_listed(found, format) + (used if format is Shape.TEXT else ""))
             return 0
         digest = orders.chosen(id, found)
-        aio.run(store.approve(digest, this_actor(claim=by), reason.strip()))
+        aio.run(desk.orders().approve(digest, this_actor(claim=by), reason.strip()))
     for request in found.requests:
         if request.digest == digest:
             terminal.say(clean(f"{request.cluster}, revision {request.short}: {request.words}") + "\n")
-    terminal.say(f"Plan {digest[:SHORT_ID]} is approved for one run.\nState: {clean(str(folder))}\n")
+    terminal.say(f"Plan {digest[:SHORT_ID]} is approved for one run.\n{used}")
     return 0
 
 

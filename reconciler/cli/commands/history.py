@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from reconciler.cli.options import SETTINGS, HostConfigFile, NoColor, Shape, State, new_app
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from reconciler.ports.store import Act, RunLine, RunRecord
 
 app = new_app()
 
@@ -38,19 +32,20 @@ def runs(
     if context.invoked_subcommand:
         return 0
     from reconciler.cli.host import read_host  # noqa: PLC0415  (--help stays quick)
+    from reconciler.cli.order_desk import order_desk  # noqa: PLC0415
     from reconciler.cli.render import history  # noqa: PLC0415
-    from reconciler.cli.state_folder import usable_state  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
-    from reconciler.text.one_line import clean  # noqa: PLC0415
+    from reconciler.host import aio  # noqa: PLC0415
 
-    folder = usable_state(read_host(context, host_config), state)
-    found = _runs(folder.path, limit)
+    with order_desk(read_host(context, host_config), state) as desk:
+        used, store = str(desk), desk.read()
+        found, acts = aio.run(store.runs(limit)), aio.run(store.acts(limit))
     terminal = Terminal.here(no_color=no_color)
     as_json = format is Shape.JSON
     terminal.say(history.runs_plain(found) if as_json else history.render_runs(found, layout=terminal.layout))
     if not as_json:
-        terminal.say(history.render_acts(_acts(folder.path, limit), layout=terminal.layout))
-        terminal.say(f"State: {clean(str(folder))}\n")
+        terminal.say(history.render_acts(acts, layout=terminal.layout))
+        terminal.say(used)
     return 0
 
 
@@ -66,13 +61,15 @@ def orders(
 ) -> int:
     """List what people ordered: suspensions and their ends, approvals and their use; who, when and why."""
     from reconciler.cli.host import read_host  # noqa: PLC0415  (--help stays quick)
+    from reconciler.cli.order_desk import order_desk  # noqa: PLC0415
     from reconciler.cli.render import history  # noqa: PLC0415
-    from reconciler.cli.state_folder import usable_state  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
+    from reconciler.host import aio  # noqa: PLC0415
 
     state_above, host_config_above = context.meta[_ABOVE]
     host = read_host(context, host_config or host_config_above)
-    found = _acts(usable_state(host, state or state_above).path, limit)
+    with order_desk(host, state or state_above) as desk:
+        found = aio.run(desk.read().acts(limit))
     terminal = Terminal.here(no_color=no_color)
     as_json = format is Shape.JSON
     terminal.say(history.acts_plain(found) if as_json else history.render_acts(found, layout=terminal.layout))
@@ -91,38 +88,16 @@ def show(
 ) -> int:
     """Show one run: who asked for it, its steps with their differences, how each ended, its messages."""
     from reconciler.cli.host import read_host  # noqa: PLC0415  (--help stays quick)
+    from reconciler.cli.order_desk import order_desk  # noqa: PLC0415
     from reconciler.cli.render import history  # noqa: PLC0415
-    from reconciler.cli.state_folder import usable_state  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
+    from reconciler.host import aio  # noqa: PLC0415
 
     state_above, host_config_above = context.meta[_ABOVE]
     host = read_host(context, host_config or host_config_above)
-    record = _run(usable_state(host, state or state_above).path, run)
+    with order_desk(host, state or state_above) as desk:
+        record = aio.run(desk.read().run(run))
     terminal = Terminal.here(no_color=no_color)
     as_json = format is Shape.JSON
     terminal.say(history.run_plain(record) if as_json else history.render_run(record, layout=terminal.layout))
     return 0
-
-
-def _runs(folder: Path, limit: int) -> Sequence[RunLine]:
-    from reconciler.host import aio  # noqa: PLC0415
-    from reconciler.store.factory import open_reader  # noqa: PLC0415
-
-    with open_reader(folder) as store:
-        return aio.run(store.runs(limit))
-
-
-def _acts(folder: Path, limit: int) -> Sequence[Act]:
-    from reconciler.host import aio  # noqa: PLC0415
-    from reconciler.store.factory import open_reader  # noqa: PLC0415
-
-    with open_reader(folder) as store:
-        return aio.run(store.acts(limit))
-
-
-def _run(folder: Path, text: str) -> RunRecord:
-    from reconciler.host import aio  # noqa: PLC0415
-    from reconciler.store.factory import open_reader  # noqa: PLC0415
-
-    with open_reader(folder) as store:
-        return aio.run(store.run(text))

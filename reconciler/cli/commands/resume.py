@@ -30,23 +30,23 @@ def resume(
     """
     from reconciler.cli import orders  # noqa: PLC0415
     from reconciler.cli.host import read_host  # noqa: PLC0415
-    from reconciler.cli.state_folder import usable_state  # noqa: PLC0415
+    from reconciler.cli.order_desk import order_desk  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
     from reconciler.host import aio  # noqa: PLC0415
     from reconciler.host.actor import this_actor  # noqa: PLC0415
-    from reconciler.store.factory import is_there, open_store  # noqa: PLC0415
     from reconciler.text.one_line import clean  # noqa: PLC0415
 
     terminal = Terminal.here(no_color=no_color)
-    folder = usable_state(read_host(context, host_config), state)
-    if not is_there(folder.path):
-        terminal.say(f"Nothing was suspended.\nState: {clean(str(folder))}\n")
-        return 0
-    with open_store(folder.path) as store:
-        before = orders.standing(store).suspensions
-        aio.run(store.resume(cluster, this_actor(claim=by, why=reason)))
-        left = orders.standing(store).suspensions
-        anew = aio.run(store.forget_attempts(cluster))
+    with order_desk(read_host(context, host_config), state) as desk:
+        used = str(desk)
+        if not desk.exists():
+            terminal.say(f"Nothing was suspended.\n{used}")
+            return 0
+        before = orders.standing(desk.read()).suspensions
+        taken = desk.orders()
+        aio.run(taken.resume(cluster, this_actor(claim=by, why=reason)))
+        anew = aio.run(taken.forget_attempts(cluster))
+        left = orders.standing(desk.read()).suspensions
     own = [one for one in before if one.cluster == cluster]
     scope = f"cluster {clean(cluster)}" if cluster else "the whole fleet"
     terminal.say(f"Changes of {scope} are resumed.\n" if own else f"There was no suspension of {scope}.\n")
@@ -54,5 +54,5 @@ def resume(
         terminal.say(f"To be tried again: {clean(node)}\n")
     for one in left:
         terminal.say(f"Still suspended: {clean(orders.whose(one))}: {clean(one.reason)}\n")
-    terminal.say(f"State: {clean(str(folder))}\n")
+    terminal.say(used)
     return 0

@@ -31,23 +31,23 @@ def suspend(
     """
     from reconciler.cli import orders  # noqa: PLC0415
     from reconciler.cli.host import read_host  # noqa: PLC0415
-    from reconciler.cli.state_folder import usable_state  # noqa: PLC0415
+    from reconciler.cli.order_desk import order_desk  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
     from reconciler.host import aio  # noqa: PLC0415
     from reconciler.host.actor import this_actor  # noqa: PLC0415
-    from reconciler.store.factory import open_store  # noqa: PLC0415
     from reconciler.text.one_line import clean  # noqa: PLC0415
 
     if not reason.strip():
         raise UsageError("a suspension needs its reason", remedy='add --reason "…"')
     terminal = Terminal.here(no_color=no_color)
-    folder = usable_state(read_host(context, host_config), state)
-    with open_store(folder.path) as store:
-        terminal.remark(orders.doubt(cluster, orders.names(store)))
-        aio.run(store.suspend(cluster, reason.strip(), this_actor(claim=by)))
+    with order_desk(read_host(context, host_config), state) as desk:
+        used = str(desk)
+        if cluster:  # to stop everything, nothing is read first
+            terminal.remark(orders.doubt(cluster, orders.names(desk.read())))
+        aio.run(desk.orders().suspend(cluster, reason.strip(), this_actor(claim=by)))
     what = f"Cluster {clean(cluster)} is" if cluster else "All clusters are"
     terminal.say(
         f"{what} suspended: {clean(reason)}\n  → {f'reconcile resume {cluster}'.strip()} when it is over\n"
-        f"State: {clean(str(folder))}\n"
     )
+    terminal.say(used)
     return 0

@@ -10,6 +10,10 @@ from pathlib import Path
 
 from reconciler.errors import ClusterBusy, StateError
 from reconciler.host.locks import lock_file, try_lock, wait_lock
+from reconciler.store.sqlite.state_file import give_to_owner_of
+
+LOCKS = "locks"
+"""Folder of the clusters' locks in the state folder."""
 
 _LONGEST = 200
 """Characters of a cluster's name that its lock file keeps: file names end at 255 bytes."""
@@ -56,6 +60,9 @@ def _opened(path: Path) -> Iterator[int]:
     with ExitStack() as stack:
         try:
             number = stack.enter_context(lock_file(path))
+            state = path.parent.parent if path.parent.name == LOCKS else path.parent
+            for made in {path.parent, path} - {state}:
+                give_to_owner_of(state, made)
         except OSError as error:
             raise _unusable(path, error) from error
         yield number

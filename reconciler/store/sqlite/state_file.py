@@ -24,6 +24,7 @@ def prepare_file(path: Path) -> None:
         # Only a new file is opened here: closing any descriptor of one that SQLite has open in this
         # process would release SQLite's locks on it.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        give_to_owner_of(path.parent, path)
     except FileExistsError:
         _narrow(path)
     except OSError as error:
@@ -59,8 +60,8 @@ def give_to_owner_of(folder: Path, file: Path) -> None:
 
     A command that root gives must not leave a file which the watch, under a user of its own, cannot open.
     """
-    if os.geteuid() == 0:
-        owner = folder.stat()
+    owner = folder.stat()
+    if os.geteuid() == 0 and owner.st_uid != 0:
         os.chown(file, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 

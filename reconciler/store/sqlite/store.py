@@ -39,7 +39,7 @@ from reconciler.store.sqlite.facts import (
     remember,
 )
 from reconciler.store.sqlite.host_key import HostKey
-from reconciler.store.sqlite.locks import holding
+from reconciler.store.sqlite.locks import LOCKS, holding
 from reconciler.store.sqlite.recall import recall
 
 
@@ -121,7 +121,7 @@ class SqliteStore:
             ClusterBusy: another run holds it.
         """
         self._database.check()  # first: a lock file would make the folder anew where it was moved away
-        with holding(self._folder / "locks", self._fleet, cluster):
+        with holding(self._folder / LOCKS, self._fleet, cluster):
             key = (self._fleet, cluster)
             self._epochs[key] = await self._database.write(next_epoch, *key, self._clock())
             try:

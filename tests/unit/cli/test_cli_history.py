@@ -108,7 +108,10 @@ def test_a_run_as_json_has_the_messages_whole():
 def test_an_empty_history_makes_no_folder(tmp_path, capsys):
     folder = tmp_path / "state"
     assert main(["history", "--state", str(folder)]) == 0
-    assert capsys.readouterr().out == f"No runs yet.\nState: {folder} (--state)\n"
+    assert (
+        capsys.readouterr().out
+        == f"No runs yet.\nState: {folder} (--state)\nWatch: none is running with this state\n"
+    )
     assert main(["history", "show", "x", "--state", str(folder)]) == 1
     assert "there is no run 'x'" in capsys.readouterr().err
     assert not folder.exists()

@@ -14,6 +14,7 @@ from reconciler.host.actor import this_actor
 from reconciler.ports.store import ClusterFacts, Members
 from reconciler.store.factory import open_store
 
+NO_WATCH = "Watch: none is running with this state\n"
 ONE, TWO = "a1" * 32, "a1" * 16 + "b2" * 16
 
 SAYS = f"{this_actor().words}, "
@@ -51,7 +52,7 @@ def test_a_suspension_stands_until_it_is_resumed(state, capsys):
     assert run(state, "resume") == 0
     assert capsys.readouterr().out == (
         "Changes of the whole fleet are resumed.\nStill suspended: cluster live: it looks odd\n"
-        f"State: {state} (--state)\n"
+        f"State: {state} (--state)\n{NO_WATCH}"
     )
     assert run(state, "resume", "live") == 0
     assert told(state).suspensions == ()
@@ -73,7 +74,7 @@ def test_a_suspension_needs_a_reason_and_a_doubtful_name_is_said(state, capsys):
 
 def test_nothing_is_made_to_resume_nothing(state, capsys):
     assert run(state, "resume") == 0
-    assert capsys.readouterr().out == f"Nothing was suspended.\nState: {state} (--state)\n"
+    assert capsys.readouterr().out == f"Nothing was suspended.\nState: {state} (--state)\n{NO_WATCH}"
     assert not state.exists()
 
 
@@ -128,7 +129,7 @@ def test_approve_wants_one_thing_of_two(state, capsys):
     assert run(state, "approve", ONE, "--list") == 1
     assert capsys.readouterr().err.count("name one plan to approve") == 2
     assert run(state, "approve", "--list") == 0
-    assert capsys.readouterr().out == f"No plan waits for an approval.\nState: {state} (--state)\n"
+    assert capsys.readouterr().out == f"No plan waits for an approval.\nState: {state} (--state)\n{NO_WATCH}"
 
 
 def test_explain_shows_a_page_lists_all_and_names_the_nearest(capsys):

@@ -1,0 +1,181 @@
+"""What a running watch does for commands of this host's users: orders, and a copy of what is remembered."""
+
+from __future__ import annotations
+
+import asyncio
+import grp
+import json
+import os
+import socket
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from reconciler.core.actor import load
+from reconciler.errors import ReconcilerError
+from reconciler.host.actor import this_actor, user_name
+from reconciler.host.control_socket import LARGEST, SECONDS, VARIABLE, Peer, listening, peer_of
+from reconciler.ports.store import Store
+from reconciler.server.logs import Log
+from reconciler.server.options import Options
+from reconciler.server.unexpected import REPORT, name_error, trace_error
+from reconciler.store.factory import back_up
+
+CONNECTIONS: Final = 8
+"""Requests that are answered at once; a further one waits."""
+
+_LONGEST: Final = 8000
+"""Characters of a text in a request."""
+
+
+class Denied(ReconcilerError):
+    """The user at the other end may not give orders here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """Answers requests at the control socket of one watch.
+
+    Args:
+        options: of the watch; the host's configuration names the groups that may give orders.
+        store: what orders are written to.
+        log: is told of each order.
+    """
+
+    options: Options
+    store: Store
+    log: Log
+    _room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONNECTIONS))
+    _answers: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def serve(self, stop: asyncio.Event) -> None:
+        """Answer until told to stop; where no socket can be made, say so: the watch itself goes on."""
+        async with AsyncExitStack() as stack:
+            groups = self.options.host.config.operators
+            try:
+                opened = stack.enter_context(listening(self._folder(), is_shared=bool(groups)))
+            except OSError as error:
+                self.log.warning(
+                    "no control socket",
+                    words=error.strerror or type(error).__name__,
+                    remedy="commands of users who may not open the state folder cannot reach this watch",
+                )
+                await stop.wait()
+                return
+            server = await asyncio.start_unix_server(self._connected, sock=opened, limit=LARGEST)
+            async with server:
+                await stop.wait()
+            await self._finish()
+
+    async def _finish(self) -> None:
+        """Let the answers under way end, and cut off what is left after a moment."""
+        if self._answers:
+            _, late = await asyncio.wait(self._answers, timeout=SECONDS)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late, timeout=1)
+
+    def _folder(self) -> Path:
+        given = self.options.host.environment.get(VARIABLE, "").partition(":")[0]
+        return Path(given) if given else self.options.state
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            self._answers.add(task)
+            task.add_done_callback(self._answers.discard)
+        try:
+            async with self._room, asyncio.timeout(6 * SECONDS):
+                await self._answer(reader, writer)
+        except (OSError, TimeoutError):  # who asked has gone
+            return
+        finally:
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        said: dict[str, Any]
+        try:
+            opened: socket.socket = writer.get_extra_info("socket")
+            peer = peer_of(opened)
+            self._admit(peer)
+            async with asyncio.timeout(SECONDS):
+                request = json.loads(await reader.readline() or b"{}")
+            if isinstance(request, dict) and request.get("do") == "copy":
+                await self._copy(writer)
+                return
+            said = await self._done(request if isinstance(request, dict) else {}, peer)
+        except ReconcilerError as error:
+            said = {"error": error.message, "remedy": error.remedy}
+        except ValueError:
+            said = {"error": "the request cannot be read", "remedy": "use the version of the watch"}
+        except (OSError, TimeoutError):
+            raise
+        except Exception as error:  # noqa: BLE001  (a request must not end the watch)
+            self.log.error(  # noqa: TRY400  (the trace is cut to what holds no secret)
+                "unexpected error in a request",
+                words=name_error(error),
+                remedy=REPORT,
+                trace=trace_error(error),
+            )
+            said = {"error": "an unexpected error", "remedy": REPORT}
+        writer.write(json.dumps(said).encode() + b"\n")
+        await writer.drain()
+
+    def _admit(self, peer: Peer) -> None:
+        """Root, the watch's own user, and the groups that the host names.
+
+        Raises:
+            Denied: anybody else.
+        """
+        if peer.user in {0, os.geteuid()}:
+            return
+        for name in self.options.host.config.operators:
+            with suppress(KeyError):  # a group that this host does not have lets nobody in
+                if grp.getgrnam(name).gr_gid in peer.groups:
+                    return
+        raise Denied(
+            f"{user_name(peer.user)} is in no group that may give orders on this host",
+            remedy="ask for a group of `operators` in the host configuration, or run the command as root",
+        )
+
+    async def _done(self, request: Mapping[str, Any], peer: Peer) -> dict[str, Any]:
+        work: dict[str, Callable[[], Awaitable[Any]]] = {
+            "suspend": lambda: self.store.suspend(text("cluster"), text("reason"), by),
+            "resume": lambda: self.store.resume(text("cluster"), by),
+            "forget_attempts": lambda: self.store.forget_attempts(text("cluster")),
+            "approve": lambda: self.store.approve(text("digest"), by, text("reason")),
+        }
+
+        def text(key: str) -> str:
+            return str(request.get(key, ""))[:_LONGEST]
+
+        name, said = user_name(peer.user), load(text("by"))
+        by = replace(
+            said, user=name, host=this_actor().host
+        )  # the kernel's word in place of the caller's own
+        order = text("do")
+        if order == "hello":
+            options = self.options
+            return {"ok": True, "process": os.getpid(), "source": options.source, "state": str(options.state)}
+        if order not in work:
+            raise Denied(f"this watch knows no request {order!r}", remedy="use the version of the watch")
+        found = await work[order]()
+        self.log.info("order taken", order=order, cluster=text("cluster"), user=name, process=peer.process)
+        return {"ok": True, "found": list(found or ())}
+
+    async def _copy(self, writer: asyncio.StreamWriter) -> None:
+        """The answer, then the store as it is at this moment."""
+        with tempfile.TemporaryDirectory(dir=self.options.state, prefix=".copy-") as folder:
+            file = Path(folder) / "copy"
+            await asyncio.to_thread(back_up, self.options.state, file)
+            writer.write(json.dumps({"ok": True, "bytes": file.stat().st_size}).encode() + b"\n")
+            with file.open("rb") as opened:
+                while piece := opened.read(256 * 1024):
+                    writer.write(piece)
+                    await writer.drain()
