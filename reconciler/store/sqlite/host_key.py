@@ -15,6 +15,7 @@ from typing import Any
 from reconciler.errors import SecretError, StateError
 from reconciler.host.files import FileAbsent, FileRefused, read_regular
 from reconciler.secrets.local_resolver import encrypted, identities
+from reconciler.store.sqlite.state_file import give_to_owner_of
 
 FILE = "host.key"
 """Name of the file in the state folder: an age identity, which its owner alone may read."""
@@ -94,6 +95,7 @@ class HostKey:
                 file.write(f"{identity}\n")
                 file.flush()
                 os.fsync(file.fileno())
+            give_to_owner_of(self._path.parent, draft)
             try:
                 os.link(draft, self._path)
             except FileExistsError:
