@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
@@ -34,6 +35,16 @@ def write_json(value: object, *, indent: bool = False) -> bytes:
 def _bytes(text: str) -> bytes:
     r"""JSON as UTF-8, which has no lone surrogates: their replacement, `\ud800`, is JSON's own escape."""
     return text.encode("utf-8", "backslashreplace")
+
+
+def keyed(key: bytes, text: str) -> str:
+    """A fingerprint that nobody can try guesses against without the key; the text itself without a key.
+
+    Args:
+        key: a host's, which leaves it as little as the result does.
+        text: a fingerprint in which secrets count.
+    """
+    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest() if key else text
 
 
 def fingerprint(value: object) -> str:

@@ -116,6 +116,7 @@ class Memory:
         lineage: short ids of the revision of this pass and of all that it descends from; None where that
             was not asked, or is not known.
         under_way: calls that may still take effect at `at`, sorted by cluster and node.
+        key: of this host, for fingerprints that the store keeps; empty where there is no store.
     """
 
     at: datetime
@@ -129,6 +130,7 @@ class Memory:
     claims: Mapping[str, Claim] = field(default_factory=dict)
     prior: Mapping[str, Prior] = field(default_factory=dict)
     base: MergeBase | None = None
+    key: bytes = field(default=b"", repr=False, compare=False)
 
     def recalled(self, cluster: str) -> dict[str, Mapping[str, str]]:
         """Node -> key -> value: all that a driver may know of a cluster."""

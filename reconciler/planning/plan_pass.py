@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, TypeAlias
 
 from reconciler import __version__
+from reconciler.core.canonical import keyed
 from reconciler.core.fleet_identity import FleetIdentity
 from reconciler.core.guard import Case, Judged, judged, verdicts
 from reconciler.core.history import Memory, Past
@@ -198,7 +199,7 @@ def _aims(fleet: Fleet, drivers: Drivers, memory: Memory) -> list[_Aim]:
         past = memory.past.get(entry.name, Past())
         prior = replace(prior, references=prior.references | past.references)
         desired = driver.recall(one.state, facts, prior)
-        content = content_of(driver, desired) or fleet.revision.id
+        content = keyed(memory.key, content_of(driver, desired) or fleet.revision.id)
         aims.append(_Aim(one.desk, driver, desired, facts, content=content))
     return aims
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from reconciler.core import attempts
 from reconciler.core.attempts import Attempt, Turn
-from reconciler.core.canonical import encode, fingerprint
+from reconciler.core.canonical import encode, fingerprint, keyed
 from reconciler.core.diff import Change, Op
 from reconciler.core.history import Memory, UnderWay
 from reconciler.core.observation import Observed
@@ -174,8 +174,9 @@ class _Sorting:
     def _take(self, step: Step, contents: Mapping[str, str], facts: Mapping[str, str]) -> None:
         """Sort one step by what was tried for it before."""
         key, cluster = attempts.key(step.action), self.plan.cluster
-        before = attempts.load(facts.get(key, ""), self.driver.aim(step, contents))
-        shown = self.driver.readings(step, self.observed)
+        before = attempts.load(facts.get(key, ""), keyed(self.memory.key, self.driver.aim(step, contents)))
+        readings = self.driver.readings(step, self.observed)
+        shown = {place: keyed(self.memory.key, print_)[: len(print_)] for place, print_ in readings.items()}
         turn, attempt = attempts.judge(before, shown, self.memory.at)
         if turn is Turn.DUE:
             sent = attempts.count_try(attempt, self.memory.at, self.content)

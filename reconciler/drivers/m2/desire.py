@@ -71,7 +71,7 @@ def desire(desk: Desk) -> Desired:
         targets=targets,
         resources=files if entry.deliver is Deliver.UPLOAD else {},
         payloads=payloads,
-        files=fingerprint(files) if files else "",
+        files=fingerprint(shown) if files else "",
         shown_resources=shown if entry.deliver is Deliver.UPLOAD else {},
         notes=notes,
     )

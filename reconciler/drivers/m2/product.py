@@ -188,7 +188,7 @@ class M2Driver(Driver[Desired, Loaded]):
                 done = await client.checkout(own.method)
             case _:
                 done = await client.deploy_local()
-        files = {FILES_FACT: fingerprint(own.resources)} if own.resources else {}
+        files = {FILES_FACT: fingerprint(own.plain()["resources"])} if own.resources else {}
         return replace(done, facts={BASE_FACT: client.bases[0], **files})
 
     def undo(

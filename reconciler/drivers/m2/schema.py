@@ -252,7 +252,7 @@ class Desired:
         targets: the nodes to look after, in the fleet file's order.
         resources: path -> SHA-256 of the files that go with every setting.
         payloads: digest -> what an upload carries.
-        files: fingerprint of `resources`; empty where there are none.
+        files: fingerprint of `shown_resources`; empty where there are none.
         shown_resources: path -> SHA-256 of the files as they lie in the source, encrypted where they are.
         notes: what the check of the files found that is no error.
         earlier: where earlier revisions referred to secrets: what nodes have there is not shown.

@@ -64,7 +64,25 @@ class HostKey:
         Raises:
             StateError: the key cannot be made or read.
         """
-        return hashlib.sha256(f"fingerprints {self._own(make=True)}".encode()).digest()
+        text = self._text()
+        if text is None:
+            self._own(make=True)
+            text = self._text() or ""
+        return hashlib.sha256(f"fingerprints {text.strip()}".encode()).digest()
+
+    def _text(self) -> str | None:
+        try:
+            return read_regular(self._path, limit=_LARGEST).decode("ascii", "replace")
+        except FileAbsent:
+            return None
+        except FileRefused as error:
+            raise self._unreadable(error) from None
+
+    def _unreadable(self, error: Exception) -> StateError:
+        return StateError(
+            f"the key of this host {self._path} cannot be read: {error}",
+            remedy="restore it from a backup, or move it away: runs that were killed stay unknown then",
+        )
 
     def _own(self, *, make: bool) -> Any:
         if self._identity is None:
@@ -72,16 +90,13 @@ class HostKey:
         return self._identity
 
     def _read(self) -> Any:
-        try:
-            text = read_regular(self._path, limit=_LARGEST).decode("ascii", "replace")
-            return identities(str(self._path), text)[0]
-        except FileAbsent:
+        text = self._text()
+        if text is None:
             return None
-        except (FileRefused, SecretError, IndexError) as error:
-            raise StateError(
-                f"the key of this host {self._path} cannot be read: {error}",
-                remedy="restore it from a backup, or move it away: runs that were killed stay unknown then",
-            ) from None
+        try:
+            return identities(str(self._path), text)[0]
+        except (SecretError, IndexError) as error:
+            raise self._unreadable(error) from None
 
     def _made(self) -> Any:
         from pyrage import x25519  # noqa: PLC0415  (loaded only where there is something to encrypt)

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -195,7 +196,8 @@ class SqliteStore:
 
     async def recall(self) -> Memory:
         """What earlier runs and people's orders left, as it is at one moment."""
-        return await self._database.read(recall, self._fleet, self._clock())
+        found = await self._database.read(recall, self._fleet, self._clock())
+        return replace(found, key=self._key.secret())
 
     async def orders(self) -> Orders:
         """Suspensions, rejections, requests for approval and approvals that stand."""

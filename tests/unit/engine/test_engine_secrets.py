@@ -1,17 +1,21 @@
 """A step whose payload lacks a secret is not performed, and what a node quotes of one is masked."""
 
 import asyncio
+import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 from support_driver import NOWHERE, FakeDriver, FakeNode, Wish, World, cluster, set_of
 
 from reconciler.core.diff import Change, Op
+from reconciler.core.history import Memory
 from reconciler.core.observation import Observed, Present
 from reconciler.core.outcome import State
 from reconciler.core.plan import Payload
 from reconciler.core.secret import MASK, Secret
 from reconciler.errors import NodeRefused
+from reconciler.planning.withheld import withhold
 from reconciler.rollout.step_executor import Bench, perform
 from reconciler.secrets.redact import Redactor
 
@@ -69,3 +73,17 @@ async def test_what_a_node_had_at_the_place_of_a_secret_is_not_quoted_either():
     bench = replace(bench, payloads={"p": Payload({"key": Secret("old-clear-text")})})
     ending = await perform(step, bench)
     assert "old-clear" not in ending.outcome.reason + ending.answer
+
+
+async def test_what_is_remembered_of_a_try_cannot_be_guessed_without_the_key_of_the_host():
+    world = World({"n": "old"})
+    wish = Wish(cluster("c", {"n": FakeNode(name="n", value="new")}))
+    driver, observed = FakeDriver(world), Observed({"n": Present("old")})
+    plan = driver.plan(wish, observed)
+    kept = []
+    for key in (b"", b"one", b"two"):
+        memory = Memory(at=datetime(2026, 1, 1, tzinfo=UTC), key=key)
+        found = withhold(plan, wish, observed, driver, memory=memory, content="c", in_waves=False)
+        kept.append(json.loads(next(iter(found.attempts[plan.steps[0].id].values())))["aim"])
+    assert len(set(kept)) == 3
+    assert kept[0] == driver.aim(plan.steps[0], driver.contents(wish))

@@ -4,7 +4,9 @@ import stat
 
 import pytest
 
+from reconciler.core.canonical import keyed
 from reconciler.errors import StateError
+from reconciler.store.factory import open_store
 from reconciler.store.sqlite.host_key import FILE, HostKey
 
 
@@ -31,3 +33,13 @@ def test_a_damaged_key_is_an_error_that_says_what_helps(tmp_path, text):
     with pytest.raises(StateError, match="cannot be read") as raised:
         HostKey(tmp_path).sealed(b"x")
     assert "restore it" in raised.value.remedy
+
+
+async def test_what_a_store_remembers_of_contents_is_keyed_with_the_key_of_its_host(tmp_path):
+    keys = []
+    for name in ("one", "two", "one"):
+        with open_store(tmp_path / name) as store:
+            keys.append((await store.recall()).key)
+    assert keys[0] == keys[2] != keys[1]
+    assert keyed(keys[0], "print") != keyed(keys[1], "print")
+    assert keyed(b"", "print") == "print"
