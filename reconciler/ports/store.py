@@ -312,8 +312,12 @@ class StoreReader(Protocol):
     async def acts(self, limit: int = 20) -> Sequence[Act]:
         """The newest things that people ordered on this host, newest first."""
 
-    async def run(self, text: str) -> RunRecord:
+    async def run(self, text: str, *, is_whole: bool = False) -> RunRecord:
         """One run by its id or the beginning of it.
+
+        Args:
+            text: the id, or its beginning.
+            is_whole: whether its entries' steps are to be judged, and so have what plans do not show.
 
         Raises:
             UsageError: no run, or several, begin so; it names the nearest.

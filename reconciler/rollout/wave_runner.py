@@ -117,7 +117,7 @@ class Rolling:
         found: dict[str, Step] = {}
         for run in self._progress.runs:
             try:
-                record = await self.log.store.run(run)
+                record = await self.log.store.run(run, is_whole=True)
             except UsageError:  # the history has let it go
                 continue
             if record.plan.program != __version__:

@@ -204,7 +204,7 @@ class NoStore:
         """None."""
         return ()
 
-    async def run(self, text: str) -> RunRecord:
+    async def run(self, text: str, *, is_whole: bool = False) -> RunRecord:  # noqa: ARG002  (the form)
         """There is none.
 
         Raises:

@@ -42,8 +42,13 @@ def lines(connection: sqlite3.Connection, fleet: int, limit: int) -> tuple[RunLi
     return tuple(_line(connection, row) for row in rows)
 
 
-def record(connection: sqlite3.Connection, text: str) -> RunRecord:
+def record(connection: sqlite3.Connection, text: str, key: HostKey | None = None) -> RunRecord:
     """The run with this id or with the only id that begins so.
+
+    Args:
+        connection: in a transaction.
+        text: the id or its beginning.
+        key: of this host, where the steps are to be whole, see `unsettled`; None to show them.
 
     Raises:
         UsageError: no run, or several; it names the nearest ids.
@@ -54,7 +59,7 @@ def record(connection: sqlite3.Connection, text: str) -> RunRecord:
     ).fetchall()
     exact = [row for row in rows if row["id"] == text]
     if len(exact or rows) == 1:
-        return _record(connection, (exact or rows)[0])
+        return _record(connection, (exact or rows)[0], key)
     if rows:
         raise UsageError(
             f"{len(rows)} runs begin with {text!r}: {_some([row['id'] for row in rows])}",
@@ -104,15 +109,14 @@ def _only(record: RunRecord, steps: AbstractSet[str]) -> RunRecord:
 
 def _record(connection: sqlite3.Connection, row: sqlite3.Row, key: HostKey | None = None) -> RunRecord:
     plan = plans.load(json.loads(zlib.decompress(row["plan"])))
-    if key is not None:
-        plan = plans.with_exact(plan, _exact(connection, row["number"], key))
+    whole = plans.with_exact(plan, _exact(connection, row["number"], key)) if key is not None else plan
     known = {
         step["id"]: step for step in connection.execute("SELECT * FROM step WHERE run = ?", (row["number"],))
     }
     return RunRecord(
         line=_line(connection, row),
         plan=plan,
-        entries=tuple(_entry(step, known[step.id]) for step in plan.steps() if step.id in known),
+        entries=tuple(_entry(step, known[step.id]) for step in whole.steps() if step.id in known),
         messages=tuple(_messages(connection, row["number"])),
     )
 

@@ -190,9 +190,9 @@ class SqliteStore:
         """The newest things that people ordered on this host, newest first."""
         return await self._database.read(orders.acts, limit)
 
-    async def run(self, text: str) -> RunRecord:
+    async def run(self, text: str, *, is_whole: bool = False) -> RunRecord:
         """One run by its id or the beginning of it."""
-        return await self._database.read(history.record, text)
+        return await self._database.read(history.record, text, self._key if is_whole else None)
 
     async def recall(self) -> Memory:
         """What earlier runs and people's orders left, as it is at one moment."""
