@@ -95,6 +95,16 @@ def _unclustered(answer: Observation[NodeView]) -> bool:
     return isinstance(answer, Stale) and bool(answer.value.refusal) and answer.value.clustered is False
 
 
+def _shows_data(name: str, answer: Observation[NodeView]) -> bool:
+    """Whether a node lists another node, or its statistics show a cluster; the code of a refusal is no proof.
+
+    A new node may refuse in the same words, and wiping it would not change them: nothing could found it.
+    """
+    return _remembers(name, answer) and not (
+        isinstance(answer, Stale) and answer.value.refusal and not answer.value.clustered
+    )
+
+
 def _remembers(name: str, answer: Observation[NodeView]) -> bool:
     """Whether a node lists another node than itself, or refuses as one whose cluster lost its majority."""
     return isinstance(answer, Present | Stale) and (
@@ -130,7 +140,7 @@ def runs_apart(regular: Iterable[str], earlier: Iterable[str], picture: Picture)
         earlier: names of the nodes that are known from earlier.
         picture: the nodes' answers.
     """
-    holding = {name for name, answer in picture.answers_of_all() if _remembers(name, answer)}
+    holding = {name for name, answer in picture.answers_of_all() if _shows_data(name, answer)}
     views = (answer.value for _, answer in picture.answers_of_all() if isinstance(answer, Present | Stale))
     told = {tuple(row.node_name for row in view.rows if not row.temporary) for view in views}
     clusters = [names for names in told if len(names) > 1]
@@ -285,7 +295,7 @@ def _used(desired: SoraDesired, picture: Picture) -> Iterator[Diagnostic]:  # no
 
 
 def _apart(desired: SoraDesired, picture: Picture) -> Iterator[Diagnostic]:
-    holding = sorted({name for name, answer in picture.answers_of_all() if _remembers(name, answer)})
+    holding = sorted({name for name, answer in picture.answers_of_all() if _shows_data(name, answer)})
     more = f" and {len(holding) - _SHOWN} more" if len(holding) > _SHOWN else ""
     yield _error(
         "collapsed-apart",

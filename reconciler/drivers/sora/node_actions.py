@@ -138,7 +138,8 @@ def _member(
                 Severity.ERROR,
                 "node-away",
                 f"{node.name} is registered, but the other members do not see it ({state}); it is left alone",
-                "find out why it is cut off; it comes back by itself"
+                "find out why it is cut off: once it reaches the others, it comes back by itself; if it does "
+                "not, stop it and remove it from the fleet file, so that it is purged, then wipe its data"
                 if running
                 else "start it, and it comes back by itself; or take it out of the fleet file to purge it",
                 target=target,

@@ -65,7 +65,8 @@ def seen(
     day=TODAY,
     elsewhere: dict[str, dict[str, str | None]] | None = None,
 ) -> Observed[NodeView]:
-    """letter -> its view; None: no answer; `FORBIDDEN`; `"?CODE"`: it refuses to list; ALIVE, UNASKED.
+    """letter -> its view; None: no answer; `FORBIDDEN`; `"?CODE"`: it refuses to list (`+`, `-`:
+    its statistics show a cluster, or none); ALIVE, UNASKED.
 
     `elsewhere`: letter -> address -> the same, of further addresses.
     """
@@ -78,7 +79,9 @@ def seen(
         if words == FORBIDDEN:
             return Unauthorized("ListClusterNodes is not allowed for this host (401)")
         if words.startswith("?"):
-            return judged_view(full(letter), NodeView((), day, refusal=words[1:]))
+            code, sign = words[1:].rstrip("+-"), words[-1]
+            clustered = {"+": True, "-": False}.get(sign)
+            return judged_view(full(letter), NodeView((), day, refusal=code, clustered=clustered))
         rows = sorted(
             (row(word, modes or {}, limits) for word in words.split()), key=lambda one: one.node_name
         )

@@ -154,12 +154,20 @@ def test_a_collapsed_entry_does_not_count_while_a_majority_of_the_listed_nodes_r
 
 
 def test_nor_where_a_majority_of_all_known_nodes_refuses_to_list():
-    lost = dict.fromkeys("def", "?CLUSTER-NOT-AVAILABLE")
+    lost = dict.fromkeys("def", "?CLUSTER-NOT-AVAILABLE+")
     assert codes(case(GONE, lost, past())[0]) == ["collapsed-apart", "majority-lost"]
     two_of_six_are_left = lost | {"f": ""}
     assert verbs(case(GONE, two_of_six_are_left | dict.fromkeys("abc"), WAS)[0]) == ["init d"]
     wiped = lost | {"e": "", "f": ""}
     assert verbs(case(GONE, wiped, past())[0]) == ["init d"]
+
+
+@pytest.mark.parametrize("answer", ["?NO-MAJORITY-", "?NO-MAJORITY"])
+def test_new_nodes_that_refuse_in_the_words_of_a_lost_majority_are_no_dead_end(answer):
+    plan, _ = case(NEW, dict.fromkeys("def", answer), past())
+    assert (verbs(plan), codes(plan)) == ([], ["majority-lost"])
+    assert "write `collapsed`" in plan.findings[0].remedy
+    assert verbs(case(GONE, dict.fromkeys("def", answer), past())[0]) == ["init d"]
 
 
 def test_a_node_that_is_reached_again_before_the_call_stops_it():
