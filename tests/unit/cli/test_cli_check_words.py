@@ -1,6 +1,7 @@
 """The model checker over a plan that loses the majority: the shortest story, in words and as JSON."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +12,7 @@ from reconciler.core.guard import Case
 from reconciler.core.plan import Plan, Revision
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.sora import planner
+from reconciler.drivers.sora.arguments import Stop
 from reconciler.drivers.sora.cluster import formed
 from reconciler.drivers.sora.membership import Roster
 from reconciler.drivers.sora.modelcheck import SoraPlay, stages
@@ -22,8 +24,8 @@ from reconciler.planning.plan_pass import Survey
 NAMES = tuple(f"n{number}@10.0.0.{number}" for number in range(1, 5))
 
 
-def survey(*violations, wanted=3):
-    """Four running nodes of which the fleet file names some."""
+def survey(*violations, wanted=3, announced=True):
+    """Four running nodes of which the fleet file names some, with or without the window announced."""
     nodes = [{"name": name, "api": f"http://{name.partition('@')[2]}:3000/"} for name in NAMES[:wanted]]
     entry = SoraCluster.model_validate(
         {"name": "live", "kind": "sora", "initialise": True, "stop": {"command": "stop"}, "nodes": nodes}
@@ -31,16 +33,23 @@ def survey(*violations, wanted=3):
     desired = SoraDesired(entry)
     observed = SoraPlay(desired, Roster(NAMES)).observed(formed([False] * 4))
     plan = planner.plan(desired, observed)
+    if not announced:
+        plan = replace(plan, steps=tuple(map(without_window, plan.steps)))
     case = Case(plan, entry, desired, observed)
     fleet = SimpleNamespace(overrides=())
     return Survey(fleet, Plan(Revision("s", "r", "r"), "1", (plan,)), (case,), violations)
+
+
+def without_window(step):
+    own = step.arguments
+    return replace(step, arguments=replace(own, window=0)) if isinstance(own, Stop) else step
 
 
 DRIVERS = {"sora": SoraDriver()}
 
 
 def test_a_plan_without_a_spare_node_is_broken_by_one_failure_and_by_none_else():
-    seen = survey()
+    seen = survey(announced=False)
     (calm,) = check(seen, DRIVERS, faults=0, most=100_000)
     assert calm.explored.complete
     assert not calm.explored.broken
@@ -52,6 +61,12 @@ def test_a_plan_without_a_spare_node_is_broken_by_one_failure_and_by_none_else()
     assert len(told) == 1 + len(struck.explored.story)
     (plain,) = json.loads(render_json([struck], 1))["clusters"]
     assert plain["story"] == list(struck.explored.story)
+
+
+def test_a_window_without_a_spare_node_that_the_plan_announces_is_no_broken_promise():
+    (struck,) = check(survey(), DRIVERS, faults=1, most=100_000)
+    assert struck.explored.complete
+    assert not struck.explored.broken
 
 
 def test_a_refused_plan_is_not_explored():
