@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -148,6 +149,10 @@ def control_of(machine, state, *operators):
     thread = Thread(target=asyncio.run, args=(serve(),))
     thread.start()
     assert ready.wait(10)
+    end = time.monotonic() + 10
+    while not control_socket.running_watches(machine.runtime):  # its file is there a moment before it listens
+        assert time.monotonic() < end
+        time.sleep(0.01)
     try:
         yield log
     finally:
@@ -397,10 +402,11 @@ def test_the_socket_of_a_watch_that_was_killed_is_no_watch(machine):
 def test_what_listens_in_the_place_of_a_watch_is_believed_only_where_the_folder_is_not_its_own_choice(
     machine,
 ):
-    machine.runtime.mkdir(parents=True)
-    machine.runtime.chmod(0o777)
     with control_of(machine, machine.own):
+        machine.runtime.chmod(0o777)
         assert control_socket.running_watches(machine.runtime) == ()
+        machine.runtime.chmod(0o755)
+        assert len(control_socket.running_watches(machine.runtime)) == 1
 
 
 @pytest.mark.parametrize("line", [b"no json\n", b"[]\n", b"{}\n", b"x" * 70_000 + b"\n", b'{"do": "no"}\n'])
