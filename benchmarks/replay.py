@@ -29,6 +29,7 @@ import states
 
 from reconciler.api.reader import Reader
 from reconciler.api.reconciler import Reconciler
+from reconciler.core.fleet_identity import FleetIdentity
 from reconciler.core.observation import Observed
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import ClusterPlan, Revision, Step
@@ -190,6 +191,16 @@ class Recorder(Silent):
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
+    def of(self, fleet: int) -> Recorder:
+        """See `Store`; a fleet's own part is recorded as the whole is."""
+        self._store = self._store.of(fleet)
+        return self
+
+    async def enter(self, identity: FleetIdentity) -> Recorder:
+        """See `Store`."""
+        self._store = await self._store.enter(identity)
+        return self
+
     def called(self, step: Step) -> None:
         """The trace has come to a call."""
         self._note(EventKind.CALL, self._runs[-1], step.id)
@@ -319,7 +330,7 @@ class Replay:
                 self.compare(number, "the events", batched(events), batched(self.journal.events))
                 if self.task is not None and self.task.done():
                     self.compare(number, "the failure", None, self.task.exception())
-            written = [await self.store.run(run) for run in self.runs]
+            written = [await self.store.run(run, is_whole=True) for run in self.runs]
         finally:
             await self.kill()
         self.compare(

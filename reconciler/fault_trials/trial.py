@@ -197,7 +197,7 @@ class Trial:
     async def _verdict(self, recorder: Recorder, ran: Sequence[Ran]) -> Verdict:
         with open_store(self.folder, clock=self.clock) as store:
             lines = await store.runs(1000)
-            history = [await store.run(line.id) for line in reversed(lines)]
+            history = [await store.run(line.id, is_whole=True) for line in reversed(lines)]
         crashes = [one.crash for one in ran if one.crash]
         breaches = judged(Evidence(recorder, history, self.clock(), crashes))
         story = [words for _, words in sorted(recorder.events, key=lambda event: event[0])]
