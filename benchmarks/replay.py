@@ -43,6 +43,8 @@ from reconciler.drivers.sora.product import DRIVER as SORA
 from reconciler.errors import NodeError, NodeRefused, NodeUnreachable
 from reconciler.fault_trials.clock import Stamps, leaping
 from reconciler.fault_trials.trial import scratch
+from reconciler.host.config import HostCommand, HostConfig
+from reconciler.host.host import Host
 from reconciler.modelcheck.executor_model import Moment, Phase, Rehearsal
 from reconciler.modelcheck.explore import traces
 from reconciler.modelcheck.journal import EMPTY, EventKind, JournalEvent, ModelJournal, follow
@@ -311,7 +313,8 @@ class Replay:
         self.nodes.gated = frozenset()
         self.journal = Recorder(self.store, self.nodes, self.runs)
         self.nodes.called = self.journal.called
-        reader = Reader(NoSource(), drivers=self.drivers, connect=lambda _: nullcontext(NOWHERE))
+        host = Host(HostConfig(commands={"stop": HostCommand(run=("true",))}))
+        reader = Reader(NoSource(), host=host, drivers=self.drivers, connect=lambda _: nullcontext(NOWHERE))
         self.reconciler = Reconciler(reader, self.journal, self.clock)
 
     async def play(self) -> None:

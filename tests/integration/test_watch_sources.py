@@ -138,7 +138,9 @@ async def test_a_name_that_is_not_there_is_told_and_waited_for(stage):
 
 
 def test_the_console_form_is_for_people(tmp_path):
-    (tmp_path / "fleet.yaml").write_text("clusters: []\n")
+    folder = tmp_path / "fleet"
+    folder.mkdir()
+    (folder / "fleet.yaml").write_text("clusters: []\n")
     command = [
         sys.executable,
         "-m",
@@ -150,7 +152,7 @@ def test_the_console_form_is_for_people(tmp_path):
         "off",
     ]
     process = subprocess.Popen(
-        [*command, "--state", str(tmp_path / "state"), str(tmp_path)],
+        [*command, "--state", str(tmp_path / "state"), str(folder)],
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, **ALONE, "HOME": str(tmp_path)},
@@ -158,7 +160,9 @@ def test_the_console_form_is_for_people(tmp_path):
     with process:
         told = ""
         while "desired state refused" not in told:
-            told += process.stderr.readline()
+            line = process.stderr.readline()
+            assert line, told
+            told += line
         process.terminate()
         told += process.stderr.read()
     assert process.returncode == 0
