@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from reconciler.cli.options import SETTINGS, HostConfigFile, NoColor, Shape, State, new_app
+
+if TYPE_CHECKING:
+    from reconciler.cli.order_desk import OrderDesk
 
 app = new_app()
 
@@ -60,15 +65,11 @@ def orders(
     no_color: NoColor = False,
 ) -> int:
     """List what people ordered: suspensions and their ends, approvals and their use; who, when and why."""
-    from reconciler.cli.host import read_host  # noqa: PLC0415  (--help stays quick)
-    from reconciler.cli.order_desk import order_desk  # noqa: PLC0415
-    from reconciler.cli.render import history  # noqa: PLC0415
+    from reconciler.cli.render import history  # noqa: PLC0415  (--help stays quick)
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
     from reconciler.host import aio  # noqa: PLC0415
 
-    state_above, host_config_above = context.meta[_ABOVE]
-    host = read_host(context, host_config or host_config_above)
-    with order_desk(host, state or state_above) as desk:
+    with _desk(context, host_config, state) as desk:
         found = aio.run(desk.read().acts(limit))
     terminal = Terminal.here(no_color=no_color)
     as_json = format is Shape.JSON
@@ -87,17 +88,24 @@ def show(
     no_color: NoColor = False,
 ) -> int:
     """Show one run: who asked for it, its steps with their differences, how each ended, its messages."""
-    from reconciler.cli.host import read_host  # noqa: PLC0415  (--help stays quick)
-    from reconciler.cli.order_desk import order_desk  # noqa: PLC0415
-    from reconciler.cli.render import history  # noqa: PLC0415
+    from reconciler.cli.render import history  # noqa: PLC0415  (--help stays quick)
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
     from reconciler.host import aio  # noqa: PLC0415
 
-    state_above, host_config_above = context.meta[_ABOVE]
-    host = read_host(context, host_config or host_config_above)
-    with order_desk(host, state or state_above) as desk:
+    with _desk(context, host_config, state) as desk:
         record = aio.run(desk.read().run(run))
     terminal = Terminal.here(no_color=no_color)
     as_json = format is Shape.JSON
     terminal.say(history.run_plain(record) if as_json else history.render_run(record, layout=terminal.layout))
     return 0
+
+
+def _desk(
+    context: typer.Context, host_config: Path | None, state: Path | None
+) -> AbstractContextManager[OrderDesk]:
+    """Where a subcommand reads: by its own options, or else by those before it."""
+    from reconciler.cli.host import read_host  # noqa: PLC0415  (--help stays quick)
+    from reconciler.cli.order_desk import order_desk  # noqa: PLC0415
+
+    state_above, host_config_above = context.meta[_ABOVE]
+    return order_desk(read_host(context, host_config or host_config_above), state or state_above)
