@@ -35,13 +35,15 @@ class HostSource:
     path: str = ""
 
 
-def source_of_host(given: HostSource, environment: Environment, state: Path, *, planned: str) -> HostSource:
+def source_of_host(
+    given: HostSource, environment: Environment, state: Path | None, *, planned: str
+) -> HostSource:
     """The source by the command line, else by the environment, else the one fleet that the state remembers.
 
     Args:
         given: as the command line says; each part may be empty.
         environment: of the process.
-        state: the state folder.
+        state: the state folder; None where none is opened.
         planned: where the plan was made, for the message alone.
 
     Raises:
@@ -50,19 +52,23 @@ def source_of_host(given: HostSource, environment: Environment, state: Path, *, 
     """
     if source := given.source or environment.get(VARIABLE, ""):
         return HostSource(source, given.ref, given.path)
-    with open_reader(state) as store:
-        known = [fleet for fleet in aio.run(store.fleets()) if fleet.sources]
+    known = _with_source(state) if state is not None else []
     if len(known) == 1:
         return _remembered(known[0], given)
-    why = "no run of this host has read one yet"
+    why = "no run of this host has read one yet" if state is not None else "no state folder is open"
     if known:
         labels = ", ".join(fleet.label for fleet in known[:_MOST_NAMED])
         why = f"this host has several fleets: {labels}{' …' if len(known) > _MOST_NAMED else ''}"
     raise UsageError(
         f"the source of the desired state is not known, and a plan file does not decide it: {why}",
-        remedy=f"name the host's own source: `reconcile apply FILE SOURCE`, or set {VARIABLE}; the plan says "
-        f"that it was made from {planned}",
+        remedy=f"name the host's own source behind the file, as in `reconcile apply FILE SOURCE`, or set "
+        f"{VARIABLE}; the plan says that it was made from {planned}",
     )
+
+
+def _with_source(state: Path) -> list[KnownFleet]:
+    with open_reader(state) as store:
+        return [fleet for fleet in aio.run(store.fleets()) if fleet.sources]
 
 
 def _remembered(fleet: KnownFleet, given: HostSource) -> HostSource:

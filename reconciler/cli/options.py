@@ -41,7 +41,7 @@ ENVIRONMENT = {
     "RECONCILE_REVOKED_SIGNERS": "whose no longer do, like --revoked-signers",
     "RECONCILE_AGE_IDENTITY": "age identities that open ${age:…} values and .age files, one a line",
     "RECONCILE_AGE_IDENTITY_FILE": "a file of such identities, instead",
-    "RECONCILE_SOURCE": "the host's source, where `reconcile apply FILE` names none",
+    "RECONCILE_SOURCE": "the host's source, where `reconcile apply FILE` or `check FILE` names none",
     "RECONCILE_BASE": "what the revision is to be merged into, like --base",
     "RECONCILE_GIT_TOKEN": "the token for git over https; RECONCILE_GIT_TOKEN_FILE: a file of it instead",
     "RECONCILE_SOURCE_TOKEN": "the token for tarballs over https; RECONCILE_SOURCE_TOKEN_FILE likewise",

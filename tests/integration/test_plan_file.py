@@ -63,6 +63,9 @@ class Site:
     def apply(self, *more, status=0):
         return self.run("apply", self.plan, self.repository.folder, *more, status=status)
 
+    def check(self, *more, status=0):
+        return self.run("check", self.plan, self.repository.folder, *more, status=status)
+
     def planned(self, *more, status=0):
         return self.run(self.repository.folder, "--dry-run", "--out", self.plan, *more, status=status)
 
@@ -268,12 +271,24 @@ def test_out_works_only_with_dry_run(site):
 
 def test_a_plan_file_is_walked_by_the_model_checker_less_what_has_changed(site):
     site.planned()
-    whole = json.loads(site.run("check", site.plan, "--format", "json"))["clusters"]
+    whole = json.loads(site.check("--format", "json"))["clusters"]
     assert [one["cluster"] for one in whole] == ["edge", "live"]
     assert all(one["complete"] and not one["broken"] for one in whole)
     drift(site, "n1")
-    rest = json.loads(site.run("check", site.plan, "--format", "json"))["clusters"]
+    rest = json.loads(site.check("--format", "json"))["clusters"]
     assert rest[0]["states"] < whole[0]["states"]
     assert rest[1] == whole[1]
     assert site.changed == ["n1"]
-    assert "a plan file says itself" in site.run("check", site.plan, "--only", "edge", status=1)
+    assert "a plan file says itself" in site.check("--only", "edge", status=1)
+    assert "is no plan file" in site.run("check", site.repository.folder, "elsewhere", status=1)
+
+
+def test_the_model_checker_reads_a_plan_files_revision_where_the_host_says(site):
+    site.planned("--only", "edge")
+    elsewhere = site.folder / "elsewhere"
+    git(site.repository.folder, "clone", "--quiet", ".", str(elsewhere))
+    site.edit(lambda value: value["origin"].update(source=str(elsewhere), ref="topic", path="x", whole=False))
+    assert "a plan file does not decide it" in site.run("check", site.plan, status=1)
+    assert "edge" in site.check()
+    git(site.repository.folder, "commit", "--quiet", "--amend", "-m", "rewritten")
+    assert "does not have revision" in " ".join(site.check(status=4).split())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,7 +28,6 @@ from reconciler.cli.state_folder import state_to_read
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
-    from reconciler.cli.order import Order
     from reconciler.planning.plan_file import PlanFile
 
 app = new_app()
@@ -47,6 +45,15 @@ def check(
             help="Folder, git URL or path, or tarball as a path or URL; or what `--dry-run --out` wrote.",
         ),
     ] = ".",
+    host_source: Annotated[
+        str,
+        typer.Argument(
+            metavar="HOST_SOURCE",
+            help="Where SOURCE is a plan file: this host's source of the desired state. Default: as for "
+            "`reconcile apply`; never what stands in the file.",
+            show_default=False,
+        ),
+    ] = "",
     *,
     ref: Ref = "",
     path: Within = "",
@@ -73,11 +80,13 @@ def check(
     """Walk every course that the plan for SOURCE can take, with faults and a kill of the reconciler.
 
     Reads the nodes and plans as a dry run does; no node is changed. Where SOURCE is a plan file, exactly
-    its plan is explored, less what has changed since. Ends with 3 where an invariant breaks, with the
-    shortest story that leads there, or where a guard refuses the plan.
+    its plan is explored, less what has changed since; its revision is read from the host's own source. Ends
+    with 3 where an invariant breaks, with the shortest story that leads there, or where a guard refuses the
+    plan.
     """
     from reconciler.cli.commands import plan  # noqa: PLC0415  (--help stays quick)
     from reconciler.cli.host import read_host  # noqa: PLC0415
+    from reconciler.cli.host_source import HostSource, source_of_host  # noqa: PLC0415
     from reconciler.cli.order import Order  # noqa: PLC0415
     from reconciler.cli.plan_files import is_plan  # noqa: PLC0415
     from reconciler.cli.render.check import render_json, render_text  # noqa: PLC0415
@@ -85,18 +94,30 @@ def check(
 
     terminal = Terminal.here(no_color=no_color, for_people=format is Shape.TEXT)
     host = read_host(context, host_config, source)
+    folder = state_to_read(host, state, without=no_state)
+    file, place = None, HostSource(source, ref, path)
+    if is_plan(source):
+        file = _plan_in(source, sha256, only)
+        place = source_of_host(
+            HostSource(host_source, ref, path), host.environment, folder, planned=file.origin.source
+        )
+        host = read_host(context, host_config, place.source)
+    elif host_source:
+        raise UsageError(
+            f"{source} is no plan file, and only a plan file has a source apart",
+            remedy="name one source: `reconcile check SOURCE`",
+        )
     order = Order(
-        source=source,
-        ref=ref,
-        path=path,
+        source=place.source,
+        ref=place.ref,
+        path=place.path,
         sha256=sha256,
-        only=only,
+        only=file.origin.only if file else only,
         host=host,
-        state=state_to_read(host, state, without=no_state),
+        state=folder,
         base=base_of(host, base),
         trust=trust_of(host, require_signed, allowed_signers, revoked_signers),
     )
-    file, order = _planned(order) if is_plan(source) else (None, order)
     reader = plan.reader_of(order)
     seen = plan.planned(reader, order, terminal, file=file)
     found = reader.check(seen, faults=faults, most=most)
@@ -106,25 +127,15 @@ def check(
     return plan.planned_status(seen, detailed=False)
 
 
-def _planned(order: Order) -> tuple[PlanFile, Order]:
-    """The plan in a file, and the order that it was made for.
+def _plan_in(name: str, sha256: str, only: str) -> PlanFile:
+    """The plan in a file.
 
     Raises:
-        UsageError: the file is no whole plan, or the order asks for more than stands in it.
+        UsageError: the file is no whole plan, or the command asks for more than stands in it.
         WorldChanged: the plan does not fit this program.
     """
     from reconciler.cli.plan_files import read  # noqa: PLC0415
 
-    if order.ref or order.path or order.sha256 or order.only:
-        raise UsageError(
-            "a plan file says itself what it was made from",
-            remedy="leave out --ref, --path, --sha256 and --only",
-        )
-    file = read(Path(order.source))
-    origin = file.origin
-    if not origin.whole:
-        raise UsageError(
-            f"the address {origin.source} had a part that is kept out of plan files",
-            remedy="check the source itself: `reconcile check SOURCE`",
-        )
-    return file, replace(order, source=origin.source, ref=origin.ref, path=origin.path, only=origin.only)
+    if sha256 or only:
+        raise UsageError("a plan file says itself what it plans", remedy="leave out --sha256 and --only")
+    return read(Path(name))
