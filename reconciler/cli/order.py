@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from reconciler.cli.options import Format
-from reconciler.cli.state_folder import copies_of_sources
+import typer
+
+from reconciler.cli.host import read_host
+from reconciler.cli.options import Format, Signing, base_of, kept_runs, trust_of
+from reconciler.cli.state_folder import StateFolder, copies_of_sources, state_to_read, usable_state
 from reconciler.core.actor import Actor
 from reconciler.core.retention import KEPT_RUNS
 from reconciler.errors import UsageError
@@ -31,7 +34,7 @@ class Order:
     only: str = ""
     yes: bool = False
     format: Format = Format.TEXT
-    state: Path | None
+    state: StateFolder | None = None
     keep: int = KEPT_RUNS
     host: Host = field(default_factory=Host)
     detailed_exitcode: bool = False
@@ -51,7 +54,7 @@ class Order:
     @property
     def copies(self) -> Path:
         """Where copies of sources are kept."""
-        return copies_of_sources(self.state)
+        return copies_of_sources(self.state.path if self.state else None)
 
     @property
     def journal(self) -> Path:
@@ -60,6 +63,57 @@ class Order:
         Raises:
             UsageError: the order is to do without one.
         """
+        return self.used_state.path
+
+    @property
+    def used_state(self) -> StateFolder:
+        """The same, with what names it."""
         if self.state is None:
             raise UsageError("--no-state works only with --dry-run", remedy="add --dry-run, or leave it out")
         return self.state
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostOptions:
+    """The options by which a command line chooses among what this host has; each as it was given.
+
+    Args:
+        base: what the revision is to be merged into, empty for what a CI system says; None for nothing.
+    """
+
+    host_config: Path | None = None
+    state: Path | None = None
+    no_state: bool = False
+    keep: int | None = None
+    require_signed: Signing | None = None
+    allowed_signers: Path | None = None
+    revoked_signers: Path | None = None
+    base: str | None = None
+
+
+def build_order(context: typer.Context, options: HostOptions, asked: Order, *, writes: bool) -> Order:
+    """An order with what this host adds to it: its configuration, its state, whose signatures count.
+
+    Args:
+        context: of the command.
+        options: what the command line chooses of the host.
+        asked: what the command line asks for.
+        writes: whether the state is written to, so that reading it through a watch is not enough.
+
+    Raises:
+        ReconcilerError: the host configuration or the state cannot be used, or options contradict each other.
+    """
+    host = read_host(context, options.host_config, asked.source)
+    found = (
+        usable_state(host, options.state)
+        if writes and not options.no_state
+        else state_to_read(host, options.state, without=options.no_state)
+    )
+    return replace(
+        asked,
+        host=host,
+        state=found,
+        keep=kept_runs(host, options.keep),
+        base=NO_BASE if options.base is None else base_of(host, options.base),
+        trust=trust_of(host, options.require_signed, options.allowed_signers, options.revoked_signers),
+    )

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from reconciler.cli.state_folder import StateFolder, find_state, watches_of
+from reconciler.cli.state_folder import OPTION, StateFolder, find_state, watches_of
 from reconciler.core.actor import Actor
 from reconciler.errors import StateError
 from reconciler.host import control_socket
@@ -119,8 +119,7 @@ class _Sent:
         return tuple(map(str, said.get("found", ())))
 
 
-@contextmanager
-def order_desk(host: Host, given: Path | None) -> Iterator[OrderDesk]:
+def order_desk(host: Host, given: Path | None) -> AbstractContextManager[OrderDesk]:
     """The state of a command, and the watch that uses it.
 
     Args:
@@ -128,14 +127,23 @@ def order_desk(host: Host, given: Path | None) -> Iterator[OrderDesk]:
         given: as `--state` says.
 
     Raises:
+        StateError: as for `open_desk`.
+    """
+    return open_desk(find_state(host, given))
+
+
+@contextmanager
+def open_desk(folder: StateFolder) -> Iterator[OrderDesk]:
+    """A state that was found already, and the watch that uses it.
+
+    Raises:
         StateError: this user may not open the state, and no watch answers for it; or a watch of this host
             uses another state, which no option names.
     """
-    folder = find_state(host, given)
     refused = folder.refusal()
     mine = watches_of(folder.path)
     others = [one for one in running_watches(control_socket.RUNTIME) if not one.uses(folder.path)]
-    if others and not mine and given is None:
+    if others and not mine and folder.origin != OPTION:
         raise StateError(
             f"the watch of this host ({others[0]}) uses the state {others[0].state}, and this command would "
             f"use {folder}; nothing was done",

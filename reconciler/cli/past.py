@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from reconciler.cli.order import Order
-from reconciler.cli.order_desk import order_desk
+from reconciler.cli.order_desk import open_desk
 from reconciler.cli.terminal import Terminal
 from reconciler.ports.store import StoreReader
 
@@ -17,8 +17,13 @@ WITHOUT = (
 
 
 @contextmanager
-def past_of(order: Order, terminal: Terminal) -> Iterator[StoreReader | None]:
+def past_of(order: Order, terminal: Terminal, *, names_it: bool = False) -> Iterator[StoreReader | None]:
     """The store of an order, for reading; None where the order is to do without, which is said.
+
+    Args:
+        order: names the state.
+        terminal: is told of what is used.
+        names_it: whether the state and its watch are named always, not only where a watch gives the state.
 
     Raises:
         StateError: the store cannot be used.
@@ -27,7 +32,7 @@ def past_of(order: Order, terminal: Terminal) -> Iterator[StoreReader | None]:
         terminal.remark(WITHOUT)
         yield None
         return
-    with order_desk(order.host, order.state) as desk:
-        if not desk.is_open:
+    with open_desk(order.state) as desk:
+        if names_it or not desk.is_open:
             terminal.remark(str(desk))
         yield desk.read()

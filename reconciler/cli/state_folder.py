@@ -20,6 +20,9 @@ VARIABLE: Final = "RECONCILE_STATE"
 SYSTEM: Final = Path("/var/lib/reconciler")
 """The host's state folder where nothing names another one and this one exists."""
 
+OPTION: Final = "--state"
+"""What names a folder that the command line gives."""
+
 COPIES: Final = "sources"
 """Folder below the state folder, and below the user's cache folder, where copies of sources are kept."""
 
@@ -84,7 +87,7 @@ def find_state(host: Host, given: Path | None) -> StateFolder:
         StateError: whether there is a system folder cannot be found out.
     """
     if given is not None:
-        return StateFolder(given.absolute(), "--state")
+        return StateFolder(given.absolute(), OPTION)
     if named := host.environment.get(VARIABLE, ""):
         return StateFolder(Path(named).absolute(), VARIABLE)
     if host.config.state is not None:
@@ -115,7 +118,7 @@ def usable_state(host: Host, given: Path | None) -> StateFolder:
     return found
 
 
-def state_to_read(host: Host, given: Path | None, *, without: bool) -> Path | None:
+def state_to_read(host: Host, given: Path | None, *, without: bool) -> StateFolder | None:
     """The folder for a command that only reads; None where it is to plan without what is remembered.
 
     Args:
@@ -132,7 +135,7 @@ def state_to_read(host: Host, given: Path | None, *, without: bool) -> Path | No
         refused = found.refusal()
         if refused is not None and not watches_of(found.path):
             raise refused
-        return found.path
+        return found
     if given is not None:
         raise UsageError("--no-state and --state contradict each other", remedy="leave out one of them")
     return None

@@ -47,7 +47,9 @@ def test_the_revision_before_the_current_one_is_planned_and_applied(repository, 
     assert run(repository, folder, "--yes") == 0
     capsys.readouterr()
     assert run(repository, "rollback", "", folder, "--yes", "--format", "json") == 0
-    assert json.loads(capsys.readouterr().out)["plan"]["revision"]["id"] == first
+    told = capsys.readouterr()
+    assert json.loads(told.out)["plan"]["revision"]["id"] == first
+    assert f"State: {repository.folder.parent}/state (--state)\nWatch: none" in told.err
     assert run(repository, "history", "--format", "json") == 0
     newest = json.loads(capsys.readouterr().out)[0]
     assert (newest["trigger"], newest["revision"]) == ("rollback", first)

@@ -21,9 +21,7 @@ from reconciler.cli.options import (
     Why,
     Within,
     columns,
-    kept_runs,
     new_app,
-    trust_of,
 )
 from reconciler.cli.state_folder import usable_state
 from reconciler.errors import WorldChanged
@@ -84,7 +82,7 @@ def apply(
     """
     from reconciler.cli.host import environment_of, read_host  # noqa: PLC0415  (--help stays quick)
     from reconciler.cli.host_source import HostSource, source_of_host  # noqa: PLC0415
-    from reconciler.cli.order import Order  # noqa: PLC0415
+    from reconciler.cli.order import HostOptions, Order, build_order  # noqa: PLC0415
     from reconciler.cli.plan_files import read  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
 
@@ -93,20 +91,27 @@ def apply(
     place = source_of_host(
         HostSource(source, ref, path), environment_of(context), folder, planned=found.origin.source
     )
-    host = read_host(context, host_config, place.source)
-    order = Order(
-        source=place.source,
-        ref=place.ref,
-        path=place.path,
-        only=found.origin.only,
-        format=format,
-        host=host,
-        state=folder,
-        keep=kept_runs(host, keep),
-        trigger="plan file",
-        trust=trust_of(host, require_signed, allowed_signers, revoked_signers),
-        by=by,
-        why=reason,
+    order = build_order(
+        context,
+        HostOptions(
+            host_config=host_config,
+            state=state,
+            keep=keep,
+            require_signed=require_signed,
+            allowed_signers=allowed_signers,
+            revoked_signers=revoked_signers,
+        ),
+        Order(
+            source=place.source,
+            ref=place.ref,
+            path=place.path,
+            only=found.origin.only,
+            format=format,
+            trigger="plan file",
+            by=by,
+            why=reason,
+        ),
+        writes=True,
     )
     return _applied(found, order, Terminal.here(no_color=no_color, for_people=format is Format.TEXT))
 

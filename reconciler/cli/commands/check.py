@@ -20,9 +20,7 @@ from reconciler.cli.options import (
     Shape,
     State,
     Within,
-    base_of,
     new_app,
-    trust_of,
 )
 from reconciler.cli.state_folder import state_to_read
 from reconciler.errors import UsageError
@@ -87,7 +85,7 @@ def check(
     from reconciler.cli.commands import plan  # noqa: PLC0415  (--help stays quick)
     from reconciler.cli.host import read_host  # noqa: PLC0415
     from reconciler.cli.host_source import HostSource, source_of_host  # noqa: PLC0415
-    from reconciler.cli.order import Order  # noqa: PLC0415
+    from reconciler.cli.order import HostOptions, Order, build_order  # noqa: PLC0415
     from reconciler.cli.plan_files import is_plan  # noqa: PLC0415
     from reconciler.cli.render.check import render_json, render_text  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
@@ -99,24 +97,35 @@ def check(
     if is_plan(source):
         file = _plan_in(source, sha256, only)
         place = source_of_host(
-            HostSource(host_source, ref, path), host.environment, folder, planned=file.origin.source
+            HostSource(host_source, ref, path),
+            host.environment,
+            folder.path if folder else None,
+            planned=file.origin.source,
         )
-        host = read_host(context, host_config, place.source)
     elif host_source:
         raise UsageError(
             f"{source} is no plan file, and only a plan file has a source apart",
             remedy="name one source: `reconcile check SOURCE`",
         )
-    order = Order(
-        source=place.source,
-        ref=place.ref,
-        path=place.path,
-        sha256=sha256,
-        only=file.origin.only if file else only,
-        host=host,
-        state=folder,
-        base=base_of(host, base),
-        trust=trust_of(host, require_signed, allowed_signers, revoked_signers),
+    order = build_order(
+        context,
+        HostOptions(
+            host_config=host_config,
+            state=state,
+            no_state=no_state,
+            base=base,
+            require_signed=require_signed,
+            allowed_signers=allowed_signers,
+            revoked_signers=revoked_signers,
+        ),
+        Order(
+            source=place.source,
+            ref=place.ref,
+            path=place.path,
+            sha256=sha256,
+            only=file.origin.only if file else only,
+        ),
+        writes=False,
     )
     reader = plan.reader_of(order)
     seen = plan.planned(reader, order, terminal, file=file)

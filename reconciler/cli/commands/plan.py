@@ -107,7 +107,7 @@ def reader_of(order: Order) -> Reader:
         cache=order.copies,
         trust=order.trust,
         environment=order.host.environment,
-        state=order.state,
+        state=order.state.path if order.state else None,
         goes_back=order.trigger == "rollback",
     )
     return Reader(source, host=order.host, base=order.base, is_named=order.trigger == "rollback")

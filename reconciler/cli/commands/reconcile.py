@@ -28,13 +28,9 @@ from reconciler.cli.options import (
     State,
     Why,
     Within,
-    base_of,
     columns,
-    kept_runs,
     new_app,
-    trust_of,
 )
-from reconciler.cli.state_folder import state_to_read
 from reconciler.errors import UsageError
 
 app = new_app()
@@ -118,29 +114,36 @@ def run(
         )
 
     from reconciler.cli.commands import plan  # noqa: PLC0415  (--help stays quick)
-    from reconciler.cli.host import read_host  # noqa: PLC0415
-    from reconciler.cli.order import Order  # noqa: PLC0415
+    from reconciler.cli.order import HostOptions, Order, build_order  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
 
-    host = read_host(context, host_config, source)
-    order = Order(
-        source=source,
-        ref=ref,
-        path=path,
-        sha256=sha256,
-        only=only,
-        yes=yes,
-        format=format,
-        host=host,
-        state=state_to_read(host, state, without=no_state),
-        keep=kept_runs(host, keep),
-        detailed_exitcode=detailed_exitcode,
-        check=format is Format.MARKDOWN and check is not False,
-        out=out,
-        base=base_of(host, base),
-        trust=trust_of(host, require_signed, allowed_signers, revoked_signers),
-        by=by,
-        why=reason,
+    order = build_order(
+        context,
+        HostOptions(
+            host_config=host_config,
+            state=state,
+            no_state=no_state,
+            keep=keep,
+            base=base,
+            require_signed=require_signed,
+            allowed_signers=allowed_signers,
+            revoked_signers=revoked_signers,
+        ),
+        Order(
+            source=source,
+            ref=ref,
+            path=path,
+            sha256=sha256,
+            only=only,
+            yes=yes,
+            format=format,
+            detailed_exitcode=detailed_exitcode,
+            check=format is Format.MARKDOWN and check is not False,
+            out=out,
+            by=by,
+            why=reason,
+        ),
+        writes=not dry_run,
     )
     terminal = Terminal.here(no_color=no_color, for_people=format is Format.TEXT)
     if dry_run:

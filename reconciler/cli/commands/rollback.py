@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,11 +23,9 @@ from reconciler.cli.options import (
     State,
     Why,
     Within,
-    kept_runs,
     new_app,
-    trust_of,
 )
-from reconciler.cli.state_folder import copies_of_sources, usable_state
+from reconciler.cli.state_folder import copies_of_sources
 from reconciler.errors import StateError, UsageError
 
 if TYPE_CHECKING:
@@ -79,8 +78,8 @@ def rollback(
     A process that watches the source goes forward again: suspend it first, or revert the commit.
     """
     from reconciler.cli.commands.converge import converge  # noqa: PLC0415  (--help stays quick)
-    from reconciler.cli.host import read_host  # noqa: PLC0415
-    from reconciler.cli.order import Order  # noqa: PLC0415
+    from reconciler.cli.order import HostOptions, Order, build_order  # noqa: PLC0415
+    from reconciler.cli.order_desk import open_desk  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
 
     if revision and source == "." and Path(revision).is_dir():
@@ -88,25 +87,33 @@ def rollback(
             f"{revision!r} is a folder, and what comes first is the revision",
             remedy=f'`reconcile rollback "" {revision}` goes back to the one applied before',
         )
-    host = read_host(context, host_config, source)
-    folder = usable_state(host, state).path
-    ref = revision or before(_history(folder, source, path))
-    order = Order(
-        source=source,
-        ref=ref,
-        path=path,
-        only=only,
-        yes=yes,
-        format=format,
-        host=host,
-        state=folder,
-        keep=kept_runs(host, keep),
-        trigger="rollback",
-        trust=trust_of(host, require_signed, allowed_signers, revoked_signers),
-        by=by,
-        why=reason,
+    order = build_order(
+        context,
+        HostOptions(
+            host_config=host_config,
+            state=state,
+            keep=keep,
+            require_signed=require_signed,
+            allowed_signers=allowed_signers,
+            revoked_signers=revoked_signers,
+        ),
+        Order(
+            source=source,
+            path=path,
+            only=only,
+            yes=yes,
+            format=format,
+            trigger="rollback",
+            by=by,
+            why=reason,
+        ),
+        writes=True,
     )
-    return converge(order, Terminal.here(no_color=no_color, for_people=format is Format.TEXT))
+    terminal = Terminal.here(no_color=no_color, for_people=format is Format.TEXT)
+    with open_desk(order.used_state) as desk:
+        terminal.remark(str(desk))
+        order = replace(order, ref=revision or before(_history(order.journal, source, path)))
+        return converge(order, terminal)
 
 
 def before(runs: Sequence[RunLine]) -> str:

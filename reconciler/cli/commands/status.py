@@ -21,9 +21,7 @@ from reconciler.cli.options import (
     State,
     Within,
     new_app,
-    trust_of,
 )
-from reconciler.cli.state_folder import state_to_read
 
 if TYPE_CHECKING:
     from reconciler.cli.order import Order
@@ -61,23 +59,24 @@ def status(
     Beside it: the revision that each node was last seen to run and since when, what holds up changes, and
     the last run.
     """
-    from reconciler.cli.host import read_host  # noqa: PLC0415
-    from reconciler.cli.order import Order  # noqa: PLC0415
+    from reconciler.cli.order import HostOptions, Order, build_order  # noqa: PLC0415
     from reconciler.cli.render.status import render_status, status_plain  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
     from reconciler.host import aio  # noqa: PLC0415
 
     terminal = Terminal.here(no_color=no_color, for_people=format is Shape.TEXT)
-    host = read_host(context, host_config, source)
-    order = Order(
-        source=source,
-        ref=ref,
-        path=path,
-        sha256=sha256,
-        only=only,
-        host=host,
-        state=state_to_read(host, state, without=no_state),
-        trust=trust_of(host, require_signed, allowed_signers, revoked_signers),
+    order = build_order(
+        context,
+        HostOptions(
+            host_config=host_config,
+            state=state,
+            no_state=no_state,
+            require_signed=require_signed,
+            allowed_signers=allowed_signers,
+            revoked_signers=revoked_signers,
+        ),
+        Order(source=source, ref=ref, path=path, sha256=sha256, only=only),
+        writes=False,
     )
     found = aio.run(_status(order, terminal))
     terminal.say(
@@ -93,6 +92,6 @@ async def _status(order: Order, terminal: Terminal) -> FleetStatus:
     from reconciler.cli.past import past_of  # noqa: PLC0415
     from reconciler.cli.progress import watching  # noqa: PLC0415
 
-    with past_of(order, terminal) as store, watching(terminal) as listener:
+    with past_of(order, terminal, names_it=True) as store, watching(terminal) as listener:
         reader = replace(reader_of(order), store=store)
         return await reader.status(only=order.only, listener=listener)

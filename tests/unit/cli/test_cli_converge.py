@@ -16,6 +16,7 @@ from reconciler.cli.commands import plan
 from reconciler.cli.main import main
 from reconciler.cli.options import Format
 from reconciler.cli.order import Order
+from reconciler.cli.state_folder import StateFolder
 from reconciler.cli.terminal import Terminal
 from reconciler.diagnostic import Severity
 from reconciler.errors import UsageError
@@ -62,7 +63,7 @@ class Stage:
     def run(self, *, dry_run=False, **order) -> int:
         self.out.truncate(0), self.out.seek(0), self.aside.truncate(0), self.aside.seek(0)
         carry_out = plan.dry_run if dry_run else flow.converge
-        return carry_out(Order(state=self.folder, **order), self.terminal)
+        return carry_out(Order(state=StateFolder(self.folder, "--state"), **order), self.terminal)
 
     def answering(self, text):
         self.monkeypatch.setattr("sys.stdin", io.StringIO(text))
