@@ -163,7 +163,7 @@ class Reader:
         Raises:
             SourceError: the source does not give its history.
         """
-        return await identify(fleet, self.source, known)
+        return await identify(fleet, self.source, known, drivers=self.products)
 
     async def bind(self, fleet: Fleet) -> tuple[FleetIdentity | None, StoreReader | None]:
         """By what a fleet is told from others, and the store for its memory alone.

@@ -38,6 +38,8 @@ class FleetIdentity:
         ref: the branch, tag or commit that was asked for; empty for none.
         others: other folders of fleets that the store knows -> the name in the fleet file that this revision
             has there, empty where it says none.
+        is_lone: it is a settings file without a fleet file, which cannot have a name.
+        lone: those of `others` that are such a file.
     """
 
     source: str
@@ -47,6 +49,8 @@ class FleetIdentity:
     path: str = ""
     ref: str = ""
     others: Mapping[str, str] = field(default_factory=dict)
+    is_lone: bool = False
+    lone: frozenset[str] = frozenset()
 
     @property
     def label(self) -> str:
@@ -65,6 +69,7 @@ class KnownFleet:
         path: the folder of its fleet file within the repository; None where that is not known.
         ref: the branch, tag or commit that was asked for last.
         sources: where it was read, the latest last.
+        is_lone: whether it was a settings file without a fleet file last; None where that is not known.
     """
 
     number: int
@@ -73,6 +78,7 @@ class KnownFleet:
     path: str | None = None
     ref: str = ""
     sources: tuple[str, ...] = ()
+    is_lone: bool | None = None
 
     @property
     def label(self) -> str:
@@ -141,7 +147,8 @@ def _is_same_file(me: FleetIdentity, other: KnownFleet) -> bool:
     if other.path is None or not (me.roots and other.roots):
         return True
     if other.path != me.path:  # moved, where this revision has no fleet file there any more
-        return other.path not in me.others
+        left_behind = other.path in me.lone and (other.is_lone is False or bool(other.name))
+        return other.path not in me.others or left_behind
     # Branches of one repository may hold a fleet each, once the files say their names.
     return not (me.name and other.name and me.ref and other.ref and me.ref != other.ref)
 
@@ -189,14 +196,28 @@ def _refuse_lost_name(me: FleetIdentity, same: Sequence[KnownFleet]) -> None:
 
 
 def _refuse_second_file(me: FleetIdentity, others: Sequence[KnownFleet]) -> None:
-    """Two fleets of one history can be told apart by their names alone."""
+    """Two fleets of one history can be told apart by their names alone.
+
+    A settings file without a fleet file cannot have a name. One of them is told from fleets that have; two
+    are not told apart, since each may move into the other's folder.
+    """
     for one in others:
-        if me.name and (one.name or me.others.get(one.path or "")):
+        there = one.path or ""
+        theirs = one.name or me.others.get(there, "")
+        if me.is_lone and there in me.lone and not theirs:
+            raise FleetRefused(
+                f"the repository of {me.source} has two settings files without a fleet file that this host "
+                f"applies, in {_folder(there)} and in {_folder(me.path)}, and nothing tells them apart",
+                remedy="write a fleet.yaml beside one of them, with a `name:` and a cluster of these nodes; "
+                f"what is remembered stays with the one in {_folder(there)}",
+            )
+        is_told, are_told = bool(me.name) or me.is_lone, bool(theirs) or there in me.lone
+        if is_told and are_told:
             continue
-        lacking = f"this one, in {_folder(me.path)}," if not me.name else f"that in {_folder(one.path or '')}"
+        lacking = f"that in {_folder(there)}" if is_told else f"this one, in {_folder(me.path)},"
         raise FleetRefused(
             f"the repository of {me.source} has two fleet files that this host applies, in "
-            f"{_folder(one.path or '')} and in {_folder(me.path)}, and {lacking} has no name",
+            f"{_folder(there)} and in {_folder(me.path)}, and {lacking} has no name",
             remedy="add a `name:` of its own to each fleet file, that of the first one first; the first one "
             "keeps what is remembered",
         )

@@ -3,32 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reconciler.core.fleet_identity import FleetIdentity, KnownFleet, spell
 from reconciler.core.prior import EarlierFile
 from reconciler.desired.fleet_file import NAMES
 from reconciler.documents.document import parse
 from reconciler.errors import InputError
+from reconciler.ports.driver import Driver
 from reconciler.ports.source import Source
 
 if TYPE_CHECKING:
     from reconciler.desired.fleet import Fleet
 
 
-async def identify(fleet: Fleet, source: Source, known: Sequence[KnownFleet] = ()) -> FleetIdentity:
+async def identify(
+    fleet: Fleet,
+    source: Source,
+    known: Sequence[KnownFleet] = (),
+    *,
+    drivers: Mapping[str, Driver[Any, Any]],
+) -> FleetIdentity:
     """By what a fleet is told from others.
 
     Args:
         fleet: the desired state at a revision.
         source: where it was read.
         known: fleets of this host: where their files were is looked at in this revision, too.
+        drivers: kind -> product; they say what a settings file is called that stands for a fleet.
 
     Raises:
         SourceError: the source does not give its history.
     """
-    folders = sorted({one.path for one in known if one.path is not None})
-    found = await source.origin(fleet.revision.id, NAMES, folders)
+    found = await source.origin(fleet.revision.id, NAMES, ())
+    folders = {one.path for one in known if one.path is not None} - {found.path}
+    if found.roots and folders:  # every product is asked what its lone file is called, which loads it
+        lone = (name for name in sorted({driver.lone_file for driver in drivers.values()}) if name)
+        found = await source.origin(fleet.revision.id, (*NAMES, *lone), sorted(folders))
     return FleetIdentity(
         source=spell(fleet.revision.source),
         name=fleet.name,
@@ -37,11 +48,20 @@ async def identify(fleet: Fleet, source: Source, known: Sequence[KnownFleet] = (
         path=found.path,
         ref=found.ref,
         others={folder: _name(file) for folder, file in found.others.items()},
+        is_lone=fleet.document.name not in NAMES,
+        lone=frozenset(folder for folder, file in found.others.items() if _is_lone(file)),
     )
+
+
+def _is_lone(file: EarlierFile) -> bool:
+    """Whether it is a settings file that stands for a fleet."""
+    return file.name.rpartition("/")[2] not in NAMES
 
 
 def _name(file: EarlierFile) -> str:
     """The name that another fleet file says; empty where it says none, or cannot be read."""
+    if _is_lone(file):
+        return ""
     try:
         value = parse(file.name, file.data).value
     except InputError:

@@ -58,7 +58,7 @@ class FolderSource(Source):
         self._blobs = BlobIds(limits)
         self._head: Committed | None = None
         self._last: Snapshot | None = None
-        self._origin: tuple[tuple[str, tuple[str, ...]], Origin] | None = None
+        self._origins: dict[tuple[str, tuple[str, ...]], Origin] = {}
 
     async def snapshot(self) -> Snapshot:
         """The files as they are now.
@@ -129,8 +129,8 @@ class FolderSource(Source):
         if work is None or not COMMIT.fullmatch(commit):
             return Origin()
         key = (commit, tuple(folders))
-        if self._origin and self._origin[0] == key:
-            return self._origin[1]
+        if key in self._origins:
+            return self._origins[key]
         from reconciler.sources.git.objects import Objects  # noqa: PLC0415  (loads the library)
         from reconciler.sources.git.worktree import own_view  # noqa: PLC0415
 
@@ -139,8 +139,9 @@ class FolderSource(Source):
             objects = Objects(repository, os.environ, where=str(work.top))
             roots = () if work.is_shallow else objects.roots(commit)
             others = fleet_files(objects, commit, names, [one for one in folders if one != path])
-        self._origin = (key, Origin(roots, path, "", others))
-        return self._origin[1]
+        kept = {known: found for known, found in self._origins.items() if known[0] == commit}
+        self._origins = {**kept, key: Origin(roots, path, "", others)}
+        return self._origins[key]
 
     def _below(self, work: WorkTree) -> str:
         """The folder within the work tree; empty for its top."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from pathlib import Path
 
 import pytest
 from support_git import Repository, git
@@ -12,6 +13,8 @@ from reconciler.core.fleet_identity import NEW
 from reconciler.errors import FleetRefused
 from reconciler.sources.locate import locate
 from reconciler.store.factory import open_store
+
+ROOT = Path(__file__).parents[2]
 
 
 def fleet_file(**top):
@@ -101,6 +104,21 @@ async def test_two_fleet_files_of_one_repository_are_two_fleets_once_both_have_a
     site.commit(name="lab")
     assert await site.number(site.repository.folder / "live") != first
     assert await site.number(site.repository.folder) == first
+
+
+async def test_lone_settings_files_of_a_repository_are_told_apart_by_their_folders(site):
+    setting = (ROOT / "examples/lone/setting.json").read_text()
+    git(site.repository.folder, "rm", "--quiet", "fleet.json")
+    site.repository.commit({"lone/setting.json": setting, "live/fleet.json": fleet_file(name="live")})
+    first = await site.number(site.repository.folder / "lone")
+    assert await site.number(site.repository.folder / "live") != first
+    site.repository.commit({"second/setting.json": setting})
+    with pytest.raises(FleetRefused, match="two settings files"):
+        await site.number(site.repository.folder / "second", enter=False)
+    assert await site.number(site.repository.folder / "lone") == first
+    git(site.repository.folder, "rm", "--quiet", "lone/setting.json")
+    site.repository.commit({})
+    assert await site.number(site.repository.folder, path="second") == first
 
 
 async def test_a_commit_cannot_shed_the_past_by_another_name(site):

@@ -82,7 +82,7 @@ class GitSource(Source):
         self._last: tuple[str, Snapshot] | None = None
         self._refused: dict[str, Untrusted] = {}
         self._histories: dict[str, frozenset[str]] = {}
-        self._origin: tuple[tuple[str, tuple[str, ...]], Origin] | None = None
+        self._origins: dict[tuple[str, tuple[str, ...]], Origin] = {}
         self._earlier: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], EarlierFiles] | None = None
 
     async def snapshot(self) -> Snapshot:
@@ -122,8 +122,8 @@ class GitSource(Source):
     async def origin(self, revision: str, names: Sequence[str], folders: Sequence[str]) -> Origin:
         """Where the files of a revision come from; see `ports.source.Source`."""
         key = (revision, tuple(folders))
-        if self._origin and self._origin[0] == key:
-            return self._origin[1]
+        if key in self._origins:
+            return self._origins[key]
         path = self._looked_at.path
 
         def read(copy: Copy) -> Origin:
@@ -134,7 +134,8 @@ class GitSource(Source):
             return Origin(roots, path, self.ref, others)
 
         found = await self._reached(read)
-        self._origin = (key, found)
+        kept = {known: origin for known, origin in self._origins.items() if known[0] == revision}
+        self._origins = {**kept, key: found}
         return found
 
     async def earlier(

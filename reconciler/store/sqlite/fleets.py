@@ -26,8 +26,9 @@ def fleets(connection: sqlite3.Connection) -> tuple[KnownFleet, ...]:
             path=row["path"],
             ref=row["ref"],
             sources=tuple(sources.get(row["number"], ())),
+            is_lone=None if row["lone"] is None else bool(row["lone"]),
         )
-        for row in connection.execute("SELECT number, name, roots, path, ref FROM fleet ORDER BY number")
+        for row in connection.execute("SELECT * FROM fleet ORDER BY number")
     )
 
 
@@ -54,8 +55,8 @@ def write_identity(connection: sqlite3.Connection, number: int, me: FleetIdentit
     connection.execute(
         "UPDATE fleet SET name = CASE WHEN ?1 = '' THEN name ELSE ?1 END,"
         " roots = CASE WHEN ?2 = '[]' THEN roots ELSE ?2 END,"
-        " path = CASE WHEN ?2 = '[]' THEN path ELSE ?3 END, ref = ?4 WHERE number = ?5",
-        (me.name, json.dumps(me.roots), me.path, me.ref, number),
+        " path = CASE WHEN ?2 = '[]' THEN path ELSE ?3 END, ref = ?4, lone = ?6 WHERE number = ?5",
+        (me.name, json.dumps(me.roots), me.path, me.ref, number, me.is_lone),
     )
     # only what is new is written: each pass comes by here
     connection.execute(

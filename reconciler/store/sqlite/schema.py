@@ -185,5 +185,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             actor TEXT NOT NULL
         )""",
     ),
+    (
+        # whether the fleet was a settings file without a fleet file last; NULL in what older programs wrote
+        "ALTER TABLE fleet ADD COLUMN lone INTEGER",
+    ),
 )
 """Statements that lead from each version of the tables to the next; never changed, only added to."""

@@ -59,6 +59,35 @@ def test_a_second_fleet_file_of_a_repository_is_refused_until_both_have_a_name()
     assert resolve(me("live", path="live", others={"": "edge"}), [known(name="edge")]) == Resolved(NEW)
 
 
+def test_of_two_lone_settings_files_of_a_repository_the_second_is_refused():
+    both = {"path": "live", "others": {"": ""}, "is_lone": True, "lone": frozenset({""})}
+    for before in (True, None):
+        assert "two settings files" in refusal(me(**both), known(is_lone=before))
+    moved = {"path": "live", "is_lone": True}
+    assert resolve(me(**moved), [known(is_lone=True)]) == Resolved(1)
+
+
+def test_one_lone_settings_file_goes_beside_fleets_with_a_name():
+    alone, named = known(is_lone=True), known(name="live", path="live")
+    beside = {"path": "live", "others": {"": ""}, "lone": frozenset({""})}
+    assert resolve(me("live", **beside), [alone]) == Resolved(NEW)
+    assert resolve(me(path="", others={"live": "live"}, is_lone=True), [named]) == Resolved(NEW)
+    assert "that in the folder live has no name" in refusal(
+        me(path="", others={"live": ""}, is_lone=True), known(path="live")
+    )
+    assert "this one, in the folder live, has no name" in refusal(me(**beside), alone)
+
+
+def test_a_settings_file_that_a_moved_fleet_file_leaves_behind_is_no_fleet():
+    left = {"path": "live", "others": {"": ""}, "lone": frozenset({""})}
+    assert resolve(me(**left), [known(is_lone=False)]) == Resolved(1)
+    assert "put `name: edge` back" in refusal(me(**left), known(name="edge"))
+
+
+def test_a_fleet_file_written_beside_a_lone_settings_file_keeps_its_past():
+    assert resolve(me("edge"), [known(is_lone=True)]) == Resolved(1)
+
+
 def test_two_files_of_a_repository_cannot_share_a_name():
     found = refusal(me("edge", path="live", others={"": "edge"}), known(name="edge"))
     assert "two fleet files of https://git.example/fleet.git have the name edge" in found
