@@ -1,6 +1,7 @@
 """Fixtures of every test: golden files, and the switch that writes them anew."""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,10 @@ import pytest
 from hypothesis import settings
 
 CASES = Path(__file__).parent / "cases"
+
+# Many tests start the program, and it starts in half the time where its modules are compiled already.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 settings.register_profile("same", derandomize=True, deadline=None)
 settings.register_profile("other", deadline=None)
