@@ -32,6 +32,7 @@ NAMES: Final = "names"
 USES: Final = "uses"
 INTENT_FACTS: Final = "intent_facts"
 ANEW: Final = "anew"
+DOUBT: Final = "doubt"
 """Keys of the plain form that the program itself reads, whichever product wrote them."""
 
 
@@ -110,6 +111,15 @@ class Arguments(ABC):
         return False
 
     @property
+    def doubt(self) -> str:
+        """Why the step needs an approval each time, whatever the policy says; empty where it needs none.
+
+        No answer of a node then tells whether the step would be done a second time, and a word in the fleet
+        file would count on every host, and again after the state of this one is lost.
+        """
+        return ""
+
+    @property
     def feedback(self) -> Feedback:
         """What messages say of the step."""
         return Feedback()
@@ -166,6 +176,11 @@ class RawArguments(Arguments):
     def is_anew(self) -> bool:
         """See `Arguments`."""
         return bool(self.values.get(ANEW))
+
+    @property
+    def doubt(self) -> str:
+        """See `Arguments`."""
+        return str(self.values.get(DOUBT, ""))
 
 
 class TypedArguments(Arguments):

@@ -235,6 +235,11 @@ class Step:
         return self.arguments.is_anew
 
     @property
+    def doubt(self) -> str:
+        """See `Arguments.doubt`."""
+        return self.arguments.doubt
+
+    @property
     def exact(self) -> Mapping[str, Any]:
         """See `Arguments.exact`."""
         return self.arguments.exact()

@@ -7,13 +7,19 @@ from collections.abc import Iterator
 from reconciler.core.change_windows import closes, frozen, opens
 from reconciler.core.guard import Case, Guard, guard
 from reconciler.core.plan import ClusterPlan, Effect, Plan, Revision, Risk, Step
-from reconciler.core.policy import Mark
+from reconciler.core.policy import Mark, Policy
 from reconciler.core.timestamps import minute
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.text.one_line import SHORT_ID
 
 APPROVAL_NEEDED = "approval-needed"
-"""Code of the verdict that `reconcile approve` answers."""
+"""Code of the verdict on steps that the policy marks."""
+
+PROOF_MISSING = "proof-missing"
+"""Code of the verdict on steps of which nothing tells whether they were done before."""
+
+APPROVED = frozenset({APPROVAL_NEEDED, PROOF_MISSING})
+"""Codes of the verdicts that `reconcile approve` answers."""
 
 
 @guard("outside-window")
@@ -108,8 +114,34 @@ def unapproved(case: Case) -> Iterator[Diagnostic]:
     )
 
 
+@guard(PROOF_MISSING)
+def unproven(case: Case) -> Iterator[Diagnostic]:
+    """Steps of which nothing proves that they were never done wait for an approval, without any policy.
+
+    An approval is kept in the state of this host and is for one run, so that it cannot count twice.
+    """
+    doubtful = [step for step in case.plan.steps if step.doubt]
+    if not doubtful or case.digest in case.past.approved:
+        return
+    for step in doubtful:
+        yield Diagnostic(
+            Severity.ERROR,
+            PROOF_MISSING,
+            f"{step.id} waits for an approval: {step.doubt}; this plan's id is {case.digest[:SHORT_ID]}",
+            f"look at the nodes; if it was never done, `reconcile approve {case.digest}` on this host, and "
+            "run again: an approval is for one run",
+            target=case.plan.cluster,
+            hold=True,
+        )
+
+
+def needs_id(plan: ClusterPlan, policy: Policy) -> bool:
+    """Whether somebody may have to approve the plan, by the policy or by a step that asks for it."""
+    return bool(policy.approve) or any(step.doubt for step in plan.steps)
+
+
 def marked_steps(case: Case) -> list[tuple[Step, list[Mark]]]:
-    """The steps that need an approval, each with what about it does."""
+    """The steps that the policy marks, each with what about it does."""
     found = [(step, [mark for mark in case.policy.approve if _has(step, mark)]) for step in case.plan.steps]
     return [(step, marks) for step, marks in found if marks]
 
@@ -143,7 +175,7 @@ def holding(case: Case) -> Iterator[Diagnostic]:
         yield from standing(case)
 
 
-GUARDS: tuple[Guard, ...] = (holding, unapproved)
+GUARDS: tuple[Guard, ...] = (holding, unapproved, unproven)
 
 
 def _has(step: Step, mark: Mark) -> bool:

@@ -12,6 +12,7 @@ from reconciler.core.plan import ClusterPlan
 from reconciler.core.policy import Override
 from reconciler.core.product_model import Stage, Weigh
 from reconciler.core.waves import staged
+from reconciler.guards.change_control import PROOF_MISSING
 from reconciler.modelcheck.executor_model import Rehearsal
 from reconciler.modelcheck.explore import Explored, explore
 from reconciler.modelcheck.state_table import Ground
@@ -91,13 +92,15 @@ def _together(found: Sequence[Explored]) -> Explored:
 def _whole(seen: Survey, case: Case, drivers: Drivers) -> Weigh:
     """All guards, with the fleet file's policy and overrides, on the plan of a further pass.
 
-    What only holds a plan up does not count: it ends by itself or by somebody's word.
+    What only holds a plan up does not count: it ends by itself or by somebody's word. Where nothing proves
+    that a step was never done before, that word is not taken for granted, because all rests on it.
     """
 
     def weigh(plan: ClusterPlan, observed: Observed[Any]) -> bool:
         own = staged(plan, case.entry, case.conduct.rollout)
-        judged_anew = weighed(seen.fleet, [replace(case, plan=own, observed=observed)], drivers)
-        return all(violation.hold for violation in judged_anew.standing)
+        # The plan's own approval is for one run, so that it says nothing of a further one.
+        judged_anew = weighed(seen.fleet, [replace(case, plan=own, observed=observed, digest="")], drivers)
+        return all(violation.hold and violation.code != PROOF_MISSING for violation in judged_anew.standing)
 
     return weigh
 

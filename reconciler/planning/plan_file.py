@@ -406,7 +406,8 @@ class _Held:
     def case(self, revision: Revision, program: str) -> Case:
         """The fresh case with the file's plan, and what its steps deliver."""
         steps = tuple(self._live(step) for step in self.own.steps)
-        digest = change_control.digest_of(self.own, revision, program) if self.now.policy.approve else ""
+        is_asked = change_control.needs_id(self.own, self.now.policy)
+        digest = change_control.digest_of(self.own, revision, program) if is_asked else ""
         plan = replace(self.now.plan, steps=steps, findings=(*self.now.plan.findings, *self._said()))
         return replace(self.now, plan=plan, digest=digest)
 

@@ -254,7 +254,9 @@ async def _case(
         places=places.of(entry.name),
         stamps=stamps,
         released=places.left(entry.name),
-        digest=change_control.digest_of(plan, fleet.revision, __version__) if policy.approve else "",
+        digest=change_control.digest_of(plan, fleet.revision, __version__)
+        if change_control.needs_id(plan, policy)
+        else "",
     )
 
 

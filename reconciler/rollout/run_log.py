@@ -14,7 +14,7 @@ from reconciler.core.plan import Plan, Revision, Step
 from reconciler.core.timestamps import Clock
 from reconciler.feedback.message import identity, is_told, message
 from reconciler.feedback.sink import Courier
-from reconciler.guards.change_control import APPROVAL_NEEDED, marked_steps
+from reconciler.guards.change_control import APPROVED, marked_steps
 from reconciler.host.clock import utc_now
 from reconciler.planning.applied import shown
 from reconciler.planning.plan_pass import Drivers, Survey
@@ -155,7 +155,7 @@ async def refuse(survey: Survey, store: Store, trigger: str, actor: Actor) -> No
     """Write down a refused run with its verdicts, and each plan of a cluster that waits for an approval."""
     verdicts = "\n".join(violation.message for violation in survey.violations)
     await store.refuse(Opening(trigger, survey.plan, actor), verdicts)
-    waiting = {violation.target for violation in survey.violations if violation.code == APPROVAL_NEEDED}
+    waiting = {violation.target for violation in survey.violations if violation.code in APPROVED}
     short = survey.plan.revision.short or survey.plan.revision.id
     for case in survey.cases:
         if case.plan.cluster in waiting:
@@ -163,7 +163,8 @@ async def refuse(survey: Survey, store: Store, trigger: str, actor: Actor) -> No
 
 
 def _words(case: Case) -> str:
-    marked = [f"{step.id} ({', '.join(marks)})" for step, marks in marked_steps(case)]
+    marked = [f"{step.id} ({step.doubt})" for step in case.plan.steps if step.doubt]
+    marked += [f"{step.id} ({', '.join(marks)})" for step, marks in marked_steps(case) if not step.doubt]
     more = f" and {len(marked) - _NAMED_STEPS} more" if len(marked) > _NAMED_STEPS else ""
     named = ", ".join(marked[:_NAMED_STEPS])
     return f"{len(case.plan.steps)} steps, of which {named}{more} wait for an approval"

@@ -81,6 +81,8 @@ class Init(ClusterStep):
         earlier: nodes of earlier that must have answered.
         single: nodes that are known from a single answer.
         intent_facts: what the store keeps from the intent on.
+        members: nodes that are known to have been in the cluster.
+        unproven: why nothing that the nodes answer proves that no cluster of them runs; empty where it does.
     """
 
     api: str
@@ -93,6 +95,13 @@ class Init(ClusterStep):
     earlier: tuple[str, ...]
     single: tuple[str, ...]
     intent_facts: Facts
+    members: tuple[str, ...] = field(default=(), metadata=OMITTED)
+    unproven: str = field(default="", metadata=OMITTED)
+
+    @property
+    def doubt(self) -> str:
+        """See `core.arguments.Arguments`."""
+        return self.unproven
 
     @property
     def named_nodes(self) -> tuple[str, ...]:

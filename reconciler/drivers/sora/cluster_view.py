@@ -66,7 +66,8 @@ class Picture:
     Args:
         observed: every node's own answer.
         speakers: the nodes whose own fresh view shows a majority, sorted by name. A node that lists
-            nobody but itself is no speaker: a node that was never initialised may look the same.
+            nobody but itself is one only where its statistics show a cluster, or its past does: a node that
+            was never initialised may look the same.
         told: what the speakers say the membership is, each with those who say so.
         shown: name -> whether the speakers that list it show it connected; both where they differ.
         errors: name -> the error with which a speaker shows it: it is then neither up nor down.
@@ -158,10 +159,13 @@ class Picture:
         return self.away(name) and not self.answers(name)
 
     def blank(self, name: str) -> bool:
-        """Whether the node itself answers that it is in no cluster, or lists nobody but itself."""
+        """Whether the node itself answers that it is in no cluster, or lists nobody but itself.
+
+        Where its statistics show a cluster, it is the only node of one.
+        """
         answer = self.observed.nodes.get(name)
         if isinstance(answer, Present | Stale):
-            return names_of(answer.value) == (name,)
+            return names_of(answer.value) == (name,) and not answer.value.clustered
         return isinstance(answer, Absent)
 
     def refuses(self, name: str) -> bool:
@@ -208,7 +212,7 @@ def picture_of(
     shown: dict[str, set[bool]] = {}
     errors: dict[str, str] = {}
     for name, view in sorted(observed.present().items()):
-        if names_of(view) != (name,) or name in lonely:
+        if _speaks(name, view, lonely):
             speakers[name] = view
             told.setdefault(_membership(view), []).append(name)
             for row in view.rows:
@@ -230,8 +234,12 @@ def picture_of(
 def _living(observed: Observed[NodeView], lonely: Container[str]) -> Iterator[tuple[str, str]]:
     for name, answers in sorted(observed.elsewhere.items()):
         for address, answer in sorted(answers.items()):
-            if isinstance(answer, Present) and (names_of(answer.value) != (name,) or name in lonely):
+            if isinstance(answer, Present) and _speaks(name, answer.value, lonely):
                 yield name, address
+
+
+def _speaks(name: str, view: NodeView, lonely: Container[str]) -> bool:
+    return names_of(view) != (name,) or bool(view.clustered) or name in lonely
 
 
 def _membership(view: NodeView) -> Membership:

@@ -30,7 +30,7 @@ from reconciler.drivers.sora.cluster import (
 from reconciler.drivers.sora.cluster_view import Picture, Places, picture_of, places_of, state_of
 from reconciler.drivers.sora.decision import Outcome
 from reconciler.drivers.sora.history import Knowledge
-from reconciler.drivers.sora.init_cluster import outcome_of
+from reconciler.drivers.sora.init_cluster import doubt, outcome_of
 from reconciler.drivers.sora.membership import Roster
 from reconciler.drivers.sora.schema import SoraCluster, SoraDesired
 from reconciler.drivers.sora.steps import MEMBERSHIP
@@ -440,5 +440,7 @@ def _against_init(case: Case, step: Step) -> str:
     outcome = outcome_of(case.desired, picture)
     if not outcome.allowed:
         return f"what is known and what the nodes answer do not allow it ({outcome})"
+    if not own.unproven and (why := doubt(outcome, entry.regular, case.desired.history.members, picture)):
+        return why
     word = Outcome.COLLAPSED if own.word.name == "collapsed" else Outcome.INITIALISE
     return "" if word is outcome else f"it rests on `{word}`, and only `{outcome}` allows it"

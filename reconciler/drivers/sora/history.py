@@ -85,6 +85,11 @@ class History:
         """What this amounts to."""
         return knowledge_of(self)
 
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Names of the nodes that are known to have been in the cluster, sorted."""
+        return tuple(sorted(name for name, one in self.nodes.items() if one.member))
+
     def addresses(self, name: str) -> tuple[str, ...]:
         """Every API address known for a node from earlier."""
         return self.nodes[name].addresses if name in self.nodes else ()

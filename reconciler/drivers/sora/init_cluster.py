@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from datetime import date
 
 from reconciler.core.observation import Absent, Observation, Present, Stale, Unidentified
@@ -17,6 +18,7 @@ from reconciler.drivers.sora.steps import word_of
 
 _ANSWERS = (Present, Absent, Stale)
 _SHOWN = 5
+_TOGETHER = 2
 _ONLY_IF = (
     "only if the cluster never existed or is gone for good, write `collapsed` with a reason and a date into "
     "the fleet file"
@@ -147,6 +149,67 @@ def runs_apart(regular: Iterable[str], earlier: Iterable[str], picture: Picture)
     # Where nobody lists a cluster, it may have been of any of the nodes that are known.
     everyone = clusters or [tuple({*regular, *earlier})]
     return any(len(holding & {*names}) >= quorum(len(names)) for names in everyone)
+
+
+def doubt(outcome: Outcome, regular: Iterable[str], members: Iterable[str], picture: Picture) -> str:
+    """Why the nodes' answers do not prove that no cluster of them runs; empty where they do.
+
+    An entry of the fleet file says what was so when it was written. It stays there, and it counts again where
+    the state that remembers its use is another one. So it takes answers beside it, by which too few nodes
+    hold the data of a cluster. Where the nodes do not tell, a person has to look each time.
+
+    Args:
+        outcome: the entry to initialise on.
+        regular: names of the regular nodes that are to be initialised.
+        members: names of the nodes that are known to have been in the cluster.
+        picture: the nodes' answers.
+    """
+    untold = _untold(picture)
+    if outcome is Outcome.INITIALISE:
+        silent = untold
+    else:
+        holding = {name for name, answer in picture.answers_of_all() if _shows_data(name, answer)}
+        may_hold = untold | holding
+        silent = (
+            may_hold
+            if _is_enough(may_hold, regular, members) and untold | _refusing_names(picture)
+            else set()
+        )
+    if not silent:
+        return ""
+    named = sorted(silent)
+    more = f" and {len(named) - _SHOWN} more" if len(named) > _SHOWN else ""
+    answer = "they answer" if len(named) > 1 else "it answers"
+    return (
+        f"{', '.join(named[:_SHOWN])}{more} may be in a cluster that only lost its majority: what {answer} "
+        "to ListClusterNodes and GetStatsReport does not tell"
+    )
+
+
+def _is_enough(may_hold: AbstractSet[str], regular: Iterable[str], members: Iterable[str]) -> bool:
+    """Whether nodes of which no list tells may be a majority of a cluster.
+
+    That is a majority of those who are known to have been in it, or all that the fleet file names, which are
+    those that an entry initialised before. Where nobody is known, two may be.
+    """
+    known, named = {*members}, {*regular}
+    if len(may_hold) < _TOGETHER:
+        return False  # one node alone that holds a majority would list it
+    return not known or named <= may_hold or len(may_hold & known) >= quorum(len(known))
+
+
+def _refusing_names(picture: Picture) -> set[str]:
+    """Nodes that refuse to list, so that who belongs to their cluster is not known from them."""
+    told = ((name, answer) for name, answer in picture.answers_of_all() if isinstance(answer, Stale))
+    return {name for name, answer in told if answer.value.refusal}
+
+
+def _untold(picture: Picture) -> set[str]:
+    """Nodes whose answers fit a node in no cluster as well as one of a cluster."""
+    told = (
+        (name, answer) for name, answer in picture.answers_of_all() if isinstance(answer, Present | Stale)
+    )
+    return {name for name, answer in told if answer.value.tells_nothing}
 
 
 def _known(desired: SoraDesired, fact: str) -> set[str]:
@@ -287,8 +350,8 @@ def _used(desired: SoraDesired, picture: Picture) -> Iterator[Diagnostic]:  # no
     yield _error(
         "collapsed-used",
         desired.entry.name,
-        f"{desired.entry.name} was initialised again already: an earlier run used this `collapsed` entry, "
-        "and an entry counts once",
+        f"this `collapsed` entry of {desired.entry.name} does not count any more: an earlier run used it, or "
+        "saw the cluster hold its majority while the entry stood",
         "start the stopped nodes or mend the network; if the cluster has collapsed again, write a new "
         "reason or date into the fleet file",
     )

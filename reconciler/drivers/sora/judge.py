@@ -22,7 +22,7 @@ from reconciler.drivers.sora.arguments import (
 from reconciler.drivers.sora.cluster_view import Picture, picture_of, silence, state_of
 from reconciler.drivers.sora.decision import Answers, Collapsed, decide
 from reconciler.drivers.sora.history import Earlier, History, Knowledge
-from reconciler.drivers.sora.init_cluster import answers_of, expired, runs_apart
+from reconciler.drivers.sora.init_cluster import answers_of, doubt, expired, runs_apart
 from reconciler.drivers.sora.membership import Membership
 from reconciler.drivers.sora.modes import mode_of
 from reconciler.drivers.sora.node_actions import enough, unknown
@@ -97,6 +97,8 @@ def _founded_on(own: Init, picture: Picture, answers: Answers) -> Verdict:
     outcome = decide(
         answers, Knowledge(own.knowledge), initialise=word.name == "initialise", collapsed=collapsed
     )
+    if outcome.allowed and not own.unproven and (why := doubt(outcome, own.names, own.members, picture)):
+        return Verdict(Standing.CHANGED, why)
     if outcome.allowed and not (own.clear and answers in {Answers.ALONE, Answers.UNCLEAR}):
         return _READY
     words = "a node no longer answers that it was never initialised"

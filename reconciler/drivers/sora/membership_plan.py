@@ -47,7 +47,7 @@ class Chain:
         """The cluster's entry of the fleet file."""
         return self.desired.entry
 
-    def init(self, names: Iterable[str], word: Word, *, clear: bool) -> None:
+    def init(self, names: Iterable[str], word: Word, *, clear: bool, unproven: str = "") -> None:
         """Initialise the cluster of these regular nodes, on the first of them.
 
         Whoever is known from earlier is asked once more right before the call, at every address.
@@ -61,7 +61,8 @@ class Chain:
             extra=self.desired.history.nodes,
             elsewhere={*wanted, *self.desired.history.nodes},
         )
-        self._add(init_step(frame, wanted[0], self.apis[wanted[0]], word, self.desired, clear=clear), after)
+        place, desired = self.apis[wanted[0]], self.desired
+        self._add(init_step(frame, wanted[0], place, word, desired, clear=clear, unproven=unproven), after)
 
     def against_register(self, name: str) -> str:
         """Why the node cannot be registered now; "" where it can."""

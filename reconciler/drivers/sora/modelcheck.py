@@ -25,6 +25,7 @@ from reconciler.drivers.sora.cluster import (
     leading,
     majority,
     margin,
+    quorum,
     registered,
 )
 from reconciler.drivers.sora.cluster_view import best_of, judged_view, picture_of, state_of
@@ -168,9 +169,20 @@ class SoraPlay:
             return f"{step.id} purges a node that runs, or a temporary one"
         if step.action == "init" and any(group.usable for group in groups(before)):
             return f"{step.id} initialises a second time"
-        known = any(node.log is not None for node in before)
-        if step.action == "init" and known and self.desired.entry.collapsed is None:
+        return self._second(before, step) if step.action == "init" else ""
+
+    def _second(self, before: State, step: Step) -> str:
+        """A cluster that existed, and that no entry ends, or an entry that is not true."""
+        if all(node.log is None for node in before):
+            return ""
+        if self.desired.entry.collapsed is None:
             return f"{step.id} creates a second cluster: one existed, and no `collapsed` entry ends it"
+        listed = registered(before)
+        running = sum(
+            node.up and bool(listed >> number & 1) for number, node in enumerate(before) if node.log
+        )
+        if running >= quorum(listed.bit_count()):
+            return f"{step.id} creates a second cluster: a majority of the one before runs with its data"
         return ""
 
     def _in_window(self, before: State, step: Step) -> bool:
@@ -258,12 +270,11 @@ class SoraPlay:
         rows = machine.view(world, number, self.choices)
         if not world[number].up:
             return Unreachable("connection refused")
+        told = group_of(world, number) is not None if self.choices.statistics is Permit.ACCEPT else None
         if isinstance(rows, machine.Refusal):
-            shown = group_of(world, number) is not None
-            clustered = shown if self.choices.statistics is Permit.ACCEPT else None
-            return judged_view(name, NodeView((), refusal=rows.error_type, clustered=clustered))
-        view = NodeView(tuple(sorted((self._row(world, row) for row in rows), key=lambda row: row.node_name)))
-        return judged_view(name, view)
+            return judged_view(name, NodeView((), refusal=rows.error_type, clustered=told))
+        listed = tuple(sorted((self._row(world, row) for row in rows), key=lambda row: row.node_name))
+        return judged_view(name, NodeView(listed, clustered=told if len(listed) == 1 else None))
 
     def _row(self, world: State, row: machine.Row) -> NodeRow:
         name = self.roster.names[row.node]

@@ -8,9 +8,10 @@ from typing import Any
 from reconciler.core.observation import Absent, Observed, Present, Stale
 from reconciler.core.plan import ClusterPlan
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.drivers.sora.cluster import fresh
+from reconciler.drivers.sora.cluster import fresh, majority, registered
 from reconciler.drivers.sora.cluster_view import Picture, addresses, picture_of, places_of, state_of
-from reconciler.drivers.sora.init_cluster import founding
+from reconciler.drivers.sora.decision import Outcome
+from reconciler.drivers.sora.init_cluster import doubt, founding
 from reconciler.drivers.sora.membership import Membership, Roster
 from reconciler.drivers.sora.membership_plan import Chain
 from reconciler.drivers.sora.modes import mode_of, modes
@@ -61,7 +62,8 @@ def _chain(desired: SoraDesired, picture: Picture) -> tuple[Chain, tuple[Diagnos
     if word is None:
         return chain, reasons
     clear = all(isinstance(picture.observed.nodes[name], Absent) for name in entry.regular)
-    chain.init(entry.regular, word, clear=clear)
+    unproven = doubt(Outcome(word.name), entry.regular, desired.history.members, picture)
+    chain.init(entry.regular, word, clear=clear, unproven=unproven)
     tasks = tasks_of(desired, picture, Membership(regular=entry.regular), places)
     joining = (name for name in tasks.temporary if name in chain.apis)
     findings = [one for one in tasks.findings if one.target.split("/")[1] in entry.temporary]
@@ -75,19 +77,19 @@ def _walk(chain: Chain, tasks: Tasks, picture: Picture, membership: Membership) 
         yield _half_registered(chain.entry, name)
         why = chain.against_register(name)
         if why:
-            yield _register_waits(chain.entry, name, why)
+            yield _register_waits(chain, name, why)
         else:
             chain.register(name, again=True)
     waiting, dead = _exchange(chain, tasks.regular, tasks.dead, tasks.words)
     for name in waiting:
-        yield _register_waits(chain.entry, name, chain.against_register(name))
+        yield _register_waits(chain, name, chain.against_register(name))
     for name in dead:
         why = chain.against_purge(name)
         yield waits(chain.entry, "purge-waits", name, f"cannot be purged yet: {why}", _MORE)
     for name in tasks.temporary:
         why = chain.against_register(name)
         if why:
-            yield _register_waits(chain.entry, name, why)
+            yield _register_waits(chain, name, why)
         else:
             chain.register(name)
     yield from _leave(chain, tasks, picture, membership, blocked=(*tasks.missing, *waiting))
@@ -154,8 +156,16 @@ def _half_registered(entry: SoraCluster, name: str) -> Diagnostic:
     )
 
 
-def _register_waits(entry: SoraCluster, name: str, why: str) -> Diagnostic:
-    return waits(entry, "register-waits", name, f"is not registered yet: {why}", _MORE)
+def _register_waits(chain: Chain, name: str, why: str) -> Diagnostic:
+    remedy = _MORE
+    if registered(chain.state).bit_count() == 1 and majority(chain.state):
+        (contact,) = chain.roster.spelled(registered(chain.state))
+        remedy = (
+            "a cluster of one has no node that may be missing: register a second one by hand, when an "
+            f"interruption does no harm (RegisterClusterNode on {name}, with contact_node_name {contact}); "
+            "the next run goes on from there"
+        )
+    return waits(chain.entry, "register-waits", name, f"is not registered yet: {why}", remedy)
 
 
 def _disagreement(entry: SoraCluster, picture: Picture) -> Iterator[Diagnostic]:
@@ -186,7 +196,7 @@ def _words_left(entry: SoraCluster) -> Iterator[Diagnostic]:
 
 def _single(entry: SoraCluster, picture: Picture) -> Iterator[Diagnostic]:
     for name, view in picture.speakers.items():
-        if len(view.rows) == 1:
+        if len(view.rows) == 1 and not view.clustered:
             words = f"{name} lists nobody but itself: a cluster of one looks like none at all"
             remedy = "if it serves nothing, initialise it by hand; better, have three regular nodes"
             yield Diagnostic(

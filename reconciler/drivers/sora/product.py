@@ -42,6 +42,7 @@ from reconciler.drivers.sora.history import history_of, learnt
 from reconciler.drivers.sora.host_rules import SoraRules
 from reconciler.drivers.sora.node_actions import uncounted
 from reconciler.drivers.sora.schema import NodeView, SoraCluster, SoraDesired
+from reconciler.drivers.sora.steps import word_of
 from reconciler.errors import (
     InputError,
     NodeError,
@@ -211,7 +212,12 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
             return {}
         places = places_of(entry, observed, history)
         members = {name: places.get(name, Places()).known for name in picture.membership.names}
-        return learnt(desired.source, members, desired.recalled)
+        found = learnt(desired.source, members, desired.recalled)
+        # A cluster that lives is no collapsed one: a word that stands beside it must not count later.
+        spent, name = word_of(entry), entry.regular[0]
+        if spent and desired.recalled.get(name, {}).get("collapsed") != spent:
+            found[name] = {**found.get(name, {}), "collapsed": spent}
+        return found
 
     def lint(self, desk: Desk) -> Iterator[Diagnostic]:
         """What is doubtful in the cluster's entry; see `lints.lint`."""
@@ -321,7 +327,9 @@ _NOT_ASKED: Final = Unreachable(
 async def _reply(client: Client, day: date) -> Reply:
     """One address's own view, or why there is none."""
     try:
-        return NodeView(await client.nodes(), day)
+        rows = await client.nodes()
+        # Of a node that lists nobody but itself, only its statistics tell whether it is a cluster of one.
+        return NodeView(rows, day, clustered=await client.clustered() if len(rows) == 1 else None)
     except NodeUnauthorized as error:
         return Unauthorized(error.reason)
     except NodeRefused as error:

@@ -309,8 +309,8 @@ class NodeView:
         rows: sorted by node name.
         day: the day (UTC) on which it was asked, for words that expire; not part of what is compared.
         refusal: the code with which it refused to list; there are no rows then.
-        clustered: of a node that refused, whether its GetStatsReport shows a cluster (`cluster` with its
-            raft figures); None where it does not tell.
+        clustered: of a node that refused, or that lists nobody but itself, whether its GetStatsReport shows a
+            cluster (`cluster` with its raft figures); None where it does not tell.
     """
 
     rows: tuple[NodeRow, ...]
@@ -326,6 +326,11 @@ class NodeView:
         node's own statistics show.
         """
         return bool(self.refusal) and (bool(self.clustered) or bool(_LOST.search(self.refusal.upper())))
+
+    @property
+    def tells_nothing(self) -> bool:
+        """Whether the answer fits a node in no cluster as well as one that is in a cluster."""
+        return self.clustered is None and (bool(self.refusal) or len(self.rows) == 1)
 
     def row(self, name: str) -> NodeRow | None:
         """The line of one node; None where it is not listed."""

@@ -59,7 +59,9 @@ class Frame:
     elsewhere: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
-def init_step(frame: Frame, node: str, api: str, word: Word, desired: SoraDesired, *, clear: bool) -> Step:
+def init_step(
+    frame: Frame, node: str, api: str, word: Word, desired: SoraDesired, *, clear: bool, unproven: str = ""
+) -> Step:
     """InitCluster on one of the regular nodes.
 
     Args:
@@ -69,6 +71,7 @@ def init_step(frame: Frame, node: str, api: str, word: Word, desired: SoraDesire
         word: the explicit entry of the fleet file it rests on.
         desired: with the cluster's past.
         clear: whether every node answers that it was never initialised.
+        unproven: why the answers do not prove that no cluster runs.
     """
     names, history = frame.after.regular, desired.history
     spends = word_of(frame.entry) if word.name == "collapsed" else ""
@@ -88,6 +91,8 @@ def init_step(frame: Frame, node: str, api: str, word: Word, desired: SoraDesire
             | ({"collapsed": spends} if spends else {})
             for name in names
         },
+        members=history.members,
+        unproven=unproven,
     )
     why = word.reason
     step = _step(frame, node, "init", arguments)

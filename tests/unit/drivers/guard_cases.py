@@ -61,6 +61,13 @@ def live(
     return Case(plan, wanted, desired, observed, revision=REVISION, at=NOON, commands=commands)
 
 
+def doubtful(past):
+    """New nodes that do not tell whether they are new."""
+    answers = dict.fromkeys("abc", "?ODD")
+    case = live("a b c", answers, initialise=True)
+    return replace(case, digest="d1", past=past, policy=FREE)
+
+
 API = "env__management__api__allowList"
 ADMIN = {"role": "admin", "addr": "127.0.0.1"}
 OTHERS = setting(**{API: [{"role": "admin", "addr": "10.0.0.1"}]})

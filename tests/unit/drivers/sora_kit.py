@@ -82,10 +82,12 @@ def seen(
             code, sign = words[1:].rstrip("+-"), words[-1]
             clustered = {"+": True, "-": False}.get(sign)
             return judged_view(full(letter), NodeView((), day, refusal=code, clustered=clustered))
+        clustered = {"+": True, "-": False}.get(words[-1:])
         rows = sorted(
-            (row(word, modes or {}, limits) for word in words.split()), key=lambda one: one.node_name
+            (row(word, modes or {}, limits) for word in words.rstrip("+-").split()),
+            key=lambda one: one.node_name,
         )
-        return judged_view(full(letter), NodeView(tuple(rows), day))
+        return judged_view(full(letter), NodeView(tuple(rows), day, clustered=clustered))
 
     others = {
         full(letter): {place: one(letter, words) for place, words in own.items()}

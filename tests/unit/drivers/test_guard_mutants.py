@@ -22,6 +22,7 @@ from guard_cases import (
     OTHERS,
     WEAK,
     WITHOUT,
+    doubtful,
     edge,
     fed,
     freeze,
@@ -179,6 +180,13 @@ SCENARIOS = [
             digest="d1",
             past=Past(approved=frozenset({"d1"})),
         ),
+    ),
+    Scenario(
+        "proof-missing",
+        change_control,
+        "unproven",
+        lambda: doubtful(Past()),
+        lambda: doubtful(Past(approved=frozenset({"d1"}))),
     ),
     Scenario(
         "lock-out",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
 from sora_kit import ALIVE, FORBIDDEN, UNASKED, codes, entry, full, past, planned, seen, verbs
 
 from reconciler.core.guard import Case, verdicts
+from reconciler.core.history import Past
 from reconciler.core.plan import Risk
 from reconciler.core.step import Standing
 from reconciler.drivers.sora.decision import Answers, Collapsed, Outcome, decide
@@ -16,6 +18,7 @@ from reconciler.drivers.sora.history import Knowledge
 from reconciler.drivers.sora.judge import judge
 from reconciler.drivers.sora.schema import Collapsed as Word
 from reconciler.drivers.sora.schema import SoraDesired
+from reconciler.guards.change_control import unproven
 
 EVERY = list(product(Answers, Knowledge, (False, True), Collapsed))
 
@@ -168,6 +171,62 @@ def test_new_nodes_that_refuse_in_the_words_of_a_lost_majority_are_no_dead_end(a
     assert (verbs(plan), codes(plan)) == ([], ["majority-lost"])
     assert "write `collapsed`" in plan.findings[0].remedy
     assert verbs(case(GONE, dict.fromkeys("def", answer), past())[0]) == ["init d"]
+
+
+MUTE = "?ODD"
+
+
+@pytest.mark.parametrize(
+    ("words", "history", "answers", "needed"),
+    [
+        # New nodes, and a cluster that lost its majority, look alike: both answers are those of one node.
+        (NEW, past(), dict.fromkeys("def", MUTE), True),
+        (NEW, past(), {"d": MUTE, "e": "", "f": ""}, True),
+        (NEW, past(), dict.fromkeys("def", "?ODD-"), False),
+        (NEW, past(), BLANK, False),
+        # A cluster of one, or none.
+        (NEW, past(), {"d": "d", "e": "", "f": ""}, True),
+        (NEW, past(), {"d": "d-", "e": "", "f": ""}, False),
+        # The entry may have founded a cluster of exactly these before, which the state does not know.
+        (GONE, past(), dict.fromkeys("def", MUTE), True),
+        (GONE, WAS, dict.fromkeys("def", MUTE) | dict.fromkeys("abc"), True),
+        (GONE, past(), dict.fromkeys("def", "?CLUSTER-NOT-AVAILABLE"), True),
+        # Of five, two are left, which refuse to list; the third is new.
+        (GONE, past(*"abcde"), {"d": "?OFF+", "e": "?OFF+", "f": ""} | dict.fromkeys("abc"), False),
+        (GONE, past(*"abcde"), {"d": MUTE, "e": MUTE, "f": ""} | dict.fromkeys("abc"), False),
+        (GONE, past(), {"d": "?OFF+", "e": MUTE, "f": ""}, True),
+        (GONE, past(), {"d": "a! b! d", "e": "", "f": ""}, False),
+    ],
+)
+def test_where_the_answers_do_not_tell_whether_a_cluster_exists_an_init_takes_an_approval(
+    words, history, answers, needed
+):
+    plan, judged = case(words, answers, history)
+    (step,) = plan.steps
+    assert (verbs(plan), bool(step.doubt)) == (["init d"], needed)
+    assert verdicts(judged, GUARDS) == ()
+    assert [one.code for one in unproven(judged)] == ["proof-missing"] * needed
+    approved = replace(judged, digest="d1", past=Past(approved=frozenset({"d1"})))
+    assert list(unproven(approved)) == []
+    assert judge(step, judged.observed).standing is Standing.READY
+
+
+def test_a_cluster_of_one_whose_statistics_show_it_is_never_initialised_again():
+    for words in (NEW, GONE | NEW):
+        plan, _ = case(words, {"d": "d+", "e": "", "f": ""}, past())
+        assert verbs(plan) == []
+        waits = [one for one in plan.findings if one.code == "register-waits"]
+        assert len(waits) == 2
+        assert all("RegisterClusterNode" in one.remedy for one in waits)
+
+
+def test_an_init_that_was_planned_on_proof_is_not_sent_without_it():
+    plan, judged = case(NEW, dict.fromkeys("def", "?ODD-"), past())
+    (step,) = plan.steps
+    mute = seen(dict.fromkeys("def", MUTE))
+    assert judge(step, mute).standing is Standing.CHANGED
+    (found,) = verdicts(replace(judged, observed=mute), GUARDS)
+    assert found.code == "double-init"
 
 
 def test_a_node_that_is_reached_again_before_the_call_stops_it():
