@@ -98,6 +98,12 @@ class NodeError(ReconcilerError):
         self.node = node
         self.reason = reason
 
+    def reword(self, reason: str) -> None:
+        """Give another reason, in which secrets are masked, wherever the error shows it."""
+        self.reason = reason
+        self.message = f"{self.node}: {reason}"
+        self.args = (self.message,)
+
     @property
     def is_lost(self) -> bool:
         """Whether the node may have got the call and may still work on it: nobody answered for it."""

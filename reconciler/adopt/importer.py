@@ -25,6 +25,7 @@ from reconciler.documents.editor import edited
 from reconciler.errors import InputError, StateError, UsageError
 from reconciler.host.config import PREFIX
 from reconciler.host.together import together
+from reconciler.planning.masking import masking
 from reconciler.planning.plan_pass import Drivers
 from reconciler.planning.reading import only_reading
 from reconciler.ports.desk import Desk
@@ -101,6 +102,7 @@ async def adopt(
     fleet = load(Snapshot(_NOWHERE, files), drivers, vault) if snapshot else None
     first = _begun(files, fleet, new, drivers)
     fleet = load(Snapshot(_NOWHERE, first), drivers, vault)
+    transports = masking(transports, fleet.secrets)
     names = {entry["name"] for entry in new}
     desks = [desk for desk in fleet.desks if only in {"", desk.entry.name}]
     if not desks:

@@ -17,6 +17,7 @@ from reconciler.desired.fleet import Fleet
 from reconciler.errors import GuardRefusal
 from reconciler.host.clock import utc_now
 from reconciler.host.interruption import unless
+from reconciler.planning.masking import masking
 from reconciler.planning.plan_file import within
 from reconciler.planning.plan_pass import Survey
 from reconciler.ports.listener import SILENT, Listener
@@ -147,7 +148,8 @@ class Reconciler:
         identity, _ = await self.reader.bind(fleet)
         store = await self.store.enter(identity) if identity else self.store
         async with self.reader.connect(self.reader.host) as transports:
-            outcomes = await self._settle(fleet, cluster, transports, store)
+            masked = masking(transports, fleet.secrets)
+            outcomes = await self._settle(fleet, cluster, masked, store)
         for outcome in outcomes:
             listener.settled(outcome)
         return tuple(outcomes)

@@ -16,6 +16,7 @@ from reconciler.core.spec import FeedbackEntry
 from reconciler.desired.clusters import Cluster, Clusters, Defaults
 from reconciler.desired.file_loader import Attached, vanished
 from reconciler.desired.fleet_file import FleetFile, find
+from reconciler.desired.known_secrets import KnownSecrets
 from reconciler.desired.lint import Files as Written
 from reconciler.desired.lint import Remark, heard, idle, remarks
 from reconciler.desired.overrides import idle as idle_overrides
@@ -64,6 +65,7 @@ class Fleet:
         desired: the desired state of the clusters, sorted by name, once `with_desired` has made it.
         name: by which it is told from other fleets; empty where the file says none.
         renamed_from: the name that it had before.
+        secrets: masks the fleet's secrets in what nodes are quoted with.
     """
 
     revision: Revision
@@ -77,6 +79,7 @@ class Fleet:
     desired: tuple[DesiredCluster, ...] = field(default=(), repr=False, compare=False)
     name: str = ""
     renamed_from: str = ""
+    secrets: KnownSecrets = field(default_factory=KnownSecrets, repr=False, compare=False)
 
     @property
     def label(self) -> str:
@@ -195,7 +198,8 @@ def _lone(revision: Revision, attached: Attached, drivers: Drivers, raw: Mapping
         return Reading(None, ordered(told, own), tuple(desks), _partial(found))
     policies = {each.entry.name: each.policy for each in found}
     warnings = ordered(heard(_remarks(found, desks, drivers, attached), ()), attached.fleet.name)
-    fleet = Fleet(revision, attached.fleet, tuple(desks), warnings=warnings, policies=policies)
+    known = KnownSecrets(attached.written(), attached.marker, desks)
+    fleet = Fleet(revision, attached.fleet, tuple(desks), warnings=warnings, policies=policies, secrets=known)
     return Reading(fleet, warnings, fleet.desks)
 
 
@@ -241,6 +245,7 @@ def _fleet(revision: Revision, attached: Attached, drivers: Drivers) -> Reading:
         conducts,
         name=top.name or "",
         renamed_from=top.renamed_from or "",
+        secrets=KnownSecrets(attached.written(), attached.marker, desks),
     )
     return Reading(fleet, told, desks)
 

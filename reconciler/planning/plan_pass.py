@@ -30,6 +30,7 @@ from reconciler.guards.removed_clusters import CODE as VANISHED
 from reconciler.guards.removed_clusters import vanished
 from reconciler.host.clock import utc_now
 from reconciler.host.together import together
+from reconciler.planning.masking import masking
 from reconciler.planning.places import Places, located
 from reconciler.planning.reading import only_reading
 from reconciler.planning.withheld import WAITING, content_of, withhold
@@ -139,6 +140,7 @@ async def survey(
         MissingTransport: this program lacks a way to the nodes of a cluster; nothing was asked.
     """
     memory = recalled or Memory(at=utc_now())
+    transports = masking(transports, fleet.secrets)
     whole = with_desired(fleet, drivers)
     fleet = whole.part(cluster) if cluster else whole
     aims = _narrowed(_aims(fleet, drivers, memory), only)

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 from reconciler.core.json_reader import JsonError, JsonLimits, read_json
 from reconciler.ports.transport import Answer
-from reconciler.text.one_line import one_line
-from reconciler.text.urls import bare_url
+from reconciler.text.one_line import MOST_QUOTED
+from reconciler.text.urls import MOST_OF_URL, bare_url
 
 FEW: Final = 80
 """Characters of a foreign answer's body that a message quotes."""
@@ -44,7 +44,7 @@ def describe_denial(url: str, answer: Answer, denied: str) -> str:
 
 
 def _told(url: str, answer: Answer) -> str:
-    kind = one_line(answer.headers.get("content-type", "").partition(";")[0], FEW) or "no content type"
+    kind = answer.redact(answer.headers.get("content-type", "").partition(";")[0], FEW) or "no content type"
     return f"{url} answered {answer.status}, {kind}, {_quoted(answer)}"
 
 
@@ -56,14 +56,14 @@ def port_hint(url: str) -> str:
 def _quoted(answer: Answer) -> str:
     """The first words of a body; of a JSON object its keys, since values may be somebody's secrets."""
     if location := answer.headers.get("location"):
-        return f"redirected to {bare_url(location)}"
+        return f"redirected to {answer.redact(bare_url(location), MOST_OF_URL)}"
     if not answer.body.strip():
         return "without a body"
     keys = _keys(answer.body)
     if keys:
         more = " …" if len(keys) > _KEYS else ""
-        return f"an object with {', '.join(one_line(key, 40) for key in keys[:_KEYS])}{more}"
-    return f'beginning "{one_line(answer.body[: 8 * FEW].decode("utf-8", "replace"), FEW)}"'
+        return f"an object with {', '.join(answer.redact(key, MOST_QUOTED) for key in keys[:_KEYS])}{more}"
+    return f'beginning "{answer.quote(FEW)}"'
 
 
 def _keys(body: bytes) -> tuple[str, ...]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 from reconciler.errors import MissingTransport
+from reconciler.text.one_line import one_line
 
 
 class Way(StrEnum):
@@ -30,13 +31,48 @@ class Way(StrEnum):
     """Nodes that ask by themselves: what is left for them is an offer, what they show is the last report."""
 
 
+_ROOM: Final = 8
+"""How many times as many bytes of a body are looked at as characters are quoted: white space collapses."""
+
+
+class TextRedactor(Protocol):
+    """Masks secrets in a text that somebody else wrote."""
+
+    def text(self, text: str) -> str:
+        """The text as it may be shown or written down."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole HTTP answer, header names in lower case."""
+    """A whole HTTP answer, header names in lower case.
+
+    Its body is data for parsers. Words of it reach people by `quote` and `redact` alone, which mask before
+    anything is cut: behind a cut nobody recognises a secret any more.
+
+    Args:
+        redactors: mask what is quoted, one after the other; each layer of transports adds what it knows.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    redactors: tuple[TextRedactor, ...] = field(default=(), repr=False, compare=False)
+
+    def quote(self, longest: int) -> str:
+        """The first words of the body on one line of at most `longest` characters, secrets masked."""
+        return self.redact(self.body[: _ROOM * longest].decode("utf-8", "replace"), longest)
+
+    def redact(self, text: str, longest: int) -> str:
+        """A text that was read from the body, or from a header, on one line, secrets masked.
+
+        Args:
+            text: what was read.
+            longest: characters of the result.
+        """
+        text = text[: _ROOM * longest]
+        for redactor in self.redactors:
+            text = redactor.text(text)
+        return one_line(text, longest)
 
 
 class Http(ABC):

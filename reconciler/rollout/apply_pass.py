@@ -20,6 +20,7 @@ from reconciler.host.clock import utc_now
 from reconciler.host.interruption import unless
 from reconciler.host.together import together
 from reconciler.planning.applied import gone, learnt, tries_of, withdrawn
+from reconciler.planning.masking import masking
 from reconciler.planning.plan_pass import Drivers, Survey
 from reconciler.ports.listener import SILENT, Listener
 from reconciler.ports.store import Store
@@ -88,7 +89,7 @@ async def apply(
         FleetRefused: the store has come to know another fleet by the same name or history; nothing was done.
         StateError: the journal cannot be written; no call was made that it does not know of.
     """
-    occasion = occasion or Occasion()
+    occasion, transports = occasion or Occasion(), masking(transports, survey.fleet.secrets)
     if survey.identity is not None:
         journal = await journal.enter(survey.identity)
     open_ones, refusals = survey.released(), occasion.refusals

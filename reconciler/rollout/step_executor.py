@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -16,6 +16,7 @@ from reconciler.core.timestamps import Clock
 from reconciler.errors import NodeError, NodeUnreachable, ReconcilerError, SecretError
 from reconciler.host.clock import utc_now
 from reconciler.host.interruption import unless
+from reconciler.planning.masking import masking
 from reconciler.ports.driver import Done, Driver
 from reconciler.ports.store import Ending
 from reconciler.ports.transport import Transports
@@ -63,6 +64,24 @@ async def execute(step: Step, bench: Bench) -> State:
 
 
 async def perform(step: Step, bench: Bench) -> Ending:
+    """The end of one step, told without what the node had or was sent as a secret; see `_performed`.
+
+    Raises:
+        StateError: the intent could not be written down, so nothing was sent.
+    """
+    redactor = Redactor(_clear_texts(step, bench.payloads.get(step.payload, _NOTHING)))
+    own = replace(bench, transports=masking(bench.transports, redactor))
+    ending = await _performed(step, own)
+    # The verdict may quote what the node shows, which is data on the way and is not masked there.
+    outcome = replace(
+        ending.outcome,
+        reason=redactor.text(ending.outcome.reason),
+        waiting_for_restart=tuple(map(redactor.text, ending.outcome.waiting_for_restart)),
+    )
+    return replace(ending, outcome=outcome, answer=redactor.text(ending.answer))
+
+
+async def _performed(step: Step, bench: Bench) -> Ending:
     """The end of one step.
 
     Not performed: where the effect is there already (found), where the world is not as planned
@@ -104,11 +123,10 @@ async def perform(step: Step, bench: Bench) -> Ending:
     # Counted from before the intent: a later run knows that moment from the journal, and no other one.
     until = intended + timedelta(seconds=lasts) if lasts > now() - began else None
     state = _state(verdict, is_open=until is not None, is_offered=offered)
-    redactor = Redactor(_clear_texts(step, payload))
     outcome = Outcome(
         step,
         state,
-        redactor.text(_reason(state, verdict, error, done)),
+        _reason(state, verdict, error, done),
         round(now() - began, 3),
         done.waiting_for_restart if done else (),
         sent=not _is_unsent(error),
@@ -116,7 +134,7 @@ async def perform(step: Step, bench: Bench) -> Ending:
     )
     return Ending(
         outcome,
-        answer=redactor.text(done.words if done else str(error)),
+        answer=done.words if done else str(error),
         facts=done.facts if done else {},
         spent=done.spent if done else {},
         until=until if state in OPEN else None,
@@ -125,9 +143,10 @@ async def perform(step: Step, bench: Bench) -> Ending:
 
 async def passed_over(step: Step, bench: Bench, why: str) -> Ending:
     """The end of a step that must not be performed: found where its effect is there already, else changed."""
+    redactor = Redactor(_clear_texts(step, bench.payloads.get(step.payload, _NOTHING)))
     verdict = await standing(step, bench.driver, bench.transports)
     if verdict.standing is Standing.DONE:
-        return Ending(Outcome(step, State.FOUND, verdict.reason))
+        return Ending(Outcome(step, State.FOUND, redactor.text(verdict.reason)))
     return Ending(Outcome(step, State.CHANGED, why))
 
 

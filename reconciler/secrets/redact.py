@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from html import escape
@@ -29,7 +30,8 @@ from reconciler.secrets.patterns import (
 from reconciler.secrets.scan import in_value
 from reconciler.text.json_pointer import parts
 from reconciler.text.json_pointer import pointer as pointer_of
-from reconciler.text.urls import without_userinfo
+from reconciler.text.one_line import UNSEEN
+from reconciler.text.urls import userinfo_of, without_userinfo
 
 _QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\']|\'\')*\'', re.DOTALL)
 
@@ -41,7 +43,13 @@ SHORTEST: Final = 4
 """Characters from which on a known value is masked as a word of its own: a shorter one is a part of words."""
 
 FRAGMENT: Final = 8
-"""Characters from which on a known value is masked wherever it stands, whole, by lines, escaped or cut."""
+"""Characters from which on a known value is masked wherever it stands; in quoted texts, each part of it."""
+
+_LONGEST_CORE: Final = 64 * 1024
+_BASE64_BYTES: Final = 3
+_URL_SAFE: Final = str.maketrans("+/", "-_")
+_VARIED: Final = 4
+_UNSEEN: Final = re.compile(rf"\s|{UNSEEN.pattern}")
 
 _ARMOUR: Final = re.compile(r"-----(?:BEGIN|END) [A-Z0-9 ]+-----")
 _BEFORE: Final = re.compile(
@@ -56,8 +64,9 @@ Path = tuple[str, ...]
 class Redactor:
     """Masks, in texts of somebody else's, clear values that are known and what looks like a secret.
 
-    A value is found as it is, as JSON, Python, HTML and addresses escape it, with its blanks collapsed, by
-    its lines, and cut behind its eighth character.
+    A value is found as it is, as JSON, Python, HTML and addresses escape it, in base64 and hexadecimal, with
+    its blanks collapsed or others put in, in any case; and every part of it of eight characters or more,
+    because whoever quotes may cut at either end.
 
     Args:
         known: clear values.
@@ -65,14 +74,16 @@ class Redactor:
     """
 
     def __init__(self, known: Iterable[str], *, shortest: int = SHORTEST) -> None:
-        long = {form for clear in known for form in _forms(clear) if len(form) >= shortest}
+        self._clear = frozenset(known)
+        long = {form for clear in self._clear for form in _forms(clear) if len(form) >= shortest}
         # The longest first: where one value is a part of another, the rest of that would stay readable.
         self._known = sorted(long, key=lambda clear: (-len(clear), clear))
         self._shortest = shortest
+        self._parts: frozenset[str] | None = None
 
     def text(self, text: str) -> str:
         """A text, such as a node's answer or a line of a log, as it may be shown or written down."""
-        return without_userinfo(masked_shapes(self.values(text), MASK))
+        return without_userinfo(masked_shapes(self._without_parts(self.values(text)), MASK))
 
     def values(self, text: str) -> str:
         """A text without the known values; what stands in its URLs stays."""
@@ -81,10 +92,76 @@ class Redactor:
                 text = text.replace(clear, MASK)
             elif clear in text:
                 text = re.sub(rf"(?<!\w){re.escape(clear)}(?!\w)", MASK, text)
-        for clear in self._known:
-            if len(clear) > FRAGMENT:
-                text = _without_beginning(text, clear)
         return text
+
+    def _without_parts(self, text: str) -> str:
+        """A text without the parts of known values, wherever white space stands in it."""
+        if not self._clear or len(text) < FRAGMENT:
+            return text
+        if self._parts is None:  # most redactors never see a text
+            self._parts = frozenset(part for clear in self._clear for part in _parts(clear))
+        return _without(text, self._parts)
+
+
+SHAPES: Final = Redactor(())
+"""Knows no value, and masks what looks like a secret: before a text is cut, and its form with it."""
+
+
+def _parts(clear: str) -> Iterator[str]:
+    """Every part of `FRAGMENT` characters of a value, in the forms in which it may be quoted."""
+    core = _core(clear)
+    if len(core) < FRAGMENT:
+        return
+    for form in (*_forms(core), *_encoded(core.encode("utf-8", "surrogatepass"))):
+        plain = _UNSEEN.sub("", form).casefold()
+        for start in range(len(plain) - FRAGMENT + 1):
+            part = plain[start : start + FRAGMENT]
+            if len(set(part)) >= _VARIED:  # a line of blanks or of dashes is nobody's secret
+                yield part
+
+
+def _core(clear: str) -> str:
+    """What of a value is secret: without the frame of a key, the scheme of a header, an address' host."""
+    if (found := userinfo_of(clear)) and ":" in found:
+        return found.partition(":")[2]
+    if "://" in clear[:_FEW]:
+        return ""  # an address without a password: its parts stand in every message about it
+    common = _BEFORE.match(clear)
+    lines = clear[common.end() if common else 0 :][:_LONGEST_CORE].splitlines()
+    return "\n".join(line for line in lines if not _ARMOUR.fullmatch(line.strip()))
+
+
+def _encoded(data: bytes) -> Iterator[str]:
+    """A value in base64, wherever in the encoded text it begins, and in hexadecimal."""
+    yield data.hex()
+    for ahead in range(_BASE64_BYTES):
+        # Behind others' bytes; the characters at both ends depend on what stands beside the value.
+        text = b64encode(bytes(ahead) + data).decode().rstrip("=")
+        inner = text[2 if ahead else 0 : -1]
+        yield inner
+        yield inner.translate(_URL_SAFE)
+
+
+def _without(text: str, parts: frozenset[str]) -> str:
+    """A text without any of the parts, of which each has `FRAGMENT` characters and no white space."""
+    places = [place for place, one in enumerate(text) if not _UNSEEN.match(one)]
+    plain = "".join(text[place] for place in places).casefold()
+    if len(plain) != len(places):  # a few letters have another length in the other case
+        plain = "".join(text[place] for place in places).lower()[: len(places)]
+    found: list[tuple[int, int]] = []
+    at, last = 0, len(plain) - FRAGMENT
+    while at <= last:
+        if plain[at : at + FRAGMENT] not in parts:
+            at += 1
+            continue
+        end = at + FRAGMENT
+        while end < len(plain) and plain[end - FRAGMENT + 1 : end + 1] in parts:
+            end += 1
+        found.append((places[at], places[end - 1] + 1))
+        at = end
+    for start, end in reversed(found):
+        text = text[:start] + MASK + text[end:]
+    return text
 
 
 def _forms(clear: str) -> set[str]:
@@ -95,22 +172,6 @@ def _forms(clear: str) -> set[str]:
     for one in (clear, *found):
         found |= {json.dumps(one)[1:-1], json.dumps(one, ensure_ascii=False)[1:-1], repr(one)[1:-1]}
     return found
-
-
-def _without_beginning(text: str, clear: str) -> str:
-    """A text without the beginnings of a value, from `FRAGMENT` characters on: whoever quotes may cut."""
-    common = _BEFORE.match(clear)
-    least = (common.end() if common else 0) + FRAGMENT
-    if len(clear) <= least or _ARMOUR.match(clear):
-        return text
-    head, start = clear[:least], 0
-    while (start := text.find(head, start)) >= 0:
-        end = start + least
-        while end < len(text) and end - start < len(clear) and text[end] == clear[end - start]:
-            end += 1
-        text = text[:start] + MASK + text[end:]
-        start += len(MASK)
-    return text
 
 
 def hidden_by_key(key: str, value: Any) -> Any:

@@ -58,6 +58,10 @@ class Marker:
             return document
         return replace(document, value=self.value(document.value, document, ()))
 
+    def clear_texts(self) -> Iterator[str]:
+        """The values that were looked up and are known here."""
+        return (str(secret.value) for secret in self._known.values() if not secret.missing)
+
     def value(self, value: Any, document: Document, path: tuple[str | int, ...]) -> Any:
         """The same value with secrets in it; parts without any are the same objects.
 

@@ -11,6 +11,7 @@ from reconciler.host.environment import child_environment
 from reconciler.host.host import Host
 from reconciler.host.process import Ended, OutputTooLarge, ProcessTimeout, ProgramMissing, run_process
 from reconciler.ports.transport import Commands
+from reconciler.secrets.redact import SHAPES
 from reconciler.text.one_line import UNSEEN
 
 KEPT: Final = 300
@@ -141,6 +142,6 @@ def _file(host: Host) -> str:
 
 
 def _last_words(out: bytes) -> str:
-    text = out.decode("utf-8", "replace")
+    text = SHAPES.text(out.decode("utf-8", "replace"))  # before the cut: behind it no form is complete
     words = " ".join(UNSEEN.sub(" ", text).split())
     return words if len(words) <= KEPT else f"…{words[-KEPT:]}"

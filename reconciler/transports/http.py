@@ -19,6 +19,7 @@ from reconciler.errors import NodeUnidentified, NodeUnreachable
 from reconciler.host.host import Host
 from reconciler.host.networks import OutsideNetworks, is_within
 from reconciler.ports.transport import Answer, Http
+from reconciler.secrets.redact import SHAPES
 from reconciler.text.one_line import size
 from reconciler.transports.http_errors import DROPPED, reason, sign, speaks_otherwise
 
@@ -170,7 +171,7 @@ class HttpTransport(Http):
                     ) as response,
                 ):
                     body = await self._body(response, node)
-                    return Answer(response.status, _lower(response.headers), body)
+                    return Answer(response.status, _lower(response.headers), body, (SHAPES,))
             except (ClientError, OSError, ValueError) as error:
                 # a connection that never came about carried no request; whatever else fails may have
                 sent = not isinstance(error, unconnected)

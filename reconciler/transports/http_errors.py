@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
 from reconciler.core.observation import Sign
+from reconciler.secrets.redact import SHAPES
 from reconciler.text.one_line import one_line
 
 DROPPED: Final = "closed the connection without an answer"
@@ -155,4 +156,4 @@ def _system(error: OSError) -> str:
 
 def _short(error: object) -> str:
     """An error's own words on one line, no longer than a line."""
-    return one_line(str(error), 200) or type(error).__name__
+    return one_line(SHAPES.text(str(error)), 200) or type(error).__name__

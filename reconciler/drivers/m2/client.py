@@ -34,7 +34,7 @@ from reconciler.errors import NodeUnidentified, NodeUnreachable
 from reconciler.ports.answers import describe_answer, describe_denial, port_hint
 from reconciler.ports.driver import Done
 from reconciler.ports.transport import Answer, Http, ReadingCall
-from reconciler.text.one_line import one_line
+from reconciler.text.one_line import LONGEST_NAME, LONGEST_SENTENCE
 
 PRODUCT: Final = "M2's management API"
 
@@ -131,9 +131,11 @@ class Client:
         try:
             content = await _content(contents, answer.body)
         except TooMuchShown as error:
-            return Unreachable(str(error), Sign.ALIVE)
+            return Unreachable(answer.redact(str(error), LONGEST_SENTENCE), Sign.ALIVE)
         except ValueError as error:
-            return Unidentified(describe_answer(url, answer, PRODUCT, str(error)))
+            return Unidentified(
+                describe_answer(url, answer, PRODUCT, answer.redact(str(error), LONGEST_SENTENCE))
+            )
         shape = shape_of(content.document)
         if shape is Shape.SETTING or (shape is Shape.POSSIBLE and await self._has_metrics(base)):
             return content
@@ -186,7 +188,7 @@ class Client:
                     # unpacking takes up to a second, in which the event loop has to serve others
                     return await asyncio.to_thread(package.held, answer.body), ""
                 except package.Unreadable as error:
-                    return None, one_line(str(error), 200)
+                    return None, answer.redact(str(error), LONGEST_NAME)
         return None, ""
 
     async def metrics(self) -> Mapping[str, float] | None:

@@ -12,7 +12,7 @@ from reconciler.drivers.m2.findings import ALLOW
 from reconciler.errors import NodeRefused, NodeUnauthorized
 from reconciler.ports.driver import Done
 from reconciler.ports.transport import Answer
-from reconciler.text.one_line import first_names, one_line
+from reconciler.text.one_line import LONGEST_NAME, first_names
 
 MOST: Final = 300
 """Characters of a node's own words in a message."""
@@ -40,12 +40,13 @@ def done(node: str, path: str, answer: Answer) -> Done:
         reason = f"this host may not change its setting ({answer.status})"
         raise NodeUnauthorized(node, reason, remedy=ALLOW)
     told = _object(answer.body)
-    words = one_line(answer.body[: 8 * MOST].decode("utf-8", "replace"), MOST)
+    words = answer.quote(MOST)
     code = next(iter(re.findall(r"\bE000[1-4]\b", words)), "")
     if answer.status != HTTPStatus.OK or code or not _taken(told):
-        reason = one_line(str(told.get("result", "")), MOST) or words
+        reason = answer.redact(str(told.get("result", "")), MOST) or words
         raise _refusal(node, path, answer, reason, code, is_own=not _taken(told))
-    return Done(f"{answer.status} {words}".rstrip(), _not_updated(told))
+    waiting = tuple(answer.redact(name, LONGEST_NAME) for name in _not_updated(told))
+    return Done(f"{answer.status} {words}".rstrip(), waiting)
 
 
 def _refusal(node: str, path: str, answer: Answer, words: str, code: str, *, is_own: bool) -> NodeRefused:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from reconciler.core.canonical import encode
 from reconciler.core.json_reader import JsonError, JsonLimits, read_json
 from reconciler.drivers.sora.schema import (
+    LONGEST_ERROR,
     Channel,
     NodeRow,
     Unreadable,
@@ -22,7 +23,6 @@ from reconciler.drivers.sora.schema import (
 from reconciler.errors import NodeError, NodeRefused, NodeUnauthorized, NodeUnidentified, NodeUnreachable
 from reconciler.ports.answers import describe_answer, describe_denial, port_hint
 from reconciler.ports.transport import Answer, Http, ReadingCall
-from reconciler.text.one_line import one_line
 from reconciler.text.urls import bare_url
 
 INIT: Final = "Sora_20221221.InitCluster"
@@ -70,9 +70,9 @@ class Client:
         """ListClusterNodes, sorted by name."""
         answer = await self._call(LIST_NODES)
         try:
-            rows = parse_nodes(answer.body)
+            rows = tuple(_redacted(row, answer) for row in parse_nodes(answer.body))
         except Unreadable as error:
-            words = f"its list of nodes is not readable: {error}"
+            words = f"its list of nodes is not readable: {answer.redact(str(error), MOST)}"
             raise self._stranger(LIST_NODES, answer, words) from error
         if not rows and not _has_sora_headers(answer) and not await self._is_sora():
             words = "an empty list, and GetStatsReport is not answered as Sora does"
@@ -85,7 +85,7 @@ class Client:
         try:
             return parse_channels(answer.body)
         except Unreadable as error:
-            words = f"its list of channels is not readable: {error}"
+            words = f"its list of channels is not readable: {answer.redact(str(error), MOST)}"
             raise self._stranger(LIST_CHANNELS, answer, words) from error
 
     async def init(self, names: Sequence[str]) -> str:
@@ -168,7 +168,7 @@ class Client:
                 describe_denial(self.api, answer, f"{call} is not allowed for this host"),
                 remedy="let this host call the API",
             )
-        code, reason = _error(answer.body)
+        code, reason = _error(answer)
         if status == HTTPStatus.BAD_REQUEST and code:
             words = f"{call} was refused: {code}{f' {reason}' if reason else ''}"
             # it speaks of the cluster at this moment, such as of a member that is away: it may change
@@ -179,7 +179,8 @@ class Client:
                 return NodeRefused(self.node, words, status=status, remedy="look at the node's log")
             return self._stranger(target, answer, "unless Sora crashed: then its log says so")
         if status == HTTPStatus.TEMPORARY_REDIRECT:
-            words = f"{call} was redirected to {bare_url(answer.headers.get('location', ''))}"
+            elsewhere = answer.redact(bare_url(answer.headers.get("location", "")), MOST)
+            words = f"{call} was redirected to {elsewhere}"
             remedy = "correct `api` in the fleet file: calls about a cluster are never redirected"
             return NodeRefused(self.node, words, status=status, remedy=remedy)
         return self._stranger(target, answer)
@@ -190,19 +191,26 @@ def _has_sora_headers(answer: Answer) -> bool:
     return "x-sora-target" in answer.headers.get("access-control-allow-headers", "").lower()
 
 
-def _error(body: bytes) -> tuple[str, str]:
+def _redacted(row: NodeRow, answer: Answer) -> NodeRow:
+    """A row whose `error`, the node's own words, may be shown; one that is there stays there."""
+    if not row.error:
+        return row
+    return row.model_copy(update={"error": answer.redact(row.error, LONGEST_ERROR) or row.error})
+
+
+def _error(answer: Answer) -> tuple[str, str]:
     """`error_type` and `error_reason` of an error's body, capped; empty where it is none."""
     try:
-        value = read_json(body, _ERROR)
+        value = read_json(answer.body, _ERROR)
     except JsonError:
         return "", ""
     code = value.get("error_type") if isinstance(value, dict) else None
     if not isinstance(code, str):
         return "", ""
     reason = value.get("error_reason")
-    words = "" if reason is None else one_line(json.dumps(reason, ensure_ascii=False), MOST)
-    return one_line(code, 100), words
+    words = "" if reason is None else answer.redact(json.dumps(reason, ensure_ascii=False), MOST)
+    return answer.redact(code, 100), words
 
 
 def _words(answer: Answer) -> str:
-    return f"200 {one_line(answer.body[: 8 * MOST].decode('utf-8', 'replace'), MOST)}".rstrip()
+    return f"200 {answer.quote(MOST)}".rstrip()

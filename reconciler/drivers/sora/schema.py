@@ -248,12 +248,13 @@ class SoraDesired:
 
 _MOST: Final = 10**12
 
-_LONGEST: Final = 500
+LONGEST_ERROR: Final = 500
+"""Characters of a node's own words in a list."""
 
 
 def _shown(text: str) -> str:
     """The text on one line, cut; a text that is there stays one, for an `error` counts by being there."""
-    return one_line(text, _LONGEST) or ("(nothing that can be seen)" if text else "")
+    return one_line(text, LONGEST_ERROR) or ("(nothing that can be seen)" if text else "")
 
 
 Shown = Annotated[str, AfterValidator(_shown)]

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
+import pytest
 from support_driver import NOWHERE, FakeDriver, FakeNode, Wish, World, cluster, set_of
 
 from reconciler.core.diff import Change, Op
@@ -14,9 +15,13 @@ from reconciler.core.observation import Observed, Present
 from reconciler.core.outcome import State
 from reconciler.core.plan import Payload
 from reconciler.core.secret import MASK, Secret
-from reconciler.errors import NodeRefused
+from reconciler.core.step import Standing, Verdict
+from reconciler.errors import NodeRefused, NodeUnidentified
+from reconciler.planning.masking import masking
 from reconciler.planning.withheld import withhold
-from reconciler.rollout.step_executor import Bench, perform
+from reconciler.ports.answers import describe_answer
+from reconciler.ports.transport import Answer, Commands, Http, Mailbox, Transports
+from reconciler.rollout.step_executor import Bench, passed_over, perform
 from reconciler.secrets.redact import Redactor
 
 
@@ -73,6 +78,75 @@ async def test_what_a_node_had_at_the_place_of_a_secret_is_not_quoted_either():
     bench = replace(bench, payloads={"p": Payload({"key": Secret("old-clear-text")})})
     ending = await perform(step, bench)
     assert "old-clear" not in ending.outcome.reason + ending.answer
+
+
+async def test_a_verdict_before_anything_is_sent_is_masked_too():
+    _, step, bench, intents = _prepared(Payload({"key": Secret("clear-text", "${env:A}")}))
+    told = Verdict(Standing.CHANGED, "it shows clear-text, and then lear-text")
+    bench.driver.judge = lambda *_: told
+    for ending in (await perform(step, bench), await passed_over(step, bench, "planned otherwise")):
+        assert "lear-text" not in ending.outcome.reason
+    bench.driver.judge = lambda *_: Verdict(Standing.DONE, "it shows clear-text")
+    for ending in (await perform(step, bench), await passed_over(step, bench, "planned otherwise")):
+        assert (ending.outcome.state, ending.outcome.reason) == (State.FOUND, f"it shows {MASK}")
+    assert intents == []
+
+
+class Echo(Http, Commands, Mailbox):
+    """Ways to a node that quotes what it was told, as answers, words and errors."""
+
+    def __init__(self, text, fails):
+        self.text = text
+        self.fails = fails
+
+    async def send(self, *_, **__):
+        if self.fails:
+            raise NodeUnidentified("n", f"no HTTP: {self.text}")
+        return Answer(400, {"location": f"/{self.text}"}, f"no: {self.text}".encode())
+
+    async def run(self, *_, **__):
+        if self.fails:
+            raise NodeRefused("n", self.text, status=1)
+        return self.text
+
+    async def read(self, *_, **__):
+        return await self.run()
+
+    async def offer(self, *_, **__):
+        return await self.run()
+
+    async def report(self, *_):
+        return await self.run()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_every_way_to_a_node_masks_what_is_quoted_and_leaves_what_is_read(fails):
+    echo = Echo("it has clear-text-of-A", fails)
+    ways = masking(
+        masking(Transports(echo, echo, echo), Redactor(["clear-text-of-A"])), Redactor(["clear-text-of-B"])
+    )
+    calls = [
+        ways.http.send("GET", "http://h/", node="n", timeout=1),
+        ways.commands.run("c", {}, node="n"),
+        ways.mailbox.offer("n", b"", seconds=1),
+        ways.commands.read("c", {}, node="n"),
+        ways.mailbox.report("n"),
+    ]
+    found = await asyncio.gather(*calls, return_exceptions=True)
+    if fails:
+        assert [str(error) for error in found[1:]] == [f"n: it has {MASK}"] * 4
+        assert (found[0].reason, found[0].message) == (
+            f"no HTTP: it has {MASK}",
+            f"n: no HTTP: it has {MASK}",
+        )
+        return
+    answer, said, offered, read, reported = found
+    assert said == offered == f"it has {MASK}"
+    assert read == reported == echo.text
+    assert answer.body == b"no: it has clear-text-of-A"
+    assert answer.quote(100) == f"no: it has {MASK}"
+    assert answer.quote(22) == f"no: it has {MASK}", "it is masked before it is cut"
+    assert "clear" not in describe_answer("http://h/", answer, "M2")
 
 
 async def test_what_is_remembered_of_a_try_cannot_be_guessed_without_the_key_of_the_host():

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode, urlsafe_b64encode
+from binascii import hexlify
+from urllib.parse import quote
 
 import pytest
 
@@ -122,13 +125,38 @@ SECRET = 'correct "horse"\nbattery & staple\nseventeen more'
         "battery &amp; staple",
         f"cannot use {SECRET[:12]}…",
         f"cannot use {json.dumps(SECRET)[1:20]}… (9 more)",
+        f"…{SECRET[-20:]}",
+        f"…{' '.join(SECRET.split())[4:26]}…",
+        "\n  ".join(SECRET[at : at + 10] for at in range(0, len(SECRET), 10)),
+        "\u200b".join(SECRET),
+        SECRET.upper(),
+        json.dumps(json.dumps(SECRET)),
+        quote(SECRET),
+        quote(SECRET)[7:40],
     ],
-    ids=range(8),
+    ids=range(16),
 )
 def test_a_quoted_value_is_masked_whole_by_lines_escaped_collapsed_or_cut(quoted):
     told = Redactor([SECRET]).text(f"no: {quoted} at h")
     assert MASK in told
-    assert not [word for word in ("correct", "horse", "battery", "staple", "seventeen") if word in told]
+    words = ("correct", "horse", "battery", "staple", "seventeen")
+    assert not [word for word in words if word in told.casefold()]
+
+
+@pytest.mark.parametrize("ahead", range(4))
+@pytest.mark.parametrize("encode", [b64encode, urlsafe_b64encode, hexlify])
+def test_a_value_that_is_encoded_in_base64_or_hexadecimal_is_masked_wherever_it_begins(encode, ahead):
+    whole = encode(b"user:"[:ahead] + b"planted??secret>>value" + b"!").decode()
+    told = Redactor(["planted??secret>>value"]).text(f"it got {whole} from h")
+    assert len(told.replace(MASK, "")) <= len("it got  from h") + 8
+    assert told.startswith("it got ")
+
+
+def test_what_frames_a_key_or_stands_before_many_tokens_is_shown():
+    shown = "-----BEGIN CERTIFICATE----- of h.example/path/x; no Bearer was sent; "
+    redactor = Redactor([PEM, "Bearer planted-token-1", "https://u:planted-pass@h.example/path/x"])
+    told = redactor.text(f"{shown}planted-t and anted-pass and 0line0tw")
+    assert told == f"{shown}{MASK} and {MASK} and {MASK}"
 
 
 def test_a_short_value_is_masked_as_a_word_and_a_scheme_is_no_beginning_of_one():

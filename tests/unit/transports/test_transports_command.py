@@ -71,16 +71,14 @@ async def test_it_gets_its_arguments_and_an_environment_without_secrets():
         "RECONCILE_SECRET_A": "s3cret",
         "LD_PRELOAD": "/tmp/x",
         "PYTHONPATH": "/tmp",
-        "SSH_AUTH_SOCK": "/tmp/agent",
+        "DISPLAY": "/tmp/agent",
     }
     said = await run(sys.executable, "-c", TELL, "{node}", environment=environment)
     arguments, seen = json.loads(said.partition(": ")[2])
     assert arguments == ["node-01@h.example"]
     assert {name for name in seen if not name.startswith("LC_")} == {"PATH"}
-    said = await run(
-        sys.executable, "-c", TELL, environment=environment, variables=["SSH_AUTH_SOCK", "ABSENT"]
-    )
-    assert json.loads(said.partition(": ")[2])[1]["SSH_AUTH_SOCK"] == "/tmp/agent"
+    said = await run(sys.executable, "-c", TELL, environment=environment, variables=["DISPLAY", "ABSENT"])
+    assert json.loads(said.partition(": ")[2])[1]["DISPLAY"] == "/tmp/agent"
 
 
 async def test_its_last_words_are_kept():

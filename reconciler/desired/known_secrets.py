@@ -1,0 +1,55 @@
+"""What a fleet's files say of secrets: the texts that nodes may quote, and nobody may read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from reconciler.core.secret import secrets
+from reconciler.documents.document import Document
+from reconciler.ports.desk import Desk
+from reconciler.secrets.patterns import has_private_key
+from reconciler.secrets.redact import Redactor, hidden_by_key
+from reconciler.secrets.references import Marker
+
+
+class KnownSecrets:
+    """Masks, in quoted texts, every secret that the files of a revision hold or refer to.
+
+    The values are gathered with the first text: most passes quote nobody.
+
+    Args:
+        documents: the files of settings and overlays, each once, secrets in the place of references.
+        marker: knows the values that were looked up.
+        desks: have the files that are delivered with settings.
+    """
+
+    def __init__(
+        self, documents: Sequence[Document] = (), marker: Marker | None = None, desks: Sequence[Desk] = ()
+    ) -> None:
+        self._documents = documents
+        self._marker = marker
+        self._desks = desks
+        self._redactor: Redactor | None = None
+
+    def text(self, text: str) -> str:
+        """The text as it may be shown or written down."""
+        if self._redactor is None:
+            self._redactor = Redactor(frozenset(self._clear()))
+        return self._redactor.text(text)
+
+    def _clear(self) -> Iterator[str]:
+        if self._marker is not None:
+            yield from self._marker.clear_texts()
+        for document in self._documents:
+            for _, secret in secrets(hidden_by_key("", document.value)):
+                if not secret.reference:  # what is referred to was looked up, and is no part of its text
+                    yield str(secret.value)
+        yield from _files(self._desks)
+
+
+def _files(desks: Iterable[Desk]) -> Iterator[str]:
+    """The files that were decrypted, and those that hold a private key."""
+    for path, data in {(path, data) for desk in desks for path, data in desk.resources.items()}:
+        text = data.decode("utf-8", "replace")
+        if any(path in desk.encrypted for desk in desks) or ("PRIVATE KEY" in text and has_private_key(text)):
+            yield text
