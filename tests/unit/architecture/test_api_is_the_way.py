@@ -3,11 +3,9 @@
 import ast
 import importlib
 import inspect
-from pathlib import Path
 
-import reconciler
+from support_source import PACKAGE, all_nodes
 
-PACKAGE = Path(reconciler.__file__).parent
 PASS = ("reconciler.planning", "reconciler.rollout")
 FUNCTIONS = {
     "plan_file": "writes a plan file, which is the command line's own business",
@@ -20,11 +18,9 @@ FUNCTIONS = {
 
 def taken_from_below():
     """(module, name) of everything that command line and server import from the pass."""
-    for part in ("cli", "server"):
-        for path in sorted((PACKAGE / part).rglob("*.py")):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PASS):
-                    yield from ((node.module, alias.name) for alias in node.names)
+    for file, node in all_nodes(ast.ImportFrom):
+        if file.startswith(("cli/", "server/")) and (node.module or "").startswith(PASS):
+            yield from ((node.module, alias.name) for alias in node.names)
 
 
 def test_the_command_line_and_the_server_call_nothing_below_the_api():

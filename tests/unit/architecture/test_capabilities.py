@@ -1,29 +1,24 @@
 """What a product or a source can do is asked of its base class, never by looking for methods."""
 
 import ast
-from pathlib import Path
 
-PACKAGE = Path(__file__).parents[3] / "reconciler"
-TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
+from support_source import all_nodes, trees
 
 
 def protocols():
     """Names of the classes that are protocols."""
-    for tree in TREES.values():
-        for node in ast.walk(tree):
-            if isinstance(node, ast.ClassDef):
-                bases = [base.value if isinstance(base, ast.Subscript) else base for base in node.bases]
-                if "Protocol" in {getattr(base, "id", "") for base in bases}:
-                    yield node.name
+    for _, node in all_nodes(ast.ClassDef):
+        bases = [base.value if isinstance(base, ast.Subscript) else base for base in node.bases]
+        if "Protocol" in {getattr(base, "id", "") for base in bases}:
+            yield node.name
 
 
 def test_no_protocol_is_asked_for_by_isinstance():
     known = {*protocols(), "runtime_checkable"}
     assert "Files" in known
     asked = [
-        f"{path.relative_to(PACKAGE)}:{node.lineno}"
-        for path, tree in TREES.items()
-        for node in ast.walk(tree)
+        f"{file}:{node.lineno}"
+        for file, node in all_nodes(ast.Call, ast.Name)
         if (
             isinstance(node, ast.Call)
             and getattr(node.func, "id", "") in {"isinstance", "issubclass"}
@@ -35,15 +30,13 @@ def test_no_protocol_is_asked_for_by_isinstance():
 
 
 def test_the_hooks_of_drivers_are_not_looked_for():
-    driver = TREES[PACKAGE / "ports/driver.py"]
+    driver = trees()["ports/driver.py"]
     (base,) = [node for node in driver.body if isinstance(node, ast.ClassDef) and node.name == "Driver"]
     hooks = {node.name for node in base.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
     looked_for = [
-        f"{path.relative_to(PACKAGE)}:{node.lineno}"
-        for path, tree in TREES.items()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call)
-        and getattr(node.func, "id", "") in {"hasattr", "getattr"}
+        f"{file}:{node.lineno}"
+        for file, node in all_nodes(ast.Call)
+        if getattr(node.func, "id", "") in {"hasattr", "getattr"}
         and isinstance(node.args[1], ast.Constant)
         and node.args[1].value in hooks
     ]

@@ -1,13 +1,8 @@
 """What the program has one way for is done in that way alone."""
 
 import ast
-from pathlib import Path
 
-PACKAGE = Path(__file__).parents[3] / "reconciler"
-TREES = {
-    path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text(encoding="utf-8"))
-    for path in sorted(PACKAGE.rglob("*.py"))
-}
+from support_source import all_nodes
 
 
 def fields(node):
@@ -20,20 +15,19 @@ def fields(node):
 
 
 def classes(without):
-    for file, tree in TREES.items():
-        for node in ast.walk(tree):
-            if isinstance(node, ast.ClassDef) and without not in map(ast.unparse, node.bases):
-                yield file, node
+    for file, node in all_nodes(ast.ClassDef):
+        if without not in map(ast.unparse, node.bases):
+            yield file, node
 
 
 def calls(*names):
     """(file, name) of every call of a function or method by one of these names."""
-    for file, tree in TREES.items():
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Call):
-                name = ast.unparse(node.func)
-                if name in names or name.rpartition(".")[2] in {each[1:] for each in names if each[0] == "."}:
-                    yield file, name
+    ends = {each.rpartition(".")[2] for each in names}
+    for file, node in all_nodes(ast.Call):
+        if getattr(node.func, "attr", getattr(node.func, "id", "")) in ends:
+            name = ast.unparse(node.func)
+            if name in names or "." + name.rpartition(".")[2] in names:
+                yield file, name
 
 
 def test_one_type_holds_a_code_a_message_and_a_remedy():
@@ -54,8 +48,7 @@ def test_one_module_translates_what_a_model_says_is_wrong():
 def importers(module):
     return {
         file
-        for file, tree in TREES.items()
-        for node in ast.walk(tree)
+        for file, node in all_nodes(ast.Import, ast.ImportFrom)
         if (isinstance(node, ast.Import) and module in {each.name for each in node.names})
         or (isinstance(node, ast.ImportFrom) and node.module == module)
     }
@@ -71,21 +64,19 @@ def test_one_module_locks_files():
 
 def test_one_module_puts_a_file_in_the_place_of_another():
     def renames(node):
-        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute) or node.keywords:
+        if not isinstance(node.func, ast.Attribute) or node.keywords:
             return False
         of_os = ast.unparse(node.func) in {"os.replace", "os.rename", "shutil.move"}
         return of_os or (node.func.attr in {"replace", "rename"} and len(node.args) == 1)
 
-    found = {file for file, tree in TREES.items() if any(map(renames, ast.walk(tree)))}
-    assert found == {"host/atomic.py"}
+    assert {file for file, node in all_nodes(ast.Call) if renames(node)} == {"host/atomic.py"}
 
 
 def test_one_module_says_which_characters_are_not_shown():
     found = {
         file
-        for file, tree in TREES.items()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and "\\x7f-\\x9f" in node.value
+        for file, node in all_nodes(ast.Constant)
+        if isinstance(node.value, str) and "\\x7f-\\x9f" in node.value
     }
     assert found == {"text/one_line.py"}
 

@@ -6,11 +6,10 @@ to a name `code` or `CODE`, or the first of three texts that a function returns.
 
 import ast
 import re
-from pathlib import Path
+from functools import cache
 
-import reconciler
+from support_source import nodes, trees
 
-PACKAGE = Path(reconciler.__file__).parent
 FORM = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 OTHERS = {
@@ -26,20 +25,17 @@ OTHERS = {
 }
 
 
+@cache
 def used():
     """Code -> the files that use it."""
-    trees = {
-        path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text(encoding="utf-8"))
-        for path in sorted(PACKAGE.rglob("*.py"))
-    }
-    own = {name: dict(_takers(tree)) for name, tree in trees.items() if not _other(name)}
+    own = {file: dict(_takers(file)) for file in trees() if not _other(file)}
     shared = {word: index for takers in own.values() for word, index in takers.items() if word[0] != "_"}
-    constants = {name: dict(_constants(tree)) for name, tree in trees.items()}
+    constants = {file: dict(_constants(tree)) for file, tree in trees().items()}
     found = {}
-    for name, takers in own.items():
-        imported = dict(_imported(trees[name], constants))
-        for code in _File(trees[name], {**shared, **takers}, {**imported, **constants[name]}).codes():
-            found.setdefault(code, set()).add(name)
+    for file, takers in own.items():
+        imported = dict(_imported(file, constants))
+        for code in _File(file, {**shared, **takers}, {**imported, **constants[file]}).codes():
+            found.setdefault(code, set()).add(file)
     return found
 
 
@@ -47,9 +43,9 @@ def _other(name):
     return any(name.startswith(other) for other in OTHERS)
 
 
-def _takers(tree):
+def _takers(file):
     """(name, index) of what is called with a code."""
-    for node in ast.walk(tree):
+    for node in nodes(file):
         if isinstance(node, ast.ClassDef):
             fields = [each.target.id for each in node.body if isinstance(each, ast.AnnAssign)]
             inits = [each for each in node.body if getattr(each, "name", "") == "__init__"]
@@ -71,23 +67,23 @@ def _constants(tree):
             yield node.target.id, node.value
 
 
-def _imported(tree, constants):
-    for node in ast.walk(tree):
+def _imported(file, constants):
+    for node in nodes(file):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("reconciler."):
-            file = node.module.removeprefix("reconciler.").replace(".", "/") + ".py"
+            there = constants.get(node.module.removeprefix("reconciler.").replace(".", "/") + ".py", {})
             for each in node.names:
-                if each.name in constants.get(file, {}):
-                    yield each.asname or each.name, constants[file][each.name]
+                if each.name in there:
+                    yield each.asname or each.name, there[each.name]
 
 
 class _File:
     """One module, with what it calls with a code and the names that it can resolve."""
 
-    def __init__(self, tree, takers, names):
-        self.tree, self.takers, self.names = tree, takers, names
+    def __init__(self, file, takers, names):
+        self.file, self.takers, self.names = file, takers, names
 
     def codes(self):
-        for node in ast.walk(self.tree):
+        for node in nodes(self.file):
             match node:
                 case ast.Call():
                     yield from self._called(node)

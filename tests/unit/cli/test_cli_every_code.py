@@ -6,8 +6,6 @@ from code_search import used
 from reconciler.cli.explanations import codes, page, title
 from reconciler.cli.main import main
 
-USED = used()
-
 
 @pytest.mark.parametrize(
     ("code", "file"),
@@ -25,15 +23,15 @@ USED = used()
     ],
 )
 def test_the_search_finds_codes_wherever_they_stand(code, file):
-    assert file in USED[code]
+    assert file in used()[code]
 
 
 def test_every_code_has_a_page():
-    assert {code: files for code, files in USED.items() if code not in codes()} == {}
+    assert {code: files for code, files in used().items() if code not in codes()} == {}
 
 
 def test_every_page_has_a_code():
-    assert [code for code in codes() if code not in USED] == []
+    assert [code for code in codes() if code not in used()] == []
 
 
 def test_no_two_pages_have_one_title():

@@ -2,15 +2,14 @@
 
 import ast
 from dataclasses import FrozenInstanceError, dataclass, fields, replace
-from pathlib import Path
 from typing import ClassVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support_driver import FakeDriver, Wish, World, cluster
+from support_source import all_nodes
 
-import reconciler
 from reconciler.core.arguments import RawArguments, TypedArguments, typed
 from reconciler.core.canonical import encode
 from reconciler.core.observation import Observed, Present
@@ -134,14 +133,10 @@ def test_arguments_do_not_change():
 
 
 def test_nothing_outside_the_products_reads_the_arguments_of_a_step():
-    root = Path(reconciler.__file__).parent
-    allowed = {root / "core/plan.py", root / "ports/driver.py"}
     readers = {
-        str(module.relative_to(root))
-        for module in root.rglob("*.py")
-        if root / "drivers" not in module.parents and module not in allowed
-        for node in ast.walk(ast.parse(module.read_text()))
-        if isinstance(node, ast.Attribute)
+        file
+        for file, node in all_nodes(ast.Attribute)
+        if not file.startswith(("drivers/", "core/plan.py", "ports/driver.py"))
         and node.attr == "arguments"
         and "step" in ast.unparse(node.value).rpartition(".")[2]
     }
