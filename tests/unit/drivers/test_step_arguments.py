@@ -26,7 +26,7 @@ BY_ANNOTATION = {
     "str": NAMES,
     "bool": st.booleans(),
     "int": st.integers(0, 9),
-    "int | float": st.one_of(st.integers(0, 90), st.floats(0, 90)),
+    "int | float": st.one_of(st.integers(0, 90), st.floats(0, 90, exclude_min=True)),
     "Any": st.one_of(st.none(), st.integers(), st.floats(allow_nan=False), NAMES, st.just(MASK)),
     "tuple[str, ...]": st.lists(NAMES, max_size=3).map(tuple),
     "tuple[str | None, ...]": st.lists(st.one_of(NAMES, st.none()), max_size=2).map(tuple),
