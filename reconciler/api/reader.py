@@ -15,6 +15,7 @@ from reconciler.errors import UsageError
 from reconciler.host.clock import utc_now
 from reconciler.host.host import Host
 from reconciler.planning.ancestry import traced
+from reconciler.planning.earlier_content import Lineage
 from reconciler.planning.fleet_origin import identify
 from reconciler.planning.plan_file import Notes, PlanFile, fit_files, fit_revision, prepared
 from reconciler.planning.plan_pass import Drivers, Survey, survey
@@ -149,6 +150,8 @@ class Reader:
                 only=only,
                 listener=listener,
                 commands=self.host.commands(applying=self.is_applying),
+                lineage=Lineage(fleet, self.source, drivers, LocalVault(self.host)),
+                is_applying=self.is_applying,
             )
         seen = replace(seen, identity=identity)
         return prepared(file, seen, drivers) if file else seen

@@ -43,6 +43,7 @@ class Case:
         kept_back: nodes that differ and that nothing is sent to now, each with how it differs.
         stamps: node -> the stamp of a revision that it shows, by its own answer.
         uncounted: nodes whose leaving is no sign of a mistake, by what the product knows of them.
+        remarks: what is said beside the plan, and is no part of it: its id is the same on every host.
         by_node: whether a run may be restricted to one node of the cluster, for remedies.
     """
 
@@ -71,6 +72,7 @@ class Case:
     stamps: Mapping[str, str] = field(default_factory=dict)
     uncounted: frozenset[str] = frozenset()
     by_node: bool = True
+    remarks: tuple[Diagnostic, ...] = ()
 
     @property
     def in_parts(self) -> str:

@@ -83,6 +83,7 @@ class MergeBase:
         tip: short id of the base's newest commit.
         lacking: short ids of the commits that the base has and the revision lacks.
         changed: clusters whose content these commits change.
+        left: full id of the commit where the revision left the base.
     """
 
     ref: str
@@ -90,3 +91,4 @@ class MergeBase:
     tip: str = ""
     lacking: frozenset[str] = frozenset()
     changed: frozenset[str] = frozenset()
+    left: str = ""

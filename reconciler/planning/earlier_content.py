@@ -12,10 +12,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from reconciler.core.revision import base
+from reconciler.core.revision import STAMP, base
 from reconciler.desired.fleet import load
 from reconciler.errors import InputError, SourceError, SourceUnreachable
-from reconciler.ports.driver import Driver
+from reconciler.ports.driver import Driver, Facts
 from reconciler.ports.source import Snapshot, Source
 from reconciler.secrets.resolver import Vault
 
@@ -79,6 +79,57 @@ class Lineage:
             return frozenset()
         return frozenset(found)
 
+    async def full(self, stamp: str) -> str:
+        """The id of the commit whose stamp it is; empty for uncommitted changes, and where it is not here.
+
+        Raises:
+            SourceUnreachable: the source does not answer.
+        """
+        if base(stamp) != stamp or not STAMP.fullmatch(stamp):
+            return ""
+        return next(iter(await self._ids(stamp, 1)), "")
+
+    async def start(self, left: str) -> str:
+        """The id of the commit that the revision goes on from: where it left its base, else its first parent.
+
+        Args:
+            left: id of the commit where it left its base; empty where none is known.
+
+        Raises:
+            SourceUnreachable: the source does not answer.
+        """
+        own = self.fleet.revision.id
+        number = 1 if base(own) == own else 0  # uncommitted changes go on from their commit
+        return left or next(iter((await self._ids(base(own), 2))[number:]), "")
+
+    async def goes_on(self, commit: str, cluster: str) -> bool:
+        """Whether a cluster's content at a commit is that of the revision, or of one that it comes from.
+
+        Raises:
+            SourceUnreachable: the source does not answer.
+        """
+        before = await self.source.ancestors(commit)
+        return before is not None and cluster in await self.continues(commit, before, [cluster])
+
+    async def delivered(self, commit: str, cluster: str) -> Facts | None:
+        """What would be remembered of a cluster's nodes after a commit; None where that is not known.
+
+        Raises:
+            SourceUnreachable: the source does not answer.
+        """
+        with suppress(InputError):
+            try:
+                async with self.source.line(commit, 1) as line:
+                    fleets = [load(snapshot, self.drivers, self.vault) for snapshot in line]
+            except SourceUnreachable:
+                raise
+            except SourceError:
+                return None
+            for desk in (desk for fleet in fleets for desk in fleet.desks if desk.entry.name == cluster):
+                driver = self.drivers[desk.entry.kind]
+                return driver.delivered(driver.desire(desk))
+        return None
+
     async def differing(self, one: str, other: str) -> frozenset[str]:
         """The clusters of the revision to which two commits give different content; of files that are right.
 
@@ -98,6 +149,15 @@ class Lineage:
             return frozenset()
         names = (desk.entry.name for desk in self.fleet.desks)
         return frozenset(name for name in names if found[0].get(name) != found[1].get(name))
+
+    async def _ids(self, commit: str, most: int) -> list[str]:
+        try:
+            async with self.source.line(commit, most) as line:
+                return [snapshot.revision.id for snapshot in line]
+        except SourceUnreachable:
+            raise
+        except SourceError:
+            return []
 
     def _contents(self, snapshot: Snapshot) -> Mapping[str, Any]:
         """Cluster -> what it is to get at a commit; none where its files are wrong."""

@@ -13,7 +13,7 @@ from reconciler.core.fleet_identity import FleetIdentity
 from reconciler.core.guard import Case, Judged, judged, verdicts
 from reconciler.core.history import Memory, Past
 from reconciler.core.observation import Observed
-from reconciler.core.plan import ClusterPlan, Plan
+from reconciler.core.plan import Plan
 from reconciler.core.policy import Override
 from reconciler.core.prior import Prior
 from reconciler.core.progress import Progress
@@ -23,16 +23,17 @@ from reconciler.desired.overrides import expired
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import UsageError
 from reconciler.guards import change_control
-from reconciler.guards.foreign_changes import foreign
 from reconciler.guards.merge_base import behind, leaving, vanishing, with_base
 from reconciler.guards.registry import EVERYWHERE
 from reconciler.guards.removed_clusters import CODE as VANISHED
 from reconciler.guards.removed_clusters import vanished
 from reconciler.host.clock import utc_now
 from reconciler.host.together import together
+from reconciler.planning.earlier_content import Lineage
 from reconciler.planning.masking import masking
 from reconciler.planning.places import Places, located
 from reconciler.planning.reading import only_reading
+from reconciler.planning.stamped_nodes import Reading, Stamped, by_stamps
 from reconciler.planning.withheld import WAITING, content_of, withhold
 from reconciler.ports.desk import Desk
 from reconciler.ports.driver import Driver, Facts
@@ -109,6 +110,20 @@ class _Aim:
     recalled: Facts
     node: str = ""
     content: str = ""
+    prior: Prior = field(default_factory=Prior)
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """What every cluster of a survey is looked at with."""
+
+    fleet: Fleet
+    transports: Transports
+    memory: Memory
+    listener: Listener
+    places: Places
+    lineage: Lineage | None
+    is_applying: bool = False
 
 
 async def survey(
@@ -121,6 +136,8 @@ async def survey(
     only: str = "",
     listener: Listener = SILENT,
     commands: frozenset[str] | None = None,
+    lineage: Lineage | None = None,
+    is_applying: bool = False,
 ) -> Survey:
     """Load, observe, plan and guard; the same fleet and the same answers give the same plan.
 
@@ -133,6 +150,8 @@ async def survey(
         only: a cluster, a node or `cluster/node` to keep to; empty for all.
         listener: hears of each stage.
         commands: names of the commands of the host that applies; None where that is another one.
+        lineage: tells what other revisions give to nodes that show their stamps.
+        is_applying: whether this very host applies the plan.
 
     Raises:
         InputError: with the problems of all clusters.
@@ -147,7 +166,8 @@ async def survey(
     for aim in aims:
         transports.refuse_missing(aim.driver.capabilities.transports, aim.desk.entry.name)
     places = await located(whole, transports.http, memory)
-    seen = await together([_case(fleet, aim, transports, memory, listener, places=places) for aim in aims])
+    setting = _Setting(fleet, transports, memory, listener, places, lineage, is_applying=is_applying)
+    seen = await together([_case(aim, setting) for aim in aims])
     cases = [replace(case, commands=commands) for case in seen]
     plan = Plan(fleet.revision, __version__, tuple(case.plan for case in cases))
     listener.planned(plan)
@@ -165,6 +185,7 @@ def _fleetwide(found: Survey, memory: Memory, *, whole: bool) -> Survey:
     gone = judged(away, fleet.overrides, today)
     members = {case.plan.cluster: _looked_after(case) for case in found.cases}
     remarks = [*leaving(memory, members, named), *behind(memory.base, named)] if whole else []
+    remarks += [remark for case in found.cases for remark in case.remarks]
     ended = expired(fleet.document, fleet.overrides, today)
     return replace(
         found,
@@ -202,24 +223,23 @@ def _aims(fleet: Fleet, drivers: Drivers, memory: Memory) -> list[_Aim]:
         prior = replace(prior, references=prior.references | past.references)
         desired = driver.recall(one.state, facts, prior)
         content = keyed(memory.key, content_of(driver, desired) or fleet.revision.id)
-        aims.append(_Aim(one.desk, driver, desired, facts, content=content))
+        aims.append(_Aim(one.desk, driver, desired, facts, content=content, prior=prior))
     return aims
 
 
-async def _case(
-    fleet: Fleet, aim: _Aim, transports: Transports, memory: Memory, listener: Listener, *, places: Places
-) -> Case:
-    entry = aim.desk.entry
+async def _case(aim: _Aim, setting: _Setting) -> Case:
+    fleet, memory, places = setting.fleet, setting.memory, setting.places
+    entry, listener = aim.desk.entry, setting.listener
     listener.observing(entry.name, 1 if aim.node else len(entry.members()))
-    observed = await aim.driver.observe(aim.desired, only_reading(transports, aim.driver.reads))
+    observed = await aim.driver.observe(aim.desired, only_reading(setting.transports, aim.driver.reads))
     listener.observed(entry.name, observed)
     policy, conduct = fleet.policy(entry.name), fleet.conduct(entry.name)
     stamps = aim.driver.stamps(aim.desired, observed) if aim.driver.stamped(entry) else {}
-    desired, planned, strange = _hands_off(fleet, aim, observed, memory, stamps)
+    stood = await _stamped(aim, setting, observed, stamps)
     past, rollout = with_base(_past(memory, entry.name), memory.base, entry.name), conduct.rollout
     kept = withhold(
-        planned,
-        desired,
+        stood.plan,
+        stood.desired,
         observed,
         aim.driver,
         memory=memory,
@@ -227,7 +247,7 @@ async def _case(
         in_waves=rollout is not None,
         only=aim.node,
     )
-    planned = replace(kept.plan, findings=(*kept.plan.findings, *strange)) if strange else kept.plan
+    planned = replace(kept.plan, findings=(*kept.plan.findings, *stood.findings))
     progress = _continued(past.progress, aim) if rollout else None
     plan = staged(planned, entry, rollout, progress)
     if progress and progress.wave:
@@ -256,6 +276,7 @@ async def _case(
         places=places.of(entry.name),
         stamps=stamps,
         released=places.left(entry.name),
+        remarks=stood.remarks,
         digest=change_control.digest_of(plan, fleet.revision, __version__)
         if change_control.needs_id(plan, policy)
         else "",
@@ -288,22 +309,23 @@ def _open_wave(cluster: str, progress: Progress) -> Diagnostic:
     )
 
 
-def _hands_off(
-    fleet: Fleet, aim: _Aim, observed: Observed[Any], memory: Memory, stamps: Mapping[str, str]
-) -> tuple[Any, ClusterPlan, tuple[Diagnostic, ...]]:
-    """What is desired of the nodes that nobody else has changed, its plan, and what is said of the others.
-
-    Only nodes that would be changed are in question: one that has the content already may carry any stamp.
-    """
-    name, driver = aim.desk.entry.name, aim.driver
-    planned = driver.plan(aim.desired, observed)
-    differing = {step.node for step in planned.steps}
-    suspects = {node: stamp for node, stamp in stamps.items() if node in differing}
-    found = tuple(foreign(name, suspects, memory, revision=fleet.revision, overrides=fleet.overrides))
-    if not found:
-        return aim.desired, planned, ()
-    desired = driver.without(aim.desired, frozenset(one.target.partition("/")[2] for one in found))
-    return desired, driver.plan(desired, observed), found
+async def _stamped(
+    aim: _Aim, setting: _Setting, observed: Observed[Any], stamps: Mapping[str, str]
+) -> Stamped:
+    """What is desired of the nodes that nobody else has changed, its plan, and what is said of the others."""
+    memory = setting.memory
+    reading = Reading(
+        driver=aim.driver,
+        cluster=aim.desk.entry.name,
+        desired=aim.desired,
+        observed=observed,
+        facts=aim.recalled,
+        prior=aim.prior,
+        stamps=stamps,
+        fleet=setting.fleet,
+        is_elsewhere=not setting.is_applying and not memory.acted,
+    )
+    return await by_stamps(reading, memory, setting.lineage)
 
 
 def _narrowed(aims: list[_Aim], only: str) -> list[_Aim]:

@@ -113,8 +113,11 @@ async def _merge_base(lineage: Lineage, ref: str, found: EarlierFiles) -> MergeB
     revision, source = commit_of(lineage.fleet.revision.id), lineage.source
     before, tips = await source.ancestors(revision), await source.ancestors(found.tip)
     lacking = tips - before if before is not None and tips is not None else frozenset[str]()
-    changed = await lineage.differing(found.tip, found.before[0].commit) if lacking else frozenset[str]()
-    return MergeBase(ref, named, short(found.tip), frozenset(map(short, lacking)), changed)
+    left = found.before[0].commit
+    changed = frozenset[str]()
+    if lacking:
+        changed = await lineage.differing(found.tip, left) & await lineage.differing(found.tip, revision)
+    return MergeBase(ref, named, short(found.tip), frozenset(map(short, lacking)), changed, left)
 
 
 def _replaced(name: str, fleet: Fleet, before: _Kinds) -> tuple[str, ...]:

@@ -299,6 +299,13 @@ class Driver(ABC, Generic[D, S]):
         """Node -> the stamp that it shows, by its own answer; nodes that show none are left out."""
         return {}
 
+    def delivered(self, desired: D) -> Facts:
+        """What would be remembered of each node that was brought to this desired state, and it may not show.
+
+        Asked of the revision whose stamp a node shows, where the store remembers nothing of the node.
+        """
+        return {}
+
     def learnt(self, desired: D, observed: Observed[S]) -> Mapping[str, Mapping[str, str]]:
         """Node -> key -> value to remember of what the nodes showed; an empty value forgets."""
         return {}

@@ -89,7 +89,8 @@ class Source(ABC):
         """A commit and those before it along first parents, nearest first; readable until the context ends.
 
         Args:
-            revision: the full id; one that is not here gives none, and one that is missing ends the line.
+            revision: the full id, or the first digits of it that a stamp has; one that is not here gives
+                none, and one that is missing ends the line.
             most: how many at most.
 
         Raises:

@@ -9,6 +9,8 @@ from support_git import Repository, alone, git
 
 from reconciler.cli.demo_stage import Nodes
 from reconciler.cli.main import main
+from reconciler.drivers.m2.simulator import answers
+from reconciler.drivers.m2.simulator.answers import failure
 from reconciler.simulation.addresses import free_addresses
 
 VARIABLES = ("GITHUB_BASE_REF", "CI_MERGE_REQUEST_TARGET_BRANCH_NAME", "CI_MERGE_REQUEST_DIFF_BASE_SHA")
@@ -130,3 +132,56 @@ def test_a_base_that_went_on_with_words_alone_lacks_nothing(site):
     site.repository.commit({"README.md": "words"})
     git(folder, "checkout", "--quiet", "topic")
     assert "lacks" not in site.run("--dry-run", "--base", "main")
+
+
+STAMPED = "version: commit\n"
+
+
+def squashed(site):
+    """A branch that is applied, squashed to main, and gone; gives a clone of what there is then."""
+    folder = site.repository.folder
+    site.repository.commit(site.fleet(version=STAMPED))
+    site.branch({"s.json": setting("b.example")})
+    site.run("--yes")
+    git(folder, "checkout", "--quiet", "main")
+    site.repository.commit({"s.json": setting("b.example")}, "squashed")
+    git(folder, "clone", "--quiet", "--no-local", "--single-branch", ".", str(site.folder / "ci"))
+    site.repository = Repository(site.folder / "ci")
+    git(site.repository.folder, "checkout", "--quiet", "-b", "next")
+    return site.repository
+
+
+def test_nodes_that_hide_their_package_are_sent_nothing_for_words_in_a_readme(site, monkeypatch):
+    """Without any state, the revision whose stamp a node shows tells which files it has."""
+    hidden = failure(406, "the backup function is disabled", "download")
+    monkeypatch.setitem(answers._EXACT, "/setting/download", (("GET",), lambda call: (call.node, hidden)))
+    fleet = site.fleet(version=STAMPED)["fleet.yaml"].replace(
+        '"setting"', '"resources": ["a.pem"], "setting"'
+    )
+    site.repository.commit({"fleet.yaml": fleet, "a.pem": "one"})
+    site.run("--yes")
+    site.repository.commit({"README.md": "words"})
+    told = site.run("--dry-run", state="none")
+    assert "No changes" in told
+    assert "resources-unseen" not in told
+    folder = site.repository.folder
+    git(folder, "clone", "--quiet", "--depth=1", f"file://{folder}", str(site.folder / "ci"))
+    site.repository = Repository(site.folder / "ci")
+    told = site.run("--dry-run", state="none")
+    assert "No changes" in told
+    assert "only the host that applies knows" in told
+    site.repository.commit({"a.pem": "two"})
+    assert "5 changes" in site.run("--dry-run", state="none")
+
+
+def test_after_a_squash_a_pull_request_is_planned_without_any_state(site):
+    later = squashed(site)
+    later.commit({"README.md": "words"})
+    assert "No changes" in site.run("--dry-run", "--base", "origin/main", state="none")
+    later.commit({"s.json": setting("c.example")})
+    told = site.run("--dry-run", "--base", "origin/main", "--detailed-exitcode", state="none", status=2)
+    assert "no commit here has it" in told
+    assert "5 changes on 2 clusters" in told
+    assert "another reconciler wrote it, so it is left alone" in site.run("--yes", state="none", status=1)
+    git(later.folder, "fetch", "--quiet", "origin", "topic")
+    assert "foreign-change" not in site.run("--dry-run", "--base", "origin/main", state="none")

@@ -270,6 +270,10 @@ class M2Driver(Driver[Desired, Loaded]):
         shown = {node: loaded.content.version for node, loaded in observed.present().items()}
         return {node: version for node, version in shown.items() if version and node in wanted}
 
+    def delivered(self, desired: Desired) -> Facts:
+        """The files that went with the settings, which a node need not show."""
+        return {target.node: {FILES_FACT: desired.files} for target in desired.targets if desired.files}
+
     def without(self, desired: Desired, nodes: frozenset[str]) -> Desired:
         """The same, in which these nodes stay as they are."""
         return replace(desired, targets=tuple(one for one in desired.targets if one.node not in nodes))

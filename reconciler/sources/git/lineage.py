@@ -138,14 +138,29 @@ def _below(objects: Objects, tree: str, path: str) -> str:
 
 
 def line(objects: Objects, commit: str, place: Place, most: int) -> Iterator[Snapshot]:
-    """A commit and those before it along first parents, as far as they are here and have the folder."""
-    for id_, own in _line(objects, commit, COMMITS)[:most]:
+    """A commit and those before it along first parents, as far as they are here and have the folder.
+
+    Args:
+        objects: of a repository.
+        commit: its id, or the first digits of it that a stamp has.
+        place: the folder.
+        most: how many at most.
+    """
+    start = commit if len(commit) == FULL else _full(objects, commit)
+    for id_, own in _line(objects, start, COMMITS)[:most] if start else ():
         if own is None:
             return
         try:
             yield snapshot(objects, id_, place)
         except SourceError:
             return
+
+
+def _full(objects: Objects, digits: str) -> str:
+    """The id of the one commit that begins so; empty where there is none, or several."""
+    found = objects.matching(digits) if COMMIT_ID.fullmatch(digits) else []
+    commits = [id_ for id_ in found if (known := objects.resolve(id_)) is not None and known[1] == "commit"]
+    return commits[0] if len(commits) == 1 else ""
 
 
 def no_history(where: str, base: str) -> EarlierFiles:

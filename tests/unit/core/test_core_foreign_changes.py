@@ -8,7 +8,7 @@ from support_driver import NOON
 from reconciler.core.history import Applied, Memory, Past
 from reconciler.core.plan import Revision
 from reconciler.core.policy import Override
-from reconciler.guards.foreign_changes import FOREIGN, foreign
+from reconciler.guards.foreign_changes import FOREIGN, foreign, strangers
 
 HERE, BEFORE, OURS, THEIRS = (letter * 12 for letter in "abcd")
 """The revision at hand, one that it descends from, one that this host applied, and one of nobody here."""
@@ -20,7 +20,8 @@ def told(stamp, *, runs=None, overrides=(), **known):
     given = {"lineage": frozenset({HERE, BEFORE}), "acted": ((OURS + "0" * 28, OURS),)} | known
     past = Past(runs={"n1": Applied(runs, NOON)} if runs else {})
     memory = Memory(at=NOON, past={"edge": past}, **given)
-    found = foreign("edge", {"n1": stamp}, memory, revision=REVISION, overrides=overrides)
+    given = strangers("edge", {"n1": stamp}, memory, revision=REVISION, overrides=overrides)
+    found = foreign("edge", given, memory, revision=REVISION)
     return [one.target for one in found]
 
 

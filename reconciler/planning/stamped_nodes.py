@@ -1,0 +1,145 @@
+"""What the stamps tell that nodes show: whose content they have, and which files came with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from reconciler.core.history import Memory
+from reconciler.core.observation import Observed
+from reconciler.core.plan import ClusterPlan
+from reconciler.core.prior import Prior
+from reconciler.diagnostic import Diagnostic
+from reconciler.guards.foreign_changes import Traces, assumed, foreign, strangers, unknown_here
+from reconciler.planning.earlier_content import Lineage
+from reconciler.ports.driver import Driver, Facts
+
+if TYPE_CHECKING:
+    from reconciler.desired.fleet import Fleet
+
+MOST: Final = 30
+"""Different stamps in one cluster that are looked up; a rollout of many commits leaves a few."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One cluster as its nodes answered.
+
+    Args:
+        desired: what they are to have, with what is remembered of them.
+        facts: what the store remembers of them.
+        prior: the cluster in earlier revisions.
+        stamps: node -> the stamp that it shows; none where this cluster carries none.
+        fleet: the desired state at the revision.
+        is_elsewhere: whether nothing is remembered here and another host applies, so that it may have
+            written what this one does not know.
+    """
+
+    driver: Driver[Any, Any]
+    cluster: str
+    desired: Any
+    observed: Observed[Any]
+    facts: Facts
+    prior: Prior
+    stamps: Mapping[str, str]
+    fleet: Fleet
+    is_elsewhere: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Stamped:
+    """The cluster, in which each node stands by its stamp.
+
+    Args:
+        desired: without the nodes that somebody else has changed.
+        plan: for it.
+        findings: of the nodes that are left alone; part of the plan.
+        remarks: what is not known here, and no part of the plan.
+    """
+
+    desired: Any
+    plan: ClusterPlan
+    findings: tuple[Diagnostic, ...] = ()
+    remarks: tuple[Diagnostic, ...] = ()
+
+
+async def by_stamps(reading: Reading, memory: Memory, lineage: Lineage | None) -> Stamped:
+    """The plan of a cluster, with what the source tells of the revisions whose stamps its nodes show.
+
+    Only nodes that would be changed are in question: one that has the content already may carry any stamp.
+
+    Args:
+        reading: the cluster.
+        memory: what this host has applied, and the history of the revision at hand.
+        lineage: gives the content of other revisions; None where the source is not at hand.
+
+    Raises:
+        SourceUnreachable: the source does not answer.
+    """
+    driver, cluster, fleet = reading.driver, reading.cluster, reading.fleet
+    planned = driver.plan(reading.desired, reading.observed)
+    suspects, remarks = _suspects(reading, planned), tuple[Diagnostic, ...]()
+    if lineage is not None and suspects:
+        reading, planned, remarks = await _with_files(reading, planned, memory, lineage)
+        suspects = _suspects(reading, planned)
+    given = strangers(cluster, suspects, memory, revision=fleet.revision, overrides=fleet.overrides)
+    traces = await _traces(reading, frozenset(given.values()), lineage) if lineage else Traces()
+    found = tuple(foreign(cluster, given, memory, revision=fleet.revision, traces=traces))
+    remarks = (*remarks, *unknown_here(cluster, given, traces))
+    if not found:
+        return Stamped(reading.desired, planned, remarks=remarks)
+    left = driver.without(reading.desired, frozenset(one.target.partition("/")[2] for one in found))
+    return Stamped(left, driver.plan(left, reading.observed), found, remarks)
+
+
+def _suspects(reading: Reading, planned: ClusterPlan) -> dict[str, str]:
+    differing = {step.node for step in planned.steps}
+    return {node: stamp for node, stamp in sorted(reading.stamps.items()) if node in differing}
+
+
+async def _traces(reading: Reading, stamps: AbstractSet[str], lineage: Lineage) -> Traces:
+    """What the source tells of revisions that neither came before nor were applied here."""
+    looked_up = sorted(stamps)[:MOST]
+    known = {stamp: await lineage.full(stamp) for stamp in looked_up}
+    continued = {stamp for stamp, id_ in known.items() if id_ and await lineage.goes_on(id_, reading.cluster)}
+    missing = stamps - {stamp for stamp, id_ in known.items() if id_}
+    return Traces(frozenset(continued), frozenset(missing) if reading.is_elsewhere else frozenset())
+
+
+async def _with_files(
+    reading: Reading, planned: ClusterPlan, memory: Memory, lineage: Lineage
+) -> tuple[Reading, ClusterPlan, tuple[Diagnostic, ...]]:
+    """The same, where nodes that do not show what came with their settings have it from their revision.
+
+    Of a revision that is not here, what the commit before gave counts, where another host applies: it knows.
+    """
+    driver, own = reading.driver, reading.driver.delivered(reading.desired)
+    asked = {
+        node: stamp
+        for node, stamp in _suspects(reading, planned).items()
+        if node in own and not own[node].keys() & reading.facts.get(node, {}).keys()
+    }
+    if not asked:
+        return reading, planned, ()
+    found: dict[str, Mapping[str, str]] = {}
+    unsure: set[str] = set()
+    start = await lineage.start(memory.base.left if memory.base else "") if reading.is_elsewhere else ""
+    for stamp in sorted(set(asked.values()))[:MOST]:
+        id_ = await lineage.full(stamp)
+        facts = await lineage.delivered(id_ or start, reading.cluster) if id_ or start else None
+        if facts is None and reading.is_elsewhere:
+            facts = own
+        nodes = {node for node, its in asked.items() if its == stamp}
+        found |= {node: facts[node] for node in nodes if facts is not None and node in facts}
+        unsure |= set() if id_ else nodes
+    merged = {
+        **reading.facts,
+        **{node: {**reading.facts.get(node, {}), **its} for node, its in found.items()},
+    }
+    desired = driver.recall(reading.desired, merged, reading.prior)
+    again = driver.plan(desired, reading.observed)
+    settled = unsure - {step.node for step in again.steps}
+    remarks = tuple(assumed(reading.cluster, {node: asked[node] for node in sorted(settled)}))
+    return replace(reading, desired=desired), again, remarks
