@@ -53,7 +53,7 @@ class Site:
         given = main([*map(str, arguments), "--state", str(self.folder / state)])
         out, error = self.capsys.readouterr()
         assert given == status, out + error
-        return out + error
+        return out if "json" in arguments else out + error
 
     def apply(self, *more, status=0, **where):
         return self.run(self.source, "--yes", *more, status=status, **where)
