@@ -80,8 +80,8 @@ class PlanFile(Strict):
         description="Path -> SHA-256 of every file that the desired state is made of."
     )
     observed: dict[str, dict[str, Print]] = Field(
-        description="Cluster -> node -> what it answered: `present` or `stale` with the SHA-256 of what it "
-        "showed, or `absent`, `unauthorized`, `unreachable`."
+        description="Cluster -> node -> what it answered: `present` or `stale` with a SHA-256 of what it "
+        "showed, in which secrets do not count, or `absent`, `unauthorized`, `unreachable`."
     )
     plan: dict[str, Any] = Field(
         description="The plan: its revision with the signer, the program's version, and the steps. Secrets "

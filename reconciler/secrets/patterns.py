@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any, Final
 from unicodedata import normalize
 
+from reconciler.core.secret import MASK
 from reconciler.text.json_pointer import parts
 from reconciler.text.urls import userinfo_of
 
@@ -159,6 +160,11 @@ def may_be_secret(key: str) -> bool:
 def is_reference(text: str) -> bool:
     """Whether a text of a file refers to a secret, and so is none itself."""
     return _REFERENCE.match(text) is not None and "}" in text
+
+
+def is_masked(text: str) -> bool:
+    """Whether a text that is shown stands in the place of a secret, as a mask or as a reference."""
+    return MASK in text or is_reference(text)
 
 
 def may_hold_secret(key: str, text: str) -> bool:

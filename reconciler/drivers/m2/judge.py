@@ -11,6 +11,7 @@ from reconciler.core.step import Standing, Verdict
 from reconciler.drivers.m2.arguments import Delivery, delivery_of
 from reconciler.drivers.m2.schema import Expected, Loaded
 from reconciler.drivers.m2.unresolved_secrets import UNKNOWN
+from reconciler.secrets.patterns import is_masked
 
 
 def judge(step: Step, answer: Observation[Loaded]) -> Verdict:
@@ -34,7 +35,9 @@ def judge(step: Step, answer: Observation[Loaded]) -> Verdict:
         return _arrived(own, loaded)
     if before == loaded.content.fingerprint or (waits and before == loaded.asked):
         return _ready(own, loaded.base)
-    version = f" (version {loaded.content.version})" if loaded.content.version else ""
+    hidden = isinstance(own.setting_version, str) and is_masked(own.setting_version)
+    told = "" if hidden else loaded.content.version
+    version = f" (version {told})" if told else ""
     reason = (
         f"the node shows a setting that is neither the old nor the new one{version}: somebody changed it "
         "meanwhile, or a value in it changes by itself"

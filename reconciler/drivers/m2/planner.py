@@ -17,11 +17,12 @@ from reconciler.drivers.m2.arguments import Checkout, Delivery, Local, Upload
 from reconciler.drivers.m2.changes import differences
 from reconciler.drivers.m2.judge import carries
 from reconciler.drivers.m2.risk import impact, inverse, moved
-from reconciler.drivers.m2.schema import Deliver, Desired, Expected, Loaded, Target
+from reconciler.drivers.m2.schema import Content, Deliver, Desired, Expected, Loaded, Target
 from reconciler.drivers.m2.setting.fault import at
 from reconciler.drivers.m2.shown_prints import ShownPrints
 from reconciler.drivers.m2.unresolved_secrets import supposed
 from reconciler.host.defects import EXPECTED, defect_of
+from reconciler.secrets.redact import Veil, hidden_by_key
 
 VERSION = "/meta/version"
 
@@ -136,20 +137,21 @@ def _step(
         "after": prints.of(target.content),
         "resources": dict(desired.shown_resources),
     }
+    version = _version_shown(desired, target, before) if before else None
     return Step(
         id=f"{entry.name}/{target.node}/{action}",
         cluster=entry.name,
         node=target.node,
         action=action,
         arguments=_arguments(desired, target, loaded, effect.restart, base=base, shown=shown),
-        reason=_reason(desired, target, loaded, changes),
+        reason=_reason(desired, target, version, changes),
         effect=effect.effect,
         risk=effect.risk,
         risk_reason=effect.reason,
         needs="the node still shows the setting that was read for this plan"
         if loaded
         else "the node still has no setting loaded",
-        inverse=inverse(before, effect.lost, shown["before"]),
+        inverse=inverse(before, effect.lost, shown["before"], version or ""),
         changes=changes,
         settle=entry.timeouts.settle,
         in_flight=entry.timeouts.in_flight,
@@ -175,7 +177,7 @@ def _arguments(
         "restart": restart,
         "resources": dict(desired.resources),
         "shown": shown,
-        "setting_version": mask(at(target.content.canonical, ("meta", "version"))),
+        "setting_version": mask(hidden_by_key("version", at(target.content.canonical, ("meta", "version")))),
         "timeout": entry.timeouts.read,
         "connect": entry.timeouts.connect,
         "uses": {findings.WORD: target.bases[0]} if only_on_word else {},
@@ -215,10 +217,16 @@ def _part_name(loaded: Loaded | None) -> str:
     return name if isinstance(name, str) and name else "settingFile"
 
 
-def _reason(desired: Desired, target: Target, loaded: Loaded | None, changes: tuple[Change, ...]) -> str:
-    if loaded is None:
+def _version_shown(desired: Desired, target: Target, before: Content) -> str:
+    """The `meta.version` that a node shows, as a plan may tell it."""
+    return before.version_behind(Veil.of((desired.earlier, target.content.veil, before.veil)))
+
+
+def _reason(desired: Desired, target: Target, version: str | None, changes: tuple[Change, ...]) -> str:
+    """Why a delivery is planned; `version` is what the node shows, None where it has no setting."""
+    if version is None:
         return "no setting is loaded yet"
-    now, then = loaded.content.version or "(none)", target.content.version or "(none)"
+    now, then = version or "(none)", target.content.version or "(none)"
     stamp_alone = desired.entry.is_stamped and all(change.pointer == VERSION for change in changes)
     if stamp_alone or not changes:
         return "the files that go with its setting differ, or the node does not show them"

@@ -90,14 +90,21 @@ def waits(current: Content, asked: Content) -> tuple[str, ...]:
     return tuple(name for name, old, new in pairs if diff(old, new))
 
 
-def inverse(before: Content | None, lost: tuple[str, ...], shown: str) -> Inverse:
-    """How a delivery is undone: by delivering what was there, where that brings it back."""
+def inverse(before: Content | None, lost: tuple[str, ...], shown: str, version: str) -> Inverse:
+    """How a delivery is undone: by delivering what was there, where that brings it back.
+
+    Args:
+        before: what was there.
+        lost: hostings whose cache does not come back.
+        shown: the fingerprint of what was there, as plans show it.
+        version: its `meta.version`, as plans show it.
+    """
     if lost:
         return Inverse(f"point of no return: the cache of {', '.join(lost)} does not come back")
     if before is None:
         return Inverse("point of no return: a node cannot be made to have no setting")
-    version = f"version {before.version}" if before.version else "the setting that was there"
-    return Inverse(f"deliver {version} again", "upload", {"fingerprint": shown})
+    named = f"version {version}" if version else "the setting that was there"
+    return Inverse(f"deliver {named} again", "upload", {"fingerprint": shown})
 
 
 def hostings_lost(before: Content, after: Content) -> tuple[str, ...]:

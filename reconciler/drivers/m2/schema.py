@@ -15,10 +15,11 @@ from reconciler.core.fields import Flag
 from reconciler.core.overlays import OverlaidCluster, OverlaidNode
 from reconciler.core.plan import Payload, Revision
 from reconciler.core.policy import Amount, Policy
+from reconciler.core.secret import mask
 from reconciler.core.spec import Address, NodeEntry
 from reconciler.diagnostic import Diagnostic
 from reconciler.drivers.m2.setting.patterns import ENDPOINT
-from reconciler.secrets.redact import NO_VEIL, Veil, veil_of
+from reconciler.secrets.redact import NO_VEIL, Veil, hidden_by_key, veil_of
 from reconciler.text.one_line import LONGEST_NAME, one_line
 
 
@@ -167,10 +168,15 @@ class Content:
 
     @property
     def version(self) -> str:
-        """`meta.version` for people; empty where there is none."""
+        """`meta.version` for people, masked where it looks like a secret; empty where there is none."""
+        return self.version_behind(NO_VEIL)
+
+    def version_behind(self, veil: Veil) -> str:
+        """The same, masked also where a veil hides it."""
         meta = self.canonical.get("meta")
         version = meta.get("version") if isinstance(meta, Mapping) else None
-        return "" if version is None else one_line(str(version), LONGEST_NAME)
+        shown = veil.hide(hidden_by_key("version", version), ("meta", "version"))
+        return "" if version is None else one_line(str(mask(shown)), LONGEST_NAME)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ from reconciler.drivers.m2.judge import carries
 from reconciler.drivers.m2.schema import Loaded
 from reconciler.drivers.m2.setting.fault import at
 from reconciler.drivers.m2.shown_prints import shown_digest
+from reconciler.secrets.redact import hidden_by_key
+from reconciler.text.one_line import LONGEST_NAME, one_line
 
 _PORT: Final = "/env/management/api/port"
 
@@ -42,11 +44,12 @@ def back(
     files = bool(wanted) and (carried is None or carries(before.held, wanted) is not True)
     if moved or unseen or files:
         return None
-    document = _hidden(before, carried)
+    document = _hidden(before, carried, step)
     resources = carried.resources if carried and wanted else {}
     digest = fingerprint([shown_digest(document, given.plain()["resources"], step.node), "undo", step.node])
     shown = {"before": given.plain()["after"], "after": given.plain()["before"]}
-    version = before.content.version
+    version = mask(hidden_by_key("version", at(document, ("meta", "version"))))
+    named = "" if version is None else one_line(str(version), LONGEST_NAME)
     arguments = Upload(
         bases=given.bases,
         addresses=given.addresses,
@@ -54,7 +57,7 @@ def back(
         after=given.before,
         restart=given.restart,
         resources=wanted,
-        setting_version=mask(at(before.content.canonical, ("meta", "version"))),
+        setting_version=version,
         timeout=given.timeout,
         connect=given.connect,
         uses=given.uses,
@@ -67,7 +70,7 @@ def back(
         step,
         action="upload",
         arguments=arguments,
-        reason=f"gives back {f'version {version}' if version else 'the setting'} that it had",
+        reason=f"gives back {f'version {named}' if named else 'the setting'} that it had",
         needs="the node still shows what was delivered",
         inverse=Inverse("deliver the new setting again", "upload"),
         changes=(),
@@ -109,9 +112,10 @@ def _part(carried: Payload | None) -> str:
     return name if isinstance(name, str) and name else "settingFile"
 
 
-def _hidden(before: Loaded, carried: Payload | None) -> Any:
+def _hidden(before: Loaded, carried: Payload | None, step: Step) -> Any:
     """What the node showed, with its secrets marked as such: those known by their place or their value."""
-    known = [secret.value for _, secret in secrets(before.content.canonical)]
+    known = [secret.value for change in step.changes for _, secret in secrets(change.old)]
+    known += [secret.value for _, secret in secrets(before.content.canonical)]
     places = [path for path, _ in secrets(carried.document)] if carried else []
     known += [at(before.content.document, path) for path in places]
     texts = {value for value in known if isinstance(value, str) and value}

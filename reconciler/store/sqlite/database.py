@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from reconciler.errors import StateError
+from reconciler.store.sqlite import rekeying
+from reconciler.store.sqlite.host_key import HostKey
 from reconciler.store.sqlite.locks import waiting
 from reconciler.store.sqlite.schema import APPLICATION, MIGRATIONS
 from reconciler.store.sqlite.state_file import FileIdentity, prepare_file
@@ -180,6 +182,8 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         )
     if version == len(MIGRATIONS):
         return
+    rekeying.define(connection, HostKey(path.parent).secret)
+    connection.execute("PRAGMA secure_delete = ON")  # what a migration replaces is not left on the disk
     with connection:
         connection.execute("BEGIN IMMEDIATE")
         for statements in MIGRATIONS[version:]:

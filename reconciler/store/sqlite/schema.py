@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from reconciler.store.sqlite import rekeying
+
 APPLICATION = 0x52434E43
 """SQLite's `application_id` of our files: "RCNC"."""
 
@@ -189,5 +191,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # whether the fleet was a settings file without a fleet file last; NULL in what older programs wrote
         "ALTER TABLE fleet ADD COLUMN lone INTEGER",
     ),
+    rekeying.STATEMENTS,
 )
 """Statements that lead from each version of the tables to the next; never changed, only added to."""

@@ -5,13 +5,20 @@ from __future__ import annotations
 import json
 from base64 import b64encode, urlsafe_b64encode
 from binascii import hexlify
+from dataclasses import replace
 from urllib.parse import quote
 
 import pytest
+import support_m2_wire as m2
 
+from reconciler.core.observation import Observed, Present
 from reconciler.core.secret import MASK, Secret, mask, secrets
+from reconciler.core.step import Standing
+from reconciler.drivers.m2 import undo
 from reconciler.drivers.m2.changes import differences
 from reconciler.drivers.m2.content import Contents
+from reconciler.drivers.m2.judge import judge
+from reconciler.drivers.m2.planner import plan
 from reconciler.secrets.patterns import may_be_secret
 from reconciler.secrets.redact import Redactor, Veil, hidden_by_key
 
@@ -175,3 +182,21 @@ def test_what_looks_secret_in_a_quoted_text_is_masked_though_nobody_knows_it(tex
     told = Redactor(()).text(f"no: {text}")
     assert MASK in told
     assert secret not in told
+
+
+@pytest.mark.parametrize("version", [Secret("planted-v2", "${env:X}"), "plain", JWT])
+def test_a_version_that_is_or_was_a_secret_is_told_in_no_sentence(version):
+    node = "planted-v1" if isinstance(version, Secret) else JWT
+    desk = m2.desk(m2.setting(hosting=[]))
+    document = replace(desk.documents["edge-01"], value=m2.setting(meta__version=version, hosting=[]))
+    wanted = m2.desired(replace(desk, documents={"edge-01": document}))
+    seen = Observed({"edge-01": Present(m2.loaded(m2.setting(meta__version=node)))})
+    (step,) = plan(wanted, seen).steps
+    told = repr(step.plain())
+    assert "version" in step.reason
+    assert not [clear for clear in ("planted", JWT[:12]) if clear in told]
+    back, _ = undo.back(step, seen.nodes["edge-01"].value, wanted.payloads)
+    assert not [clear for clear in ("planted", JWT[:12]) if clear in repr(back.plain())]
+    verdict = judge(step, Present(m2.loaded(m2.setting(meta__version=node, custom={"x": 1}))))
+    assert verdict.standing is Standing.CHANGED
+    assert not [clear for clear in ("planted", JWT[:12]) if clear in verdict.reason]

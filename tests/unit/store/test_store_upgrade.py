@@ -1,12 +1,15 @@
 """A store that an older version of the program left is read on, and goes on."""
 
+import json
 import sqlite3
+import zlib
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from support_driver import NOWHERE, REVISION, FakeDriver, Wish, World, cluster
 
+from reconciler.core.canonical import keyed
 from reconciler.core.fleet_identity import FleetIdentity, resolve
 from reconciler.core.history import Claim
 from reconciler.core.observation import Observed
@@ -73,6 +76,40 @@ async def test_its_epochs_are_gone_on_with(left):
             "SELECT value FROM fact WHERE fleet = 1 AND cluster = 'edge' AND key = 'epoch'"
         ).fetchone()
     assert number == ("4",)
+
+
+CLEAR, OTHER, CUT = "ab" * 32, "cd" * 32, "ef" * 8
+"""Fingerprints over settings with secrets, as older versions kept them."""
+
+
+async def test_fingerprints_that_older_versions_kept_in_clear_are_keyed(left):
+    with closing(sqlite3.connect(left / FILE)) as file:
+        (packed,) = file.execute("SELECT plan FROM run WHERE id = 'run-done'").fetchone()
+        plan = json.loads(zlib.decompress(packed))
+        (step,) = plan["clusters"][0]["steps"]
+        step["arguments"] = {"before": CLEAR, "more": [{"after": OTHER}], "word": "set"}
+        packed = zlib.compress(json.dumps(plan).encode())
+        file.execute("UPDATE run SET plan = ?, digest = ? WHERE id = 'run-done'", (packed, OTHER))
+        tried = json.dumps({"aim": CLEAR, "shown": {"/x": CUT}, "reason": CLEAR[:8]})
+        file.execute("UPDATE fact SET value = ? WHERE node = 'b' AND key LIKE 'attempt/%'", (tried,))
+        file.commit()
+    with open_store(left) as store:
+        record = await store.run("run-done")
+        (fleet,) = await store.fleets()
+        memory = await store.of(fleet.number).recall()
+    (step,) = record.plan.steps()
+    keyed_clear = keyed(memory.key, CLEAR)
+    assert step.arguments.plain() == {
+        "before": keyed_clear,
+        "more": [{"after": keyed(memory.key, OTHER)}],
+        "word": "set",
+    }
+    facts = memory.recalled("edge")["b"]
+    (tried,) = [json.loads(value) for key, value in facts.items() if key.startswith("attempt/")]
+    assert memory.of("live").progress.content == keyed(memory.key, "content")
+    assert tried == {"aim": keyed_clear, "shown": {"/x": keyed(memory.key, CUT)[:16]}, "reason": CLEAR[:8]}
+    kept = b"".join(file.read_bytes() for file in left.glob(f"{FILE}*"))
+    assert not [text for text in (CLEAR, OTHER, CUT) if text.encode() in kept]
 
 
 @pytest.mark.parametrize("version", range(1, len(schema.MIGRATIONS)))
