@@ -134,6 +134,9 @@ class Reader:
         drivers = self.products
         identity, store = await self.bind(fleet)
         memory = await store.recall() if store else Memory(at=utc_now())
+        if self.is_named:  # somebody asks for this very revision: he may also take a rollback back
+            past = {name: replace(one, rolled_back=()) for name, one in memory.past.items()}
+            memory = replace(memory, past=past)
         memory = await traced(
             memory, fleet, self.source, drivers=drivers, vault=LocalVault(self.host), named=self.is_named
         )

@@ -216,7 +216,13 @@ class Reconciler:
                 listener=listener,
                 stop=stop,
                 occasion=Occasion(
-                    trigger, self.actor, self.clock, self.rest, ears=process.ears, refusals=process.refusals
+                    trigger,
+                    self.actor,
+                    self.clock,
+                    self.rest,
+                    ears=process.ears,
+                    refusals=process.refusals,
+                    goes_back=self.reader.is_named,
                 ),
             )
 

@@ -25,6 +25,7 @@ class Order:
 
     Args:
         state: the state folder; None to plan without what is remembered.
+        while_suspended: set suspensions aside, which stay for all others.
     """
 
     source: str = "."
@@ -45,6 +46,7 @@ class Order:
     base: Base = NO_BASE
     by: str = ""
     why: str = ""
+    while_suspended: bool = False
 
     @property
     def actor(self) -> Actor:

@@ -36,6 +36,21 @@ class Suspension:
 
 
 @dataclass(frozen=True, slots=True)
+class RolledBack:
+    """What a person rolled a cluster back from, which is not applied again unasked.
+
+    Args:
+        revision: its id.
+        content: keyed fingerprint of what the cluster was to get at it; empty where it is not known.
+        reason: who rolled back, and to what.
+    """
+
+    revision: str
+    content: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Past:
     """What the store remembers of a cluster.
 
@@ -46,6 +61,8 @@ class Past:
         changed: (node, hours ago) of every change that is still in somebody's window.
         suspended: suspensions by command that hold for it.
         rejected: revision -> why it failed its gates here.
+        rolled_back: what it was rolled back from.
+        content: keyed fingerprint of what was applied last; empty where it is not known.
         approved: digests of plans that somebody approved.
         applied: the revision that was applied last; none where none was.
         descent: how the revision of this pass stands to it.
@@ -66,6 +83,8 @@ class Past:
     progress: Progress | None = None
     runs: Mapping[str, Applied] = field(default_factory=dict)
     references: frozenset[tuple[str, ...]] = frozenset()
+    rolled_back: tuple[RolledBack, ...] = ()
+    content: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,25 @@ def rejected(case: Case) -> Iterator[Diagnostic]:
         )
 
 
+@guard("rolled-back")
+def rolled_back(case: Case) -> Iterator[Diagnostic]:
+    """What somebody rolled back from is not applied again, by this commit or by one with the same content."""
+    if case.revision is None:
+        return
+    for one in case.past.rolled_back:
+        if one.revision == case.revision.id or (one.content and one.content == case.content):
+            name = case.revision.short or case.revision.id
+            yield Diagnostic(
+                Severity.ERROR,
+                "rolled-back",
+                f"{case.plan.cluster}: revision {name} gives it what was rolled back: {one.reason}",
+                "commit a change of what it gets, or apply it on purpose: "
+                f"`reconcile rollback {name} SOURCE`",
+                target=case.plan.cluster,
+            )
+            return
+
+
 @guard(APPROVAL_NEEDED)
 def unapproved(case: Case) -> Iterator[Diagnostic]:
     """Steps that the policy marks wait for an approval of exactly this plan."""
@@ -161,11 +180,12 @@ def held(case: Case) -> Iterator[Diagnostic]:
         yield from hold(case)
 
 
-@guard(*held.codes, *rejected.codes)
+@guard(*held.codes, *rejected.codes, *rolled_back.codes)
 def standing(case: Case) -> Iterator[Diagnostic]:
     """What would hold up a change of this cluster, whether or not there is one to make."""
     yield from held(case)
     yield from rejected(case)
+    yield from rolled_back(case)
 
 
 @guard(*standing.codes)

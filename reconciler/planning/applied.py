@@ -96,6 +96,7 @@ def _of_cluster(survey: Survey, case: Case, outcomes: list[Outcome]) -> ClusterF
     return ClusterFacts(
         members=members,
         applied=revision if _moved(survey, case, outcomes) else None,
+        content=case.content,
         runs=dict.fromkeys(running, revision.id),
         facts={**case.noted, **({} if untouched else _references(survey, case, running))},
         # a rollout of other content, which nothing goes on with

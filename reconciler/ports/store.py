@@ -155,13 +155,20 @@ class Act:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A revision that failed its gates in a cluster."""
+    """A revision that is not to be applied again in a cluster.
+
+    Args:
+        content: keyed fingerprint of what the cluster was to get at it, where it is not known to be empty.
+        rolled_back: whether a person rolled back from it; else it failed its gates.
+    """
 
     cluster: str
     revision: str
     short: str
     reason: str
     since: datetime
+    content: str = ""
+    rolled_back: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +237,7 @@ class ClusterFacts:
         runs: node -> id of the revision that it was seen to run.
         facts: node -> key -> value: what else was seen; an empty value forgets.
         ends_rollout: whether the rollout that was open is over.
+        content: keyed fingerprint of what the cluster gets at `applied`.
     """
 
     members: Members | None = None
@@ -237,6 +245,7 @@ class ClusterFacts:
     runs: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     ends_rollout: bool = False
+    content: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -421,6 +430,18 @@ class Store(StoreReader, Outbox, Protocol):
 
     async def reject(self, cluster: str, revision: Revision, reason: str, *, ends_rollout: bool) -> None:
         """Write down that a revision is not to be tried again in a cluster, and whether its rollout ends."""
+
+    async def roll_back(
+        self, cluster: str, left: tuple[Revision, str] | None, taken: tuple[Revision, str], reason: str
+    ) -> None:
+        """Write down, before the first step, what a person rolls a cluster back from, and to what.
+
+        Args:
+            cluster: its name.
+            left: the revision that was applied last, and its content; None where that is the same as `taken`.
+            taken: the revision that is applied now, and its content; it is rolled back from no more.
+            reason: who rolls back.
+        """
 
     async def request_approval(self, cluster: str, digest: str, short: str, words: str) -> None:
         """Write down the plan of a cluster that waits for an approval, in place of the one before."""

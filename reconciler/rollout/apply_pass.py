@@ -9,13 +9,14 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from reconciler.core.actor import Actor
-from reconciler.core.guard import Case
+from reconciler.core.guard import Case, judged, verdicts
 from reconciler.core.outcome import Report
 from reconciler.core.plan import ClusterPlan
-from reconciler.core.timestamps import Clock
-from reconciler.diagnostic import Diagnostic
+from reconciler.core.timestamps import Clock, minute
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import ClusterBusy, GuardRefusal
 from reconciler.feedback.sink import Courier
+from reconciler.guards.change_control import standing
 from reconciler.host.clock import utc_now
 from reconciler.host.interruption import unless
 from reconciler.host.together import together
@@ -46,6 +47,7 @@ class Occasion:
         rest: waits while a wave soaks.
         ears: hears what nodes report by themselves; runs of one process that go on side by side share it.
         refusals: those that this process has written down already.
+        goes_back: whether a person named the revision, so that what was applied before is not applied again.
     """
 
     trigger: str = "command"
@@ -54,6 +56,7 @@ class Occasion:
     rest: Rest = resting
     ears: Ears = field(default_factory=Ears)
     refusals: Refusals = field(default_factory=Refusals)
+    goes_back: bool = False
 
 
 async def apply(
@@ -224,6 +227,11 @@ class _Run:
         driver, clock = self.drivers[plan.kind], self.occasion.clock
         bench = Bench(driver, self.transports, plan.payloads, log, self.stop, clock, self.survey.stale)
         async with lock:
+            if stops := await self._stops(case):
+                await log.skip([(step, stops[0].message) for step in plan.steps])
+                return stops
+            if self.occasion.goes_back:
+                await self._roll_back(case)
             if case.digest in case.past.approved:
                 await self.store.spend_approval(case.digest)
             if rollout is not None:
@@ -233,3 +241,28 @@ class _Run:
             perform = partial(execute, bench=bench)
             await Course(plan.steps, max(1, plan.concurrency), perform, log.skip, self.stop).run()
             return ()
+
+    async def _stops(self, case: Case) -> tuple[Diagnostic, ...]:
+        """What has come to stand in the way since the plan was made.
+
+        Reading many nodes takes minutes. A suspension or a rollback of that time would otherwise stop
+        nothing: the plan was judged before it, and the lock was taken after it.
+        """
+        memory = await self.store.recall()
+        past = memory.of(case.plan.cluster)
+        past = past if not self.occasion.goes_back else replace(past, rolled_back=())
+        now = replace(case, at=memory.at, past=past)
+        found = judged(verdicts(now, (standing,)), self.survey.fleet.overrides, memory.at.date()).standing
+        return tuple(replace(one, severity=Severity.WARNING) for one in found)
+
+    async def _roll_back(self, case: Case) -> None:
+        """Remember what is rolled back from, before anything is sent: a run killed here is not undone."""
+        revision, past, asked = self.survey.plan.revision, case.past, self.occasion
+        left = None
+        if past.applied and past.applied.id != revision.id and past.content != case.content:
+            left = (past.applied, past.content)
+        words = f"{asked.actor.words or 'somebody'} went back to {revision.short or revision.id}"
+        reason = f"{words} at {minute(asked.clock())} UTC" + (
+            f": {asked.actor.why}" if asked.actor.why else ""
+        )
+        await self.store.roll_back(case.plan.cluster, left, (revision, case.content), reason)

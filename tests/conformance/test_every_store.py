@@ -10,10 +10,10 @@ from support_driver import NOON, REVISION, FakeDriver, Wish, World, cluster
 from reconciler.core.actor import Actor
 from reconciler.core.arguments import INTENT_FACTS, RawArguments
 from reconciler.core.fleet_identity import NEW, FleetIdentity
-from reconciler.core.history import Claim
+from reconciler.core.history import Claim, RolledBack
 from reconciler.core.observation import Observed
 from reconciler.core.outcome import Outcome, State
-from reconciler.core.plan import Plan
+from reconciler.core.plan import Plan, Revision
 from reconciler.core.progress import Progress
 from reconciler.errors import ClusterBusy, Fenced, FleetRefused, StateError, UsageError
 from reconciler.ports.sink import Letter
@@ -249,6 +249,20 @@ async def test_an_open_rollout_is_kept_until_it_ends_or_its_revision_is_rejected
         await ends()
         assert (await store.recall()).of("edge").progress is None
     assert (await store.recall()).of("edge").rejected == {REVISION.id: "wave 1 failed"}
+
+
+async def test_a_rollback_is_remembered_until_another_one_names_its_revision_or_its_content(store):
+    new, old, other = (Revision("/repo", digit * 40, digit) for digit in "321")
+    await store.record_pass("edge", ClusterFacts(applied=new, content="k3"))
+    assert (await store.recall()).of("edge").content == "k3"
+    await store.roll_back("edge", (new, "k3"), (old, "k2"), "kim went back")
+    await store.reject("edge", other, "wave 1 failed", ends_rollout=False)
+    past = (await store.recall()).of("edge")
+    assert past.rolled_back == (RolledBack(new.id, "k3", "kim went back"),)
+    assert past.rejected == {other.id: "wave 1 failed"}
+    await store.roll_back("edge", None, (other, "k3"), "kim goes forward")
+    past = (await store.recall()).of("edge")
+    assert (past.rolled_back, past.rejected) == ((), {other.id: "wave 1 failed"})
 
 
 async def test_a_suspension_holds_for_its_cluster_or_for_all_until_it_is_resumed(store):

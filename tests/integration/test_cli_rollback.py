@@ -53,7 +53,21 @@ def test_the_revision_before_the_current_one_is_planned_and_applied(repository, 
     assert run(repository, "history", "--format", "json") == 0
     newest = json.loads(capsys.readouterr().out)[0]
     assert (newest["trigger"], newest["revision"]) == ("rollback", first)
-    assert run(repository, folder, "--dry-run", "--detailed-exitcode") == 2
+    capsys.readouterr()
+    for files in ({}, {"README": "a commit that changes no node"}):
+        repository.commit(files) if files else None
+        assert run(repository, folder, "--yes") == 3
+        assert "went back to" in capsys.readouterr().out
+    second = git(repository.folder, "rev-parse", "HEAD").strip()
+    repository.commit({"s.json": setting("a.example", "c.example")})
+    assert run(repository, folder, "--yes") == 0
+    assert run(repository, "rollback", second, folder, "--yes") == 0, "it is named, so it is meant"
+    assert run(repository, "suspend", "--reason", "a storm") == 0
+    capsys.readouterr()
+    assert run(repository, "rollback", first, folder, "--yes") == 3
+    assert "add --while-suspended" in capsys.readouterr().out
+    assert run(repository, "rollback", first, folder, "--yes", "--while-suspended") == 0
+    assert run(repository, folder, "--yes") == 3, "the suspension stays"
 
 
 def test_without_an_earlier_revision_it_says_so(repository, capsys):

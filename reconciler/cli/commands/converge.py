@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 
 from reconciler.api.reconciler import Reconciler
 from reconciler.cli.commands.plan import (
@@ -25,9 +26,11 @@ from reconciler.cli.signals import stopping
 from reconciler.cli.terminal import Terminal
 from reconciler.core.outcome import Report
 from reconciler.core.plan import Plan
+from reconciler.core.policy import Override
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import GuardRefusal, UsageError
 from reconciler.host import aio
+from reconciler.host.clock import utc_now
 from reconciler.planning.plan_file import PlanFile
 from reconciler.planning.plan_pass import Survey
 from reconciler.store.factory import open_store
@@ -76,6 +79,8 @@ def nothing_to_apply(reconciler: Reconciler, order: Order, terminal: Terminal, s
     report = Report("", seen.plan)
     with suppress(GuardRefusal):  # the plan below shows the verdicts
         report = aio.run(apply_survey(reconciler, order, terminal, seen))
+    if order.trigger == "rollback" and any(one.code == "suspended" for one in seen.violations):
+        terminal.remark("To go back while changes stay suspended for all others: add --while-suspended.\n")
     status = REFUSED if seen.violations else planned_status(seen, detailed=False) or report.exit_status
     if order.format is Format.JSON:
         terminal.say(as_json.render_run(view_of(seen), report, None, status=status))
@@ -94,7 +99,18 @@ def _agreed(plan: Plan, terminal: Terminal) -> bool:
 
 
 async def _surveyed(reconciler: Reconciler, order: Order, terminal: Terminal) -> Survey:
-    return await resumed(reconciler, await reconciler.reader.read_fleet(), order, terminal)
+    fleet = await reconciler.reader.read_fleet()
+    if order.while_suspended:
+        fleet = replace(fleet, overrides=(*fleet.overrides, through_suspensions(order)))
+    return await resumed(reconciler, fleet, order, terminal)
+
+
+def through_suspensions(order: Order) -> Override:
+    """What sets suspensions aside for one run alone; the run's plan and history show it."""
+    today = utc_now().date()
+    return Override(
+        guard="suspended", until=today + timedelta(days=1), reason=f"{order.trigger} --while-suspended"
+    )
 
 
 async def resumed(

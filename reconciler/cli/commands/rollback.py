@@ -63,6 +63,12 @@ def rollback(
         Format, typer.Option("--format", help="How to write the plan and the report.")
     ] = Format.TEXT,
     only: Only = "",
+    while_suspended: Annotated[
+        bool,
+        typer.Option(
+            "--while-suspended", help="Go back though changes are suspended; the suspension stays in force."
+        ),
+    ] = False,
     state: State = None,
     keep: Keep = None,
     require_signed: RequireSigned = None,
@@ -75,7 +81,8 @@ def rollback(
 ) -> int:
     """Go back to an earlier revision: the same plan, guards, question and journal as any change.
 
-    A process that watches the source goes forward again: suspend it first, or revert the commit.
+    What is rolled back from is not applied again, by a running watch neither, until a commit changes what the
+    cluster gets or a rollback names it. Only clusters that the rollback changes are concerned.
     """
     from reconciler.cli.commands.converge import converge  # noqa: PLC0415  (--help stays quick)
     from reconciler.cli.order import HostOptions, Order, build_order  # noqa: PLC0415
@@ -106,6 +113,7 @@ def rollback(
             trigger="rollback",
             by=by,
             why=reason,
+            while_suspended=while_suspended,
         ),
         writes=True,
     )

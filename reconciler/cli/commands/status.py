@@ -8,6 +8,7 @@ import typer
 
 from reconciler.cli.options import (
     AllowedSigners,
+    Format,
     HostConfigFile,
     NoColor,
     NoState,
@@ -75,7 +76,7 @@ def status(
             allowed_signers=allowed_signers,
             revoked_signers=revoked_signers,
         ),
-        Order(source=source, ref=ref, path=path, sha256=sha256, only=only),
+        Order(source=source, ref=ref, path=path, sha256=sha256, only=only, format=Format(format.value)),
         writes=False,
     )
     found = aio.run(_status(order, terminal))
@@ -92,6 +93,7 @@ async def _status(order: Order, terminal: Terminal) -> FleetStatus:
     from reconciler.cli.past import past_of  # noqa: PLC0415
     from reconciler.cli.progress import watching  # noqa: PLC0415
 
-    with past_of(order, terminal, names_it=True) as store, watching(terminal) as listener:
+    is_text = order.format is Format.TEXT
+    with past_of(order, terminal, names_it=is_text) as store, watching(terminal) as listener:
         reader = replace(reader_of(order), store=store)
         return await reader.status(only=order.only, listener=listener)

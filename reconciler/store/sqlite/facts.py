@@ -28,6 +28,9 @@ SOURCE = "source"
 APPLIED = "applied"
 """Fact of a cluster, under the empty node name: the revision that was applied last, as JSON."""
 
+CONTENT = "content"
+"""Fact of a cluster, under the empty node name: keyed fingerprint of what was applied last."""
+
 ROLLOUT = "rollout"
 """Fact of a cluster, under the empty node name: how far its rollout has come, as JSON."""
 
@@ -98,6 +101,7 @@ def record_pass(
         }
     if found.applied is not None:
         own[APPLIED] = json.dumps(found.applied.plain(), sort_keys=True)
+        own[CONTENT] = found.content
     if found.ends_rollout:
         own[ROLLOUT] = ""
     remember_cluster(connection, fleet, cluster, own, now)

@@ -11,6 +11,7 @@ import sqlite3
 from collections import defaultdict
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from reconciler.core.actor import Actor
 from reconciler.core.actor import load as load_actor
@@ -53,6 +54,31 @@ def reject(
     remember_cluster(connection, fleet, cluster, rejection | over, now)
 
 
+def roll_back(
+    connection: sqlite3.Connection,
+    fleet: int,
+    cluster: str,
+    left: tuple[Revision, str] | None,
+    taken: tuple[Revision, str],
+    *,
+    reason: str,
+    now: datetime,
+) -> None:
+    """What a person rolls back from is not to be applied again, and what he goes back to may be."""
+    revision, content = taken
+    facts = {
+        f"{REJECTED}{one.revision}": ""
+        for one in orders(connection, fleet).rejections
+        if one.cluster == cluster
+        and one.rolled_back
+        and (one.revision == revision.id or (content and one.content == content))
+    }
+    if left is not None:
+        value = {"short": left[0].short, "reason": reason, "content": left[1], "rolled_back": True}
+        facts[f"{REJECTED}{left[0].id}"] = json.dumps(value, sort_keys=True)
+    remember_cluster(connection, fleet, cluster, facts, now)
+
+
 def request_approval(
     connection: sqlite3.Connection,
     fleet: int,
@@ -87,7 +113,7 @@ def spend_approval(connection: sqlite3.Connection, fleet: int, digest: str, now:
 
 def orders(connection: sqlite3.Connection, fleet: int) -> Orders:
     """All orders that stand for a fleet; of the host, those of all fleets."""
-    found: dict[str, list[tuple[str, str, dict[str, str], datetime]]] = defaultdict(list)
+    found: dict[str, list[tuple[str, str, dict[str, Any], datetime]]] = defaultdict(list)
     rows = connection.execute(
         "SELECT cluster, key, value, since FROM fact WHERE node = '' AND (? = 0 OR fleet IN (0, ?))"
         " ORDER BY cluster, since, key, fleet",

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from reconciler.core import progress
-from reconciler.core.history import Applied, Claim, Memory, Past, UnderWay
+from reconciler.core.history import Applied, Claim, Memory, Past, RolledBack, UnderWay
 from reconciler.core.plan import Revision
 from reconciler.core.timestamps import moment, stamp
 from reconciler.ports.store import REFERENCES, Orders
-from reconciler.store.sqlite.facts import APPLIED, NAMES, NODES, REVISION, ROLLOUT, SOURCE
+from reconciler.store.sqlite.facts import APPLIED, CONTENT, NAMES, NODES, REVISION, ROLLOUT, SOURCE
 from reconciler.store.sqlite.fleets import fleets
 from reconciler.store.sqlite.orders import orders
 
@@ -72,6 +72,7 @@ def _past(
     runs: Mapping[str, Applied],
     standing: Orders,
 ) -> Past:
+    rejections = [one for one in standing.rejections if one.cluster == cluster]
     return Past(
         nodes=int(own.get(NODES, "0")),
         names=frozenset(json.loads(own.get(NAMES, "[]"))),
@@ -82,7 +83,11 @@ def _past(
         runs=runs,
         references=frozenset(map(tuple, json.loads(own.get(REFERENCES, "[]")))),
         suspended=tuple(one for one in standing.suspensions if one.cluster == cluster),
-        rejected={one.revision: one.reason for one in standing.rejections if one.cluster == cluster},
+        rejected={one.revision: one.reason for one in rejections if not one.rolled_back},
+        rolled_back=tuple(
+            RolledBack(one.revision, one.content, one.reason) for one in rejections if one.rolled_back
+        ),
+        content=own.get(CONTENT, ""),
     )
 
 

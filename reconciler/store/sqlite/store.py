@@ -252,6 +252,15 @@ class SqliteStore:
                 ends_rollout=ends_rollout,
             )
 
+    async def roll_back(
+        self, cluster: str, left: tuple[Revision, str] | None, taken: tuple[Revision, str], reason: str
+    ) -> None:
+        """Write down, before the first step, what a person rolls a cluster back from, and to what."""
+        async with self._around(""):
+            await self._database.write(
+                orders.roll_back, self._fleet, cluster, left, taken, reason=reason, now=self._clock()
+            )
+
     async def request_approval(self, cluster: str, digest: str, short: str, words: str) -> None:
         """Write down the plan of a cluster that waits for an approval, in place of the one before."""
         async with self._around(""):

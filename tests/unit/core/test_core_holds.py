@@ -10,7 +10,7 @@ from reconciler.core.arguments import RawArguments
 from reconciler.core.change_rules import Conduct
 from reconciler.core.change_windows import Freeze, Suspend, Window
 from reconciler.core.guard import Case, verdicts
-from reconciler.core.history import Past, Suspension
+from reconciler.core.history import Past, RolledBack, Suspension
 from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan, Effect, Inverse, Plan, Risk, Step
 from reconciler.core.policy import Policy
@@ -94,6 +94,18 @@ def test_suspensions_say_who_and_how_they_end():
 def test_only_the_rejected_revision_is_refused():
     assert codes(case(past=Past(rejected={REVISION.id: "wave 1 failed"}))) == ["revision-rejected"]
     assert codes(case(past=Past(rejected={"another": "wave 1 failed"}))) == []
+
+
+def test_what_was_rolled_back_is_refused_by_its_revision_and_by_its_content():
+    for revision, content, found in (
+        (REVISION.id, "", ["rolled-back"]),
+        ("another", "k1", ["rolled-back"]),
+        ("another", "k2", []),
+        ("another", "", []),
+    ):
+        past = Past(rolled_back=(RolledBack(revision, content, "kim went back"),))
+        assert codes(replace(case(past=past), content="k1")) == found
+    assert codes(case(past=Past(rolled_back=(RolledBack("another", "", "kim went back"),)))) == []
 
 
 @pytest.mark.parametrize(

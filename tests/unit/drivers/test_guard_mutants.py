@@ -44,7 +44,7 @@ from reconciler.core import contradictions
 from reconciler.core.change_rules import Conduct
 from reconciler.core.change_windows import Window
 from reconciler.core.guard import Case, Guard, verdicts
-from reconciler.core.history import Memory, Past, Suspension
+from reconciler.core.history import Memory, Past, RolledBack, Suspension
 from reconciler.core.policy import Budget, Policy
 from reconciler.core.revision import Descent
 from reconciler.diagnostic import Diagnostic, Severity
@@ -154,6 +154,13 @@ SCENARIOS = [
         "rejected",
         lambda: edge(past=Past(rejected={REVISION.id: "its wave failed"})),
         lambda: edge(past=Past(rejected={"1" * 40: "its wave failed"})),
+    ),
+    Scenario(
+        "rolled-back",
+        change_control,
+        "rolled_back",
+        lambda: edge(past=Past(rolled_back=(RolledBack(REVISION.id, "", "kim went back"),))),
+        lambda: edge(past=Past(rolled_back=(RolledBack("1" * 40, "", "kim went back"),))),
     ),
     Scenario(
         "older-revision",

@@ -100,6 +100,24 @@ async def test_another_revision_with_the_same_content_does_not_send_again_what_w
     assert report.run == ""
 
 
+@pytest.mark.parametrize("waves", [None, 2])
+async def test_a_suspension_or_a_rollback_while_the_nodes_were_read_stops_the_plan_that_was_made_before(
+    bench, waves
+):
+    wanted = edge(waves=waves) if waves else cluster("edge", NEW)
+    seen = await bench.survey(wanted)
+    await bench.store.suspend("", "a storm", Actor("kim"))
+    report = await bench.apply(seen)
+    assert (states(report), bench.world.acts) == (dict.fromkeys("abcd", "skipped"), [])
+    assert codes(report) == ["suspended"]
+    await bench.store.resume("", Actor("kim"))
+    seen = await bench.survey(wanted)
+    left, content = seen.plan.revision, seen.cases[0].content
+    await bench.store.roll_back("edge", (left, content), (NEXT, "older"), "kim went back")
+    assert codes(await bench.apply(seen)) == ["rolled-back"]
+    assert bench.world.acts == []
+
+
 async def test_an_override_of_the_fleet_file_lets_a_rejected_revision_be_tried_again(bench):
     bench.world.fault("a", "refused")
     await bench.run(edge(canary=1))
