@@ -64,6 +64,8 @@ class EarlierFiles:
         others: files in JSON and YAML that the base revision, or an applied one, has otherwise than the
             revision: settings, overlays and fleet files.
         tip: full id of the commit that was named as base; empty where none was.
+        bases: fleet files of further commits where the revision left the base, beside the first of `before`:
+            merges both ways leave several.
     """
 
     before: tuple[EarlierFile, ...] = ()
@@ -71,6 +73,7 @@ class EarlierFiles:
     unread: str = ""
     others: tuple[EarlierFile, ...] = ()
     tip: str = ""
+    bases: tuple[EarlierFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +82,12 @@ class MergeBase:
 
     Args:
         ref: the branch, tag or commit, as it was named.
-        clusters: cluster -> names of its nodes, at the commit where the revision left the base.
+        clusters: cluster -> names of its nodes, at the commits where the revision left the base.
         tip: short id of the base's newest commit.
         lacking: short ids of the commits that the base has and the revision lacks.
         changed: clusters whose content these commits change.
-        left: full id of the commit where the revision left the base.
+        left: full id of the commit where the revision left the base; empty where it cannot be read.
+        unread: why the two cannot be compared, or not wholly; empty where they are.
     """
 
     ref: str
@@ -92,3 +96,4 @@ class MergeBase:
     lacking: frozenset[str] = frozenset()
     changed: frozenset[str] = frozenset()
     left: str = ""
+    unread: str = ""

@@ -12,7 +12,7 @@ from typing import Final
 
 from reconciler.core.history import Memory, Past
 from reconciler.core.prior import MergeBase
-from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.diagnostic import Diagnostic, Position, Severity
 from reconciler.guards.removed_clusters import CODE as GONE
 
 LEAVES: Final = "no-longer-managed"
@@ -20,6 +20,9 @@ LEAVES: Final = "no-longer-managed"
 
 BEHIND: Final = "behind-base"
 """Code of what is said where the base has changed a cluster since the revision left it."""
+
+UNKNOWN: Final = "base-unknown"
+"""Code of what is said where the base cannot be compared with."""
 
 _MOST_NAMED: Final = 10
 
@@ -80,6 +83,20 @@ def behind(base: MergeBase | None, clusters: AbstractSet[str]) -> Iterator[Diagn
             "plan is that of the revision alone, and not of the merge",
             f"merge {base.ref} into the branch, or rebase it, and plan again",
             target=name,
+        )
+
+
+def uncompared(base: MergeBase | None, fleet_file: str) -> Iterator[Diagnostic]:
+    """A warning where nobody knows what the revision takes out, or what it lacks."""
+    if base is not None and base.unread:
+        how = "wholly compared" if base.left else "compared"
+        yield Diagnostic(
+            Severity.WARNING,
+            UNKNOWN,
+            f"the revision is not {how} with {base.ref}: {base.unread}",
+            "fetch the whole history and the target branch: `fetch-depth: 0` in GitHub Actions, "
+            '`GIT_DEPTH: "0"` in GitLab CI',
+            position=Position(fleet_file),
         )
 
 

@@ -23,7 +23,7 @@ from reconciler.desired.overrides import expired
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import UsageError
 from reconciler.guards import change_control
-from reconciler.guards.merge_base import behind, leaving, vanishing, with_base
+from reconciler.guards.merge_base import behind, leaving, uncompared, vanishing, with_base
 from reconciler.guards.registry import EVERYWHERE
 from reconciler.guards.removed_clusters import CODE as VANISHED
 from reconciler.guards.removed_clusters import vanished
@@ -185,6 +185,7 @@ def _fleetwide(found: Survey, memory: Memory, *, whole: bool) -> Survey:
     gone = judged(away, fleet.overrides, today)
     members = {case.plan.cluster: _looked_after(case) for case in found.cases}
     remarks = [*leaving(memory, members, named), *behind(memory.base, named)] if whole else []
+    remarks += uncompared(memory.base, fleet.document.name)
     remarks += [remark for case in found.cases for remark in case.remarks]
     ended = expired(fleet.document, fleet.overrides, today)
     return replace(

@@ -91,9 +91,10 @@ async def read_prior(
     versions = [(file, _clusters(file)) for file in found.before]
     at = {commit: _clusters(file) for commit, file in found.applied.items()}
     before = _kinds(found.before[0]) if found.before else {}
+    unread = found.unread or ("" if found.tip else trouble)
     prior = {
         name: replace(
-            _prior(name, versions, applied.get(name, ""), at, trouble or found.unread),
+            _prior(name, versions, applied.get(name, ""), at, unread),
             replaced=_replaced(name, fleet, before),
         )
         for name in names
@@ -101,23 +102,31 @@ async def read_prior(
     for name in every:
         prior[name] = replace(prior.get(name, Prior()), references=references)
     lineage = Lineage(fleet, source, drivers, vault)
-    return replace(memory, prior=prior, base=await _merge_base(lineage, base.ref, found))
+    return replace(memory, prior=prior, base=await _merge_base(lineage, base.ref, found, trouble))
 
 
-async def _merge_base(lineage: Lineage, ref: str, found: EarlierFiles) -> MergeBase | None:
-    """The base as it stands to the revision; None where there is none, or it cannot be read."""
-    clusters = _clusters(found.before[0]) if found.before else None
-    if not found.tip or clusters is None:
+async def _merge_base(lineage: Lineage, ref: str, found: EarlierFiles, trouble: str) -> MergeBase | None:
+    """The base as it stands to the revision; None where none is named, or nothing stood before."""
+    unread = trouble or found.unread
+    if not ref or not (found.before or unread):
         return None
+    clusters = _clusters(found.before[0]) if found.before and found.tip else None
+    if clusters is None:
+        return MergeBase(ref, unread=unread or _unreadable(found.before[0]))
     named = {name: frozenset(nodes) for name, nodes in clusters.items()}
+    for further in filter(None, map(_clusters, found.bases)):
+        named |= {name: named.get(name, frozenset()) | nodes.keys() for name, nodes in further.items()}
     revision, source = commit_of(lineage.fleet.revision.id), lineage.source
     before, tips = await source.ancestors(revision), await source.ancestors(found.tip)
+    if before is None or tips is None:
+        unread = (
+            unread or f"this clone is shallow, so that it does not tell which commits of {ref} are lacking"
+        )
     lacking = tips - before if before is not None and tips is not None else frozenset[str]()
-    left = found.before[0].commit
-    changed = frozenset[str]()
+    left, changed = found.before[0].commit, frozenset[str]()
     if lacking:
         changed = await lineage.differing(found.tip, left) & await lineage.differing(found.tip, revision)
-    return MergeBase(ref, named, short(found.tip), frozenset(map(short, lacking)), changed, left)
+    return MergeBase(ref, named, short(found.tip), frozenset(map(short, lacking)), changed, left, unread)
 
 
 def _replaced(name: str, fleet: Fleet, before: _Kinds) -> tuple[str, ...]:
@@ -140,10 +149,10 @@ async def _earlier(
     except SourceError as error:
         if not base.told:
             raise
+        why = f"{base.told} names {base.ref}, and {error.message}"
         if base.instead is not None and base.instead.ref:
-            return await _earlier(source, revision, base.instead, applied, names)
-        found = await source.earlier(revision, names, applied=applied)
-        return found, f"{base.told} names {base.ref}, and {error.message}"
+            return (await _earlier(source, revision, base.instead, applied, names))[0], why
+        return await source.earlier(revision, names, applied=applied), why
 
 
 def _prior(
@@ -165,8 +174,12 @@ def _prior(
         return Prior(tuple(found))
     wrong = next((file for file, clusters in versions if clusters is None), None)
     if not unread and wrong is not None:
-        unread = f"{wrong.name} of the revision {short(wrong.commit)} cannot be read"
+        unread = _unreadable(wrong)
     return Prior((), unread)
+
+
+def _unreadable(file: EarlierFile) -> str:
+    return f"{file.name} of the revision {short(file.commit)} cannot be read"
 
 
 def _clusters(file: EarlierFile) -> _Clusters | None:

@@ -80,7 +80,7 @@ def test_a_configuration_with_fourteen_hostile_keys_runs_nothing(work, tmp_path)
     assert objects.commit(second).parents == (head,)
     assert objects.ref("refs/heads/main") == second
     assert objects.history(second) == {head, second}
-    assert objects.merge_base(head, second) == head
+    assert objects.merge_bases(head, second) == [head]
     assert objects.matching(head[:9]) == [head]
     own = Git(settings=GitSettings.local(os.environ, command.Repository(str(work.folder / ".git"))))
     with pytest.raises(GitFailed):

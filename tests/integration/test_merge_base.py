@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from datetime import UTC, datetime
 
 import pytest
 from support_git import Repository, alone, git
 
 from reconciler.cli.demo_stage import Nodes
 from reconciler.cli.main import main
+from reconciler.core.history import Memory
+from reconciler.desired.fleet import load
 from reconciler.drivers.m2.simulator import answers
 from reconciler.drivers.m2.simulator.answers import failure
+from reconciler.drivers.registry import DRIVERS
+from reconciler.guards.merge_base import uncompared
+from reconciler.planning.prior import Base, read_prior
 from reconciler.simulation.addresses import free_addresses
+from reconciler.sources.locate import locate
 
 VARIABLES = ("GITHUB_BASE_REF", "CI_MERGE_REQUEST_TARGET_BRANCH_NAME", "CI_MERGE_REQUEST_DIFF_BASE_SHA")
 
@@ -185,3 +193,46 @@ def test_after_a_squash_a_pull_request_is_planned_without_any_state(site):
     assert "another reconciler wrote it, so it is left alone" in site.run("--yes", state="none", status=1)
     git(later.folder, "fetch", "--quiet", "origin", "topic")
     assert "foreign-change" not in site.run("--dry-run", "--base", "origin/main", state="none")
+
+
+def told_of_base(source, base):
+    """What a fleet at a source's revision is told of its base, without a look at the nodes."""
+
+    async def read():
+        source_ = locate(str(source), cache=source / "none", environment={})
+        fleet = load(await source_.snapshot(), DRIVERS)
+        memory = Memory(at=datetime(2026, 11, 21, tzinfo=UTC))
+        return (await read_prior(memory, fleet, source_, drivers=DRIVERS, base=base)).base
+
+    return asyncio.run(read())
+
+
+def test_a_clone_without_the_base_says_what_is_not_compared(site):
+    """Checkouts as CI systems make them: one commit alone, or the newest ones of a branch."""
+    first, folder = site.repository.head, site.repository.folder
+    site.branch(site.fleet(edge=1))
+    for place, ref, depth in (("github", "HEAD", 1), ("gitlab", "HEAD", 20)):
+        made = Repository.make(site.folder / place)
+        git(made.folder, "fetch", "--quiet", f"--depth={depth}", f"file://{folder}", ref)
+        git(made.folder, "checkout", "--quiet", "--detach", "FETCH_HEAD")
+    told = told_of_base(site.folder / "github", Base("main", "GITHUB_BASE_REF"))
+    (warning,) = uncompared(told, "fleet.yaml")
+    assert "is not compared with main: GITHUB_BASE_REF names main, and" in warning.message
+    told = told_of_base(site.folder / "gitlab", Base("main", "TARGET", Base(first, "DIFF_BASE")))
+    (warning,) = uncompared(told, "fleet.yaml")
+    assert "is not wholly compared with main: TARGET names main, and" in warning.message
+    assert len(told.clusters["edge"]) == 4
+    assert told_of_base(folder, Base("main")).unread == ""
+
+
+def test_where_branches_were_merged_both_ways_the_nodes_of_every_commit_that_was_left_count(site):
+    folder = site.repository.folder
+    site.branch({"README.md": "words"})
+    git(folder, "checkout", "--quiet", "main")
+    site.repository.commit(site.fleet(edge=3, clusters=("edge",)))
+    git(folder, "merge", "--quiet", "--no-edit", "topic")
+    git(folder, "checkout", "--quiet", "topic")
+    git(folder, "merge", "--quiet", "--no-edit", "main~1")
+    site.repository.commit(site.fleet(edge=2))
+    told = told_of_base(folder, Base("main"))
+    assert {name: len(nodes) for name, nodes in told.clusters.items()} == {"edge": 4, "side": 1}

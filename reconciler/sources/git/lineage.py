@@ -18,6 +18,9 @@ if TYPE_CHECKING:  # it loads the library, which `no_history` has no need of
 COMMITS: Final = 500
 """Commits that are walked back."""
 
+MOST_BASES: Final = 16
+"""Commits that a revision and its base both descend from, of which merges both ways leave several."""
+
 DEEPEST: Final = 32
 """Levels of folders that are compared."""
 
@@ -62,7 +65,8 @@ def earlier_files(
         applied: ids of commits to look at besides.
     """
     commit, _, changes = revision.partition("+")
-    start, unread = _start(objects, commit, base, changed=bool(changes))
+    starts, unread = _starts(objects, commit, base, changed=bool(changes))
+    start = next(iter(starts), "")
     # Where no fleet file is asked for, what counts is the one commit before.
     line = _line(objects, start, COMMITS if names else 1) if start and not unread else []
     files = _files(objects, [earlier.tree for _, earlier in line if earlier is not None], names, path)
@@ -79,6 +83,7 @@ def earlier_files(
         last = file[1] if file is not None else ""
         if len(found) >= VERSIONS:
             break
+    bases = list(_at(objects, starts[1:], names, path))
     at: dict[str, EarlierFile] = {}
     compared = {id_: earlier.tree for id_, earlier in line[:1] if earlier is not None}
     for id_ in applied:
@@ -90,7 +95,16 @@ def earlier_files(
             at[id_] = EarlierFile(id_, file[0], _data(objects, file[1], near))
     now = None if changes else _commit(objects, commit)
     others = _others(objects, now.tree if now else "", compared, path)
-    return EarlierFiles(tuple(found), at, unread, tuple(others), base)
+    return EarlierFiles(tuple(found), at, unread, tuple(others), base, tuple(bases))
+
+
+def _at(objects: Objects, commits: Sequence[str], names: Sequence[str], path: str) -> Iterator[EarlierFile]:
+    """The fleet files that commits have, of those that have one."""
+    for id_ in commits:
+        own = _commit(objects, id_)
+        file = _files(objects, [own.tree], names, path).get(own.tree) if own is not None else None
+        if file is not None:
+            yield EarlierFile(id_, file[0], _data(objects, file[1], ()))
 
 
 def _others(objects: Objects, now: str, trees: Mapping[str, str], path: str) -> Iterator[EarlierFile]:
@@ -206,23 +220,21 @@ def unknown_base(base: str, where: str) -> SourceError:
     )
 
 
-def _start(objects: Objects, commit: str, base: str, *, changed: bool) -> tuple[str, str]:
-    """The commit to begin at, and why none is known; both are empty where nothing came before."""
+def _starts(objects: Objects, commit: str, base: str, *, changed: bool) -> tuple[list[str], str]:
+    """The commits to begin at, and why none is known; both are empty where nothing came before."""
     own = _commit(objects, commit)
     if own is None:
-        return "", f"the commit {commit[:SHORT_ID]} is not in this clone"
+        return [], f"the commit {commit[:SHORT_ID]} is not in this clone"
     if changed:
-        return commit, ""
+        return [commit], ""
     if base:
-        shared = objects.merge_base(commit, base)
-        if shared is None:
-            return (
-                "",
-                f"this clone does not have the commit where {commit[:SHORT_ID]} leaves {base[:SHORT_ID]}",
-            )
-        if shared != commit:
-            return shared, ""
-    return next(iter(own.parents), ""), ""
+        shared = objects.merge_bases(commit, base)
+        if not shared:
+            words = f"this clone does not have the commit where {commit[:SHORT_ID]} leaves {base[:SHORT_ID]}"
+            return [], words
+        if commit not in shared:
+            return shared[:MOST_BASES], ""
+    return list(own.parents[:1]), ""
 
 
 def _line(objects: Objects, start: str, most: int) -> list[tuple[str, Commit | None]]:

@@ -296,13 +296,13 @@ class Objects:
         except GitFailed:  # its way to say that there is no such commit
             return ()
 
-    def merge_base(self, one: str, other: str) -> str | None:
-        """The id of the nearest commit that both descend from; None where none is here."""
+    def merge_bases(self, one: str, other: str) -> list[str]:
+        """Ids of the nearest commits that both descend from, of which merges both ways leave several."""
         try:
-            found: str = self._repo.git.merge_base(one, other)
+            found: str = self._repo.git.merge_base("--all", one, other)
         except GitFailed:  # one of them, or what comes before, is not here
-            return None
-        return found
+            return []
+        return found.split()
 
 
 def _text(value: bytes) -> str:
