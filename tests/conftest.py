@@ -3,7 +3,7 @@
 import gc
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +26,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write the golden files of tests/cases instead of comparing",
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _watches_are_found_by_nobody_else(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Watches of this run announce themselves in a folder of it, not to commands of this machine."""
+    from reconciler.host import control_socket  # noqa: PLC0415
+
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("run")
+        patch.setenv(control_socket.VARIABLE, str(folder))
+        patch.setattr(control_socket, "RUNTIME", folder / "none/reconciler")
+        yield
 
 
 @pytest.fixture

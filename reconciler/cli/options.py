@@ -96,6 +96,7 @@ State = Annotated[
         help="Where the journal and the history are. Default: RECONCILE_STATE, else as the host configuration"
         " says, else /var/lib/reconciler where it exists, else the user's own.",
         show_default=False,
+        readable=False,  # who may not read it asks the watch
     ),
 ]
 NoState = Annotated[

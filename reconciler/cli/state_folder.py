@@ -145,8 +145,9 @@ def watches_of(state: Path) -> tuple[RunningWatch, ...]:
     """The watches of this host that answer and use a state folder."""
     from reconciler.host import control_socket  # noqa: PLC0415  (--help stays quick)
 
-    found = (*control_socket.running_watches(state), *control_socket.running_watches(control_socket.RUNTIME))
-    return tuple(one for one in found if one.uses(state))
+    found = (*control_socket.running_watches(control_socket.RUNTIME), *control_socket.running_watches(state))
+    by_process = {one.process: one for one in found if one.uses(state)}
+    return tuple(sorted(by_process.values(), key=lambda one: (one.dry_run, one.process)))
 
 
 def copies_of_sources(state: Path | None) -> Path:

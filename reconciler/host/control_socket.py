@@ -20,7 +20,7 @@ from typing import Any, Final
 from reconciler.errors import ReconcilerError, StateError
 
 RUNTIME: Final = Path("/run/reconciler")
-"""Folder of the sockets of watches that systemd runs; others have theirs in the state folder."""
+"""Where watches of this host are found, whatever state they use; its owner and root alone write there."""
 
 VARIABLE: Final = "RUNTIME_DIRECTORY"
 """Set by systemd for a unit with `RuntimeDirectory=`."""
@@ -30,6 +30,9 @@ LARGEST: Final = 64 * 1024
 
 SECONDS: Final = 5.0
 """How long a side waits for the other one."""
+
+MOST: Final = 32
+"""Sockets of one folder that are asked: whoever may write there must not make an order wait for ever."""
 
 LARGEST_COPY: Final = 4 * 1024**3
 
@@ -61,15 +64,17 @@ class RunningWatch:
         process: its id.
         source: what it keeps the fleet as.
         state: its state folder.
+        dry_run: whether it applies nothing.
     """
 
     path: Path
     process: int
     source: str
     state: str
+    dry_run: bool = False
 
     def __str__(self) -> str:
-        return f"process {self.process}, source {self.source}"
+        return f"process {self.process}, source {self.source}" + (", dry run" if self.dry_run else "")
 
     def uses(self, folder: Path) -> bool:
         """Whether this is the watch's state folder, however it is spelt."""
@@ -87,6 +92,23 @@ def peer_of(connection: socket.socket) -> Peer:
     except OSError:  # more than fit: only its own group counts
         further = ()
     return Peer(process, user, frozenset({group, *further}))
+
+
+def shared_folder(environment: Mapping[str, str]) -> Path | None:
+    """Where a watch is found by users who may not open its state; None where this user has no such folder.
+
+    It is what systemd made for the unit, else `RUNTIME`: root makes it, and for another user an
+    administrator does, who gives it to him.
+    """
+    if given := environment.get(VARIABLE, "").partition(":")[0]:
+        return Path(given)
+    try:
+        if os.geteuid() == 0:
+            RUNTIME.mkdir(mode=0o755, exist_ok=True)
+            return RUNTIME
+        return RUNTIME if RUNTIME.stat().st_uid == os.geteuid() else None
+    except OSError:
+        return None
 
 
 @contextmanager
@@ -125,7 +147,7 @@ def running_watches(folder: Path) -> tuple[RunningWatch, ...]:
     """The watches that answer in a folder, by process; only those that its owner or root runs."""
     found = []
     try:
-        paths = sorted(folder.glob(_PATTERN))
+        paths = sorted(folder.glob(_PATTERN))[:MOST]
     except OSError:
         return ()
     for path in paths:
@@ -133,8 +155,17 @@ def running_watches(folder: Path) -> tuple[RunningWatch, ...]:
             said, _ = ask(path, {"do": "hello"})
         except (OSError, ReconcilerError):
             continue
-        found.append(RunningWatch(path, int(said["process"]), str(said["source"]), str(said["state"])))
+        try:
+            found.append(_watch_of(path, said))
+        except (KeyError, TypeError, ValueError):  # another version of the program
+            continue
     return tuple(sorted(found, key=lambda one: one.process))
+
+
+def _watch_of(path: Path, said: Mapping[str, Any]) -> RunningWatch:
+    return RunningWatch(
+        path, int(said["process"]), str(said["source"]), str(said["state"]), said.get("dry_run") is True
+    )
 
 
 def ask(path: Path, request: Mapping[str, Any], into: Path | None = None) -> tuple[dict[str, Any], int]:

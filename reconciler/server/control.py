@@ -9,15 +9,15 @@ import os
 import socket
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from reconciler.core.actor import load
-from reconciler.errors import ReconcilerError
+from reconciler.errors import ReconcilerError, StateError
 from reconciler.host.actor import this_actor, user_name
-from reconciler.host.control_socket import LARGEST, SECONDS, VARIABLE, Peer, listening, peer_of
+from reconciler.host.control_socket import LARGEST, RUNTIME, SECONDS, Peer, listening, peer_of, shared_folder
 from reconciler.ports.store import Store
 from reconciler.server.logs import Log
 from reconciler.server.options import Options
@@ -41,34 +41,45 @@ class Control:
 
     Args:
         options: of the watch; the host's configuration names the groups that may give orders.
-        store: what orders are written to.
+        store: what orders are written to; None for a dry run, which takes none.
         log: is told of each order.
     """
 
     options: Options
-    store: Store
+    store: Store | None
     log: Log
     _room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONNECTIONS))
     _answers: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def serve(self, stop: asyncio.Event) -> None:
-        """Answer until told to stop; where no socket can be made, say so: the watch itself goes on."""
+        """Answer until told to stop; where no socket can be made, say so: the watch itself goes on.
+
+        There are two: in the state folder, for who may open it, and where commands look for the watches of
+        this host, whatever state they use.
+        """
+        groups = self.options.host.config.operators
+        shared = shared_folder(self.options.host.environment)
+        if groups and shared is None:
+            self._lack(
+                f"members of {', '.join(groups)} cannot reach this watch: {RUNTIME} is not this user's",
+                f"let root make the folder and give it to {this_actor().user}, or start the watch as a unit",
+            )
         async with AsyncExitStack() as stack:
-            groups = self.options.host.config.operators
-            try:
-                opened = stack.enter_context(listening(self._folder(), is_shared=bool(groups)))
-            except OSError as error:
-                self.log.warning(
-                    "no control socket",
-                    words=error.strerror or type(error).__name__,
-                    remedy="commands of users who may not open the state folder cannot reach this watch",
-                )
-                await stop.wait()
-                return
-            server = await asyncio.start_unix_server(self._connected, sock=opened, limit=LARGEST)
-            async with server:
-                await stop.wait()
-            await self._finish()
+            for folder in dict.fromkeys(one for one in (self.options.state, shared) if one and one.is_dir()):
+                is_shared = bool(groups) and folder == shared
+                try:
+                    opened = stack.enter_context(listening(folder, is_shared=is_shared))
+                except OSError as error:
+                    words = error.strerror or type(error).__name__
+                    self._lack(f"{folder}: {words}", "let the user of the watch write there")
+                    continue
+                server = await asyncio.start_unix_server(self._connected, sock=opened, limit=LARGEST)
+                await stack.enter_async_context(server)
+            await stop.wait()
+        await self._finish()
+
+    def _lack(self, words: str, remedy: str) -> None:
+        self.log.warning("no control socket", words=words, remedy=remedy)
 
     async def _finish(self) -> None:
         """Let the answers under way end, and cut off what is left after a moment."""
@@ -78,10 +89,6 @@ class Control:
                 task.cancel()
             if late:
                 await asyncio.wait(late, timeout=1)
-
-    def _folder(self) -> Path:
-        given = self.options.host.environment.get(VARIABLE, "").partition(":")[0]
-        return Path(given) if given else self.options.state
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -145,11 +152,12 @@ class Control:
         )
 
     async def _done(self, request: Mapping[str, Any], peer: Peer) -> dict[str, Any]:
-        work: dict[str, Callable[[], Awaitable[Any]]] = {
-            "suspend": lambda: self.store.suspend(text("cluster"), text("reason"), by),
-            "resume": lambda: self.store.resume(text("cluster"), by),
-            "forget_attempts": lambda: self.store.forget_attempts(text("cluster")),
-            "approve": lambda: self.store.approve(text("digest"), by, text("reason")),
+        store = self.store
+        work: dict[str, Callable[[Store], Awaitable[Any]]] = {
+            "suspend": lambda store: store.suspend(text("cluster"), text("reason"), by),
+            "resume": lambda store: store.resume(text("cluster"), by),
+            "forget_attempts": lambda store: store.forget_attempts(text("cluster")),
+            "approve": lambda store: store.approve(text("digest"), by, text("reason")),
         }
 
         def text(key: str) -> str:
@@ -161,17 +169,33 @@ class Control:
         )  # the kernel's word in place of the caller's own
         order = text("do")
         if order == "hello":
-            options = self.options
-            return {"ok": True, "process": os.getpid(), "source": options.source, "state": str(options.state)}
+            return {
+                "ok": True,
+                "process": os.getpid(),
+                "source": self.options.source,
+                "state": str(self.options.state),
+                "dry_run": store is None,
+            }
         if order not in work:
             raise Denied(f"this watch knows no request {order!r}", remedy="use the version of the watch")
-        found = await work[order]()
+        if store is None:
+            raise Denied(
+                "this watch is a dry run: it applies nothing and takes no orders",
+                remedy="run the command as a user who may open the state folder",
+            )
+        found = await work[order](store)
         self.log.info("order taken", order=order, cluster=text("cluster"), user=name, process=peer.process)
         return {"ok": True, "found": list(found or ())}
 
     async def _copy(self, writer: asyncio.StreamWriter) -> None:
         """The answer, then the store as it is at this moment."""
-        with tempfile.TemporaryDirectory(dir=self.options.state, prefix=".copy-") as folder:
+        with ExitStack() as stack:
+            try:
+                folder = stack.enter_context(
+                    tempfile.TemporaryDirectory(dir=self.options.state, prefix=".copy-")
+                )
+            except OSError as error:
+                raise StateError(f"the state cannot be copied: {error.strerror}") from error
             file = Path(folder) / "copy"
             await asyncio.to_thread(back_up, self.options.state, file)
             writer.write(json.dumps({"ok": True, "bytes": file.stat().st_size}).encode() + b"\n")

@@ -124,8 +124,8 @@ class Watch:
         spawn(self._intake.run, "source")
         if (store := self._equipment.store) is not None:
             spawn(lambda: self._tend(store), "store")
-            control = Control(options, store, self._log)
-            spawn(lambda: control.serve(self._tasks.stop), "control")
+        control = Control(options, self._equipment.store, self._log)
+        spawn(lambda: control.serve(self._tasks.stop), "control")
         source, stop = self._equipment.source, self._tasks.stop
         if isinstance(source, LinkedSource) or file_events(source) is not None:
             ring = partial(self._intake.ask, "files")

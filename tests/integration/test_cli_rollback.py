@@ -70,6 +70,29 @@ def test_the_revision_before_the_current_one_is_planned_and_applied(repository, 
     assert run(repository, folder, "--yes") == 3, "the suspension stays"
 
 
+def test_a_bare_suspension_stops_every_cluster_of_every_fleet_of_the_host(repository, tmp_path, capsys):
+    fleets = []
+    with Nodes() as served:
+        for name in ("one", "two"):
+            text = f"name: {name}\nclusters:\n"
+            for cluster, place in zip(("edge", f"own-{name}"), free_addresses(2), strict=True):
+                text += f"  - {{name: {cluster}, kind: m2, setting: s.json, "
+                text += f"nodes: [{{name: n-{cluster}, address: '{place}'}}]}}\n"
+            made = Repository.make(tmp_path / name, {"fleet.yaml": text, "s.json": setting("a.example")})
+            served.serve(made.folder)
+            fleets.append(made)
+            assert run(repository, str(made.folder), "--yes") == 0
+            made.commit({"s.json": setting("b.example")})
+        assert run(repository, "suspend", "--reason", "a storm") == 0
+        for made in fleets:
+            capsys.readouterr()
+            assert run(repository, str(made.folder), "--yes", "--format", "json") == 3
+            refused = json.loads(capsys.readouterr().out)["violations"]
+            assert [one["code"] for one in refused] == ["suspended", "suspended"]
+        assert run(repository, "resume") == 0
+        assert [run(repository, str(made.folder), "--yes") for made in fleets] == [0, 0]
+
+
 def test_without_an_earlier_revision_it_says_so(repository, capsys):
     folder = str(repository.folder)
     assert run(repository, folder, "--yes") == 0

@@ -129,10 +129,12 @@ class Log:
 
 
 @contextmanager
-def control_of(machine, state, *operators):
+def control_of(machine, state, *operators, dry_run=False, variable="RUNTIME_DIRECTORY"):
     """What a watch answers with, in a thread, as it does under systemd."""
-    machine.runtime.mkdir(parents=True, exist_ok=True)
-    environment = Environment({"RUNTIME_DIRECTORY": str(machine.runtime)})
+    machine.runtime.parent.mkdir(parents=True, exist_ok=True)
+    if variable:
+        machine.runtime.mkdir(exist_ok=True)
+    environment = Environment({variable: str(machine.runtime)})
     options = Options("/srv/fleet", state, host=Host(HostConfig(operators=operators), environment))
     log, ready, ends = Log(), Event(), []
 
@@ -140,8 +142,9 @@ def control_of(machine, state, *operators):
         stop = asyncio.Event()
         ends.append((asyncio.get_running_loop(), stop))
         with open_store(state) as store:
-            serving = asyncio.create_task(Control(options, store, log).serve(stop))
-            while not (serving.done() or any(machine.runtime.glob("*.socket"))):
+            control = Control(options, None if dry_run else store, log)
+            serving = asyncio.create_task(control.serve(stop))
+            while not (serving.done() or any(state.glob("*.socket"))):
                 await asyncio.sleep(0.005)
             ready.set()
             await serving
@@ -150,7 +153,7 @@ def control_of(machine, state, *operators):
     thread.start()
     assert ready.wait(10)
     end = time.monotonic() + 10
-    while not control_socket.running_watches(machine.runtime):  # its file is there a moment before it listens
+    while not control_socket.running_watches(state):  # its file is there a moment before it listens
         assert time.monotonic() < end
         time.sleep(0.01)
     try:
@@ -353,9 +356,53 @@ def test_an_operator_who_is_not_root_stops_every_cluster_where_the_host_allows_h
         _, told = machine.run_as_nobody("--dry-run", machine.fleet, **operator)
         assert "Watch: process" in told
         assert "No changes: 0 of 1 node" in told
+        plan = "a1" * 32
+        status, told = machine.run_as_nobody(
+            "approve", plan, "--reason", "read it", "--by", "lee", **operator
+        )
+        assert (status, "is approved for one run" in told) == (0, True), told
+        with open_store(machine.system) as store:
+            (approval,) = asyncio.run(store.orders()).approvals
+        assert (approval.digest, approval.reason) == (plan, "read it")
+        assert "nobody" in approval.by
+        assert "lee (not checked)" in approval.by
         assert machine.run_as_nobody("resume", **operator)[0] == 0
         assert not suspensions(machine.system)
     assert not any(machine.runtime.iterdir())
+
+
+@needs_root
+def test_a_watch_that_root_starts_by_hand_is_found_by_operators_and_whatever_its_state(machine):
+    own = machine.folder / "units"
+    own.mkdir(mode=0o700)
+    with control_of(machine, own, OPERATORS.gr_name, variable=""):
+        operator = {"groups": (OPERATORS.gr_gid,)}
+        status, told = machine.run_as_nobody("suspend", "--reason", "a storm", "--state", own, **operator)
+        assert (status, f"State: {own} (--state)" in told) == (0, True), told
+        assert f"uses the state {own}" in machine.run("suspend", "--reason", "r", status=1)
+        (own / f"watch-{os.getpid()}.socket").stat()
+    assert [one.reason for one in suspensions(own)] == ["a storm"]
+
+
+@needs_root
+def test_a_watch_without_a_folder_for_operators_says_so(machine, monkeypatch):
+    monkeypatch.setattr(control_socket, "RUNTIME", machine.folder / "none/reconciler")
+    with control_of(machine, machine.own, OPERATORS.gr_name, variable="") as log:
+        pass
+    assert [event for event, _ in log.lines] == ["no control socket"]
+
+
+@needs_root
+def test_a_dry_run_tells_what_is_remembered_and_takes_no_orders(machine):
+    machine.run("suspend", "--reason", "before")
+    machine.own.rename(machine.system)
+    with control_of(machine, machine.system, OPERATORS.gr_name, dry_run=True):
+        operator = {"groups": (OPERATORS.gr_gid,)}
+        status, told = machine.run_as_nobody("history", **operator)
+        assert (status, "before" in told, ", dry run\n" in told) == (0, True, True), told
+        status, told = machine.run_as_nobody("resume", **operator)
+        assert (status, "is a dry run: it applies nothing" in told) == (1, True), told
+        assert ", dry run\n" in machine.run("resume")
 
 
 @needs_root
