@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self, TypeAlias
 
+from reconciler.core.cluster_renames import find_renames, with_renames
 from reconciler.core.fleet_identity import NEW, FleetIdentity, KnownFleet, resolve
 from reconciler.core.history import Memory
 from reconciler.desired.fleet import Fleet, load
@@ -134,6 +135,8 @@ class Reader:
         drivers = self.products
         identity, store = await self.bind(fleet)
         memory = await store.recall() if store else Memory(at=utc_now())
+        memory = with_renames(memory, find_renames(memory, [desk.entry for desk in fleet.desks]))
+        renames = {**fleet.renames, **memory.renames}
         if self.is_named:  # somebody asks for this very revision: he may also take a rollback back
             past = {name: replace(one, rolled_back=()) for name, one in memory.past.items()}
             memory = replace(memory, past=past)
@@ -153,7 +156,7 @@ class Reader:
                 only=only,
                 listener=listener,
                 commands=self.host.commands(applying=self.is_applying),
-                lineage=Lineage(fleet, self.source, drivers, LocalVault(self.host)),
+                lineage=Lineage(fleet, self.source, drivers, LocalVault(self.host), renames),
                 is_applying=self.is_applying,
             )
         seen = replace(seen, identity=identity)

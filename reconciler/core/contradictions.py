@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from reconciler.core.cluster_renames import CODE as RENAMED
 from reconciler.core.endpoint import Endpoint, url_host
 from reconciler.core.guard import Case, Guard, guard
 from reconciler.core.history import Memory
@@ -122,29 +123,24 @@ def _remedy(other: str, cluster: str) -> str:
     )
 
 
-def released(places: Iterable[NamedPlace], memory: Memory, clusters: Iterable[str]) -> dict[str, list[str]]:
-    """Cluster -> places that this fleet wrote to and names no more; under the empty name: of clusters gone.
+def released(places: Iterable[NamedPlace], memory: Memory) -> dict[str, list[str]]:
+    """Cluster -> places that this fleet wrote to and names no more; those of a cluster that is gone stay its.
 
     Args:
         places: of all clusters that are looked at.
         memory: of this fleet, which knows who has written where.
-        clusters: names of all its clusters.
     """
     named: dict[str, set[str]] = defaultdict(set)
     for place in places:
         named[place.cluster].update(place.keys)
-    all_clusters, found = set(clusters), defaultdict(list)
+    found: dict[str, list[str]] = defaultdict(list)
     for key, claim in sorted(memory.claims.items()):
-        if claim.fleet != memory.fleet:
-            continue
-        if claim.cluster not in all_clusters:
-            found[""].append(key)
-        elif claim.cluster in named and key not in named[claim.cluster]:
+        if claim.fleet == memory.fleet and claim.cluster in named and key not in named[claim.cluster]:
             found[claim.cluster].append(key)
     return found
 
 
-@guard(TWICE, ELSEWHERE)
+@guard(TWICE, ELSEWHERE, RENAMED)
 def contradicting(case: Case) -> Iterator[Diagnostic]:
     """What was found of the cluster's nodes and their addresses, across clusters and fleets."""
     yield from case.contradictions

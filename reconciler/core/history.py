@@ -69,6 +69,8 @@ class Past:
         progress: how far a rollout of it has come that has not ended; none where none is open.
         runs: node -> the revision that it was last seen to run.
         references: places in its settings where what was applied referred to secrets.
+        kind: the product that its nodes run; empty where that is not known.
+        former: the names that it had before, the latest last.
     """
 
     nodes: int = 0
@@ -85,6 +87,8 @@ class Past:
     references: frozenset[tuple[str, ...]] = frozenset()
     rolled_back: tuple[RolledBack, ...] = ()
     content: str = ""
+    kind: str = ""
+    former: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +139,7 @@ class Memory:
         lineage: short ids of the revision of this pass and of all that it descends from; None where that
             was not asked, or is not known.
         under_way: calls that may still take effect at `at`, sorted by cluster and node.
+        renames: cluster -> the name under which the store has its past still.
         key: of this host, for fingerprints that the store keeps; empty where there is no store.
     """
 
@@ -149,6 +154,7 @@ class Memory:
     claims: Mapping[str, Claim] = field(default_factory=dict)
     prior: Mapping[str, Prior] = field(default_factory=dict)
     base: MergeBase | None = None
+    renames: Mapping[str, str] = field(default_factory=dict)
     key: bytes = field(default=b"", repr=False, compare=False)
 
     def recalled(self, cluster: str) -> dict[str, Mapping[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,15 @@ class Progress:
     def plain(self) -> str:
         """The fact's text."""
         return json.dumps(asdict(self), sort_keys=True)
+
+
+def renamed(progress: Progress, former: str, name: str) -> Progress:
+    """The same progress of a cluster that has another name now."""
+    start = f"{former}/"
+    wave = tuple(
+        f"{name}/{id_.removeprefix(start)}" if id_.startswith(start) else id_ for id_ in progress.wave
+    )
+    return replace(progress, wave=wave)
 
 
 def load(text: str) -> Progress | None:

@@ -68,6 +68,10 @@ class ClusterEntry(Strict):
 
     name: Name = Field(description="The cluster's name, unique in the fleet.", examples=["edge-seoul"])
     kind: str = Field(description="The product that its nodes run.", examples=["m2", "sora"])
+    renamed_from: Name | None = Field(
+        default=None,
+        description="The `name` that the cluster had before: what hosts remember stays with it.",
+    )
     concurrency: Whole = Field(
         default=5, ge=1, le=1000, description="How many nodes of the cluster may be changed at once."
     )

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from reconciler.core.change_rules import Conduct
+from reconciler.core.cluster_renames import declared
 from reconciler.core.endpoint import Endpoint
 from reconciler.core.plan import Revision
 from reconciler.core.policy import Override, Policy
@@ -21,7 +22,7 @@ from reconciler.desired.lint import Files as Written
 from reconciler.desired.lint import Remark, heard, idle, remarks
 from reconciler.desired.overrides import idle as idle_overrides
 from reconciler.desired.policies import fleet_file_with, policy_for
-from reconciler.desired.uniqueness import repeated_clusters, repeated_nodes
+from reconciler.desired.uniqueness import repeated_clusters, repeated_nodes, wrong_renames
 from reconciler.diagnostic import Diagnostic, Position, Severity
 from reconciler.documents.document import Document, parse
 from reconciler.documents.model_errors import Mismatch, mismatches, problems
@@ -85,6 +86,11 @@ class Fleet:
     def label(self) -> str:
         """The fleet as people know it."""
         return self.name or self.revision.source
+
+    @property
+    def renames(self) -> dict[str, str]:
+        """Cluster -> the name that it had before, as the fleet file says."""
+        return declared([desk.entry for desk in self.desks])
 
     @property
     def clusters(self) -> frozenset[str]:
@@ -223,6 +229,7 @@ def _fleet(revision: Revision, attached: Attached, drivers: Drivers) -> Reading:
     desks = tuple(_desk(cluster, revision, attached) for cluster in clusters)
     wrong += reader.problems
     wrong += repeated_clusters(document, entries)
+    wrong += wrong_renames(document, entries)
     wrong += repeated_nodes(document, clusters)
     wrong += attached.wrong()
     wrong += misplaced(document)

@@ -33,6 +33,38 @@ def repeated_clusters(fleet: Document, raw: Sequence[Any]) -> Iterator[Diagnosti
             )
 
 
+def wrong_renames(fleet: Document, raw: Sequence[Any]) -> Iterator[Diagnostic]:
+    """Clusters whose former name is that of a cluster of the file, or the former name of an earlier one."""
+    named = {one.get("name"): index for index, one in enumerate(raw) if isinstance(one, Mapping)}
+    first: dict[str, int] = {}
+    for index, cluster in enumerate(raw):
+        former = cluster.get("renamed_from") if isinstance(cluster, Mapping) else None
+        if not isinstance(former, str):
+            continue
+        if former in named:
+            there = fleet.position(f"/clusters/{named[former]}/name")
+            what = f"a cluster has the name {quoted(former)}, at {there.line}:{there.column}"
+            remedy = (
+                "take `renamed_from` out; once every host has applied the rename, it is of no use any more"
+            )
+        elif first.setdefault(former, index) != index:
+            there = fleet.position(f"/clusters/{first[former]}/renamed_from")
+            what = f"two clusters say that they were {quoted(former)}, first at {there.line}:{there.column}"
+            remedy = "keep it in the one that is the same cluster; the other one begins anew"
+        else:
+            continue
+        place = f"/clusters/{index}/renamed_from"
+        yield Diagnostic(
+            Severity.ERROR,
+            "wrong-rename",
+            f"{what}, so this one cannot take over its past",
+            remedy,
+            position=fleet.position(place),
+            pointer=place,
+            related=(there,),
+        )
+
+
 def repeated_nodes(fleet: Document, clusters: Iterable[Cluster]) -> Iterator[Diagnostic]:
     """Nodes that have the name or the address of an earlier one, in the same cluster or another."""
     names: dict[str, tuple[str, Cluster]] = {}

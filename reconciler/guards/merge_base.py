@@ -67,7 +67,8 @@ def vanishing(memory: Memory, clusters: AbstractSet[str]) -> Iterator[Diagnostic
                 GONE,
                 f"{name}: the fleet file no longer names this cluster, which {base.ref} names with "
                 f"{len(nodes)} nodes; nobody would look after them",
-                "put it back; if it is meant to go, set an override for this cluster in the fleet file",
+                "put it back; if it has another name now, write `renamed_from` into its entry; if it is to "
+                "go, set an override for this cluster in the fleet file",
                 target=name,
             )
 

@@ -26,7 +26,8 @@ def vanished(memory: Memory, clusters: AbstractSet[str]) -> tuple[Diagnostic, ..
             f"{name}: the fleet file no longer names this cluster, which was applied"
             + (f" from {past.source}" if past.source else "")
             + f" with {past.nodes} nodes; nobody would look after them",
-            "put it back; if it is meant to go, set an override for this cluster in the fleet file",
+            "put it back; if it has another name now, write `renamed_from` into its entry; if it is to go, "
+            "set an override for this cluster in the fleet file",
             target=name,
             hold=True,
         )

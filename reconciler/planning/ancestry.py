@@ -65,7 +65,7 @@ async def traced(
         cluster: past if named or past.applied is None else replace(past, descent=stands(past.applied.id))
         for cluster, past in memory.past.items()
     }
-    lineage = Lineage(fleet, source, drivers, vault)
+    lineage = Lineage(fleet, source, drivers, vault, {**fleet.renames, **memory.renames})
     return replace(
         memory,
         past={**past, **await _by_content(past, lineage, known)},

@@ -91,7 +91,7 @@ def _of_cluster(survey: Survey, case: Case, outcomes: list[Outcome]) -> ClusterF
     members = None
     if not survey.node and not untouched:
         names = sorted(node.name for node in case.entry.members())
-        members = Members(case.plan.nodes, tuple(names), revision.source)
+        members = Members(case.plan.nodes, tuple(names), revision.source, case.plan.kind)
     running = list(_running(survey, case, outcomes))
     return ClusterFacts(
         members=members,

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from reconciler.core.cluster_renames import as_now
 from reconciler.core.revision import STAMP, base
 from reconciler.desired.fleet import load
 from reconciler.errors import InputError, SourceError, SourceUnreachable
@@ -37,12 +38,14 @@ class Lineage:
         source: where it was read.
         drivers: kind -> product.
         vault: gives the values of secrets, which are part of the content.
+        renames: cluster -> the name that it had before.
     """
 
     fleet: Fleet
     source: Source
     drivers: Drivers
     vault: Vault | None = None
+    renames: Mapping[str, str] = field(default_factory=dict)
     _known: dict[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
 
     async def continues(
@@ -125,7 +128,8 @@ class Lineage:
                 raise
             except SourceError:
                 return None
-            for desk in (desk for fleet in fleets for desk in fleet.desks if desk.entry.name == cluster):
+            names = {cluster, self.renames.get(cluster)}
+            for desk in (desk for fleet in fleets for desk in fleet.desks if desk.entry.name in names):
                 driver = self.drivers[desk.entry.kind]
                 return driver.delivered(driver.desire(desk))
         return None
@@ -175,4 +179,4 @@ class Lineage:
             with suppress(InputError):
                 if contents := driver.contents(driver.desire(desk)):
                     found[desk.entry.name] = (desk.entry.kind, dict(contents))
-        return found
+        return as_now(found, self.renames)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from reconciler.core.cluster_renames import left_behind, refused_renames
 from reconciler.core.contradictions import NamedPlace, places_of_others, places_shared, released
 from reconciler.core.endpoint import is_ip_address
 from reconciler.core.history import Memory
@@ -27,7 +28,7 @@ class Places:
     Args:
         places: cluster -> node -> its place by every address.
         violations: cluster -> what contradicts.
-        released: cluster -> places that the fleet names no more; under the empty name: of clusters gone.
+        released: cluster -> places that it names no more.
     """
 
     places: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
@@ -39,8 +40,8 @@ class Places:
         return dict(self.places.get(cluster, {}))
 
     def left(self, cluster: str) -> tuple[str, ...]:
-        """Places that the cluster, or clusters that are gone, had."""
-        return (*self.released.get(cluster, ()), *self.released.get("", ()))
+        """Places that the cluster had."""
+        return tuple(self.released.get(cluster, ()))
 
 
 async def located(fleet: Fleet, http: Http, memory: Memory) -> Places:
@@ -62,12 +63,15 @@ async def located(fleet: Fleet, http: Http, memory: Memory) -> Places:
         for place in named
     ]
     found = places_shared(places)
+    entries = [one.desk.entry for one in fleet.desired]
     for cluster, violations in places_of_others(places, memory, fleet.label).items():
         found[cluster].extend(violations)
     keys: dict[str, dict[str, tuple[str, ...]]] = {}
     for place in places:
         keys.setdefault(place.cluster, {})[place.node] = place.keys
-    return Places(keys, found, released(places, memory, fleet.clusters))
+    for cluster, violation in {**left_behind(memory, keys), **refused_renames(memory, entries)}.items():
+        found[cluster].append(violation)
+    return Places(keys, found, released(places, memory))
 
 
 async def _resolved(hosts: Iterable[str], http: Http) -> dict[str, tuple[str, ...]]:

@@ -62,6 +62,7 @@ class Survey:
         stale: step -> why it must not be performed: of a plan file, what no longer fits the nodes.
         anew: of a plan file, what is planned now for what has changed; without steps where nothing has.
         identity: by what the fleet's memory is found; None where the caller gave a store that is bound to it.
+        renames: cluster -> the name under which the store has its past still.
     """
 
     fleet: Fleet
@@ -73,6 +74,7 @@ class Survey:
     stale: Mapping[str, str] = field(default_factory=dict)
     anew: Plan | None = None
     identity: FleetIdentity | None = None
+    renames: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def refused(self) -> bool:
@@ -191,6 +193,7 @@ def _fleetwide(found: Survey, memory: Memory, *, whole: bool) -> Survey:
     return replace(
         found,
         fleet=replace(fleet, warnings=(*remarks, *fleet.warnings, *ended)),
+        renames=memory.renames,
         violations=(*found.violations, *gone.standing),
         overridden=(*found.overridden, *gone.overridden),
     )

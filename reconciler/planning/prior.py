@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from reconciler.core.cluster_renames import as_now
 from reconciler.core.history import Memory
 from reconciler.core.prior import EarlierFile, EarlierFiles, MergeBase, Prior, PriorCluster
 from reconciler.core.revision import base as commit_of
@@ -87,10 +88,23 @@ async def read_prior(
     }
     asked = NAMES if names or base.ref else ()
     found, trouble = await _earlier(source, fleet.revision.id, base, sorted(set(applied.values())), asked)
+    renames = {**fleet.renames, **memory.renames}
+    kinds = {desk.entry.name: desk.entry.kind for desk in fleet.desks}
     references = reference_places((file.name, file.data) for file in found.others)
-    versions = [(file, _clusters(file)) for file in found.before]
-    at = {commit: _clusters(file) for commit, file in found.applied.items()}
-    before = _kinds(found.before[0]) if found.before else {}
+
+    def since(file: EarlierFile) -> dict[str, str]:
+        """The renames since an earlier file; a cluster of another kind is another cluster."""
+        then = _kinds(file)
+        return {name: former for name, former in renames.items() if then.get(former) == kinds[name]}
+
+    def by_name(file: EarlierFile) -> _Clusters | None:
+        """The clusters of an earlier file, those that were renamed since under the name of today."""
+        clusters = _clusters(file)
+        return clusters if clusters is None else as_now(clusters, since(file))
+
+    versions = [(file, by_name(file)) for file in found.before]
+    at = {commit: by_name(file) for commit, file in found.applied.items()}
+    before = as_now(_kinds(found.before[0]), since(found.before[0])) if found.before else {}
     unread = found.unread or ("" if found.tip else trouble)
     prior = {
         name: replace(
@@ -101,20 +115,26 @@ async def read_prior(
     }
     for name in every:
         prior[name] = replace(prior.get(name, Prior()), references=references)
-    lineage = Lineage(fleet, source, drivers, vault)
-    return replace(memory, prior=prior, base=await _merge_base(lineage, base.ref, found, trouble))
+    lineage = Lineage(fleet, source, drivers, vault, renames)
+    return replace(memory, prior=prior, base=await _merge_base(lineage, base.ref, found, trouble, by_name))
 
 
-async def _merge_base(lineage: Lineage, ref: str, found: EarlierFiles, trouble: str) -> MergeBase | None:
+async def _merge_base(
+    lineage: Lineage,
+    ref: str,
+    found: EarlierFiles,
+    trouble: str,
+    by_name: Callable[[EarlierFile], _Clusters | None],
+) -> MergeBase | None:
     """The base as it stands to the revision; None where none is named, or nothing stood before."""
     unread = trouble or found.unread
     if not ref or not (found.before or unread):
         return None
-    clusters = _clusters(found.before[0]) if found.before and found.tip else None
+    clusters = by_name(found.before[0]) if found.before and found.tip else None
     if clusters is None:
         return MergeBase(ref, unread=unread or _unreadable(found.before[0]))
     named = {name: frozenset(nodes) for name, nodes in clusters.items()}
-    for further in filter(None, map(_clusters, found.bases)):
+    for further in filter(None, map(by_name, found.bases)):
         named |= {name: named.get(name, frozenset()) | nodes.keys() for name, nodes in further.items()}
     revision, source = commit_of(lineage.fleet.revision.id), lineage.source
     before, tips = await source.ancestors(revision), await source.ancestors(found.tip)

@@ -89,6 +89,7 @@ class ClusterStatus:
         held: what holds up changes of it now, set aside by no override.
         refused: what else a run would be refused for.
         waiting: the plan that waits for an approval, if one does.
+        former: the names that it had before, the latest last.
     """
 
     cluster: str
@@ -98,6 +99,7 @@ class ClusterStatus:
     held: tuple[Diagnostic, ...] = ()
     refused: tuple[Diagnostic, ...] = ()
     waiting: Request | None = None
+    former: tuple[str, ...] = ()
 
     @property
     def converged(self) -> bool:
@@ -160,6 +162,7 @@ def _cluster(seen: Survey, case: Case, orders: Orders) -> ClusterStatus:
             one for one in seen.violations if one.target.partition("/")[0] == name and one not in held
         ),
         waiting=waiting[0] if waiting and case.digest not in case.past.approved else None,
+        former=case.past.former,
     )
 
 

@@ -141,7 +141,7 @@ class Act:
     """Something that a person ordered beside the desired state, or its use; it stays in the history.
 
     Args:
-        kind: `suspend`, `resume`, `approve`, or `approval used`.
+        kind: `suspend`, `resume`, `approve`, `approval used`, or `rename` for a cluster of another name.
         cluster: which; empty for all, and for an approval.
         digest: of the plan that was approved; empty for others.
     """
@@ -215,11 +215,13 @@ class Members:
         count: how many nodes.
         names: their names, sorted.
         source: where that desired state was read.
+        kind: the product that they run.
     """
 
     count: int
     names: tuple[str, ...]
     source: str
+    kind: str = ""
 
 
 REFERENCES: Final = "references"
@@ -409,7 +411,19 @@ class Store(StoreReader, Outbox, Protocol):
         """Write down what a pass established of a cluster."""
 
     async def forget_members(self, cluster: str) -> None:
-        """Forget who a cluster's desired state named: its fleet file names it no more, and may."""
+        """Forget who a cluster's desired state named, and where: its fleet file names it no more, and may."""
+
+    async def rename_cluster(self, former: str, name: str, by: Actor) -> None:
+        """Let all that is remembered of a cluster be that of its new name, in one transaction.
+
+        Nothing is done where nothing is remembered of the former name, or the new one has been applied. A
+        suspension by command goes along; it stays for clusters of that name in other fleets, too.
+
+        Args:
+            former: the name until now; the caller holds its lock.
+            name: the one from now on.
+            by: who asked for the run that does it, for the history.
+        """
 
     async def keep_progress(self, cluster: str, progress: Progress | None) -> None:
         """Write down how far a rollout has come; None where it is over."""

@@ -102,6 +102,7 @@ async def apply(
             await refuse(survey, journal, occasion.trigger, occasion.actor)
             refusals.note(survey)
         raise GuardRefusal(survey.violations)
+    await _rename(open_ones, drivers, transports, journal, occasion)
     await remember_members(survey, drivers, journal)
     if survey.violations:
         held_up = survey.held_up()
@@ -116,6 +117,27 @@ async def apply(
         report = Report("", survey.plan) if idle else await run.whole()
         await _remember(survey, report, journal)
         return replace(report, findings=(*report.findings, *await courier.farewell(run.stop)))
+
+
+async def _rename(
+    survey: Survey, drivers: Drivers, transports: Transports, journal: Store, occasion: Occasion
+) -> None:
+    """Let the past of renamed clusters be that of their new names, of those that this pass goes on with.
+
+    A revision that guards refuse renames nothing: the next one may have the former name again. Steps that are
+    open are settled before, as far as they can be, by whoever holds the lock of the former name.
+
+    Raises:
+        ClusterBusy: a run still holds a cluster by its former name; nothing was done.
+    """
+    for case in survey.cases:
+        former = survey.renames.get(case.plan.cluster)
+        if former is not None:
+            async with journal.lock(former):
+                feedback = survey.fleet.feedback
+                settling = Settling(journal, drivers, transports, feedback, occasion.clock)
+                await settling.settle({former})
+                await journal.rename_cluster(former, case.plan.cluster, occasion.actor)
 
 
 async def _remember(survey: Survey, report: Report, journal: Store) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from reconciler import __version__
 from reconciler.core.outcome import OPEN, Outcome, Report, State
+from reconciler.core.plan import Step
 from reconciler.core.spec import FeedbackEntry
 from reconciler.core.step import Standing, Verdict
 from reconciler.core.timestamps import Clock
@@ -118,7 +119,7 @@ class Settling:
 
     def _typed(self, entry: Entry, record: RunRecord) -> Entry:
         """The entry with its step as the product reads it; as it was written where nobody can read it."""
-        driver = self._drivers.get(_kind(record, entry.step.cluster))
+        driver = self._drivers.get(_kind(record, entry.step))
         if driver is not None:
             with suppress(UnreadableArguments):
                 return replace(entry, step=driver.typed(entry.step))
@@ -129,7 +130,7 @@ class Settling:
         step = entry.step
         if entry.intended is None:
             return State.SKIPPED, "the run was killed before this step"
-        driver = self._drivers.get(_kind(record, step.cluster))
+        driver = self._drivers.get(_kind(record, step))
         if driver is None or record.plan.program != __version__:
             return State.UNKNOWN, (
                 f"the run was killed; version {record.plan.program} of this program planned the step, "
@@ -169,7 +170,9 @@ def _open(entry: Entry) -> bool:
     return entry.state is None or (entry.state in OPEN and entry.intended is not None)
 
 
-def _kind(record: RunRecord, cluster: str) -> str:
+def _kind(record: RunRecord, step: Step) -> str:
+    """The kind of a step's cluster, which may have had another name when the run was planned."""
+    cluster = step.id.partition("/")[0]
     return next((plan.kind for plan in record.plan.clusters if plan.cluster == cluster), "")
 
 

@@ -46,13 +46,16 @@ class Fleet:
         self.places = sorted(free_addresses(3), key=lambda place: place.port)
         self.write()
 
-    def write(self, text=None, *, policy="{}", overrides=(), names=("edge", "lab"), **more):
+    def write(
+        self, text=None, *, policy="{}", overrides=(), names=("edge", "lab"), renamed=None, former="", **more
+    ):
         where = list(zip(("n0", "n1", "n2"), self.places, ("r1", "r2", "r3"), strict=True))
         nodes = [f"{{name: {name}, address: '{place}', domain: {rack}}}" for name, place, rack in where]
         parts = {"edge": ", ".join(nodes[:2]), "lab": nodes[2]}
         clusters = "".join(
-            f"  - {{name: {name}, kind: m2, setting: {name}.json, concurrency: 1, nodes: [{parts[name]}],"
-            " timeouts: {read: 5, settle: 5}}\n"
+            f"  - {{name: {(renamed or {}).get(name, name)}, kind: m2, setting: {name}.json, concurrency: 1,"
+            f" nodes: [{parts[name]}],"
+            f"{f' renamed_from: {former},' if former == name else ''} timeouts: {{read: 5, settle: 5}}}}\n"
             for name in names
         )
         told = "".join(f"  - {json.dumps(one)}\n" for one in overrides) or "  []\n"
@@ -151,15 +154,35 @@ def test_a_cluster_that_the_file_loses_is_refused_until_it_is_let_go(fleet, caps
     assert fleet.run("--yes") == 3
     said = capsys.readouterr()
     assert "lab: the fleet file no longer names this cluster" in said.out + said.err
+    more = setting("2", hostings=("a.example", "b.example"))
+    fleet.write(more, names=("edge",))
+    assert fleet.run("--dry-run", "--detailed-exitcode") == 3
+    assert fleet.run("--yes") == 5, "the other cluster goes on"
+    assert "Done: 2 changes" in capsys.readouterr().out
+    fleet.write(more, names=("edge",))
     assert fleet.run("status", "--detailed-exitcode") == 2
     assert "Not converged: 2 as desired, 1 cluster no longer named." in capsys.readouterr().out
     assert fleet.run("status", "--format", "json") == 0
     assert [one["target"] for one in json.loads(capsys.readouterr().out)["vanished"]] == ["lab"]
     assert fleet.run("--yes", "--only", "edge") == 0
-    fleet.write(names=("edge",), overrides=[override("cluster-vanished", "lab")])
+    fleet.write(more, names=("edge", "lab"), renamed={"lab": "mesh"})
+    assert fleet.run("--yes") == 3
+    assert "write `renamed_from: lab` into mesh" in " ".join(capsys.readouterr().out.split())
+    fleet.write(more, names=("edge",), overrides=[override("cluster-vanished", "lab")])
     assert fleet.run("--yes") == 0
-    fleet.write(names=("edge",))
+    fleet.write(more, names=("edge",))
     assert fleet.run("--yes") == 0
+
+
+def test_a_renamed_cluster_keeps_its_past_and_status_and_history_tell(fleet, capsys):
+    assert fleet.run("--yes") == 0
+    fleet.write(renamed={"lab": "mesh"}, former="lab")
+    assert fleet.run("--dry-run", "--detailed-exitcode") == 0
+    assert fleet.run("--yes") == 0
+    assert fleet.run("status", "--detailed-exitcode") == 0
+    assert "mesh (m2, renamed from lab): 1 of 1 node as desired" in capsys.readouterr().out
+    assert main(["history", "orders", "--state", str(fleet.state)]) == 0
+    assert "it was lab before" in capsys.readouterr().out
 
 
 def test_a_file_without_clusters_or_nodes_is_wrong_before_anything_is_asked(fleet, capsys):

@@ -40,14 +40,15 @@ class Site:
         self.repository = Repository.make(folder / "repo", {**self.fleet(), "s.json": setting("a.example")})
         nodes.serve(self.repository.folder)
 
-    def fleet(self, edge=4, clusters=("edge", "side"), more="", version=""):
+    def fleet(self, edge=4, clusters=("edge", "side"), more="", version="", former=None):
         """`edge` has the first nodes, `side` the last one."""
-        nodes = {"edge": list(range(edge)), "side": [4]}
+        nodes = {"edge": list(range(edge)), "side": [4], "core": [4]}
         listed = [
             {
                 "name": name,
                 "kind": "m2",
                 "setting": "s.json",
+                **({"renamed_from": former[name]} if name in (former or {}) else {}),
                 "nodes": [{"name": f"n{one}", "address": self.places[one]} for one in nodes[name]],
             }
             for name in clusters
@@ -96,6 +97,15 @@ def test_a_pull_request_is_told_what_leaves_and_refused_for_it(site, monkeypatch
     told = site.run("--dry-run", "--base", "main", "--format", "json")
     left = [one["message"] for one in json.loads(told)["warnings"] if one["code"] == "no-longer-managed"]
     assert len(left) == 2
+
+
+def test_a_pull_request_that_renames_a_cluster_takes_nothing_out(site):
+    site.branch(site.fleet(clusters=("edge", "core"), former={"core": "side"}))
+    told = site.run("--dry-run", "--base", "main")
+    assert "no-longer-managed" not in told
+    site.repository.commit(site.fleet(edge=3, clusters=("edge", "core")))
+    told = site.run("--dry-run", "--base", "main", status=3)
+    assert "side: 1 node is no longer managed: with its cluster, n4" in told
 
 
 def test_nodes_that_leave_are_named_where_they_were_applied_from(site):

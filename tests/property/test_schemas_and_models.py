@@ -47,6 +47,7 @@ BEYOND = {
     "setting": {"unknown-role", "unknown-connection", "wrong-connection-type", "duplicate-name"},
     "fleet": {
         "duplicate-cluster",
+        "wrong-rename",
         "duplicate-node",
         "unknown-node",
         "no-such-file",

@@ -58,7 +58,10 @@ def status_plain(status: FleetStatus) -> str:
 def _cluster(cluster: ClusterStatus, revision: Revision, layout: Layout) -> Iterator[str]:
     good = sum(node.state is NodeState.AS_DESIRED for node in cluster.nodes)
     head = layout.paint(clean(cluster.cluster), Tone.STRONG)
-    yield f"{head} ({clean(cluster.kind)}): {good:,} of {plural(len(cluster.nodes), 'node')} as desired"
+    kind = clean(cluster.kind)
+    if cluster.former:
+        kind += f", renamed from {', '.join(map(clean, cluster.former))}"
+    yield f"{head} ({kind}): {good:,} of {plural(len(cluster.nodes), 'node')} as desired"
     rows = [(names([node.node for node in group]), group[0]) for group in _groups(cluster.nodes)]
     width = max((len(name) for name, _ in rows), default=0)
     for name, node in rows:
@@ -134,6 +137,7 @@ def _plain(cluster: ClusterStatus) -> dict[str, Any]:
     return {
         "cluster": cluster.cluster,
         "kind": cluster.kind,
+        "former_names": list(cluster.former),
         "converged": cluster.converged,
         "nodes": [
             {

@@ -327,8 +327,8 @@ def founding_renamed(case: Case) -> Iterator[Diagnostic]:
                 "cluster-renamed",
                 f"{step.id} waits: the revision before names {', '.join(gone)}, and no {name}; if {name} is "
                 "the same cluster under a new name, initialising would found a second one",
-                f"if it is the same, give it its old name again; if {gone[0]} is to go and {name} is another "
-                f"one, remove {gone[0]} in a commit before the one that adds {name}, or set an override for "
+                f"if it is the same, write `renamed_from: {gone[0]}` into it; if {name} is another one, "
+                f"remove {gone[0]} in a commit before the one that adds {name}, or set an override for "
                 "cluster-renamed in the fleet file",
                 target=name,
                 hold=True,

@@ -25,6 +25,12 @@ NAMES = "names"
 SOURCE = "source"
 """Fact of a cluster, under the empty node name: where its last applied desired state was read."""
 
+KIND = "kind"
+"""Fact of a cluster, under the empty node name: the product that its nodes run."""
+
+FORMER = "former"
+"""Fact of a cluster, under the empty node name: the names that it had before, as JSON, the latest last."""
+
 APPLIED = "applied"
 """Fact of a cluster, under the empty node name: the revision that was applied last, as JSON."""
 
@@ -97,6 +103,7 @@ def record_pass(
             NODES: str(found.members.count),
             NAMES: json.dumps(found.members.names),
             SOURCE: found.members.source,
+            KIND: found.members.kind,
             ASKED: "",
         }
     if found.applied is not None:
@@ -111,8 +118,9 @@ def record_pass(
 
 
 def forget_members(connection: sqlite3.Connection, fleet: int, cluster: str, now: datetime) -> None:
-    """Forget who a cluster's desired state named."""
-    remember_cluster(connection, fleet, cluster, {NODES: "", NAMES: "", SOURCE: ""}, now)
+    """Forget who a cluster's desired state named, and where they are."""
+    connection.execute("DELETE FROM claim WHERE fleet = ? AND cluster = ?", (fleet, cluster))
+    remember_cluster(connection, fleet, cluster, {NODES: "", NAMES: "", SOURCE: "", FORMER: ""}, now)
 
 
 def keep_progress(
@@ -133,7 +141,10 @@ def claim(
     mine = [(place, fleet) for place in given_up]
     connection.executemany("DELETE FROM claim WHERE place = ? AND fleet = ?", mine)
     connection.executemany(
-        "INSERT OR REPLACE INTO claim (place, fleet, cluster, node, since) VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO claim (place, fleet, cluster, node, since) VALUES (?, ?, ?, ?, ?) ON CONFLICT (place)"
+        " DO UPDATE SET fleet = excluded.fleet, cluster = excluded.cluster, node = excluded.node,"
+        " since = excluded.since WHERE (fleet, cluster, node)"
+        " IS NOT (excluded.fleet, excluded.cluster, excluded.node)",
         [(place, fleet, *owner, stamp(now)) for place, owner in sorted(taken.items())],
     )
 

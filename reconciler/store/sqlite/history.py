@@ -131,7 +131,7 @@ def _exact(connection: sqlite3.Connection, run: int, key: HostKey) -> dict[str, 
 
 def _entry(step: plans.Step, row: sqlite3.Row) -> Entry:
     return Entry(
-        step=step,
+        step=replace(step, cluster=row["cluster"]),  # it may have another name now
         intended=_moment(row["intended"]),
         ended=_moment(row["ended"]),
         state=State(row["state"]) if row["state"] else None,

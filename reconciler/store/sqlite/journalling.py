@@ -170,7 +170,7 @@ def _fleet(connection: sqlite3.Connection, run: str) -> int:
 def _close_attempt(connection: sqlite3.Connection, outcome: Outcome, fleet: int, now: datetime) -> None:
     """Write down how the last try of a step ended; what has its effect needs no counting any more."""
     step, key = outcome.step, attempts.key(outcome.step.action)
-    if step.id != f"{step.cluster}/{step.node}/{step.action}":
+    if step.id.partition("/")[2] != f"{step.node}/{step.action}":
         return  # it takes a step back, which says nothing of the tries
     known = facts.value(connection, fleet, step.cluster, step.node, key)
     if not known or outcome.state not in {State.DONE, State.FOUND, State.FAILED}:

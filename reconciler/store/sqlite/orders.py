@@ -29,13 +29,13 @@ KEPT_ACTS = 10_000
 def suspend(connection: sqlite3.Connection, cluster: str, reason: str, by: Actor, now: datetime) -> None:
     """Nothing is changed in a cluster, or in all, until `resume`."""
     remember_cluster(connection, HOST, cluster, {SUSPENDED: _json(reason=reason, by=by.words)}, now)
-    _write_act(connection, "suspend", replace(by, why=reason), now, cluster=cluster)
+    write_act(connection, "suspend", replace(by, why=reason), now, cluster=cluster)
 
 
 def resume(connection: sqlite3.Connection, cluster: str, by: Actor, now: datetime) -> None:
     """Forget a suspension."""
     remember_cluster(connection, HOST, cluster, {SUSPENDED: ""}, now)
-    _write_act(connection, "resume", by, now, cluster=cluster)
+    write_act(connection, "resume", by, now, cluster=cluster)
 
 
 def reject(
@@ -101,12 +101,12 @@ def approve(connection: sqlite3.Connection, digest: str, by: Actor, reason: str,
     ).fetchone()
     owner = asked["fleet"] if asked else HOST
     remember_cluster(connection, owner, "", {f"{APPROVED}{digest}": _json(by=by.words, reason=reason)}, now)
-    _write_act(connection, "approve", replace(by, why=reason), now, digest=digest)
+    write_act(connection, "approve", replace(by, why=reason), now, digest=digest)
 
 
 def spend_approval(connection: sqlite3.Connection, fleet: int, digest: str, now: datetime) -> None:
     """Forget an approval: it was for one run."""
-    _write_act(connection, "approval used", Actor(), now, digest=digest)
+    write_act(connection, "approval used", Actor(), now, digest=digest)
     for owner in {fleet, HOST}:
         remember_cluster(connection, owner, "", {f"{APPROVED}{digest}": ""}, now)
 
@@ -144,7 +144,7 @@ def acts(connection: sqlite3.Connection, limit: int) -> tuple[Act, ...]:
     )
 
 
-def _write_act(
+def write_act(
     connection: sqlite3.Connection,
     kind: str,
     by: Actor,
@@ -153,7 +153,7 @@ def _write_act(
     cluster: str = "",
     digest: str = "",
 ) -> None:
-    """Write down what somebody ordered, and forget the oldest beyond `KEPT_ACTS`."""
+    """Write down what somebody ordered, or a rename, and forget the oldest beyond `KEPT_ACTS`."""
     connection.execute(
         "INSERT INTO act (kind, cluster, digest, at, actor) VALUES (?, ?, ?, ?, ?)",
         (kind, cluster, digest, stamp(now), by.plain()),

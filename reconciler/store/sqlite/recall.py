@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import zlib
 from collections import defaultdict
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -13,7 +14,17 @@ from reconciler.core.history import Applied, Claim, Memory, Past, RolledBack, Un
 from reconciler.core.plan import Revision
 from reconciler.core.timestamps import moment, stamp
 from reconciler.ports.store import REFERENCES, Orders
-from reconciler.store.sqlite.facts import APPLIED, CONTENT, NAMES, NODES, REVISION, ROLLOUT, SOURCE
+from reconciler.store.sqlite.facts import (
+    APPLIED,
+    CONTENT,
+    FORMER,
+    KIND,
+    NAMES,
+    NODES,
+    REVISION,
+    ROLLOUT,
+    SOURCE,
+)
 from reconciler.store.sqlite.fleets import fleets
 from reconciler.store.sqlite.orders import orders
 
@@ -38,6 +49,9 @@ def recall(connection: sqlite3.Connection, fleet: int, now: datetime) -> Memory:
         facts[cluster][node][key] = value
         if key == REVISION:
             runs[cluster][node] = Applied(value, moment(row["since"]))
+    for cluster in own.keys() | runs.keys():
+        if KIND not in own[cluster] and NODES in own[cluster]:
+            own[cluster][KIND] = _kind(connection, fleet, cluster)
     changed, standing = _changed(connection, fleet, now), orders(connection, fleet)
     named = {one.cluster for one in standing.suspensions} | {one.cluster for one in standing.rejections}
     told = {cluster for cluster, known in own.items() if not known.keys().isdisjoint(_HISTORY)}
@@ -81,6 +95,8 @@ def _past(
         progress=progress.load(own[ROLLOUT]) if ROLLOUT in own else None,
         changed=changed,
         runs=runs,
+        kind=own.get(KIND, ""),
+        former=tuple(json.loads(own.get(FORMER, "[]"))),
         references=frozenset(map(tuple, json.loads(own.get(REFERENCES, "[]")))),
         suspended=tuple(one for one in standing.suspensions if one.cluster == cluster),
         rejected={one.revision: one.reason for one in rejections if not one.rolled_back},
@@ -89,6 +105,17 @@ def _past(
         ),
         content=own.get(CONTENT, ""),
     )
+
+
+def _kind(connection: sqlite3.Connection, fleet: int, cluster: str) -> str:
+    """The kind of a cluster that an older version applied, as its latest run says; empty for none."""
+    row = connection.execute(
+        "SELECT run.plan FROM step JOIN run ON run.number = step.run WHERE step.cluster = ? AND run.fleet = ?"
+        " ORDER BY run.number DESC LIMIT 1",
+        (cluster, fleet),
+    ).fetchone()
+    plan = json.loads(zlib.decompress(row["plan"])) if row else {"clusters": []}
+    return next((one["kind"] for one in plan["clusters"] if one["cluster"] == cluster), "")
 
 
 def _under_way(connection: sqlite3.Connection, fleet: int, now: datetime) -> tuple[UnderWay, ...]:

@@ -42,6 +42,7 @@ from reconciler.store.sqlite.facts import (
 from reconciler.store.sqlite.host_key import HostKey
 from reconciler.store.sqlite.locks import LOCKS, holding
 from reconciler.store.sqlite.recall import recall
+from reconciler.store.sqlite.renames import rename_cluster
 
 
 class SqliteStore:
@@ -221,6 +222,11 @@ class SqliteStore:
         """Forget who a cluster's desired state named: its fleet file names it no more, and may."""
         async with self._around(""):
             await self._database.write(forget_members, self._fleet, cluster, self._clock())
+
+    async def rename_cluster(self, former: str, name: str, by: Actor) -> None:
+        """Let all that is remembered of a cluster be that of its new name."""
+        async with self._around(""):
+            await self._database.write(rename_cluster, self._fleet, former, name, by=by, now=self._clock())
 
     async def keep_progress(self, cluster: str, progress: Progress | None) -> None:
         """Write down how far a rollout has come; None where it is over."""

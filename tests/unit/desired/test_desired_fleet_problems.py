@@ -252,6 +252,16 @@ def test_a_node_in_two_clusters_names_both_places(second, place):
     assert message.endswith("first in the cluster `hall` at 4:13")
 
 
+def test_a_past_goes_to_one_cluster_whose_former_name_is_free():
+    node = '{{name: n{}, address: "h:{}"}}'
+    entry = f"  - {{{{name: {{}}, renamed_from: {{}}, kind: lamp, setting: s.json, nodes: [{node}]}}}}\n"
+    pairs = [("a", "b"), ("b", "z"), ("c", "c"), ("d", "z"), ("e", "y")]
+    clusters = "".join(entry.format(name, former, at, at) for at, (name, former) in enumerate(pairs, 1))
+    found = told({"fleet.yaml": f"clusters:\n{clusters}", "s.json": "{}"})
+    wrong = [pointer for _, pointer, code in found if code == "wrong-rename"]
+    assert wrong == [f"/clusters/{index}/renamed_from" for index in (0, 2, 3)]
+
+
 def test_a_node_that_is_wrong_does_not_hide_what_is_wrong_with_others():
     text = (
         HEAD

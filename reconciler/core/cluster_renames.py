@@ -1,0 +1,175 @@
+"""Clusters that have another name than before, and whose past goes on; pure.
+
+A fleet file says `renamed_from` in the cluster's entry. It may stay there: once the past has moved, there is
+nothing under the former name any more. A revision from before the rename finds its past by the nodes.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Final, TypeVar
+
+from reconciler.core.history import Memory, Past
+from reconciler.core.progress import renamed
+from reconciler.core.spec import ClusterEntry
+from reconciler.diagnostic import Diagnostic, Severity
+
+CODE: Final = "rename-unclear"
+"""Code of a cluster that would leave another one's past behind, or take one that is not its own."""
+
+T = TypeVar("T")
+
+
+def declared(entries: Sequence[ClusterEntry]) -> dict[str, str]:
+    """Cluster -> the name that it had before, as the fleet file says."""
+    return {entry.name: entry.renamed_from for entry in entries if entry.renamed_from}
+
+
+def find_renames(memory: Memory, entries: Sequence[ClusterEntry]) -> dict[str, str]:
+    """Cluster -> the name under which its past is remembered, of those that had another one.
+
+    Args:
+        memory: of the fleet.
+        entries: all clusters of the fleet file.
+    """
+    names = {entry.name for entry in entries}
+    new = [entry for entry in entries if not has_past(memory.past.get(entry.name))]
+    found: dict[str, str] = {}
+    for entry in new:
+        former = entry.renamed_from or ""
+        past = memory.past.get(former)
+        if past and former not in names and has_past(past) and past.kind in {"", entry.kind}:
+            found[entry.name] = former
+    for entry in new:
+        if entry.renamed_from:
+            continue
+        nodes = {node.name for node in entry.members()}
+        before = [
+            name
+            for name, past in memory.past.items()
+            if name not in names and entry.name in past.former and past.kind in {"", entry.kind}
+            if past.names & nodes and name not in found.values()
+        ]
+        if len(before) == 1:
+            found[entry.name] = before[0]
+    return found
+
+
+def has_past(past: Past | None) -> bool:
+    """Whether something was applied in a cluster; what a refused run saw is no past."""
+    return past is not None and bool(past.nodes or past.applied or past.changed or past.runs)
+
+
+def with_renames(memory: Memory, renames: Mapping[str, str]) -> Memory:
+    """The same memory, in which the past of renamed clusters is that of the new names.
+
+    Args:
+        memory: of the fleet.
+        renames: cluster -> former name, from `find_renames`.
+    """
+    if not renames:
+        return memory
+    facts, past = dict(memory.facts), dict(memory.past)
+    for name, former in renames.items():
+        merged: dict[str, dict[str, str]] = defaultdict(dict)
+        for some in (facts.pop(former, {}), facts.pop(name, {})):
+            for node, own in some.items():
+                merged[node] |= own
+        facts[name] = dict(merged)
+        past[name] = _with_former(past.pop(former, Past()), past.get(name, Past()), former, name)
+    now = {former: name for name, former in renames.items()}
+    return replace(
+        memory,
+        facts=facts,
+        past=past,
+        claims={
+            place: replace(one, cluster=now.get(one.cluster, one.cluster))
+            if one.fleet == memory.fleet
+            else one
+            for place, one in memory.claims.items()
+        },
+        under_way=tuple(replace(one, cluster=now.get(one.cluster, one.cluster)) for one in memory.under_way),
+        renames=renames,
+    )
+
+
+def _with_former(before: Past, own: Past, former: str, name: str) -> Past:
+    return replace(
+        before,
+        former=tuple(dict.fromkeys((*before.former, former))),
+        suspended=(*before.suspended, *own.suspended),
+        rejected={**before.rejected, **own.rejected},
+        rolled_back=(*before.rolled_back, *own.rolled_back),
+        progress=renamed(before.progress, former, name) if before.progress else None,
+    )
+
+
+def as_now(clusters: Mapping[str, T], renames: Mapping[str, str]) -> dict[str, T]:
+    """What an earlier fleet file says of each cluster, by the names of today.
+
+    Args:
+        clusters: name -> what it says.
+        renames: cluster -> former name.
+    """
+    now = {former: name for name, former in renames.items() if name not in clusters}
+    return {now.get(name, name): value for name, value in clusters.items()}
+
+
+def refused_renames(memory: Memory, entries: Sequence[ClusterEntry]) -> dict[str, Diagnostic]:
+    """Cluster -> a verdict, where it says `renamed_from` and cannot have that past.
+
+    Args:
+        memory: of the fleet, from `with_renames`.
+        entries: all clusters of the fleet file.
+    """
+    found: dict[str, Diagnostic] = {}
+    for entry in entries:
+        former = entry.renamed_from or ""
+        before = memory.past.get(former)
+        if before is None or not has_past(before):
+            continue
+        if before.kind not in {"", entry.kind}:
+            why = f"{former} was a cluster of kind {before.kind}, and {entry.name} is of kind {entry.kind}"
+        else:
+            why = f"{entry.name} was applied under its own name before, so it has a past of its own"
+        found[entry.name] = _verdict(
+            entry.name,
+            f"{entry.name} says `renamed_from: {former}` and cannot have the past of {former}: {why}",
+            "take `renamed_from` out; a cluster that is meant to go needs an override for cluster-vanished",
+        )
+    return found
+
+
+def left_behind(memory: Memory, places: Mapping[str, Mapping[str, Collection[str]]]) -> dict[str, Diagnostic]:
+    """Cluster -> a verdict, where it is new and has nodes of a cluster that the fleet file no longer names.
+
+    Otherwise a change of the name would shed what was rejected, counted and remembered.
+
+    Args:
+        memory: of the fleet, from `with_renames`.
+        places: cluster -> node -> its place by every address, of all clusters of the fleet file.
+    """
+    found: dict[str, Diagnostic] = {}
+    for cluster, nodes in places.items():
+        if has_past(memory.past.get(cluster)):
+            continue
+        for node, keys in nodes.items():
+            claims = [memory.claims[key] for key in keys if key in memory.claims]
+            gone = [one for one in claims if one.fleet == memory.fleet and one.cluster not in places]
+            if gone and has_past(memory.past.get(gone[0].cluster)):
+                former = gone[0].cluster
+                found[cluster] = _verdict(
+                    cluster,
+                    f"{cluster} is new and has {node}, which is {gone[0].node} of the cluster {former} that "
+                    f"the fleet file no longer names: what is remembered of {former} would be left behind",
+                    f"write `renamed_from: {former}` into {cluster} if it is the same cluster; if not, set "
+                    f"an override for {CODE} on {cluster}",
+                )
+                break
+    return found
+
+
+def _verdict(cluster: str, message: str, remedy: str) -> Diagnostic:
+    return Diagnostic(Severity.ERROR, CODE, message, remedy, target=cluster, hold=True)

@@ -1,0 +1,69 @@
+"""A cluster that has another name than before: its rows go on under the new one; over a connection."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import replace
+from datetime import datetime
+
+from reconciler.core import progress
+from reconciler.core.actor import Actor
+from reconciler.core.fleet_identity import HOST
+from reconciler.store.sqlite import facts
+from reconciler.store.sqlite.orders import write_act
+
+
+def rename_cluster(
+    connection: sqlite3.Connection, fleet: int, former: str, name: str, *, by: Actor, now: datetime
+) -> None:
+    """Move all that is remembered of a cluster; the plans of its runs keep the name that they had.
+
+    Looked at once more in this transaction: another process may have done it since the memory was read.
+    """
+    known = connection.execute(
+        "SELECT 1 FROM fact WHERE (fleet, cluster) = (?1, ?2) UNION ALL SELECT 1 FROM step JOIN run"
+        " ON run.number = step.run WHERE step.cluster = ?2 AND run.fleet = ?1 LIMIT 1",
+        (fleet, former),
+    ).fetchone()
+    applied = any(facts.value(connection, fleet, name, "", key) for key in (facts.NODES, facts.APPLIED))
+    if known is None or applied:
+        return
+    names = json.loads(facts.value(connection, fleet, former, "", facts.FORMER) or "[]")
+    rollout = progress.load(facts.value(connection, fleet, former, "", facts.ROLLOUT))
+    own = {
+        facts.FORMER: json.dumps([*(one for one in names if one not in {former, name}), former]),
+        facts.ROLLOUT: progress.renamed(rollout, former, name).plain() if rollout else "",
+    }
+    # Without its epoch, whoever holds the lock of the former name is refused at his next intent.
+    facts.remember_cluster(connection, fleet, former, {facts.EPOCH: "", facts.ROLLOUT: ""}, now)
+    _move_suspension(connection, fleet, former, name, now)
+    move = "UPDATE OR IGNORE fact SET cluster = ? WHERE fleet = ? AND cluster = ? AND key != ?"
+    connection.execute(move, (name, fleet, former, facts.SUSPENDED))
+    connection.execute(
+        "DELETE FROM fact WHERE fleet = ? AND cluster = ? AND key != ?", (fleet, former, facts.SUSPENDED)
+    )
+    connection.execute("UPDATE claim SET cluster = ? WHERE fleet = ? AND cluster = ?", (name, fleet, former))
+    connection.execute(
+        "UPDATE step SET cluster = ? WHERE cluster = ? AND run IN (SELECT number FROM run WHERE fleet = ?)",
+        (name, former, fleet),
+    )
+    facts.remember_cluster(connection, fleet, name, own, now)
+    write_act(connection, "rename", replace(by, why=f"it was {former} before"), now, cluster=name)
+
+
+def _move_suspension(
+    connection: sqlite3.Connection, fleet: int, former: str, name: str, now: datetime
+) -> None:
+    """A suspension stops clusters by name, in every fleet: it holds for the new name, too."""
+    connection.execute(
+        "INSERT OR IGNORE INTO fact (fleet, cluster, node, key, value, since)"
+        " SELECT fleet, ?, node, key, value, since FROM fact"
+        " WHERE (fleet, cluster, node, key) = (?, ?, '', ?)",
+        (name, HOST, former, facts.SUSPENDED),
+    )
+    others = connection.execute(
+        "SELECT 1 FROM fact WHERE cluster = ? AND fleet NOT IN (?, ?) LIMIT 1", (former, fleet, HOST)
+    ).fetchone()
+    if others is None:
+        facts.remember_cluster(connection, HOST, former, {facts.SUSPENDED: ""}, now)
