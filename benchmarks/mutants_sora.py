@@ -54,6 +54,8 @@ UNKNOWN = sora(scenes.cut_off(regular(5), 4), range(4), choices=scenes.PERMISSIV
 REPLACED = sora(regular(6, outside=[3, 4, 5]), (3, 4, 5), named=(0, 1, 2), faults=1)
 DIED = sora(regular(6, outside=[3, 4, 5], down=[0, 1, 2]), (3, 4, 5), named=(0, 1, 2))
 REMEMBERED = sora(regular(6, outside=[3, 4, 5], down=[0, 1, 2]), (3, 4, 5), members=(0, 1, 2))
+APART = sora(scenes.apart(regular(3)), range(3), choices=scenes.MUTE)
+SAID_TO_BE_GONE = sora(scenes.apart(regular(3)), range(3), choices=scenes.MUTE, collapsed=True)
 
 
 SORA = (
@@ -179,6 +181,18 @@ SORA = (
         "known as members, taken for merely named",
         edit(knowledge_of, "if history.existed:", "if False:"),
         REMEMBERED,
+    ),
+    Mutant(
+        "proof that no cluster runs",
+        "not asked for beside `initialise`",
+        edit(init_cluster.doubt, "if not silent:", "if not silent or outcome is Outcome.INITIALISE:"),
+        APART,
+    ),
+    Mutant(
+        "proof that no cluster runs",
+        "not asked for beside `collapsed`",
+        edit(init_cluster.doubt, "if not silent:", "if not silent or outcome is Outcome.COLLAPSED:"),
+        SAID_TO_BE_GONE,
     ),
     Mutant(
         "proof of a stop",

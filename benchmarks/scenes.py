@@ -20,7 +20,7 @@ from reconciler.drivers.m2.modelcheck.seats import World
 from reconciler.drivers.m2.product import DRIVER as M2
 from reconciler.drivers.m2.schema import Loaded, M2Cluster
 from reconciler.drivers.sora import machine
-from reconciler.drivers.sora.choices import Choices, Permit
+from reconciler.drivers.sora.choices import Choices, Listing, Minority, Permit
 from reconciler.drivers.sora.cluster import State, formed, fresh
 from reconciler.modelcheck.executor_model import Rehearsal
 from reconciler.modelcheck.explore import Explored, explore
@@ -33,6 +33,15 @@ MOST = 300_000
 PERMISSIVE = Choices(purge_cut_off=Permit.ACCEPT, init_with_away=Permit.ACCEPT)
 """A cluster that purges a running node that is cut off, and is initialised though a node is away."""
 
+MUTE = Choices(
+    init_with_away=Permit.ACCEPT,
+    purge_cut_off=Permit.REFUSE,
+    list_uninitialised=Listing.OTHER_ERROR,
+    list_without_majority=Minority.OTHER_ERROR,
+    statistics=Permit.REFUSE,
+)
+"""A cluster whose nodes do not tell whether they lost their majority or were never in one."""
+
 Scene: TypeAlias = Callable[[], Explored]
 
 
@@ -43,12 +52,14 @@ def sora(
     faults: int = 1,
     choices: Choices = states.LITERAL,
     at_once: int = 1,
+    collapsed: bool = False,
     **known: tuple[int, ...],
 ) -> Scene:
     """A Sora cluster in which a commit names these nodes; `known` is what `states.Commit` has of the past."""
 
     def walked() -> Explored:
-        ground = states.ground(states.Commit("", world, tuple(wanted), at_once, **known), choices)
+        commit = states.Commit("", world, tuple(wanted), at_once, collapsed=collapsed, **known)
+        ground = states.ground(commit, choices)
         rehearsal = Rehearsal(ground)
         return explore([rehearsal.begin(world, faults=faults)], rehearsal.moves, most=MOST)
 
@@ -149,6 +160,11 @@ def regular(count: int, *, outside: Sequence[int] = (), down: Sequence[int] = ()
 def cut_off(world: State, node: int) -> State:
     """The same with one node that reaches no other."""
     return machine.partition(world, [1 + node if one == node else 0 for one in range(len(world))])
+
+
+def apart(world: State) -> State:
+    """The same with nodes of which none reaches another."""
+    return machine.partition(world, range(len(world)))
 
 
 def new(count: int) -> State:

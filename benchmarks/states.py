@@ -20,16 +20,16 @@ from typing import NamedTuple
 from reconciler.core.guard import Case, Guard, verdicts
 from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan
-from reconciler.drivers.sora import machine
+from reconciler.drivers.sora import machine, modelcheck
 from reconciler.drivers.sora.choices import Choices, Listing, Minority, Permit, Repeat
-from reconciler.drivers.sora.cluster import State, formed, fresh, registered
+from reconciler.drivers.sora.cluster import State, formed, fresh, quorum, registered
 from reconciler.drivers.sora.guards import GUARDS
 from reconciler.drivers.sora.history import Earlier, History
 from reconciler.drivers.sora.membership import Roster
 from reconciler.drivers.sora.modelcheck import SoraPlay
 from reconciler.drivers.sora.schema import NodeView, SoraCluster, SoraDesired
 from reconciler.modelcheck.executor_model import Rehearsal
-from reconciler.modelcheck.explore import explore
+from reconciler.modelcheck.explore import Explored, explore
 from reconciler.modelcheck.state_table import Ground
 
 LITERAL = Choices(purge_cut_off=Permit.REFUSE)
@@ -72,6 +72,8 @@ class Commit(NamedTuple):
         named: numbers of the nodes that an earlier revision named.
         members: numbers of the nodes that the store knows as members.
         hidden: numbers of the nodes whose API this host cannot ask.
+        collapsed: whether the fleet file says that the cluster has collapsed.
+        confirmed: whether a person has looked, and approves the first plan where nothing proves it.
     """
 
     story: str
@@ -83,6 +85,8 @@ class Commit(NamedTuple):
     named: tuple[int, ...] = ()
     members: tuple[int, ...] = ()
     hidden: tuple[int, ...] = ()
+    collapsed: bool = False
+    confirmed: bool = False
 
 
 def commits(regular: int, temporary: int) -> Iterator[Commit]:
@@ -93,15 +97,31 @@ def commits(regular: int, temporary: int) -> Iterator[Commit]:
     healthy = formed(kinds, outside=1 << spare)
     bare = formed(kinds, outside=sum(1 << one for one in (spare, *extra)))
     yield Commit("nothing changes", healthy, (*members, *extra))
-    yield Commit("a new cluster", fresh(kinds), (*members, *extra))
+    yield Commit("a new cluster", fresh(kinds), (*members, *extra), confirmed=True)
     yield Commit("one more regular node", healthy, (*members, spare, *extra))
     yield Commit("a dead node is replaced", machine.stop(healthy, 0), (*members[1:], spare, *extra))
     yield Commit("a dead node is removed", machine.stop(healthy, 0), (*members[1:], *extra))
     yield Commit("a live node is replaced", healthy, (*members[1:], spare, *extra))
     yield Commit("a live node is removed", healthy, (*members[1:], *extra))
+    yield from losses(healthy, members, spare, extra)
     if temporary:
         yield Commit("the temporary nodes join", bare, (*members, *extra))
         yield Commit("the temporary nodes leave", healthy, tuple(members))
+
+
+def losses(healthy: State, members: Sequence[int], spare: int, extra: tuple[int, ...]) -> Iterator[Commit]:
+    """The majority is lost, and words of the fleet file stand that may be older; nothing is known."""
+    apart = machine.partition(healthy, range(len(healthy)))
+    for collapsed in (False, True):
+        words = "`collapsed` stands" if collapsed else "`initialise: true` was left"
+        yield Commit(f"no node reaches another, {words}", apart, (*members, *extra), collapsed=collapsed)
+    lost = quorum(len(members))
+    world = healthy
+    for number in members[:lost]:
+        world = machine.stop(world, number)
+    if len(members) > modelcheck.SMALLEST:
+        wanted = (*members[lost:], spare, *extra)
+        yield Commit("a collapsed cluster is rebuilt", world, wanted, collapsed=True, confirmed=True)
 
 
 def names(world: State) -> list[str]:
@@ -121,7 +141,9 @@ def desired(commit: Commit) -> SoraDesired:
         }
         for number in commit.wanted
     ]
-    entry = {"name": "live", "kind": "sora", "stop": {"command": "stop"}, "nodes": nodes, "initialise": True}
+    entry = {"name": "live", "kind": "sora", "stop": {"command": "stop"}, "nodes": nodes}
+    gone = {"reason": "gone", "until": "2026-12-31"}
+    entry |= {"collapsed": gone} if commit.collapsed else {"initialise": True}
     earlier = {
         named[number]: Earlier(
             (_api(named[number]),), number in commit.members, regular=True, required=number in commit.named
@@ -144,12 +166,28 @@ def ground(commit: Commit, choices: Choices, guards: Sequence[Guard] = GUARDS) -
     wanted = desired(commit)
 
     def weigh(plan: ClusterPlan, observed: Observed[NodeView]) -> bool:
-        return not verdicts(Case(plan, wanted.entry, wanted, observed), guards)
+        # A further pass has no approval: each is for one run.
+        is_proven = not any(step.doubt for step in plan.steps)
+        return is_proven and not verdicts(Case(plan, wanted.entry, wanted, observed), guards)
 
     members = registered(commit.world).bit_count()
     named = names(commit.world)
     hidden = frozenset(named[number] for number in commit.hidden)
     return Ground(SoraPlay(wanted, Roster(tuple(named)), choices, members, hidden), weigh, single_node=False)
+
+
+def explored(commit: Commit, choices: Choices, *, faults: int, passes: int) -> Explored:
+    """All that can come of a commit.
+
+    What the fleet file says counts in every pass, as if each had a state of its own that knows nothing.
+    """
+    stage = ground(commit, choices)
+    rehearsal = Rehearsal(stage)
+    start = rehearsal.begin(commit.world, faults=faults, passes=passes)
+    first = stage.play.plan(commit.world)
+    if commit.confirmed and any(step.doubt for step in first.steps):
+        start = rehearsal.under(first, start)
+    return explore([start], rehearsal.moves)
 
 
 def main() -> None:
@@ -159,9 +197,7 @@ def main() -> None:
     for regular, temporary in product((3, 4, 5), (0, 1, 2)):
         seen, started = 0, time.perf_counter()
         for commit, (behaviour, choices) in product(commits(regular, temporary), BEHAVIOURS.items()):
-            rehearsal = Rehearsal(ground(commit, choices))
-            start = rehearsal.begin(commit.world, faults=faults, passes=passes)
-            result = explore([start], rehearsal.moves)
+            result = explored(commit, choices, faults=faults, passes=passes)
             seen += result.states
             if result.broken:
                 print(f"{regular}+{temporary}, {commit.story}, {behaviour}: {result.broken}")

@@ -147,8 +147,8 @@ def unproven(case: Case) -> Iterator[Diagnostic]:
             Severity.ERROR,
             PROOF_MISSING,
             f"{step.id} waits for an approval: {step.doubt}; this plan's id is {case.digest[:SHORT_ID]}",
-            f"look at the nodes; if it was never done, `reconcile approve {case.digest}` on this host, and "
-            "run again: an approval is for one run",
+            f"look at the nodes; if it was never done, or what it made is gone for good, `reconcile approve "
+            f"{case.digest}` on this host, and run again: an approval is for one run",
             target=case.plan.cluster,
             hold=True,
         )

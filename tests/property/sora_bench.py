@@ -14,7 +14,7 @@ from reconciler.core.plan import Step
 from reconciler.core.step import Standing
 from reconciler.drivers.sora import machine
 from reconciler.drivers.sora.choices import Choices, Listing, Minority, Permit, Repeat, Returned
-from reconciler.drivers.sora.cluster import Mode, groups, members
+from reconciler.drivers.sora.cluster import Mode, groups, members, quorum
 from reconciler.drivers.sora.product import SoraDriver
 from reconciler.drivers.sora.schema import Collapsed, SoraCluster, SoraDesired, SoraNode, StopCommand
 from reconciler.drivers.sora.simulator.world import SoraWorld
@@ -247,7 +247,10 @@ class Bench:
     async def _perform(self, step: Step):
         struck, before = self.trouble.struck, self.world.state
         verdict = await self._verdict(step)
-        if verdict.standing is Standing.READY and not step.waits_for_person:
+        is_held = bool(step.doubt) and _runs(
+            before, self._named(step)
+        )  # a person looks, and approves nothing
+        if verdict.standing is Standing.READY and not step.waits_for_person and not is_held:
             try:
                 done = await self.driver.act(step, Transports(self.wire, self.wire), {})
             except NodeRefused as error:
@@ -284,11 +287,17 @@ class Bench:
                 live = [group for group in live if group.nodes.bit_count() > 1]
             assert not live, "a live cluster was initialised again"
             assert not self.formed, "initialised twice"
+            assert not _runs(before, named), (
+                "the nodes of a cluster that only lost its majority were initialised"
+            )
             self.formed = bool(_usable(after) - _usable(before))
         if call == "PurgeClusterNode":
             target = next(number for number, one in enumerate(NAMES) if one.encode() in body)
             told = self._askable(NAMES[target]) or before[target].side == before[NAMES.index(name)].side
             assert not (before[target].up and told), "a running node was purged"
+
+    def _named(self, step):
+        return sum(1 << NAMES.index(name) for name in getattr(step.arguments, "names", ()))
 
     def _askable(self, name):
         """Whether this host can know where a node's API is that its peers do not see."""
@@ -301,6 +310,20 @@ class Bench:
 def _usable(state):
     """The clusters that hold a majority; one of a single node may look like none, so that it cannot count."""
     return {group.log.epoch for group in groups(state) if group.usable and group.log.regular.bit_count() > 1}
+
+
+def _runs(state, named):
+    """Whether a majority of the newest cluster's nodes runs with its data, among these ones."""
+    logs = [node.log for node in state if node.log is not None]
+    if not logs:
+        return False
+    newest = max(logs)
+    holding = (
+        number for number, node in enumerate(state) if node.up and node.log and node.log.epoch == newest.epoch
+    )
+    held = sum(1 << number for number in holding) & newest.regular & named
+    total = newest.regular.bit_count()
+    return total > 1 and held.bit_count() >= quorum(total)
 
 
 def members_of(world, name):
