@@ -120,6 +120,14 @@ class Arguments(ABC):
         return ""
 
     @property
+    def follows_at_once(self) -> bool:
+        """Whether the step follows those before it also where the run is asked to stop in between.
+
+        What they leave behind must not stay so: a cluster without a node to spare.
+        """
+        return False
+
+    @property
     def feedback(self) -> Feedback:
         """What messages say of the step."""
         return Feedback()

@@ -240,6 +240,11 @@ class Step:
         return self.arguments.doubt
 
     @property
+    def follows_at_once(self) -> bool:
+        """See `Arguments.follows_at_once`."""
+        return self.arguments.follows_at_once
+
+    @property
     def exact(self) -> Mapping[str, Any]:
         """See `Arguments.exact`."""
         return self.arguments.exact()

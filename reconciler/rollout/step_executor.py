@@ -56,6 +56,8 @@ async def execute(step: Step, bench: Bench) -> State:
     Raises:
         StateError: the journal could not be written; no call was made that it does not know of.
     """
+    if step.follows_at_once:
+        bench = replace(bench, stop=asyncio.Event())
     bench.log.take_up(step)
     why = bench.stale.get(step.id, "")
     ending = await passed_over(step, bench, why) if why else await perform(step, bench)

@@ -35,7 +35,8 @@ class Course:
         at_once: how many may be under way at the same time.
         perform: takes one step up and records how it ended.
         skip: records steps that are not taken up.
-        stop: once set, no step is taken up any more; those under way are completed.
+        stop: once set, no step is taken up any more; those under way are completed, with those that follow
+            them at once.
         behind: ids of steps that succeeded before; nobody waits for them.
     """
 
@@ -95,7 +96,9 @@ class Course:
         """Start what may start, or drop what is left; whether anything is under way then."""
         if self._failure is None:
             if self.stop.is_set():
-                await self._drop([(step, STOPPED) for step in self._waiting.values()])
+                await self._drop(
+                    [(step, STOPPED) for step in self._waiting.values() if not self._is_due(step)]
+                )
             while self._ready and len(self._running) < self.at_once:
                 step = self.steps[heappop(self._ready)]
                 if self._waiting.pop(step.id, None):
@@ -103,6 +106,10 @@ class Course:
             if not self._running:
                 await self._drop([(step, "it waits for itself") for step in self._waiting.values()])
         return bool(self._running)
+
+    def _is_due(self, step: Step) -> bool:
+        """Whether what the step has to follow at once has been taken up."""
+        return step.follows_at_once and not any(name in self._waiting for name in step.after)
 
     async def _collect(self, task: asyncio.Task[State]) -> None:
         step = self._running.pop(task)

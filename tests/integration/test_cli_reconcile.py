@@ -193,6 +193,25 @@ def test_a_sora_cluster_with_a_silent_node_is_not_founded(fleet):
     assert re.search(r"error: node-03@.* connection refused", plan)
 
 
+def test_a_dead_member_and_an_addition_that_waits_for_it_never_end_with_success(site):
+    fourth = f'      - {{name: {LIVE.format("04", "04")}, api: "http://127.0.0.1:13004/"}}\n'
+    site.repository.edit("fleet.yaml", lambda text: text.rstrip("\n") + "\n" + fourth)
+    site.serve()
+    site.repository.edit("fleet.yaml", lambda text: text.replace(fourth, ""))
+    site.repository.commit("Three")
+    site.run("--yes", "--only", "live")
+    site.fault(LIVE.format("03", "03"), "killed")
+    site.repository.edit("fleet.yaml", lambda text: text + fourth)
+    site.repository.commit("Four")
+    only = ("--only", "live")
+    told = site.run("--dry-run", "--detailed-exitcode", *only, status=1)
+    assert "[node-away]" in told
+    assert "[register-waits]" in told
+    assert "2 of 4 nodes are as desired; 2 errors to look at" in " ".join(told.split())
+    site.run("--yes", *only, status=1)
+    assert len(site.changes) == 1
+
+
 def test_a_refused_plan_touches_nothing_and_is_in_the_history(fleet):
     fleet.run("--yes")
     before = fleet.changes

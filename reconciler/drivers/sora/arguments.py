@@ -162,11 +162,18 @@ class Purge(ThroughContact):
         known: the target's addresses at which silence counts.
         regular: whether a fleet file names, or named, it as a regular node.
         word: a person's word that it is stopped.
+        closes: whether no node is to spare from the stop before it until this purge.
     """
 
     known: tuple[str, ...]
     regular: bool
     word: StoppedWord
+    closes: bool = field(default=False, metadata=OMITTED)
+
+    @property
+    def follows_at_once(self) -> bool:
+        """See `core.arguments.Arguments`."""
+        return self.closes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

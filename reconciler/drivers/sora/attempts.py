@@ -32,11 +32,16 @@ def aim(step: Step, contents: Mapping[str, str]) -> str:
 
 
 def way_out(step: Step) -> str:
-    """How to do without a registration that fails each time; see `ports.driver.Driver.way_out`.
+    """How to do without a registration or a purge that fails each time; see `ports.driver.Driver.way_out`.
 
     What a node keeps on disk decides whether a cluster takes it in: one that was purged, or whose
     registration broke off, still holds the log of before, and Sora's documents name no call that clears it.
     """
+    if step.action == "purge":
+        return (
+            f"purge {step.node} by hand on another member (PurgeClusterNode), or start it again: it comes "
+            "back by itself"
+        )
     if step.action != "register":
         return ""
     own = cluster_step(step)

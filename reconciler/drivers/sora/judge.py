@@ -97,10 +97,9 @@ def _founded_on(own: Init, picture: Picture, answers: Answers) -> Verdict:
     outcome = decide(
         answers, Knowledge(own.knowledge), initialise=word.name == "initialise", collapsed=collapsed
     )
-    if outcome.allowed and not own.unproven and (why := doubt(outcome, own.names, own.members, picture)):
-        return Verdict(Standing.CHANGED, why)
     if outcome.allowed and not (own.clear and answers in {Answers.ALONE, Answers.UNCLEAR}):
-        return _READY
+        why = "" if own.unproven else doubt(outcome, own.names, own.members, picture)
+        return Verdict(Standing.CHANGED, why) if why else _READY
     words = "a node no longer answers that it was never initialised"
     return Verdict(Standing.CHANGED, f"{words} ({answers}): {outcome}")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from reconciler.core.plan import Step
 from reconciler.drivers.sora import machine, preconditions
-from reconciler.drivers.sora.arguments import Word
+from reconciler.drivers.sora.arguments import Stop, Word
 from reconciler.drivers.sora.cluster import State, alive, margin
 from reconciler.drivers.sora.cluster_view import Places
 from reconciler.drivers.sora.membership import Membership, Roster
@@ -101,8 +101,15 @@ class Chain:
             known=self.places.get(name, Places()).known,
             word=word,
             regular=self.desired.is_regular(name),
+            closes=self._is_open(name),
         )
         self._add(step, after)
+
+    def _is_open(self, name: str) -> bool:
+        """Whether the step before stops the node and leaves none to spare until it is purged."""
+        stops = self.steps[-1].arguments if self.steps else None
+        is_stopped = isinstance(stops, Stop) and stops.target == name and bool(stops.command)
+        return is_stopped and isinstance(stops, Stop) and not stops.spare
 
     def against_stop(self, name: str) -> str:
         """Why the node cannot be stopped now; "" where it can."""

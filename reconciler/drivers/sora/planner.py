@@ -8,7 +8,8 @@ from typing import Any
 from reconciler.core.observation import Absent, Observed, Present, Stale
 from reconciler.core.plan import ClusterPlan
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.drivers.sora.cluster import fresh, majority, registered
+from reconciler.drivers.sora import preconditions
+from reconciler.drivers.sora.cluster import fresh, majority, margin, registered
 from reconciler.drivers.sora.cluster_view import Picture, addresses, picture_of, places_of, state_of
 from reconciler.drivers.sora.decision import Outcome
 from reconciler.drivers.sora.init_cluster import doubt, founding
@@ -73,6 +74,7 @@ def _chain(desired: SoraDesired, picture: Picture) -> tuple[Chain, tuple[Diagnos
 
 
 def _walk(chain: Chain, tasks: Tasks, picture: Picture, membership: Membership) -> Iterator[Diagnostic]:
+    yield from _window_left(chain, tasks.dead)
     for name in tasks.again:
         yield _half_registered(chain.entry, name)
         why = chain.against_register(name)
@@ -140,6 +142,21 @@ def _leave(
                 )
                 return
             chain.purge(name)
+
+
+def _window_left(chain: Chain, dead: Iterable[str]) -> Iterator[Diagnostic]:
+    """A node that is stopped and registered, with none to spare: a run may have ended before its purge."""
+    if margin(chain.state) >= preconditions.SPARE or not majority(chain.state):
+        return
+    for name in dead:
+        yield Diagnostic(
+            Severity.WARNING,
+            "quorum-margin",
+            f"{name} is stopped and still registered, and no node is to spare: one further failure would "
+            f"stop the cluster ({preconditions.numbers(chain.state)})",
+            f"apply this plan now, which purges {name}, or start {name} again: it comes back by itself",
+            target=f"{chain.entry.name}/{name}",
+        )
 
 
 _MORE = "bring the nodes that are away back first; the next run goes on from there"

@@ -147,6 +147,7 @@ def purge_step(
     known: Sequence[str],
     word: Stopped | None,
     regular: bool,
+    closes: bool = False,
 ) -> Step:
     """PurgeClusterNode on a healthy member.
 
@@ -158,6 +159,7 @@ def purge_step(
         known: the target's addresses at which silence counts.
         word: a person's word that the target is stopped, where there is one that counts.
         regular: whether a fleet file names, or named, it as a regular node.
+        closes: whether no node is to spare from the stop before it until this purge.
     """
     told = stopped_word(word) if word is not None else ""
     arguments = Purge(
@@ -169,6 +171,7 @@ def purge_step(
         regular=regular,
         word=StoppedWord(word.reason, word.until.isoformat()) if word is not None else StoppedWord(),
         intent_facts={node: {"stopped": told}} if told else {},
+        closes=closes,
     )
     return replace(
         _step(frame, node, "purge", arguments),
@@ -231,7 +234,7 @@ def stop_step(frame: Frame, node: str, own: str, *, spare: int, window: bool = F
         reason=f"{node} runs and no longer belongs to the cluster: {asked.rstrip()}",
         effect=Effect.MEMBERSHIP,
         risk=Risk.MEDIUM if is_temporary else Risk.HIGH,
-        risk_reason=_risk_of_stop(node, seconds, is_temporary=is_temporary),
+        risk_reason=_risk_of_stop(node, seconds, spare=spare, is_temporary=is_temporary),
         needs="the cluster lists it as a temporary node"
         if is_temporary
         else "every other member is known to be up or down, and the majority stands without this one",
@@ -242,7 +245,7 @@ def stop_step(frame: Frame, node: str, own: str, *, spare: int, window: bool = F
     )
 
 
-def _risk_of_stop(node: str, window: float, *, is_temporary: bool) -> str:
+def _risk_of_stop(node: str, window: float, *, spare: int, is_temporary: bool) -> str:
     if is_temporary:
         return "its remaining sessions end; it never counts for the majority"
     if window:
@@ -251,6 +254,8 @@ def _risk_of_stop(node: str, window: float, *, is_temporary: bool) -> str:
             f"{window:g} s after the command has ended, one further failure would stop the cluster until "
             f"{node} or the node that failed is started again"
         )
+    if not spare:
+        return "its remaining sessions end, and then one further failure would stop the cluster"
     return "its remaining sessions end, and the majority has one node less to spare"
 
 

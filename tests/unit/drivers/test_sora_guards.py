@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from sora_kit import ALIVE, agreeing, entry, full, past, planned, seen
+from sora_kit import ALIVE, agreeing, codes, entry, full, past, planned, seen, verbs
 
 from reconciler.core.guard import Case, verdicts
 from reconciler.core.history import Past
@@ -175,6 +175,22 @@ def test_a_live_node_of_three_or_four_goes_where_its_purge_follows_at_once(wante
     assert stop.arguments.window == seconds
     assert f"at most {seconds:g} s" in stop.risk_reason
     assert "is started again" in stop.risk_reason
+    assert (stop.follows_at_once, purge.follows_at_once) == (False, True)
+
+
+def test_a_purge_with_a_node_to_spare_may_be_left_for_the_next_run():
+    steps = planned(entry("a b c d", **STOP), seen(agreeing("a b c d e", *"abcde"))).steps
+    assert [step.follows_at_once for step in steps if step.action == "purge"] == [False]
+
+
+def test_a_node_that_a_run_left_stopped_is_warned_of_and_purged_first():
+    answers = agreeing("a b c d!", *"abc", d=None)
+    plan = planned(entry("a b c", **STOP), seen(answers))
+    assert verbs(plan) == ["purge d"]
+    assert codes(plan) == ["quorum-margin d"]
+    assert "3 of 4 regular nodes connected, majority 3" in plan.findings[0].message
+    spare = planned(entry("a b c d", **STOP), seen(agreeing("a b c d e!", *"abcd", e=None)))
+    assert (verbs(spare), codes(spare)) == (["purge e"], [])
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support_driver import FakeDriver, Wish, World, cluster
 
+from reconciler.core.arguments import RawArguments
 from reconciler.core.observation import Observed, Present
 from reconciler.core.outcome import State
 from reconciler.core.plan import Step
@@ -118,6 +119,26 @@ async def test_a_stop_lets_running_steps_end_and_starts_no_other():
     await running
     assert log.events == ["+a", "-a"]
     assert log.skipped == dict.fromkeys("bcd", "the run was asked to stop before this step")
+
+
+class Closing(RawArguments):
+    """Of a step that has to follow the one before it."""
+
+    follows_at_once = True
+
+
+async def test_a_stop_lets_follow_what_must_not_be_left_open_and_nothing_after_it():
+    log = Log()
+    log.gates["a"] = asyncio.Event()
+    closing = [replace(step(*names), arguments=Closing()) for names in (("b", "a"), ("e", "d"))]
+    steps = (step("a"), *closing, step("c", "b"), step("d"))
+    running = asyncio.create_task(log.run(*steps, at_once=1))
+    await asyncio.sleep(0.01)
+    log.stop.set()
+    log.gates["a"].set()
+    await running
+    assert log.events == ["+a", "-a", "+b", "-b"]
+    assert log.skipped.keys() == {"c", "d", "e"}
 
 
 async def test_a_failure_of_the_machinery_lets_running_steps_end_and_is_raised():
