@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from html import escape
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, unquote
 
 from reconciler.core.secret import MASK, Secret, secrets
 from reconciler.documents import json_parser
@@ -31,7 +31,7 @@ from reconciler.secrets.scan import in_value
 from reconciler.text.json_pointer import parts
 from reconciler.text.json_pointer import pointer as pointer_of
 from reconciler.text.one_line import UNSEEN
-from reconciler.text.urls import userinfo_of, without_userinfo
+from reconciler.text.urls import without_userinfo
 
 _QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\']|\'\')*\'', re.DOTALL)
 
@@ -52,9 +52,7 @@ _VARIED: Final = 4
 _UNSEEN: Final = re.compile(rf"\s|{UNSEEN.pattern}")
 
 _ARMOUR: Final = re.compile(r"-----(?:BEGIN|END) [A-Z0-9 ]+-----")
-_BEFORE: Final = re.compile(
-    r"(?i)[a-z][a-z0-9+.-]*://(?:[^/\s:@]*:(?=[^/\s]*@))?|(?:basic|bearer|token|digest)\s+"
-)
+_BEFORE: Final = re.compile(r"(?i)(?:basic|bearer|token|digest)\s+")
 """What a secret begins with that others begin with too, and that says nothing."""
 
 Path = tuple[str, ...]
@@ -109,26 +107,24 @@ SHAPES: Final = Redactor(())
 
 def _parts(clear: str) -> Iterator[str]:
     """Every part of `FRAGMENT` characters of a value, in the forms in which it may be quoted."""
-    core = _core(clear)
-    if len(core) < FRAGMENT:
-        return
-    for form in (*_forms(core), *_encoded(core.encode("utf-8", "surrogatepass"))):
-        plain = _UNSEEN.sub("", form).casefold()
-        for start in range(len(plain) - FRAGMENT + 1):
-            part = plain[start : start + FRAGMENT]
-            if len(set(part)) >= _VARIED:  # a line of blanks or of dashes is nobody's secret
-                yield part
+    for core in _cores(clear):
+        for form in (*_forms(core), *_encoded(core.encode("utf-8", "surrogatepass"))):
+            plain = _UNSEEN.sub("", form).casefold()
+            for start in range(len(plain) - FRAGMENT + 1):
+                part = plain[start : start + FRAGMENT]
+                if len(set(part)) >= _VARIED:  # a line of blanks or of dashes is nobody's secret
+                    yield part
 
 
-def _core(clear: str) -> str:
+def _cores(clear: str) -> Iterator[str]:
     """What of a value is secret: without the frame of a key, the scheme of a header, an address' host."""
-    if (found := userinfo_of(clear)) and ":" in found:
-        return found.partition(":")[2]
-    if "://" in clear[:_FEW]:
-        return ""  # an address without a password: its parts stand in every message about it
+    if "://" in clear[:_FEW]:  # the rest of an address stands in every message about it
+        password = clear.partition("://")[2].rpartition("@")[0].partition(":")[2]
+        yield from {password, unquote(password), *(value for _, value in parse_qsl(clear.partition("?")[2]))}
+        return
     common = _BEFORE.match(clear)
     lines = clear[common.end() if common else 0 :][:_LONGEST_CORE].splitlines()
-    return "\n".join(line for line in lines if not _ARMOUR.fullmatch(line.strip()))
+    yield "\n".join(line for line in lines if not _ARMOUR.fullmatch(line.strip()))
 
 
 def _encoded(data: bytes) -> Iterator[str]:

@@ -140,19 +140,21 @@ def _json(value: Any) -> str:
     import json  # noqa: PLC0415
 
     from reconciler.core.secret import mask  # noqa: PLC0415
+    from reconciler.secrets.redact import hidden_by_key  # noqa: PLC0415
 
-    text = json.dumps(mask(value), ensure_ascii=False, indent=2)
+    text = json.dumps(mask(hidden_by_key("", value)), ensure_ascii=False, indent=2)
     return text.encode(errors="backslashreplace").decode() + "\n"
 
 
 def _explained(document: Document) -> str:
     """Each leaf: pointer, value, and where it came from."""
     from reconciler.cli.render.clean import shown  # noqa: PLC0415
+    from reconciler.secrets.redact import hidden_by_key  # noqa: PLC0415
     from reconciler.text.json_pointer import pointer  # noqa: PLC0415
     from reconciler.text.one_line import clean  # noqa: PLC0415
 
     lines = []
-    for path, value in _leaves(delivered(document.value), ()):
+    for path, value in _leaves(hidden_by_key("", delivered(document.value)), ()):
         place = pointer(path)
         at = document.position(place)
         where = f"{at.file}:{at.line}" if at.line else at.file

@@ -36,16 +36,19 @@ def access(place: Address, environment: Mapping[str, str]) -> GitSettings:
         return GitSettings.remote(environment, variables={"GIT_SSH_COMMAND": f"{command} {SSH}"})
     if place.scheme not in ("http", "https"):
         return GitSettings.remote(environment)
+    given = token(environment, TOKEN)
+    confidential = tuple(filter(None, (given, place.password)))
     origin = f"{place.scheme}://{place.host}"
-    secret = (token(environment, TOKEN) if place.confidential else "") or place.password
+    secret = (given if place.confidential else "") or place.password
     if secret:
         user = place.user or ANYONE
         config = (("credential.helper", ""), (f"credential.{origin}.helper", HELPER))
         variables = {USER: user, TOKEN: secret, "GIT_ASKPASS": ""}
-        return GitSettings.remote(environment, config=config, variables=variables)
+        return GitSettings.remote(environment, config=config, variables=variables, confidential=confidential)
     if place.user:
-        return GitSettings.remote(environment, config=((f"credential.{origin}.username", place.user),))
-    return GitSettings.remote(environment)
+        named = ((f"credential.{origin}.username", place.user),)
+        return GitSettings.remote(environment, config=named, confidential=confidential)
+    return GitSettings.remote(environment, confidential=confidential)
 
 
 def _ssh_command(environment: Mapping[str, str]) -> str:

@@ -18,12 +18,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from reconciler.errors import SourceError, SourceUnreachable
 from reconciler.host.environment import NETWORK, child_environment
 from reconciler.host.process import Ended, OutputTooLarge, ProcessTimeout, ProgramMissing, run
+from reconciler.secrets.redact import Redactor
 from reconciler.sources.git import library
 from reconciler.sources.limits import LIMITS
 
@@ -150,6 +151,7 @@ class GitSettings:
         pack: bytes of one file that it may write.
         folder: where it runs; only commands that read a work tree need one.
         verbs: commands that are run besides `VERBS`, in a repository whose files are ours, too.
+        confidential: what a server was given, or might be, and may quote: masked in all that git writes.
     """
 
     environment: Mapping[str, str]
@@ -159,6 +161,7 @@ class GitSettings:
     pack: int = PACK
     folder: str = "/"
     verbs: frozenset[str] = frozenset()
+    confidential: tuple[str, ...] = field(default=(), repr=False)
 
     @classmethod
     def local(
@@ -194,6 +197,7 @@ class GitSettings:
         config: Sequence[tuple[str, str]] = (),
         variables: Mapping[str, str] | None = None,
         seconds: float = SECONDS,
+        confidential: tuple[str, ...] = (),
     ) -> GitSettings:
         """Git for reaching other repositories, with the configuration of the user and of the system.
 
@@ -202,11 +206,13 @@ class GitSettings:
             config: further settings.
             variables: further environment, such as a credential, which nothing else is given.
             seconds: for one command.
+            confidential: what is masked in all that git writes.
         """
         settings = tuple(_settings(environment))
         kept = {**child_environment(environment, *REMOTE), **STEADY, "GIT_ALLOW_PROTOCOL": PROTOCOLS}
         kept.setdefault("GIT_ASKPASS", "")
-        return cls({**kept, **(variables or {})}, (*settings, *config), None, seconds)
+        own = {**kept, **(variables or {})}
+        return cls(own, (*settings, *config), None, seconds, confidential=confidential)
 
     def child_environment(self) -> dict[str, str]:
         """Exactly what git starts with.
@@ -269,7 +275,7 @@ class Git(library.Git):
 
     def told(self, *arguments: str) -> str:
         """What one git command wrote to standard error; see `execute`."""
-        return self._ended_well(arguments).error.decode("utf-8", "replace")
+        return self._words(self._ended_well(arguments))
 
     def execute(  # type: ignore[override]  # noqa: D417  (the arguments are the library's)
         self,
@@ -302,14 +308,19 @@ class Git(library.Git):
         out = ended.out.removesuffix(b"\n") if strip_newline_in_stdout else ended.out
         shown = out.decode("utf-8", "surrogateescape") if stdout_as_string else out
         if with_extended_output:
-            return ended.status, shown, ended.error.decode("utf-8", "replace")
+            return ended.status, shown, self._words(ended)
         return shown
 
     def _ended_well(self, arguments: Sequence[str]) -> Ended:
         ended = self._ended(arguments)
         if ended.status:
-            raise GitFailed(_verb(arguments), ended.status, ended.error.decode("utf-8", "replace"))
+            raise GitFailed(_verb(arguments), ended.status, self._words(ended))
         return ended
+
+    def _words(self, ended: Ended) -> str:
+        """What git wrote to standard error, where servers speak through it: without what is confidential."""
+        words = ended.error.decode("utf-8", "replace")
+        return Redactor(self.settings.confidential).text(words) if words else ""
 
     def _ended(self, arguments: Sequence[str], *, data: bytes | None = None, cut: int = 0) -> Ended:
         settings, verb = self.settings, _verb(arguments)

@@ -168,7 +168,7 @@ def translated(words: str, place: Address) -> SourceError:
             named = re.search(r"repository at '([^']+)'", words)
             remedy = rule.remedy.replace("FOLDER", named[1] if named else place.shown)
             return kind(f"{place.shown}: {rule.message}", remedy=_for_host(remedy, place.host))
-    said = first_line(without_secrets(_telling(words)).replace(place.password or "\0", "…"))
+    said = first_line(without_secrets(_telling(words)))
     return SourceError(f"{place.shown}: git cannot read it: {said}", remedy="Try the same with git fetch.")
 
 
