@@ -146,7 +146,7 @@ def test_what_nodes_quote_of_secrets_reaches_no_output_and_no_file(fleet, tmp_pa
         nodes.quote([form for secret in PASSED.values() for form in forms(secret)])
         away = f"http://user:{PASSED['of the source']}@127.0.1.1:{nodes.port}/x.git"
         for command in (["--dry-run"], ["status"], ["validate"]):
-            run(*command, *(state if command[0] not in {"validate"} else ()), away)
+            run(*command, *(state if command[0] != "validate" else ()), away)
     assert {name: found for name, text in said.items() if (found := search.shown_in(text))} == {}
     assert plan.exists()
     written = "\0".join([plan.read_text(), *kept(tmp_path / "state")])
