@@ -1,5 +1,7 @@
-"""`reconcile` by its real entry point, against simulated nodes over real HTTP."""
+"""`reconcile` by its entry point, as a process where that matters, against simulated nodes over real HTTP."""
 
+import contextlib
+import io
 import json
 import os
 import pty
@@ -11,11 +13,14 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from reconciler.cli.demo_stage import Nodes, Repository, Sink, examples
+from reconciler.cli.main import main
 
 PROGRAM = [sys.executable, "-m", "reconciler.cli.main"]
 LIVE = "node-{}@sora-{}.example.com"
@@ -52,9 +57,8 @@ class Site:
         return [call.node for call in self.simulation.calls(changes=True)]
 
     def start(self, *arguments: str, **more) -> subprocess.Popen[str]:
-        source = [] if arguments and arguments[0] in {"history", "resume"} else [str(self.repository.folder)]
         return subprocess.Popen(
-            [*PROGRAM, *arguments, *source],
+            [*PROGRAM, *arguments, *self._source(arguments)],
             env={**self.environment, **more.pop("env", {})},
             cwd=self.folder,
             stdin=more.pop("stdin", subprocess.DEVNULL),
@@ -63,11 +67,30 @@ class Site:
             text=True,
         )
 
-    def run(self, *arguments: str, status: int = 0, env: dict[str, str] | None = None) -> str:
-        """Standard output, of a run that has to end with this status and without a traceback."""
+    def _source(self, arguments: Sequence[str]) -> list[str]:
+        return [] if arguments and arguments[0] in {"history", "resume"} else [str(self.repository.folder)]
+
+    def run_apart(self, *arguments: str, status: int = 0, env: dict[str, str] | None = None) -> str:
+        """Standard output of a process, which has to end with this status and without a traceback."""
         with self.start(*arguments, env=env or {}) as process:
             out, error = process.communicate(timeout=60)
-        assert process.returncode == status, out + error
+        return self._checked(arguments, (process.returncode, out, error), status)
+
+    def run(self, *arguments: str, status: int = 0) -> str:
+        """The same in the process of the test, which has all loaded already."""
+        out, error = io.StringIO(), io.StringIO()
+        with (
+            mock.patch.dict(os.environ, self.environment, clear=True),
+            contextlib.chdir(self.folder),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(error),
+        ):
+            ended = main([*arguments, *self._source(arguments)])
+        return self._checked(arguments, (ended, out.getvalue(), error.getvalue()), status)
+
+    def _checked(self, arguments: Sequence[str], ended: tuple[int, str, str], status: int) -> str:
+        found, out, error = ended
+        assert found == status, out + error
         assert "Traceback" not in out + error
         if "json" in arguments and '"exit_status"' in out and arguments[0] != "history":
             assert json.loads(out)["report"]["exit_status"] == status
@@ -88,17 +111,17 @@ def fleet(site):
 
 
 def test_from_a_commit_to_a_converged_fleet(fleet):
-    plan = fleet.run("--dry-run", "--detailed-exitcode", status=2)
+    plan = fleet.run_apart("--dry-run", "--detailed-exitcode", status=2)
     assert re.search(r"upload +edge-01, edge-02, edge-03 \(3 nodes\)", plan)
     assert re.search(r"init +node-01@", plan)
     assert fleet.changes == []
     assert not (fleet.folder / "state/reconciler/state.sqlite").exists()
 
-    done = fleet.run("--yes")
+    done = fleet.run_apart("--yes")
     assert "verified: no changes." in done
     assert sorted(set(fleet.changes)) == ["edge-01", "edge-02", "edge-03", LIVE.format("01", "01")]
 
-    again = fleet.run("--dry-run", "--detailed-exitcode")
+    again = fleet.run_apart("--dry-run", "--detailed-exitcode")
     assert again.splitlines()[-1] == "No changes: 6 nodes are as desired."
     runs = fleet.run("history")
     (name,) = re.findall(r"^(\d{8}-\d{6}-\w{4}) ", runs, re.MULTILINE)
@@ -121,8 +144,8 @@ def test_messages_reach_the_sink_and_the_history_says_so(site):
 
 
 def test_the_same_inputs_give_the_same_plan_byte_for_byte(fleet):
-    one = fleet.run("--dry-run", "--format", "json", env={"PYTHONHASHSEED": "1"})
-    two = fleet.run("--dry-run", "--format", "json", env={"PYTHONHASHSEED": "2"})
+    one = fleet.run_apart("--dry-run", "--format", "json", env={"PYTHONHASHSEED": "1"})
+    two = fleet.run_apart("--dry-run", "--format", "json", env={"PYTHONHASHSEED": "2"})
     assert one == two
     assert json.loads(one)["plan"]["clusters"][0]["cluster"] == "edge"
 
@@ -307,7 +330,7 @@ def test_nodes_that_changed_while_the_person_thought_are_left_alone(fleet):
 
 
 def test_without_a_terminal_and_without_yes_nothing_is_done(fleet):
-    fleet.run(status=1)
+    fleet.run_apart(status=1)
     assert "add --yes" in fleet.error
     assert fleet.changes == []
 
