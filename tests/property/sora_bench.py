@@ -14,7 +14,7 @@ from reconciler.core.plan import Step
 from reconciler.core.step import Standing
 from reconciler.drivers.sora import machine
 from reconciler.drivers.sora.choices import Choices, Listing, Minority, Permit, Repeat, Returned
-from reconciler.drivers.sora.cluster import Mode, groups, members, quorum
+from reconciler.drivers.sora.cluster import Mode, groups, majority_runs, members
 from reconciler.drivers.sora.product import SoraDriver
 from reconciler.drivers.sora.schema import Collapsed, SoraCluster, SoraDesired, SoraNode, StopCommand
 from reconciler.drivers.sora.simulator.world import SoraWorld
@@ -313,17 +313,12 @@ def _usable(state):
 
 
 def _runs(state, named):
-    """Whether a majority of the newest cluster's nodes runs with its data, among these ones."""
-    logs = [node.log for node in state if node.log is not None]
-    if not logs:
-        return False
-    newest = max(logs)
-    holding = (
-        number for number, node in enumerate(state) if node.up and node.log and node.log.epoch == newest.epoch
+    """Whether a majority of the newest cluster, of more than one node, runs with its data among these."""
+    seen = tuple(
+        node if named >> number & 1 else node._replace(up=False) for number, node in enumerate(state)
     )
-    held = sum(1 << number for number in holding) & newest.regular & named
-    total = newest.regular.bit_count()
-    return total > 1 and held.bit_count() >= quorum(total)
+    logs = [node.log for node in state if node.log is not None]
+    return bool(logs) and max(logs).regular.bit_count() > 1 and majority_runs(seen)
 
 
 def members_of(world, name):

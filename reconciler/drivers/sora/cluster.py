@@ -140,6 +140,24 @@ def majority(state: State) -> bool:
     return any(group.usable for group in groups(state))
 
 
+def majority_runs(state: State) -> bool:
+    """Whether a majority of the newest cluster's nodes runs with its data, in reach of each other or not.
+
+    Such a cluster has not collapsed: it serves again once its nodes reach each other.
+    """
+    logs = [node.log for node in state if node.log is not None]
+    if not logs:
+        return False
+    newest = max(logs)
+    holding = bits(
+        number
+        for number, node in enumerate(state)
+        if node.up and node.log is not None and node.log.epoch == newest.epoch
+    )
+    total = newest.regular.bit_count()
+    return (holding & newest.regular).bit_count() >= quorum(total)
+
+
 def registered(state: State) -> int:
     """R as a bit set: the regular nodes that the cluster lists, up or down."""
     # Stopped nodes keep their log: with nobody running, R is what the last of them would come back with.

@@ -24,8 +24,8 @@ from reconciler.drivers.sora.cluster import (
     groups,
     leading,
     majority,
+    majority_runs,
     margin,
-    quorum,
     registered,
 )
 from reconciler.drivers.sora.cluster_view import best_of, judged_view, picture_of, state_of
@@ -177,11 +177,7 @@ class SoraPlay:
             return ""
         if self.desired.entry.collapsed is None:
             return f"{step.id} creates a second cluster: one existed, and no `collapsed` entry ends it"
-        listed = registered(before)
-        running = sum(
-            node.up and bool(listed >> number & 1) for number, node in enumerate(before) if node.log
-        )
-        if running >= quorum(listed.bit_count()):
+        if majority_runs(before):
             return f"{step.id} creates a second cluster: a majority of the one before runs with its data"
         return ""
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from reconciler.core.plan import Step
 from reconciler.drivers.sora.arguments import Init, ModeChange, Purge, Register, Stop, cluster_step
-from reconciler.drivers.sora.cluster import Mode, State, groups, leading, majority
+from reconciler.drivers.sora.cluster import Mode, State, groups, leading, majority, majority_runs
 from reconciler.drivers.sora.simulator.world import SoraWorld
 from reconciler.ports.desk import Desk
 from reconciler.ports.simulator import Request
@@ -66,7 +66,7 @@ class SoraWitness:
             return MAJORITY, f"{asked} on {node} took away a majority that was there"
         if after == before:
             return NOTHING
-        if asked == "InitCluster" and any(group.usable for group in groups(before)):
+        if asked == "InitCluster" and (majority_runs(before) or any(one.usable for one in groups(before))):
             return INIT_ONCE, f"InitCluster on {node} began a cluster anew that was there"
         if asked == "PurgeClusterNode":
             target = self.about(node, request)
