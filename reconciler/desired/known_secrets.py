@@ -15,7 +15,7 @@ from reconciler.secrets.references import Marker
 class KnownSecrets:
     """Masks, in quoted texts, every secret that the files of a revision hold or refer to.
 
-    The values are gathered with the first text: most passes quote nobody.
+    The values are gathered with the first text: most passes quote nobody. `documents` are the files.
 
     Args:
         documents: the files of settings and overlays, each once, secrets in the place of references.
@@ -26,7 +26,7 @@ class KnownSecrets:
     def __init__(
         self, documents: Sequence[Document] = (), marker: Marker | None = None, desks: Sequence[Desk] = ()
     ) -> None:
-        self._documents = documents
+        self.documents = tuple(documents)
         self._marker = marker
         self._desks = desks
         self._redactor: Redactor | None = None
@@ -40,7 +40,7 @@ class KnownSecrets:
     def _clear(self) -> Iterator[str]:
         if self._marker is not None:
             yield from self._marker.clear_texts()
-        for document in self._documents:
+        for document in self.documents:
             for _, secret in secrets(hidden_by_key("", document.value)):
                 if not secret.reference:  # what is referred to was looked up, and is no part of its text
                     yield str(secret.value)

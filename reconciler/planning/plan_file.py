@@ -27,6 +27,7 @@ from reconciler.guards import change_control
 from reconciler.planning.plan_pass import Drivers, Survey, weighed
 from reconciler.ports.driver import Driver
 from reconciler.ports.source import Files, Snapshot
+from reconciler.secrets.redact import masked_content
 
 EDITED = "plan-edited"
 """Code of a file that is not as it was written."""
@@ -77,7 +78,8 @@ class PlanFile(Strict):
     )
     origin: Origin = Field(description="Where the desired state was read.")
     files: dict[str, Sha256] = Field(
-        description="Path -> SHA-256 of every file that the desired state is made of."
+        description="Path -> SHA-256 of every file that the desired state is made of; what looks like a "
+        "secret in clear counts as a mask in it."
     )
     observed: dict[str, dict[str, Print]] = Field(
         description="Cluster -> node -> what it answered: `present` or `stale` with a SHA-256 of what it "
@@ -172,7 +174,11 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Notes:
-    """Which files were read from a source, and what they held; filled while a fleet is loaded."""
+    """Which files were read from a source, and what they held; filled while a fleet is loaded.
+
+    A plan file may travel further than the repository. So that nobody can try guesses against it, a file with
+    secrets in clear is known by what it holds besides; the revision tells of every other change.
+    """
 
     digests: dict[str, str] = field(default_factory=dict)
 
@@ -191,7 +197,7 @@ class _Noted:
 
     def read(self, path: str) -> bytes:
         data = self.files.read(path)
-        self.digests[path] = hashlib.sha256(data).hexdigest()
+        self.digests[path] = hashlib.sha256(masked_content(path, data)).hexdigest()
         return data
 
 

@@ -90,7 +90,8 @@ async def read_prior(
     found, trouble = await _earlier(source, fleet.revision.id, base, sorted(set(applied.values())), asked)
     renames = {**fleet.renames, **memory.renames}
     kinds = {desk.entry.name: desk.entry.kind for desk in fleet.desks}
-    references = reference_places((file.name, file.data) for file in found.others)
+    others = ((file.name, file.data) for file in found.others)
+    references = reference_places(others, fleet.secrets.documents)
 
     def since(file: EarlierFile) -> dict[str, str]:
         """The renames since an earlier file; a cluster of another kind is another cluster."""

@@ -14,10 +14,11 @@ from html import escape
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, unquote
 
-from reconciler.core.secret import MASK, Secret, secrets
+from reconciler.core.secret import MASK, Secret, mask, secrets
 from reconciler.documents import json_parser
 from reconciler.documents.document import parse
 from reconciler.documents.places import Place
+from reconciler.errors import InputError
 from reconciler.secrets.patterns import (
     PAIR_VALUES,
     is_reference,
@@ -25,6 +26,7 @@ from reconciler.secrets.patterns import (
     may_be_secret,
     may_hold_secret,
     pair_name,
+    prospect,
     sounds_secret,
 )
 from reconciler.secrets.scan import in_value
@@ -35,6 +37,7 @@ from reconciler.text.urls import without_userinfo
 
 _QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\']|\'\')*\'', re.DOTALL)
 
+_DOCUMENTS: Final = (".json", ".yaml", ".yml")
 _PAIR: Final = 2
 _FEW: Final = 64
 _LONGEST: Final = 256 * 1024
@@ -334,3 +337,30 @@ def _at(value: Any, pointer: str) -> Any:
     for part in parts(pointer):
         value = value[int(part)] if isinstance(value, list) else value[part]
     return value
+
+
+def masked_content(name: str, data: bytes) -> bytes:
+    """What a file holds, as it is where nothing in it looks secret, else with all of that masked.
+
+    Args:
+        name: the file's, whose ending tells its form.
+        data: its bytes, which may be of any form.
+    """
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return data
+    worth = prospect(text)
+    if not worth.keys and not worth.shapes:
+        return data
+    masked = masked_shapes(text, MASK)
+    if name.lower().endswith(_DOCUMENTS):
+        try:
+            value = parse(name, data).value
+        except InputError:
+            return masked.encode()
+        hidden = hidden_by_key("", value)
+        if hidden is not value or masked != text:
+            return repr(mask(hidden)).encode("utf-8", "surrogatepass")
+        return data
+    return masked.encode() if masked != text else data

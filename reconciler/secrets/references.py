@@ -29,6 +29,9 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CIPHER = re.compile(r"\$\{age:[^}]{16,}?([^}]{8})\}")
 """A ciphertext, of which its end is enough to know it by."""
 
+_DEEPEST, _MOST_PLACES, _PASSES = 100, 10_000, 8
+"""Bounds on the places that moves lead to: a patch may move a place into itself, again and again."""
+
 _OVERLAYS = frozenset({"overlays"})
 _CLOSED = "secrets are not looked up here"
 _FORM = (
@@ -151,14 +154,17 @@ class Marker:
             return Secret(reference, reference, _said(error))
 
 
-def reference_places(files: Iterable[tuple[str, bytes]]) -> frozenset[tuple[str, ...]]:
+def reference_places(
+    files: Iterable[tuple[str, bytes]], kept: Iterable[Document] = ()
+) -> frozenset[tuple[str, ...]]:
     """Where settings, overlays and fleet files refer to secrets: places in the settings, without indices.
 
     A move or copy in a patch has the places that it leads to as well. What cannot be parsed has none: no
     revision with it was ever applied.
 
     Args:
-        files: (name, content).
+        files: (name, content) of an earlier revision.
+        kept: files that stay as they were then: their patches moved what the others referred to.
     """
     found: set[tuple[str, ...]] = set()
     moves: set[tuple[tuple[str, ...], tuple[str, ...]]] = set()
@@ -169,8 +175,19 @@ def reference_places(files: Iterable[tuple[str, bytes]]) -> frozenset[tuple[str,
             _gather(parse(name, data).value, (), found, moves)
         except InputError:
             continue
-    for source, goal in sorted(moves):
-        found |= {(*goal, *place[len(source) :]) for place in found if place[: len(source)] == source}
+    if not found:
+        return frozenset()
+    for document in kept:
+        _gather(document.value, (), set(), moves)
+    for _ in range(_PASSES):  # one move may go on from where another leads to, whatever their order
+        before = len(found)
+        for source, goal in sorted(moves):
+            led = {(*goal, *place[len(source) :]) for place in found if place[: len(source)] == source}
+            found |= {place for place in led if len(place) <= _DEEPEST}
+            if len(found) > _MOST_PLACES:
+                return frozenset(found)
+        if len(found) == before:
+            break
     return frozenset(found)
 
 

@@ -8,6 +8,7 @@ from support_git import Repository, git
 
 from reconciler.cli.demo_stage import Nodes
 from reconciler.cli.main import main
+from reconciler.documents.document import parse
 from reconciler.secrets.references import reference_places
 from reconciler.simulation.addresses import free_addresses
 
@@ -69,6 +70,16 @@ def test_what_a_node_has_where_a_reference_was_is_never_printed(applied, name, t
     assert all("edge" in text for text in said)
     if name != "kept":
         assert all("/custom" in text for text in said)
+
+
+def test_moves_of_files_that_stay_count_for_references_that_go():
+    referring = [("s.json", json.dumps({"a": {"b": REFERENCE}}).encode())]
+    moves = [{"op": "move", "from": "/c", "path": "/d/-"}, {"op": "copy", "from": "/a", "path": "/c"}]
+    kept = parse("o.json", json.dumps(moves).encode())
+    assert reference_places(referring) == {("a", "b")}
+    assert reference_places(referring, [kept]) == {("a", "b"), ("c", "b"), ("d", "b")}
+    endless = parse("o.json", json.dumps([{"op": "copy", "from": "/a", "path": "/a/a"}] * 50).encode())
+    assert len(reference_places(referring, [endless])) <= 100
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -102,7 +103,9 @@ def _unaddressed(desk: Desk, entry: M2Cluster) -> Iterator[Diagnostic]:
             place = parse_endpoint(node.address)
             check_single_machine(place)
         except BadAddress as error:
-            said = f'"{node.address}" {error.message}'
+            # A user name, which no address may have, comes with a password most often.
+            shown = re.sub(r"^.*@", "…@", node.address)
+            said = f'"{shown}" {error.message}'
             yield _problem(desk, f"{path}/address", "bad-address", said, error.remedy)
             continue
         if node.name not in desk.documents:

@@ -22,6 +22,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from reconciler.core.canonical import fingerprint
 from reconciler.core.endpoint import BadAddress, parse_api
 from reconciler.core.fields import Day, Flag, Number, Strict, Whole
 from reconciler.core.json_reader import JsonError, JsonLimits, read_json
@@ -282,6 +283,11 @@ class NodeRow(BaseModel):
     version: Shown | None = None
     error: Shown | None = None
     license_max_connections: int | None = Field(default=None, ge=-_MOST, le=_MOST)
+
+    @property
+    def fingerprint(self) -> str:
+        """What a plan file knows the row by: of an error that it is there, as its words may quote secrets."""
+        return fingerprint({**self.model_dump(mode="json"), "error": self.error is not None})
 
 
 class Owner(BaseModel):

@@ -20,7 +20,7 @@ from reconciler.drivers.m2.content import Contents
 from reconciler.drivers.m2.judge import judge
 from reconciler.drivers.m2.planner import plan
 from reconciler.secrets.patterns import may_be_secret
-from reconciler.secrets.redact import Redactor, Veil, hidden_by_key
+from reconciler.secrets.redact import Redactor, Veil, hidden_by_key, masked_content
 
 PEM = "-----BEGIN PRIVATE KEY-----\nMIIEexample0line0one\nMIIEexample0line0two\n-----END PRIVATE KEY-----"
 TOKEN = "ghp_abcdefghijklmnopqrstuvwxyz0123456789"
@@ -200,3 +200,29 @@ def test_a_version_that_is_or_was_a_secret_is_told_in_no_sentence(version):
     verdict = judge(step, Present(m2.loaded(m2.setting(meta__version=node, custom={"x": 1}))))
     assert verdict.standing is Standing.CHANGED
     assert not [clear for clear in ("planted", JWT[:12]) if clear in verdict.reason]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("s.json", '{"password": "SECRET", "x": "MORE"}'),
+        ("s.yaml", "note: https://u:SECRET@h.example/x\nx: MORE\n"),
+        ("s.yaml", "h:\n- {name: authorization, value: SECRET}  # SECRET\n"),
+        ("bad.json", '{"a": "postgres://u:SECRET@h/x'),
+        ("key.pem", "-----BEGIN PRIVATE KEY-----\nSECRET\n-----END PRIVATE KEY-----\n"),
+        ("notes.txt", "password=SECRET\n"),
+    ],
+)
+def test_a_file_with_secrets_in_clear_is_known_by_what_it_holds_besides(name, text):
+    one, two, other = (
+        masked_content(name, text.replace("SECRET", value).replace("MORE", more).encode())
+        for value, more in (("planted-one", "x"), ("planted-two", "x"), ("planted-one", "y"))
+    )
+    assert one == two
+    assert b"planted" not in one
+    assert (one != other) == ("MORE" in text)
+
+
+def test_a_file_without_secrets_is_known_by_its_bytes():
+    for data in (b'{"publicKeyFile":  1}', b"\xff\x00 password=x", b"{'a': b"):
+        assert masked_content("s.json", data) == data
