@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Self
 
 from reconciler.api.reader import Reader
 from reconciler.core.actor import Actor
 from reconciler.core.outcome import Outcome, Report
 from reconciler.core.plan import Plan
+from reconciler.core.policy import Override
 from reconciler.core.timestamps import Clock
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import GuardRefusal
@@ -28,6 +30,17 @@ from reconciler.rollout.gates import Rest, resting
 from reconciler.rollout.recovery import Settling, has_open_steps, resume
 from reconciler.rollout.refusals import Refusals
 from reconciler.rollout.report_listener import Ears
+
+
+def through_suspensions(fleet: Fleet, reason: str) -> Fleet:
+    """The same fleet, in which suspensions are set aside; the plan and the history of its run say so.
+
+    Args:
+        fleet: as it was read.
+        reason: why, at least eight characters.
+    """
+    override = Override(guard="suspended", until=utc_now().date() + timedelta(days=1), reason=reason)
+    return replace(fleet, overrides=(*fleet.overrides, override))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from reconciler.cli.state_folder import OPTION, StateFolder, find_state, watches_of
 from reconciler.core.actor import Actor
@@ -74,6 +74,20 @@ class OrderDesk:
             store: Store = self.stack.enter_context(open_store(self.folder.path))
             return store
         return _Sent(self._watch().path)
+
+    def ask_watch(self, request: Mapping[str, str]) -> tuple[dict[str, Any], bytes]:
+        """What the watch answers to a request, and the bytes that follow.
+
+        Raises:
+            StateError: it refuses, or does not answer.
+        """
+        with tempfile.TemporaryDirectory(prefix="reconcile-") as folder:
+            file = Path(folder) / "answer"
+            try:
+                said, size = ask(self._watch().path, request, into=file)
+            except OSError as error:
+                raise _silent(self._watch(), error) from error
+            return said, file.read_bytes() if size else b""
 
     def _watch(self) -> RunningWatch:
         if self.watch is None:  # refused where the desk was opened

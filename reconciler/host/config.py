@@ -189,8 +189,8 @@ class HostConfig(Strict):
     operators: tuple[GroupName, ...] = Field(
         default=(),
         max_length=20,
-        description="Groups of this host whose members may suspend, resume, approve and read the history "
-        "through a running watch, without being root.",
+        description="Groups of this host whose members may suspend, resume, approve, roll back and read the "
+        "history through a running watch, without being root.",
         examples=[["fleet-operators"]],
     )
     history: HistoryRules = Field(

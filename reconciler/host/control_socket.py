@@ -34,6 +34,9 @@ SECONDS: Final = 5.0
 MOST: Final = 32
 """Sockets of one folder that are asked: whoever may write there must not make an order wait for ever."""
 
+WORKING: Final = b"\n"
+"""What a watch sends from time to time as long as it works on an answer."""
+
 LARGEST_COPY: Final = 4 * 1024**3
 
 _PATTERN: Final = "watch-*.socket"
@@ -188,7 +191,9 @@ def ask(path: Path, request: Mapping[str, Any], into: Path | None = None) -> tup
             )
         connection.sendall(json.dumps(dict(request)).encode() + b"\n")
         with connection.makefile("rb") as answer:
-            said = json.loads(answer.readline(LARGEST) or b"{}")
+            while (line := answer.readline(LARGEST)) == WORKING:
+                continue  # it is at work, and each such line is another while to wait
+            said = json.loads(line or b"{}")
             if not isinstance(said, dict) or "error" in said or not said.get("ok"):
                 words = said.get("error") if isinstance(said, dict) else ""
                 raise StateError(

@@ -11,16 +11,27 @@ import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from reconciler.core.actor import load
+from reconciler.core.actor import Actor, load
 from reconciler.errors import ReconcilerError, StateError
 from reconciler.host.actor import this_actor, user_name
-from reconciler.host.control_socket import LARGEST, RUNTIME, SECONDS, Peer, listening, peer_of, shared_folder
+from reconciler.host.control_socket import (
+    LARGEST,
+    RUNTIME,
+    SECONDS,
+    WORKING,
+    Peer,
+    listening,
+    peer_of,
+    shared_folder,
+)
 from reconciler.ports.store import Store
 from reconciler.server.logs import Log
 from reconciler.server.options import Options
+from reconciler.server.rollbacks import Answer, Rollbacks, Wanted
 from reconciler.server.unexpected import REPORT, name_error, trace_error
 from reconciler.store.factory import back_up
 
@@ -43,13 +54,16 @@ class Control:
         options: of the watch; the host's configuration names the groups that may give orders.
         store: what orders are written to; None for a dry run, which takes none.
         log: is told of each order.
+        rollbacks: carries out what takes minutes; None for a dry run.
     """
 
     options: Options
     store: Store | None
     log: Log
+    rollbacks: Rollbacks | None = None
     _room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONNECTIONS))
     _answers: set[asyncio.Task[None]] = field(default_factory=set)
+    _works: set[asyncio.Task[Answer]] = field(default_factory=set)
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Answer until told to stop; where no socket can be made, say so: the watch itself goes on.
@@ -82,7 +96,9 @@ class Control:
         self.log.warning("no control socket", words=words, remedy=remedy)
 
     async def _finish(self) -> None:
-        """Let the answers under way end, and cut off what is left after a moment."""
+        """Let what is under way end: steps are read back, answers are cut off after a moment."""
+        if self._works:
+            await asyncio.wait(self._works)
         if self._answers:
             _, late = await asyncio.wait(self._answers, timeout=SECONDS)
             for task in late:
@@ -96,7 +112,7 @@ class Control:
             self._answers.add(task)
             task.add_done_callback(self._answers.discard)
         try:
-            async with self._room, asyncio.timeout(6 * SECONDS):
+            async with self._room:
                 await self._answer(reader, writer)
         except (OSError, TimeoutError):  # who asked has gone
             return
@@ -113,10 +129,14 @@ class Control:
             self._admit(peer)
             async with asyncio.timeout(SECONDS):
                 request = json.loads(await reader.readline() or b"{}")
-            if isinstance(request, dict) and request.get("do") == "copy":
-                await self._copy(writer)
+            if isinstance(request, dict) and request.get("do") == "rollback":
+                await self._roll_back(request, peer, writer)
                 return
-            said = await self._done(request if isinstance(request, dict) else {}, peer)
+            async with asyncio.timeout(6 * SECONDS):
+                if isinstance(request, dict) and request.get("do") == "copy":
+                    await self._copy(writer)
+                    return
+                said = await self._done(request if isinstance(request, dict) else {}, peer)
         except ReconcilerError as error:
             said = {"error": error.message, "remedy": error.remedy}
         except ValueError:
@@ -131,8 +151,30 @@ class Control:
                 trace=trace_error(error),
             )
             said = {"error": "an unexpected error", "remedy": REPORT}
-        writer.write(json.dumps(said).encode() + b"\n")
-        await writer.drain()
+        async with asyncio.timeout(SECONDS):
+            writer.write(json.dumps(said).encode() + b"\n")
+            await writer.drain()
+
+    async def _roll_back(self, request: Mapping[str, Any], peer: Peer, writer: asyncio.StreamWriter) -> None:
+        """Answer once a rollback is planned, or has ended; it goes on though who asked for it has gone."""
+        if self.rollbacks is None:
+            raise _takes_no_orders()
+        by = _asked_by(request, peer)
+        texts = {key: _text(request, key) for key in ("revision", "only", "plan")}
+        wanted = Wanted(while_suspended=_text(request, "while_suspended") == "yes", **texts)
+        work = asyncio.create_task(self.rollbacks.run(wanted, by))
+        self._works.add(work)
+        work.add_done_callback(self._works.discard)
+        if wanted.plan:
+            self.log.info("order taken", order="rollback", user=by.user, process=peer.process, **texts)
+        while not (await asyncio.wait({work}, timeout=SECONDS / 2))[0]:
+            async with asyncio.timeout(SECONDS):
+                writer.write(WORKING)
+                await writer.drain()
+        said, data = work.result()
+        async with asyncio.timeout(6 * SECONDS):
+            writer.write(json.dumps({"ok": True, "bytes": len(data), **said}).encode() + b"\n" + data)
+            await writer.drain()
 
     def _admit(self, peer: Peer) -> None:
         """Root, the watch's own user, and the groups that the host names.
@@ -160,13 +202,7 @@ class Control:
             "approve": lambda store: store.approve(text("digest"), by, text("reason")),
         }
 
-        def text(key: str) -> str:
-            return str(request.get(key, ""))[:_LONGEST]
-
-        name, said = user_name(peer.user), load(text("by"))
-        by = replace(
-            said, user=name, host=this_actor().host
-        )  # the kernel's word in place of the caller's own
+        text, by = partial(_text, request), _asked_by(request, peer)
         order = text("do")
         if order == "hello":
             return {
@@ -179,12 +215,9 @@ class Control:
         if order not in work:
             raise Denied(f"this watch knows no request {order!r}", remedy="use the version of the watch")
         if store is None:
-            raise Denied(
-                "this watch is a dry run: it applies nothing and takes no orders",
-                remedy="run the command as a user who may open the state folder",
-            )
+            raise _takes_no_orders()
         found = await work[order](store)
-        self.log.info("order taken", order=order, cluster=text("cluster"), user=name, process=peer.process)
+        self.log.info("order taken", order=order, cluster=text("cluster"), user=by.user, process=peer.process)
         return {"ok": True, "found": list(found or ())}
 
     async def _copy(self, writer: asyncio.StreamWriter) -> None:
@@ -203,3 +236,19 @@ class Control:
                 while piece := opened.read(256 * 1024):
                     writer.write(piece)
                     await writer.drain()
+
+
+def _text(request: Mapping[str, Any], key: str) -> str:
+    return str(request.get(key, ""))[:_LONGEST]
+
+
+def _asked_by(request: Mapping[str, Any], peer: Peer) -> Actor:
+    """Who asks: by the kernel's word; terminal, claim and reason are the caller's own."""
+    return replace(load(_text(request, "by")), user=user_name(peer.user), host=this_actor().host)
+
+
+def _takes_no_orders() -> Denied:
+    return Denied(
+        "this watch is a dry run: it applies nothing and takes no orders",
+        remedy="run the command as a user who may open the state folder",
+    )

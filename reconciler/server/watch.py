@@ -26,6 +26,7 @@ from reconciler.server.log_writer import LogState
 from reconciler.server.logs import Bridge, Log
 from reconciler.server.metrics import Metrics
 from reconciler.server.options import Address, Options
+from reconciler.server.rollbacks import Rollbacks
 from reconciler.server.source_loop import Intake, Reading
 from reconciler.server.state import Board
 from reconciler.server.supervision import Supervision
@@ -122,11 +123,13 @@ class Watch:
             poll=options.poll,
         )
         spawn(self._intake.run, "source")
+        stop, rollbacks = self._tasks.stop, None
         if (store := self._equipment.store) is not None:
-            spawn(lambda: self._tend(store), "store")
-        control = Control(options, self._equipment.store, self._log)
-        spawn(lambda: control.serve(self._tasks.stop), "control")
-        source, stop = self._equipment.source, self._tasks.stop
+            spawn(partial(self._tend, store), "store")
+            rollbacks = Rollbacks(options, store, stop)
+        control = Control(options, store, self._log, rollbacks)
+        spawn(lambda: control.serve(stop), "control")
+        source = self._equipment.source
         if isinstance(source, LinkedSource) or file_events(source) is not None:
             ring = partial(self._intake.ask, "files")
             spawn(lambda: follow_source(source, ring, self._log, stop=stop), "files")

@@ -10,14 +10,17 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event, Thread
 
 import pytest
+from support_git import Repository, alone, git
 
 from reconciler.cli import host as host_module
 from reconciler.cli import state_folder
+from reconciler.cli.demo_stage import Nodes
 from reconciler.cli.main import main
 from reconciler.errors import SourceError
 from reconciler.host import control_socket
@@ -26,6 +29,8 @@ from reconciler.host.environment import Environment
 from reconciler.host.host import Host
 from reconciler.server.control import Control
 from reconciler.server.options import Options
+from reconciler.server.rollbacks import Rollbacks
+from reconciler.simulation.addresses import free_addresses
 from reconciler.sources.locate import locate
 from reconciler.store.factory import open_store
 
@@ -38,6 +43,15 @@ FLEET = """clusters:
     setting: s.json
     nodes: [{name: e-1, address: "127.0.0.1:9"}]
 """
+
+
+def setting(name):
+    management = {
+        "api": {"allowList": [{"role": "admin", "addr": "127.0.0.1"}]},
+        "roles": [{"name": "admin", "permissions": {"enableSetting": True, "enableGet": True}}],
+    }
+    hosting = [{"name": name, "listen": "*:80"}]
+    return json.dumps({"meta": {"version": name}, "env": {"management": management}, "hosting": hosting})
 
 
 def as_user(user, arguments, environment, groups=()):
@@ -65,7 +79,7 @@ def as_user(user, arguments, environment, groups=()):
 
 class Machine:
     def __init__(self, folder, monkeypatch, capfd):
-        self.folder, self.capfd = folder, capfd
+        self.folder, self.capfd, self.monkeypatch = folder, capfd, monkeypatch
         self.system, self.file = folder / "var/lib/reconciler", folder / "etc/host.yaml"
         self.own = folder / "home/reconciler"
         self.fleet = folder / "fleet"
@@ -107,6 +121,7 @@ def loaded(tmp_path_factory):
         main([*command, "--state", str(folder / "state")], {})
     main(["watch", "--listen", "wrong", str(folder)], {})
     main(["rollback", "HEAD", str(folder), "--state", str(folder / "fleet.yaml")], {})
+    import_module("reconciler.cli.rollback_by_watch")
 
 
 @pytest.fixture
@@ -129,20 +144,21 @@ class Log:
 
 
 @contextmanager
-def control_of(machine, state, *operators, dry_run=False, variable="RUNTIME_DIRECTORY"):
+def control_of(machine, state, *operators, dry_run=False, variable="RUNTIME_DIRECTORY", source="/srv/fleet"):
     """What a watch answers with, in a thread, as it does under systemd."""
     machine.runtime.parent.mkdir(parents=True, exist_ok=True)
     if variable:
         machine.runtime.mkdir(exist_ok=True)
     environment = Environment({variable: str(machine.runtime)})
-    options = Options("/srv/fleet", state, host=Host(HostConfig(operators=operators), environment))
+    options = Options(str(source), state, host=Host(HostConfig(operators=operators), environment))
     log, ready, ends = Log(), Event(), []
 
     async def serve():
         stop = asyncio.Event()
         ends.append((asyncio.get_running_loop(), stop))
         with open_store(state) as store:
-            control = Control(options, None if dry_run else store, log)
+            rollbacks = None if dry_run else Rollbacks(options, store, stop)
+            control = Control(options, None if dry_run else store, log, rollbacks)
             serving = asyncio.create_task(control.serve(stop))
             while not (serving.done() or any(state.glob("*.socket"))):
                 await asyncio.sleep(0.005)
@@ -369,6 +385,45 @@ def test_an_operator_who_is_not_root_stops_every_cluster_where_the_host_allows_h
         assert machine.run_as_nobody("resume", **operator)[0] == 0
         assert not suspensions(machine.system)
     assert not any(machine.runtime.iterdir())
+
+
+@needs_root
+def test_an_operator_rolls_back_through_the_watch_from_its_own_source(machine):
+    alone(machine.monkeypatch, machine.folder)
+    (place,) = free_addresses(1)
+    files = {"fleet.yaml": FLEET.replace("127.0.0.1:9", str(place)), "s.json": setting("a.example")}
+    made = Repository.make(machine.folder / "repo", files)
+    first = made.head
+    machine.system.mkdir(mode=0o700)
+    with Nodes() as served:
+        served.serve(made.folder)
+        machine.run("--yes", made.folder)
+        made.commit({"s.json": setting("b.example")})
+        machine.run("--yes", made.folder)
+        with control_of(machine, machine.system, OPERATORS.gr_name, source=made.folder) as log:
+
+            def ask(*arguments):
+                return machine.run_as_nobody("rollback", *arguments, groups=(OPERATORS.gr_gid,))
+
+            assert ask(first)[0] == 1, "nobody can be asked, and nobody agreed"
+            machine.run("suspend", "--reason", "a storm")
+            status, told = ask(first, "--yes")
+            assert (status, "refused: edge: root" in told) == (3, True), told
+            assert [fields["order"] for _, fields in log.lines] == []
+            status, told = ask(first, "--yes", "--while-suspended", "--by", "kim")
+            assert (status, "becomes" in told, "nobody" in told) == (0, True, True), told
+            assert f"Watch: process {os.getpid()}, source {made.folder}" in told
+            assert [fields["order"] for _, fields in log.lines] == ["rollback"]
+            assert "No changes" in ask(first, "--yes")[1]
+            git(made.folder, "checkout", "--quiet", "-b", "elsewhere", first)
+            pushed = made.commit({"s.json": setting("evil.example")})
+            git(made.folder, "checkout", "--quiet", "main")
+            assert "none that the watched branch comes from" in ask(pushed, "--yes")[1]
+            for wrong in (("HEAD~9",), (), (first, machine.fleet), (first, "--path", "x")):
+                status, told = ask(*wrong, "--yes")
+                assert (status, "→" in told) == (1, True), told
+        machine.run("resume")
+        assert "[rolled-back]" in machine.run("--yes", made.folder, status=3)
 
 
 @needs_root

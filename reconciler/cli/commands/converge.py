@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
 
-from reconciler.api.reconciler import Reconciler
+from reconciler.api.reconciler import Reconciler, through_suspensions
 from reconciler.cli.commands.plan import (
     REFUSED,
     has_errors,
@@ -26,11 +25,9 @@ from reconciler.cli.signals import stopping
 from reconciler.cli.terminal import Terminal
 from reconciler.core.outcome import Report
 from reconciler.core.plan import Plan
-from reconciler.core.policy import Override
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import GuardRefusal, UsageError
 from reconciler.host import aio
-from reconciler.host.clock import utc_now
 from reconciler.planning.plan_file import PlanFile
 from reconciler.planning.plan_pass import Survey
 from reconciler.store.factory import open_store
@@ -101,16 +98,8 @@ def _agreed(plan: Plan, terminal: Terminal) -> bool:
 async def _surveyed(reconciler: Reconciler, order: Order, terminal: Terminal) -> Survey:
     fleet = await reconciler.reader.read_fleet()
     if order.while_suspended:
-        fleet = replace(fleet, overrides=(*fleet.overrides, through_suspensions(order)))
+        fleet = through_suspensions(fleet, f"{order.trigger} --while-suspended")
     return await resumed(reconciler, fleet, order, terminal)
-
-
-def through_suspensions(order: Order) -> Override:
-    """What sets suspensions aside for one run alone; the run's plan and history show it."""
-    today = utc_now().date()
-    return Override(
-        guard="suspended", until=today + timedelta(days=1), reason=f"{order.trigger} --while-suspended"
-    )
 
 
 async def resumed(

@@ -115,11 +115,15 @@ def rollback(
             why=reason,
             while_suspended=while_suspended,
         ),
-        writes=True,
+        writes=False,
     )
     terminal = Terminal.here(no_color=no_color, for_people=format is Format.TEXT)
     with open_desk(order.used_state) as desk:
         terminal.remark(str(desk))
+        if not desk.is_open:
+            from reconciler.cli.rollback_by_watch import roll_back_by_watch  # noqa: PLC0415
+
+            return roll_back_by_watch(replace(order, ref=revision), desk, terminal)
         order = replace(order, ref=revision or before(_history(order.journal, source, path)))
         return converge(order, terminal)
 

@@ -1,0 +1,151 @@
+"""Takes a watch's fleet back to an earlier revision, for people who may not open the state themselves."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final, TypeAlias
+
+from reconciler.api.reader import Reader
+from reconciler.api.reconciler import Reconciler, through_suspensions
+from reconciler.core.actor import Actor
+from reconciler.core.revision import COMMIT, base
+from reconciler.desired.fleet import Fleet
+from reconciler.errors import GuardRefusal, StateError, UsageError, WorldChanged
+from reconciler.host.interruption import unless
+from reconciler.planning.plan_file import Origin, plan_file
+from reconciler.planning.plan_pass import Survey
+from reconciler.ports.source import Source
+from reconciler.ports.store import Store
+from reconciler.server.options import Options
+from reconciler.sources.locate import locate
+from reconciler.text.one_line import one_line
+from reconciler.text.urls import without_secrets
+
+Answer: TypeAlias = tuple[dict[str, Any], bytes]
+"""What is answered, and the bytes of a plan that follow it."""
+
+_MOST_VERDICTS: Final = 20
+_LONGEST: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a person asks for.
+
+    Args:
+        revision: as a git source knows it.
+        only: a cluster or a node to keep to; empty for all that the watch looks after.
+        while_suspended: whether suspensions are set aside for this run.
+        plan: digest of the plan that was shown and agreed to; empty to be shown one.
+    """
+
+    revision: str
+    only: str
+    while_suspended: bool
+    plan: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rollbacks:
+    """Plans and applies rollbacks from the watch's own source, one at a time.
+
+    The watch's own passes keep out of the way by the locks of the clusters, as they do for any other run.
+
+    Args:
+        options: of the watch.
+        store: its journal.
+        stop: once set, nothing more is begun.
+    """
+
+    options: Options
+    store: Store
+    stop: asyncio.Event
+    _one: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def run(self, wanted: Wanted, by: Actor) -> Answer:
+        """Show the plan, or apply exactly the one that was shown.
+
+        Raises:
+            ReconcilerError: it cannot be planned or applied, or it is another plan by now.
+        """
+        if not wanted.revision:
+            raise UsageError("a rollback through a watch needs its revision", remedy="name the commit")
+        if self._one.locked():
+            raise UsageError("another rollback is under way in this watch", remedy="wait until it has ended")
+        async with self._one, self._reconciler(wanted.revision, by).connected() as own:
+            fleet = await own.reader.read_fleet()
+            await self._refuse_foreign(fleet, own)
+            if wanted.while_suspended:
+                fleet = through_suspensions(fleet, "rollback --while-suspended")
+            only = wanted.only or self.options.only
+            seen = await unless(self.stop, own.reader.plan(fleet, only=only))
+            if seen is None:
+                raise StateError("the watch is stopping; nothing was done", remedy="start it and try again")
+            if not wanted.plan:
+                return self._shown(seen, own)
+            if seen.plan.digest != wanted.plan:
+                raise WorldChanged(
+                    "the plan is not the one that was shown: the nodes have changed since; nothing was done",
+                    remedy="run the command again and look at the plan",
+                )
+            try:
+                report = await own.apply(seen, trigger="rollback", stop=self.stop)
+            except GuardRefusal as error:
+                return {"status": error.exit_status, "refused": _verdicts(seen), "run": ""}, b""
+            return {"status": report.exit_status, "refused": [], "run": report.run}, b""
+
+    def _reconciler(self, revision: str, by: Actor) -> Reconciler:
+        source = self._source(revision, goes_back=True)
+        return Reconciler(Reader(source, host=self.options.host, is_named=True), self.store, actor=by)
+
+    def _source(self, ref: str, *, goes_back: bool) -> Source:
+        options = self.options
+        return locate(
+            options.source,
+            ref=ref,
+            path=options.path,
+            cache=options.state / "sources",
+            trust=options.trust,
+            environment=options.host.environment,
+            state=options.state,
+            goes_back=goes_back,
+        )
+
+    async def _refuse_foreign(self, fleet: Fleet, own: Reconciler) -> None:
+        """Nothing, where the watched branch comes from the revision, or this host applied it.
+
+        Who may roll back is not by that one who may merge: any commit that somebody pushed has an id.
+
+        Raises:
+            UsageError: neither is known of it.
+        """
+        _, store = await own.reader.bind(fleet)
+        revision = fleet.revision.id
+        if store is not None and revision in {id_ for id_, _ in (await store.recall()).acted}:
+            return
+        watched = self._source(self.options.ref, goes_back=False)
+        tip = base((await watched.snapshot()).revision.id)
+        before = await watched.ancestors(tip) if watched.has_history and COMMIT.fullmatch(tip) else None
+        if base(revision) not in (before or ()):
+            name = fleet.revision.short or revision
+            raise UsageError(
+                f"revision {name} is none that the watched branch comes from, nor one that was applied here",
+                remedy="name a commit of `reconcile history` or of the branch; another one needs root",
+            )
+
+    def _shown(self, seen: Survey, own: Reconciler) -> Answer:
+        origin = Origin(source=without_secrets(self.options.source), path=self.options.path)
+        data = plan_file(seen, origin, {}, datetime.now(UTC), own.reader.products).written()
+        is_refused = seen.refused or seen.released().plan.empty
+        answer = {"refused": _verdicts(seen), "plan": seen.plan.digest, "empty": seen.plan.empty}
+        return {**answer, "status": GuardRefusal.exit_status if seen.violations and is_refused else 0}, data
+
+
+def _verdicts(seen: Survey) -> list[str]:
+    """The verdicts against a plan, in lines, as many as an answer has room for."""
+    return [
+        one_line(f"{one.message} [{one.code}]" + (f"; {one.remedy}" if one.remedy else ""), _LONGEST)
+        for one in seen.violations[:_MOST_VERDICTS]
+    ]
