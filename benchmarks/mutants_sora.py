@@ -56,6 +56,7 @@ DIED = sora(regular(6, outside=[3, 4, 5], down=[0, 1, 2]), (3, 4, 5), named=(0, 
 REMEMBERED = sora(regular(6, outside=[3, 4, 5], down=[0, 1, 2]), (3, 4, 5), members=(0, 1, 2))
 APART = sora(scenes.apart(regular(3)), range(3), choices=scenes.MUTE)
 SAID_TO_BE_GONE = sora(scenes.apart(regular(3)), range(3), choices=scenes.MUTE, collapsed=True)
+EXCHANGED = sora(regular(6, outside=[3, 4, 5]), (3, 4, 5), named=(0, 1, 2), hidden=(0, 1, 2), collapsed=True)
 
 
 SORA = (
@@ -185,14 +186,20 @@ SORA = (
     Mutant(
         "proof that no cluster runs",
         "not asked for beside `initialise`",
-        edit(init_cluster.doubt, "if not silent:", "if not silent or outcome is Outcome.INITIALISE:"),
+        edit(init_cluster.doubt, "_mute(untold) if untold", '""  if untold'),
         APART,
     ),
     Mutant(
         "proof that no cluster runs",
         "not asked for beside `collapsed`",
-        edit(init_cluster.doubt, "if not silent:", "if not silent or outcome is Outcome.COLLAPSED:"),
+        edit(init_cluster.doubt, "return _mute(may_hold)", 'return ""'),
         SAID_TO_BE_GONE,
+    ),
+    Mutant(
+        "proof that no cluster runs",
+        "not asked for beside `collapsed` of nodes that this host does not reach",
+        edit(init_cluster.doubt, "if members or not strangers", "if True"),
+        EXCHANGED,
     ),
     Mutant(
         "proof of a stop",

@@ -440,7 +440,9 @@ def _against_init(case: Case, step: Step) -> str:
     outcome = outcome_of(case.desired, picture)
     if not outcome.allowed:
         return f"what is known and what the nodes answer do not allow it ({outcome})"
-    if not own.unproven and (why := doubt(outcome, entry.regular, case.desired.history.members, picture)):
+    past = case.desired.history
+    why = doubt(outcome, entry.regular, picture, members=past.members, required=past.required)
+    if why and not own.unproven:
         return why
     word = Outcome.COLLAPSED if own.word.name == "collapsed" else Outcome.INITIALISE
     return "" if word is outcome else f"it rests on `{word}`, and only `{outcome}` allows it"

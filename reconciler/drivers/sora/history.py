@@ -90,6 +90,11 @@ class History:
         """Names of the nodes that are known to have been in the cluster, sorted."""
         return tuple(sorted(name for name, one in self.nodes.items() if one.member))
 
+    @property
+    def required(self) -> tuple[str, ...]:
+        """Names of the nodes that have to answer before a cluster is initialised without `collapsed`."""
+        return tuple(sorted(name for name, one in self.nodes.items() if one.required))
+
     def addresses(self, name: str) -> tuple[str, ...]:
         """Every API address known for a node from earlier."""
         return self.nodes[name].addresses if name in self.nodes else ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from datetime import date
 
@@ -151,7 +151,14 @@ def runs_apart(regular: Iterable[str], earlier: Iterable[str], picture: Picture)
     return any(len(holding & {*names}) >= quorum(len(names)) for names in everyone)
 
 
-def doubt(outcome: Outcome, regular: Iterable[str], members: Iterable[str], picture: Picture) -> str:
+def doubt(
+    outcome: Outcome,
+    regular: Iterable[str],
+    picture: Picture,
+    *,
+    members: Collection[str],
+    required: Iterable[str],
+) -> str:
     """Why the nodes' answers do not prove that no cluster of them runs; empty where they do.
 
     An entry of the fleet file says what was so when it was written. It stays there, and it counts again where
@@ -161,29 +168,50 @@ def doubt(outcome: Outcome, regular: Iterable[str], members: Iterable[str], pict
     Args:
         outcome: the entry to initialise on.
         regular: names of the regular nodes that are to be initialised.
-        members: names of the nodes that are known to have been in the cluster.
         picture: the nodes' answers.
+        members: names of the nodes that are known to have been in the cluster.
+        required: names of the regular nodes of an earlier revision.
     """
     untold = _untold(picture)
     if outcome is Outcome.INITIALISE:
-        silent = untold
-    else:
-        holding = {name for name, answer in picture.answers_of_all() if _shows_data(name, answer)}
-        may_hold = untold | holding
-        silent = (
-            may_hold
-            if _is_enough(may_hold, regular, members) and untold | _refusing_names(picture)
-            else set()
-        )
-    if not silent:
-        return ""
-    named = sorted(silent)
-    more = f" and {len(named) - _SHOWN} more" if len(named) > _SHOWN else ""
-    answer = "they answer" if len(named) > 1 else "it answers"
+        return _mute(untold) if untold else ""
+    holding = {name for name, answer in picture.answers_of_all() if _shows_data(name, answer)}
+    may_hold = untold | holding
+    if (untold or _refusing_names(picture)) and _is_enough(may_hold, regular, members):
+        return _mute(may_hold)
+    strangers = _strangers(regular, picture, required)
+    return "" if members or not strangers else _gone(strangers)
+
+
+def _mute(names: Iterable[str]) -> str:
+    answer = "they answer" if len({*names}) > 1 else "it answers"
     return (
-        f"{', '.join(named[:_SHOWN])}{more} may be in a cluster that only lost its majority: what {answer} "
-        "to ListClusterNodes and GetStatsReport does not tell"
+        f"{_shown(names)} may be in a cluster that only lost its majority: what {answer} to ListClusterNodes "
+        "and GetStatsReport does not tell"
     )
+
+
+def _gone(names: Iterable[str]) -> str:
+    return (
+        f"the revision before names {_shown(names)}, which this host does not reach, and neither its state "
+        "nor an answer of a node tells that the cluster that collapsed was theirs"
+    )
+
+
+def _shown(names: Iterable[str]) -> str:
+    every = sorted(names)
+    return ", ".join(every[:_SHOWN]) + (f" and {len(every) - _SHOWN} more" if len(every) > _SHOWN else "")
+
+
+def _strangers(regular: Iterable[str], picture: Picture, required: Iterable[str]) -> set[str]:
+    """Nodes of an earlier revision that do not answer, and that no node lists: their cluster may live.
+
+    An entry that stays in the file while its nodes are exchanged again would count against them.
+    """
+    views = (answer.value for _, answer in picture.answers_of_all() if isinstance(answer, Present | Stale))
+    listed = {row.node_name for view in views for row in view.rows}
+    answered = {name for name, answer in picture.answers_of_all() if isinstance(answer, _ANSWERS)}
+    return {*required} - {*regular} - listed - answered
 
 
 def _is_enough(may_hold: AbstractSet[str], regular: Iterable[str], members: Iterable[str]) -> bool:

@@ -98,8 +98,8 @@ def _founded_on(own: Init, picture: Picture, answers: Answers) -> Verdict:
         answers, Knowledge(own.knowledge), initialise=word.name == "initialise", collapsed=collapsed
     )
     if outcome.allowed and not (own.clear and answers in {Answers.ALONE, Answers.UNCLEAR}):
-        why = "" if own.unproven else doubt(outcome, own.names, own.members, picture)
-        return Verdict(Standing.CHANGED, why) if why else _READY
+        why = doubt(outcome, own.names, picture, members=own.members, required=own.earlier)
+        return Verdict(Standing.CHANGED, why) if why and not own.unproven else _READY
     words = "a node no longer answers that it was never initialised"
     return Verdict(Standing.CHANGED, f"{words} ({answers}): {outcome}")
 

@@ -63,7 +63,8 @@ def _chain(desired: SoraDesired, picture: Picture) -> tuple[Chain, tuple[Diagnos
     if word is None:
         return chain, reasons
     clear = all(isinstance(picture.observed.nodes[name], Absent) for name in entry.regular)
-    unproven = doubt(Outcome(word.name), entry.regular, desired.history.members, picture)
+    past, outcome = desired.history, Outcome(word.name)
+    unproven = doubt(outcome, entry.regular, picture, members=past.members, required=past.required)
     chain.init(entry.regular, word, clear=clear, unproven=unproven)
     tasks = tasks_of(desired, picture, Membership(regular=entry.regular), places)
     joining = (name for name in tasks.temporary if name in chain.apis)

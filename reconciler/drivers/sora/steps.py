@@ -84,7 +84,7 @@ def init_step(
         clear=clear,
         anew=word.name == "collapsed",
         knowledge=history.knowledge.value,
-        earlier=tuple(sorted(name for name, one in history.nodes.items() if one.required)),
+        earlier=history.required,
         single=tuple(sorted(history.single)),
         intent_facts={
             name: init_facts(desired.source, frame.witnesses[name])

@@ -196,6 +196,11 @@ MUTE = "?ODD"
         (GONE, past(*"abcde"), {"d": MUTE, "e": MUTE, "f": ""} | dict.fromkeys("abc"), False),
         (GONE, past(), {"d": "?OFF+", "e": MUTE, "f": ""}, True),
         (GONE, past(), {"d": "a! b! d", "e": "", "f": ""}, False),
+        # The nodes of the revision before are not reached: the entry may have founded their cluster.
+        (GONE, NAMED, BLANK | dict.fromkeys("abc"), True),
+        (GONE, WAS, BLANK | dict.fromkeys("abc"), False),
+        (GONE, NAMED, {"d": "a! b! c! d", "e": "", "f": ""} | dict.fromkeys("abc"), False),
+        (GONE, NAMED, BLANK | dict.fromkeys("abc", ""), False),
     ],
 )
 def test_where_the_answers_do_not_tell_whether_a_cluster_exists_an_init_takes_an_approval(
