@@ -45,8 +45,10 @@ def test_the_revision_before_the_current_one_is_planned_and_applied(repository, 
     assert run(repository, folder, "--yes") == 0
     repository.commit({"s.json": setting("a.example", "b.example")})
     assert run(repository, folder, "--yes") == 0
+    clone = str(repository.folder.parent / "clone")
+    git(repository.folder, "clone", "--quiet", folder, clone)
     capsys.readouterr()
-    assert run(repository, "rollback", "", folder, "--yes", "--format", "json") == 0
+    assert run(repository, "rollback", "", clone, "--yes", "--format", "json") == 0
     told = capsys.readouterr()
     assert json.loads(told.out)["plan"]["revision"]["id"] == first
     assert f"State: {repository.folder.parent}/state (--state)\nWatch: none" in told.err
@@ -68,6 +70,11 @@ def test_the_revision_before_the_current_one_is_planned_and_applied(repository, 
     assert "add --while-suspended" in capsys.readouterr().out
     assert run(repository, "rollback", first, folder, "--yes", "--while-suspended") == 0
     assert run(repository, folder, "--yes") == 3, "the suspension stays"
+    assert run(repository, "resume") == 0
+    repository.commit({"fleet.yaml": "clusters: nonsense\n"})
+    capsys.readouterr()
+    assert run(repository, "rollback", "", folder, "--yes", "--format", "json") == 0
+    assert json.loads(capsys.readouterr().out)["plan"]["revision"]["id"] == second
 
 
 def test_a_bare_suspension_stops_every_cluster_of_every_fleet_of_the_host(repository, tmp_path, capsys):

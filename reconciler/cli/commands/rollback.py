@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,11 +25,12 @@ from reconciler.cli.options import (
     new_app,
 )
 from reconciler.cli.state_folder import copies_of_sources
-from reconciler.errors import StateError, UsageError
+from reconciler.errors import InputError, StateError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from reconciler.cli.order import Order
     from reconciler.ports.store import RunLine
 
 app = new_app()
@@ -124,7 +124,7 @@ def rollback(
             from reconciler.cli.rollback_by_watch import roll_back_by_watch  # noqa: PLC0415
 
             return roll_back_by_watch(replace(order, ref=revision), desk, terminal)
-        order = replace(order, ref=revision or before(_history(order.journal, source, path)))
+        order = replace(order, ref=revision or before(_history(order)))
         return converge(order, terminal)
 
 
@@ -132,7 +132,7 @@ def before(runs: Sequence[RunLine]) -> str:
     """The commit that was applied in full before the one that was applied last.
 
     Args:
-        runs: those of one source, newest first.
+        runs: those of one fleet, newest first.
 
     Raises:
         UsageError: the history knows no such commit.
@@ -148,20 +148,32 @@ def before(runs: Sequence[RunLine]) -> str:
     )
 
 
-def _history(folder: Path, source: str, path: str) -> tuple[RunLine, ...]:
-    """The runs of a source, which is named in two ways: as a folder and as a repository."""
+def _history(order: Order) -> tuple[RunLine, ...]:
+    """The runs of the fleet that the source has, from wherever it was read.
+
+    Raises:
+        FleetRefused: the host has to say first whose history it is.
+    """
+    from reconciler.api.reader import Reader  # noqa: PLC0415
+    from reconciler.core.fleet_identity import spell  # noqa: PLC0415
     from reconciler.host import aio  # noqa: PLC0415
     from reconciler.sources.locate import locate  # noqa: PLC0415
     from reconciler.store.factory import open_reader  # noqa: PLC0415
 
+    folder = order.journal
+
     async def found() -> tuple[RunLine, ...]:
-        cache = copies_of_sources(folder)
-        both = [locate(source, path=path, cache=cache)]
-        with suppress(UsageError):  # a tarball, or a folder that no commit has
-            both.append(locate(source, ref="HEAD", path=path, cache=cache))
-        names = {(await one.snapshot()).revision.source for one in both}
+        source = locate(
+            order.source, path=order.path, cache=copies_of_sources(folder), environment=order.host.environment
+        )
         with open_reader(folder) as store:
-            return tuple(run for run in await store.runs(_LOOKED_AT) if run.source in names)
+            reader = Reader(source, store, host=order.host)
+            try:
+                _, own = await reader.bind(await reader.read_fleet())
+            except InputError:  # what a rollback is to get away from may be a commit that is wrong
+                at = spell((await source.snapshot()).revision.source)
+                own = next((store.of(one.number) for one in await store.fleets() if at in one.sources), None)
+            return tuple(await own.runs(_LOOKED_AT)) if own else ()
 
     if not folder.is_dir():
         raise StateError(f"{folder} has no history", remedy="name the commit to go back to")
