@@ -21,7 +21,7 @@ TWICE = "one-address-twice"
 """Code of two nodes of a fleet at one place."""
 
 ELSEWHERE = "another-fleet"
-"""Code of a place to which another fleet of this host has written."""
+"""Code of a place that another fleet of this host looks after."""
 
 _ARCHIVE = re.compile(r"\.(tar|tgz|tar\.\w+|t\w?z2?|tzst|zip)(//.*)?$", re.IGNORECASE)
 
@@ -80,7 +80,7 @@ def _twice(cluster: str, first: NamedPlace, second: NamedPlace, key: str) -> Dia
 
 
 def places_of_others(places: Iterable[NamedPlace], memory: Memory, fleet: str) -> dict[str, list[Diagnostic]]:
-    """Cluster -> a verdict for each node at a place to which another fleet of this host has written.
+    """Cluster -> a verdict for each node at a place that another fleet of this host looks after.
 
     Args:
         places: of this fleet.
@@ -98,7 +98,7 @@ def places_of_others(places: Iterable[NamedPlace], memory: Memory, fleet: str) -
                 Diagnostic(
                     Severity.ERROR,
                     ELSEWHERE,
-                    f"{place.node} at {key} belongs to two fleets: {claim.label} has written to it as "
+                    f"{place.node} at {key} belongs to two fleets: {claim.label} looks after it as "
                     f"{claim.node} of {claim.cluster}, and {fleet} names it as {place.node} of "
                     f"{place.cluster}",
                     _remedy(claim.label, place.cluster),

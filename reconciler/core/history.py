@@ -93,7 +93,7 @@ class Past:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Who has written to a place last: a node of a cluster of a fleet.
+    """Who looks after a place, by a write or as desired already: a node of a cluster of a fleet.
 
     Args:
         fleet: its number.

@@ -50,7 +50,7 @@ async def located(fleet: Fleet, http: Http, memory: Memory) -> Places:
     Args:
         fleet: with the desired state of all its clusters.
         http: resolves names, where it can.
-        memory: what other fleets of this host have written to.
+        memory: what other fleets of this host look after.
     """
     named = [
         NamedPlace(one.desk.entry.name, node, endpoint)

@@ -429,7 +429,7 @@ class Store(StoreReader, Outbox, Protocol):
         """Write down how far a rollout has come; None where it is over."""
 
     async def claim(self, taken: Mapping[str, tuple[str, str]], given_up: Sequence[str]) -> None:
-        """Write down to which places this fleet writes, and which places it names no more.
+        """Write down which places this fleet looks after, and which places it names no more.
 
         Args:
             taken: place -> cluster and node.

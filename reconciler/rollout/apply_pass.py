@@ -142,12 +142,21 @@ async def _rename(
 
 async def _remember(survey: Survey, report: Report, journal: Store) -> None:
     """Write down what the pass established of each cluster, and of those that are gone."""
-    for cluster, facts in learnt(survey, report.outcomes).items():
+    found = learnt(survey, report.outcomes)
+    for cluster, facts in found.items():
         await journal.record_pass(cluster, facts)
     for cluster in gone(survey):
         await journal.forget_members(cluster)
-    if left := sorted({place for case in survey.cases for place in case.released}):
-        await journal.claim({}, left)
+    # Nodes that had the content already are this fleet's as well: another one is told before its first write.
+    held = {
+        place: (case.plan.cluster, node)
+        for case in survey.cases
+        for node in found[case.plan.cluster].runs
+        for place in case.places.get(node, ())
+    }
+    left = sorted({place for case in survey.cases for place in case.released})
+    if held or left:
+        await journal.claim(held, left)
     for cluster, words in withdrawn(survey).items():
         if words:
             await journal.remember(cluster, words)

@@ -74,6 +74,15 @@ async def test_a_second_fleet_at_the_same_address_leaves_its_cluster_and_does_th
     assert simulation.world("edge").state("edge-01").running["meta"]["version"] == "first"
 
 
+async def test_a_fleet_that_found_its_content_in_place_holds_the_address_as_well(host):
+    address = str(free_addresses(1)[0])
+    first = host.fleet("/srv/first", m2_cluster("edge", {"edge-01": address}), s_json=setting("first"))
+    async with Simulation(first, DRIVERS, converged=True):
+        assert await host.run(first) == {}
+        second = host.fleet("/srv/second", m2_cluster("edge", {"node": address}), s_json=setting("second"))
+        assert told(await host.look(second)) == [("another-fleet", "edge/node")]
+
+
 async def test_a_first_fleet_that_names_a_node_no_more_gives_it_up(host, shared):
     address, _ = shared
     elsewhere = str(free_addresses(1)[0])

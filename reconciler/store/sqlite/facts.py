@@ -137,7 +137,7 @@ def claim(
     given_up: Iterable[str],
     now: datetime,
 ) -> None:
-    """Write down to which places a fleet writes, as cluster and node, and which places it names no more."""
+    """Write down which places a fleet looks after, as cluster and node, and which it names no more."""
     mine = [(place, fleet) for place in given_up]
     connection.executemany("DELETE FROM claim WHERE place = ? AND fleet = ?", mine)
     connection.executemany(

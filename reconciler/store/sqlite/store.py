@@ -234,7 +234,7 @@ class SqliteStore:
             await self._database.write(keep_progress, self._fleet, cluster, progress, self._clock())
 
     async def claim(self, taken: Mapping[str, tuple[str, str]], given_up: Sequence[str]) -> None:
-        """Write down to which places this fleet writes, and which places it names no more."""
+        """Write down which places this fleet looks after, and which places it names no more."""
         await self._database.write(claim, self._fleet, taken, given_up, self._clock())
 
     async def suspend(self, cluster: str, reason: str, by: Actor) -> None:
