@@ -7,7 +7,7 @@ from the call of a pass to the last write of its journal in SQLite, is driven al
 the product's own state machine stands for the nodes, a clock that leaps stands for waiting, and whatever the
 executor asks of a node is answered at the moment at which the trace has it. After each move, what has been
 written, called and announced must be what `modelcheck.journal` says, and in that order; at the end the
-journal is read back and compared once more. EXTRA (2) moves are added to the lengths that the tests replay.
+journal is read back and compared once more. EXTRA (3) moves are added to the lengths that the tests replay.
 
 The order of steps that are free to begin is the planner's to choose, and the model allows every order: the
 plan of a replay lists its steps in the order in which the trace takes them up.
@@ -527,29 +527,29 @@ def all_scenes(extra: int = 0) -> list[Scene]:
     dead = machine.stop(scenes.regular(4, outside=(3,)), 0)
     drained = dict.fromkeys((0, 1), "block_new_connection")
     return [
-        m2("one M2 node", length=8 + extra),
-        m2("two M2 nodes, both at once", nodes=2, at_once=2, length=4 + extra),
-        m2("two M2 nodes that do not fail, one after the other", nodes=2, length=7 + extra, is_calm=True),
+        m2("one M2 node", length=7 + extra),
+        m2("two M2 nodes, both at once", nodes=2, at_once=2, length=3 + extra),
+        m2("two M2 nodes that do not fail, one after the other", nodes=2, length=6 + extra, is_calm=True),
         m2(
-            "three M2 nodes that do not fail, two at once", nodes=3, at_once=2, length=5 + extra, is_calm=True
+            "three M2 nodes that do not fail, two at once", nodes=3, at_once=2, length=4 + extra, is_calm=True
         ),
-        sora("a dead Sora node replaced", dead, (1, 2, 3), length=3 + extra),
-        sora("a dead Sora node replaced, no other fails", dead, (1, 2, 3), length=10 + extra, is_calm=True),
-        sora("a new Sora cluster, no node fails", scenes.new(3), (0, 1, 2), length=10 + extra, is_calm=True),
+        sora("a dead Sora node replaced", dead, (1, 2, 3), length=2 + extra),
+        sora("a dead Sora node replaced, no other fails", dead, (1, 2, 3), length=9 + extra, is_calm=True),
+        sora("a new Sora cluster, no node fails", scenes.new(3), (0, 1, 2), length=9 + extra, is_calm=True),
         sora(
             "modes of two Sora nodes",
             scenes.regular(3),
             (0, 1, 2),
             modes=drained,
             at_once=2,
-            length=5 + extra,
+            length=4 + extra,
             is_calm=True,
         ),
     ]
 
 
 def main() -> None:
-    extra = int(sys.argv[1]) if sys.argv[1:] else 2
+    extra = int(sys.argv[1]) if sys.argv[1:] else 3
     total, began = 0, time.perf_counter()
     for scene in all_scenes(extra):
         started = time.perf_counter()

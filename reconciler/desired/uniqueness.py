@@ -35,7 +35,8 @@ def repeated_clusters(fleet: Document, raw: Sequence[Any]) -> Iterator[Diagnosti
 
 def wrong_renames(fleet: Document, raw: Sequence[Any]) -> Iterator[Diagnostic]:
     """Clusters whose former name is that of a cluster of the file, or the former name of an earlier one."""
-    named = {one.get("name"): index for index, one in enumerate(raw) if isinstance(one, Mapping)}
+    names = (one.get("name") if isinstance(one, Mapping) else None for one in raw)
+    named = {name: index for index, name in enumerate(names) if isinstance(name, str)}
     first: dict[str, int] = {}
     for index, cluster in enumerate(raw):
         former = cluster.get("renamed_from") if isinstance(cluster, Mapping) else None

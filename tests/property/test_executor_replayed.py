@@ -11,7 +11,7 @@ from reconciler.modelcheck.explore import Move, traces
 from reconciler.modelcheck.journal import EMPTY, EventKind, follow
 from reconciler.rollout.recovery import Settling
 from reconciler.rollout.run_log import RunLog
-from reconciler.rollout.step_executor import _act, _state, perform
+from reconciler.rollout.step_executor import _act, _performed, _state
 from reconciler.rollout.step_scheduler import Course
 
 SCENES = {scene.name: scene for scene in all_scenes()}
@@ -19,7 +19,7 @@ SCENES = {scene.name: scene for scene in all_scenes()}
 
 @pytest.mark.parametrize("scene", SCENES.values(), ids=SCENES)
 def test_every_trace_leaves_the_same_journal(scene):
-    assert replay_all(scene) > 30
+    assert replay_all(scene) > 25
 
 
 def test_the_traces_hold_whatever_the_executor_can_write():
@@ -39,7 +39,7 @@ def test_the_traces_hold_whatever_the_executor_can_write():
 PLANTED = {
     "the call comes before the intent": (
         edit(
-            perform,
+            _performed,
             "await bench.log.intend(step)\n    done, error = await _act(step, bench)",
             "done, error = await _act(step, bench)\n    await bench.log.intend(step)",
         ),
