@@ -164,7 +164,9 @@ def open_desk(folder: StateFolder) -> Iterator[OrderDesk]:
             remedy=f"add --state {others[0].state}, or name that folder by `state` in the host configuration",
         )
     if refused is not None and not mine:
-        raise StateError(f"{refused.message}; and no watch answers for it", remedy=refused.remedy)
+        denied = control_socket.refusal(control_socket.RUNTIME)
+        words = denied.message if denied else "no watch answers for it"
+        raise StateError(f"{refused.message}; and {words}", remedy=(denied or refused).remedy)
     with ExitStack() as stack:
         yield OrderDesk(folder, mine[0] if mine else None, refused is None, stack)
 

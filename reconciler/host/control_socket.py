@@ -12,7 +12,7 @@ import socket
 import stat
 import struct
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -171,6 +171,28 @@ def _watch_of(path: Path, said: Mapping[str, Any]) -> RunningWatch:
     )
 
 
+def refusal(folder: Path) -> StateError | None:
+    """Why a watch in a folder does not answer this user, though one is there; None where that is not so."""
+    try:
+        paths = sorted(folder.glob(_PATTERN))[:MOST]
+    except OSError:
+        return None
+    for path in paths:
+        try:
+            ask(path, {"do": "hello"})
+        except PermissionError:
+            return StateError(
+                f"the watch at {path} takes orders of root and its own user alone",
+                remedy="name a group of this user by `operators` in the host configuration of the watch, and "
+                "start it again; or run the command as root",
+            )
+        except StateError as error:
+            return error
+        except OSError:
+            continue
+    return None
+
+
 def ask(path: Path, request: Mapping[str, Any], into: Path | None = None) -> tuple[dict[str, Any], int]:
     """What a watch answers to one request, and how many bytes of a file came after it.
 
@@ -189,7 +211,8 @@ def ask(path: Path, request: Mapping[str, Any], into: Path | None = None) -> tup
             raise StateError(
                 f"what listens at {path} is not run by the owner of its folder", remedy="look at who runs it"
             )
-        connection.sendall(json.dumps(dict(request)).encode() + b"\n")
+        with suppress(BrokenPipeError, ConnectionResetError):  # it refuses this user before it reads
+            connection.sendall(json.dumps(dict(request)).encode() + b"\n")
         with connection.makefile("rb") as answer:
             while (line := answer.readline(LARGEST)) == WORKING:
                 continue  # it is at work, and each such line is another while to wait

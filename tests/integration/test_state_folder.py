@@ -468,9 +468,10 @@ def test_a_user_of_no_group_that_is_allowed_gives_no_orders_and_reads_nothing(ma
             status, told = machine.run_as_nobody(*command)
             assert status == 1
             assert "cannot be used" in told
+            assert "the watch refuses: nobody is in no group that may give orders on this host" in told
     with control_of(machine, machine.system):
         status, told = machine.run_as_nobody("suspend", "--reason", "r", groups=(OPERATORS.gr_gid,))
-        assert (status, "no watch answers for it" in told) == (1, True)
+        assert (status, "takes orders of root and its own user alone" in told) == (1, True)
     assert not suspensions(machine.system)
 
 
