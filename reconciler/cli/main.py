@@ -136,7 +136,7 @@ def _show_defects(environment: Mapping[str, str]) -> None:
 
         class Shown(logging.Handler):
             def emit(self, record: logging.LogRecord) -> None:
-                _complain(f"{self.format(record)}\n")
+                _complain(_masked(f"{self.format(record)}\n", environment))
 
         log = logging.getLogger("reconciler")
         log.setLevel(logging.DEBUG)
@@ -147,7 +147,15 @@ def _show_traceback(environment: Mapping[str, str]) -> None:
     if environment.get(DEBUG):
         import traceback  # noqa: PLC0415
 
-        traceback.print_exc()
+        _complain(_masked(traceback.format_exc(), environment))
+
+
+def _masked(text: str, environment: Mapping[str, str]) -> str:
+    """A trace without secrets: the words of libraries quote what they were given."""
+    from reconciler.host.credentials import known_credentials  # noqa: PLC0415
+    from reconciler.secrets.redact import Redactor  # noqa: PLC0415
+
+    return Redactor(known_credentials(environment)).text(text)
 
 
 def _complain(text: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.errors import UsageError
+from reconciler.host.config import PREFIX
 from reconciler.host.files import FileRefused, read_regular
 
 GIT_TOKEN: Final = "RECONCILE_GIT_TOKEN"  # noqa: S105  (the variable's name)
@@ -15,6 +16,8 @@ WEBHOOK_SECRET: Final = "RECONCILE_WEBHOOK_SECRET"  # noqa: S105
 AGE_IDENTITY: Final = "RECONCILE_AGE_IDENTITY"
 
 ALL: Final = (GIT_TOKEN, SOURCE_TOKEN, WEBHOOK_SECRET, AGE_IDENTITY)
+
+_SHORTEST: Final = 8
 
 LARGEST: Final = 64 * 1024
 """Bytes that a file with a credential may have."""
@@ -54,12 +57,19 @@ def read_credential(environment: Mapping[str, str], variable: str) -> str:
     return text
 
 
-def known_credentials(environment: Mapping[str, str]) -> list[str]:
-    """Every credential that is set, for masking; files that cannot be read now are left out."""
+def known_credentials(environment: Mapping[str, str], prefix: str = PREFIX) -> list[str]:
+    """Every credential that is set, for masking; files that cannot be read now are left out.
+
+    Args:
+        environment: of the process.
+        prefix: how the names of variables begin that hold secrets of nodes; short values are left out, as
+            they are parts of words.
+    """
     found = []
     for variable in ALL:
         try:
             found.append(read_credential(environment, variable))
         except UsageError:
             found.append(environment.get(variable, ""))
-    return [text for text in found if text]
+    of_nodes = [text for name, text in environment.items() if name.startswith(prefix)]
+    return [text for text in found if text] + [text for text in of_nodes if len(text) >= _SHORTEST]

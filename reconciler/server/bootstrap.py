@@ -47,7 +47,9 @@ def watch(options: Options, stream: TextIO) -> int:
     disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter
     state = LogState()
     writer = LogWriter(stream.fileno(), state, closed=is_stand_in(stream))
-    log = open_log(writer, form=options.log_format, secrets=known_credentials(options.host.environment))
+    host = options.host
+    known = known_credentials(host.environment, host.config.secrets.variables)
+    log = open_log(writer, form=options.log_format, secrets=known)
     source = locate(
         options.source,
         ref=options.ref,

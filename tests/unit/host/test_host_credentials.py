@@ -41,6 +41,8 @@ def test_two_credentials_an_empty_one_or_a_file_that_cannot_be_read_are_refused(
 
 def test_what_a_log_masks_is_every_credential_that_can_be_had(tmp_path):
     (tmp_path / "token").write_text("from-file")
-    environment = {FILE: str(tmp_path / "token"), WEBHOOK_SECRET: "shared", "OTHER": "plain"}
-    assert sorted(known_credentials(environment)) == ["from-file", "shared"]
+    environment = {FILE: str(tmp_path / "token"), WEBHOOK_SECRET: "shared", "OTHER": "plain value"}
+    environment |= {"RECONCILE_SECRET_A": "of-a-node", "RECONCILE_SECRET_B": "short", "OWN_A": "of-another"}
+    assert sorted(known_credentials(environment)) == ["from-file", "of-a-node", "shared"]
+    assert sorted(known_credentials(environment, "OWN_")) == ["from-file", "of-another", "shared"]
     assert known_credentials({FILE: str(tmp_path / "gone")}) == []
