@@ -96,41 +96,31 @@ def test_a_killed_process_is_really_killed(scenario):
         assert program.wait(timeout=30) == 0
 
 
-def reconcile(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "reconciler.cli.main", "simulate", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-def test_the_command_says_that_everything_held(scenario):
-    done = reconcile("--faults", scenario("random: {faults: 2}"), "--runs", "3", "--seed", "5")
-    assert done.returncode == 0, done.stderr
-    head, report = done.stdout.splitlines()
+def test_the_command_says_that_everything_held(scenario, capsys):
+    path = scenario("random: {faults: 2}")
+    assert main(["simulate", "--faults", str(path), "--runs", "3", "--seed", "5"]) == 0
+    head, report = capsys.readouterr().out.splitlines()
     assert head == "Killed: 4 nodes of 2 clusters, seeds 5 to 7"
     assert report.startswith("passed: 3 schedules, ")
 
 
-def test_the_command_tells_the_story_of_what_did_not_hold(scenario):
+def test_the_command_tells_the_story_of_what_did_not_hold(scenario, capsys):
     path = scenario("before: {down: [edge-01]}")
-    done = reconcile("--faults", path)
-    assert done.returncode == 1
-    lines = done.stdout.splitlines()
-    assert "failed: 1 of 1 schedule" in done.stdout
+    assert main(["simulate", "--faults", str(path)]) == 1
+    told = capsys.readouterr().out
+    lines = told.splitlines()
+    assert "failed: 1 of 1 schedule" in told
     assert "  edge-01 has another setting than the fleet file gives it [converged]" in lines
     assert f"to see it again: reconcile simulate --faults {path} --seed 1" in lines
     assert any(line.startswith("  run 9 ends: ") for line in lines)
 
 
-def test_the_command_names_the_place_of_a_mistake(scenario):
+def test_the_command_names_the_place_of_a_mistake(scenario, capsys):
     path = scenario("faults:\n- {fault: killd, node: edge-01}")
-    done = reconcile("--faults", path)
-    assert done.returncode == 1
-    assert f"error: {path}:4:11: `fault` must be `slow`" in done.stderr, done.stderr
-    assert "did you mean `killed`?" in done.stderr
+    assert main(["simulate", "--faults", str(path)]) == 1
+    told = capsys.readouterr().err
+    assert f"error: {path}:4:11: `fault` must be `slow`" in told
+    assert "did you mean `killed`?" in told
 
 
 def test_options_that_would_not_be_heeded_are_refused(scenario, tmp_path, capsys):
@@ -140,8 +130,8 @@ def test_options_that_would_not_be_heeded_are_refused(scenario, tmp_path, capsys
     assert "--seed and --runs work only with --faults" in capsys.readouterr().err
 
 
-def test_faults_with_another_fleet(scenario, tmp_path):
+def test_faults_with_another_fleet(scenario, tmp_path, capsys):
     path = scenario("fleet: nowhere")
-    assert "nowhere" in reconcile("--faults", path).stderr
-    done = reconcile(tmp_path, "--faults", path)
-    assert done.returncode == 0, done.stdout
+    assert main(["simulate", "--faults", str(path)]) == 1
+    assert "nowhere" in capsys.readouterr().err
+    assert main(["simulate", str(tmp_path), "--faults", str(path)]) == 0

@@ -12,6 +12,7 @@ import pytest
 from support_git import ALONE, Repository, git
 from watch_process import Stage, fleet_file
 
+from reconciler.cli.main import main
 from reconciler.store.factory import open_store
 
 LIVE = [f"live-{number}@127.0.0.1" for number in (1, 2, 3)]
@@ -173,42 +174,33 @@ def test_the_console_form_is_for_people(tmp_path):
     assert "watch ended" in told
 
 
-def refused(tmp_path, *arguments, **environment):
-    folder = tmp_path / "source"
-    folder.mkdir(exist_ok=True)
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "reconciler.cli.main",
-            "watch",
-            "--state",
-            str(tmp_path / "state"),
-            *arguments,
-        ],
-        env={**os.environ, **ALONE, "HOME": str(tmp_path), "NO_COLOR": "1", **environment},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    return done.stderr
+@pytest.fixture
+def refused(tmp_path, monkeypatch, capfd):
+    """What a watch says that cannot begin, in a folder of its own."""
+    (tmp_path / "source").mkdir()
+    monkeypatch.chdir(tmp_path / "source")
+    for name, value in {**ALONE, "HOME": str(tmp_path), "NO_COLOR": "1"}.items():
+        monkeypatch.setenv(name, value)
+
+    def begin(*arguments, **environment):
+        given = ["watch", "--state", str(tmp_path / "state"), *arguments]
+        assert main(given, {**os.environ, **environment}) == 1
+        return capfd.readouterr().err
+
+    return begin
 
 
-def test_what_cannot_begin_says_why_at_once(tmp_path):
-    assert "'often' is not a duration" in refused(tmp_path, "--interval", "often")
-    assert "not an address and a port" in refused(tmp_path, "--listen", "8642")
-    assert "there is no folder" in refused(tmp_path, "nowhere")
-    assert "is not a regular file" in refused(tmp_path, RECONCILE_WEBHOOK_SECRET_FILE=os.devnull)
+def test_what_cannot_begin_says_why_at_once(tmp_path, refused):
+    assert "'often' is not a duration" in refused("--interval", "often")
+    assert "not an address and a port" in refused("--listen", "8642")
+    assert "there is no folder" in refused("nowhere")
+    assert "is not a regular file" in refused(RECONCILE_WEBHOOK_SECRET_FILE=os.devnull)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert f"cannot listen on 127.0.0.1:{port}" in refused(tmp_path, "--listen", f"127.0.0.1:{port}")
+        assert f"cannot listen on 127.0.0.1:{port}" in refused("--listen", f"127.0.0.1:{port}")
     blocked = tmp_path / "blocked"
     blocked.write_text("")
-    assert "state" in refused(tmp_path, "--state", str(blocked))
+    assert "state" in refused("--state", str(blocked))
 
 
 def test_help_is_quick_to_ask_and_names_every_option():

@@ -94,7 +94,7 @@ def anything(draw):
 
 
 @given(anything())
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=150)
 def test_the_form_is_total_idempotent_and_leaves_its_argument_alone(document):
     before = copy.deepcopy(document)
     once = canonical(document)
@@ -104,7 +104,7 @@ def test_the_form_is_total_idempotent_and_leaves_its_argument_alone(document):
 
 
 @given(anything(), anything())
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 def test_whatever_a_node_shows_can_be_compared_and_weighed(one, other):
     assume(isinstance(one, dict) and isinstance(other, dict))
     contents = Contents()
@@ -343,7 +343,7 @@ def test_a_whole_part_that_is_gone_is_a_difference(key, document):
 
 
 @given(anything(), st.sampled_from(["127.0.0.1", "::1"]))
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 def test_whoever_asks_is_let_in_or_not_whatever_the_node_shows(document, caller):
     assume(isinstance(document, dict))
     assert access(document, caller).permissions <= frozenset(PERMISSIONS)
