@@ -20,12 +20,13 @@ from reconciler.planning.plan_pass import Drivers
 from reconciler.ports.source import Snapshot
 from reconciler.secrets.local_resolver import LocalVault
 from reconciler.server.cluster_loops import chosen
-from reconciler.server.log_writer import LogState, LogWriter, is_stand_in
+from reconciler.server.log_writer import LogState, LogWriter, file_of, is_stand_in
 from reconciler.server.logs import open_log
 from reconciler.server.options import Options
 from reconciler.server.pass_runner import Keeping, Looking
 from reconciler.server.watch import Equipment, Watch
 from reconciler.sources.locate import locate
+from reconciler.sources.state_inside import Written
 from reconciler.store.factory import open_store
 
 CACHE = "sources"
@@ -60,6 +61,7 @@ def watch(options: Options, stream: TextIO) -> int:
         environment=options.host.environment,
         saved=options.uncommitted,
         state=options.state,
+        writes=[Written("the log", log_file)] if (log_file := file_of(stream.fileno())) else [],
     )
     drivers = drivers_for(options.host.config, DRIVERS)
     with ExitStack() as stack:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import select
+import stat
 import threading
 from collections import deque
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TextIO
 
 LIMIT = 1024 * 1024
@@ -136,3 +138,12 @@ class LogWriter:
     def _lost(self, problem: str) -> None:
         self._state.lost += 1
         self._state.problem = problem
+
+
+def file_of(number: int) -> Path | None:
+    """The regular file behind a descriptor; None where it is none, or its name is not known."""
+    try:
+        is_file = stat.S_ISREG(os.fstat(number).st_mode)
+        return Path(f"/proc/self/fd/{number}").readlink() if is_file else None
+    except OSError:
+        return None

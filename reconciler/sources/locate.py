@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from reconciler.errors import SourceError, UsageError
 from reconciler.ports.source import Source
@@ -18,7 +18,7 @@ from reconciler.sources.git.source import GitSource
 from reconciler.sources.layout import clean
 from reconciler.sources.linked import LinkedSource, with_links
 from reconciler.sources.signatures.trust import Trust
-from reconciler.sources.state_inside import refuse_state_inside
+from reconciler.sources.state_inside import Written, refuse_state_inside, refuse_written_inside
 from reconciler.sources.tarball import Packing, TarballFile, TarballUrl
 from reconciler.sources.undecided import UndecidedSource
 from reconciler.text.one_line import one_line
@@ -43,9 +43,12 @@ class _Wish:
     saved: bool | None = None
     goes_back: bool = False
     state: Path | None = None
+    writes: Sequence[Written] = ()
 
     def git(self, place: Address, *, below: str = "", work: WorkTree | None = None) -> Source:
         self.without(kind="git repository", sha256=self.sha256)
+        if self.state is not None and place.url.startswith("file://"):
+            refuse_state_inside(Path(unquote(place.url.removeprefix("file://"))), self.state)
         path = "/".join(part for part in (below, self.path) if part)
         self.without_saved()
         return GitSource(
@@ -69,6 +72,9 @@ class _Wish:
 
     def folder(self, folder: Path) -> Source:
         self.without(kind="folder", sha256=self.sha256)
+        for one in self.writes:
+            if not (one.is_final and find_work_tree(folder)):
+                refuse_written_inside(folder / self.path, one)
         return FolderSource(folder / self.path, trust=self.trust)
 
     def without_saved(self) -> None:
@@ -101,6 +107,7 @@ def locate(
     saved: bool | None = None,
     state: Path | None = None,
     goes_back: bool = False,
+    writes: Sequence[Written] = (),
 ) -> Source:
     """The source that a text names; nothing is read or asked yet, but for looking at local paths.
 
@@ -119,13 +126,14 @@ def locate(
             the commit that is checked out; None for as they are saved, unless `ref` says otherwise.
         state: the state folder, which must not lie in a folder that is read; None where none is used.
         goes_back: whether `ref` names a revision to go back to, which a tarball in its place has to be.
+        writes: files that this process writes, which must not lie in a folder whose files are read.
 
     Raises:
         UsageError: the text is no kind of source, an option does not fit it, or the state lies in it.
         SourceError: there is no such folder or file.
     """
     folder, digest = _folder_name(path), _digest(sha256)
-    wish = _Wish(ref.strip(), folder, digest, cache, trust, environment, saved, goes_back, state)
+    wish = _Wish(ref.strip(), folder, digest, cache, trust, environment, saved, goes_back, state, writes)
     if "://" in text:
         return _remote(text, wish)
     try:

@@ -1,10 +1,41 @@
-"""Keeps the state folder out of what is read as desired state."""
+"""Keeps what this program writes out of what it reads as desired state: state, log, plan file."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A file that this process writes besides the state.
+
+    Args:
+        what: it is, in words.
+        place: where.
+        is_final: whether it is written once, so that it is in the way of a folder alone that no commit dates.
+    """
+
+    what: str
+    place: Path
+    is_final: bool = False
+
+
+def refuse_written_inside(folder: Path, written: Written) -> None:
+    """Nothing, where a file that this process writes lies outside a folder whose files are read.
+
+    Raises:
+        UsageError: it lies inside. A log would ask for the next pass by each of its lines, and the revision
+            of a plan would be gone once the plan is written.
+    """
+    if _is_inside(written.place, folder):
+        raise UsageError(
+            f"{written.what} {written.place} lies in the source {folder}: each write to it would be a new "
+            "revision",
+            remedy="write it to a place outside the source",
+        )
 
 
 def refuse_state_inside(folder: Path, state: Path) -> None:

@@ -296,6 +296,23 @@ def test_a_state_folder_in_the_source_is_refused(machine, command):
     assert not (machine.fleet / "state").exists()
 
 
+def test_a_plan_file_and_a_log_in_the_folder_that_is_read_are_refused(machine):
+    inside = machine.fleet / "plan.json"
+    words = machine.run("--dry-run", machine.fleet, "--out", inside, status=1)
+    assert f"the plan file {inside} lies in the source" in words
+    assert not inside.exists()
+    command = [sys.executable, "-m", "reconciler.cli.main", "watch", "--listen", "off", machine.fleet]
+    with (machine.fleet / "watch.log").open("w+") as log:
+        environment = {**os.environ, "RECONCILE_STATE": str(machine.own)}
+        ended = subprocess.run(command, stderr=log, env=environment, check=False, timeout=60)
+        log.seek(0)
+        assert (ended.returncode, "the log" in (told := log.read()), "lies in the source" in told) == (
+            1,
+            True,
+            True,
+        )
+
+
 @pytest.mark.parametrize(
     ("state", "source"),
     [
@@ -330,6 +347,8 @@ def test_a_state_folder_in_a_work_tree_is_refused_and_one_beside_the_folder_that
     assert "lies in the source" in machine.run(*watch, "--state", machine.fleet / "s", status=1)
     watch = (*watch, "--uncommitted", "--state", machine.fleet / "s")
     assert "lies in the source" in machine.run(*watch, status=1)
+    url = ("--dry-run", f"file://{machine.fleet}", "--path", "sub", "--state", machine.fleet / "s")
+    assert "lies in the source" in machine.run(*url, status=1)
     within = ("--dry-run", machine.fleet, "--path", "sub", "--state")
     assert "lies in the source" in machine.run(*within, machine.fleet / "sub/s", status=1)
     assert "lies in the source" not in machine.run(*within, machine.fleet / "s", status=1)

@@ -19,6 +19,7 @@ from reconciler.host import aio
 from reconciler.planning.plan_file import Notes
 from reconciler.planning.plan_pass import Survey
 from reconciler.sources.locate import locate
+from reconciler.sources.state_inside import Written
 
 if TYPE_CHECKING:
     from reconciler.planning.plan_file import PlanFile
@@ -109,6 +110,7 @@ def reader_of(order: Order) -> Reader:
         environment=order.host.environment,
         state=order.state.path if order.state else None,
         goes_back=order.trigger == "rollback",
+        writes=[Written("the plan file", order.out.absolute(), is_final=True)] if order.out else [],
     )
     return Reader(source, host=order.host, base=order.base, is_named=order.trigger == "rollback")
 
