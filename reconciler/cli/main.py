@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from reconciler import __version__
 from reconciler.cli.stdout import let_go, stand_in_for_closed
-from reconciler.core.defect import REPORT, place_of
+from reconciler.core.defect import REPORT, name_error
 from reconciler.errors import ReconcilerError, UsageError
 from reconciler.host.environment import Environment
 
@@ -123,7 +123,7 @@ def _apologise(error: Exception, environment: Mapping[str, str]) -> None:
     _show_traceback(environment)
     _complain(
         f"error: reconcile {__version__} failed in a way it never should: "
-        f"{type(error).__name__} at {place_of(error)}\n"
+        f"{name_error(error)}\n"
         "  This is a defect of the program. What was done so far is in `reconcile history`.\n"
         f"  → {REPORT}\n"
     )

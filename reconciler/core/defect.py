@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import traceback
+from collections.abc import Iterator
 from typing import Final
 
 REPORT: Final = "run it again with RECONCILE_DEBUG=1 to see all of it, and report that, without secrets"
-"""What to do about a defect."""
+"""What to do about a defect of a command."""
+
+REPORT_LINE: Final = "this is a defect of the program: report this line to its maintainers"
+"""What to do about a defect that a log tells with its trace."""
+
+FRAMES: Final = 24
+"""Frames that are named of one error: the first few and the last ones."""
+
+_FIRST: Final = 8
+_CAUSES: Final = 4
+"""Errors that are named of one chain or group."""
 
 _OURS: Final = "/reconciler/"
 
@@ -26,6 +38,56 @@ def _is_library(file: str) -> bool:
     return _OURS not in file and (file.startswith("<") or "/lib/python" in file)
 
 
+def name_error(error: BaseException) -> str:
+    """The error's type and the place it came from, such as `KeyError at reconciler/core/plan.py:12`.
+
+    The message is left out, here and in a trace: a message of the depths may quote a secret.
+    """
+    if isinstance(error, BaseExceptionGroup) and error.exceptions:
+        return f"{type(error).__name__} of {len(error.exceptions)}: {name_error(error.exceptions[0])}"
+    return f"{type(error).__name__} at {place_of(error)}"
+
+
 def defect_words(error: BaseException) -> str:
-    """Type and place only: a message of the depths may quote a secret."""
-    return f"a defect of the program: {type(error).__name__} at {place_of(error)}"
+    """What is said of a node whose answer the program cannot read."""
+    return f"a defect of the program: {name_error(error)}"
+
+
+def trace_error(error: BaseException) -> list[str]:
+    """The frames of an error and of what caused it, outermost first, as `file:line function`.
+
+    Messages are left out: one of the depths may quote a value of the desired state.
+    """
+    lines: list[str] = []
+    for number, one in enumerate(_chain(error)):
+        if number == _CAUSES:
+            lines.append("… and more")
+            break
+        lines.append(f"{type(one).__name__}:")
+        frames = _frames(one)
+        left_out = len(frames) - FRAMES
+        if left_out > 0:  # endless recursion has a thousand frames, and the interesting ones are its ends
+            frames = [*frames[:_FIRST], f"… {left_out} frames …", *frames[_FIRST + left_out :]]
+        lines += frames
+    return lines
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    waiting, seen = [error], set[int]()
+    while waiting:
+        one = waiting.pop(0)
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        if isinstance(one, BaseExceptionGroup):
+            waiting += one.exceptions
+        cause = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
+        waiting += [cause] if cause else []
+
+
+def _frames(error: BaseException) -> list[str]:
+    return [
+        f"{frame.f_code.co_filename.rpartition('site-packages/')[2]}:{line} {frame.f_code.co_name}"
+        for frame, line in traceback.walk_tb(error.__traceback__)
+    ]

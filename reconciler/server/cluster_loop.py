@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from reconciler.core.defect import REPORT_LINE, name_error, trace_error
 from reconciler.core.plan import Revision
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import ClusterBusy, ReconcilerError, StateError
@@ -23,7 +24,6 @@ from reconciler.server.progress_listener import Narrator
 from reconciler.server.state import Board, ClusterStatus
 from reconciler.server.supervision import contained
 from reconciler.server.triggers import Bell
-from reconciler.server.unexpected import REPORT, name_error, trace_error
 
 PATIENCE = 60.0
 """Seconds beyond what it announced that a loop may be silent before it counts as dead."""
@@ -180,7 +180,7 @@ class ClusterLoop:
         around.metrics.unexpected.labels(f"cluster {self.name}").inc()
         if words != self._defective:
             self._defective = words
-            remedy = f"this cluster is tried again with growing pauses, the others go on; {REPORT}"
+            remedy = f"this cluster is tried again with growing pauses, the others go on; {REPORT_LINE}"
             around.log.error(
                 "unexpected error in a pass",
                 cluster=self.name,
@@ -188,7 +188,7 @@ class ClusterLoop:
                 remedy=remedy,
                 trace=trace_error(error),
             )
-        return Turn(Result.DEFECT, words=f"an unexpected error: {words}; {REPORT}")
+        return Turn(Result.DEFECT, words=f"an unexpected error: {words}; {REPORT_LINE}")
 
     def _write_down(self, turn: Turn, revision: Revision, pace: Pace, now: float) -> None:
         board, wall = self._around.board, self._around.wall()

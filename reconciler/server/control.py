@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from reconciler.core.actor import Actor, load
+from reconciler.core.defect import REPORT_LINE, name_error, trace_error
 from reconciler.errors import ReconcilerError, StateError
 from reconciler.host.actor import this_actor, user_name
 from reconciler.host.control_socket import (
@@ -32,7 +33,6 @@ from reconciler.ports.store import Store
 from reconciler.server.logs import Log
 from reconciler.server.options import Options
 from reconciler.server.rollbacks import Answer, Rollbacks, Wanted
-from reconciler.server.unexpected import REPORT, name_error, trace_error
 from reconciler.store.factory import back_up
 
 CONNECTIONS: Final = 8
@@ -147,10 +147,10 @@ class Control:
             self.log.error(  # noqa: TRY400  (the trace is cut to what holds no secret)
                 "unexpected error in a request",
                 words=name_error(error),
-                remedy=REPORT,
+                remedy=REPORT_LINE,
                 trace=trace_error(error),
             )
-            said = {"error": "an unexpected error", "remedy": REPORT}
+            said = {"error": "an unexpected error", "remedy": REPORT_LINE}
         async with asyncio.timeout(SECONDS):
             writer.write(json.dumps(said).encode() + b"\n")
             await writer.drain()

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from reconciler.core.defect import REPORT_LINE, name_error, trace_error
 from reconciler.core.plan import Revision
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import InputError, ReconcilerError, SourceError, SourceUnreachable
@@ -16,7 +17,6 @@ from reconciler.server.pace import after, begin
 from reconciler.server.state import SourceState, SourceStatus
 from reconciler.server.supervision import contained
 from reconciler.server.triggers import Bell
-from reconciler.server.unexpected import REPORT, name_error, trace_error
 from reconciler.text.one_line import SHORT_ID
 
 WINDOW, LIMIT = 0.3, 3.0
@@ -209,7 +209,7 @@ class Intake:
         around.metrics.unexpected.labels("source").inc()
         if around.board.source.words.partition(";")[0] != words:
             kept = around.board.source.revision
-            remedy = f"the last good revision stays in force; {REPORT}"
+            remedy = f"the last good revision stays in force; {REPORT_LINE}"
             fields = {"kept": kept.short if kept else "", "rejected": rejected[:SHORT_ID]}
             around.log.error(
                 "unexpected error in reading the source",
@@ -218,7 +218,7 @@ class Intake:
                 trace=trace_error(error),
                 **{key: text for key, text in fields.items() if text},
             )
-        self._failed(SourceState.INVALID, SourceError(words, remedy=REPORT), rejected)
+        self._failed(SourceState.INVALID, SourceError(words, remedy=REPORT_LINE), rejected)
 
     def _complain(self, error: ReconcilerError, rejected: str) -> None:
         log = self._around.log

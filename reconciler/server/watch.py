@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from reconciler import __version__
+from reconciler.core.defect import REPORT_LINE, name_error, trace_error
 from reconciler.core.outcome import OPEN
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import StateError
@@ -30,7 +31,6 @@ from reconciler.server.rollbacks import Rollbacks
 from reconciler.server.source_loop import Intake, Reading
 from reconciler.server.state import Board
 from reconciler.server.supervision import Supervision
-from reconciler.server.unexpected import REPORT, name_error, trace_error
 from reconciler.server.web import Endpoints, bound
 from reconciler.sources.folder import FolderSource
 from reconciler.sources.git.source import GitSource
@@ -163,7 +163,7 @@ class Watch:
             "unexpected error in a loop",
             loop=loop,
             words=name_error(error),
-            remedy=f"the loop is begun again in {wait:g} s, the others go on; {REPORT}",
+            remedy=f"the loop is begun again in {wait:g} s, the others go on; {REPORT_LINE}",
             trace=trace_error(error),
         )
 

@@ -14,6 +14,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reconciler.core.canonical import write_json
+from reconciler.core.defect import REPORT_LINE, name_error, trace_error
 from reconciler.errors import UsageError
 from reconciler.server.health import live, ready
 from reconciler.server.http_listener import CONNECTIONS
@@ -22,7 +23,6 @@ from reconciler.server.metrics import Metrics
 from reconciler.server.options import Address
 from reconciler.server.state import Board
 from reconciler.server.throttle import Throttle
-from reconciler.server.unexpected import REPORT, name_error, trace_error
 from reconciler.server.webhook.answer import BUSY, CAP, REPEATED, TOO_LARGE, TOO_SLOW, UNWANTED, Reply, answer
 
 BODY_SECONDS = 10
@@ -96,7 +96,9 @@ class Endpoints:
         words = name_error(error)
         if (more := self._throttle.admit(f"unexpected {words}")) is not None:
             trace = trace_error(error)
-            self.log.error("unexpected error in a request", words=words, remedy=REPORT, trace=trace, **more)
+            self.log.error(
+                "unexpected error in a request", words=words, remedy=REPORT_LINE, trace=trace, **more
+            )
 
     async def healthz(self, _request: Request) -> Response:
         """200 while every loop shows life, else 503."""

@@ -6,9 +6,9 @@ import signal
 
 import pytest
 
+from reconciler.core.defect import FRAMES, name_error, trace_error
 from reconciler.server import supervision
 from reconciler.server.supervision import Escaped, Supervision, contained
-from reconciler.server.unexpected import FRAMES, name_error, trace_error
 
 
 def supervised(halt=lambda: None, report=lambda *_: None):
