@@ -132,6 +132,9 @@ class ClusterShape(TypedDict):
     concurrency: Annotated[Whole, Field(description="How many steps may run at once.")]
     steps: Annotated[list[StepShape], Field(description="What would be done, in this order.")]
     findings: Annotated[list[FindingShape], Field(description="What a person should know.")]
+    made_as: NotRequired[
+        Annotated[str, Field(description="Id of the plan in a plan file, of which this is what is left.")]
+    ]
 
 
 @with_config(EXTENSIBLE)
@@ -322,6 +325,7 @@ class ClusterPlan:
         unchanged: how many of them already are as desired.
         concurrency: how many steps of this cluster may run at once.
         payloads: digest -> payload of the steps' `payload` argument; not part of the plan's bytes.
+        made_as: id of the plan in a plan file, of which this is what is left; empty for a plan of its own.
     """
 
     cluster: str
@@ -332,6 +336,20 @@ class ClusterPlan:
     findings: tuple[Diagnostic, ...] = ()
     concurrency: int = 1
     payloads: Mapping[str, Payload] = field(default_factory=dict, compare=False)
+    made_as: str = ""
+
+    def plain(self) -> ClusterShape:
+        """The cluster's plan as plain JSON; `made_as` only where it is not a plan of its own."""
+        found: ClusterShape = {
+            "cluster": self.cluster,
+            "kind": self.kind,
+            "nodes": self.nodes,
+            "unchanged": self.unchanged,
+            "concurrency": self.concurrency,
+            "steps": [step.plain() for step in self.steps],
+            "findings": [plain_finding(finding) for finding in self.findings],
+        }
+        return {**found, "made_as": self.made_as} if self.made_as else found
 
 
 @dataclass(frozen=True, slots=True)
@@ -396,18 +414,7 @@ class Plan:
         return {
             "revision": self.revision.plain(),
             "program": self.program,
-            "clusters": [
-                {
-                    "cluster": cluster.cluster,
-                    "kind": cluster.kind,
-                    "nodes": cluster.nodes,
-                    "unchanged": cluster.unchanged,
-                    "concurrency": cluster.concurrency,
-                    "steps": [step.plain() for step in cluster.steps],
-                    "findings": [plain_finding(finding) for finding in cluster.findings],
-                }
-                for cluster in self.clusters
-            ],
+            "clusters": [cluster.plain() for cluster in self.clusters],
         }
 
     def encoded(self) -> bytes:
@@ -418,6 +425,22 @@ class Plan:
     def digest(self) -> str:
         """SHA-256 over the canonical bytes, in hexadecimal."""
         return fingerprint(self.plain())
+
+    @property
+    def ids(self) -> dict[str, str]:
+        """Cluster -> the id of its plan, by which people name it; a plan of several has no id of its own."""
+        return {own.cluster: own.made_as or id_of(own, self.revision, self.program) for own in self.clusters}
+
+
+def id_of(plan: ClusterPlan, revision: Revision, program: str) -> str:
+    """The id of one cluster's plan: what an approval is bound to.
+
+    It is a digest of the plan with this cluster alone, so that it is the same in a run over all clusters,
+    over this one, and in the watch process. Where the revision was read and who signed it are no part of
+    it: the pull request's check reads its own clone and checks no signature, and the host judges both.
+    """
+    bare = replace(revision, source="", signer="", signed="")
+    return Plan(bare, program, (plan,)).digest
 
 
 def with_exact(plan: Plan, exact: Mapping[str, Mapping[str, Any]]) -> Plan:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from reconciler.core.change_windows import closes, frozen, opens
 from reconciler.core.guard import Case, Guard, guard
-from reconciler.core.plan import ClusterPlan, Effect, Plan, Revision, Risk, Step
+from reconciler.core.plan import ClusterPlan, Effect, Risk, Step
 from reconciler.core.policy import Mark, Policy
 from reconciler.core.timestamps import minute
 from reconciler.diagnostic import Diagnostic, Severity
@@ -163,14 +163,6 @@ def marked_steps(case: Case) -> list[tuple[Step, list[Mark]]]:
     """The steps that the policy marks, each with what about it does."""
     found = [(step, [mark for mark in case.policy.approve if _has(step, mark)]) for step in case.plan.steps]
     return [(step, marks) for step, marks in found if marks]
-
-
-def digest_of(plan: ClusterPlan, revision: Revision, program: str) -> str:
-    """The digest that an approval is bound to: of a plan with this cluster alone.
-
-    So it is the same in a run over all clusters, over this one, and in the watch process.
-    """
-    return Plan(revision, program, (plan,)).digest
 
 
 @guard(*outside_window.codes, *in_freeze.codes, *suspended.codes)

@@ -18,7 +18,7 @@ from reconciler import __version__
 from reconciler.core.canonical import fingerprint
 from reconciler.core.fields import Flag, Strict, one
 from reconciler.core.guard import Case
-from reconciler.core.plan import ClusterPlan, Effect, Plan, Revision, Step, StepShape, load
+from reconciler.core.plan import ClusterPlan, Effect, Plan, Revision, Step, StepShape, id_of, load
 from reconciler.core.waves import staged
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.model_errors import brief
@@ -120,6 +120,7 @@ class PlanFile(Strict):
             raise UsageError(f"the plan in the file is not whole: {brief(error)}") from None
         steps, clusters = list(plan.steps()), [own.cluster for own in plan.clusters]
         strange = any(step.cluster != own.cluster for own in plan.clusters for step in own.steps)
+        strange |= any(own.made_as for own in plan.clusters)  # an id is told by the plan, not by its file
         strange |= len({step.id for step in steps}) < len(steps) or len(set(clusters)) < len(clusters)
         if strange or fingerprint(plan.plain()) != fingerprint(self.plan):
             raise UsageError("the plan in the file is not whole: it has parts that no plan has")
@@ -298,8 +299,6 @@ def prepared(file: PlanFile, fresh: Survey, drivers: Drivers) -> Survey:
     now = {case.plan.cluster: case for case in fresh.cases}
     for own in plan.clusters:
         _fit_cluster(own, now.get(own.cluster))
-    # An approval was given for the plan as it was made, wherever the source was read then.
-    approved = replace(plan.revision, signer=found.signer, signed=found.signed)
     plan = replace(
         plan,
         revision=found,
@@ -309,7 +308,7 @@ def prepared(file: PlanFile, fresh: Survey, drivers: Drivers) -> Survey:
         _Held(own, now[own.cluster], file.observed.get(own.cluster, {}), drivers[own.kind])
         for own in plan.clusters
     ]
-    cases = [one.case(approved, plan.program) for one in held]
+    cases = [one.case(found, plan.program) for one in held]
     left = [replace(case, plan=one.left()) for one, case in zip(held, cases, strict=True)]
     judged = weighed(fresh.fleet, left, drivers)
     return replace(
@@ -413,9 +412,11 @@ class _Held:
         """The fresh case with the file's plan, and what its steps deliver."""
         steps = tuple(self._live(step) for step in self.own.steps)
         is_asked = change_control.needs_id(self.own, self.now.policy)
-        digest = change_control.digest_of(self.own, revision, program) if is_asked else ""
+        id_ = id_of(self.own, revision, program)
         plan = replace(self.now.plan, steps=steps, findings=(*self.now.plan.findings, *self._said()))
-        return replace(self.now, plan=plan, digest=digest)
+        if id_of(plan, revision, program) != id_:
+            plan = replace(plan, made_as=id_)
+        return replace(self.now, plan=plan, digest=id_ if is_asked else "")
 
     def _live(self, step: Step) -> Step:
         """A step as it was planned now, in the place that the file gives it; secrets are no masks then."""

@@ -13,7 +13,7 @@ from reconciler.core.fleet_identity import FleetIdentity
 from reconciler.core.guard import Case, Judged, judged, verdicts
 from reconciler.core.history import Memory, Past
 from reconciler.core.observation import Observed
-from reconciler.core.plan import Plan
+from reconciler.core.plan import Plan, id_of
 from reconciler.core.policy import Override
 from reconciler.core.prior import Prior
 from reconciler.core.progress import Progress
@@ -281,9 +281,7 @@ async def _case(aim: _Aim, setting: _Setting) -> Case:
         stamps=stamps,
         released=places.left(entry.name),
         remarks=stood.remarks,
-        digest=change_control.digest_of(plan, fleet.revision, __version__)
-        if change_control.needs_id(plan, policy)
-        else "",
+        digest=id_of(plan, fleet.revision, __version__) if change_control.needs_id(plan, policy) else "",
     )
 
 

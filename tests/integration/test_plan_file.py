@@ -10,6 +10,7 @@ from support_git import Repository, alone, git
 from reconciler.cli.demo_stage import Nodes
 from reconciler.cli.main import main
 from reconciler.core.canonical import fingerprint
+from reconciler.core.plan import load
 from reconciler.simulation.addresses import free_addresses
 
 FLEET = """version: commit
@@ -116,7 +117,8 @@ def test_a_plan_file_is_applied_as_it_stands_though_the_branch_has_moved_on(site
     assert sorted(set(site.changed)) == ["l0@127.0.0.1", "n0", "n1"]
     newest = json.loads(site.run("history", "--format", "json"))[0]
     assert (newest["trigger"], newest["revision"]) == ("plan file", planned)
-    assert newest["digest"] == fingerprint(value["plan"])
+    shown = json.loads(site.run("history", "show", newest["id"], "--format", "json"))
+    assert shown["ids"] == load(value["plan"]).ids
 
     before = len(site.changed)
     site.apply()
@@ -208,9 +210,20 @@ def test_guards_judge_anew_and_an_approval_of_the_plan_counts(site):
     assert sorted(site.changed) == ["n0", "n1"]
     told = site.planned("--only", "live")
     (digest,) = set(re.findall(r"this\s+plan's\s+id\s+is\s+([0-9a-f]{12})", told))
+    looked = (str(site.repository.folder), "--dry-run")
+    whole = json.loads(site.run(*looked, "--format", "json"))["ids"]["live"]
+    assert whole.startswith(digest)
+    assert f"| `{digest}` |" in site.run(*looked, "--format", "markdown")
+    assert load(json.loads(site.plan.read_text())["plan"]).ids["live"] == whole
+    assert digest in site.run("approve", "--list")
     site.run("approve", digest, "--by", "kim")
     site.apply()
     assert site.changed[2:] == ["l0@127.0.0.1"]
+    used = json.loads(site.run("history", "orders", "--format", "json"))
+    assert {one["plan"] for one in used} == {whole}
+    newest = json.loads(site.run("history", "--format", "json"))[0]["id"]
+    assert json.loads(site.run("history", "show", newest, "--format", "json"))["ids"] == {"live": whole}
+    assert f"live, plan {digest}" in site.run("history", "show", newest)
 
 
 def test_no_secret_is_in_the_file_and_its_value_is_taken_at_the_last_moment(site, monkeypatch):

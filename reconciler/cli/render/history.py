@@ -17,7 +17,6 @@ from reconciler.cli.render.json import written
 from reconciler.cli.render.text import MARKS, PLAIN, Layout
 from reconciler.core.outcome import SUCCESSES, State
 from reconciler.core.timestamps import second, stamp
-from reconciler.guards.change_control import digest_of
 from reconciler.ports.store import Act, Entry, Message, RunLine, RunRecord
 from reconciler.text.one_line import SHORT_ID, clean
 
@@ -50,17 +49,14 @@ def render_run(record: RunRecord, *, layout: Layout = PLAIN) -> str:
     head = list(_head(record.line, layout))
     if record.plan.revision.signer:
         head.insert(2, f"  signed by {clean(record.plan.revision.signer)}")
+    clusters: dict[str, list[Entry]] = {}
+    for entry in record.entries:
+        clusters.setdefault(entry.step.cluster, []).append(entry)
+    ids = record.plan.ids
     blocks = [head]
     blocks += [
-        list(
-            _cluster(
-                name,
-                _plan_id(record, name),
-                [one for one in record.entries if one.step.cluster == name],
-                layout,
-            )
-        )
-        for name in dict.fromkeys(entry.step.cluster for entry in record.entries)
+        list(_cluster(name, ids.get(entries[0].step.id.partition("/")[0], ""), entries, layout))
+        for name, entries in clusters.items()
     ]
     blocks.append(list(_messages(record.messages, layout)))
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
@@ -76,6 +72,7 @@ def run_plain(record: RunRecord) -> str:
     return written(
         {
             **_line(record.line),
+            "ids": record.plan.ids,
             "plan": record.plan.plain(),
             "steps": [_entry(entry) for entry in record.entries],
             "messages": [_message(message) for message in record.messages],
@@ -153,18 +150,8 @@ def _took(run: RunLine) -> str:
     return f", took {(run.finished - run.started).total_seconds():.1f} s"
 
 
-def _plan_id(record: RunRecord, cluster: str) -> str:
-    """The id of the plan of one cluster: the one that a refusal names, and that an approval is given for."""
-    plans = (
-        digest_of(one, record.plan.revision, record.plan.program)
-        for one in record.plan.clusters
-        if one.cluster == cluster
-    )
-    return next(plans, "")[:SHORT_ID]
-
-
 def _cluster(name: str, plan: str, entries: Sequence[Entry], layout: Layout) -> Iterator[str]:
-    yield f"{layout.paint(clean(name), Tone.STRONG)}, plan {plan}"
+    yield f"{layout.paint(clean(name), Tone.STRONG)}, plan {plan[:SHORT_ID]}"
     width = max(len(_state(entry)) for entry in entries)
     verbs = max(len(clean(entry.step.action)) for entry in entries)
 
@@ -252,7 +239,8 @@ def _tone(state: State | None) -> Tone:
 
 
 def _line(run: RunLine) -> dict[str, Any]:
-    told: dict[str, Any] = {name: getattr(run, name) for name in run.__dataclass_fields__}
+    # The digest of the whole plan is the store's own: people name the plan of a cluster.
+    told: dict[str, Any] = {name: getattr(run, name) for name in run.__dataclass_fields__ if name != "digest"}
     finished = stamp(run.finished) if run.finished else None
     told["actor"] = asdict(run.actor)
     return {**told, "counts": dict(run.counts), "started": stamp(run.started), "finished": finished}

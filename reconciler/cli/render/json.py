@@ -62,8 +62,9 @@ class ReportShape(TypedDict):
 class Output(TypedDict):
     """What `--format json` prints."""
 
-    digest: Annotated[
-        str, Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the plan's canonical bytes.")
+    ids: Annotated[
+        dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]],
+        Field(description="Cluster -> the id of its plan, which an approval names."),
     ]
     plan: Annotated[PlanShape, Field(description="What would be done.")]
     violations: Annotated[
@@ -92,7 +93,7 @@ def plan_schema() -> Schema:
 
 
 def render_plan(view: View) -> str:
-    """`plan`, its `digest`, the guards' `violations`, those `overridden`, and the files' `warnings`."""
+    """`plan`, the `ids` of its clusters, the `violations`, those `overridden`, and the files' `warnings`."""
     return written(plan_plain(view))
 
 
@@ -112,7 +113,7 @@ def render_run(view: View, report: Report, remaining: Plan | None, *, status: in
 def plan_plain(view: View) -> Output:
     """A plan and what is said of it, as plain JSON."""
     return {
-        "digest": view.plan.digest,
+        "ids": view.plan.ids,
         "plan": view.plan.plain(),
         "violations": [plain_violation(item) for item in view.violations],
         "overridden": [

@@ -51,7 +51,7 @@ def render_plan(view: View, *, limit: int = LIMIT) -> str:
         *_steps(plan),
         *_notes(view.findings),
         *_checked(view),
-        Piece(f"<sub>plan {code(plan.digest[:SHORT_ID])} made by reconcile {escaped(plan.program)}</sub>\n"),
+        Piece(f"<sub>made by reconcile {escaped(plan.program)}</sub>\n"),
     ]
     return fitted(pieces, limit)
 
@@ -136,14 +136,15 @@ def _checked(view: View) -> Iterator[Piece]:
 
 
 def _table(plan: Plan) -> Iterator[Piece]:
-    yield Piece("| cluster | kind | nodes | as desired | changes | highest risk | errors |\n")
-    yield Piece("|---|---|--:|--:|--:|---|--:|\n")
+    yield Piece("| cluster | kind | nodes | as desired | changes | highest risk | errors | plan |\n")
+    yield Piece("|---|---|--:|--:|--:|---|--:|---|\n")
+    ids = plan.ids
     for cluster in plan.clusters:
-        yield Piece(_row(cluster), Rank.LINE)
+        yield Piece(_row(cluster, ids[cluster.cluster]), Rank.LINE)
     yield Piece("\n")
 
 
-def _row(cluster: ClusterPlan) -> str:
+def _row(cluster: ClusterPlan, id_: str) -> str:
     errors = sum(finding.severity is Severity.ERROR for finding in cluster.findings)
     top = max(cluster.steps, key=words.weight, default=None)
     cells = [
@@ -154,6 +155,7 @@ def _row(cluster: ClusterPlan) -> str:
         f"{len(cluster.steps):,}",
         words.risk(top) if top else "",
         f"{errors:,}",
+        code(id_[:SHORT_ID]) if cluster.steps else "",
     ]
     return f"| {' | '.join(cells)} |\n"
 

@@ -200,7 +200,7 @@ def test_an_earlier_run_that_was_killed_is_settled_first(stage):
 def test_json_of_a_dry_run_is_one_document(stage):
     assert stage.run(dry_run=True, format=Format.JSON) == 0
     told = json.loads(stage.said)
-    assert set(told) == {"plan", "digest", "violations", "overridden", "warnings"}
+    assert set(told) == {"plan", "ids", "violations", "overridden", "warnings"}
     assert [step["node"] for step in told["plan"]["clusters"][0]["steps"]] == ["a", "c"]
 
 

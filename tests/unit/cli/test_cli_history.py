@@ -10,7 +10,6 @@ from reconciler.cli.main import main
 from reconciler.cli.render import history
 from reconciler.core.actor import Actor
 from reconciler.core.diff import Change, Op
-from reconciler.guards.change_control import digest_of
 from reconciler.ports.store import Entry, Message, RunLine, RunRecord
 
 START = datetime(2026, 11, 21, 3, 44, 55, tzinfo=UTC)
@@ -119,7 +118,7 @@ def test_an_empty_history_makes_no_folder(tmp_path, capsys):
 
 def test_the_id_that_an_approval_is_given_for_names_the_plan_in_the_history_too():
     found = record()
-    ids = [digest_of(one, found.plan.revision, found.plan.program)[:12] for one in found.plan.clusters]
+    ids = [found.plan.ids[one.cluster][:12] for one in found.plan.clusters]
     shown = history.render_run(found)
     assert len(set(ids)) > 1
     assert all(

@@ -42,9 +42,9 @@ def test_a_run_as_json(golden):
     golden("render/run.json", as_json.render_run(view, report(plan=view.plan), EMPTY, status=0))
 
 
-def test_json_gives_the_plan_that_its_digest_is_of():
+def test_json_gives_the_plan_with_the_id_of_each_cluster():
     told = json.loads(as_json.render_plan(FULL))
-    assert told["digest"] == PLAN.digest
+    assert told["ids"] == PLAN.ids
     assert told["plan"] == json.loads(PLAN.encoded())
     assert [item["code"] for item in told["overridden"]] == ["blast-radius"]
     assert told["warnings"][0]["line"] == 2

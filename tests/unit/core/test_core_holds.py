@@ -12,10 +12,10 @@ from reconciler.core.change_windows import Freeze, Suspend, Window
 from reconciler.core.guard import Case, verdicts
 from reconciler.core.history import Past, RolledBack, Suspension
 from reconciler.core.observation import Observed
-from reconciler.core.plan import ClusterPlan, Effect, Inverse, Plan, Risk, Step
+from reconciler.core.plan import ClusterPlan, Effect, Inverse, Plan, Risk, Step, id_of
 from reconciler.core.policy import Policy
 from reconciler.core.rollout import Gates, Rollout
-from reconciler.guards.change_control import GUARDS, digest_of, standing
+from reconciler.guards.change_control import GUARDS, standing
 
 STEP = Step(
     id="c/a/set",
@@ -46,7 +46,7 @@ def case(*steps, conduct=None, past=None, policy=None, at=NOON):
         conduct or Conduct(),
         REVISION,
         at,
-        digest_of(plan, REVISION, "1"),
+        id_of(plan, REVISION, "1"),
     )
 
 
@@ -130,9 +130,12 @@ def test_a_marked_step_needs_an_approval_of_exactly_its_plan(mark, step):
     assert codes(replace(other, past=Past(approved=frozenset({waiting.digest})))) == ["approval-needed"]
 
 
-def test_the_digest_of_an_approval_does_not_depend_on_other_clusters():
+def test_the_id_of_a_plan_does_not_depend_on_other_clusters_nor_on_who_read_the_revision_where():
     one = case()
-    assert one.digest == Plan(REVISION, "1", (one.plan,)).digest
+    elsewhere = replace(REVISION, source="/ci/clone", signer="kim", signed="ssh")
+    other = replace(one.plan, cluster="other")
+    assert Plan(elsewhere, "1", (one.plan, other)).ids["c"] == one.digest
+    assert Plan(replace(REVISION, id="0" * 40), "1", (one.plan,)).ids["c"] != one.digest
 
 
 def test_without_steps_nothing_is_refused_but_what_holds_is_still_told():

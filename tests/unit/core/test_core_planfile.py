@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.core.observation import Absent, Observed, Present, Stale, Unauthorized, Unreachable
+from reconciler.core.plan import ClusterPlan
 from reconciler.core.prints import print_of, prints
 from reconciler.core.secret import Secret
 from reconciler.core.spec import Timeouts
@@ -87,6 +88,13 @@ def test_a_plan_that_is_none_is_refused_though_the_digest_fits():
     found = parsed(written(plan={"clusters": 1}), "plan.json")
     with pytest.raises(UsageError, match="not whole"):
         found.loaded()
+
+
+def test_a_file_does_not_say_the_id_of_its_plan():
+    plan = json.loads(written())["plan"]
+    plan["clusters"] = [ClusterPlan("edge", "m2", 1, 1, made_as="f" * 64).plain()]
+    with pytest.raises(UsageError, match="parts that no plan has"):
+        parsed(written(plan=plan), "plan.json").loaded()
 
 
 def test_spacing_and_the_order_of_keys_do_not_count():

@@ -81,6 +81,18 @@ async def test_what_comes_after_a_changed_node_is_not_done_and_the_rest_is(store
     assert report.plan.digest == file.loaded().digest
 
 
+async def test_what_is_left_of_a_plan_keeps_its_id(store):
+    nodes = {"a": node("a"), "c": FakeNode(name="c", value="as it is")}
+    bench = Bench(store, cluster("edge", nodes), a="old", c="as it is")
+    file = await bench.file()
+    bench.world.values["c"] = "else"
+    ready, report = await bench.apply(file)
+    (case,) = ready.cases
+    left = replace(ready.plan, clusters=(case.plan,))
+    assert (bench.world.acts, [one.code for one in left.findings()]) == (["a"], ["changed-since"])
+    assert left.ids == report.plan.ids == file.loaded().ids
+
+
 async def test_what_somebody_else_has_done_already_is_found(store):
     bench = Bench(store, cluster("edge", {"a": node("a"), "b": node("b", "a")}), a="old", b="old")
     file = await bench.file()

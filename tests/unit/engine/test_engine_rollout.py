@@ -345,7 +345,7 @@ async def test_an_approval_is_asked_for_bound_to_the_plan_and_used_once(bench):
     with pytest.raises(GuardRefusal):
         await bench.apply(seen)
     (asked,) = (await bench.store.orders()).requests
-    assert asked.digest == seen.plan.digest
+    assert asked.digest == seen.plan.ids["edge"]
     assert "edge/a/set (membership)" in asked.words
     await bench.store.approve(asked.digest, Actor("kim"), "looked at it")
     assert (await bench.run(edge(nodes), policies=policies)).succeeded
@@ -353,14 +353,14 @@ async def test_an_approval_is_asked_for_bound_to_the_plan_and_used_once(bench):
     assert (left.requests, left.approvals) == ((), ())
     bench.world.values["a"] = "old"
     drifted = await bench.survey(edge(nodes), policies=policies)
-    assert drifted.plan.digest == asked.digest
+    assert drifted.plan.ids["edge"] == asked.digest
     assert [violation.code for violation in drifted.violations] == ["approval-needed"]
 
 
 async def test_an_approval_of_another_plan_does_not_help(bench):
     policies = {"edge": Policy(approve=("membership",))}
     one, two = ({"a": FakeNode(name="a", value=value, membership=True)} for value in ("new", "newer"))
-    approved = (await bench.survey(edge(one), policies=policies)).plan.digest
+    approved = (await bench.survey(edge(one), policies=policies)).plan.ids["edge"]
     await bench.store.approve(approved, Actor("kim"), "")
     assert not (await bench.survey(edge(one), policies=policies)).violations
     assert (await bench.survey(edge(two), policies=policies)).violations
