@@ -1,26 +1,19 @@
 """The example for GitLab CI run by gitlab-ci-local: a wheel by URL and hash, nodes that answer, a note."""
 
-import hashlib
 import json
 import os
 import re
-import signal
 import subprocess
-import sys
 import threading
-import time
 from contextlib import contextmanager
 from functools import partial
 from http.server import HTTPServer, SimpleHTTPRequestHandler
-from pathlib import Path
 from urllib.parse import parse_qs
 
 import pytest
-from support_git import ALONE, Repository, git
+from ci_site import ROOT, fleet_in, nodes_of, wheel_in
+from support_git import ALONE, git
 
-from reconciler.simulation.addresses import free_addresses
-
-ROOT = Path(__file__).parents[2]
 PATIENCE = 400
 MARKER = "<!-- reconcile: fleet plan -->"
 pytestmark = pytest.mark.component("gitlab-ci-local", "rsync", "git", "curl")
@@ -72,35 +65,12 @@ def forge(folder):
         server.shutdown()
 
 
-@contextmanager
-def nodes_of(fleet, ready):
-    """The nodes of a fleet, simulated until they are needed no more."""
-    command = [sys.executable, "-m", "reconciler.cli.main", "simulate", "--ready-file", ready, fleet]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as served:
-        try:
-            for _ in range(200):
-                if ready.exists():
-                    break
-                time.sleep(0.1)
-            assert ready.exists()
-            yield
-        finally:
-            served.send_signal(signal.SIGINT)
-
-
 @pytest.fixture
 def checkout(tmp_path):
     """A repository with a fleet, the example as its .gitlab-ci.yml, and an origin."""
-    files = {
-        str(path.relative_to(ROOT / "examples/demo")): path.read_bytes()
-        for path in (ROOT / "examples/demo").rglob("*")
-        if path.is_file()
-    }
-    places = iter(free_addresses(8))
-    text = files["fleet.yaml"].decode()
-    files["fleet.yaml"] = re.sub(r"127\.0\.0\.1:1\d{4}", lambda _: str(next(places)), text).encode()
-    files[".gitlab-ci.yml"] = (ROOT / "examples/ci/gitlab.yml").read_bytes()
-    made = Repository.make(tmp_path / "checkout", files)
+    made = fleet_in(
+        tmp_path / "checkout", **{".gitlab-ci.yml": (ROOT / "examples/ci/gitlab.yml").read_bytes()}
+    )
     git(made.folder, "remote", "add", "origin", str(made.bare(tmp_path / "origin.git")))
     git(made.folder, "fetch", "--quiet", "origin")
     git(made.folder, "remote", "set-head", "origin", "main")
@@ -132,13 +102,7 @@ def job(checkout, *names, **variables):
 
 def test_the_jobs_install_by_hash_plan_post_a_note_and_leave_nothing_in_the_checkout(checkout, tmp_path):
     wheels = tmp_path / "wheels"
-    subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", wheels, ROOT],
-        check=True,
-    )
-    (wheel,) = wheels.iterdir()
-    assert wheel.name.startswith("fleet_reconciler-")
-    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    wheel, digest = wheel_in(wheels)
     with forge(wheels) as place, nodes_of(checkout.folder, tmp_path / "ready"):
         told = {"WHEEL_URL": f"{place}/{wheel.name}", "CI_API_V4_URL": place, "RECONCILE_NOTE_TOKEN": "t0ken"}
         other = job(checkout, "fleet validate", **told, WHEEL_SHA256="0" * 64)
