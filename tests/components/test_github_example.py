@@ -1,8 +1,8 @@
 """The example for GitHub Actions run as a whole: its jobs and steps in order, on the merge of a pull request.
 
-A runner of a few lines stands in for GitHub's: it does the four actions that the example uses, gives each step
-the environment that GitHub documents, and hands outputs and artifacts on. An action, expression or condition
-that it does not know fails the test.
+A runner of a few lines stands in for GitHub's: it does the four actions that the example uses, gives each
+step the environment that GitHub documents, and hands outputs and artifacts on. An action, expression or
+condition that it does not know fails the test.
 """
 
 import json
