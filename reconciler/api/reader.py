@@ -212,14 +212,17 @@ class Reader:
         newest = await store.runs(1)
         return status(seen, await store.orders(), next(iter(newest), None))
 
-    def check(self, seen: Survey, *, faults: int = 1, most: int = 5_000_000) -> tuple[Checked, ...]:
+    def check(
+        self, seen: Survey, *, faults: int = 1, most: int = 5_000_000, weighs: bool = False
+    ) -> tuple[Checked, ...]:
         """Explore every possible execution of a plan, cluster by cluster; pure.
 
         Args:
             seen: what `plan` gave.
             faults: how many failures, cuts and lost calls at most.
             most: bound on the states of one cluster.
+            weighs: whether a state of a large cluster counts for several.
         """
         from reconciler.planning.model_check import check  # noqa: PLC0415  (a dry run does not need it)
 
-        return check(seen, self.products, faults=faults, most=most)
+        return check(seen, self.products, faults=faults, most=most, weighs=weighs)

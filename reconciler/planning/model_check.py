@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from reconciler.core.guard import Case, judged, verdicts
 from reconciler.core.observation import Observed
@@ -35,7 +35,13 @@ class Checked:
     words: str = ""
 
 
-def check(seen: Survey, drivers: Drivers, *, faults: int, most: int) -> tuple[Checked, ...]:
+USUAL: Final = 5
+"""Nodes of a cluster whose states count as one each, where they are weighed."""
+
+
+def check(
+    seen: Survey, drivers: Drivers, *, faults: int, most: int, weighs: bool = False
+) -> tuple[Checked, ...]:
     """Explore every cluster's plan, in the plan's order; pure.
 
     Args:
@@ -43,11 +49,20 @@ def check(seen: Survey, drivers: Drivers, *, faults: int, most: int) -> tuple[Ch
         drivers: kind -> product.
         faults: how many nodes may fail, be cut off or be changed, and calls go wrong, in all.
         most: bound on the states of one cluster.
+        weighs: whether a state of a large cluster counts for several: it has more nodes, and as many more
+            moves lead on from it.
     """
     if seen.refused:
         words = "a guard refused the plan, so that it is never applied"
         return tuple(Checked(case.plan.cluster, reason=words) for case in seen.cases)
-    return tuple(_checked(seen, case, drivers, faults, most) for case in seen.cases)
+    return tuple(
+        _checked(seen, case, drivers, faults, most // _weight(case) if weighs else most)
+        for case in seen.cases
+    )
+
+
+def _weight(case: Case) -> int:
+    return max(1, (len(case.entry.members()) // USUAL) ** 2)
 
 
 def _checked(seen: Survey, case: Case, drivers: Drivers, faults: int, most: int) -> Checked:

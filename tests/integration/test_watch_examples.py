@@ -129,6 +129,17 @@ def test_github_posts_whatever_happens_and_fails_where_it_should(runner, status,
     assert runner.untouched()
 
 
+@pytest.mark.parametrize("forge", ["github", "gitlab"])
+def test_a_comment_with_many_errors_stays_within_what_a_forge_takes(runner, forge):
+    runner.stand_in("reconcile", f"printf 'é%.0s' {{1..{60_000}}}; printf 'aé%.0s' {{1..9000}} >&2; exit 1")
+    done = runner.run(github_step("Plan") if forge == "github" else gitlab_script())
+    told = runner.read("plan.md") if forge == "github" else done.stdout
+    shown = told.rpartition("\n\n    ")[2]
+    assert told.startswith("éé")
+    assert 2_000 < len(shown) < 4_000
+    assert len(told.partition("aé")[0] + shown) < 65_536
+
+
 GH = """\
 case "$*" in
   *--jq*) echo "$EXISTING" ;;

@@ -147,7 +147,7 @@ def view_of(seen: Survey) -> View:
 def _with_check(view: View, seen: Survey, reader: Reader) -> View:
     changed = sum(1 for case in seen.cases if case.plan.steps)
     most = max(_LEAST, _STATES // max(1, changed))
-    return replace(view, checked=reader.check(seen, faults=view.faults, most=most))
+    return replace(view, checked=reader.check(seen, faults=view.faults, most=most, weighs=True))
 
 
 def has_errors(plan: Plan) -> bool:

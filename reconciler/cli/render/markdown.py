@@ -32,28 +32,36 @@ _CHANGES = 40
 _PARAGRAPHS = 3
 """As many groups that do the same, and differ in what changes, have a paragraph each; more share a table."""
 
-_ROW_CHANGES = 5
-
-_CELL = 120
-"""Characters of one change in a table's row."""
+_ROWS = ((5, 120), (2, 80), (1, 50))
+"""Changes in a table's row, and characters of one: the next where the rows of the one before are too long."""
 
 
 def render_plan(view: View, *, limit: int = LIMIT) -> str:
     """A plan as Markdown of at most `limit` characters; what is cut is counted in its last line."""
+    pieces: list[Piece] = []
+    for row in _ROWS:
+        pieces = _plan(view, row)
+        if sum(len(piece.text) for piece in pieces if piece.rank is not Rank.DIFFERENCE) <= limit:
+            break
+        if all(piece.rank is not Rank.ROW for piece in pieces):
+            break
+    return fitted(pieces, limit)
+
+
+def _plan(view: View, row: tuple[int, int]) -> list[Piece]:
     plan = view.plan
-    pieces = [
+    return [
         Piece(f"{MARKER}\n### {escaped(words.summary(plan, view.violations))}\n\n"),
         Piece(f"{_origin(plan)}\n\n"),
         *_violations(view),
         *_warnings(view.warnings),
         *_table(plan),
         *_findings(plan),
-        *_steps(plan),
+        *_steps(plan, row),
         *_notes(view.findings),
         *_checked(view),
         Piece(f"<sub>made by reconcile {escaped(plan.program)}</sub>\n"),
     ]
-    return fitted(pieces, limit)
 
 
 def render_report(report: Report, remaining: Plan | None = None, *, limit: int = LIMIT) -> str:
@@ -174,7 +182,7 @@ def _notes(findings: Sequence[Diagnostic], where: str = "") -> Iterator[Piece]:
         yield Piece(f"{text}{remedy} ({code(note.finding.code)})\n", Rank.LINE)
 
 
-def _steps(plan: Plan) -> Iterator[Piece]:
+def _steps(plan: Plan, row: tuple[int, int]) -> Iterator[Piece]:
     plans = {cluster.cluster: cluster for cluster in plan.clusters}
     for cluster, groups in gathered(plan).items():
         if groups:
@@ -186,7 +194,7 @@ def _steps(plan: Plan) -> Iterator[Piece]:
                 wave = step.wave
                 yield Piece(f"- **{escaped(words.wave(plans[cluster], wave))}**\n", Rank.STEP)
             if len(family.groups) > _PARAGRAPHS:
-                yield from _rows(family)
+                yield from _rows(family, row)
             else:
                 for group in family.groups:
                     yield Piece(_step(Family((group,))), Rank.STEP)
@@ -223,8 +231,9 @@ def _difference(changes: Sequence[Change], nodes: int) -> str:
     return f"\n  <details><summary>{head}</summary>\n\n  {block}\n\n  </details>\n\n"
 
 
-def _rows(family: Family) -> Iterator[Piece]:
+def _rows(family: Family, row: tuple[int, int]) -> Iterator[Piece]:
     """A family of which each node has its own: what they share once, then a row for each node."""
+    most, cell = row
     yield Piece(_step(family), Rank.STEP)
     common, others = family.changes()
     if common:
@@ -237,7 +246,6 @@ def _rows(family: Family) -> Iterator[Piece]:
             for sentence, is_shared in zip(SENTENCES, shared, strict=True)
             if not is_shared and sentence(group.step)
         ]
-        lines = bounded(changes, _ROW_CHANGES)
-        own += [code(short(f"{line.mark} {line.text}", _CELL)) for line in lines]
+        own += [code(short(f"{line.mark} {line.text}", cell)) for line in bounded(changes, most)]
         yield Piece(f"  | {group.numbers} | {escaped(group.nodes)} | {'<br>'.join(own)} |\n", Rank.ROW)
     yield Piece("\n", Rank.STEP)

@@ -69,6 +69,15 @@ def test_a_window_without_a_spare_node_that_the_plan_announces_is_no_broken_prom
     assert not struck.explored.broken
 
 
+def test_beside_a_plan_a_state_of_a_large_cluster_counts_for_several(monkeypatch):
+    """A hundred nodes took gigabytes before the bound for five was reached."""
+    monkeypatch.setattr("reconciler.planning.model_check.USUAL", 1)
+    (bounded,) = check(survey(), DRIVERS, faults=1, most=900, weighs=True)
+    (literal,) = check(survey(), DRIVERS, faults=1, most=900)
+    assert not bounded.explored.complete
+    assert bounded.explored.states < 300 < literal.explored.states
+
+
 def test_a_refused_plan_is_not_explored():
     (one,) = check(
         survey(Diagnostic(Severity.ERROR, "c", "m", "r", target="live")), DRIVERS, faults=1, most=100

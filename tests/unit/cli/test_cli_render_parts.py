@@ -216,6 +216,17 @@ def test_a_hundred_nodes_that_differ_give_a_row_each_under_one_paragraph():
     assert len(told) < 12_000
 
 
+def test_a_hundred_nodes_that_differ_in_several_places_keep_their_rows_with_fewer_changes_in_each():
+    steps = tuple(
+        own(number, *(Change(f"/env/a{place}/{number}", Op.ADD, None, "x" * 200) for place in range(8)))
+        for number in range(1, 101)
+    )
+    told = markdown.render_plan(View(Plan(REVISION, "1", (replace(EDGE, steps=steps),))))
+    assert len(rows(told)) == 100
+    assert len(told) <= markdown.LIMIT
+    assert "more changes" in rows(told)[99]
+
+
 def test_nodes_alike_share_a_row_and_reasons_of_their_own_stand_in_it():
     steps = [upload(number, reason=f"edge-{number:02} runs setting {number % 4}") for number in range(1, 9)]
     told = markdown.render_plan(View(Plan(REVISION, "1", (replace(EDGE, steps=tuple(steps)),))))
