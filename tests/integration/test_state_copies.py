@@ -119,6 +119,36 @@ def test_what_is_damaged_foreign_newer_or_missing_is_neither_sound_nor_restored(
     assert (state.folder / FILE).read_bytes() == before
 
 
+def test_a_record_that_no_version_wrote_is_found_and_told_without_a_trace(state):
+    state.run("suspend", "edge", "--reason", "r")
+    for key, value in (("nodes", "many"), ("applied", "{"), ("suspended", "{}")):
+        state.run("state", "backup", state.backup)
+        for file in (state.folder / FILE, state.backup):
+            with sqlite3.connect(file) as connection:
+                row = (0, "edge", "", key, value, "2026-11-21T12:00:00Z")
+                connection.execute("INSERT OR REPLACE INTO fact VALUES (?, ?, ?, ?, ?, ?)", row)
+            connection.close()
+        told = state.run("state", "check", status=1)
+        assert f"the state file {state.folder / FILE} has a record that cannot be read" in told, key
+        assert "has a record that cannot be read" in state.run("state", "check", state.backup, status=1)
+        assert "has a record that cannot be read" in state.run("state", "restore", state.backup, status=1)
+        with sqlite3.connect(state.folder / FILE) as connection:
+            connection.execute("DELETE FROM fact WHERE key = ?", (key,))
+        connection.close()
+        state.backup.unlink()
+
+
+def test_an_emptied_state_is_no_new_one(state):
+    state.run("suspend", "--reason", "r")
+    with open_store(state.folder) as store:
+        assert asyncio.run(store.recall()).key
+    for beside in state.folder.glob(f"{FILE}*"):
+        beside.write_bytes(b"")
+    for command in (("suspend", "--reason", "r"), ("history",), ("state", "check")):
+        assert "→" in state.run(*command, status=1)
+    assert "what this host remembered is lost" in state.run("history", status=1)
+
+
 def test_a_damaged_state_is_found_and_can_be_replaced_by_a_backup(state):
     state.run("suspend", "edge", "--reason", "r")
     state.run("state", "backup", state.backup)

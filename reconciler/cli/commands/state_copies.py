@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -65,15 +66,22 @@ def check(
     from reconciler.cli.host import read_host  # noqa: PLC0415
     from reconciler.cli.state_folder import usable_state  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
-    from reconciler.store.factory import examine, examine_backup  # noqa: PLC0415
+    from reconciler.store.factory import examine, examine_backup, open_reader  # noqa: PLC0415
+    from reconciler.store.factory import restore as restore_into  # noqa: PLC0415
     from reconciler.text.one_line import clean  # noqa: PLC0415
 
     terminal = Terminal.here(no_color=no_color)
     if file is not None:
-        terminal.say(f"{clean(str(file))}: sound; {_told(examine_backup(file))}\n")
+        summary = examine_backup(file)
+        with TemporaryDirectory(prefix="reconcile-") as place:
+            restore_into(Path(place) / "state", file, prepare=_read_all)
+        terminal.say(f"{clean(str(file))}: sound; {_told(summary)}\n")
         return 0
     folder = usable_state(read_host(context, host_config), state)
-    terminal.say(f"State: {clean(str(folder))}: sound; {_told(examine(folder.path))}\n")
+    summary = examine(folder.path)
+    with open_reader(folder.path) as store:
+        _read_all(store)
+    terminal.say(f"State: {clean(str(folder))}: sound; {_told(summary)}\n")
     return 0
 
 
@@ -106,6 +114,7 @@ def restore(
     lost: list[str] = []
 
     def prepare(store: Store) -> None:
+        _read_all(store)
         lost.extend(_lost(before, _known(store)) if before else [])
         reason = f"the state was restored from a backup that ends {until}; what was done since is not known"
         aio.run(store.suspend("", reason, this_actor()))
@@ -124,6 +133,26 @@ def restore(
     ]
     terminal.say("".join(f"{clean(line)}\n" for line in lines))
     return 0
+
+
+def _read_all(store: StoreReader) -> None:
+    """Read every record as the commands do: whole pages may hold what no version of this program wrote.
+
+    Raises:
+        StateError: one cannot be read.
+    """
+    from reconciler.host import aio  # noqa: PLC0415
+
+    async def read() -> None:
+        for fleet in await store.fleets():
+            await store.of(fleet.number).recall()
+        await store.recall()
+        await store.orders()
+        await store.acts(_COMPARED)
+        for line in await store.runs(_COMPARED):
+            await store.run(line.id)
+
+    aio.run(read())
 
 
 def _told(summary: StoreSummary) -> str:

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
+from reconciler.core.defect import name_error
 from reconciler.errors import StateError
 from reconciler.store.sqlite import rekeying
 from reconciler.store.sqlite.host_key import HostKey
@@ -81,8 +82,25 @@ class Database:
     async def read(
         self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """The answer of `work`, which sees one moment of the file."""
-        return await self._run("BEGIN", partial(work, self._connection, *args, **kwargs))
+        """The answer of `work`, which sees one moment of the file.
+
+        Raises:
+            StateError: the file cannot be read, or a record in it is none that this program wrote.
+        """
+        return await self._run(
+            "BEGIN", partial(self._decoded, partial(work, self._connection, *args, **kwargs))
+        )
+
+    def _decoded(self, work: Callable[[], T]) -> T:
+        try:
+            return work()
+        except UnicodeEncodeError:  # of what is asked for, not of what is there
+            raise
+        except (ValueError, TypeError, LookupError) as error:
+            raise StateError(
+                f"the state file {self._path} has a record that cannot be read ({name_error(error)})",
+                remedy="restore a backup: `reconcile state restore FILE`; nodes are not affected",
+            ) from error
 
     async def write(
         self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
@@ -140,6 +158,7 @@ class _Busy(Exception):
 
 def _opened(path: Path) -> tuple[sqlite3.Connection, FileIdentity]:
     with waiting(path.with_name(f"{path.name}.lock")), ExitStack() as stack:
+        _refuse_lost(path)
         prepare_file(path)
         try:
             connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
@@ -150,6 +169,22 @@ def _opened(path: Path) -> tuple[sqlite3.Connection, FileIdentity]:
         identity = FileIdentity(path)
         stack.pop_all()
     return connection, identity
+
+
+def _refuse_lost(path: Path) -> None:
+    """Nothing, where the file has its records, or never had any.
+
+    SQLite takes an empty file for a new store. Where the host has its key, the store had been used: guards
+    would judge without a past, and nobody would hear of it.
+
+    Raises:
+        StateError: the file is empty, and the key is there.
+    """
+    if path.is_file() and path.stat().st_size == 0 and HostKey(path.parent).is_made():
+        raise StateError(
+            f"the state file {path} is empty: what this host remembered is lost",
+            remedy="restore a backup: `reconcile state restore FILE`; or remove the empty file to begin anew",
+        )
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:

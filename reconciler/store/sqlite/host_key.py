@@ -34,6 +34,10 @@ class HostKey:
         self._path = folder / FILE
         self._identity: Any = None
 
+    def is_made(self) -> bool:
+        """Whether the folder has a key."""
+        return self._path.exists()
+
     def sealed(self, data: bytes) -> bytes:
         """The data encrypted for this host.
 

@@ -1,0 +1,32 @@
+"""The example unit read by systemd itself: every line is known to it, and little of the machine is open."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+UNIT = Path(__file__).parents[2] / "examples/systemd/reconcile-watch.service"
+EXPOSED = 20
+"""Tenths of systemd's own measure of what a service may do, from 0 to 100; "OK" ends at 40."""
+
+pytestmark = pytest.mark.component("systemd-analyze")
+
+
+def analyzed(*arguments):
+    told = subprocess.run(
+        ["systemd-analyze", *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    return told.returncode, told.stdout + told.stderr
+
+
+def test_systemd_knows_every_line_of_the_unit(tmp_path):
+    unit = tmp_path / UNIT.name
+    unit.write_text(UNIT.read_text().replace("/opt/reconciler/bin/reconcile", "/bin/true"))
+    assert analyzed("verify", "--man=no", unit) == (0, "")
+    unit.write_text(unit.read_text().replace("DynamicUser", "DynamicUsers"))
+    assert "'DynamicUsers'" in analyzed("verify", "--man=no", unit)[1]
+
+
+def test_the_unit_leaves_little_of_the_machine_open():
+    status, told = analyzed("security", "--offline=true", f"--threshold={EXPOSED}", "--no-pager", UNIT)
+    assert status == 0, told
