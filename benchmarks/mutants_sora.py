@@ -9,7 +9,7 @@ from mutation import Mutant, edit
 from scenes import regular, sora
 
 from reconciler.drivers.sora import guards, init_cluster, judge, node_actions, preconditions, stopped
-from reconciler.drivers.sora.cluster_view import places_of
+from reconciler.drivers.sora.cluster_view import lists_of, places_of
 from reconciler.drivers.sora.history import knowledge_of
 from reconciler.drivers.sora.membership_plan import Chain
 
@@ -56,6 +56,7 @@ DIED = sora(regular(6, outside=[3, 4, 5], down=[0, 1, 2]), (3, 4, 5), named=(0, 
 REMEMBERED = sora(regular(6, outside=[3, 4, 5], down=[0, 1, 2]), (3, 4, 5), members=(0, 1, 2))
 APART = sora(scenes.apart(regular(3)), range(3), choices=scenes.MUTE)
 SAID_TO_BE_GONE = sora(scenes.apart(regular(3)), range(3), choices=scenes.MUTE, collapsed=True)
+REBUILT = sora(regular(5, outside=[4], down=[0, 1]), (2, 3, 4), collapsed=True)
 EXCHANGED = sora(regular(6, outside=[3, 4, 5]), (3, 4, 5), named=(0, 1, 2), hidden=(0, 1, 2), collapsed=True)
 
 
@@ -200,6 +201,12 @@ SORA = (
         "not asked for beside `collapsed` of nodes that this host does not reach",
         edit(init_cluster.doubt, "if members or not strangers", "if True"),
         EXCHANGED,
+    ),
+    Mutant(
+        "nodes that survivors list",
+        "not asked",
+        edit(lists_of, "return present or", "return present and"),
+        REBUILT,
     ),
     Mutant(
         "proof of a stop",

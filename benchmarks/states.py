@@ -115,7 +115,7 @@ def losses(healthy: State, members: Sequence[int], spare: int, extra: tuple[int,
     for collapsed in (False, True):
         words = "`collapsed` stands" if collapsed else "`initialise: true` was left"
         yield Commit(f"no node reaches another, {words}", apart, (*members, *extra), collapsed=collapsed)
-    lost = quorum(len(members))
+    lost = len(members) - quorum(len(members)) + 1
     world = healthy
     for number in members[:lost]:
         world = machine.stop(world, number)

@@ -316,7 +316,7 @@ def places_of(entry: SoraCluster, observed: Observed[NodeView], history: History
     A node of the fleet file is asked at its `api`, and where it was before.
     """
     told: dict[str, set[str]] = {}
-    for view in observed.present().values():
+    for view in lists_of(observed):
         for row in view.rows:
             own = told.setdefault(row.node_name, set())
             if row.api and api_address(row.api):
@@ -337,6 +337,16 @@ def places_of(entry: SoraCluster, observed: Observed[NodeView], history: History
         if known or guessed:
             found[name] = Places(tuple(sorted(known)), tuple(sorted(guessed)))
     return found
+
+
+def lists_of(observed: Observed[NodeView]) -> tuple[NodeView, ...]:
+    """The lists that tell who is in the cluster: those of nodes that see a majority, else all that there are.
+
+    Where nobody sees one, the others that a survivor lists may run, and be a majority with it.
+    """
+    present = tuple(observed.present().values())
+    stale = (answer.value for answer in observed.nodes.values() if isinstance(answer, Stale))
+    return present or tuple(view for view in stale if view.rows)
 
 
 def api_address(value: object) -> str:

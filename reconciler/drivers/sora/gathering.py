@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from reconciler.core.observation import Observation, Observed, Sign, Unauthorized, Unidentified, Unreachable
-from reconciler.drivers.sora.cluster_view import best_of, judged_view, places_of
+from reconciler.drivers.sora.cluster_view import best_of, judged_view, lists_of, places_of
 from reconciler.drivers.sora.history import History
 from reconciler.drivers.sora.schema import NodeView, SoraCluster
 from reconciler.host.defects import EXPECTED, defect_of
@@ -63,8 +63,8 @@ def gathered(
 
 
 def names_listed(observed: Observed[NodeView]) -> set[str]:
-    """The names that nodes with a fresh view list."""
-    return {row.node_name for view in observed.present().values() for row in view.rows}
+    """The names that the nodes list; see `lists_of`."""
+    return {row.node_name for view in lists_of(observed) for row in view.rows}
 
 
 def _judged(name: str, reply: Reply) -> Observation[NodeView]:

@@ -50,7 +50,8 @@ class Chain:
     def init(self, names: Iterable[str], word: Word, *, clear: bool, unproven: str = "") -> None:
         """Initialise the cluster of these regular nodes, on the first of them.
 
-        Whoever is known from earlier is asked once more right before the call, at every address.
+        Whoever is known, from earlier or by a node's list, is asked once more right before the call, at every
+        address.
         """
         wanted = tuple(sorted(names))
         after = machine.init(self.state, self.roster.at(wanted[0]), self.roster.bits(wanted))
@@ -58,8 +59,8 @@ class Chain:
         frame = self._frame(
             after,
             before=Membership(),
-            extra=self.desired.history.nodes,
-            elsewhere={*wanted, *self.desired.history.nodes},
+            extra={*self.places, *self.desired.history.nodes},
+            elsewhere={*wanted, *self.places, *self.desired.history.nodes},
         )
         place, desired = self.apis[wanted[0]], self.desired
         self._add(init_step(frame, wanted[0], place, word, desired, clear=clear, unproven=unproven), after)
