@@ -73,6 +73,7 @@ class Commit(NamedTuple):
         members: numbers of the nodes that the store knows as members.
         hidden: numbers of the nodes whose API this host cannot ask.
         collapsed: whether the fleet file says that the cluster has collapsed.
+        gone: numbers of the nodes that are lost for good.
         confirmed: whether a person has looked, and approves the first plan where nothing proves it.
     """
 
@@ -86,6 +87,7 @@ class Commit(NamedTuple):
     members: tuple[int, ...] = ()
     hidden: tuple[int, ...] = ()
     collapsed: bool = False
+    gone: tuple[int, ...] = ()
     confirmed: bool = False
 
 
@@ -121,7 +123,10 @@ def losses(healthy: State, members: Sequence[int], spare: int, extra: tuple[int,
         world = machine.stop(world, number)
     if len(members) > modelcheck.SMALLEST:
         wanted = (*members[lost:], spare, *extra)
-        yield Commit("a collapsed cluster is rebuilt", world, wanted, collapsed=True, confirmed=True)
+        gone = tuple(members[:lost])
+        yield Commit(
+            "a collapsed cluster is rebuilt", world, wanted, collapsed=True, gone=gone, confirmed=True
+        )
 
 
 def names(world: State) -> list[str]:
@@ -173,7 +178,9 @@ def ground(commit: Commit, choices: Choices, guards: Sequence[Guard] = GUARDS) -
     members = registered(commit.world).bit_count()
     named = names(commit.world)
     hidden = frozenset(named[number] for number in commit.hidden)
-    return Ground(SoraPlay(wanted, Roster(tuple(named)), choices, members, hidden), weigh, single_node=False)
+    gone = frozenset(named[number] for number in commit.gone)
+    play = SoraPlay(wanted, Roster(tuple(named)), choices, members, hidden, gone)
+    return Ground(play, weigh, single_node=False)
 
 
 def explored(commit: Commit, choices: Choices, *, faults: int, passes: int) -> Explored:

@@ -55,7 +55,10 @@ def stages(
     modes = {name: Mode(row.mode) for name, row in shown.items() if row and row.mode in set(Mode)}
     pairs = zip(roster.names, world, strict=True)
     moded = tuple(node._replace(mode=modes.get(name, node.mode)) for name, node in pairs)
-    play = SoraPlay(desired, roster, DOCUMENTED, registered(moded).bit_count())
+    down = (name for name, node in zip(roster.names, moded, strict=True) if not node.up)
+    is_word = desired.entry.collapsed is not None and picture.membership is None
+    gone = frozenset(name for name in down if is_word and desired.entry.node(name) is None)
+    play = SoraPlay(desired, roster, DOCUMENTED, registered(moded).bit_count(), gone=gone)
     return (Stage(play, (moded,), desired, plan),)
 
 
@@ -69,6 +72,7 @@ class SoraPlay:
         choices: how the cluster behaves where Sora's pages are silent.
         members: how many regular nodes were registered in the beginning.
         hidden: nodes whose API this host cannot ask.
+        gone: nodes that are not started again, because a person says that they are lost for good.
     """
 
     desired: SoraDesired
@@ -76,6 +80,7 @@ class SoraPlay:
     choices: Choices = DEFAULTS
     members: int = 0
     hidden: frozenset[str] = frozenset()
+    gone: frozenset[str] = frozenset()
     _places: dict[str, int] = field(init=False, default_factory=dict)
     _answers: dict[State, dict[str, Observation[NodeView]]] = field(init=False, default_factory=dict)
 
@@ -93,7 +98,7 @@ class SoraPlay:
         for number, node in enumerate(world):
             if node.side:
                 yield f"{self.roster.names[number]} is reached again", _moved(world, number, 0)
-            elif not node.up:
+            elif not node.up and self.roster.names[number] not in self.gone:
                 yield f"{self.roster.names[number]} is started", machine.start(world, number)
 
     def plan(self, world: State) -> ClusterPlan:
