@@ -30,6 +30,11 @@ _BINARIES: dict[type[ast.operator], type[ast.operator]] = {
     ast.BitOr: ast.BitAnd,
     ast.BitAnd: ast.BitOr,
 }
+UNMASKED = "unmasked"
+"""How the place of a fault begins that lets a call pass which masks something."""
+
+_MASKS = {"mask": 0, "shown": 0, "text": 0, "values": 0, "redact": 0, "hide": 0, "hidden_by_key": 1, "map": 1}
+"""Calls that mask something -> which argument that is: without one, it is shown as it came."""
 _CALLS = {"max": "min", "min": "max", "any": "all", "all": "any"}
 
 
@@ -124,12 +129,34 @@ def _changes(node: ast.AST, which: int = -1) -> Iterator[str]:  # noqa: C901, PL
             if made():
                 node.value = value + 1
             yield f"one more than {value}"
+        case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if _masked(node) is not None:
+            if made():
+                node.func = _choosing(_masked(node))
+            yield f"{UNMASKED}: {before}"
         case ast.Call(func=ast.Name(id=name)) if name in _CALLS:
             if made():
                 node.func = ast.Name(_CALLS[name], ast.Load())
             yield f"{_CALLS[name]} in {before}"
         case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.For() | ast.With() | ast.AsyncWith():
             yield from _orders(node, made)
+
+
+def _masked(call: ast.Call) -> int | None:
+    """Which argument of a call comes back masked; None where none does."""
+    name = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
+    index = _MASKS.get(name)
+    if (
+        index is None
+        or len(call.args) <= index
+        or (name == "map" and "text" not in ast.unparse(call.args[0]))
+    ):
+        return None
+    return index
+
+
+def _choosing(index: int | None) -> ast.expr:
+    """A function that gives back one of its arguments."""
+    return ast.parse(f"(lambda *given, **_: given[{index}])", mode="eval").body
 
 
 def _speaks(statement: ast.stmt) -> bool:

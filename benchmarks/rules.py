@@ -9,14 +9,15 @@ can go on for ever: a fault is found by a failed assertion, or by the error that
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from types import FunctionType, SimpleNamespace
 from typing import Any, cast
 
+import mask_rules
 from mutation import running
-from planting import Fault
+from planting import UNMASKED, Fault, faults
 from replay import NOWHERE
 
 from reconciler.cli.commands.converge import applied_status
@@ -52,12 +53,21 @@ class Rule:
         check: raises AssertionError where the rule does not hold.
         functions: in which faults are planted.
         alike: places of faults that change nothing that anybody could notice, and why.
+        kind: how the places of the faults begin that are planted; empty for all kinds.
     """
 
     name: str
     check: Callable[[], None]
     functions: tuple[Any, ...]
     alike: Mapping[str, str] = field(default_factory=dict)
+    kind: str = ""
+
+    def faults(self) -> Iterator[Fault]:
+        """Every fault of the rule's functions; of one kind, where the rule is about that alone."""
+        for function in self.functions:
+            for fault in faults(plain(function)):
+                if self.kind in fault.place:
+                    yield fault
 
     def finds(self, fault: Fault) -> bool:
         """Whether the check fails, or ends in an error, once a fault is planted."""
@@ -300,6 +310,7 @@ def masks() -> None:
         assert list(secrets(other)) == []
     told = Redactor(["password-1"]).text("say password-1 at http://user:pw@host/x")
     assert told == f"say {MASK} at http://host/x"
+    assert Redactor(["abcd"]).text("say abcd") == f"say {MASK}"
 
 
 class Word(str):
@@ -460,5 +471,7 @@ RULES = (
             "secrets: always True: type(item) not in _PLAIN": "what is plain holds no secret",
         },
     ),
+    Rule("what nodes are quoted with", mask_rules.quoted_texts, mask_rules.QUOTING, kind=UNMASKED),
+    Rule("what is shown of changes", mask_rules.shown_changes, mask_rules.SHOWING, kind=UNMASKED),
     Rule("order of journal, call and announcement", order_of_a_run, ORDER),
 )

@@ -52,6 +52,8 @@ _LONGEST_CORE: Final = 64 * 1024
 _BASE64_BYTES: Final = 3
 _URL_SAFE: Final = str.maketrans("+/", "-_")
 _VARIED: Final = 4
+_MARKS: Final = b"x" * FRAGMENT
+_MARKED: Final = re.compile(rb"x+")
 _UNSEEN: Final = re.compile(rf"\s|{UNSEEN.pattern}")
 
 _ARMOUR: Final = re.compile(r"-----(?:BEGIN|END) [A-Z0-9 ]+-----")
@@ -123,7 +125,9 @@ def _cores(clear: str) -> Iterator[str]:
     """What of a value is secret: without the frame of a key, the scheme of a header, an address' host."""
     if "://" in clear[:_FEW]:  # the rest of an address stands in every message about it
         password = clear.partition("://")[2].rpartition("@")[0].partition(":")[2]
-        yield from {password, unquote(password), *(value for _, value in parse_qsl(clear.partition("?")[2]))}
+        query = clear.partition("?")[2]
+        found = {password, unquote(password), *(pair.partition("=")[2] for pair in query.split("&"))}
+        yield from sorted(found | {value for _, value in parse_qsl(query)})
         return
     common = _BEFORE.match(clear)
     lines = clear[common.end() if common else 0 :][:_LONGEST_CORE].splitlines()
@@ -147,19 +151,12 @@ def _without(text: str, parts: frozenset[str]) -> str:
     plain = "".join(text[place] for place in places).casefold()
     if len(plain) != len(places):  # a few letters have another length in the other case
         plain = "".join(text[place] for place in places).lower()[: len(places)]
-    found: list[tuple[int, int]] = []
-    at, last = 0, len(plain) - FRAGMENT
-    while at <= last:
-        if plain[at : at + FRAGMENT] not in parts:
-            at += 1
-            continue
-        end = at + FRAGMENT
-        while end < len(plain) and plain[end - FRAGMENT + 1 : end + 1] in parts:
-            end += 1
-        found.append((places[at], places[end - 1] + 1))
-        at = end
-    for start, end in reversed(found):
-        text = text[:start] + MASK + text[end:]
+    hidden = bytearray(len(plain))
+    for at in range(len(plain) - FRAGMENT + 1):
+        if plain[at : at + FRAGMENT] in parts:
+            hidden[at : at + FRAGMENT] = _MARKS
+    for run in reversed(list(_MARKED.finditer(hidden))):
+        text = text[: places[run.start()]] + MASK + text[places[run.end() - 1] + 1 :]
     return text
 
 
