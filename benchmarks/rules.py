@@ -335,6 +335,12 @@ class MappingLike(Mapping[str, Any]):
         return len(self._own)
 
 
+class AtOnce(RawArguments):
+    """Of a step that leaves no time for a stop."""
+
+    follows_at_once = True
+
+
 class Events(Silent):
     """A store, a courier, a driver and a listener that write down who was spoken to, in order."""
 
@@ -383,7 +389,13 @@ def order_of_a_run() -> None:
     """Journal, then call, then journal, then announcement: whoever is told finds it in the journal."""
 
     async def course(
-        *, refuses: bool = False, person: bool = False, stale: bool = False, heard: bool = True
+        *,
+        refuses: bool = False,
+        person: bool = False,
+        stale: bool = False,
+        heard: bool = True,
+        stopped: bool = False,
+        at_once: bool = False,
     ) -> list[str]:
         events = Events(refuses=refuses)
 
@@ -405,9 +417,12 @@ def order_of_a_run() -> None:
             listener=events,
             courier=cast("Any", events) if heard else None,
         )
-        step = replace(STEP, waits_for_person=person)
+        step = replace(STEP, waits_for_person=person, arguments=AtOnce({}) if at_once else STEP.arguments)
+        stop = asyncio.Event()
+        if stopped:
+            stop.set()
         why = {step.id: "it has changed"} if stale else {}
-        bench = step_executor.Bench(cast("Any", Driver()), NOWHERE, {}, log, asyncio.Event(), stale=why)
+        bench = step_executor.Bench(cast("Any", Driver()), NOWHERE, {}, log, stop, stale=why)
         state = await step_executor.execute(step, bench)
         events.seen.append(f"gives {state}, keeps {log.outcomes[step.id].state}")
         await log.skip([(step, "the run was stopped")])
@@ -430,6 +445,8 @@ def order_of_a_run() -> None:
     assert asyncio.run(course(refuses=True)) == [*begin, *performed, *told("failed", 1), *end]
     assert asyncio.run(course(person=True)) == [*begin, *told("waiting", 0), *end]
     assert asyncio.run(course(stale=True)) == [*begin, *told("changed", 1), *end]
+    assert asyncio.run(course(stopped=True)) == [*begin, *told("skipped", 0), *end]
+    assert asyncio.run(course(stopped=True, at_once=True)) == [*begin, *performed, *told("done", 1), *end]
 
 
 def plain(function: Any) -> FunctionType:
