@@ -107,7 +107,9 @@ def shared_folder(environment: Mapping[str, str]) -> Path | None:
         return Path(given)
     try:
         if os.geteuid() == 0:
-            RUNTIME.mkdir(mode=0o755, exist_ok=True)
+            if not RUNTIME.is_dir():
+                RUNTIME.mkdir(exist_ok=True)
+                RUNTIME.chmod(0o755)  # whatever umask root works with: operators look for sockets there
             return RUNTIME
         return RUNTIME if RUNTIME.stat().st_uid == os.geteuid() else None
     except OSError:

@@ -6,6 +6,7 @@ import asyncio
 import grp
 import json
 import os
+import re
 import socket
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping
@@ -17,6 +18,7 @@ from typing import Any, Final
 
 from reconciler.core.actor import Actor, load
 from reconciler.core.defect import REPORT_LINE, name_error, trace_error
+from reconciler.core.json_reader import JsonLimits, read_json
 from reconciler.errors import ReconcilerError, StateError
 from reconciler.host.actor import this_actor, user_name
 from reconciler.host.control_socket import (
@@ -34,10 +36,13 @@ from reconciler.server.logs import Log
 from reconciler.server.options import Options
 from reconciler.server.rollbacks import Answer, Rollbacks, Wanted
 from reconciler.store.factory import back_up
+from reconciler.text.one_line import LONGEST_NAME
 
 CONNECTIONS: Final = 8
 """Requests that are answered at once; a further one waits."""
 
+_MOST_VALUES: Final = 32
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _LONGEST: Final = 8000
 """Characters of a text in a request."""
 
@@ -128,15 +133,15 @@ class Control:
             peer = peer_of(opened)
             self._admit(peer)
             async with asyncio.timeout(SECONDS):
-                request = json.loads(await reader.readline() or b"{}")
-            if isinstance(request, dict) and request.get("do") == "rollback":
+                request = _request(await reader.readline())
+            if request.get("do") == "rollback":
                 await self._roll_back(request, peer, writer)
                 return
             async with asyncio.timeout(6 * SECONDS):
-                if isinstance(request, dict) and request.get("do") == "copy":
+                if request.get("do") == "copy":
                     await self._copy(writer)
                     return
-                said = await self._done(request if isinstance(request, dict) else {}, peer)
+                said = await self._done(request, peer)
         except ReconcilerError as error:
             said = {"error": error.message, "remedy": error.remedy}
         except ValueError:
@@ -155,7 +160,7 @@ class Control:
             writer.write(json.dumps(said).encode() + b"\n")
             await writer.drain()
 
-    async def _roll_back(self, request: Mapping[str, Any], peer: Peer, writer: asyncio.StreamWriter) -> None:
+    async def _roll_back(self, request: Mapping[str, str], peer: Peer, writer: asyncio.StreamWriter) -> None:
         """Answer once a rollback is planned, or has ended; it goes on though who asked for it has gone."""
         if self.rollbacks is None:
             raise _takes_no_orders()
@@ -193,7 +198,7 @@ class Control:
             remedy="ask for a group of `operators` in the host configuration, or run the command as root",
         )
 
-    async def _done(self, request: Mapping[str, Any], peer: Peer) -> dict[str, Any]:
+    async def _done(self, request: Mapping[str, str], peer: Peer) -> dict[str, Any]:
         store = self.store
         work: dict[str, Callable[[Store], Awaitable[Any]]] = {
             "suspend": lambda store: store.suspend(text("cluster"), text("reason"), by),
@@ -216,6 +221,7 @@ class Control:
             raise Denied(f"this watch knows no request {order!r}", remedy="use the version of the watch")
         if store is None:
             raise _takes_no_orders()
+        _check(order, request)
         found = await work[order](store)
         self.log.info("order taken", order=order, cluster=text("cluster"), user=by.user, process=peer.process)
         return {"ok": True, "found": list(found or ())}
@@ -238,11 +244,37 @@ class Control:
                     await writer.drain()
 
 
-def _text(request: Mapping[str, Any], key: str) -> str:
-    return str(request.get(key, ""))[:_LONGEST]
+def _request(line: bytes) -> Mapping[str, str]:
+    """The request in a line.
+
+    Raises:
+        ValueError: it is no JSON object of texts.
+    """
+    found = read_json(line, JsonLimits(size=LARGEST, values=_MOST_VALUES, depth=2))
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise ValueError("no object of texts")
+    return found
 
 
-def _asked_by(request: Mapping[str, Any], peer: Peer) -> Actor:
+def _check(order: str, request: Mapping[str, str]) -> None:
+    """Nothing, where an order is one that the commands would give: they are not the only ones who can ask.
+
+    Raises:
+        Denied: it lacks what it needs.
+    """
+    if len(_text(request, "cluster")) > LONGEST_NAME:
+        raise Denied("the name of the cluster is too long", remedy="name a cluster of the fleet")
+    if order == "suspend" and not _text(request, "reason").strip():
+        raise Denied("a suspension needs its reason", remedy="say why")
+    if order == "approve" and not _DIGEST.fullmatch(_text(request, "digest")):
+        raise Denied("an approval needs the whole id of a plan", remedy="give its 64 characters")
+
+
+def _text(request: Mapping[str, str], key: str) -> str:
+    return request.get(key, "")[:_LONGEST]
+
+
+def _asked_by(request: Mapping[str, str], peer: Peer) -> Actor:
     """Who asks: by the kernel's word; terminal, claim and reason are the caller's own."""
     return replace(load(_text(request, "by")), user=user_name(peer.user), host=this_actor().host)
 

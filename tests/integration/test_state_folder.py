@@ -449,7 +449,10 @@ def test_an_operator_rolls_back_through_the_watch_from_its_own_source(machine):
 def test_a_watch_that_root_starts_by_hand_is_found_by_operators_and_whatever_its_state(machine):
     own = machine.folder / "units"
     own.mkdir(mode=0o700)
+    machine.runtime.parent.mkdir()
+    before = os.umask(0o077)
     with control_of(machine, own, OPERATORS.gr_name, variable=""):
+        os.umask(before)
         operator = {"groups": (OPERATORS.gr_gid,)}
         status, told = machine.run_as_nobody("suspend", "--reason", "a storm", "--state", own, **operator)
         assert (status, f"State: {own} (--state)" in told) == (0, True), told
@@ -535,7 +538,18 @@ def test_what_listens_in_the_place_of_a_watch_is_believed_only_where_the_folder_
         assert len(control_socket.running_watches(machine.runtime)) == 1
 
 
-@pytest.mark.parametrize("line", [b"no json\n", b"[]\n", b"{}\n", b"x" * 70_000 + b"\n", b'{"do": "no"}\n'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(b"no json\n", b"[]\n", b"{}\n", b"\n", b"x" * 70_000 + b"\n", b'{"do": "no"}\n'),
+        b'{"do":' + b"[" * 30_000 + b"\n",
+        b'{"do": "suspend"}\n',
+        b'{"do": "suspend", "reason": ["r"]}\n',
+        b'{"do": "suspend", "reason": "r", "cluster": "' + b"x" * 201 + b'"}\n',
+        b'{"do": "approve", "digest": "zz"}\n',
+        b'{"do": "rollback", "revision": "--upload-pack=id"}\n',
+    ],
+)
 def test_what_is_no_request_is_answered_with_an_error_and_the_next_one_is_heard(machine, line):
     with control_of(machine, machine.own):
         (watch,) = control_socket.running_watches(machine.runtime)
