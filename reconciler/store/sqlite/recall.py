@@ -51,7 +51,7 @@ def recall(connection: sqlite3.Connection, fleet: int, now: datetime) -> Memory:
             runs[cluster][node] = Applied(value, moment(row["since"]))
     for cluster in own.keys() | runs.keys():
         if KIND not in own[cluster] and NODES in own[cluster]:
-            own[cluster][KIND] = _kind(connection, fleet, cluster)
+            own[cluster][KIND] = kind_in_runs(connection, fleet, cluster)
     changed, standing = _changed(connection, fleet, now), orders(connection, fleet)
     named = {one.cluster for one in standing.suspensions} | {one.cluster for one in standing.rejections}
     told = {cluster for cluster, known in own.items() if not known.keys().isdisjoint(_HISTORY)}
@@ -107,7 +107,7 @@ def _past(
     )
 
 
-def _kind(connection: sqlite3.Connection, fleet: int, cluster: str) -> str:
+def kind_in_runs(connection: sqlite3.Connection, fleet: int, cluster: str) -> str:
     """The kind of a cluster that an older version applied, as its latest run says; empty for none."""
     row = connection.execute(
         "SELECT run.plan FROM step JOIN run ON run.number = step.run WHERE step.cluster = ? AND run.fleet = ?"

@@ -12,6 +12,7 @@ from reconciler.core.actor import Actor
 from reconciler.core.fleet_identity import HOST
 from reconciler.store.sqlite import facts
 from reconciler.store.sqlite.orders import write_act
+from reconciler.store.sqlite.recall import kind_in_runs
 
 
 def rename_cluster(
@@ -33,6 +34,9 @@ def rename_cluster(
     rollout = progress.load(facts.value(connection, fleet, former, "", facts.ROLLOUT))
     own = {
         facts.FORMER: json.dumps([*(one for one in names if one not in {former, name}), former]),
+        # the plans of its runs go on telling the kind under the former name alone
+        facts.KIND: facts.value(connection, fleet, former, "", facts.KIND)
+        or kind_in_runs(connection, fleet, former),
         facts.ROLLOUT: progress.renamed(rollout, former, name).plain() if rollout else "",
     }
     # Without its epoch, whoever holds the lock of the former name is refused at his next intent.

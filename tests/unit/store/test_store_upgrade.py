@@ -4,11 +4,13 @@ import json
 import sqlite3
 import zlib
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support_driver import NOWHERE, REVISION, FakeDriver, Wish, World, cluster
 
+from reconciler.core.actor import Actor
 from reconciler.core.canonical import keyed
 from reconciler.core.fleet_identity import FleetIdentity, resolve
 from reconciler.core.history import Claim
@@ -55,6 +57,23 @@ async def test_what_it_remembers_is_recalled(left):
         ("run-lost", 1, {"failed": 1}),
         ("run-done", 0, {"done": 1}),
     ]
+
+
+async def test_a_cluster_of_it_keeps_all_under_another_name(left):
+    with open_store(left) as store:
+        (fleet,) = await store.fleets()
+        own = store.of(fleet.number)
+        before = (await own.recall()).past["edge"]
+        await own.rename_cluster("edge", "core", Actor(user="ann"))
+        memory = await own.recall()
+        (settled,) = await resume(own, {"fake": FakeDriver(World({"c": "new"}))}, NOWHERE)
+    after = memory.past["core"]
+    assert before.kind == after.kind == "fake", "its runs tell, where no fact does"
+    assert replace(after, former=(), suspended=(), changed=()) == replace(before, suspended=(), changed=())
+    assert [one.reason for one in after.suspended] == [one.reason for one in before.suspended]
+    assert memory.recalled("core")["a"]["set_by_us"] == "new"
+    assert memory.claims["192.0.2.1:80"].cluster == "core"
+    assert (settled.step.cluster, settled.state) == ("core", State.DONE)
 
 
 async def test_a_step_that_it_was_killed_in_is_settled_by_reading(left):
