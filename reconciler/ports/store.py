@@ -358,6 +358,8 @@ class Store(StoreReader, Outbox, Protocol):
     async def rebind(self, fleet: int, identity: FleetIdentity) -> None:
         """Write down by what a fleet is known from now on: the host's own word, which nothing contradicts.
 
+        With another history, what was applied last no longer tells which revision is older.
+
         Args:
             fleet: its number.
             identity: the source that takes over.

@@ -488,6 +488,18 @@ async def test_a_suspension_by_command_stops_every_fleet_of_the_host(store):
     assert (await ours.recall()).of("edge").suspended == ()
 
 
+async def test_the_hosts_word_for_another_history_is_not_asked_a_second_time(store):
+    before = FleetIdentity("/srv/ours", name="ours", roots=("a" * 40,))
+    ours = await store.enter(before)
+    found = ClusterFacts(members=Members(1, ("a",), "/srv/ours", "fake"), applied=REVISION)
+    await ours.record_pass("edge", found)
+    (fleet,) = await store.fleets()
+    for roots, applied in ((before.roots, REVISION), (("b" * 40,), None)):
+        await store.rebind(fleet.number, replace(before, source="/srv/anew", roots=roots))
+        past = (await ours.recall()).past["edge"]
+        assert (past.nodes, past.kind, past.applied) == (1, "fake", applied)
+
+
 async def test_a_fleet_keeps_its_memory_whatever_it_is_called_from_now_on(store):
     first = await store.enter(FleetIdentity("/srv/ours", roots=("a" * 40,)))
     await first.remember("edge", {"a": {"mode": "block"}})

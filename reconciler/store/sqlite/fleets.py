@@ -8,6 +8,7 @@ from datetime import datetime
 
 from reconciler.core.fleet_identity import NEW, FleetIdentity, KnownFleet, resolve
 from reconciler.core.timestamps import stamp
+from reconciler.store.sqlite import facts
 
 KEYED = ("fact", "claim", "run")
 """Tables whose rows belong to a fleet."""
@@ -48,6 +49,20 @@ def enter(connection: sqlite3.Connection, me: FleetIdentity, now: datetime) -> i
         _absorb(connection, number, other)
     write_identity(connection, number, me, now)
     return number
+
+
+def rebind(connection: sqlite3.Connection, number: int, me: FleetIdentity, now: datetime) -> None:
+    """Let a fleet go on with a source, as the host itself says.
+
+    In another history the revision that was applied last has no place: that nothing descends from it says
+    nothing then, and asking a second time would make the host's word worth nothing.
+    """
+    known = next(one for one in fleets(connection) if one.number == number)
+    if me.roots and set(me.roots).isdisjoint(known.roots):
+        connection.execute(
+            "DELETE FROM fact WHERE fleet = ? AND node = '' AND key = ?", (number, facts.APPLIED)
+        )
+    write_identity(connection, number, me, now)
 
 
 def write_identity(connection: sqlite3.Connection, number: int, me: FleetIdentity, now: datetime) -> None:

@@ -110,7 +110,7 @@ class SqliteStore:
 
     async def rebind(self, fleet: int, identity: FleetIdentity) -> None:
         """Write down by what a fleet is known from now on."""
-        await self._database.write(fleets.write_identity, fleet, identity, self._clock())
+        await self._database.write(fleets.rebind, fleet, identity, self._clock())
 
     @asynccontextmanager
     async def lock(self, cluster: str) -> AsyncIterator[None]:
