@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Generic, TypeAlias, TypeVar
+from typing import Final, Generic, TypeAlias, TypeVar
 
 T = TypeVar("T")
 
@@ -112,6 +112,9 @@ def aged(value: T, age: float, limit: float) -> Present[T] | Stale[T]:
         return Present(value, age)
     return Stale(value, f"its last report is {age:.0f} s old, and {limit:.0f} s count as fresh", age)
 
+
+KINDS: Final = (Present, Absent, Unreachable, Unidentified, Unauthorized, Stale)
+"""The types of answers; whoever counts or writes them down takes them from here."""
 
 Observation: TypeAlias = Present[T] | Absent | Unreachable | Unidentified | Unauthorized | Stale[T]
 

@@ -41,7 +41,7 @@ CHANGED = "changed-since"
 _AGAIN = "make a plan anew with `reconcile --dry-run --out FILE`"
 _SHOWN = 3
 
-_PRINT = r"^(present [0-9a-f]{64}|stale [0-9a-f]{64}|absent|unauthorized|unreachable)$"
+_PRINT = r"^(present [0-9a-f]{64}|stale [0-9a-f]{64}|absent|unauthorized|unidentified|unreachable)$"
 
 Print = Annotated[str, StringConstraints(pattern=_PRINT)]
 """What a node answered, as `core.prints` writes it."""
@@ -83,7 +83,7 @@ class PlanFile(Strict):
     )
     observed: dict[str, dict[str, Print]] = Field(
         description="Cluster -> node -> what it answered: `present` or `stale` with a SHA-256 of what it "
-        "showed, in which secrets do not count, or `absent`, `unauthorized`, `unreachable`."
+        "showed, in which secrets do not count, or `absent`, `unauthorized`, `unidentified`, `unreachable`."
     )
     plan: dict[str, Any] = Field(
         description="The plan: its revision with the signer, the program's version, and the steps. Secrets "

@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import choose_encoder
 
 from reconciler import __version__
-from reconciler.core.observation import Observed
+from reconciler.core.observation import KINDS, Observed
 from reconciler.planning.withheld import STALLED
 from reconciler.server.state import Board, ClusterStatus, SourceState
 
@@ -18,7 +18,7 @@ BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 TRIGGERS = ("start", "poll", "files", "webhook", "interval", "again")
 LOOKS = ("new", "secrets", "same", "invalid", "unreachable")
 DROPPED = ("deadline", "room", "files")
-ANSWERS = ("present", "absent", "unreachable", "unauthorized", "stale")
+ANSWERS = tuple(kind.__name__.lower() for kind in KINDS)
 
 
 class Metrics:
@@ -140,7 +140,7 @@ class Picture:
 
 
 def answers(observed: Observed[Any]) -> dict[str, int]:
-    """How many nodes gave each of the five answers."""
+    """How many nodes gave each of the kinds of answers."""
     counts = dict.fromkeys(ANSWERS, 0)
     for seen in observed.nodes.values():
         counts[type(seen).__name__.lower()] += 1

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 import zlib
 from base64 import b64encode
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pyrage
 import pytest
+from hostile_nodes import HostileNodes, Search, forms
 
 from reconciler.cli.demo_stage import Nodes, Sink
 from reconciler.cli.main import main
@@ -102,6 +104,18 @@ class Site:
     def write(self, name: str, text: str) -> None:
         (self.folder / name).write_text(text, encoding="utf-8")
 
+    def add_hostile(self, port: int) -> None:
+        """Two clusters whose nodes cannot be read, and say so in words that quote secrets."""
+        path = self.folder / "fleet.yaml"
+        mute = [f'      - {{name: mute-{way}, address: "127.0.1.{way}:{port}"}}' for way in range(10)]
+        deaf = [
+            f'      - {{name: "n{way}@h.example", api: "http://127.0.3.{way}:{port}/"}}' for way in range(5)
+        ]
+        head = "  - name: {}\n    kind: {}\n{}    nodes:\n"
+        text = head.format("mute", "m2", "    setting: base.json\n") + "\n".join(mute) + "\n"
+        text += head.format("deaf", "sora", "") + "\n".join(deaf) + "\n"
+        path.write_text(path.read_text() + text)
+
     def run(self, capsys, *arguments: str) -> int:
         status = main([*arguments, "--state", str(self.state), str(self.folder)])
         self.said += capsys.readouterr()
@@ -166,12 +180,20 @@ def test_planted_secrets_reach_the_nodes_and_nothing_else(site, capsys):
         assert f"{MARK}-age-three" in site.shown_by_nodes()
 
         site.plant("drifted", sink.url)
-        log = _watched(site, sink)
+        clear = {name: f"{MARK}-{name}-drifted" for name in ("whole", "part", "file", "age", "pem")}
+        quoted = [form for value in clear.values() for form in forms(value)]
+        with HostileNodes(b"{}", quoted, []) as hostile:
+            site.add_hostile(hostile.port)
+            log = _watched(site, sink)
+        assert "••••••" in log
+        assert "mute-0" in log
+        assert Search(clear).shown_in(log) == set()
         assert f"{MARK}-age-drifted" in site.shown_by_nodes()
+        site.plant("drifted", sink.url)
 
         site.monkeypatch.delenv("RECONCILE_SECRET_WHOLE")
         site.monkeypatch.delenv("RECONCILE_AGE_IDENTITY")
-        assert site.run(capsys, "--dry-run", "--detailed-exitcode") == 0
+        assert site.run(capsys, "--dry-run", "--detailed-exitcode", "--only", "edge") == 0
         site.said.append(log)
         assert len(sink.messages) >= 6
         assert "secret-unavailable" in site.said[-3]
@@ -190,16 +212,29 @@ def _watched(site, sink) -> str:
         "--state",
         str(site.state),
         "--listen",
-        "off",
+        f"127.0.0.1:{free_addresses(1)[0].port}",
     ]
+    pages = [f"http://{command[-1]}/{page}" for page in ("metrics", "readyz", "healthz", "")]
     with subprocess.Popen(
         [*command, str(site.folder)], env=dict(os.environ), stderr=subprocess.PIPE, text=True
     ) as watch:
         asyncio.run(_until(lambda: len(sink.messages) >= before + 2))
+        told = "".join(map(_page, pages))
+        assert "reconcile" in told
         watch.send_signal(signal.SIGTERM)
         _, log = watch.communicate(timeout=30)
     assert watch.returncode == 0, log
-    return log
+    return log + told
+
+
+def _page(url: str) -> str:
+    """What the watch answers there, whatever its status."""
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.read().decode()
 
 
 async def _until(condition) -> None:

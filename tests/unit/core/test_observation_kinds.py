@@ -1,0 +1,40 @@
+"""Every kind of answer is known wherever answers are counted or written down."""
+
+import re
+from typing import get_args, get_origin
+
+from reconciler.core.observation import (
+    KINDS,
+    Absent,
+    Observation,
+    Observed,
+    Present,
+    Stale,
+    Unauthorized,
+    Unidentified,
+    Unreachable,
+)
+from reconciler.core.prints import prints
+from reconciler.planning.plan_file import _PRINT
+from reconciler.server.metrics import answers
+
+OBSERVED = Observed(
+    {
+        "a": Present(1),
+        "b": Absent("404"),
+        "c": Unreachable("away"),
+        "d": Unidentified("another"),
+        "e": Unauthorized("403"),
+        "f": Stale(1, "old"),
+    }
+)
+
+
+def test_the_kinds_are_those_of_the_type():
+    assert {get_origin(kind) or kind for kind in get_args(Observation)} == set(KINDS)
+    assert {type(answer) for answer in OBSERVED.nodes.values()} == set(KINDS)
+
+
+def test_each_is_counted_for_the_metrics_and_fits_a_plan_file():
+    assert set(answers(OBSERVED).values()) == {1}
+    assert [one for one in prints(OBSERVED).values() if not re.fullmatch(_PRINT, one)] == []
