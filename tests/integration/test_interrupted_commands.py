@@ -5,11 +5,10 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 from support_git import ALONE, Repository
-from watch_process import fleet_file
+from watch_process import fleet_file, hung_git, is_alive
 
 PATIENCE = 30
 
@@ -51,13 +50,6 @@ def appeared(path):
     return path.read_text()
 
 
-def is_alive(process):
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
 def interrupted(process, number):
     began = time.monotonic()
     process.send_signal(number)
@@ -71,14 +63,8 @@ def interrupted(process, number):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_fetch_that_hangs_is_ended_with_all_it_started(tmp_path, repository, number):
-    folder = tmp_path / "bin"
-    folder.mkdir()
     # The state folder is relative, as people write it: git stands in another folder.
-    (folder / "git").write_text(
-        f'#!/bin/sh\ncase "$*" in *ls-remote*|*fetch*) sleep 600 & echo $$ $! > {folder}/pids; wait;; esac\n'
-        'exec /usr/bin/git "$@"\n'
-    )
-    (folder / "git").chmod(0o755)
+    folder = hung_git(tmp_path / "bin")
     source = f"file://{repository.folder}"
     process = begun(
         *(tmp_path, "--dry-run", "--ref", "main", "--state", "state", source),

@@ -5,10 +5,9 @@ import os
 import signal
 import time
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
-from watch_process import Stage, fleet_file
+from watch_process import Stage, fleet_file, hung_git, is_alive
 
 PROMPT = 20
 """Seconds within which a watch ends that has nothing to bring to its end; the grace is 60 s."""
@@ -27,26 +26,6 @@ async def file_appeared(path):
         while not path.exists() or not path.read_text():
             await asyncio.sleep(0.01)
     return path.read_text().split()
-
-
-def is_alive(process):
-    """Whether a process runs; one that has ended and waits to be collected does not."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def hung_git(folder):
-    """A git that hangs with a helper of its own, as one does that waits for ssh; tells both processes."""
-    folder.mkdir()
-    script = folder / "git"
-    script.write_text(
-        f'#!/bin/sh\ncase "$*" in *ls-remote*|*fetch*) sleep 600 & echo $$ $! > {folder}/pids; wait;; esac\n'
-        'exec /usr/bin/git "$@"\n'
-    )
-    script.chmod(0o755)
-    return folder
 
 
 async def ended_promptly(watch):

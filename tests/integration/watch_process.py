@@ -212,3 +212,23 @@ async def told(client, condition):
             if found and condition(found):
                 return found
             await asyncio.sleep(0.05)
+
+
+def hung_git(folder):
+    """A git that hangs with a helper of its own, as one does that waits for ssh; tells both processes."""
+    folder.mkdir()
+    script = folder / "git"
+    script.write_text(
+        f'#!/bin/sh\ncase "$*" in *ls-remote*|*fetch*) sleep 600 & echo $$ $! > {folder}/pids; wait;; esac\n'
+        'exec /usr/bin/git "$@"\n'
+    )
+    script.chmod(0o755)
+    return folder
+
+
+def is_alive(process):
+    """Whether a process runs; one that has ended and waits to be collected does not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
