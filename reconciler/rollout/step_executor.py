@@ -49,6 +49,10 @@ class Bench:
     clock: Clock = utc_now
     stale: Mapping[str, str] = field(default_factory=dict)
 
+    def of(self, step: Step) -> Bench:
+        """The same for one step; a stop does not reach one that has to follow those before it at once."""
+        return replace(self, stop=asyncio.Event()) if step.follows_at_once else self
+
 
 async def execute(step: Step, bench: Bench) -> State:
     """Take up one step, and write down how it ended.
@@ -56,8 +60,7 @@ async def execute(step: Step, bench: Bench) -> State:
     Raises:
         StateError: the journal could not be written; no call was made that it does not know of.
     """
-    if step.follows_at_once:
-        bench = replace(bench, stop=asyncio.Event())
+    bench = bench.of(step)
     bench.log.take_up(step)
     why = bench.stale.get(step.id, "")
     ending = await passed_over(step, bench, why) if why else await perform(step, bench)

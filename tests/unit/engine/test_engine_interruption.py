@@ -1,15 +1,17 @@
 """What a stop gives up at once, and what it never begins."""
 
 import asyncio
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from support_driver import NOWHERE, FakeDriver, FakeNode, Wish, World, cluster
 
+from reconciler.core.arguments import RawArguments
 from reconciler.core.observation import Observed, Present
 from reconciler.core.outcome import State
 from reconciler.host.interruption import unless
-from reconciler.rollout.step_executor import STOPPED, Bench, perform
+from reconciler.rollout.step_executor import STOPPED, Bench, execute, perform
 
 
 class Hung:
@@ -109,3 +111,28 @@ async def test_a_step_whose_node_is_still_being_asked_is_given_up_and_nothing_is
         outcome = (await performing).outcome
     assert (outcome.state, outcome.reason) == (State.SKIPPED, STOPPED)
     assert (intents, world.acts) == ([], [])
+
+
+class Closing(RawArguments):
+    """Of a step that has to follow the one before it."""
+
+    follows_at_once = True
+
+
+@pytest.mark.parametrize(("arguments", "state"), [(Closing(), State.DONE), (None, State.SKIPPED)])
+async def test_a_stop_does_not_reach_a_step_that_has_to_follow_at_once(arguments, state):
+    world, stop, endings = World({"n": "old"}), asyncio.Event(), []
+    driver = FakeDriver(world)
+    entry = cluster("c", {"n": FakeNode(name="n", value="new")})
+    plan = driver.plan(Wish(entry), Observed({"n": Present("old")}))
+    (step,) = plan.steps
+
+    async def noted(what):
+        endings.append(what)
+
+    log = SimpleNamespace(intend=noted, conclude=noted, take_up=lambda _: None)
+    bench = Bench(driver, NOWHERE, plan.payloads, log, stop)
+    stop.set()
+    plain = RawArguments(step.arguments.plain())
+    typed = type(arguments)(plain.values) if arguments is not None else plain
+    assert await execute(replace(step, arguments=typed), bench) is state
