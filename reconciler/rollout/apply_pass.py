@@ -248,7 +248,7 @@ class _Run:
         return held, busy
 
     def _hearing(self, case: Case) -> AbstractAsyncContextManager[Hearing | None]:
-        return self.occasion.ears.hearing(case, self.drivers[case.plan.kind])
+        return self.occasion.ears.hearing(case, self.drivers[case.plan.kind], self.survey.fleet.secrets)
 
     async def _cluster(
         self, case: Case, log: RunLog, lock: AsyncExitStack, hearing: Hearing | None

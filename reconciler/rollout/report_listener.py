@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reconciler.core.guard import Case
@@ -16,8 +16,10 @@ from reconciler.feedback.receiver import Receiver
 from reconciler.host.defects import EXPECTED, defect_of
 from reconciler.host.retry import poll, steady
 from reconciler.ports.driver import Driver
+from reconciler.ports.transport import TextRedactor
 from reconciler.rollout.health import Weighed, Weight
 from reconciler.rollout.report_gate import Heard, weighed
+from reconciler.secrets.redact import SHAPES
 
 _PAUSE = 0.1
 
@@ -29,10 +31,12 @@ class Hearing:
     Args:
         gate: which reports are asked for.
         product: whether the product's nodes report at all.
+        redactor: masks the secrets that a report quotes.
     """
 
     gate: ReportGate
     product: bool = True
+    redactor: TextRedactor = SHAPES
     heard: Heard = field(default_factory=Heard)
 
     def begin(self) -> None:
@@ -58,7 +62,8 @@ class Hearing:
         given = {step.node: next(iter(step.feedback.setting), None) for step in done}
 
         async def look() -> Weighed:
-            return weighed(self.gate, given, self.heard, silent)
+            found = weighed(self.gate, given, self.heard, silent)
+            return replace(found, reason=self.redactor.text(found.reason))
 
         def is_over(found: Weighed) -> bool:
             return found.weight is not Weight.UNCLEAR or stop.is_set()
@@ -82,8 +87,15 @@ class Ears:
     _doors: dict[str, _Door] = field(default_factory=dict)
 
     @asynccontextmanager
-    async def hearing(self, case: Case, driver: Driver[Any, Any]) -> AsyncIterator[Hearing | None]:
+    async def hearing(
+        self, case: Case, driver: Driver[Any, Any], redactor: TextRedactor = SHAPES
+    ) -> AsyncIterator[Hearing | None]:
         """What the case's nodes report while this is entered; none where its rollout does not ask.
+
+        Args:
+            case: whose nodes.
+            driver: of its product.
+            redactor: masks the secrets that a report quotes.
 
         Raises:
             StateError: its address cannot be listened on.
@@ -92,7 +104,7 @@ class Ears:
         if gate is None or not driver.capabilities.reports:
             yield None if gate is None else Hearing(gate, product=False)
             return
-        hearing = Hearing(gate)
+        hearing = Hearing(gate, redactor=redactor)
 
         def take(message: Mapping[str, Any]) -> None:
             try:

@@ -14,6 +14,8 @@ from reconciler.core.history import Memory
 from reconciler.core.observation import Observed, Present
 from reconciler.core.outcome import State
 from reconciler.core.plan import Payload
+from reconciler.core.reports import Kind, Report
+from reconciler.core.rollout import ReportGate
 from reconciler.core.secret import MASK, Secret
 from reconciler.core.step import Standing, Verdict
 from reconciler.errors import NodeRefused, NodeUnidentified
@@ -21,6 +23,7 @@ from reconciler.planning.masking import masking
 from reconciler.planning.withheld import withhold
 from reconciler.ports.answers import describe_answer
 from reconciler.ports.transport import Answer, Commands, Http, Mailbox, Transports
+from reconciler.rollout.report_listener import Hearing
 from reconciler.rollout.step_executor import Bench, passed_over, perform
 from reconciler.secrets.redact import Redactor
 
@@ -147,6 +150,14 @@ async def test_every_way_to_a_node_masks_what_is_quoted_and_leaves_what_is_read(
     assert answer.quote(100) == f"no: it has {MASK}"
     assert answer.quote(22) == f"no: it has {MASK}", "it is masked before it is cut"
     assert "clear" not in describe_answer("http://h/", answer, "M2")
+
+
+async def test_what_a_node_reports_by_itself_is_masked():
+    _, step, _, _ = _prepared(Payload({}))
+    hearing = Hearing(ReportGate(listen="127.0.0.1:1", feedback=True), redactor=Redactor(["clear-text-of-A"]))
+    hearing.heard.take(Report("n", Kind.FEEDBACK, None, "E4: lear-text-of-A"))
+    found = await hearing.judge((step,), asyncio.Event())
+    assert found.reason == f"n reports of its new setting: E4: {MASK}"
 
 
 async def test_what_is_remembered_of_a_try_cannot_be_guessed_without_the_key_of_the_host():
