@@ -51,3 +51,25 @@ def test_nothing_that_shows_or_keeps_takes_secrets_in_clear():
         "core/diagnostic",
     )
     assert [file for file, _ in calls("reveal") if file.startswith(showing)] == []
+
+
+WRITERS = {
+    # people: plans, reports and messages come masked from `cli/render`, traces from `cli/main`
+    *("cli/commands/demo.py", "cli/commands/reconcile.py", "cli/commands/simulate.py", "cli/main.py"),
+    *("cli/terminal.py", "cli/demo_stage.py", "cli/commands/schemas.py", "server/log_writer.py"),
+    # files that people ask for: desired state as it was or as `Concealer` writes it, plans with masks
+    *("cli/commands/secrets.py", "cli/editing.py", "cli/plan_files.py", "cli/writing.py", "host/atomic.py"),
+    # the state, and what lies beside it
+    *("sources/git/worktree.py", "sources/http_cache.py", "sources/signatures/verify.py"),
+    *("store/sqlite/host_key.py", "store/sqlite/store.py"),
+    # other programs: answers of the watch and its socket, of stand-ins, and what children read
+    *("feedback/receiver.py", "host/control_socket.py", "host/process.py", "server/control.py"),
+    *("simulation/control.py", "simulation/node_server.py", "fault_trials/child_process.py"),
+}
+"""Modules that write to somebody; for a new one, `integration/test_quoted_secrets.py` has to look, too."""
+
+
+def test_nothing_writes_to_people_files_or_programs_in_a_new_place():
+    ways = ("print", "typer.echo", "put", "os.write", ".write", ".writelines", ".sendall", ".print_exc")
+    ways += (".write_text", ".write_bytes", "web.Response", ".json_response")
+    assert {file for file, _ in calls(*ways)} == WRITERS
