@@ -27,6 +27,7 @@ from reconciler.guards import change_control
 from reconciler.planning.plan_pass import Drivers, Survey, weighed
 from reconciler.ports.driver import Driver
 from reconciler.ports.source import Files, Snapshot
+from reconciler.text.one_line import one_line
 from reconciler.secrets.redact import masked_content
 
 EDITED = "plan-edited"
@@ -245,7 +246,7 @@ def fit_revision(file: PlanFile, now: Revision) -> Revision:
     planned = file.loaded().revision
     if now.id != planned.id:
         raise WorldChanged(
-            f"the plan was made from revision {planned.short}, {now.source} gives {now.short} [{OUTDATED}]",
+            f"the plan was made from revision {one_line(planned.id, 80)}, {now.source} gives {now.id} [{OUTDATED}]",
             remedy=f"{_AGAIN}, or name the host's source that still has it: `reconcile apply FILE SOURCE`",
         )
     if planned.signed and (planned.signer, planned.signed) != (now.signer, now.signed):

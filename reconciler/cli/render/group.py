@@ -93,6 +93,15 @@ class Family:
         said = {about(sentence(group.step), group.step.node) for group in self.groups}
         return said.pop() if len(said) == 1 else ""
 
+    @property
+    def turn(self) -> Hashable:
+        """What a step on one node is, whatever comes before it; None for several nodes, and with changes."""
+        if len(self.groups) > 1 or len(self.groups[0].steps) > 1 or self.groups[0].step.changes:
+            return None
+        step = self.groups[0].step
+        *done, _ = _done(step)
+        return (*done, *(about(sentence(step), step.node) for sentence in SENTENCES))
+
     def changes(self) -> tuple[tuple[Change, ...], list[tuple[Change, ...]]]:
         """What changes on every node alike, and beside that what changes on the nodes of each group."""
         seen = [{_change(change): change for change in group.step.changes} for group in self.groups]
@@ -172,7 +181,7 @@ def _runs(cluster: ClusterPlan) -> list[tuple[Step, ...]]:
     return runs
 
 
-def _done(step: Step) -> Hashable:
+def _done(step: Step) -> tuple[Hashable, ...]:
     """What a step does to its node, whatever changes there and why."""
     return (
         step.wave,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from reconciler.cli.render import words
@@ -9,7 +10,7 @@ from reconciler.cli.render.changes import bounded
 from reconciler.cli.render.clean import plural, short
 from reconciler.cli.render.escape import code, escaped, fenced
 from reconciler.cli.render.fit import Piece, Rank, fitted
-from reconciler.cli.render.group import SENTENCES, Family, families, gathered
+from reconciler.cli.render.group import SENTENCES, Family, Group, alike, families, gathered
 from reconciler.cli.render.notes import missed, notes, restarts
 from reconciler.cli.render.view import View
 from reconciler.core.diff import Change
@@ -188,29 +189,55 @@ def _steps(plan: Plan, row: tuple[int, int]) -> Iterator[Piece]:
         if groups:
             yield Piece(f"#### {escaped(cluster)}\n\n", Rank.STEP)
         wave = 0
-        for family in families(groups):
-            step = family.groups[0].step
+        for turns in _in_turns(families(groups)):
+            step = turns[0].groups[0].step
             if step.wave != wave:
                 wave = step.wave
                 yield Piece(f"- **{escaped(words.wave(plans[cluster], wave))}**\n", Rank.STEP)
-            if len(family.groups) > _PARAGRAPHS:
-                yield from _rows(family, row)
+            if len(turns) > _PARAGRAPHS:
+                yield from _turns(turns)
             else:
-                for group in family.groups:
-                    yield Piece(_step(Family((group,))), Rank.STEP)
-                    if group.step.changes:
-                        yield Piece(_difference(group.step.changes, len(group.steps)), Rank.DIFFERENCE)
+                for family in turns:
+                    yield from _family(family, row)
         if groups:
             yield Piece("\n", Rank.STEP)
 
 
-def _step(family: Family) -> str:
+def _in_turns(own: Sequence[Family]) -> list[tuple[Family, ...]]:
+    """Families, each alone; those together that do the same to many nodes, one after the other."""
+    number = Counter(family.turn for family in own if family.turn)
+    keys = {id(family): family.turn if number[family.turn] > _PARAGRAPHS else id(family) for family in own}
+    return alike(own, lambda family: keys[id(family)])
+
+
+def _family(family: Family, row: tuple[int, int]) -> Iterator[Piece]:
+    if len(family.groups) > _PARAGRAPHS:
+        yield from _rows(family, row)
+        return
+    for group in family.groups:
+        yield Piece(_step(Family((group,))), Rank.STEP)
+        if group.step.changes:
+            yield Piece(_difference(group.step.changes, len(group.steps)), Rank.DIFFERENCE)
+
+
+def _turns(turns: Sequence[Family]) -> Iterator[Piece]:
+    """What is done to one node after the other, between other steps: said once, then a row for each turn."""
+    groups = [family.groups[0] for family in turns]
+    whole = Family((Group(groups[0].first, tuple(step for group in groups for step in group.steps)),))
+    yield Piece(_step(whole, f"{len(groups)} times"), Rank.STEP)
+    yield Piece("\n  | step | node | after |\n  |--:|---|--:|\n", Rank.STEP)
+    for group in groups:
+        yield Piece(f"  | {group.numbers} | {escaped(group.nodes)} | {group.after} |\n", Rank.ROW)
+    yield Piece("\n", Rank.STEP)
+
+
+def _step(family: Family, numbers: str = "") -> str:
     """What is done to the nodes of a family, with those of its reasons that hold for all of them."""
     group, step = family.whole, family.groups[0].step
     reason, why, needs, undo = (escaped(family.shared(sentence)) for sentence in SENTENCES)
     person = ", **needs a person**" if step.waits_for_person else ""
     risk = f"**{words.risk(step)}**" if words.destructive(step) else words.risk(step)
-    lines = [f"- **{group.numbers} {escaped(step.action)}** {escaped(group.nodes)}{person}  "]
+    lines = [f"- **{numbers or group.numbers} {escaped(step.action)}** {escaped(group.nodes)}{person}  "]
     if reason:
         lines.append(f"  {reason}  ")
     lines.append(f"  {words.EFFECTS[step.effect]}; {risk}{f': {why}' if why else ''}  ")

@@ -227,6 +227,23 @@ def test_a_hundred_nodes_that_differ_in_several_places_keep_their_rows_with_fewe
     assert "more changes" in rows(told)[99]
 
 
+def test_what_is_done_to_many_nodes_one_after_the_other_is_said_once_with_a_row_for_each():
+    """Sora's nodes leave in turn: each stop waits for the step on the node before."""
+    steps, before = [], ()
+    for number in range(1, 41):
+        for risk in (Risk.LOW, Risk.MEDIUM):
+            step = replace(upload(number, risk=risk), id=f"edge-seoul/{number}/{risk}", changes=())
+            steps.append(replace(step, after=before))
+            before = (steps[-1].id,)
+    told = markdown.render_plan(View(Plan(REVISION, "1", (replace(EDGE, steps=tuple(steps)),))))
+    assert told.count(" upload** ") == 2
+    assert "**40 times upload** edge-01 … edge-40 (40 nodes)" in told
+    assert "| 3 | edge-02 | 2 |" in told
+    assert len(told) < 5_000
+    few = markdown.render_plan(View(Plan(REVISION, "1", (replace(EDGE, steps=tuple(steps[:6])),))))
+    assert few.count(" upload** ") == 6
+
+
 def test_nodes_alike_share_a_row_and_reasons_of_their_own_stand_in_it():
     steps = [upload(number, reason=f"edge-{number:02} runs setting {number % 4}") for number in range(1, 9)]
     told = markdown.render_plan(View(Plan(REVISION, "1", (replace(EDGE, steps=tuple(steps)),))))
