@@ -27,8 +27,8 @@ from reconciler.guards import change_control
 from reconciler.planning.plan_pass import Drivers, Survey, weighed
 from reconciler.ports.driver import Driver
 from reconciler.ports.source import Files, Snapshot
-from reconciler.text.one_line import one_line
 from reconciler.secrets.redact import masked_content
+from reconciler.text.one_line import one_line
 
 EDITED = "plan-edited"
 """Code of a file that is not as it was written."""
@@ -246,7 +246,8 @@ def fit_revision(file: PlanFile, now: Revision) -> Revision:
     planned = file.loaded().revision
     if now.id != planned.id:
         raise WorldChanged(
-            f"the plan was made from revision {one_line(planned.id, 80)}, {now.source} gives {now.id} [{OUTDATED}]",
+            f"the plan was made from revision {one_line(planned.id, 80)}, {now.source} gives {now.id} "
+            f"[{OUTDATED}]",
             remedy=f"{_AGAIN}, or name the host's source that still has it: `reconcile apply FILE SOURCE`",
         )
     if planned.signed and (planned.signer, planned.signed) != (now.signer, now.signed):
