@@ -13,7 +13,7 @@ from reconciler.core.revision import base as commit_of
 from reconciler.core.revision import short
 from reconciler.desired.fleet_file import NAMES
 from reconciler.documents.document import parse
-from reconciler.errors import InputError, SourceError, SourceUnreachable
+from reconciler.errors import InputError, SourceError, SourceUnreachable, UsageError
 from reconciler.planning.earlier_content import Lineage
 from reconciler.ports.driver import Driver
 from reconciler.ports.source import Source
@@ -162,11 +162,20 @@ async def _earlier(
 ) -> tuple[EarlierFiles, str]:
     """What the source has of earlier revisions, and why it has nothing."""
     if not source.has_history:
+        if base.ref and not base.told:
+            raise UsageError(
+                f"--base {base.ref} is for a git source, and this source keeps no history",
+                remedy="leave --base out, or name a git repository",
+            )
         return EarlierFiles(), ""
     try:
         return await source.earlier(revision, names, base=base.ref, applied=applied), ""
     except SourceUnreachable:
         raise
+    except UsageError:  # a folder without a repository: a CI system speaks of the one around it
+        if not base.told:
+            raise
+        return await source.earlier(revision, names, applied=applied), ""
     except SourceError as error:
         if not base.told:
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tarfile
 from datetime import UTC, datetime
 
 import pytest
@@ -16,6 +17,7 @@ from reconciler.desired.fleet import load
 from reconciler.drivers.m2.simulator import answers
 from reconciler.drivers.m2.simulator.answers import failure
 from reconciler.drivers.registry import DRIVERS
+from reconciler.errors import UsageError
 from reconciler.guards.merge_base import uncompared
 from reconciler.planning.prior import Base, read_prior
 from reconciler.simulation.addresses import free_addresses
@@ -209,7 +211,7 @@ def told_of_base(source, base):
     """What a fleet at a source's revision is told of its base, without a look at the nodes."""
 
     async def read():
-        source_ = locate(str(source), cache=source / "none", environment={})
+        source_ = locate(str(source), cache=source.parent / "none", environment={})
         fleet = load(await source_.snapshot(), DRIVERS)
         memory = Memory(at=datetime(2026, 11, 21, tzinfo=UTC))
         return (await read_prior(memory, fleet, source_, drivers=DRIVERS, base=base)).base
@@ -246,3 +248,16 @@ def test_where_branches_were_merged_both_ways_the_nodes_of_every_commit_that_was
     site.repository.commit(site.fleet(edge=2))
     told = told_of_base(folder, Base("main"))
     assert {name: len(nodes) for name, nodes in told.clusters.items()} == {"edge": 4, "side": 1}
+
+
+def test_a_base_is_for_git_alone_and_what_a_ci_system_tells_hinders_no_plain_folder(site):
+    plain, packed = site.folder / "plain", site.folder / "fleet.tgz"
+    plain.mkdir()
+    for name in ("fleet.yaml", "s.json"):
+        (plain / name).write_bytes((site.repository.folder / name).read_bytes())
+    with tarfile.open(packed, "w:gz") as archive:
+        archive.add(plain, ".")
+    for place in (plain, packed):
+        assert told_of_base(place, Base("main", "GITHUB_BASE_REF")) is None
+        with pytest.raises(UsageError, match="--base main is for a git source"):
+            told_of_base(place, Base("main"))
